@@ -1,0 +1,105 @@
+//! The one error type: what was being done, to what, and which exit code it ends in.
+//!
+//! `Display` names the operation and its subject and never repeats the source; `main` prints the chain once.
+
+use std::{error::Error as StdError, fmt};
+
+/// What went wrong, as far as the caller of `crosswan` must tell cases apart. Each has its own exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A setting is wrong, unknown or missing: nothing was tried.
+    Settings,
+    /// Something could not be asked (IMDS, EC2, charon, a file): what worked was kept.
+    Observe,
+    /// A step failed or the system did not read back as planned: the old state was restored.
+    Apply,
+    /// Another pass holds the lock.
+    Busy,
+    /// None of the above; a bug or a broken host.
+    Other,
+}
+
+impl Kind {
+    /// The process's exit code. Stable: documented in the README, the man page and `--help`.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Other => 1,
+            Kind::Settings => 2,
+            Kind::Observe => 3,
+            Kind::Apply => 4,
+            Kind::Busy => 5,
+        }
+    }
+}
+
+/// An error: its kind, the operation with its subject, and what caused it.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    what: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// `what` reads as "operation subject", e.g. `write /etc/swanctl/conf.d/crosswan.conf`.
+    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Error { kind, what: what.into(), source: None }
+    }
+    pub fn settings(what: impl Into<String>) -> Self {
+        Self::new(Kind::Settings, what)
+    }
+    pub fn observe(what: impl Into<String>) -> Self {
+        Self::new(Kind::Observe, what)
+    }
+    pub fn apply(what: impl Into<String>) -> Self {
+        Self::new(Kind::Apply, what)
+    }
+    /// Attaches the cause.
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+    /// The whole chain on one line: `write X: No space left on device`. Journal lines and status use it.
+    pub fn chain(&self) -> String {
+        let mut out = self.to_string();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // SDK errors often repeat their source in Display; say each thing once.
+            if !out.ends_with(&text) {
+                out.push_str(": ");
+                out.push_str(&text);
+            }
+            next = cause.source();
+        }
+        out
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|s| s as _)
+    }
+}
+
+/// `result.context(|| Error::observe("read X"))`: wraps a foreign error with what was being done.
+pub trait Context<T> {
+    fn context(self, error: impl FnOnce() -> Error) -> Result<T>;
+}
+
+impl<T, E: Into<Box<dyn StdError + Send + Sync>>> Context<T> for std::result::Result<T, E> {
+    fn context(self, error: impl FnOnce() -> Error) -> Result<T> {
+        self.map_err(|e| error().because(e))
+    }
+}

@@ -1,0 +1,1 @@
+//! EC2: the running gateways of every listed region.

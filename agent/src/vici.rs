@@ -1,0 +1,1 @@
+//! VICI: the few requests crosswan makes to charon, each with a timeout.
