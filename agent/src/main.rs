@@ -1,1 +1,150 @@
-fn main() {}
+//! Parses the command line, runs the command, prints the error chain once, and turns its kind into the exit code.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Parser;
+use crosswan::{
+    apply::write_files,
+    cli::{Cli, Command, Overrides},
+    error::{Context, Error, Kind, Result},
+    keep,
+    paths::Paths,
+    refresh::{self, Options},
+    settings::{Flags, Keys, Settings},
+    status,
+};
+use tracing::warn;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.log_json, cli.verbose);
+    // One thread: a pass waits for others nearly all of the time.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.context(|| Error::new(Kind::Other, "start the runtime")).and_then(|r| r.block_on(run(cli)));
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            eprintln!("crosswan: {}", e.chain());
+            ExitCode::from(e.kind().exit_code())
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<u8> {
+    // For tests and image builds: everything below another root.
+    let root = env::var_os("CROSSWAN_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    let paths = Paths::below(&root);
+    match cli.command {
+        Command::Refresh { dry_run, force, json } => {
+            let (settings, keys) = settings(&root, cli.overrides)?;
+            let report = refresh::refresh(&settings, &keys, &paths, Options { dry_run, force }).await?;
+            print(json, &report)?;
+            Ok(report.exit_code())
+        }
+        Command::Render { out } => {
+            let (settings, keys) = settings(&root, cli.overrides)?;
+            let (files, report) = refresh::files(&settings, &keys, &paths).await?;
+            for path in write_files(&files, &Paths::below(&out))? {
+                say(path.display())?;
+            }
+            for problem in report.unasked.iter().chain(&report.problems) {
+                warn!("{problem}");
+            }
+            Ok(report.exit_code())
+        }
+        Command::Keep => {
+            let settings = load(&root, cli.overrides)?;
+            keep::run(keep::Config::new(&settings, &paths), interrupted()).await?;
+            Ok(0)
+        }
+        Command::Status { json, watch: false } => {
+            let status = status::look(&paths).await;
+            print(json, &status)?;
+            Ok(if status.unasked.is_empty() { 0 } else { Kind::Observe.exit_code() })
+        }
+        Command::Status { json, watch: true } => {
+            let mut stop = std::pin::pin!(interrupted());
+            loop {
+                let status = status::look(&paths).await;
+                if !json && std::io::stdout().is_terminal() {
+                    print!("\x1b[H\x1b[2J");
+                }
+                print(json, &status)?;
+                tokio::select! {
+                    () = &mut stop => return Ok(0),
+                    () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                }
+            }
+        }
+    }
+}
+
+fn load(root: &Path, overrides: Overrides) -> Result<Settings> {
+    let Overrides { mode, private_net, regions, hub } = overrides;
+    let flags = Flags { mode, private_net, regions, hub };
+    let env: BTreeMap<String, String> =
+        env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned()))).collect();
+    Settings::load(root, &env, &flags)
+}
+
+fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, Keys)> {
+    let settings = load(root, overrides)?;
+    let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let keys = match settings.mode.has_ipsec() {
+        true => Keys::load(&settings.auth, root, credentials.as_deref())?,
+        false => Keys::none(),
+    };
+    Ok((settings, keys))
+}
+
+/// Ends at SIGTERM or SIGINT.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return warn!("signals cannot be caught; stopping at once");
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Results go to stdout; a reader that has gone away (`| head`) is no error.
+fn print<T: serde::Serialize + std::fmt::Display>(json: bool, value: &T) -> Result<()> {
+    if json {
+        say(serde_json::to_string_pretty(value).context(|| Error::new(Kind::Other, "encode the report"))?)
+    } else {
+        say(value)
+    }
+}
+
+fn say(text: impl std::fmt::Display) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Other, "write to stdout").because(e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Logs go to stderr, which systemd hands to the journal; the journal has its own clock.
+fn log_to_stderr(json: bool, verbose: u8) {
+    let default = match verbose {
+        0 => "warn,crosswan=info",
+        1 => "info,crosswan=debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CROSSWAN_LOG").unwrap_or_else(|_| default.into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match json {
+        true => log.json().flatten_event(true).init(),
+        false => log.without_time().with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}

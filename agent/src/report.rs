@@ -1,0 +1,190 @@
+//! report: what a pass saw, did, refused and kept, for a person and for a machine. Written to status.json.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::Ipv4Addr,
+};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    decide::{Decision, Held},
+    error::Kind,
+    model::{Answers, Identity, Mode, Refusal, Region, Timestamp, Tunnel, VpcId},
+    roster::Kept,
+};
+
+/// What a pass came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Everything was as it should be; nothing was done.
+    Unchanged,
+    /// Steps were taken and read back as planned.
+    Changed,
+    /// `--dry-run`: the steps were not taken.
+    Planned,
+    /// A step failed, or the system did not read back as planned; the old state was restored.
+    RolledBack,
+    /// As `RolledBack`, and restoring failed too: look at the problems.
+    RollBackFailed,
+}
+
+/// One region's part in a pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionReport {
+    /// Gateways in its answer, or in the last good one if it could not be asked.
+    pub gateways: usize,
+    /// Why it could not be asked.
+    pub failed: Option<String>,
+    /// When the answer in use came; `None` if there never was one.
+    pub answered: Option<Timestamp>,
+}
+
+/// One tunnel as configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelReport {
+    pub vpc: Option<VpcId>,
+    pub remote: Ipv4Addr,
+    /// The CIDRs on the far side.
+    pub remote_cidrs: BTreeSet<Ipv4Net>,
+    pub local_cidrs: BTreeSet<Ipv4Net>,
+}
+
+/// The whole report of one pass.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    pub at: Timestamp,
+    pub version: String,
+    pub mode: Mode,
+    pub me: Identity,
+    pub outcome: Outcome,
+    pub regions: BTreeMap<Region, RegionReport>,
+    pub tunnels: BTreeMap<String, TunnelReport>,
+    pub refused: BTreeSet<Refusal>,
+    pub kept: Vec<Kept>,
+    pub removed: BTreeSet<VpcId>,
+    pub held: Option<Held>,
+    /// The steps, in order, as an operator reads them.
+    pub steps: Vec<String>,
+    /// What could not be asked (exit code 3).
+    pub unasked: Vec<String>,
+    /// What is wrong with this host or went wrong in the pass (exit code 4).
+    pub problems: Vec<String>,
+    /// Worth reading, but no failure.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The report of a decision, before anything was done.
+    pub fn new(at: Timestamp, mode: Mode, me: &Identity, answers: &Answers, decision: &Decision) -> Report {
+        let regions = answers.iter().map(|(region, answer)| {
+            let used = decision.state.regions.get(region);
+            let report = RegionReport {
+                gateways: used.map_or(0, |u| u.view.gateways.len()),
+                failed: answer.as_ref().err().cloned(),
+                answered: used.map(|u| u.at),
+            };
+            (region.clone(), report)
+        });
+        Report {
+            at,
+            version: env!("CARGO_PKG_VERSION").into(),
+            mode,
+            me: me.clone(),
+            outcome: Outcome::Unchanged,
+            regions: regions.collect(),
+            tunnels: decision.tunnels.iter().map(|(name, t)| (name.to_string(), t.into())).collect(),
+            refused: decision.refused.clone(),
+            kept: decision.kept.clone(),
+            removed: decision.removed.clone(),
+            held: decision.held.clone(),
+            steps: Vec::new(),
+            unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
+            problems: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// 0 if all is well, else the code of the worst thing in it. A dry run judges what it could see, not what it left.
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            Outcome::RolledBack | Outcome::RollBackFailed => Kind::Apply.exit_code(),
+            _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
+            _ if !self.unasked.is_empty() => Kind::Observe.exit_code(),
+            _ => 0,
+        }
+    }
+}
+
+impl From<&Tunnel> for TunnelReport {
+    fn from(t: &Tunnel) -> Self {
+        TunnelReport {
+            vpc: t.vpc.clone(),
+            remote: t.remote_addr,
+            remote_cidrs: t.children.values().flat_map(|c| c.remote.iter().copied()).collect(),
+            local_cidrs: t.children.values().flat_map(|c| c.local.iter().copied()).collect(),
+        }
+    }
+}
+
+/// CIDRs on one line.
+pub fn cidrs(cidrs: &BTreeSet<Ipv4Net>) -> String {
+    cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let me = &self.me;
+        let public = me.public.map_or_else(|| "no public address".into(), |p| p.to_string());
+        writeln!(f, "{} in {} ({}), {public}, {}", self.mode, me.vpc, me.region, cidrs(&me.cidrs))?;
+        for (region, r) in &self.regions {
+            let count = match r.gateways {
+                1 => "1 gateway".into(),
+                n => format!("{n} gateways"),
+            };
+            match (&r.failed, r.answered) {
+                (None, _) => writeln!(f, "  asked    {region}: {count}")?,
+                (Some(why), Some(_)) => writeln!(f, "  NO ANSWER {region}: {why}; its last good answer stands: {count}")?,
+                (Some(why), None) => writeln!(f, "  NO ANSWER {region}: {why}; it never answered before")?,
+            }
+        }
+        for (name, t) in &self.tunnels {
+            writeln!(f, "  tunnel   {name} to {} for {}", t.remote, cidrs(&t.remote_cidrs))?;
+        }
+        for kept in &self.kept {
+            writeln!(f, "  kept     {} ({}): {}", kept.vpc, kept.region, kept.why)?;
+        }
+        for refusal in &self.refused {
+            writeln!(f, "  refused  {refusal}")?;
+        }
+        for vpc in &self.removed {
+            writeln!(f, "  removed  {vpc}")?;
+        }
+        if let Some(held) = &self.held {
+            let Held { would_remove, of, hold_above } = held;
+            writeln!(f, "  HELD     {would_remove} of {of} peers would leave, more than {hold_above}%: none does.")?;
+            writeln!(f, "           If that is right: crosswan refresh --force")?;
+        }
+        for step in &self.steps {
+            writeln!(f, "  step     {step}")?;
+        }
+        for (what, lines) in [("PROBLEM", &self.problems), ("UNASKED", &self.unasked), ("note", &self.notes)] {
+            for line in lines {
+                writeln!(f, "  {what:<8} {line}")?;
+            }
+        }
+        let n = self.steps.len();
+        let steps = if n == 1 { "1 step".into() } else { format!("{n} steps") };
+        match self.outcome {
+            Outcome::Unchanged => write!(f, "nothing to do: charon, iptables and the files are as they should be"),
+            Outcome::Changed => write!(f, "changed: {steps}, read back as planned"),
+            Outcome::Planned if n == 0 => write!(f, "dry run: nothing to do"),
+            Outcome::Planned => write!(f, "dry run: {steps} planned, none taken"),
+            Outcome::RolledBack => write!(f, "ROLLED BACK: what was there before is in force again"),
+            Outcome::RollBackFailed => write!(f, "ROLL-BACK FAILED: run crosswan refresh again, and see the problems"),
+        }
+    }
+}
