@@ -74,6 +74,12 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
         last = cause;
     }
     let text = last.to_string();
+    // The credentials chain lists what it tried, a line each: the instance's role is the last.
+    let text = text.lines().last().unwrap_or_default().trim();
     // These texts are ours or the system's as a rule: quoted only when they need it.
-    if text.len() <= 160 && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) { text } else { printable(&text) }
+    if text.len() <= 300 && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+        text.to_owned()
+    } else {
+        printable(text)
+    }
 }
