@@ -68,7 +68,7 @@ pub fn render(nat: &Nat) -> String {
         TunnelMatch::Policy => (" -m policy --dir in --pol none".into(), " -m policy --dir out --pol none".into()),
         TunnelMatch::Interface(device) => (format!(" ! -i {device}"), format!(" ! -o {device}")),
     };
-    RulesFile {
+    let file = RulesFile {
         excluded: private_net.iter().chain(outside).copied().collect(),
         masquerade: nat.masquerade.as_ref(),
         tunnel: &nat.tunnel,
@@ -78,6 +78,7 @@ pub fn render(nat: &Nat) -> String {
         mss: TUNNEL_MSS,
         private_net,
         own,
-    }
-    .to_string()
+    };
+    // askama takes the template's last newline off; iptables-restore wants it.
+    format!("{file}\n")
 }

@@ -84,39 +84,40 @@ impl Change {
                 }
             }
         }
-        out.extend(self.hooks.iter().map(|d| {
-            format!("{} hook: expected {}, found {}", d.at, hooks(d.want.as_deref()), hooks(d.live.as_deref()))
-        }));
+        out.extend(
+            self.hooks.iter().map(|d| {
+                format!("{}: expected {}, found {}", d.at, hooks(d.want.as_deref()), hooks(d.live.as_deref()))
+            }),
+        );
         out
     }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules = |n: usize| format!("{n} rule{}", if n == 1 { "" } else { "s" });
         let chains = self.chains.iter().map(|d| match (&d.want, &d.live) {
-            (Some(want), None) => format!("{} {} (was absent)", d.at, rules(want.len())),
+            (Some(want), None) => format!("{} {} rules (was absent)", d.at, want.len()),
             (Some(want), Some(live)) if want.len() == live.len() => {
-                format!("{} {} (was different)", d.at, rules(want.len()))
+                format!("{} {} rules (were others)", d.at, want.len())
             }
-            (Some(want), Some(live)) => format!("{} {} (was {})", d.at, rules(want.len()), live.len()),
+            (Some(want), Some(live)) => format!("{} {} rules (was {})", d.at, want.len(), live.len()),
             (None, _) => format!("{} removed", d.at),
         });
         let hooked = self
             .hooks
             .iter()
-            .map(|d| format!("{} hook {} (was {})", d.at, hooks(d.want.as_deref()), hooks(d.live.as_deref())));
+            .map(|d| format!("{}: {} (was {})", d.at, hooks(d.want.as_deref()), hooks(d.live.as_deref())));
         f.write_str(&chains.chain(hooked).collect::<Vec<_>>().join("; "))
     }
 }
 
 fn hooks(hooks: Option<&[Hook]>) -> String {
     let show = |h: &Hook| format!("{} at {}", h.rule.escape_default(), h.position);
-    hooks.map_or("absent".into(), |hooks| hooks.iter().map(show).collect::<Vec<_>>().join(", "))
+    hooks.map_or("no hook".into(), |hooks| format!("hook {}", hooks.iter().map(show).collect::<Vec<_>>().join(", ")))
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.table.escape_default(), self.chain.escape_default())
+        write!(f, "{} {}", self.table.escape_default(), self.chain.escape_default())
     }
 }
