@@ -9,6 +9,7 @@
 //! IO lives at the two ends: the pure stages may not spawn, write files or read the clock (see `clippy.toml`).
 
 pub mod error;
+pub mod host;
 pub mod iptables;
 pub mod keep;
 pub mod model;
