@@ -30,7 +30,7 @@ for package in "${packages[@]}"; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
 done
 
-# Installs packages, quietly; shows what apt said only when it fails. Never removes anything, never starts a service.
+# Installs packages, quietly, waiting for an upgrade that runs at boot; shows what apt said only when it fails. Never removes anything, never starts a service.
 install() (
     log=$(mktemp) policy=/usr/sbin/policy-rc.d ours=
     trap 'rm -f "$log"; [[ -z $ours ]] || rm -f "$policy"' EXIT
@@ -41,7 +41,7 @@ install() (
         chmod 755 "$policy"
     fi
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -q install -y --no-remove --no-install-recommends "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; exit 1; }
+    apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-remove --no-install-recommends "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; exit 1; }
 )
 
 if ((${#missing[@]})); then
@@ -69,11 +69,14 @@ if ! rust_is_new_enough; then
         die "needs Rust $wanted or newer, found $found. This brings it: rustup update stable && rustup default stable"
     fi
     if ! command -v rustup >/dev/null; then
-        [[ -n $(apt-cache -q madison rustup 2>/dev/null) ]] || apt-get -qq update || true
-        say "needs Rust $wanted or newer, found $found: installing Debian's rustup"
-        # Debian 12 has no rustup, and where Debian's own rustc is installed apt would have to remove it: the user decides.
-        install rustup 2>/dev/null || die "no rustup from this Debian. Run this one command, then the same make again:
+        by_hand="Run this one command, then the same make again:
     apt-get install -y curl && curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+        in_debian() { [[ -n $(apt-cache madison rustup 2>/dev/null) ]]; }
+        in_debian || apt-get -qq update || true
+        in_debian || die "needs Rust $wanted or newer, found $found, and this Debian has no rustup. $by_hand"
+        say "needs Rust $wanted or newer, found $found: installing Debian's rustup"
+        # Fails where Debian's own rustc is installed, which apt would have to remove: the user decides.
+        install rustup || die "apt-get could not install rustup: its words are above. $by_hand"
     fi
     say "fetching the stable Rust toolchain: a minute or two"
     rustup --quiet default stable >&2
