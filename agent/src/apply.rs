@@ -16,8 +16,6 @@ use crate::{
     vici::{Target, Vici},
 };
 
-/// The bound on one request to charon. `load-conn` and `unload-*` answer in under a millisecond (FACTS: scale).
-const VICI: Duration = Duration::from_secs(10);
 /// The bound on ending an SA whose peer may be gone: with force charon waits for the answer this long, then drops it.
 const TERMINATE: Duration = Duration::from_secs(2);
 /// The bound on initiating a child anew over a live IKE_SA.
@@ -48,22 +46,22 @@ async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()
     }
     let charon = charon.ok_or_else(|| Error::apply("charon is not connected"))?;
     match step {
-        Step::LoadSecret { id, secret, .. } => charon.load_shared(id, secret, VICI).await,
-        Step::LoadConnection { name, tree, .. } => charon.load_conn(name.as_str(), tree, VICI).await,
+        Step::LoadSecret { id, secret, .. } => charon.load_shared(id, secret).await,
+        Step::LoadConnection { name, tree, .. } => charon.load_conn(name.as_str(), tree).await,
         Step::RenewChild { connection, child, old } => {
             // The old SA carries traffic until the new one is there; without a new one it stays.
-            charon.initiate(connection, child, INITIATE).await?;
+            charon.initiate(connection.as_str(), child, Some(INITIATE)).await?;
             for id in old {
-                charon.terminate(Target::Child(*id), false, TERMINATE).await?;
+                charon.terminate(Target::ChildId(*id), false, Some(TERMINATE)).await?;
             }
             Ok(())
         }
         // Gone already is as good as done: another program, or a pass that was cut off, was there first.
-        Step::UnloadConnection { name } => charon.unload_conn(name, VICI).await.map(drop),
-        Step::UnloadSecret { id } => charon.unload_shared(id, VICI).await.map(drop),
-        Step::TerminateChild { id, .. } => charon.terminate(Target::Child(*id), true, TERMINATE).await.map(drop),
+        Step::UnloadConnection { name } => charon.unload_conn(name).await.map(drop),
+        Step::UnloadSecret { id } => charon.unload_shared(id).await.map(drop),
+        Step::TerminateChild { id, .. } => charon.terminate(Target::ChildId(*id), true, Some(TERMINATE)).await.map(drop),
         Step::Terminate { connection, .. } => {
-            charon.terminate(Target::Connection(connection), true, TERMINATE).await.map(drop)
+            charon.terminate(Target::Ike(connection), true, Some(TERMINATE)).await.map(drop)
         }
         Step::RestoreRules(_) | Step::WriteFile { .. } | Step::RemoveFile { .. } => Ok(()),
     }

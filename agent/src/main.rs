@@ -99,7 +99,7 @@ fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, Keys)> {
     let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let keys = match settings.mode.has_ipsec() {
         true => Keys::load(&settings.auth, root, credentials.as_deref())?,
-        false => Keys::none(),
+        false => Keys::none("this mode needs none".into()),
     };
     Ok((settings, keys))
 }

@@ -8,13 +8,15 @@ use std::{
     fmt,
 };
 
+use ipnet::Ipv4Net;
+
 use crate::{
     error::{Context, Error, Kind, Result},
     iptables::{self, Rules},
     model::ConnName,
     render::Files,
     swanctl::{self, Shared, Summary, Tree},
-    vici::Sa,
+    vici::{ChildSa, Sa},
 };
 
 /// What should be: the texts, and the trees parsed back from them.
@@ -89,10 +91,10 @@ pub enum Step {
     LoadSecret { id: String, secret: Shared, why: &'static str },
     LoadConnection { name: ConnName, tree: Tree, why: String },
     /// FACTS: a loaded change of selectors reaches a live SA only so: initiate again, then end the old one.
-    RenewChild { connection: ConnName, child: String, old: Vec<u64> },
+    RenewChild { connection: ConnName, child: String, old: Vec<u32> },
     UnloadConnection { name: String },
     UnloadSecret { id: String },
-    TerminateChild { connection: String, child: String, id: u64 },
+    TerminateChild { connection: String, child: String, id: u32 },
     /// Ends every IKE_SA of this name with force, and looks whether they are gone.
     Terminate { connection: String, why: &'static str },
     WriteFile { file: ManagedFile, contents: String, why: &'static str },
@@ -135,23 +137,66 @@ fn connections_to_load(target: &Target, current: &Current, charon: &Charon, step
         let (wanted, loaded) = (Summary::of(tree), charon.connections.get(name.as_str()));
         let why = match (current.believed.connections.get(name), loaded) {
             (Some(old), Some(now)) if old == tree && *now == wanted => continue,
-            (_, Some(now)) if *now != wanted => now.difference(&wanted),
+            (_, Some(now)) if *now != wanted => difference(now, &wanted),
             (Some(old), Some(_)) if old != tree => "proposals or timers changed".to_owned(),
             (_, Some(_)) => "not known to be as on disk".to_owned(),
-            (_, None) => format!("new: {wanted}"),
+            (_, None) => format!("new: {}", describe(&wanted)),
         };
         steps.push(Step::LoadConnection { name: name.clone(), tree: tree.clone(), why });
         for (child, selectors) in &wanted.children {
-            let before = loaded.and_then(|l| l.children.get(child));
-            if before.is_some_and(|b| b != selectors) {
-                let old: Vec<u64> = children(charon, name.as_str()).filter(|(c, _)| c == child).map(|(_, id)| id).collect();
-                if !old.is_empty() {
-                    renewals.push(Step::RenewChild { connection: name.clone(), child: child.clone(), old });
-                }
+            // After a cut-off apply, what is loaded says nothing about the SA: look at its own selectors.
+            let stale = match current.doubt {
+                None => loaded.and_then(|l| l.children.get(child)).is_some_and(|before| before != selectors),
+                Some(_) => true,
+            };
+            let differs = |c: &ChildSa| {
+                let same = |ts: &[String], want: &BTreeSet<String>| ts.iter().cloned().collect::<BTreeSet<_>>() == *want;
+                !(same(&c.local_ts, &selectors.local_ts) && same(&c.remote_ts, &selectors.remote_ts))
+            };
+            let old = |c: &ChildSa| stale && c.name == *child && c.is_up() && differs(c);
+            let old: Vec<u32> = children(charon, name.as_str()).filter(|c| old(c)).map(|c| c.id).collect();
+            if !old.is_empty() {
+                renewals.push(Step::RenewChild { connection: name.clone(), child: child.clone(), old });
             }
         }
     }
     steps.append(&mut renewals);
+}
+
+/// The far side of a connection: its address and its CIDRs (or ours, on a spoke).
+fn describe(s: &Summary) -> String {
+    format!("{} for {}", joined(&s.remote_addrs), joined(s.children.values().flat_map(|c| &c.remote_ts)))
+}
+
+/// What a loaded connection has, and what it should have instead.
+fn difference(now: &Summary, wanted: &Summary) -> String {
+    let mut out = Vec::new();
+    let mut changed = |what: &str, a: String, b: String| {
+        if a != b {
+            out.push(format!("{what} {a} => {b}"));
+        }
+    };
+    let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "any".into());
+    changed("local address", joined(&now.local_addrs), joined(&wanted.local_addrs));
+    changed("address", joined(&now.remote_addrs), joined(&wanted.remote_addrs));
+    changed("local id", id(&now.local_id), id(&wanted.local_id));
+    changed("id", id(&now.remote_id), id(&wanted.remote_id));
+    let names: BTreeSet<&String> = now.children.keys().chain(wanted.children.keys()).collect();
+    for name in names {
+        out.extend(match (now.children.get(name), wanted.children.get(name)) {
+            (None, Some(_)) => Some(format!("with {name}")),
+            (Some(_), None) => Some(format!("without {name}")),
+            (a, b) if a != b => Some(format!("selectors of {name}")),
+            _ => None,
+        });
+    }
+    out.join(", ")
+}
+
+/// Addresses or CIDRs on one line, each once, 10.2.0.0/16 before 10.102.0.0/16.
+fn joined<'a>(items: impl IntoIterator<Item = &'a String>) -> String {
+    let items: BTreeSet<_> = items.into_iter().map(|i| (i.parse::<Ipv4Net>().ok(), i.as_str())).collect();
+    items.into_iter().map(|(_, item)| item).collect::<Vec<_>>().join(", ")
 }
 
 /// Removal is revocation (safety rule 6): unload, forget the key, end the SAs.
@@ -166,31 +211,30 @@ fn revocations(target: &Target, charon: &Charon, steps: &mut Vec<Step>) {
     }
     let mut ended = BTreeSet::new();
     for sa in &charon.sas {
-        let Some(name) = ours(&sa.name) else { continue };
+        let Some(name) = ours(&sa.conn) else { continue };
         let Some(tree) = target.connections.get(&name) else {
-            if ended.insert(sa.name.clone()) {
-                steps.push(Step::Terminate { connection: sa.name.clone(), why: "the peer is gone" });
+            if ended.insert(sa.conn.clone()) {
+                steps.push(Step::Terminate { connection: sa.conn.clone(), why: "the peer is gone" });
             }
             continue;
         };
         let wanted = Summary::of(tree);
         if !wanted.remote_addrs.contains(&sa.remote_host) {
-            if ended.insert(sa.name.clone()) {
-                steps.push(Step::Terminate { connection: sa.name.clone(), why: "the peer has a new address" });
+            if ended.insert(sa.conn.clone()) {
+                steps.push(Step::Terminate { connection: sa.conn.clone(), why: "the peer has a new address" });
             }
             continue;
         }
         for child in sa.children.iter().filter(|c| !wanted.children.contains_key(&c.name)) {
-            let (connection, child, id) = (sa.name.clone(), child.name.clone(), child.id);
+            let (connection, child, id) = (sa.conn.clone(), child.name.clone(), child.id);
             steps.push(Step::TerminateChild { connection, child, id });
         }
     }
 }
 
-/// The CHILD_SAs charon holds for a connection: name and unique id.
-fn children<'a>(charon: &'a Charon, connection: &'a str) -> impl Iterator<Item = (String, u64)> + 'a {
-    let sas = charon.sas.iter().filter(move |sa| sa.name == connection);
-    sas.flat_map(|sa| sa.children.iter().map(|c| (c.name.clone(), c.id)))
+/// The CHILD_SAs charon holds for a connection.
+fn children<'a>(charon: &'a Charon, connection: &'a str) -> impl Iterator<Item = &'a ChildSa> {
+    charon.sas.iter().filter(move |sa| sa.conn == connection).flat_map(|sa| &sa.children)
 }
 
 fn file(file: ManagedFile, want: &Option<String>, have: &Option<String>, current: &Current, steps: &mut Vec<Step>) {

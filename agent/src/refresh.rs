@@ -20,7 +20,7 @@ use crate::{
     plan::{Current, Step, Target, plan},
     render::{Capabilities, Files, render},
     report::{Outcome, Report},
-    settings::{Keys, Settings},
+    settings::{Keys, Settings, Tag},
     state::State,
     vici::Vici,
 };
@@ -142,11 +142,15 @@ async fn ask_ec2(settings: &Settings) -> Answers {
     };
     let query = ec2::Query {
         regions: settings.regions.clone(),
-        tag: tag.into(),
-        environment: settings.environment_tag.as_ref().map(Into::into),
+        tag: filter(tag),
+        environment: settings.environment_tag.as_ref().map(filter),
         with_cidrs,
     };
     ec2::ask(&query, settings.ec2.timeout).await
+}
+
+fn filter(tag: &Tag) -> ec2::TagFilter {
+    ec2::TagFilter { key: tag.key.clone(), value: tag.value.clone() }
 }
 
 /// charon, where this mode needs it or files say that an earlier one did; and why it is missing if it should be there.
@@ -165,7 +169,7 @@ async fn connect(mode: Mode, paths: &Paths, current: &Current) -> (Option<Vici>,
 
 /// The keys of the secrets file, by identity: a peer whose configured key became unusable keeps the one in use.
 fn keys_in_use(current: &Current) -> BTreeMap<String, Secret> {
-    let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o.clone(), s.data.clone())));
+    let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o.clone(), s.secret.clone())));
     owned.collect()
 }
 
@@ -228,8 +232,9 @@ async fn verify(target: &Target, paths: &Paths, mut charon: Option<&mut Vici>) -
     let mut left = Vec::new();
     for _ in 0..READ_BACKS {
         let mut current = look(paths, charon.as_deref_mut()).await?;
-        // The marker is ours here; what the files say is what we just loaded.
+        // The marker is ours here: what the files say is what was just loaded.
         current.believed = Target::of(current.files.clone()).unwrap_or_default();
+        current.doubt = None;
         left = plan(target, &current);
         if left.is_empty() {
             info!("read back as planned");

@@ -126,12 +126,12 @@ fn tunnels(report: Option<&Report>, charon: Option<&Charon>) -> Vec<TunnelStatus
 
 fn tunnel(connection: String, charon: Option<&Charon>) -> TunnelStatus {
     let summary = charon.and_then(|c| c.connections.get(&connection));
-    let sas: Vec<&Sa> = charon.iter().flat_map(|c| &c.sas).filter(|sa| sa.name == connection).collect();
+    let sas: Vec<&Sa> = charon.iter().flat_map(|c| &c.sas).filter(|sa| sa.conn == connection).collect();
     let children: Vec<ChildStatus> = summary
         .iter()
         .flat_map(|s| &s.children)
         .map(|(name, child)| {
-            let live = || sas.iter().flat_map(|sa| &sa.children).filter(|c| c.name == *name && c.is_installed());
+            let live = || sas.iter().flat_map(|sa| &sa.children).filter(|c| c.name == *name && c.is_up());
             ChildStatus {
                 name: name.clone(),
                 remote: child.remote_ts.iter().cloned().collect(),

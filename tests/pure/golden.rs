@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crosswan::{paths::Paths, render::Files};
+use crosswan::{paths::Paths, render::Files, report::Outcome};
 
 use crate::world::{World, settings, steps};
 
@@ -30,6 +30,7 @@ fn differences(case: &Path) -> Vec<String> {
         let (decision, files) = world.files(&settings)?;
         let mut report = world.report(&settings, &decision);
         report.steps = steps(&on_disk(&root), &files);
+        report.outcome = Outcome::Planned;
         Ok((files, report))
     });
     // Errors name files below the case's root; where that is does not belong into a golden file.

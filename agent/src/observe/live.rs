@@ -22,10 +22,10 @@ pub async fn connect(socket: &Path, patience: Duration) -> Result<Vici> {
 /// What charon holds: version, connections, the ids of its secrets, SAs.
 pub async fn charon(vici: &mut Vici) -> Result<Charon> {
     Ok(Charon {
-        version: vici.version(ASK).await?,
-        connections: vici.list_conns(ASK).await?,
-        secrets: vici.shared_ids(ASK).await?,
-        sas: vici.sas(ASK).await?,
+        version: vici.version().await?,
+        connections: vici.list_conns().await?,
+        secrets: vici.shared_ids().await?,
+        sas: vici.sas().await?,
     })
 }
 
