@@ -1,1 +1,200 @@
 //! The small resident loop that keeps the tunnels of the last refresh up.
+//!
+//! It exists because charon alone does not recover: after NO_PROPOSAL_CHOSEN, AUTHENTICATION_FAILED or TS_UNACCEPTABLE
+//! it never tries again. It looks at an interval, on charon's events and when the managed file has changed;
+//! [`decide`] says what to do, and here it is done. Initiations do not wait for their outcome: a waiting one holds
+//! one of charon's threads, so a few dead peers would stop it for everyone. The next look is the outcome.
+
+mod decide;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    convert::Infallible,
+    fs::{self, File},
+    hash::{BuildHasher, Hasher, RandomState},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use sd_notify::NotifyState;
+use tokio::time::{self, Instant, MissedTickBehavior};
+use tracing::{debug, info, warn};
+
+pub use decide::{Action, Reason, Role, Rules, View, decide};
+pub use memory::{Change, Memory};
+
+use crate::{
+    error::{Context, Error, Kind, Result},
+    vici::{Events, Target, Vici},
+};
+
+/// One VICI answer, however many connections it lists.
+const VICI_TIMEOUT: Duration = Duration::from_secs(10);
+/// Events come in bursts: look once, after the burst.
+const QUIET: Duration = Duration::from_millis(300);
+/// The next look when something was seen missing for the first time, and when a refresh held the lock.
+const SOON: Duration = Duration::from_millis(600);
+const FILE_POLL: Duration = Duration::from_secs(1);
+const MAX_RECONNECT: Duration = Duration::from_secs(5);
+
+/// What `crosswan keep` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub role: Role,
+    /// Between two looks when nothing happens; ±20 % so that gateways do not act in step.
+    pub interval: Duration,
+    /// The managed swanctl file: a change makes it look at once and forget its back-off.
+    pub conf_file: PathBuf,
+    /// charon's VICI socket.
+    pub socket: PathBuf,
+    /// The pass lock: held shared for each look with its actions; while a refresh holds it exclusively nothing is done.
+    pub lock: PathBuf,
+}
+
+/// Runs until `shutdown` completes. charon being away is no error: it is waited for.
+pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
+    // Fail at the start, in the open, if the lock can never be taken.
+    drop(lock(&cfg.lock)?);
+    notify(&[NotifyState::Ready, NotifyState::Status("waiting for charon")]);
+    tokio::select! {
+        _ = shutdown => {}
+        never = forever(&cfg) => match never {},
+    }
+    notify(&[NotifyState::Stopping]);
+    Ok(())
+}
+
+async fn forever(cfg: &Config) -> Infallible {
+    let mut wait = FILE_POLL;
+    let mut complained = false;
+    loop {
+        let mut met = false;
+        let Err(gone) = while_charon_lives(cfg, &mut met).await;
+        if met {
+            (wait, complained) = (FILE_POLL, false);
+        }
+        if !complained {
+            warn!(reason = %gone.chain(), "charon is away, waiting for it");
+            complained = true;
+        }
+        notify(&[NotifyState::Watchdog, NotifyState::Status("waiting for charon")]);
+        time::sleep(wait).await;
+        wait = (wait * 2).min(MAX_RECONNECT);
+    }
+}
+
+/// One charon's life. Its SAs' ids, and so all memory of them, end with it.
+async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> {
+    let mut vici = Vici::connect(&cfg.socket, VICI_TIMEOUT).await?;
+    let mut events = Events::connect(&cfg.socket, VICI_TIMEOUT).await?;
+    info!(version = vici.version().await?, role = %cfg.role, "keeping the tunnels up");
+    *met = true;
+    let start = Instant::now();
+    let mut memory = Memory::default();
+    let mut file = stamp(&cfg.conf_file);
+    let mut file_poll = time::interval(FILE_POLL);
+    file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut due, mut earliest) = (start, start);
+    loop {
+        tokio::select! {
+            event = events.next() => {
+                event?;
+                events.settle(QUIET).await?;
+                time::sleep_until(earliest).await;
+            }
+            () = time::sleep_until(due) => {}
+            _ = file_poll.tick() => {
+                let now = stamp(&cfg.conf_file);
+                if now == file {
+                    continue;
+                }
+                file = now;
+                memory.forget_failures();
+            }
+        }
+        let begun = Instant::now();
+        let now = begun.duration_since(start).as_millis() as u64;
+        let next = tick(cfg, &mut vici, &mut memory, now).await?;
+        notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
+        // Listing thousands of connections costs charon time: under a storm of events, at most a fifth of it.
+        earliest = Instant::now() + begun.elapsed() * 4;
+        due = Instant::now() + next.unwrap_or_else(|| jittered(cfg.interval));
+    }
+}
+
+/// One look and its actions. Returns when to look again, if sooner than the interval.
+async fn tick(cfg: &Config, vici: &mut Vici, memory: &mut Memory, now: u64) -> Result<Option<Duration>> {
+    let _held = match lock(&cfg.lock) {
+        Ok(held) => held,
+        Err(e) if e.kind() == Kind::Busy => {
+            debug!("a refresh is at work, skipping this look");
+            return Ok(Some(SOON));
+        }
+        Err(e) => {
+            warn!(reason = %e.chain(), "cannot take the lock, skipping this look");
+            return Ok(None);
+        }
+    };
+    let view = View { uptime: vici.uptime().await?, conns: vici.list_conns().await?, sas: vici.sas().await? };
+    let actions = decide(now, &view, memory, Rules { role: cfg.role, interval: cfg.interval });
+    for change in memory.take_changes() {
+        info!(conn = %change.conn, child = %change.child, attempts = change.attempts, "{change}");
+    }
+    for action in actions {
+        act(vici, &action).await?;
+    }
+    Ok(memory.unsure().then_some(SOON))
+}
+
+/// Does one thing and logs it. Only losing charon is an error; its refusals are logged and tried again later.
+async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
+    let outcome = match action {
+        Action::Initiate { conn, child, .. } => vici.initiate(conn, child, None).await.map(|()| true),
+        Action::TerminateIke { id, .. } => vici.terminate(Target::IkeId(*id), false, None).await,
+        Action::TerminateChild { id, .. } => vici.terminate(Target::ChildId(*id), false, None).await,
+    };
+    let (conn, child) = (action.conn(), action.child().unwrap_or_default());
+    match outcome {
+        Ok(true) => info!(conn, child, "{action}"),
+        Ok(false) => info!(conn, child, "{action}: it was gone already"),
+        Err(e) if e.kind() == Kind::Apply => warn!(conn, child, reason = %e.chain(), "{action}: charon refused"),
+        Err(e) => return Err(e),
+    }
+    Ok(())
+}
+
+/// The pass lock, shared, without waiting. `Kind::Busy`: a refresh holds it.
+fn lock(path: &Path) -> Result<Flock<File>> {
+    let failed = || Error::new(Kind::Other, format!("lock {}", path.display()));
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path).context(failed)?;
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(held) => Ok(held),
+        Err((_, Errno::EWOULDBLOCK)) => Err(Error::new(Kind::Busy, format!("lock {}", path.display()))),
+        Err((_, e)) => Err(failed().because(e)),
+    }
+}
+
+/// Changes whenever the file is replaced; `None` while there is none.
+fn stamp(path: &Path) -> Option<(u64, i64, i64)> {
+    fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()))
+}
+
+/// The interval ±20 %. The standard library's hash seeds are random enough to keep gateways apart.
+fn jittered(interval: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+    interval.mul_f64(0.8 + 0.4 * random)
+}
+
+/// Without systemd there is nobody to tell.
+fn notify(state: &[NotifyState]) {
+    if let Err(e) = sd_notify::notify(state) {
+        debug!(reason = %e, "cannot notify systemd");
+    }
+}

@@ -1,1 +1,74 @@
 //! strongSwan settings text: parsed into the tree that is compared and sent over VICI.
+//!
+//! The subset our template emits and nothing more: what is refused here (includes, references, duplicates) cannot
+//! mean one thing to us and another to `swanctl`. Semantics follow strongSwan 5.9.8: `settings_lexer.l` for the
+//! text, `swanctl/commands/load_{conns,creds}.c` for what becomes a VICI list and what becomes a secret.
+
+mod parse;
+mod secret;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::BTreeMap;
+
+pub use parse::{SyntaxError, parse};
+pub use secret::{BadSecret, Shared, secrets};
+pub use summary::{ChildSummary, Summary};
+pub use text::to_text;
+
+/// A section's content by name. Order carries no meaning for charon; a name occurs once.
+pub type Tree = BTreeMap<String, Node>;
+
+/// One setting, or a section of them. [`parse`] yields no `List`: only VICI messages have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    Value(String),
+    List(Vec<String>),
+    Section(Tree),
+}
+
+/// The keys whose values are lists on the wire (`is_list_key` of load_conns.c).
+const LIST_KEYS: [&str; 10] = [
+    "local_addrs",
+    "remote_addrs",
+    "proposals",
+    "esp_proposals",
+    "ah_proposals",
+    "local_ts",
+    "remote_ts",
+    "vips",
+    "pools",
+    "groups",
+];
+
+/// Every connection of a parsed file, as the body of its `load-conn` message.
+pub fn connections(file: &Tree) -> BTreeMap<String, Tree> {
+    sections(file, "connections").map(|(name, conn)| (name.clone(), with_lists(conn))).collect()
+}
+
+/// The sections inside section `name` of `tree`; values beside them are skipped, as swanctl does.
+fn sections<'t>(tree: &'t Tree, name: &str) -> impl Iterator<Item = (&'t String, &'t Tree)> {
+    let inner = match tree.get(name) {
+        Some(Node::Section(inner)) => Some(inner),
+        _ => None,
+    };
+    inner.into_iter().flatten().filter_map(|(name, node)| match node {
+        Node::Section(section) => Some((name, section)),
+        _ => None,
+    })
+}
+
+fn with_lists(tree: &Tree) -> Tree {
+    let convert = |key: &str, node: &Node| match node {
+        Node::Value(v) if LIST_KEYS.iter().any(|k| k.eq_ignore_ascii_case(key)) => Node::List(split(v)),
+        Node::Section(inner) => Node::Section(with_lists(inner)),
+        other => other.clone(),
+    };
+    tree.iter().map(|(key, node)| (key.clone(), convert(key, node))).collect()
+}
+
+fn split(value: &str) -> Vec<String> {
+    value.split(',').map(|item| item.trim_matches(' ')).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}

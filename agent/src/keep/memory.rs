@@ -1,0 +1,118 @@
+//! What the loop remembers between two looks. Times are milliseconds on the caller's clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, mem,
+};
+
+/// A CHILD_SA's place: connection and child name.
+pub(super) type Place = (String, String);
+
+/// State between two calls of [`super::decide`]; belongs to one life of charon.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The children that should be up and are not.
+    pub(super) missing: BTreeMap<Place, Missing>,
+    /// Established IKE_SAs without a child, by unique id.
+    pub(super) childless: BTreeMap<u32, Childless>,
+    /// Duplicates, and since when.
+    pub(super) doubles: BTreeMap<Double, u64>,
+    /// Children seen up before: only their loss is news.
+    pub(super) known: BTreeSet<Place>,
+    pub(super) wanted: usize,
+    pub(super) changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub since: u64,
+    /// Seen missing so often.
+    pub looks: u32,
+    pub attempts: u32,
+    /// Not to be initiated before.
+    pub next: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Childless {
+    pub attempts: u32,
+    pub last: u64,
+}
+
+/// Which of two should go is decided anew each time; that there are two is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Double {
+    Ike { conn: String },
+    Child { ike: u32, name: String },
+}
+
+/// A child that came up or went down since the last look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub conn: String,
+    pub child: String,
+    /// `None`: it went down. Otherwise how long it was missing.
+    pub up_after: Option<u64>,
+    /// Our initiations while it was missing.
+    pub attempts: u32,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.up_after {
+            Some(ms) => write!(
+                f,
+                "{} {} is up, {}.{} s after it was seen missing",
+                self.conn,
+                self.child,
+                ms / 1000,
+                ms % 1000 / 100
+            ),
+            None => write!(f, "{} {} is down", self.conn, self.child),
+        }
+    }
+}
+
+impl Memory {
+    /// Try everything again at once: the configuration has changed.
+    pub fn forget_failures(&mut self) {
+        self.missing.values_mut().for_each(|m| (m.attempts, m.next) = (0, 0));
+        self.childless.values_mut().for_each(|c| c.attempts = 0);
+    }
+
+    /// What came up and went down since the last call.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        mem::take(&mut self.changes)
+    }
+
+    /// Something was seen missing once only: look again soon.
+    pub fn unsure(&self) -> bool {
+        self.missing.values().any(|m| m.looks < 2)
+    }
+
+    pub(super) fn seen_missing(&mut self, place: &Place, now: u64) {
+        if self.known.remove(place) {
+            self.change(place, None, 0);
+        }
+        let fresh = Missing { since: now, looks: 0, attempts: 0, next: 0 };
+        self.missing.entry(place.clone()).or_insert(fresh).looks += 1;
+    }
+
+    pub(super) fn seen_up(&mut self, place: &Place, now: u64) {
+        if let Some(was) = self.missing.remove(place) {
+            self.change(place, Some(now.saturating_sub(was.since)), was.attempts);
+        }
+        self.known.insert(place.clone());
+    }
+
+    fn change(&mut self, (conn, child): &Place, up_after: Option<u64>, attempts: u32) {
+        self.changes.push(Change { conn: conn.clone(), child: child.clone(), up_after, attempts });
+    }
+}
+
+/// One line for `systemctl status`.
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} tunnels up", self.wanted - self.missing.len().min(self.wanted), self.wanted)
+    }
+}

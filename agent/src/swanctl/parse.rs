@@ -1,0 +1,177 @@
+//! Text to tree. Never panics; refuses what it does not know, with the line.
+
+use super::{Node, Tree};
+use crate::model::printable;
+
+/// Our deepest setting, `connections.<name>.children.<child>.<key>`, is at four.
+const MAX_DEPTH: usize = 16;
+/// VICI's length fields: a name has 8 bits, a value 16.
+const MAX_NAME: usize = u8::MAX as usize;
+const MAX_VALUE: usize = u16::MAX as usize;
+
+/// What was refused, and where. Shows names but never a value: a value may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct SyntaxError {
+    /// Counted from 1.
+    pub line: usize,
+    pub what: String,
+}
+
+/// Parses a whole file. Later keys do not override earlier ones: a duplicate is an error.
+pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
+    let mut parser = Parser { rest: text, line: 1 };
+    if text.contains('\0') {
+        return Err(parser.error("a NUL byte"));
+    }
+    parser.section(0)
+}
+
+struct Parser<'t> {
+    rest: &'t str,
+    line: usize,
+}
+
+impl<'t> Parser<'t> {
+    fn error(&self, what: impl Into<String>) -> SyntaxError {
+        SyntaxError { line: self.line, what: what.into() }
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest.chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.rest = &self.rest[c.len_utf8()..];
+        self.line += usize::from(c == '\n');
+        Some(c)
+    }
+
+    fn take_while(&mut self, accept: impl Fn(char) -> bool) -> &'t str {
+        let end = self.rest.find(|c| !accept(c)).unwrap_or(self.rest.len());
+        let (taken, rest) = self.rest.split_at(end);
+        (self.rest, self.line) = (rest, self.line + taken.matches('\n').count());
+        taken
+    }
+
+    fn blanks(&mut self) {
+        self.take_while(|c| matches!(c, ' ' | '\t' | '\r'));
+    }
+
+    /// Blank space, line ends and comments between statements.
+    fn gap(&mut self) {
+        loop {
+            self.take_while(|c| matches!(c, ' ' | '\t' | '\r' | '\n'));
+            if self.peek() != Some('#') {
+                return;
+            }
+            self.take_while(|c| c != '\n');
+        }
+    }
+
+    /// Statements up to the closing brace, or to the end of the text at depth 0.
+    fn section(&mut self, depth: usize) -> Result<Tree, SyntaxError> {
+        if depth > MAX_DEPTH {
+            return Err(self.error(format!("sections nested deeper than {MAX_DEPTH}")));
+        }
+        let mut tree = Tree::new();
+        loop {
+            self.gap();
+            match self.peek() {
+                None if depth == 0 => return Ok(tree),
+                None => return Err(self.error("the text ends inside a section: a } is missing")),
+                Some('}') if depth > 0 => {
+                    self.next();
+                    return Ok(tree);
+                }
+                Some(_) => {
+                    let (name, line) = (self.name()?, self.line);
+                    let node = self.statement(name, depth)?;
+                    if tree.insert(name.to_owned(), node).is_some() {
+                        return Err(SyntaxError { line, what: format!("{} is set twice", printable(name)) });
+                    }
+                }
+            }
+        }
+    }
+
+    fn name(&mut self) -> Result<&'t str, SyntaxError> {
+        let name =
+            self.take_while(|c| !matches!(c, '#' | '{' | '}' | ':' | '.' | ',' | '=' | '"') && !c.is_whitespace());
+        match (name.len(), self.peek()) {
+            (0, Some(c)) => Err(self.error(format!("unexpected '{}'", c.escape_default()))),
+            (1..=MAX_NAME, _) => Ok(name),
+            _ => Err(self.error(format!("a name longer than {MAX_NAME} bytes"))),
+        }
+    }
+
+    fn statement(&mut self, name: &str, depth: usize) -> Result<Node, SyntaxError> {
+        if name == "include" {
+            return Err(self.error("include: not supported"));
+        }
+        self.gap();
+        match self.peek() {
+            Some('{') => {
+                self.next();
+                self.section(depth + 1).map(Node::Section)
+            }
+            Some('=') => {
+                self.next();
+                self.value(name).map(Node::Value)
+            }
+            Some(':') => Err(self.error(format!("{} refers to another section: not supported", printable(name)))),
+            _ => Err(self.error(format!("expected = or {{ after {}", printable(name)))),
+        }
+    }
+
+    /// Words and quoted strings up to the line's end, a comment or a brace; joined by one space, as charon does.
+    fn value(&mut self, name: &str) -> Result<String, SyntaxError> {
+        let mut parts = Vec::new();
+        loop {
+            self.blanks();
+            match self.peek() {
+                None | Some('\n' | '#' | '}') => break,
+                Some('"') => parts.push(self.quoted()?),
+                // charon would take it as part of the value; nobody who wrote it meant that.
+                Some('{') => return Err(self.error(format!("unexpected {{ in the value of {}", printable(name)))),
+                Some(_) => {
+                    let word = self.take_while(|c| !matches!(c, '#' | '{' | '}' | '"' | ' ' | '\t' | '\r' | '\n'));
+                    parts.push(word.to_owned());
+                }
+            }
+        }
+        let value = parts.join(" ");
+        match value.len() {
+            _ if parts.is_empty() => Err(self.error(format!("{} has no value", printable(name)))),
+            0..=MAX_VALUE => Ok(value),
+            _ => Err(self.error(format!("the value of {} is longer than {MAX_VALUE} bytes", printable(name)))),
+        }
+    }
+
+    fn quoted(&mut self) -> Result<String, SyntaxError> {
+        self.next();
+        let mut out = String::new();
+        loop {
+            out.push_str(self.take_while(|c| !matches!(c, '"' | '\\' | '\r' | '\n')));
+            match self.peek() {
+                Some('"') => {
+                    self.next();
+                    return Ok(out);
+                }
+                Some('\\') => {
+                    self.next();
+                    match self.peek() {
+                        Some('n') => out.push('\n'),
+                        Some('r') => out.push('\r'),
+                        Some('t') => out.push('\t'),
+                        Some('\r' | '\n') | None => return Err(self.error("a quoted string must end on its line")),
+                        Some(c) => out.push(c),
+                    }
+                    self.next();
+                }
+                _ => return Err(self.error("a quoted string must end on its line")),
+            }
+        }
+    }
+}

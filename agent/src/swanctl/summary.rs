@@ -1,0 +1,87 @@
+//! The part of a connection that charon gives back: what verify compares.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use ipnet::Ipv4Net;
+
+use super::{Node, Tree, sections, split};
+
+/// A connection as both its text and `list-conns` tell it, normalised so that equal means `==`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub local_addrs: BTreeSet<String>,
+    pub remote_addrs: BTreeSet<String>,
+    /// `None`: any identity.
+    pub local_id: Option<String>,
+    pub remote_id: Option<String>,
+    pub children: BTreeMap<String, ChildSummary>,
+}
+
+/// A child of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildSummary {
+    /// CIDRs without those inside another one, which charon drops; `dynamic` when there is none.
+    pub local_ts: BTreeSet<String>,
+    pub remote_ts: BTreeSet<String>,
+    /// `tunnel`, `pass`, …
+    pub mode: String,
+}
+
+impl Summary {
+    /// From the body of a connection: parsed, converted by [`super::connections`], or out of `list-conns`.
+    /// Text says `local` and `local_ts` where list-conns says `local-1` and `local-ts`; both are understood.
+    pub fn of(conn: &Tree) -> Summary {
+        let child = |(name, child): (&String, &Tree)| {
+            let mode = strings(child, "mode").into_iter().next().unwrap_or_else(|| "tunnel".into());
+            let ts = |side| selectors(strings(child, side).into_iter().chain(strings(child, &side.replace('_', "-"))));
+            (
+                name.clone(),
+                ChildSummary { local_ts: ts("local_ts"), remote_ts: ts("remote_ts"), mode: mode.to_lowercase() },
+            )
+        };
+        Summary {
+            local_addrs: addrs(conn, "local_addrs"),
+            remote_addrs: addrs(conn, "remote_addrs"),
+            local_id: id(conn, "local"),
+            remote_id: id(conn, "remote"),
+            children: sections(conn, "children").map(child).collect(),
+        }
+    }
+}
+
+fn strings(tree: &Tree, key: &str) -> Vec<String> {
+    match tree.get(key) {
+        Some(Node::Value(v)) => split(v),
+        Some(Node::List(items)) => items.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn addrs(conn: &Tree, key: &str) -> BTreeSet<String> {
+    let addrs: BTreeSet<String> = strings(conn, key).into_iter().collect();
+    if addrs.is_empty() { BTreeSet::from(["%any".into()]) } else { addrs }
+}
+
+/// The identity of the first authentication round of one side.
+fn id(conn: &Tree, side: &str) -> Option<String> {
+    conn.iter().find_map(|(name, node)| match node {
+        Node::Section(auth) if name.starts_with(side) => match auth.get("id") {
+            Some(Node::Value(id)) if id != "%any" => Some(id.clone()),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+fn selectors(ts: impl Iterator<Item = String>) -> BTreeSet<String> {
+    let net = |s: &str| s.parse::<Ipv4Net>().or_else(|_| s.parse::<Ipv4Addr>().map(Ipv4Net::from));
+    let canonical = |s: String| net(&s).map_or(s, |n| n.trunc().to_string());
+    let all: BTreeSet<String> = ts.map(canonical).collect();
+    let nets: Vec<Ipv4Net> = all.iter().filter_map(|s| s.parse().ok()).collect();
+    let inside_another = |s: &String| s.parse().is_ok_and(|n: Ipv4Net| nets.iter().any(|o| *o != n && o.contains(&n)));
+    let kept: BTreeSet<String> = all.into_iter().filter(|s| !inside_another(s)).collect();
+    if kept.is_empty() { BTreeSet::from(["dynamic".into()]) } else { kept }
+}

@@ -1,0 +1,131 @@
+//! VICI messages as settings trees, and the one message that carries bytes.
+
+use std::{fmt, time::Duration};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+
+use crate::swanctl::{Node, Shared, Tree};
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Node::Value(v) => v.serialize(s),
+            Node::List(v) => v.serialize(s),
+            Node::Section(v) => v.serialize(s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Node, D::Error> {
+        d.deserialize_any(NodeVisitor)
+    }
+}
+
+/// Bytes that are not UTF-8 (a foreign peer's identity) are replaced: they must not hide the other SAs.
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a VICI value, list or section")
+    }
+    fn visit_str<E>(self, v: &str) -> Result<Node, E> {
+        Ok(Node::Value(v.to_owned()))
+    }
+    fn visit_bytes<E>(self, v: &[u8]) -> Result<Node, E> {
+        Ok(Node::Value(String::from_utf8_lossy(v).into_owned()))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element::<Node>()? {
+            if let Node::Value(item) = item {
+                items.push(item);
+            }
+        }
+        Ok(Node::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut tree = Tree::new();
+        while let Some((key, node)) = map.next_entry()? {
+            tree.insert(key, node);
+        }
+        Ok(Node::Section(tree))
+    }
+}
+
+/// `load-shared`: its key is bytes, which a [`Tree`] cannot hold.
+#[derive(Serialize)]
+pub struct LoadShared<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    data: Bytes<'a>,
+    owners: &'a [String],
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(self.0)
+    }
+}
+
+impl<'a> LoadShared<'a> {
+    pub fn new(id: &'a str, shared: &'a Shared) -> Self {
+        LoadShared { id, r#type: "IKE", data: Bytes(shared.secret.bytes()), owners: &shared.owners }
+    }
+}
+
+/// A flat message.
+pub fn of<const N: usize>(pairs: [(&str, &str); N]) -> Tree {
+    pairs.into_iter().map(|(k, v)| (k.to_owned(), Node::Value(v.to_owned()))).collect()
+}
+
+pub fn text<'t>(tree: &'t Tree, key: &str) -> Option<&'t str> {
+    match tree.get(key) {
+        Some(Node::Value(v)) => Some(v),
+        _ => None,
+    }
+}
+
+pub fn number<N: std::str::FromStr>(tree: &Tree, key: &str) -> Option<N> {
+    text(tree, key)?.parse().ok()
+}
+
+pub fn list(tree: &Tree, key: &str) -> Vec<String> {
+    match tree.get(key) {
+        Some(Node::List(items)) => items.clone(),
+        _ => Vec::new(),
+    }
+}
+
+pub fn section<'t>(tree: &'t Tree, key: &str) -> Option<&'t Tree> {
+    match tree.get(key) {
+        Some(Node::Section(s)) => Some(s),
+        _ => None,
+    }
+}
+
+pub fn sections(tree: &Tree) -> impl Iterator<Item = (&String, &Tree)> {
+    tree.iter().filter_map(|(name, node)| match node {
+        Node::Section(s) => Some((name, s)),
+        _ => None,
+    })
+}
+
+/// charon's `%V`: "24 seconds", "3 minutes", …; one unit, rounded down.
+pub fn ago(text: &str) -> Option<Duration> {
+    let (count, unit) = text.split_once(' ')?;
+    let seconds = match unit.trim_end_matches('s') {
+        "second" => 1,
+        "minute" => 60,
+        "hour" => 3_600,
+        "day" => 86_400,
+        _ => return None,
+    };
+    count.parse::<u64>().ok()?.checked_mul(seconds).map(Duration::from_secs)
+}
