@@ -22,9 +22,9 @@ pub async fn iptables_save(timeout: Duration) -> Result<String> {
 
 /// One `iptables-restore --noflush`: chains and rules that `input` does not name stay as they are.
 ///
-/// The nft backend takes all of `input` or nothing. The legacy backend commits table by table: after an error the
-/// tables before the bad one are changed, so the caller reads back and rolls back. `timeout` should exceed the 5 s
-/// that legacy may wait for its lock.
+/// Both backends commit table by table, each table whole or not at all; after an error the tables before the bad one
+/// are changed, and the caller reads back and plans back. `--test` would not help: with nft it asks the kernel nothing
+/// and lets even a jump to nowhere pass. `timeout` should exceed the 5 s that legacy may wait for its lock.
 pub async fn iptables_restore(input: &str, timeout: Duration) -> Result<()> {
     run(Kind::Apply, &["iptables-restore", "--noflush", "-w", "5"], input, timeout).await.map(drop)
 }
