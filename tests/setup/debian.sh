@@ -10,7 +10,6 @@ packages=(
     charon-systemd strongswan-swanctl               # the gateways of the lab
     libstrongswan-standard-plugins                  #   AES-GCM; only recommended, so not there by itself
     libcharon-extra-plugins                         #   kernel-libipsec: ESP without the kernel's
-    libstrongswan-extra-plugins                     #   ML-KEM on Debian 13
     iptables nftables iproute2 iputils-ping         # their rules, the lab's routers, and a look around
     python3 python3-venv                            # moto, the lab's EC2
     systemd                                         # systemd-analyze, to check the units
