@@ -14,8 +14,8 @@ use crate::{
     claims::Claims,
     error::{Error, Result},
     model::{
-        Answers, Auth, ConnName, Gateway, Identity, IkeId, Interface, Mode, Nat, Refusal, Secret, Selectors, Timestamp,
-        Tunnel, TunnelMatch, VpcId, child_name,
+        Answers, Auth, ConnName, Gateway, Identity, IkeId, Interface, Mode, Nat, Refusal, Region, Secret, Selectors,
+        Timestamp, Tunnel, TunnelMatch, VpcId, child_name,
     },
     roster::{Kept, Roster, roster},
     settings::Settings,
@@ -112,7 +112,7 @@ fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Res
     let accepted = claims(settings, seen, &peers, &mut out.refused);
     for (vpc, peer) in peers {
         let Some(cidrs) = accepted.get(&vpc) else { continue };
-        let Some(key) = key(seen, &peer.gateway, out) else { continue };
+        let Some(key) = key(seen, &vpc, &peer.gateway.region, out) else { continue };
         let Some(remote_addr) = peer.gateway.public else { continue };
         let children = cidrs
             .iter()
@@ -161,10 +161,7 @@ fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> R
     // Without the bypass a wide remote selector would also catch traffic inside the own VPC.
     out.bypass = seen.me.cidrs.clone();
     let Some((remote_addr, vpc)) = hub else { return Ok(()) };
-    let answer = (seen.keys)(&seen.me.vpc);
-    let key = answer.key.ok_or_else(|| {
-        Error::settings(answer.problem.unwrap_or_else(|| "there is no pre-shared key for this gateway".into()))
-    })?;
+    let Some(key) = key(seen, &seen.me.vpc, &seen.me.region, out) else { return Ok(()) };
     if children.is_empty() {
         return Ok(());
     }
@@ -214,8 +211,7 @@ fn claims(
     peers: &BTreeMap<VpcId, Peer>,
     refused: &mut BTreeSet<Refusal>,
 ) -> BTreeMap<VpcId, BTreeSet<Ipv4Net>> {
-    let holds =
-        |vpc: &VpcId, cidr: &Ipv4Net| seen.state.peers.get(vpc).is_some_and(|p| p.gateway.cidrs.contains(cidr));
+    let holds = |vpc: &VpcId, cidr: &Ipv4Net| seen.state.peers.get(vpc).is_some_and(|p| p.gateway.cidrs.contains(cidr));
     let mut queue: Vec<_> =
         peers.iter().flat_map(|(vpc, p)| p.gateway.cidrs.iter().map(move |c| (vpc, c, &p.gateway))).collect();
     queue.sort_by_key(|(vpc, cidr, g)| (!holds(vpc, cidr), g.launched, *vpc, **cidr));
@@ -244,15 +240,17 @@ fn claims(
     accepted
 }
 
-/// The peer's key, with its problem (if any) reported; `None` leaves the peer out.
-fn key(seen: &Seen, gateway: &Gateway, out: &mut Decision) -> Option<Secret> {
-    let KeyAnswer { key, problem } = (seen.keys)(&gateway.vpc);
-    if let Some(problem) = problem {
-        match key {
-            Some(_) => out.kept.push(Kept::new(gateway, format!("{problem}; the key in use so far stays"))),
-            None => {
-                out.refused.insert(refusal(gateway, Some(&gateway.vpc), problem));
-            }
+/// The key of a VPC's tunnel, with its problem (if any) reported; `None` leaves the tunnel out.
+fn key(seen: &Seen, vpc: &VpcId, region: &Region, out: &mut Decision) -> Option<Secret> {
+    let KeyAnswer { key, problem } = (seen.keys)(vpc);
+    let (vpc, region) = (vpc.clone(), region.clone());
+    match (&key, problem) {
+        (_, None) => {}
+        (Some(_), Some(problem)) => {
+            out.kept.push(Kept { vpc, region, why: format!("{problem}; the key in use so far stays") });
+        }
+        (None, Some(reason)) => {
+            out.refused.insert(Refusal { region, vpc: Some(vpc), instance: None, cidr: None, reason });
         }
     }
     key

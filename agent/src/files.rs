@@ -80,7 +80,8 @@ pub fn lock(path: &Path, patience: Duration) -> Result<Flock<File>> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).context(failed)?;
     }
-    let mut file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).context(failed)?;
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).context(failed)?;
     let deadline = Instant::now() + patience;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -15,9 +15,10 @@ use crosswan::{
     cli::{Cli, Command, Overrides},
     error::{Context, Error, Kind, Result},
     keep,
+    model::Mode,
     paths::Paths,
     refresh::{self, Options},
-    settings::{Flags, Keys, Settings},
+    settings::{Flags, Keys, MissingKey, Settings},
     status,
 };
 use tracing::warn;
@@ -61,7 +62,10 @@ async fn run(cli: Cli) -> Result<u8> {
         }
         Command::Keep => {
             let settings = load(&root, cli.overrides)?;
-            keep::run(keep::Config::new(&settings, &paths), interrupted()).await?;
+            let role = if settings.mode == Mode::VpnHub { keep::Role::Hub } else { keep::Role::Spoke };
+            let (interval, lock) = (settings.keep.interval, paths.charon_lock);
+            let config = keep::Config { role, interval, conf_file: paths.connections, socket: paths.vici, lock };
+            keep::run(config, interrupted()).await?;
             Ok(0)
         }
         Command::Status { json, watch: false } => {
@@ -97,11 +101,14 @@ fn load(root: &Path, overrides: Overrides) -> Result<Settings> {
 fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, Keys)> {
     let settings = load(root, overrides)?;
     let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let keys = match settings.mode.has_ipsec() {
-        true => Keys::load(&settings.auth, root, credentials.as_deref())?,
-        false => Keys::none("this mode needs none".into()),
-    };
-    Ok((settings, keys))
+    if !settings.mode.has_ipsec() {
+        return Ok((settings, Keys::none("this mode needs none".into())));
+    }
+    match Keys::load(&settings.auth, root, credentials.as_deref()) {
+        // NAT does not need the key: the pass goes on, reports what it waits for, and exits with the code for settings.
+        Err(e) if MissingKey::is(&e) => Ok((settings, Keys::none(e.chain()))),
+        keys => Ok((settings, keys?)),
+    }
 }
 
 /// Ends at SIGTERM or SIGINT.

@@ -12,7 +12,11 @@ pub struct Paths {
     /// Exists while an apply is under way: found at the start of a pass, it says the last one was cut off.
     pub unfinished: PathBuf,
     pub status: PathBuf,
+    /// Held by a refresh for its whole pass: passes come one after another.
     pub lock: PathBuf,
+    /// Held by whoever is about to change what charon does: `refresh` from its look to its verification, `keep` for
+    /// each look. Apart from `lock`, so that a slow EC2 never keeps `keep` from healing.
+    pub charon_lock: PathBuf,
     pub vici: PathBuf,
 }
 
@@ -25,7 +29,8 @@ impl Paths {
             state: root.join("var/lib/crosswan/state.json"),
             unfinished: root.join("var/lib/crosswan/unfinished"),
             status: root.join("run/crosswan/status.json"),
-            lock: root.join("run/crosswan/lock"),
+            lock: root.join("run/crosswan/refresh.lock"),
+            charon_lock: root.join("run/crosswan/charon.lock"),
             vici: root.join("run/charon.vici"),
         }
     }

@@ -88,17 +88,46 @@ pub enum ManagedFile {
 #[derive(Debug, Clone)]
 pub enum Step {
     RestoreRules(iptables::Change),
-    LoadSecret { id: String, secret: Shared, why: &'static str },
-    LoadConnection { name: ConnName, tree: Tree, why: String },
+    LoadSecret {
+        id: String,
+        secret: Shared,
+        why: &'static str,
+    },
+    LoadConnection {
+        name: ConnName,
+        tree: Tree,
+        why: String,
+    },
     /// FACTS: a loaded change of selectors reaches a live SA only so: initiate again, then end the old one.
-    RenewChild { connection: ConnName, child: String, old: Vec<u32> },
-    UnloadConnection { name: String },
-    UnloadSecret { id: String },
-    TerminateChild { connection: String, child: String, id: u32 },
+    RenewChild {
+        connection: ConnName,
+        child: String,
+        old: Vec<u32>,
+    },
+    UnloadConnection {
+        name: String,
+    },
+    UnloadSecret {
+        id: String,
+    },
+    TerminateChild {
+        connection: String,
+        child: String,
+        id: u32,
+    },
     /// Ends every IKE_SA of this name with force, and looks whether they are gone.
-    Terminate { connection: String, why: &'static str },
-    WriteFile { file: ManagedFile, contents: String, why: &'static str },
-    RemoveFile { file: ManagedFile },
+    Terminate {
+        connection: String,
+        why: &'static str,
+    },
+    WriteFile {
+        file: ManagedFile,
+        contents: String,
+        why: &'static str,
+    },
+    RemoveFile {
+        file: ManagedFile,
+    },
 }
 
 /// The steps from `current` to `target`, in the order that keeps what works: rules first (the guard stands before a
@@ -150,7 +179,8 @@ fn connections_to_load(target: &Target, current: &Current, charon: &Charon, step
                 Some(_) => true,
             };
             let differs = |c: &ChildSa| {
-                let same = |ts: &[String], want: &BTreeSet<String>| ts.iter().cloned().collect::<BTreeSet<_>>() == *want;
+                let same =
+                    |ts: &[String], want: &BTreeSet<String>| ts.iter().cloned().collect::<BTreeSet<_>>() == *want;
                 !(same(&c.local_ts, &selectors.local_ts) && same(&c.remote_ts, &selectors.remote_ts))
             };
             let old = |c: &ChildSa| stale && c.name == *child && c.is_up() && differs(c);

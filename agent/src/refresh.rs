@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     net::UdpSocket,
     time::{Duration, SystemTime},
 };
 
+use nix::fcntl::Flock;
 use tracing::{info, warn};
 
 use crate::{
@@ -47,7 +49,7 @@ pub struct Options {
 pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, options.force).await?;
-    let Pass { decision, files, current, mut charon, mut report } = pass;
+    let Pass { decision, files, current, mut charon, mut report, lock: _quiet } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it.
     let target = Target::of(files)?;
     let steps = plan(&target, &current);
@@ -63,14 +65,15 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         carry_out(&steps, &target, &current, paths, charon.as_mut(), &mut report).await?;
     }
     if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
-        let state = serde_json::to_vec_pretty(&decision.state).context(|| Error::new(Kind::Other, "encode the state"))?;
+        let state =
+            serde_json::to_vec_pretty(&decision.state).context(|| Error::new(Kind::Other, "encode the state"))?;
         files::write_atomic(&paths.state, &state, 0o600)?;
     }
     publish(&report, paths)?;
     Ok(report)
 }
 
-/// `crosswan render`: the files of a pass, without the pass. Needs no lock, changes nothing.
+/// `crosswan render`: the files of a pass, without the pass. Changes nothing.
 pub async fn files(settings: &Settings, keys: &Keys, paths: &Paths) -> Result<(Files, Report)> {
     let pass = prepare(settings, keys, paths, false).await?;
     Ok((pass.files, pass.report))
@@ -83,6 +86,8 @@ struct Pass {
     current: Current,
     charon: Option<Vici>,
     report: Report,
+    /// Keeps `crosswan keep` away from here to the verification.
+    lock: Flock<File>,
 }
 
 /// observe -> decide -> render.
@@ -93,6 +98,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     let state = state.for_vpc(&me.vpc);
     let uplink = host::default_route_interface()?;
     let answers = ask_ec2(settings).await;
+    let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
     let (mut charon, charon_failed) = connect(settings.mode, paths, &current).await;
     if let Some(vici) = &mut charon {
@@ -113,8 +119,11 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
     report.unasked.extend(imds_failed.into_iter().chain(charon_failed));
     report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
-    report.notes.extend(settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()));
-    Ok(Pass { decision, files, current, charon, report })
+    report.waiting_for = keys.missing().filter(|_| settings.mode.has_ipsec()).map(str::to_owned);
+    report.notes.extend(
+        settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
+    );
+    Ok(Pass { decision, files, current, charon, report, lock })
 }
 
 /// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.

@@ -69,6 +69,8 @@ pub struct Report {
     pub held: Option<Held>,
     /// The steps, in order, as an operator reads them.
     pub steps: Vec<String>,
+    /// The key that is still missing (exit code 2). An image is made without one and waits for it.
+    pub waiting_for: Option<String>,
     /// What could not be asked (exit code 3).
     pub unasked: Vec<String>,
     /// What is wrong with this host or went wrong in the pass (exit code 4).
@@ -102,6 +104,7 @@ impl Report {
             removed: decision.removed.clone(),
             held: decision.held.clone(),
             steps: Vec::new(),
+            waiting_for: None,
             unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
             problems: Vec::new(),
             notes: Vec::new(),
@@ -114,6 +117,7 @@ impl Report {
             Outcome::RolledBack | Outcome::RollBackFailed => Kind::Apply.exit_code(),
             _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
             _ if !self.unasked.is_empty() => Kind::Observe.exit_code(),
+            _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
             _ => 0,
         }
     }
@@ -147,7 +151,9 @@ impl fmt::Display for Report {
             };
             match (&r.failed, r.answered) {
                 (None, _) => writeln!(f, "  asked    {region}: {count}")?,
-                (Some(why), Some(_)) => writeln!(f, "  NO ANSWER {region}: {why}; its last good answer stands: {count}")?,
+                (Some(why), Some(_)) => {
+                    writeln!(f, "  NO ANSWER {region}: {why}; its last good answer stands: {count}")?
+                }
                 (Some(why), None) => writeln!(f, "  NO ANSWER {region}: {why}; it never answered before")?,
             }
         }
@@ -175,6 +181,9 @@ impl fmt::Display for Report {
             for line in lines {
                 writeln!(f, "  {what:<8} {line}")?;
             }
+        }
+        if let Some(key) = &self.waiting_for {
+            writeln!(f, "  WAITING  for a key: {key}")?;
         }
         let n = self.steps.len();
         let steps = if n == 1 { "1 step".into() } else { format!("{n} steps") };

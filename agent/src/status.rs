@@ -168,7 +168,13 @@ impl fmt::Display for Status {
             writeln!(f, "  tunnel   {} to {}: {state}{since}", t.connection, t.remote.as_deref().unwrap_or("?"))?;
             for c in &t.children {
                 let state = if c.installed { "up  " } else { "DOWN" };
-                writeln!(f, "           {state} {}  {} in, {} out", c.remote.join(", "), bytes(c.bytes_in), bytes(c.bytes_out))?;
+                writeln!(
+                    f,
+                    "           {state} {}  {} in, {} out",
+                    c.remote.join(", "),
+                    bytes(c.bytes_in),
+                    bytes(c.bytes_out)
+                )?;
             }
         }
         match self.nat.in_force {

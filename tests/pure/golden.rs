@@ -57,7 +57,11 @@ fn differences(case: &Path) -> Vec<String> {
     for (name, text) in &got {
         let want = fs::read_to_string(expected.join(name)).ok();
         if want.as_deref() != text.as_deref() {
-            wrong.push(format!("{}: {name} is not as expected; got:\n{}", case.display(), text.as_deref().unwrap_or("no file")));
+            wrong.push(format!(
+                "{}: {name} is not as expected; got:\n{}",
+                case.display(),
+                text.as_deref().unwrap_or("no file")
+            ));
         }
     }
     let count = fs::read_dir(&expected).map_or(0, Iterator::count);

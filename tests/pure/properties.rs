@@ -12,7 +12,7 @@ use crosswan::{
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
-use crate::world::{World, settled, settings, steps};
+use crate::world::{World, settings, settled, steps};
 
 fn hub() -> Settings {
     let root = tempfile::tempdir().unwrap();

@@ -129,7 +129,8 @@ fn a_spoke_has_one_tunnel_with_a_child_per_own_cidr_and_bypasses_its_vpc() {
     assert_eq!(tunnel.children["c-10-1-0-0-16"].remote, nets(&["10.0.0.0/8"]));
     assert_eq!(d.bypass, spoke.cidrs);
     assert_eq!(d.nat.masquerade.as_ref().map(Interface::as_str), Some("ens5"));
-    let outside = "vpc-000000ff (us-west-2) 100.64.0.0/16: this VPC's own CIDR is outside the private network: not tunnelled";
+    let outside =
+        "vpc-000000ff (us-west-2) 100.64.0.0/16: this VPC's own CIDR is outside the private network: not tunnelled";
     assert_eq!(reasons(&d), [outside]);
 }
 
@@ -296,7 +297,10 @@ fn a_spoke_finds_one_hub_by_tag_and_stays_with_it() {
     let first = Pass { toml, answers: answered(&hubs[..1]), ..Pass::default() }.run();
     let both = Pass { toml, answers: answered(&hubs), state: first.state, ..Pass::default() }.run();
     assert_eq!(both.tunnels.keys().collect::<Vec<_>>(), [&ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 5))]);
-    assert_eq!(reasons(&both), ["vpc-00000003 (eu-west-1): the hub in vpc-00000005 already carries the private network"]);
+    assert_eq!(
+        reasons(&both),
+        ["vpc-00000003 (eu-west-1): the hub in vpc-00000005 already carries the private network"]
+    );
     let mut state = both.state;
     for _ in 0..5 {
         state = Pass { toml, answers: answered(&[]), state, ..Pass::default() }.run().state;

@@ -42,7 +42,9 @@ pub fn state(paths: &Paths) -> (State, Option<String>) {
         Ok(None) => (State::default(), None),
         Ok(Some((text, _))) => match serde_json::from_str(&text) {
             Ok(state) => (state, None),
-            Err(e) => (State::default(), Some(format!("{} is not usable, starting afresh: {e}", paths.state.display()))),
+            Err(e) => {
+                (State::default(), Some(format!("{} is not usable, starting afresh: {e}", paths.state.display())))
+            }
         },
         Err(e) => (State::default(), Some(e.chain())),
     }

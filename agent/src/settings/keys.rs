@@ -60,6 +60,7 @@ pub struct Keys {
     dir: PathBuf,
     /// Files in `psk_dir` that are no peer's, one line each.
     pub warnings: Vec<String>,
+    missing: Option<String>,
 }
 
 /// There is no key at all, though nothing is wrong: an image from which the secret is still missing may wait for it.
@@ -86,6 +87,16 @@ impl fmt::Display for MissingKey {
 impl std::error::Error for MissingKey {}
 
 impl Keys {
+    /// No key at all, because of `why`: every peer is refused with it.
+    pub fn none(why: String) -> Keys {
+        Keys { shared: None, peers: BTreeMap::new(), dir: PathBuf::new(), warnings: Vec::new(), missing: Some(why) }
+    }
+
+    /// Why there is no key at all, if there is none.
+    pub fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
     /// Reads all keys: those of peers from `psk_dir`, the shared one from the first of `psk_file`, or if that is not
     /// set the credential `crosswan.psk` in `credentials_dir` (systemd's `$CREDENTIALS_DIRECTORY`),
     /// `/etc/crosswan/psk`, and `VPN_PSK` of a 2014 file. Paths but `credentials_dir` are below `root`.
@@ -97,7 +108,8 @@ impl Keys {
         let AuthSettings::Psk(psk) = auth;
         let missing = |looked_for| wrong("find the pre-shared key").because(MissingKey { looked_for });
         let dir = below(root, psk.dir.as_deref().unwrap_or(PER_PEER.as_ref()));
-        let mut keys = Keys { shared: None, peers: BTreeMap::new(), dir: dir.clone(), warnings: Vec::new() };
+        let mut keys =
+            Keys { shared: None, peers: BTreeMap::new(), dir: dir.clone(), warnings: Vec::new(), missing: None };
         if !keys.read_peers()? && psk.dir.is_some() {
             return Err(missing(vec![dir]));
         }
@@ -132,10 +144,11 @@ impl Keys {
     /// The key for the tunnel of this spoke: on the hub the peer's, on a spoke its own. A file of its own counts
     /// before the shared key, and if that file is bad nothing takes its place: the error is the refusal's reason.
     pub fn for_peer(&self, vpc: &VpcId) -> std::result::Result<Secret, String> {
-        match (self.peers.get(vpc), &self.shared) {
-            (Some(own), _) => own.clone(),
-            (None, Some((shared, _))) => Ok(shared.clone()),
-            (None, None) => Err(format!(
+        match (self.peers.get(vpc), &self.shared, &self.missing) {
+            (Some(own), _, _) => own.clone(),
+            (None, Some((shared, _)), _) => Ok(shared.clone()),
+            (None, None, Some(why)) => Err(why.clone()),
+            (None, None, None) => Err(format!(
                 "no pre-shared key: neither {} nor a shared key exists",
                 show(&self.dir.join(vpc.as_str()))
             )),
