@@ -29,14 +29,14 @@ Files:
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    #[command(flatten)]
-    pub overrides: Overrides,
     /// Log as JSON lines, for a machine
     #[arg(long, global = true)]
     pub log_json: bool,
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    #[command(flatten)]
+    pub overrides: Overrides,
 }
 
 /// Settings given on the command line; they win over files and CROSSWAN_* variables.
