@@ -27,7 +27,7 @@ pub fn ask(endpoint: &str, query: &Query, timeout: Duration) -> Answers {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let start = Instant::now();
     let answers = runtime.block_on(ask_at(&access, query, timeout));
-    assert!(start.elapsed() < timeout + Duration::from_millis(500), "took {:?} of {timeout:?}", start.elapsed());
+    assert!(start.elapsed() < timeout + Duration::from_secs(1), "took {:?} of {timeout:?}", start.elapsed());
     assert!(answers.keys().eq(&query.regions), "every region has an entry");
     answers
 }
@@ -231,10 +231,15 @@ fn twenty_slow_regions_take_as_long_as_one() {
     let server = Server::start(|request, _| one_page(vec![instance(1)])(request, 0).after(Duration::from_millis(200)));
     let names: Vec<String> = (1..=20).map(|n| format!("xx-slow-{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    ask(&server.endpoint, &query(&names[..1]), TIMEOUT);
-    let start = Instant::now();
-    let answers = ask(&server.endpoint, &query(&names), TIMEOUT);
-    // Two requests one after the other in each region; in turn the regions would take 8 s. `make bench` holds the ratio.
-    assert!(start.elapsed() < Duration::from_millis(1500), "took {:?}", start.elapsed());
+    let timed = |names: &[&str]| {
+        let start = Instant::now();
+        (ask(&server.endpoint, &query(names), TIMEOUT), start.elapsed())
+    };
+    let (_, alone) = timed(&names[..1]);
+    let (answers, all) = timed(&names);
+    println!("one region {alone:?}, twenty {all:?}");
+    // One after the other they would take twenty times as long. The budget, 1.3 times, is the benchmark's to hold: here
+    // other tests run at the same time.
+    assert!(all < alone * 3, "one region {alone:?}, twenty {all:?}");
     assert!(answers.values().all(|a| a.as_ref().unwrap().gateways.len() == 1));
 }

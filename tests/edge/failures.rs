@@ -158,7 +158,7 @@ fn slower_than_the_timeout() {
     let reason =
         reason_within("xx-slow-30", Duration::from_secs(1), |_, _| Reply::ok("").after(Duration::from_secs(20)));
     assert!(reason.contains("timed out"), "{reason}");
-    assert!(start.elapsed() < Duration::from_millis(1500));
+    assert!(start.elapsed() < Duration::from_secs(3));
 }
 
 #[test]
