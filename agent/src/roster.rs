@@ -44,6 +44,7 @@ pub struct Roster {
 pub fn roster(removal: &Removal, seen: &Seen, force: bool) -> Roster {
     let mut out = Roster::default();
     let mut failed = BTreeMap::new();
+    let mut unusable = BTreeMap::new();
     let mut candidates: BTreeMap<VpcId, Vec<Gateway>> = BTreeMap::new();
     for (region, answer) in seen.answers {
         let last = match answer {
@@ -54,6 +55,7 @@ pub fn roster(removal: &Removal, seen: &Seen, force: bool) -> Roster {
             }
         };
         let Some(last) = last else { continue };
+        unusable.extend(last.view.unusable.iter().filter_map(|r| Some((r.vpc.clone()?, r.reason.clone()))));
         out.refused.extend(last.view.unusable.iter().cloned());
         for gateway in &last.view.gateways {
             // By VPC id: the own VPC is never a peer, whatever its CIDRs look like.
@@ -76,7 +78,13 @@ pub fn roster(removal: &Removal, seen: &Seen, force: bool) -> Roster {
             // Rule 1: the tunnel stands exactly as it was, even if the last good answer was odd about it.
             out.kept.push(Kept::new(&known.gateway, format!("{region} could not be asked: {reason}")));
             out.peers.insert(vpc.clone(), known.clone());
-        } else if !out.peers.contains_key(vpc) {
+        } else if out.peers.contains_key(vpc) {
+            continue;
+        } else if let Some(reason) = unusable.get(vpc) {
+            // It is there; only what EC2 said of it does not fit. That is no reason to take its tunnel down.
+            out.kept.push(Kept::new(&known.gateway, reason.clone()));
+            out.peers.insert(vpc.clone(), known.clone());
+        } else {
             let misses = known.misses.saturating_add(1);
             let peer = Peer { misses, ..known.clone() };
             let why = if seen.answers.contains_key(region) { "not seen" } else { "its region is no longer listed" };

@@ -199,6 +199,19 @@ fn rule_2_an_empty_answer_and_a_region_no_longer_listed_are_held_too() {
 }
 
 #[test]
+fn a_peer_that_ec2_describes_oddly_keeps_its_tunnel() {
+    let both = [gateway(1, &["10.1.0.0/16"]), gateway(2, &["10.2.0.0/16"])];
+    let odd = crate::decide::refusal(&both[1], Some(&vpc(2)), "its VPC has no CIDR".into());
+    let view = RegionView { gateways: vec![both[0].clone()], unusable: vec![odd] };
+    let mut d = pass(&both);
+    for _ in 0..5 {
+        d = after(d, [("eu-west-1".parse().unwrap(), Ok(view.clone()))].into());
+        assert_eq!(peers(&d), [&vpc(1), &vpc(2)]);
+        assert_eq!(d.kept[0].why, "its VPC has no CIDR");
+    }
+}
+
+#[test]
 fn rule_3_the_peer_with_a_tunnel_keeps_its_cidr_and_the_newcomer_is_refused() {
     // The newcomer was launched earlier and sorts first: only the tunnel decides.
     let holder = gateway(9, &["10.9.0.0/16"]);
