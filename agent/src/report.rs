@@ -139,61 +139,75 @@ pub fn cidrs(cidrs: &BTreeSet<Ipv4Net>) -> String {
     cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Report {
+    /// Who this is, on one line.
+    pub fn headline(&self) -> String {
         let me = &self.me;
         let public = me.public.map_or_else(|| "no public address".into(), |p| p.to_string());
-        writeln!(f, "{} in {} ({}), {public}, {}", self.mode, me.vpc, me.region, cidrs(&me.cidrs))?;
+        format!("{} in {} ({}), {public}, {}", self.mode, me.vpc, me.region, cidrs(&me.cidrs))
+    }
+
+    /// What was asked, and what was kept, refused, removed and held, and why. A line each; empty if all is plain.
+    pub fn findings(&self) -> Vec<String> {
+        let mut out = Vec::new();
         for (region, r) in &self.regions {
-            let count = match r.gateways {
-                1 => "1 gateway".into(),
-                n => format!("{n} gateways"),
-            };
-            match (&r.failed, r.answered) {
-                (None, _) => writeln!(f, "  asked    {region}: {count}")?,
-                (Some(why), Some(_)) => {
-                    writeln!(f, "  NO ANSWER {region}: {why}; its last good answer stands: {count}")?
-                }
-                (Some(why), None) => writeln!(f, "  NO ANSWER {region}: {why}; it never answered before")?,
-            }
+            let count = plural(r.gateways, "gateway");
+            out.push(match (&r.failed, r.answered) {
+                (None, _) => format!("asked     {region}: {count}"),
+                (Some(why), Some(_)) => format!("NO ANSWER {region}: {why}; its last good answer stands: {count}"),
+                (Some(why), None) => format!("NO ANSWER {region}: {why}; it never answered before"),
+            });
         }
-        for (name, t) in &self.tunnels {
-            writeln!(f, "  tunnel   {name} to {} for {}", t.remote, cidrs(&t.remote_cidrs))?;
+        out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
+        out.extend(self.refused.iter().map(|r| format!("refused   {r}")));
+        out.extend(self.removed.iter().map(|vpc| format!("removed   {vpc}")));
+        if let Some(Held { would_remove, of, hold_above }) = &self.held {
+            out.push(format!("HELD      {would_remove} of {of} peers would leave, more than {hold_above}%: none does"));
+            out.push("          if that is right: crosswan refresh --force".into());
         }
-        for kept in &self.kept {
-            writeln!(f, "  kept     {} ({}): {}", kept.vpc, kept.region, kept.why)?;
-        }
-        for refusal in &self.refused {
-            writeln!(f, "  refused  {refusal}")?;
-        }
-        for vpc in &self.removed {
-            writeln!(f, "  removed  {vpc}")?;
-        }
-        if let Some(held) = &self.held {
-            let Held { would_remove, of, hold_above } = held;
-            writeln!(f, "  HELD     {would_remove} of {of} peers would leave, more than {hold_above}%: none does.")?;
-            writeln!(f, "           If that is right: crosswan refresh --force")?;
-        }
-        for step in &self.steps {
-            writeln!(f, "  step     {step}")?;
-        }
-        for (what, lines) in [("PROBLEM", &self.problems), ("UNASKED", &self.unasked), ("note", &self.notes)] {
-            for line in lines {
-                writeln!(f, "  {what:<8} {line}")?;
-            }
-        }
-        if let Some(key) = &self.waiting_for {
-            writeln!(f, "  WAITING  for a key: {key}")?;
-        }
-        let n = self.steps.len();
-        let steps = if n == 1 { "1 step".into() } else { format!("{n} steps") };
+        out
+    }
+
+    /// What was done and what went wrong, then the outcome.
+    pub fn deeds(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.steps.iter().map(|step| format!("step      {step}")).collect();
+        // A region that could not be asked is among the findings already.
+        let regions: Vec<String> = self.regions.keys().map(|r| format!("{r}: ")).collect();
+        let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
+        out.extend(unasked.map(|u| format!("UNASKED   {u}")));
+        out.extend(self.problems.iter().map(|p| format!("PROBLEM   {p}")));
+        out.extend(self.notes.iter().map(|n| format!("note      {n}")));
+        out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
+        out
+    }
+
+    /// The outcome in words.
+    pub fn verdict(&self) -> String {
+        let steps = plural(self.steps.len(), "step");
         match self.outcome {
-            Outcome::Unchanged => write!(f, "nothing to do: charon, iptables and the files are as they should be"),
-            Outcome::Changed => write!(f, "changed: {steps}, read back as planned"),
-            Outcome::Planned if n == 0 => write!(f, "dry run: nothing to do"),
-            Outcome::Planned => write!(f, "dry run: {steps} planned, none taken"),
-            Outcome::RolledBack => write!(f, "ROLLED BACK: what was there before is in force again"),
-            Outcome::RollBackFailed => write!(f, "ROLL-BACK FAILED: run crosswan refresh again, and see the problems"),
+            Outcome::Unchanged => "nothing to do: everything read back as it should be".into(),
+            Outcome::Changed => format!("changed: {steps}, read back as planned"),
+            Outcome::Planned if self.steps.is_empty() => "dry run: nothing to do".into(),
+            Outcome::Planned => format!("dry run: {steps} planned, none taken"),
+            Outcome::RolledBack => "ROLLED BACK: what was there before is in force again".into(),
+            Outcome::RollBackFailed => "ROLL-BACK FAILED: see the problems, then run crosswan refresh again".into(),
         }
+    }
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.headline())?;
+        for (name, t) in &self.tunnels {
+            writeln!(f, "  tunnel    {name} to {} for {}", t.remote, cidrs(&t.remote_cidrs))?;
+        }
+        for line in self.findings().iter().chain(&self.deeds()) {
+            writeln!(f, "  {line}")?;
+        }
+        f.write_str(&self.verdict())
     }
 }

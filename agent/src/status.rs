@@ -13,7 +13,7 @@ use crate::{
     observe::live,
     paths::Paths,
     plan::Charon,
-    report::{Report, cidrs},
+    report::Report,
     vici::Sa,
 };
 
@@ -51,6 +51,7 @@ pub struct TunnelStatus {
 #[derive(Debug, Serialize)]
 pub struct ChildStatus {
     pub name: String,
+    pub local: Vec<String>,
     pub remote: Vec<String>,
     pub installed: bool,
     pub bytes_in: u64,
@@ -61,6 +62,8 @@ pub struct ChildStatus {
 #[derive(Debug, Serialize)]
 pub struct NatStatus {
     pub in_force: bool,
+    /// Our chains as read back: `nat CROSSWAN-NAT 4 rules`.
+    pub rules: Vec<String>,
     pub mismatches: Vec<String>,
 }
 
@@ -88,7 +91,7 @@ pub async fn look(paths: &Paths) -> Status {
     }
     let nat = nat(paths).await.unwrap_or_else(|e| {
         unasked.push(e.chain());
-        NatStatus { in_force: false, mismatches: vec!["could not be read".into()] }
+        NatStatus::unknown("could not be read")
     });
     let age = last_refresh.as_ref().and_then(|r| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
@@ -106,10 +109,17 @@ pub async fn look(paths: &Paths) -> Status {
 
 async fn nat(paths: &Paths) -> crate::error::Result<NatStatus> {
     let Some((want, _)) = files::read(&paths.rules)? else {
-        return Ok(NatStatus { in_force: false, mismatches: vec!["no refresh has written any rules yet".into()] });
+        return Ok(NatStatus::unknown("no refresh has written any rules yet"));
     };
-    let mismatches = iptables::mismatch(&iptables::Rules::parse(&want), &live::rules().await?);
-    Ok(NatStatus { in_force: mismatches.is_empty(), mismatches })
+    let live = live::rules().await?;
+    let mismatches = iptables::mismatch(&iptables::Rules::parse(&want), &live);
+    Ok(NatStatus { in_force: mismatches.is_empty(), rules: live.summary(), mismatches })
+}
+
+impl NatStatus {
+    fn unknown(why: &str) -> Self {
+        NatStatus { in_force: false, rules: Vec::new(), mismatches: vec![why.into()] }
+    }
 }
 
 /// Tunnels that charon has loaded, and those that the last refresh says it should have.
@@ -134,6 +144,7 @@ fn tunnel(connection: String, charon: Option<&Charon>) -> TunnelStatus {
             let live = || sas.iter().flat_map(|sa| &sa.children).filter(|c| c.name == *name && c.is_up());
             ChildStatus {
                 name: name.clone(),
+                local: child.local_ts.iter().cloned().collect(),
                 remote: child.remote_ts.iter().cloned().collect(),
                 installed: live().next().is_some(),
                 bytes_in: live().map(|c| c.bytes_in).sum(),
@@ -154,9 +165,7 @@ fn tunnel(connection: String, charon: Option<&Charon>) -> TunnelStatus {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(report) = &self.last_refresh {
-            let me = &report.me;
-            let public = me.public.map_or_else(|| "no public address".into(), |p| p.to_string());
-            writeln!(f, "{} in {} ({}), {public}, {}", report.mode, me.vpc, me.region, cidrs(&me.cidrs))?;
+            writeln!(f, "{}", report.headline())?;
         }
         for t in &self.tunnels {
             let state = match (t.loaded, t.up) {
@@ -165,28 +174,24 @@ impl fmt::Display for Status {
                 (false, _) => "NOT LOADED",
             };
             let since = t.established.map(|s| format!(" for {}", age(s))).unwrap_or_default();
-            writeln!(f, "  tunnel   {} to {}: {state}{since}", t.connection, t.remote.as_deref().unwrap_or("?"))?;
+            writeln!(f, "  tunnel    {} to {}: {state}{since}", t.connection, t.remote.as_deref().unwrap_or("?"))?;
             for c in &t.children {
                 let state = if c.installed { "up  " } else { "DOWN" };
-                writeln!(
-                    f,
-                    "           {state} {}  {} in, {} out",
-                    c.remote.join(", "),
-                    bytes(c.bytes_in),
-                    bytes(c.bytes_out)
-                )?;
+                let (local, remote) = (c.local.join(", "), c.remote.join(", "));
+                writeln!(f, "            {state} {local} <=> {remote}, {} in, {} out", bytes(c.bytes_in), bytes(c.bytes_out))?;
             }
         }
         match self.nat.in_force {
-            true => writeln!(f, "  rules    in force, as the last refresh left them")?,
-            false => writeln!(f, "  RULES    not as they should be: {}", self.nat.mismatches.join("; "))?,
-        }
-        if let (Some(report), Some(seconds)) = (&self.last_refresh, self.age) {
-            writeln!(f, "last refresh, {} ago:", age(seconds))?;
-            writeln!(f, "{report}")?;
+            true => writeln!(f, "  rules     in force: {}", self.nat.rules.join(", "))?,
+            false => writeln!(f, "  RULES     not as they should be: {}", self.nat.mismatches.join("; "))?,
         }
         for line in &self.unasked {
-            writeln!(f, "  UNASKED  {line}")?;
+            writeln!(f, "  UNASKED   {line}")?;
+        }
+        let Some(report) = &self.last_refresh else { return Ok(()) };
+        writeln!(f, "last refresh, {} ago: {}", age(self.age.unwrap_or_default()), report.verdict())?;
+        for line in report.findings().iter().chain(&report.deeds()) {
+            writeln!(f, "  {line}")?;
         }
         Ok(())
     }

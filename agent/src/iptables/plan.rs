@@ -96,19 +96,27 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let chains = self.chains.iter().map(|d| match (&d.want, &d.live) {
-            (Some(want), None) => format!("{} {} rules (was absent)", d.at, want.len()),
+            (Some(want), None) => format!("{} {} (was absent)", d.at, count(want.len())),
             (Some(want), Some(live)) if want.len() == live.len() => {
-                format!("{} {} rules (were others)", d.at, want.len())
+                format!("{} {} (were others)", d.at, count(want.len()))
             }
-            (Some(want), Some(live)) => format!("{} {} rules (was {})", d.at, want.len(), live.len()),
+            (Some(want), Some(live)) => format!("{} {} (was {})", d.at, count(want.len()), live.len()),
             (None, _) => format!("{} removed", d.at),
         });
+        // A new chain brings its hook with it; only a hook that was tampered with is news.
+        let new = |at: &Place| self.chains.iter().any(|c| c.live.is_none() && c.at.table == at.table);
         let hooked = self
             .hooks
             .iter()
+            .filter(|d| !new(&d.at))
             .map(|d| format!("{}: {} (was {})", d.at, hooks(d.want.as_deref()), hooks(d.live.as_deref())));
         f.write_str(&chains.chain(hooked).collect::<Vec<_>>().join("; "))
     }
+}
+
+/// `1 rule`, `2 rules`.
+pub(super) fn count(rules: usize) -> String {
+    format!("{rules} rule{}", if rules == 1 { "" } else { "s" })
 }
 
 fn hooks(hooks: Option<&[Hook]>) -> String {

@@ -28,6 +28,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Our chains on one line each: table, chain, number of rules.
+    pub fn summary(&self) -> Vec<String> {
+        let line = |(at, rules): (&Place, &Vec<String>)| format!("{at} {}", super::plan::count(rules.len()));
+        self.chains.iter().map(line).collect()
+    }
+
     /// Reads what `iptables-save` printed for all tables, or what [`render`](super::render) wrote.
     pub fn parse(text: &str) -> Rules {
         let mut rules = Rules::default();
