@@ -1,5 +1,7 @@
 //! Files, the only place that writes them: whole or not at all, and durable before anyone is told.
 
+#![allow(clippy::disallowed_methods, reason = "edge: the one place that writes files")]
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},

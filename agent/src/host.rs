@@ -1,5 +1,7 @@
 //! The host's own knobs: iptables by its programs, the default route, sysctls. The only module that spawns processes.
 
+#![allow(clippy::disallowed_methods, reason = "edge: the one place that starts programs")]
+
 use std::{collections::BTreeMap, io::ErrorKind, process::Stdio, time::Duration};
 
 use tokio::{io::AsyncWriteExt, process::Command};

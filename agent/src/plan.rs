@@ -72,6 +72,7 @@ pub struct Current {
 #[derive(Debug, Clone, Default)]
 pub struct Charon {
     pub version: String,
+    pub key_exchanges: BTreeSet<String>,
     pub connections: BTreeMap<String, Summary>,
     pub secrets: BTreeSet<String>,
     pub sas: Vec<Sa>,

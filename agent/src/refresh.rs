@@ -1,5 +1,7 @@
 //! One pass through the stages. The only module that knows their order.
 
+#![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -113,7 +115,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     };
     let seen = Seen { me: &me, answers: &answers, state: &state, now, uplink: &uplink, keys: &key };
     let decision = decide(settings, &seen, force)?;
-    let capabilities = Capabilities::of(current.charon.as_ref().map_or("", |c| &c.version));
+    let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
     let files = render(settings.mode, &decision, capabilities)?;
 
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);

@@ -18,17 +18,17 @@ use crate::{
 };
 
 /// What the running charon can do; decides which proposals may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// FACTS: 5.9.8 refuses a whole connection for one unknown proposal; ML-KEM came with 6.0.
+    /// charon has a plugin for it. 5.9.8 refuses a whole connection for one unknown proposal; 6.0.1 without the plugin
+    /// (Debian 13) negotiates ML-KEM with its like, fails, and never tries the next proposal.
     pub ml_kem: bool,
 }
 
 impl Capabilities {
-    /// From the version charon reports over VICI, e.g. `6.0.1`.
-    pub fn of(version: &str) -> Self {
-        let major = version.split('.').next().and_then(|m| m.parse::<u32>().ok()).unwrap_or(0);
-        Capabilities { ml_kem: major >= 6 }
+    /// From the key exchange methods charon lists over VICI.
+    pub fn of(key_exchanges: &BTreeSet<String>) -> Self {
+        Capabilities { ml_kem: key_exchanges.contains("ML_KEM_768") }
     }
 
     /// AES-GCM and PFS throughout; the hybrid with ML-KEM first where charon knows it.

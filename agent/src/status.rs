@@ -1,5 +1,7 @@
 //! `crosswan status`: tunnels and rules as they are at this moment, beside what the last refresh reported.
 
+#![allow(clippy::disallowed_methods, reason = "edge: tells how old a report is")]
+
 use std::{
     fmt,
     time::{Duration, SystemTime},
@@ -7,15 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{
-    files, iptables,
-    model::ConnName,
-    observe::live,
-    paths::Paths,
-    plan::Charon,
-    report::Report,
-    vici::Sa,
-};
+use crate::{files, iptables, model::ConnName, observe::live, paths::Paths, plan::Charon, report::Report, vici::Sa};
 
 /// How long charon may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -178,7 +172,12 @@ impl fmt::Display for Status {
             for c in &t.children {
                 let state = if c.installed { "up  " } else { "DOWN" };
                 let (local, remote) = (c.local.join(", "), c.remote.join(", "));
-                writeln!(f, "            {state} {local} <=> {remote}, {} in, {} out", bytes(c.bytes_in), bytes(c.bytes_out))?;
+                writeln!(
+                    f,
+                    "            {state} {local} <=> {remote}, {} in, {} out",
+                    bytes(c.bytes_in),
+                    bytes(c.bytes_out)
+                )?;
             }
         }
         match self.nat.in_force {

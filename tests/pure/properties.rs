@@ -54,7 +54,7 @@ fn world(gateways: Vec<Gateway>, state: State) -> World {
         now: 1000,
         answers: [("eu-west-1".parse().unwrap(), Ok(view))].into(),
         state,
-        charon: "5.9.8".into(),
+        key_exchanges: ["CURVE_25519".to_owned()].into(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! A world for the pure stages: what was seen, and a charon that holds exactly what it was told.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use crosswan::{
     decide::{Decision, KeyAnswer, Seen, decide},
@@ -25,7 +28,8 @@ pub struct World {
     pub answers: Answers,
     #[serde(default)]
     pub state: State,
-    pub charon: String,
+    /// The key exchange methods charon has.
+    pub key_exchanges: BTreeSet<String>,
 }
 
 /// The settings of a folder laid out like the root of a gateway.
@@ -53,7 +57,7 @@ impl World {
 
     pub fn files(&self, settings: &Settings) -> Result<(Decision, Files)> {
         let decision = self.decide(settings)?;
-        let files = render(settings.mode, &decision, Capabilities::of(&self.charon))?;
+        let files = render(settings.mode, &decision, Capabilities::of(&self.key_exchanges))?;
         Ok((decision, files))
     }
 
@@ -67,6 +71,7 @@ pub fn settled(files: &Files) -> Current {
     let target = Target::of(files.clone()).expect("our own text parses");
     let charon = Charon {
         version: "5.9.8".into(),
+        key_exchanges: BTreeSet::new(),
         connections: target.connections.iter().map(|(n, tree)| (n.to_string(), Summary::of(tree))).collect(),
         secrets: target.secrets.keys().cloned().collect(),
         sas: Vec::new(),

@@ -4,6 +4,8 @@
 //! give up on a connection that is refused, and a gateway asks while its network is still coming up (FACTS: fck-nat #132).
 //! It gets a client without TLS, so that nat-hub, which never asks EC2, loads no certificates.
 
+#![allow(clippy::disallowed_methods, reason = "edge: a bounded wait for IMDS")]
+
 use std::{collections::BTreeSet, error::Error as StdError, fmt::Display, net::Ipv4Addr, str::FromStr, time::Duration};
 
 use aws_config::{

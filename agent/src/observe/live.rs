@@ -1,5 +1,7 @@
 //! The running system: what charon and iptables hold at this moment.
 
+#![allow(clippy::disallowed_methods, reason = "edge: waits for charon")]
+
 use std::{path::Path, time::Duration};
 
 use crate::{error::Result, host, iptables::Rules, plan::Charon, vici::Vici};
@@ -23,6 +25,7 @@ pub async fn connect(socket: &Path, patience: Duration) -> Result<Vici> {
 pub async fn charon(vici: &mut Vici) -> Result<Charon> {
     Ok(Charon {
         version: vici.version().await?,
+        key_exchanges: vici.key_exchanges().await?,
         connections: vici.list_conns().await?,
         secrets: vici.shared_ids().await?,
         sas: vici.sas().await?,

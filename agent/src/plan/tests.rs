@@ -59,6 +59,7 @@ fn running(peers: &[String]) -> Current {
     });
     let charon = Charon {
         version: "5.9.8".into(),
+        key_exchanges: BTreeSet::new(),
         sas: sas.collect(),
         secrets: target.secrets.keys().cloned().collect(),
         connections,
@@ -208,10 +209,7 @@ fn without_charon_only_the_rules_are_planned() {
     let current = Current::default();
     assert_eq!(
         steps(&target(&two()), &current),
-        [
-            "restore filter CROSSWAN-GUARD 0 rules (was absent)",
-            "write iptables.rules (new)"
-        ]
+        ["restore filter CROSSWAN-GUARD 0 rules (was absent)", "write iptables.rules (new)"]
     );
 }
 

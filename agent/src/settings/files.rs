@@ -1,5 +1,7 @@
 //! Reading a settings or key file: bounded in size, never blocking, and "no such file" apart from "cannot read".
 
+#![allow(clippy::disallowed_methods, reason = "edge: opens to read, without blocking on a pipe")]
+
 use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, ErrorKind, Read},
