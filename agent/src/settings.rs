@@ -139,7 +139,11 @@ impl Settings {
         items.extend(sources::environment(env)?);
         items.extend(flags.items());
         // The mode says which 2014 file counts; only if nothing newer sets it, that file says the mode.
-        let legacy = legacy::load(root, merged::mode_of(&items)?)?;
+        let legacy = match merged::mode_of(&items) {
+            Ok(mode) => legacy::load(root, mode)?,
+            // Reported below, in its turn.
+            Err(_) => legacy::Legacy::default(),
+        };
         let mut merged = merged::Merged::default();
         for item in legacy.items.into_iter().chain(items) {
             merged.set(&item)?;

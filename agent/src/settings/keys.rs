@@ -135,7 +135,7 @@ impl Keys {
             check(inline.key.bytes()).map_err(|e| wrong(format!("{}: {e}", inline.from)))?;
             keys.shared = Some((inline.key.clone(), inline.from.clone()));
         } else if keys.peers.is_empty() {
-            looked_for.push(dir.join("vpc-…"));
+            looked_for.push(dir.join("<VPC id>"));
             return Err(missing(looked_for));
         }
         Ok(keys)
