@@ -75,8 +75,8 @@ pub fn refresh(gateway: &Gateway) -> Result<Value> {
 pub fn refresh_with(gateway: &Gateway, args: &[&str], code: i32) -> Result<Value> {
     let output = gateway.agent(&[&["refresh", "--json"], args].concat())?;
     ensure!(
-        output.code == Some(code),
-        "{}: refresh {args:?}: exit {:?}, not {code}\n{}",
+        output.code == code,
+        "{}: refresh {args:?}: exit {}, not {code}\n{}",
         gateway.name,
         output.code,
         show(&output)
