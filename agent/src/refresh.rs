@@ -24,7 +24,7 @@ use crate::{
     plan::{Current, Step, Target, plan},
     render::{Capabilities, Files, render},
     report::{Outcome, Report},
-    settings::{Keys, Settings, Tag},
+    settings::{Keys, Settings},
     state::State,
     vici::Vici,
 };
@@ -153,15 +153,11 @@ async fn ask_ec2(settings: &Settings) -> Answers {
     };
     let query = ec2::Query {
         regions: settings.regions.clone(),
-        tag: filter(tag),
-        environment: settings.environment_tag.as_ref().map(filter),
+        tag: tag.clone(),
+        environment: settings.environment_tag.clone(),
         with_cidrs,
     };
     ec2::ask(&query, settings.ec2.timeout).await
-}
-
-fn filter(tag: &Tag) -> ec2::TagFilter {
-    ec2::TagFilter { key: tag.key.clone(), value: tag.value.clone() }
 }
 
 /// charon, where this mode needs it or files say that an earlier one did; and why it is missing if it should be there.
