@@ -44,8 +44,15 @@ async fn run(cli: Cli) -> Result<u8> {
     let paths = Paths::below(&root);
     match cli.command {
         Command::Refresh { dry_run, force, json } => {
-            let (settings, keys) = settings(&root, cli.overrides)?;
-            let report = refresh::refresh(&settings, &keys, &paths, Options { dry_run, force }).await?;
+            let pass = async {
+                let (settings, keys) = settings(&root, cli.overrides)?;
+                refresh::refresh(&settings, &keys, &paths, Options { dry_run, force }).await
+            };
+            let report = pass.await.inspect_err(|e| {
+                if !dry_run && e.kind() != Kind::Busy {
+                    refresh::record_failure(e, &paths);
+                }
+            })?;
             print(json, &report)?;
             Ok(report.exit_code())
         }
