@@ -1,5 +1,7 @@
 //! Makes the man pages and shell completions from the command line's own definition, into `OUT_DIR/share`.
 
+#![allow(clippy::disallowed_methods, reason = "a build script writes what it makes")]
+
 use std::{env, fs, io, path::Path};
 
 use clap::{CommandFactory, ValueEnum};

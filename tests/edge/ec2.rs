@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crosswan::{
     model::{Answers, RegionView},
-    observe::ec2::{Access, Query, TagFilter, ask_at},
+    observe::ec2::{Access, Query, ask_at},
+    settings::Tag,
 };
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 pub fn query(regions: &[&str]) -> Query {
     Query {
         regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
-        tag: TagFilter { key: "service".into(), value: "nat".into() },
+        tag: Tag { key: "service".into(), value: "nat".into() },
         environment: None,
         with_cidrs: true,
     }
@@ -83,7 +84,7 @@ fn tags_are_literal_and_only_running_instances_are_asked_for() {
     let server = Server::start(|_, _| Reply::ok(instances(&[], None)));
     let mut query = query(&["eu-west-1"]);
     query.tag.value = r"n*t?\".into();
-    query.environment = Some(TagFilter { key: "env".into(), value: "prod & test".into() });
+    query.environment = Some(Tag { key: "env".into(), value: "prod & test".into() });
     let answers = ask(&server.endpoint, &query, TIMEOUT);
     assert_eq!(answers.into_values().next().unwrap(), Ok(RegionView::default()), "nothing there is an answer");
     let asked = server.seen();

@@ -22,7 +22,10 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::{Instant, timeout_at};
 
 use self::answer::Seen;
-use crate::model::{Answers, Region, RegionAnswer};
+use crate::{
+    model::{Answers, Region, RegionAnswer},
+    settings::Tag,
+};
 
 /// Instances per page: a page of 200 is about 1.5 MB of XML, held for every region at once.
 const PAGE: i32 = 200;
@@ -31,20 +34,13 @@ const FILTER_VALUES: usize = 200;
 /// FACTS: `standard` rode out three throttles in 2.1 s where `adaptive` took 56 s.
 const ATTEMPTS: u32 = 8;
 
-/// A tag that an instance must carry; both parts are literal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagFilter {
-    pub key: String,
-    pub value: String,
-}
-
 /// Which gateways to look for, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     pub regions: BTreeSet<Region>,
-    pub tag: TagFilter,
+    pub tag: Tag,
     /// The optional environment tag; an instance must carry both.
-    pub environment: Option<TagFilter>,
+    pub environment: Option<Tag>,
     /// Also ask for the CIDRs of the gateways' VPCs; a spoke that looks for its hub needs none.
     pub with_cidrs: bool,
 }
@@ -142,7 +138,7 @@ async fn region_answer(client: &Client, query: &Query, region: &Region) -> Regio
 /// token for the end, and that would be half an answer.
 async fn instances(client: &Client, query: &Query, seen: &mut Seen<'_>) -> Result<(), String> {
     const OPERATION: &str = "DescribeInstances";
-    let tag = |tag: &TagFilter| filter(format!("tag:{}", tag.key), [literal(&tag.value)]);
+    let tag = |tag: &Tag| filter(format!("tag:{}", tag.key), [literal(&tag.value)]);
     let mut filters = vec![tag(&query.tag), filter("instance-state-name", ["running".to_owned()])];
     filters.extend(query.environment.as_ref().map(tag));
     let mut token = None;

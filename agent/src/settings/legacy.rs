@@ -51,7 +51,7 @@ pub(super) fn load(root: &Path, mode: Option<Mode>) -> Result<Legacy> {
     if let [(_, a, ..), (_, b, ..), ..] = &found[..] {
         let both = format!("{} and {}", show(a), show(b));
         return Err(wrong(format!(
-            "{both}: mode: expected one of these files or a mode that says which counts, found neither; set CROSSWAN_MODE"
+            "{both}: mode: expected one such file, found two and no mode that says which counts; set CROSSWAN_MODE"
         )));
     }
     let Some((file_mode, path, text, meta)) = found.pop() else { return Ok(Legacy::default()) };

@@ -38,6 +38,8 @@ pub struct Packet {
     pub fragment: bool,
     /// Time to live on arrival.
     pub ttl: u8,
+    /// Whether this is an ICMP error about an IKE or ESP packet, as a gateway without charon sends.
+    pub refuses_ipsec: bool,
 }
 
 impl fmt::Display for Packet {
@@ -48,10 +50,11 @@ impl fmt::Display for Packet {
 }
 
 impl Packet {
-    /// IKE or ESP in UDP.
+    /// IKE or ESP, in UDP or plain, or an ICMP error about one.
     pub fn is_ipsec(&self) -> bool {
         let port = |p| p == 500 || p == 4500;
-        self.protocol == 17 && (self.fragment || port(self.ports.0) || port(self.ports.1)) || self.protocol == 50
+        let udp = self.protocol == 17 && (self.fragment || port(self.ports.0) || port(self.ports.1));
+        udp || self.protocol == 50 || self.refuses_ipsec
     }
 
     fn parse(at: Duration, bytes: &[u8]) -> Option<Packet> {
@@ -69,6 +72,9 @@ impl Packet {
             length: word(2)?,
             fragment,
             ttl: bytes[8],
+            refuses_ipsec: protocol == 1
+                && matches!(bytes.get(header), Some(3 | 11))
+                && bytes.get(header + 8..).and_then(|inner| Packet::parse(at, inner)).is_some_and(|p| p.is_ipsec()),
         })
     }
 }

@@ -32,6 +32,11 @@ impl Lab {
         Ok(())
     }
 
+    /// Writes a gateway's settings and key anew, as of what exists now: after the hub's address or a test changed them.
+    pub fn write_default_settings(&self, gateway: &Gateway) -> Result<()> {
+        gateway.write_plan(&self.plan())
+    }
+
     /// Points a VPC's routes at these gateways: the private network at `vpn`, the private subnets' default at `nat`.
     pub(crate) fn route(&self, vpc: &Vpc, vpn: Option<&Gateway>, nat: Option<&Gateway>) -> Result<()> {
         let exists = self.ec2().vpc(&vpc.region, &vpc.id)?;
@@ -150,6 +155,11 @@ impl Lab {
             [("InstanceId", gateway.instance.as_str()), ("SourceDestCheck.Value", if on { "true" } else { "false" })];
         self.ec2().call(&gateway.region, "ModifyInstanceAttribute", &parameters)?;
         self.sync(owner(gateway))
+    }
+
+    /// Takes a gateway's tunnels down without anyone being told: the internet drops its IKE and ESP. `false` mends it.
+    pub fn cut_ipsec(&self, gateway: &Gateway, cut: bool) -> Result<()> {
+        self.internet.cut_ipsec(gateway.public().context("no public address")?, cut)
     }
 
     /// Deletes a VPC with everything in it.

@@ -13,8 +13,8 @@ use crate::gateway::Gateway;
 use crate::lock;
 use crate::spawn::Process;
 
-/// Start and end of charon or of an agent; they take well under a second.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Start and end of charon or of an agent; they take well under a second on a machine with nothing else to do.
+const LIMIT: Duration = Duration::from_secs(30);
 const CHARON: &str = "/usr/sbin/charon-systemd";
 
 impl Gateway {
@@ -52,7 +52,7 @@ impl Gateway {
         self.kill_charon(libc::SIGTERM)
     }
 
-    /// Sends charon a signal, waits up to ten seconds for its end, then kills it.
+    /// Sends charon a signal, waits up to half a minute for its end, then kills it.
     pub fn kill_charon(&self, signal: i32) -> Result<()> {
         let charon = lock(&self.machine).as_mut().and_then(|machine| machine.charon.take());
         if let Some(charon) = charon {
@@ -121,7 +121,7 @@ impl AgentProcess {
         }
     }
 
-    /// Sends SIGTERM, waits up to ten seconds, and returns the exit code; `None` when it had to be killed.
+    /// Sends SIGTERM, waits up to half a minute, and returns the exit code; `None` when it had to be killed.
     pub fn stop(self) -> Result<Option<i32>> {
         self.process.signal(libc::SIGTERM);
         self.process.wait(LIMIT)

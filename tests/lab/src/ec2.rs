@@ -25,7 +25,7 @@ impl Answer {
     /// Text of the first element of that name, at any depth.
     pub fn first(&self, name: &str) -> Result<String> {
         let document = Document::parse(&self.0)?;
-        let found = document.descendants().find(|n| n.has_tag_name_any(name)).and_then(|n| n.text());
+        let found = document.descendants().find(|n| n.is_called(name)).and_then(|n| n.text());
         found.map(str::to_string).with_context(|| format!("no {name} in {}", self.0))
     }
 }
@@ -170,17 +170,17 @@ fn encode(value: &str) -> String {
 
 /// Look-ups that ignore the namespace EC2 puts on every element.
 pub(crate) trait Elements<'a, 'd: 'a> {
-    fn has_tag_name_any(&self, name: &str) -> bool;
+    fn is_called(&self, name: &str) -> bool;
     fn child(&self, name: &str) -> Option<Node<'a, 'd>>;
     fn value(&self, name: &str) -> Option<&'a str>;
 }
 
 impl<'a, 'd: 'a> Elements<'a, 'd> for Node<'a, 'd> {
-    fn has_tag_name_any(&self, name: &str) -> bool {
+    fn is_called(&self, name: &str) -> bool {
         self.is_element() && self.tag_name().name() == name
     }
     fn child(&self, name: &str) -> Option<Node<'a, 'd>> {
-        self.children().find(|n| n.has_tag_name_any(name))
+        self.children().find(|n| n.is_called(name))
     }
     fn value(&self, name: &str) -> Option<&'a str> {
         self.child(name).and_then(|n| n.text())
@@ -189,8 +189,8 @@ impl<'a, 'd: 'a> Elements<'a, 'd> for Node<'a, 'd> {
 
 /// The `<item>`s of every set of that name; those for which `parse` gives `None` are left out.
 fn items<T>(document: &Document, set: &str, parse: impl Fn(Node) -> Result<Option<T>>) -> Result<Vec<T>> {
-    let sets = document.descendants().filter(|n| n.has_tag_name_any(set));
-    let items = sets.flat_map(|n| n.children()).filter(|n| n.has_tag_name_any("item"));
+    let sets = document.descendants().filter(|n| n.is_called(set));
+    let items = sets.flat_map(|n| n.children()).filter(|n| n.is_called("item"));
     items.filter_map(|item| parse(item).transpose()).collect()
 }
 

@@ -139,23 +139,27 @@ pub fn strongswan(log: &Path) -> String {
     )
 }
 
-/// Folders `swanctl` looks into; a lab never copies the machine's own, which may hold keys.
-pub const SWANCTL: [&str; 13] = [
-    "conf.d", "x509", "x509ca", "x509aa", "x509ocsp", "x509crl", "x509ac", "pubkey", "private", "rsa", "ecdsa",
-    "pkcs8", "pkcs12",
+/// Folders of `/etc` a gateway has to itself, empty at first; the machine's own may hold settings, keys and rules.
+pub const OWN: [&str; 18] = [
+    "crosswan/conf.d",
+    "default",
+    "iptables",
+    "strongswan.d/charon",
+    "sysctl.d",
+    "swanctl/conf.d",
+    "swanctl/x509",
+    "swanctl/x509ca",
+    "swanctl/x509aa",
+    "swanctl/x509ocsp",
+    "swanctl/x509crl",
+    "swanctl/x509ac",
+    "swanctl/pubkey",
+    "swanctl/private",
+    "swanctl/rsa",
+    "swanctl/ecdsa",
+    "swanctl/pkcs8",
+    "swanctl/pkcs12",
 ];
 
-/// What is not copied from the machine's `/etc`: secrets, and what a gateway gets made for it.
-pub const NOT_COPIED: [&str; 11] = [
-    "shadow",
-    "shadow-",
-    "gshadow",
-    "gshadow-",
-    "ssh",
-    "sudoers",
-    "sudoers.d",
-    "swanctl",
-    "ipsec.secrets",
-    "crosswan",
-    "strongswan.conf",
-];
+/// Where a gateway sees the machine's `/etc`, read-only: what it does not have itself links there.
+pub const MACHINE_ETC: &str = "/run/machine-etc";

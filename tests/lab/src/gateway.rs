@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,6 @@ use crate::lock;
 use crate::netns::Netns;
 use crate::router::INTERFACE;
 use crate::spawn::{self, Namespaces, Output, Process};
-use crate::workdir::copy_tree;
 
 /// Longest run of a one-shot agent command; tests of slow regions stay below it.
 const AGENT: Duration = Duration::from_secs(120);
@@ -82,7 +81,6 @@ impl Gateway {
         dir: PathBuf,
         agent: PathBuf,
     ) -> Result<Gateway> {
-        copy_tree(Path::new("/etc"), &dir.join("etc"), &files::NOT_COPIED)?;
         let gateway = Gateway {
             name: name.to_string(),
             role,
@@ -95,12 +93,19 @@ impl Gateway {
             env: Mutex::default(),
             machine: Mutex::default(),
         };
-        for folder in files::SWANCTL {
-            fs::create_dir_all(gateway.path("/etc/swanctl").join(folder))?;
+        let etc = gateway.path("/etc");
+        for folder in files::OWN {
+            fs::create_dir_all(etc.join(folder))?;
         }
-        for folder in ["/etc/crosswan/conf.d", "/var/lib/crosswan", "/run"] {
-            fs::create_dir_all(gateway.path(folder))?;
+        // Links, not copies: several hundred small files per gateway would take longer than all the rest.
+        for entry in fs::read_dir("/etc").context("list /etc")?.flatten() {
+            let name = entry.file_name();
+            if !etc.join(&name).exists() && name != "strongswan.conf" {
+                symlink(Path::new(files::MACHINE_ETC).join(&name), etc.join(&name))?;
+            }
         }
+        fs::create_dir_all(gateway.path("/var/lib/crosswan"))?;
+        fs::create_dir_all(gateway.path("/run"))?;
         gateway.write_file("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n", 0o644)?;
         gateway.write_file("/etc/strongswan.conf", &files::strongswan(&gateway.dir.join("charon.log")), 0o644)?;
         Ok(gateway)
@@ -111,10 +116,11 @@ impl Gateway {
         let ns = Arc::new(Netns::new()?);
         ns.ip(&format!("addr add {}/32 dev lo", imds::ADDRESS))?;
         fs::remove_dir_all(self.path("/run"))?;
-        for folder in ["/run/crosswan", "/run/lock"] {
+        for folder in ["/run/crosswan", "/run/lock", files::MACHINE_ETC] {
             fs::create_dir_all(self.path(folder))?;
         }
-        let binds = ["/etc", "/run", "/var/lib"].map(|target| (self.path(target), target));
+        let own = |target| (self.path(target), target);
+        let binds = [own("/run"), ("/etc".into(), files::MACHINE_ETC), own("/etc"), own("/var/lib")];
         let machine = Machine {
             charon: None,
             _imds: self.imds.serve(&ns)?,

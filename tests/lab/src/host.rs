@@ -90,14 +90,14 @@ impl Host {
 
     /// Pings until the first answer and returns how long that took; an error after `limit`.
     pub fn wait_for(&self, to: Ipv4Addr, limit: Duration) -> Result<Duration> {
-        let started = Instant::now();
-        while started.elapsed() < limit {
-            // A short series: its last second of waiting is not spent once something answers.
-            if self.ping(to, 2)?.received > 0 {
-                return Ok(started.elapsed());
+        let (started, stream) = (Instant::now(), self.ping_stream(to)?);
+        while stream.answers() == 0 {
+            if started.elapsed() > limit {
+                bail!("{} did not reach {to} within {limit:?}", self.name);
             }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        bail!("{} did not reach {to} within {limit:?}", self.name)
+        Ok(started.elapsed())
     }
 
     /// Connects to the other side's service and returns the source address it saw.

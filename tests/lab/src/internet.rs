@@ -67,10 +67,13 @@ impl Internet {
         ns.nft(&format!(
             "table ip internet {{
                set private {{ type ipv4_addr; flags interval; auto-merge; elements = {{ {private} }} }}
+               set cut {{ type ipv4_addr; }}
                chain bogons {{
                  type filter hook prerouting priority raw;
                  iifname \"vpc*\" ip saddr != {PUBLIC} drop
                  iifname \"vpc*\" ip daddr @private drop
+                 udp dport {{ 500, 4500 }} ip saddr @cut drop
+                 udp dport {{ 500, 4500 }} ip daddr @cut drop
                }}
              }}"
         ))?;
@@ -86,6 +89,12 @@ impl Internet {
             moto,
             ns,
         })
+    }
+
+    /// Drops IKE and ESP-in-UDP from and to a public address from now on, or no longer; all else goes on.
+    pub fn cut_ipsec(&self, address: Ipv4Addr, cut: bool) -> Result<()> {
+        let verb = if cut { "add" } else { "delete" };
+        self.ns.nft(&format!("{verb} element ip internet cut {{ {address} }}"))
     }
 
     /// Waits for moto.

@@ -114,7 +114,7 @@ impl Builder {
         let lab = Lab {
             state: Mutex::default(),
             internet: Internet::new(dir.path(), &self.private)?,
-            agent: self.agent,
+            agent: std::path::absolute(self.agent)?,
             private: self.private,
             regions: regions.into_iter().collect(),
             psk: random_key()?,
@@ -130,7 +130,7 @@ impl Builder {
 }
 
 impl Lab {
-    /// An empty lab around the agent's binary.
+    /// An empty lab around the agent's binary, which may not be below /etc, /run or /var/lib: gateways have their own.
     pub fn builder(agent: impl AsRef<Path>) -> Builder {
         let private = vec![Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8)];
         Builder { agent: agent.as_ref().into(), private, regions: BTreeSet::new(), vpcs: Vec::new() }

@@ -52,7 +52,7 @@ pub fn start(ns: &Netns, ip: Ipv4Addr, log: File) -> Result<Process> {
     let mut command = Command::new(server()?);
     command.args(["-H", &ip.to_string(), "-p", &PORT.to_string()]);
     // Loading its catalogue of images would take longer than all the rest.
-    command.env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false");
     Process::start(command, Some(ns.only()), log).context("start moto")
 }
 

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::spawn::{self, Namespaces, Output};
 
 /// Longest run of one `ip` or `nft` batch; they take milliseconds.
-const BATCH: Duration = Duration::from_secs(20);
+const BATCH: Duration = Duration::from_secs(60);
 
 /// A network namespace without a name.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Netns {
     }
 
     /// For [`spawn::spawn`]: this network, the machine's files.
-    pub fn only(&self) -> Namespaces {
+    pub(crate) fn only(&self) -> Namespaces {
         Namespaces { net: self.fd.as_raw_fd(), mount: None }
     }
 
@@ -107,7 +107,8 @@ impl Netns {
         }
     }
 
-    /// Makes a mount namespace in which each `(source, target)` is bound and `/sys` shows this network.
+    /// Makes a mount namespace in which each `(source, target)` is bound, in that order, and `/sys` shows this network.
+    /// A source that is the machine's own `/etc` is bound read-only.
     pub fn mounts(&self, binds: &[(PathBuf, &str)]) -> Result<OwnedFd> {
         self.run(|| {
             unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
@@ -116,6 +117,10 @@ impl Netns {
             for (source, target) in binds {
                 mount(Some(source), *target, none, MsFlags::MS_BIND, none)
                     .with_context(|| format!("bind {} over {target}", source.display()))?;
+                if source == Path::new("/etc") {
+                    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+                    mount(none, *target, none, flags, none).with_context(|| format!("make {target} read-only"))?;
+                }
             }
             mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).context("mount /sys")?;
             Ok(File::open("/proc/thread-self/ns/mnt")?.into())

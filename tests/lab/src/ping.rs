@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,7 @@ pub struct PingReport {
 #[derive(Debug)]
 pub struct PingStream {
     stop: Arc<AtomicBool>,
+    answers: Arc<AtomicU32>,
     thread: Option<JoinHandle<PingReport>>,
 }
 
@@ -55,9 +56,16 @@ impl PingStream {
         socket.set_recv_buffer_size(4 << 20)?;
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || Series::new(socket, to, id).run(interval, count, &stopped));
-        Ok(PingStream { stop, thread: Some(thread) })
+        let answers = Arc::new(AtomicU32::new(0));
+        let (stopped, counter) = (stop.clone(), answers.clone());
+        let series = Series::new(socket, to, id, counter);
+        let thread = std::thread::spawn(move || series.run(interval, count, &stopped));
+        Ok(PingStream { stop, answers, thread: Some(thread) })
+    }
+
+    /// Answers so far.
+    pub fn answers(&self) -> u32 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Stops sending, waits up to a second for what is under way, and reports.
@@ -83,6 +91,7 @@ struct Series {
     socket: Socket,
     to: Ipv4Addr,
     id: u16,
+    answers: Arc<AtomicU32>,
     /// Whether it was answered, by sequence number.
     sent: Vec<bool>,
     waiting: BTreeMap<u32, Instant>,
@@ -90,8 +99,8 @@ struct Series {
 }
 
 impl Series {
-    fn new(socket: Socket, to: Ipv4Addr, id: u16) -> Series {
-        Series { socket, to, id, sent: Vec::new(), waiting: BTreeMap::new(), report: PingReport::default() }
+    fn new(socket: Socket, to: Ipv4Addr, id: u16, answers: Arc<AtomicU32>) -> Series {
+        Series { socket, to, id, answers, sent: Vec::new(), waiting: BTreeMap::new(), report: PingReport::default() }
     }
 
     fn run(mut self, interval: Duration, count: u32, stop: &AtomicBool) -> PingReport {
@@ -161,6 +170,7 @@ impl Series {
                 let n = u32::from_be_bytes(icmp.get(8..12)?.try_into().ok()?);
                 let sent = self.waiting.remove(&n)?;
                 *self.sent.get_mut(n as usize)? = true;
+                self.answers.fetch_add(1, Ordering::Relaxed);
                 self.report.slowest = self.report.slowest.max(sent.elapsed());
                 self.report.ttl = packet.get(8).copied();
             }

@@ -167,7 +167,7 @@ fn page(list: &str, form: &str, size: usize) -> Result<String> {
     let start: usize = field(form, "NextToken").map_or(Ok(0), str::parse).context("NextToken")?;
     let document = Document::parse(list)?;
     let set = document.root_element().children().find(|n| n.tag_name().name().ends_with("Set")).context("no set")?;
-    let items: Vec<&str> = set.children().filter(|n| n.has_tag_name_any("item")).map(|n| &list[n.range()]).collect();
+    let items: Vec<&str> = set.children().filter(|n| n.is_called("item")).map(|n| &list[n.range()]).collect();
     let here = items.iter().skip(start).take(size).copied().collect::<String>();
     let more = start + size < items.len();
     let token = if more { format!("<nextToken>{}</nextToken>", start + size) } else { String::new() };

@@ -67,21 +67,3 @@ fn sweep(base: &Path) {
         }
     }
 }
-
-/// Copies a directory tree, links as links, leaving out the names in `skip`.
-pub fn copy_tree(from: &Path, to: &Path, skip: &[&str]) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
-    for entry in fs::read_dir(from).with_context(|| format!("list {}", from.display()))? {
-        let entry = entry?;
-        let (source, target, kind) = (entry.path(), to.join(entry.file_name()), entry.file_type()?);
-        if skip.iter().any(|name| entry.file_name() == *name) {
-        } else if kind.is_dir() {
-            copy_tree(&source, &target, skip)?;
-        } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&source)?, &target)?;
-        } else if kind.is_file() {
-            fs::copy(&source, &target).with_context(|| format!("copy {}", source.display()))?;
-        }
-    }
-    Ok(())
-}

@@ -161,3 +161,36 @@ fn a_small_plan_with_public_looking_addresses_works() -> Result<()> {
     assert!(gateway.read_file("/etc/crosswan/crosswan.toml")?.contains("private_net = [\"203.0.113.0/24\"]"));
     Ok(())
 }
+
+#[test]
+fn a_gateway_runs_its_agent_in_its_own_network_and_files() -> Result<()> {
+    // A shell plays the agent.
+    let lab = Lab::builder("/bin/sh").vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?).build()?;
+    let (one, two) = (lab.gateway("hub/vpn-hub")?, lab.gateway("hub/nat-hub")?);
+    one.set_env("CROSSWAN_EXTRA", "yes");
+    let script = "echo $AWS_ENDPOINT_URL_EC2 $CROSSWAN_EXTRA; echo x >/etc/default/nat-hub; echo y >/var/lib/crosswan/y; \
+                  echo z >/run/z; iptables -w 5 -N MINE; ip -4 -o addr show ens5; exit 7";
+    let output = one.agent(&["-c", script])?;
+    assert_eq!((output.code, output.stderr.as_str()), (7, ""));
+    assert!(
+        output.stdout.starts_with("http://192.0.2.10 yes\n") && output.stdout.contains("10.0.0.10/24"),
+        "{output:?}"
+    );
+    assert_eq!(
+        (one.read_file("/etc/default/nat-hub")?, one.read_file("/var/lib/crosswan/y")?),
+        ("x\n".into(), "y\n".into())
+    );
+    let other = two.agent(&["-c", "cat /etc/default/nat-hub /run/z; iptables-save; cat /etc/crosswan/psk"])?;
+    assert!(!other.stdout.contains("MINE") && other.stderr.matches("No such file").count() == 3, "{other:?}");
+    assert!(!std::path::Path::new("/run/z").exists());
+
+    let script = "echo started; trap 'echo bye; exit 3' TERM; while :; do sleep 0.05; done";
+    let keep = one.spawn_agent(&["-c", script])?;
+    keep.wait_for_log("started", Duration::from_secs(10))?;
+    assert!(keep.running());
+    assert_eq!(keep.stop()?, Some(3));
+    let keep = one.spawn_agent(&["-c", script])?;
+    lab.stop_instance(&one)?;
+    assert!(!keep.running(), "an instance that stops takes everything with it");
+    Ok(())
+}

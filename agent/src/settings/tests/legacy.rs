@@ -37,8 +37,8 @@ fn which_file_counts() {
     let both = Host::new(&[hub, nat]);
     assert_eq!(
         both.load(&[], &none).unwrap_err(),
-        "/etc/default/vpn-hub and /etc/default/nat-hub: mode: expected one of these files or a mode that says which \
-         counts, found neither; set CROSSWAN_MODE"
+        "/etc/default/vpn-hub and /etc/default/nat-hub: mode: expected one such file, found two and no mode \
+         that says which counts; set CROSSWAN_MODE"
     );
     let chosen = both.load(&[("CROSSWAN_MODE", "nat-hub")], &none).unwrap();
     assert_eq!((chosen.mode, chosen.sources.len()), (Mode::NatHub, 1));
