@@ -69,7 +69,11 @@ fn a_large_datagram_is_told_the_mtu(region: &Region) -> Result<()> {
     for (from, to) in [("a/host", "hub/host"), ("a/host", "b/host"), ("hub/host", "a/host")] {
         let (from, to) = (region.lab.host(from)?, region.address(to)?);
         let probe = from.udp_df(to, 8000)?;
-        assert!(probe.too_big && !probe.answered && (1200..1500).contains(&probe.mtu), "{} to {to}: {probe:?}", from.name);
+        assert!(
+            probe.too_big && !probe.answered && (1200..1500).contains(&probe.mtu),
+            "{} to {to}: {probe:?}",
+            from.name
+        );
         // 28 bytes of headers: what the answer named is what passes.
         let fits = from.udp_df(to, probe.mtu as usize - 28)?;
         assert!(fits.answered, "{} to {to}: {probe:?}, {fits:?}", from.name);
@@ -81,7 +85,8 @@ fn a_large_datagram_is_told_the_mtu(region: &Region) -> Result<()> {
 /// Somebody's firewall drops every ICMP: only the MSS clamp is left to keep a stream from hanging.
 fn an_mtu_black_hole_swallows_no_stream(region: &Region) -> Result<()> {
     let pair = [region.lab.host("a/host")?, region.lab.host("b/host-2")?];
-    let rules = "table ip hole { chain input { type filter hook input priority 0; icmp type destination-unreachable drop; }; }";
+    let rules =
+        "table ip hole { chain input { type filter hook input priority 0; icmp type destination-unreachable drop; }; }";
     for host in &pair {
         host.exec("nft", &[rules])?.ok()?;
         // What was learned before the hole was there would help.
