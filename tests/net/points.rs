@@ -88,7 +88,7 @@ fn status_tells(region: &Region) -> Result<()> {
 
     let words = hub.agent(&["status"])?.ok()?;
     let b = region.lab.vpc_id("b")?;
-    for expected in [&b, ": UP", "10.102.0.0/16", "rules     in force", "last refresh", "nothing to do"] {
+    for expected in [&b, ": UP", "10.102.0.0/16", "rules     in force", "last report", "nothing to do"] {
         assert!(words.stdout.contains(expected), "{expected:?} is missing\n{}", show(&words));
     }
     for gateway in region.lab.gateways() {
@@ -101,8 +101,8 @@ fn status_tells(region: &Region) -> Result<()> {
     }
 
     let watch = hub.spawn_agent(&["status", "--watch"])?;
-    watch.wait_for_log("last refresh", Duration::from_secs(20))?;
-    watch.wait_for_log("last refresh", Duration::from_secs(20))?;
+    watch.wait_for_log("last report", Duration::from_secs(20))?;
+    watch.wait_for_log("last report", Duration::from_secs(20))?;
     assert_eq!(watch.stop()?, Some(0));
     Ok(())
 }
