@@ -102,5 +102,3 @@ pub enum Command {
     },
 }
 
-#[cfg(test)]
-mod tests;
