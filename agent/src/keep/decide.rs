@@ -1,7 +1,8 @@
 //! Which SAs to initiate and which to end: pure, time is passed in.
 //!
-//! The rules and their numbers come from what was measured on charon 5.9.8 (README, "keep"): who initiates, why
-//! connecting SAs are left alone, why duplicates are the spoke's to remove.
+//! Measured on charon 5.9.8: with neither end persistent, 7 of 12 tunnels that met an unconfigured peer stayed down for
+//! good; with both ends initiating, 1 or 2 of 12 came up double. Hence one end initiates and tidies, the other waits;
+//! and what is connecting is left alone, since touching its connection can close it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
