@@ -13,7 +13,7 @@ pub(super) type Place = (String, String);
 pub struct Memory {
     /// The children that should be up and are not.
     pub(super) missing: BTreeMap<Place, Missing>,
-    /// Established IKE_SAs without a child, by unique id.
+    /// Attempts on IKE_SAs that no child has come of, by unique id.
     pub(super) childless: BTreeMap<u32, Childless>,
     /// Duplicates, and since when.
     pub(super) doubles: BTreeMap<Double, u64>,

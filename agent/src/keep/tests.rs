@@ -151,6 +151,12 @@ fn a_childless_ike_sa_is_given_up_after_three_attempts() {
     let ends: Vec<&String> = done.iter().filter(|d| d.contains("end ")).collect();
     assert_eq!(ends[0], "61000 end IKE_SA 9 of crosswan-vpc-0aaa1111: no child after 3 attempts");
     assert_eq!(done.iter().filter(|d| d.contains("initiate") && d.contains(" a ")).count(), 3);
+    let late = looks(&[0, 1_000, 16_000, 46_000, 200_000], &view(&[sa(9, "ESTABLISHED", &[])]), SPOKE);
+    assert_eq!(
+        late.iter().filter(|d| d.starts_with("200000")).count(),
+        1,
+        "nothing is initiated on what is ended: {late:?}"
+    );
     // Attempts that brought up one child, or made an IKE_SA of their own, do not count against it.
     let half = sa(9, "ESTABLISHED", &[("a", 1, "INSTALLED")]);
     assert!(!looks(&every_second, &view(&[half]), SPOKE).iter().any(|d| d.contains("end ")));
@@ -160,6 +166,30 @@ fn a_childless_ike_sa_is_given_up_after_three_attempts() {
     }
     let fresh = decide(60_000, &view(&[sa(9, "ESTABLISHED", &[])]), &mut memory, SPOKE);
     assert!(!fresh.iter().any(|a| matches!(a, Action::TerminateIke { .. })), "{fresh:?}");
+}
+
+#[test]
+fn a_childless_ike_sa_is_given_its_attempts_anew_after_a_child_and_no_end_while_it_moves() {
+    let childless = || sa(9, "ESTABLISHED", &[]);
+    let pending = Sa { child_pending: true, ..childless() };
+    let cases = [
+        ("still childless", childless(), 1),
+        ("a child meanwhile", sa(9, "ESTABLISHED", &[("a", 1, "INSTALLED")]), 0),
+        ("an exchange under way", pending, 0),
+        ("on its way out", sa(9, "DELETING", &[]), 0),
+    ];
+    for (what, last, ends) in cases {
+        let mut memory = Memory::default();
+        let done: Vec<Action> = [0, 1_000, 16_000, 46_000]
+            .into_iter()
+            .flat_map(|t| decide(t, &view(&[childless()]), &mut memory, SPOKE))
+            .collect();
+        assert_eq!(done.len(), 6, "three times both children: {done:?}");
+        let ended = |actions: Vec<Action>| actions.iter().filter(|a| matches!(a, Action::TerminateIke { .. })).count();
+        assert_eq!(ended(decide(90_000, &view(&[last.clone()]), &mut memory, SPOKE)), ends, "{what}");
+        let after = usize::from(last.children.is_empty());
+        assert_eq!(ended(decide(95_000, &view(&[childless()]), &mut memory, SPOKE)), after, "{what}, then childless");
+    }
 }
 
 #[test]
