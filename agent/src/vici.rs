@@ -229,5 +229,5 @@ fn found(answer: &Tree, what: impl FnOnce() -> String) -> Result<bool> {
 }
 
 fn reason(answer: &Tree) -> String {
-    message::text(answer, "errmsg").map_or("charon gave no reason".into(), |e| e.escape_debug().to_string())
+    message::text(answer, "errmsg").map_or("charon gave no reason".into(), |e| e.replace(char::is_control, "\u{fffd}"))
 }

@@ -71,8 +71,7 @@ impl Host {
     /// Starts charon and waits for its socket to answer.
     pub fn start(&mut self) {
         let conf = format!("STRONGSWAN_CONF={}", self.dir.path().join("strongswan.conf").display());
-        let charon = child(&["nsenter", "-t", &self.pid(), "-n", "-m", "env", &conf, "charon-systemd"]);
-        let mut charon = charon;
+        let mut charon = child(&["nsenter", "-t", &self.pid(), "-n", "-m", "env", &conf, "charon-systemd"]);
         self.charon = Some(charon.spawn().expect("spawn charon"));
         wait(|| std::os::unix::net::UnixStream::connect(self.socket()).is_ok(), "charon's VICI socket");
     }

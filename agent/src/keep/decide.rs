@@ -258,6 +258,7 @@ impl Tick<'_> {
         let mut due: Vec<(&Place, &mut Missing)> =
             self.memory.missing.iter_mut().filter(|(place, m)| startable.contains(*place) && ready(m)).collect();
         due.sort_by_key(|(_, m)| (m.attempts, m.since));
+        self.memory.more = due.len() > MAX_INITIATIONS;
         let mut tried = BTreeSet::new();
         for (place, missing) in due.into_iter().take(MAX_INITIATIONS) {
             missing.next = now + (interval << missing.attempts.min(16)).min(MAX_BACKOFF);

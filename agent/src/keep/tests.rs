@@ -77,7 +77,7 @@ fn the_spoke_initiates_what_is_missing_and_only_that() {
     let cases: [(&str, &[Sa], &str); 14] = [
         ("nothing there", &[], "a b"),
         ("all up", &[sa(1, "ESTABLISHED", &up)], ""),
-        ("one up", &[half.clone()], "b"),
+        ("one up", std::slice::from_ref(&half), "b"),
         ("childless", &[sa(1, "ESTABLISHED", &[])], "a b"),
         ("connecting", &[sa(1, "CONNECTING", &[])], ""),
         ("just made", &[sa(1, "CREATED", &[])], ""),
@@ -186,7 +186,7 @@ fn a_childless_ike_sa_is_given_its_attempts_anew_after_a_child_and_no_end_while_
             .collect();
         assert_eq!(done.len(), 6, "three times both children: {done:?}");
         let ended = |actions: Vec<Action>| actions.iter().filter(|a| matches!(a, Action::TerminateIke { .. })).count();
-        assert_eq!(ended(decide(90_000, &view(&[last.clone()]), &mut memory, SPOKE)), ends, "{what}");
+        assert_eq!(ended(decide(90_000, &view(std::slice::from_ref(&last)), &mut memory, SPOKE)), ends, "{what}");
         let after = usize::from(last.children.is_empty());
         assert_eq!(ended(decide(95_000, &view(&[childless()]), &mut memory, SPOKE)), after, "{what}, then childless");
     }
@@ -262,8 +262,10 @@ fn a_look_initiates_64_at_most_the_least_tried_first() {
     decide(0, &v, &mut memory, SPOKE);
     let first = decide(1_000, &v, &mut memory, SPOKE);
     assert_eq!(first.len(), 64);
+    assert!(memory.unsure(), "there is more: do not wait a whole interval");
     let second = decide(2_000, &v, &mut memory, SPOKE);
     assert_eq!(second.len(), 36, "the others, and nobody twice");
+    assert!(!memory.unsure());
     v.conns.insert(name(999), conn(&[("a", "tunnel")]));
     decide(30_000, &v, &mut memory, SPOKE);
     let third = decide(60_000, &v, &mut memory, SPOKE);
