@@ -5,6 +5,8 @@
 //! [`decide`] says what to do, and here it is done. Initiations do not wait for their outcome: a waiting one holds
 //! one of charon's threads, so a few dead peers would stop it for everyone. The next look is the outcome.
 
+#![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock and a lock file")]
+
 mod decide;
 mod memory;
 #[cfg(test)]
@@ -112,6 +114,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> 
             }
             () = time::sleep_until(due) => {}
             _ = file_poll.tick() => {
+                notify(&[NotifyState::Watchdog]);
                 let now = stamp(&cfg.conf_file);
                 if now == file {
                     continue;

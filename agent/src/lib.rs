@@ -8,11 +8,25 @@
 //! Each stage is a module and takes the result of the one before; only [`refresh`] knows their order.
 //! IO lives at the two ends: the pure stages may not spawn, write files or read the clock (see `clippy.toml`).
 
+pub mod apply;
+mod claims;
+pub mod cli;
+pub mod decide;
 pub mod error;
+pub mod files;
+pub mod host;
 pub mod iptables;
 pub mod keep;
 pub mod model;
 pub mod observe;
+pub mod paths;
+pub mod plan;
+pub mod refresh;
+pub mod render;
+pub mod report;
+pub mod roster;
 pub mod settings;
+pub mod state;
+pub mod status;
 pub mod swanctl;
 pub mod vici;

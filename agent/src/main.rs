@@ -1,1 +1,167 @@
-fn main() {}
+//! Parses the command line, runs the command, prints the error chain once, and turns its kind into the exit code.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Parser;
+use crosswan::{
+    apply::write_files,
+    cli::{Cli, Command, Overrides},
+    error::{Context, Error, Kind, Result},
+    keep,
+    model::Mode,
+    paths::Paths,
+    refresh::{self, Options},
+    settings::{Flags, Keys, MissingKey, Settings},
+    status,
+};
+use tracing::warn;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.log_json, cli.verbose);
+    // One thread: a pass waits for others nearly all of the time.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.context(|| Error::new(Kind::Other, "start the runtime")).and_then(|r| r.block_on(run(cli)));
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            eprintln!("crosswan: {}", e.chain());
+            ExitCode::from(e.kind().exit_code())
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<u8> {
+    // For tests and image builds: everything below another root.
+    let root = env::var_os("CROSSWAN_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    let paths = Paths::below(&root);
+    match cli.command {
+        Command::Refresh { dry_run, force, json } => {
+            let pass = async {
+                let (settings, keys) = settings(&root, cli.overrides)?;
+                refresh::refresh(&settings, &keys, &paths, Options { dry_run, force }).await
+            };
+            let report = pass.await.inspect_err(|e| {
+                if !dry_run && e.kind() != Kind::Busy {
+                    refresh::record_failure(e, &paths);
+                }
+            })?;
+            print(json, &report)?;
+            Ok(report.exit_code())
+        }
+        Command::Render { out } => {
+            let (settings, keys) = settings(&root, cli.overrides)?;
+            let (files, report) = refresh::files(&settings, &keys, &paths).await?;
+            for path in write_files(&files, &Paths::below(&out))? {
+                say(path.display())?;
+            }
+            for problem in report.unasked.iter().chain(&report.problems) {
+                warn!("{problem}");
+            }
+            Ok(report.exit_code())
+        }
+        Command::Keep => {
+            let settings = load(&root, cli.overrides)?;
+            let role = if settings.mode == Mode::VpnHub { keep::Role::Hub } else { keep::Role::Spoke };
+            let (interval, lock) = (settings.keep.interval, paths.charon_lock);
+            let config = keep::Config { role, interval, conf_file: paths.connections, socket: paths.vici, lock };
+            keep::run(config, interrupted()).await?;
+            Ok(0)
+        }
+        Command::Status { json, watch: false } => {
+            let status = status::look(&paths).await;
+            print(json, &status)?;
+            Ok(if status.unasked.is_empty() { 0 } else { Kind::Observe.exit_code() })
+        }
+        Command::Status { json, watch: true } => {
+            let mut stop = std::pin::pin!(interrupted());
+            loop {
+                let status = status::look(&paths).await;
+                if !json && std::io::stdout().is_terminal() {
+                    print!("\x1b[H\x1b[2J");
+                }
+                print(json, &status)?;
+                tokio::select! {
+                    () = &mut stop => return Ok(0),
+                    () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                }
+            }
+        }
+    }
+}
+
+fn load(root: &Path, overrides: Overrides) -> Result<Settings> {
+    let Overrides { mode, private_net, regions, hub } = overrides;
+    let flags = Flags { mode, private_net, regions, hub };
+    let env: BTreeMap<String, String> =
+        env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned()))).collect();
+    Settings::load(root, &env, &flags)
+}
+
+fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, Keys)> {
+    let settings = load(root, overrides)?;
+    let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    if !settings.mode.has_ipsec() {
+        return Ok((settings, Keys::none("this mode needs none".into())));
+    }
+    match Keys::load(&settings.auth, root, credentials.as_deref()) {
+        // NAT does not need the key: the pass goes on, reports what it waits for, and exits with the code for settings.
+        Err(e) if MissingKey::is(&e) => Ok((settings, Keys::none(e.chain()))),
+        keys => Ok((settings, keys?)),
+    }
+}
+
+/// Ends at SIGTERM or SIGINT.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return warn!("signals cannot be caught; stopping at once");
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Results go to stdout; a reader that has gone away (`| head`) is no error.
+fn print<T: serde::Serialize + std::fmt::Display>(json: bool, value: &T) -> Result<()> {
+    if json {
+        say(serde_json::to_string_pretty(value).context(|| Error::new(Kind::Other, "encode the report"))?)
+    } else {
+        say(value)
+    }
+}
+
+fn say(text: impl std::fmt::Display) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Other, "write to stdout").because(e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Logs go to the journal with their fields if stderr is the journal, else to stderr as text.
+fn log(json: bool, verbose: u8) {
+    let default = match verbose {
+        0 => "warn,crosswan=info",
+        1 => "info,crosswan=debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("CROSSWAN_LOG").unwrap_or_else(|_| default.into());
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = match env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok()) {
+        Some(journal) if !json => journal.with_field_prefix(Some("CROSSWAN".into())).boxed(),
+        _ if json => to_stderr.json().flatten_event(true).boxed(),
+        _ => to_stderr.without_time().with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(layer).init();
+}

@@ -1,4 +1,6 @@
-//! IO in: what IMDS, EC2, the disk, charon and iptables say.
+//! observe, IO in: what IMDS, EC2, the disk, charon and iptables say. "Could not ask" is never "nothing there".
 
+pub mod disk;
 pub mod ec2;
 pub mod imds;
+pub mod live;

@@ -1,1 +1,162 @@
 //! Settings: files, environment and flags into one checked value.
+//!
+//! Sources, weakest first: the 2014 tool's `/etc/default/{vpn-hub,nat-hub,nat-vpn}`, `/etc/crosswan/crosswan.toml`,
+//! `/etc/crosswan/conf.d/*.toml` in byte order, `CROSSWAN_*` of the environment, flags. Each becomes items, the items
+//! are merged, the merged keys become [`Settings`]; nothing downstream checks a setting again. A wrong value is an
+//! error even where a stronger source overrides it.
+//!
+//! One AMI's settings may be shared between modes, so a mode accepts and ignores those of `hub`, `hub_tag`,
+//! `regions`, `gateway_tag` and `environment_tag` that it does not use: in [`Settings`] they are then empty.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::Ipv4Net;
+
+use crate::{
+    error::{Error, Result},
+    model::{Interface, Mode, Region, Secret},
+};
+
+mod files;
+mod keys;
+mod legacy;
+mod merged;
+mod parse;
+mod sources;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use keys::{Keys, MissingKey};
+pub use sources::Flags;
+
+/// Everything crosswan was told, checked: what is here can be acted on in this mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub mode: Mode,
+    /// The networks that are excluded from NAT and tunnelled. Never empty, no two overlap.
+    pub private_net: BTreeSet<Ipv4Net>,
+    /// nat-vpn: the hub's Elastic IP. `None` there means: find it by `hub_tag` in `regions`.
+    pub hub: Option<Ipv4Addr>,
+    pub hub_tag: Tag,
+    /// Where to ask EC2; empty if this mode has nothing to ask.
+    pub regions: BTreeSet<Region>,
+    pub gateway_tag: Tag,
+    /// A second tag that a gateway or hub must have.
+    pub environment_tag: Option<Tag>,
+    /// By default off on vpn-hub and on elsewhere.
+    pub masquerade: bool,
+    /// The interface of charon's userspace ESP backend; only a lab sets it. `None`: kernel ESP.
+    pub ipsec_interface: Option<Interface>,
+    pub auth: AuthSettings,
+    pub removal: Removal,
+    pub keep: Keep,
+    pub ec2: Ec2,
+    /// The files that were read, weakest first.
+    pub sources: Vec<PathBuf>,
+    /// What is accepted but should not stay so, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// An EC2 tag to filter by: a key of 1 to 128 characters and a value of at most 256, without control characters
+/// and without `*`, `?` and `\`, which EC2's filters do not take literally. Nothing of it may reach a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    pub key: String,
+    pub value: String,
+}
+
+/// How gateways prove who they are (`auth.method`). Public keys will be a second variant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthSettings {
+    Psk(PskSource),
+}
+
+/// Where [`Keys`] finds pre-shared keys; `None` stands for the default place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PskSource {
+    /// `auth.psk_file`, the shared key. Default: systemd's credential `crosswan.psk`, else `/etc/crosswan/psk`.
+    pub file: Option<PathBuf>,
+    /// `auth.psk_dir`, a file per peer named by its VPC id. Default: `/etc/crosswan/psk.d`, if there is one.
+    pub dir: Option<PathBuf>,
+    /// `VPN_PSK` of a 2014 file: weaker than all of the above, as its file is the weakest source.
+    pub inline: Option<InlinePsk>,
+}
+
+/// A key that stood in a settings file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InlinePsk {
+    pub key: Secret,
+    /// `file:line: VPN_PSK`, for messages.
+    pub from: String,
+}
+
+/// When a peer that EC2 no longer shows loses its tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removal {
+    /// Successful polls that must miss it, 1 to 1000.
+    pub after_misses: u32,
+    /// A pass that would remove more than this many percent of the peers removes none.
+    pub hold_above: u8,
+}
+
+/// The resident loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Between two looks at charon, 1 s to 5 min.
+    pub interval: Duration,
+}
+
+/// Asking EC2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ec2 {
+    /// The bound on one region's whole answer, retries and all pages included, 1 s to 10 min.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// Reads every source below `root` (`/` but in tests) and checks them together.
+    ///
+    /// `env` is the whole environment; only `CROSSWAN_*` counts, without `CROSSWAN_ROOT`, `CROSSWAN_LOG*` and
+    /// `CROSSWAN_LAB_*`, which are others' business. The first wrong thing is the error: [`Kind::Settings`],
+    /// one line that names the source, the key, what was found and what is accepted.
+    ///
+    /// [`Kind::Settings`]: crate::error::Kind::Settings
+    pub fn load(root: &Path, env: &BTreeMap<String, String>, flags: &Flags) -> Result<Settings> {
+        let mut sources = Vec::new();
+        let mut items = Vec::new();
+        for path in sources::toml_files(root)? {
+            if let Some((text, _)) = files::read_text(&path)? {
+                items.extend(sources::toml(&path, &text)?);
+                sources.push(path);
+            }
+        }
+        items.extend(sources::environment(env)?);
+        items.extend(flags.items());
+        // The mode says which 2014 file counts; only if nothing newer sets it, that file says the mode.
+        let legacy = match merged::mode_of(&items) {
+            Ok(mode) => legacy::load(root, mode)?,
+            // Reported below, in its turn.
+            Err(_) => legacy::Legacy::default(),
+        };
+        let mut merged = merged::Merged::default();
+        for item in legacy.items.into_iter().chain(items) {
+            merged.set(&item)?;
+        }
+        sources.splice(0..0, legacy.path);
+        let mut settings = merged.check(root, legacy.psk)?;
+        settings.sources = sources;
+        settings.warnings = legacy.warnings;
+        Ok(settings)
+    }
+}
+
+/// An error of this module: always one line.
+fn wrong(what: impl Into<String>) -> Error {
+    Error::settings(what)
+}

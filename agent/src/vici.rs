@@ -85,6 +85,15 @@ impl Vici {
         message::text(&answer, "version").map(str::to_owned).ok_or_else(|| self.odd("version"))
     }
 
+    /// The key exchange methods charon has plugins for, as in `CURVE_25519`. Its version does not tell: Debian 13's
+    /// 6.0.1 has no ML-KEM.
+    pub async fn key_exchanges(&mut self) -> Result<BTreeSet<String>> {
+        let answer = self.ask("get-algorithms", Tree::new(), Duration::ZERO).await?;
+        // `dh` until 5.9, `ke` since 6.0.
+        let sections = ["ke", "dh"].into_iter().filter_map(|name| message::section(&answer, name));
+        Ok(sections.flat_map(|methods| methods.keys().cloned()).collect())
+    }
+
     /// How long charon has been running. Exact to the second below two minutes, then as coarse as charon says it.
     pub async fn uptime(&mut self) -> Result<Duration> {
         let answer = self.ask("stats", Tree::new(), Duration::ZERO).await?;

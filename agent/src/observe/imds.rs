@@ -1,1 +1,183 @@
 //! IMDSv2: who am I.
+//!
+//! The SDK's client is used for its session token and for `AWS_EC2_METADATA_SERVICE_ENDPOINT`, without its retries: they
+//! give up on a connection that is refused, and a gateway asks while its network is still coming up (FACTS: fck-nat #132).
+//! It gets a client without TLS, so that nat-hub, which never asks EC2, loads no certificates.
+
+#![allow(clippy::disallowed_methods, reason = "edge: a bounded wait for IMDS")]
+
+use std::{collections::BTreeSet, error::Error as StdError, fmt::Display, net::Ipv4Addr, str::FromStr, time::Duration};
+
+use aws_config::{
+    imds::client::{
+        Client,
+        error::{ImdsError, TokenError},
+    },
+    provider_config::ProviderConfig,
+};
+use aws_sdk_ec2::{config::http::HttpResponse, error::SdkError};
+use ipnet::Ipv4Net;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    error::{Context as _, Error, Result},
+    model::{Identity, printable},
+};
+
+/// One request, connection and answer: IMDS is on the same host, so this is long.
+const REQUEST: Duration = Duration::from_secs(2);
+/// The pause before the next try; doubled each time up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Asks IMDSv2 who this gateway is, again and again until `timeout` while it does not answer or answers 401, 429 or 5xx.
+///
+/// Errors ([`crate::error::Kind::Observe`]) name the path: IMDS that is off, or an answer that does not fit the model, at
+/// once; the last failure of the tries after `timeout`.
+pub async fn identity(timeout: Duration) -> Result<Identity> {
+    identity_at(None, timeout).await
+}
+
+/// [`identity`] from another address (`http://host:port`) than the environment's or 169.254.169.254.
+pub async fn identity_at(endpoint: Option<&str>, timeout: Duration) -> Result<Identity> {
+    let deadline = Instant::now() + timeout;
+    let mut pause = FIRST_PAUSE;
+    let mut last = None;
+    loop {
+        // A new client each time: a token IMDS no longer knows must not be kept.
+        match timeout_at(deadline, read(&client(endpoint)?)).await {
+            Ok(Ok(identity)) => return Ok(identity),
+            Ok(Err(Failure::Final(error))) => return Err(error),
+            Ok(Err(Failure::Passing(error))) => last = Some(error),
+            Err(_) => {}
+        }
+        if Instant::now() + pause >= deadline {
+            let waited = format!("ask IMDS who this instance is: gave up after {timeout:?}");
+            return Err(match last {
+                Some(error) => Error::observe(waited).because(error.chain()),
+                None => Error::observe(waited).because("no answer; is this an EC2 instance with IMDSv2 enabled?"),
+            });
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// Whether to try again is a property of the failure.
+enum Failure {
+    Passing(Error),
+    Final(Error),
+}
+
+fn client(endpoint: Option<&str>) -> Result<Client> {
+    let config = ProviderConfig::without_region().with_http_client(aws_smithy_http_client::Builder::new().build_http());
+    let mut builder = Client::builder()
+        .configure(&config)
+        .max_attempts(1)
+        .connect_timeout(REQUEST)
+        .read_timeout(REQUEST)
+        .operation_attempt_timeout(REQUEST)
+        .operation_timeout(REQUEST * 2); // The token's request and then its own.
+    if let Some(endpoint) = endpoint {
+        builder =
+            builder.endpoint(endpoint).context(|| Error::settings(format!("IMDS endpoint {}", printable(endpoint))))?;
+    }
+    Ok(builder.build())
+}
+
+async fn read(client: &Client) -> std::result::Result<Identity, Failure> {
+    let mac = get(client, "mac").await?;
+    // The MAC becomes part of a path: only what a MAC is made of may.
+    if mac.len() != 17 || !mac.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
+        return Err(misfit("mac", &mac, "expected a MAC address"));
+    }
+    let of_interface = |name| format!("network/interfaces/macs/{mac}/{name}");
+    let (vpc_path, cidrs_path, private_path) =
+        (of_interface("vpc-id"), of_interface("vpc-ipv4-cidr-blocks"), of_interface("local-ipv4s"));
+    let (instance, region, vpc, cidrs, private, public) = tokio::try_join!(
+        parsed(client, "instance-id"),
+        parsed(client, "placement/region"),
+        parsed(client, &vpc_path),
+        get(client, &cidrs_path),
+        get(client, &private_path),
+        public(client),
+    )?;
+    let cidrs = cidrs
+        .lines()
+        .map(|line| match line.parse::<Ipv4Net>() {
+            Ok(cidr) if cidr == cidr.trunc() => Ok(cidr),
+            _ => Err(misfit(&cidrs_path, line, "expected a CIDR such as 10.1.0.0/16")),
+        })
+        .collect::<std::result::Result<BTreeSet<_>, _>>()?;
+    if cidrs.is_empty() {
+        return Err(misfit(&cidrs_path, "", "expected at least one CIDR"));
+    }
+    // The interface's primary address is the first.
+    let private = parse(&private_path, private.lines().next().unwrap_or_default())?;
+    Ok(Identity { instance, region, vpc, cidrs, private, public })
+}
+
+async fn public(client: &Client) -> std::result::Result<Option<Ipv4Addr>, Failure> {
+    const PATH: &str = "public-ipv4";
+    match client.get(format!("/latest/meta-data/{PATH}")).await {
+        Ok(found) => parse(PATH, found.as_ref()).map(Some),
+        Err(error) if status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(failed(PATH, error)),
+    }
+}
+
+async fn parsed<T: FromStr<Err: Display>>(client: &Client, path: &str) -> std::result::Result<T, Failure> {
+    parse(path, &get(client, path).await?)
+}
+
+async fn get(client: &Client, path: &str) -> std::result::Result<String, Failure> {
+    match client.get(format!("/latest/meta-data/{path}")).await {
+        Ok(found) => Ok(found.as_ref().trim_end().to_owned()),
+        Err(error) => Err(failed(path, error)),
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(path: &str, found: &str) -> std::result::Result<T, Failure> {
+    found.trim_end().parse().map_err(|why| misfit(path, found, why))
+}
+
+fn misfit(path: &str, found: &str, why: impl Display) -> Failure {
+    Failure::Final(Error::observe(format!("read IMDS {path}: found {}: {why}", printable(found))))
+}
+
+/// What came back instead of an answer, in the operator's words; the SDK's own text would show the whole response.
+fn failed(path: &str, error: ImdsError) -> Failure {
+    let status = status(&error);
+    let why = match status {
+        Some(403) => "IMDS answered 403: it is disabled for this instance".to_owned(),
+        Some(code) if code != 200 => format!("IMDS answered {code}"),
+        _ => innermost(&error),
+    };
+    let error = Error::observe(format!("read IMDS {path}")).because(why);
+    match status {
+        None | Some(401 | 429 | 500..) => Failure::Passing(error),
+        Some(_) => Failure::Final(error),
+    }
+}
+
+/// The HTTP status IMDS answered with, to the request or to the one for its token; `None` if it did not answer.
+fn status(error: &ImdsError) -> Option<u16> {
+    match error {
+        ImdsError::ErrorResponse(answer) => Some(answer.response().status().as_u16()),
+        ImdsError::FailedToLoadToken(_) => error
+            .source()?
+            .downcast_ref::<SdkError<TokenError, HttpResponse>>()?
+            .raw_response()
+            .map(|answer| answer.status().as_u16()),
+        _ => None,
+    }
+}
+
+/// The last cause of a chain: what the operating system said.
+fn innermost(error: &dyn StdError) -> String {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
+}

@@ -1,0 +1,38 @@
+SHELL  := /bin/bash
+# Where rustup's one-liner and `cargo install` put programs, and where root's shell on Debian may not look.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+BUILT  := $(or $(CARGO_TARGET_DIR),target)/debug
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt clean build setup
+
+help: ## this list
+	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: build ## all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
+	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
+
+test: build ## every test: unit, golden, properties, cloud edge, systemd units, and real packets in the lab
+	cargo test --locked --workspace
+
+lint: ## rustfmt, clippy with warnings denied, shellcheck, licences and sources of what is linked in
+	@tests/setup/debian.sh lint
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	shellcheck .ci/run tests/setup/*.sh
+	cargo deny --log-level error check licenses bans sources
+	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: advisories not checked, their database cannot be fetched'; fi
+
+fmt: ## format the code
+	cargo fmt --all
+
+clean: ## remove what was built
+	cargo clean
+
+build: setup
+	@[[ -e $(BUILT)/crosswan ]] || echo 'building: about five minutes the first time, most of them for the EC2 SDK' >&2
+	cargo build --locked --workspace --bins
+
+setup:
+	@tests/setup/debian.sh

@@ -1,0 +1,105 @@
+//! apply: one `match` over steps. Dumb on purpose: it decides nothing, the plan did.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tracing::info;
+
+use crate::{
+    error::{Error, Result},
+    files, host,
+    paths::Paths,
+    plan::{ManagedFile, Step},
+    render::Files,
+    vici::{Target, Vici},
+};
+
+/// The bound on ending an SA whose peer may be gone: with force charon waits for the answer this long, then drops it.
+const TERMINATE: Duration = Duration::from_secs(2);
+/// The bound on initiating a child anew over a live IKE_SA.
+const INITIATE: Duration = Duration::from_secs(10);
+/// The bound on `iptables-restore`, its own wait for the lock (5 s) included.
+const RESTORE: Duration = Duration::from_secs(15);
+
+/// Carries the steps out in order and stops at the first that fails.
+///
+/// `charon` may be absent only if no step needs it. Errors are [`crate::error::Kind::Apply`].
+pub async fn apply(steps: &[Step], paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
+    let mut charon = charon;
+    for step in steps {
+        info!(step = %step, "apply");
+        one(step, paths, charon.as_deref_mut()).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
+    }
+    Ok(())
+}
+
+async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
+    match step {
+        Step::RestoreRules(change) => return host::iptables_restore(&change.input(), RESTORE).await,
+        Step::WriteFile { file, contents, .. } => {
+            return files::write_atomic(file.path(paths), contents.as_bytes(), file.mode());
+        }
+        Step::RemoveFile { file } => return files::remove(file.path(paths)),
+        _ => {}
+    }
+    let charon = charon.ok_or_else(|| Error::apply("charon is not connected"))?;
+    match step {
+        Step::LoadSecret { id, secret, .. } => charon.load_shared(id, secret).await,
+        Step::LoadConnection { name, tree, .. } => charon.load_conn(name.as_str(), tree).await,
+        Step::RenewChild { connection, child, old } => {
+            // The old SA carries traffic until the new one is there; without a new one it stays.
+            charon.initiate(connection.as_str(), child, Some(INITIATE)).await?;
+            for id in old {
+                charon.terminate(Target::ChildId(*id), false, Some(TERMINATE)).await?;
+            }
+            Ok(())
+        }
+        // Gone already is as good as done: another program, or a pass that was cut off, was there first.
+        Step::UnloadConnection { name } => charon.unload_conn(name).await.map(drop),
+        Step::UnloadSecret { id } => charon.unload_shared(id).await,
+        Step::TerminateChild { id, .. } => {
+            charon.terminate(Target::ChildId(*id), true, Some(TERMINATE)).await.map(drop)
+        }
+        Step::Terminate { connection, id, .. } => {
+            let target = id.map_or(Target::Ike(connection), Target::IkeId);
+            charon.terminate(target, true, Some(TERMINATE)).await.map(drop)
+        }
+        Step::RestoreRules(_) | Step::WriteFile { .. } | Step::RemoveFile { .. } => Ok(()),
+    }
+}
+
+/// Writes the managed files where `paths` says, without loading anything; the paths written.
+pub fn write_files(files: &Files, paths: &Paths) -> Result<Vec<PathBuf>> {
+    let all = [
+        (ManagedFile::Connections, &files.connections),
+        (ManagedFile::Secrets, &files.secrets),
+        (ManagedFile::Rules, &files.rules),
+    ];
+    let mut written = Vec::new();
+    for (file, contents) in all {
+        if let Some(contents) = contents {
+            files::write_atomic(file.path(paths), contents.as_bytes(), file.mode())?;
+            written.push(file.path(paths).to_owned());
+        }
+    }
+    Ok(written)
+}
+
+impl ManagedFile {
+    pub fn path(self, paths: &Paths) -> &Path {
+        match self {
+            ManagedFile::Connections => &paths.connections,
+            ManagedFile::Secrets => &paths.secrets,
+            ManagedFile::Rules => &paths.rules,
+        }
+    }
+    /// Permission bits: keys are root's alone.
+    pub fn mode(self) -> u32 {
+        match self {
+            ManagedFile::Secrets => 0o600,
+            ManagedFile::Connections | ManagedFile::Rules => 0o644,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The command line. Stands alone (clap only), because the build script makes the man page and completions from it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or nothing to do
+  1  an error that is none of the below
+  2  a setting or an argument is wrong; nothing was tried
+  3  something could not be asked (IMDS, EC2, charon); what worked was kept
+  4  a step failed or did not read back as planned; the old state was restored
+  5  another refresh holds the lock
+
+Files:
+  /etc/crosswan/crosswan.toml               settings; then conf.d/*.toml beside it
+  /etc/crosswan/psk                         the pre-shared key (mode 0600)
+  /etc/swanctl/conf.d/crosswan*.conf        written by refresh
+  /var/lib/crosswan/                        the last good answers, the rules in force
+  /run/crosswan/status.json                 the last report";
+
+/// Joins the private networks of many VPCs through one IPsec hub, and gives each VPC its NAT on the way.
+///
+/// One pass of `crosswan refresh` observes (IMDS, EC2, charon, iptables), decides which tunnels and rules should
+/// exist, changes only what differs, and reads everything back. `crosswan keep` holds the tunnels up in between.
+#[derive(Debug, Parser)]
+#[command(name = "crosswan", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Log as JSON lines, for a machine
+    #[arg(long, global = true)]
+    pub log_json: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[command(flatten)]
+    pub overrides: Overrides,
+}
+
+/// Settings given on the command line; they win over files and CROSSWAN_* variables.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Settings (stronger than files and CROSSWAN_* variables)")]
+pub struct Overrides {
+    /// What this gateway is: vpn-hub, nat-hub or nat-vpn
+    #[arg(long, global = true, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// The private network, comma-separated CIDRs
+    #[arg(long, global = true, value_name = "CIDRS")]
+    pub private_net: Option<String>,
+    /// Regions to look for gateways in, comma-separated
+    #[arg(long, global = true, value_name = "REGIONS")]
+    pub regions: Option<String>,
+    /// nat-vpn: the hub's Elastic IP
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub hub: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make one pass: look, decide, change what differs, read it back
+    ///
+    /// Asks IMDSv2 who this gateway is and, as its mode needs, EC2 in every listed region for its peers. Loads only
+    /// the connections that changed, restores only its own iptables chains, and rolls back if the system does not
+    /// read back as planned. A region that cannot be asked keeps its tunnels. Run at boot and hourly by systemd.
+    Refresh {
+        /// Stop after the plan and print it; change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Let more peers go in one pass than removal.hold_above allows
+        #[arg(long)]
+        force: bool,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep the tunnels of the last refresh up, until stopped
+    ///
+    /// Speaks only to charon. Initiates children that should be up and are not, deletes childless and duplicate
+    /// IKE_SAs, and does nothing else.
+    Keep,
+    /// Write the files of a pass somewhere else, for review
+    ///
+    /// Observes and decides as refresh does, then writes the files below DIR instead of the system. The secrets file
+    /// holds the real keys: mode 0600.
+    Render {
+        /// Where to write; created if missing
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Show tunnels, NAT, the last refresh, and what was refused and why
+    ///
+    /// Tunnels and rules are read from charon and iptables at this moment; the rest is the last refresh's report.
+    Status {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        /// Show again every two seconds, until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! decide: settings and what was seen -> the tunnels and NAT that should exist, and a reason for everything left out.
+//!
+//! Pure: no IO, no clock. The safety rules live here, one function each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    claims::Claims,
+    error::{Error, Result},
+    model::{
+        Answers, Auth, ConnName, Gateway, Identity, IkeId, Interface, Mode, Nat, Refusal, Region, Secret, Selectors,
+        Timestamp, Tunnel, TunnelMatch, VpcId, child_name,
+    },
+    roster::{Kept, Roster, roster},
+    settings::Settings,
+    state::{Peer, State},
+};
+
+/// Everything `decide` may know. References only: nothing is consumed, nothing is fetched.
+pub struct Seen<'a> {
+    pub me: &'a Identity,
+    /// What each listed region answered. Empty where the mode asks nothing.
+    pub answers: &'a Answers,
+    /// What the last good pass left behind.
+    pub state: &'a State,
+    pub now: Timestamp,
+    /// The default route's interface.
+    pub uplink: &'a Interface,
+    pub keys: &'a dyn Fn(&VpcId) -> KeyAnswer,
+}
+
+/// The pre-shared key for one peer, and what is wrong with its source.
+#[derive(Debug, Clone, Default)]
+pub struct KeyAnswer {
+    pub key: Option<Secret>,
+    /// Set when the configured key cannot be used; `key` is then the one in use so far, if there is one.
+    pub problem: Option<String>,
+}
+
+/// What should exist after this pass.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    pub tunnels: BTreeMap<ConnName, Tunnel>,
+    /// The own VPC's CIDRs that must bypass the tunnel; empty where there is no wider remote selector.
+    pub bypass: BTreeSet<Ipv4Net>,
+    pub nat: Nat,
+    pub refused: BTreeSet<Refusal>,
+    pub kept: Vec<Kept>,
+    /// Peers that leave with this pass.
+    pub removed: BTreeSet<VpcId>,
+    pub held: Option<Held>,
+    /// What to remember once the pass is verified.
+    pub state: State,
+}
+
+/// A pass that would have removed too much and so removes nothing (safety rule 2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub would_remove: usize,
+    pub of: usize,
+    pub hold_above: u8,
+}
+
+/// Decides one pass. `force` lets more peers go than `removal.hold_above`.
+///
+/// Fails only if this gateway itself cannot take part: a hub without a public address, a spoke without a key.
+pub fn decide(settings: &Settings, seen: &Seen, force: bool) -> Result<Decision> {
+    let mut decision = Decision {
+        tunnels: BTreeMap::new(),
+        bypass: BTreeSet::new(),
+        nat: nat(settings, seen),
+        refused: BTreeSet::new(),
+        kept: Vec::new(),
+        removed: BTreeSet::new(),
+        held: None,
+        state: State { identity: Some(seen.me.clone()), ..State::default() },
+    };
+    match settings.mode {
+        Mode::NatHub => {}
+        Mode::VpnHub => hub(settings, seen, force, &mut decision)?,
+        Mode::NatVpn => spoke(settings, seen, force, &mut decision)?,
+    }
+    Ok(decision)
+}
+
+fn nat(settings: &Settings, seen: &Seen) -> Nat {
+    let tunnel = match (settings.mode.has_ipsec(), &settings.ipsec_interface) {
+        (false, _) => TunnelMatch::None,
+        (true, None) => TunnelMatch::Policy,
+        (true, Some(interface)) => TunnelMatch::Interface(interface.clone()),
+    };
+    Nat {
+        private_net: settings.private_net.clone(),
+        own: seen.me.cidrs.clone(),
+        masquerade: settings.masquerade.then(|| seen.uplink.clone()),
+        tunnel,
+    }
+}
+
+/// The hub: one tunnel per client VPC, one child per accepted CIDR.
+fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Result<()> {
+    let me = seen.me.public.ok_or_else(|| {
+        Error::observe("this hub has no public address: associate an Elastic IP, the clients name the hub by it")
+    })?;
+    let Roster { peers, .. } = take_roster(settings, seen, force, out);
+    let accepted = claims(settings, seen, &peers, &mut out.refused);
+    for (vpc, peer) in peers {
+        let Some(cidrs) = accepted.get(&vpc) else { continue };
+        let Some(key) = key(seen, &vpc, &peer.gateway.region, out) else { continue };
+        let Some(remote_addr) = peer.gateway.public else { continue };
+        let children = cidrs
+            .iter()
+            .map(|cidr| {
+                let selectors = Selectors { local: settings.private_net.clone(), remote: [*cidr].into() };
+                (child_name(cidr), selectors)
+            })
+            .collect();
+        let tunnel = Tunnel {
+            vpc: Some(vpc.clone()),
+            local_addr: seen.me.private,
+            remote_addr,
+            local_id: IkeId::Hub(me),
+            remote_id: IkeId::Vpc(vpc.clone()),
+            children,
+            auth: Auth::Psk(key),
+        };
+        out.tunnels.insert(ConnName::to_vpc(&vpc), tunnel);
+        let gateway = Gateway { cidrs: cidrs.clone(), ..peer.gateway };
+        out.state.peers.insert(vpc, Peer { gateway, misses: peer.misses });
+    }
+    Ok(())
+}
+
+/// The spoke: one tunnel to the hub, one child per own CIDR inside the private network.
+fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Result<()> {
+    let hub = match settings.hub {
+        Some(eip) => Some((eip, None)),
+        None => the_hub(settings, seen, force, out),
+    };
+    let mut children = BTreeMap::new();
+    for cidr in &seen.me.cidrs {
+        if settings.private_net.iter().any(|p| p.contains(cidr)) {
+            let selectors = Selectors { local: [*cidr].into(), remote: settings.private_net.clone() };
+            children.insert(child_name(cidr), selectors);
+        } else {
+            out.refused.insert(Refusal {
+                region: seen.me.region.clone(),
+                vpc: Some(seen.me.vpc.clone()),
+                instance: None,
+                cidr: Some(*cidr),
+                reason: "this VPC's own CIDR is outside the private network: not tunnelled".into(),
+            });
+        }
+    }
+    // Without the bypass a wide remote selector would also catch traffic inside the own VPC.
+    out.bypass = seen.me.cidrs.clone();
+    let Some((remote_addr, vpc)) = hub else { return Ok(()) };
+    let Some(key) = key(seen, &seen.me.vpc, &seen.me.region, out) else { return Ok(()) };
+    if children.is_empty() {
+        return Ok(());
+    }
+    let tunnel = Tunnel {
+        vpc,
+        local_addr: seen.me.private,
+        remote_addr,
+        local_id: IkeId::Vpc(seen.me.vpc.clone()),
+        remote_id: IkeId::Hub(remote_addr),
+        children,
+        auth: Auth::Psk(key),
+    };
+    out.tunnels.insert(ConnName::to_hub(remote_addr), tunnel);
+    Ok(())
+}
+
+/// The hub found by tag. Two hubs would share one kernel policy (FACTS: the newest wins), so only one is used:
+/// the one in use as long as it is there, else the one launched first.
+fn the_hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Option<(Ipv4Addr, Option<VpcId>)> {
+    let Roster { peers, .. } = take_roster(settings, seen, force, out);
+    let in_use = |vpc: &VpcId| seen.state.peers.contains_key(vpc);
+    let (chosen, peer) = peers.iter().min_by_key(|(vpc, p)| (!in_use(vpc), p.gateway.launched, (*vpc).clone()))?;
+    for (vpc, other) in peers.iter().filter(|(vpc, _)| *vpc != chosen) {
+        let reason = format!("the hub in {chosen} already carries the private network");
+        out.refused.insert(refusal(&other.gateway, Some(vpc), reason));
+    }
+    out.state.peers.insert(chosen.clone(), peer.clone());
+    Some((peer.gateway.public?, Some(chosen.clone())))
+}
+
+/// Runs the roster and moves its findings into the decision; what remains are the peers that stand.
+fn take_roster(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Roster {
+    let mut r = roster(&settings.removal, seen, force);
+    out.refused.append(&mut r.refused);
+    out.kept.append(&mut r.kept);
+    out.removed.append(&mut r.removed);
+    out.held = r.held.take();
+    out.state.regions = std::mem::take(&mut r.regions);
+    r
+}
+
+/// Safety rule 3. Claims held by a tunnel come first, then the VPC whose gateway was launched first; a claim that
+/// overlaps an accepted one is refused alone, so that refusing one never harms another.
+fn claims(
+    settings: &Settings,
+    seen: &Seen,
+    peers: &BTreeMap<VpcId, Peer>,
+    refused: &mut BTreeSet<Refusal>,
+) -> BTreeMap<VpcId, BTreeSet<Ipv4Net>> {
+    let holds = |vpc: &VpcId, cidr: &Ipv4Net| seen.state.peers.get(vpc).is_some_and(|p| p.gateway.cidrs.contains(cidr));
+    let mut queue: Vec<_> =
+        peers.iter().flat_map(|(vpc, p)| p.gateway.cidrs.iter().map(move |c| (vpc, c, &p.gateway))).collect();
+    queue.sort_by_key(|(vpc, cidr, g)| (!holds(vpc, cidr), g.launched, *vpc, **cidr));
+
+    let mut accepted: BTreeMap<VpcId, BTreeSet<Ipv4Net>> = BTreeMap::new();
+    let mut taken = Claims::new(&seen.me.vpc, &seen.me.cidrs);
+    for (vpc, cidr, gateway) in queue {
+        let reason = if !settings.private_net.iter().any(|p| p.contains(cidr)) {
+            Some("outside the private network".to_owned())
+        } else {
+            match taken.claim(cidr, vpc) {
+                Ok(()) => None,
+                Err((with, holder)) if holder == seen.me.vpc => Some(format!("overlaps {with} of the hub's own VPC")),
+                Err((with, holder)) => Some(format!("overlaps {with} of {holder}, which has it")),
+            }
+        };
+        match reason {
+            None => {
+                accepted.entry(vpc.clone()).or_default().insert(*cidr);
+            }
+            Some(reason) => {
+                refused.insert(Refusal { cidr: Some(*cidr), ..refusal(gateway, Some(vpc), reason) });
+            }
+        }
+    }
+    accepted
+}
+
+/// The key of a VPC's tunnel, with its problem (if any) reported; `None` leaves the tunnel out.
+fn key(seen: &Seen, vpc: &VpcId, region: &Region, out: &mut Decision) -> Option<Secret> {
+    let KeyAnswer { key, problem } = (seen.keys)(vpc);
+    let (vpc, region) = (vpc.clone(), region.clone());
+    match (&key, problem) {
+        (_, None) => {}
+        (Some(_), Some(problem)) => {
+            out.kept.push(Kept { vpc, region, why: format!("{problem}; the key in use so far stays") });
+        }
+        (None, Some(reason)) => {
+            out.refused.insert(Refusal { region, vpc: Some(vpc), instance: None, cidr: None, reason });
+        }
+    }
+    key
+}
+
+/// A refusal of this gateway for `reason`.
+pub(crate) fn refusal(gateway: &Gateway, vpc: Option<&VpcId>, reason: String) -> Refusal {
+    Refusal {
+        region: gateway.region.clone(),
+        vpc: vpc.cloned(),
+        instance: Some(gateway.instance.clone()),
+        cidr: None,
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+//! Each safety rule of `decide`, by name.
+
+#![allow(clippy::disallowed_methods, reason = "settings come from a real file")]
+
+use super::*;
+use crate::{
+    model::{RegionView, printable},
+    settings::{Flags, Settings},
+};
+
+const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n";
+const SPOKE: &str = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = \"198.51.100.100\"\n";
+
+fn settings(toml: &str) -> Settings {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("etc/crosswan")).unwrap();
+    std::fs::write(root.path().join("etc/crosswan/crosswan.toml"), toml).unwrap();
+    Settings::load(root.path(), &BTreeMap::new(), &Flags::default()).unwrap()
+}
+
+fn nets(list: &[&str]) -> BTreeSet<Ipv4Net> {
+    list.iter().map(|c| c.parse().unwrap()).collect()
+}
+
+fn vpc(n: u32) -> VpcId {
+    format!("vpc-{n:08x}").parse().unwrap()
+}
+
+/// Gateway `n`: VPC `n`, launched at `n`, in eu-west-1.
+fn gateway(n: u32, cidrs: &[&str]) -> Gateway {
+    Gateway {
+        instance: format!("i-{n:08x}").parse().unwrap(),
+        region: "eu-west-1".parse().unwrap(),
+        vpc: vpc(n),
+        private: Ipv4Addr::new(10, n as u8, 0, 5),
+        public: Some(Ipv4Addr::new(198, 51, 100, n as u8)),
+        launched: Timestamp(n.into()),
+        cidrs: nets(cidrs),
+    }
+}
+
+fn me() -> Identity {
+    Identity {
+        instance: "i-000000ff".parse().unwrap(),
+        region: "us-west-2".parse().unwrap(),
+        vpc: vpc(0xff),
+        cidrs: nets(&["10.0.0.0/16"]),
+        private: Ipv4Addr::new(10, 0, 0, 5),
+        public: Some(Ipv4Addr::new(198, 51, 100, 100)),
+    }
+}
+
+/// One region's answer is `gateways`, the other's is empty.
+fn answered(gateways: &[Gateway]) -> Answers {
+    let view = RegionView { gateways: gateways.to_vec(), unusable: Vec::new() };
+    [("eu-west-1".parse().unwrap(), Ok(view)), ("us-west-2".parse().unwrap(), Ok(RegionView::default()))].into()
+}
+
+fn failed(reason: &str) -> Answers {
+    let mut answers = answered(&[]);
+    answers.insert("eu-west-1".parse().unwrap(), Err(reason.into()));
+    answers
+}
+
+struct Pass<'a> {
+    toml: &'a str,
+    answers: Answers,
+    state: State,
+    force: bool,
+    keys: &'a dyn Fn(&VpcId) -> KeyAnswer,
+}
+
+fn good_key(_: &VpcId) -> KeyAnswer {
+    KeyAnswer { key: Some(Secret::new("correct horse battery")), problem: None }
+}
+
+impl Default for Pass<'_> {
+    fn default() -> Self {
+        Pass { toml: HUB, answers: Answers::new(), state: State::default(), force: false, keys: &good_key }
+    }
+}
+
+impl Pass<'_> {
+    fn run(self) -> Decision {
+        self.try_run(&me()).unwrap()
+    }
+    fn try_run(self, me: &Identity) -> Result<Decision> {
+        let uplink = "ens5".parse().unwrap();
+        let Pass { answers, state, keys, .. } = &self;
+        let seen = Seen { me, answers, state, now: Timestamp(1000), uplink: &uplink, keys };
+        decide(&settings(self.toml), &seen, self.force)
+    }
+}
+
+fn pass(gateways: &[Gateway]) -> Decision {
+    Pass { answers: answered(gateways), ..Pass::default() }.run()
+}
+
+fn after(before: Decision, answers: Answers) -> Decision {
+    Pass { answers, state: before.state, ..Pass::default() }.run()
+}
+
+fn peers(decision: &Decision) -> Vec<&VpcId> {
+    decision.tunnels.values().filter_map(|t| t.vpc.as_ref()).collect()
+}
+
+fn reasons(decision: &Decision) -> Vec<String> {
+    decision.refused.iter().map(|r| r.to_string()).collect()
+}
+
+#[test]
+fn a_hub_has_a_tunnel_per_vpc_and_a_child_per_cidr() {
+    let d = pass(&[gateway(1, &["10.1.0.0/16", "10.101.0.0/16"]), gateway(2, &["10.2.0.0/16"])]);
+    assert_eq!(peers(&d), [&vpc(1), &vpc(2)]);
+    let tunnel = &d.tunnels[&ConnName::to_vpc(&vpc(1))];
+    assert_eq!(tunnel.children.keys().collect::<Vec<_>>(), ["c-10-1-0-0-16", "c-10-101-0-0-16"]);
+    let child = &tunnel.children["c-10-101-0-0-16"];
+    assert_eq!((child.local.clone(), child.remote.clone()), (nets(&["10.0.0.0/8"]), nets(&["10.101.0.0/16"])));
+    assert_eq!(tunnel.local_id, IkeId::Hub(Ipv4Addr::new(198, 51, 100, 100)));
+    assert_eq!(tunnel.remote_id, IkeId::Vpc(vpc(1)));
+    assert!(d.bypass.is_empty() && d.nat.masquerade.is_none());
+}
+
+#[test]
+fn a_spoke_has_one_tunnel_with_a_child_per_own_cidr_and_bypasses_its_vpc() {
+    let mut spoke = me();
+    spoke.cidrs = nets(&["10.1.0.0/16", "10.101.0.0/16", "100.64.0.0/16"]);
+    let d = Pass { toml: SPOKE, ..Pass::default() }.try_run(&spoke).unwrap();
+    let tunnel = &d.tunnels[&ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 100))];
+    assert_eq!(tunnel.children.keys().collect::<Vec<_>>(), ["c-10-1-0-0-16", "c-10-101-0-0-16"]);
+    assert_eq!(tunnel.children["c-10-1-0-0-16"].remote, nets(&["10.0.0.0/8"]));
+    assert_eq!(d.bypass, spoke.cidrs);
+    assert_eq!(d.nat.masquerade.as_ref().map(Interface::as_str), Some("ens5"));
+    let outside =
+        "vpc-000000ff (us-west-2) 100.64.0.0/16: this VPC's own CIDR is outside the private network: not tunnelled";
+    assert_eq!(reasons(&d), [outside]);
+}
+
+#[test]
+fn a_nat_hub_has_nat_and_nothing_else() {
+    let toml = "mode = \"nat-hub\"\nprivate_net = [\"10.0.0.0/8\"]\n";
+    let d = Pass { toml, ..Pass::default() }.run();
+    assert!(d.tunnels.is_empty() && d.bypass.is_empty());
+    assert_eq!(d.nat.tunnel, TunnelMatch::None);
+    assert!(d.nat.masquerade.is_some());
+}
+
+#[test]
+fn rule_1_a_failed_answer_changes_nothing_in_its_region() {
+    let before = pass(&[gateway(1, &["10.1.0.0/16"])]);
+    let tunnels = before.tunnels.clone();
+    let mut d = before;
+    for _ in 0..5 {
+        d = after(d, failed("throttled"));
+        assert_eq!(d.tunnels, tunnels);
+        assert_eq!(d.kept[0].why, "eu-west-1 could not be asked: throttled");
+        assert_eq!(d.state.peers[&vpc(1)].misses, 0);
+    }
+    assert_eq!(d.state.regions.values().filter(|r| r.at == Timestamp(1000)).count(), 2, "the last good answer stays");
+}
+
+#[test]
+fn rule_2_a_peer_leaves_after_the_set_number_of_successful_polls_without_it() {
+    let both = [gateway(1, &["10.1.0.0/16"]), gateway(2, &["10.2.0.0/16"])];
+    let one = &both[..1];
+    let first = after(pass(&both), answered(one));
+    assert_eq!(peers(&first), [&vpc(1), &vpc(2)]);
+    assert_eq!(first.kept[0].why, "not seen: poll 1 of 2");
+    // A failed poll in between is no poll; a sighting starts the count anew.
+    let failed = after(first.clone(), failed("500"));
+    assert_eq!(failed.state.peers[&vpc(2)].misses, 1);
+    let seen = after(first.clone(), answered(&both));
+    assert_eq!(seen.state.peers[&vpc(2)].misses, 0);
+    let gone = after(failed, answered(one));
+    assert_eq!(peers(&gone), [&vpc(1)]);
+    assert_eq!(gone.removed, [vpc(2)].into());
+    assert!(!gone.state.peers.contains_key(&vpc(2)));
+}
+
+#[test]
+fn rule_2_more_than_the_set_share_never_leaves_at_once() {
+    let all: Vec<_> = (1..=4).map(|n| gateway(n, &[&format!("10.{n}.0.0/16")])).collect();
+    let two = after(after(pass(&all), answered(&all[..2])), answered(&all[..2]));
+    assert_eq!((two.held.clone(), two.removed.len()), (None, 2), "exactly half may leave");
+    let held = after(after(pass(&all), answered(&all[..1])), answered(&all[..1]));
+    assert_eq!(held.held, Some(Held { would_remove: 3, of: 4, hold_above: 50 }));
+    assert_eq!((held.tunnels.len(), held.removed.len()), (4, 0));
+    let forced = Pass { answers: answered(&all[..1]), state: held.state, force: true, ..Pass::default() }.run();
+    assert_eq!((forced.tunnels.len(), forced.removed.len()), (1, 3));
+}
+
+#[test]
+fn rule_2_an_empty_answer_and_a_region_no_longer_listed_are_held_too() {
+    let all = [gateway(1, &["10.1.0.0/16"]), gateway(2, &["10.2.0.0/16"])];
+    let empty = after(after(pass(&all), answered(&[])), answered(&[]));
+    assert_eq!((empty.tunnels.len(), empty.held.is_some()), (2, true));
+    let mut answers = answered(&[]);
+    answers.remove(&"eu-west-1".parse().unwrap());
+    let unlisted = after(pass(&all), answers);
+    assert_eq!(unlisted.kept[0].why, "its region is no longer listed: poll 1 of 2");
+}
+
+#[test]
+fn a_peer_that_ec2_describes_oddly_keeps_its_tunnel() {
+    let both = [gateway(1, &["10.1.0.0/16"]), gateway(2, &["10.2.0.0/16"])];
+    let odd = crate::decide::refusal(&both[1], Some(&vpc(2)), "its VPC has no CIDR".into());
+    let view = RegionView { gateways: vec![both[0].clone()], unusable: vec![odd] };
+    let mut d = pass(&both);
+    for _ in 0..5 {
+        d = after(d, [("eu-west-1".parse().unwrap(), Ok(view.clone()))].into());
+        assert_eq!(peers(&d), [&vpc(1), &vpc(2)]);
+        assert_eq!(d.kept[0].why, "its VPC has no CIDR");
+    }
+}
+
+#[test]
+fn rule_3_the_peer_with_a_tunnel_keeps_its_cidr_and_the_newcomer_is_refused() {
+    // The newcomer was launched earlier and sorts first: only the tunnel decides.
+    let holder = gateway(9, &["10.9.0.0/16"]);
+    let newcomer = gateway(1, &["10.9.128.0/17", "10.1.0.0/16"]);
+    let d = after(pass(std::slice::from_ref(&holder)), answered(&[newcomer, holder]));
+    assert_eq!(peers(&d), [&vpc(1), &vpc(9)]);
+    assert_eq!(d.state.peers[&vpc(1)].gateway.cidrs, nets(&["10.1.0.0/16"]));
+    assert_eq!(
+        reasons(&d),
+        ["vpc-00000001 (eu-west-1) 10.9.128.0/17: overlaps 10.9.0.0/16 of vpc-00000009, which has it"]
+    );
+}
+
+#[test]
+fn rule_3_a_holder_that_is_only_standing_still_holds() {
+    let holder = gateway(9, &["10.9.0.0/16"]);
+    let newcomer = gateway(1, &["10.9.0.0/16"]);
+    let others: Vec<_> = (2..5).map(|n| gateway(n, &[&format!("10.{n}.0.0/16")])).collect();
+    let before = pass(&[vec![holder], others.clone()].concat());
+    let now = [vec![newcomer], others].concat();
+    let missed = after(before, answered(&now));
+    assert!(peers(&missed).contains(&&vpc(9)) && !peers(&missed).contains(&&vpc(1)));
+    let gone = after(missed, answered(&now));
+    assert!(!peers(&gone).contains(&&vpc(9)) && peers(&gone).contains(&&vpc(1)), "then it is the newcomer's");
+}
+
+#[test]
+fn rule_3_outside_or_overlapping_our_own_is_refused_and_harms_no_other() {
+    let d = pass(&[
+        gateway(1, &["10.1.0.0/16"]),
+        gateway(2, &["192.168.0.0/16"]),
+        gateway(3, &["10.0.128.0/24"]),
+        gateway(4, &["10.0.0.0/8"]),
+    ]);
+    assert_eq!(peers(&d), [&vpc(1)]);
+    let texts = reasons(&d);
+    for text in [
+        "vpc-00000002 (eu-west-1) 192.168.0.0/16: outside the private network",
+        "vpc-00000003 (eu-west-1) 10.0.128.0/24: overlaps 10.0.0.0/16 of the hub's own VPC",
+    ] {
+        assert!(texts.contains(&text.to_owned()), "{texts:?}");
+    }
+    assert_eq!(texts.len(), 3);
+}
+
+#[test]
+fn rule_4_the_newest_gateway_of_a_vpc_wins_unless_it_has_no_address_yet() {
+    let old = gateway(1, &["10.1.0.0/16"]);
+    let new = Gateway {
+        instance: "i-0000aaaa".parse().unwrap(),
+        public: Some(Ipv4Addr::new(198, 51, 100, 77)),
+        launched: Timestamp(500),
+        ..old.clone()
+    };
+    let d = after(pass(std::slice::from_ref(&old)), answered(&[old.clone(), new.clone()]));
+    assert_eq!(d.tunnels[&ConnName::to_vpc(&vpc(1))].remote_addr, Ipv4Addr::new(198, 51, 100, 77));
+    assert_eq!(reasons(&d), ["vpc-00000001 (eu-west-1): i-0000aaaa in the same VPC was launched later"]);
+
+    let unaddressed = Gateway { public: None, ..new };
+    let d = pass(&[unaddressed, old.clone()]);
+    assert_eq!(d.tunnels[&ConnName::to_vpc(&vpc(1))].remote_addr, old.public.unwrap());
+    assert_eq!(reasons(&d), ["vpc-00000001 (eu-west-1): has no public address: associate an Elastic IP"]);
+}
+
+#[test]
+fn the_own_vpc_is_known_by_its_id_whatever_its_cidrs_say() {
+    let own = Gateway { vpc: vpc(0xff), ..gateway(1, &["10.77.0.0/16"]) };
+    let d = pass(&[own]);
+    assert!(d.tunnels.is_empty() && d.refused.is_empty());
+}
+
+#[test]
+fn an_unusable_key_refuses_a_newcomer_and_keeps_the_key_in_use() {
+    let problem = || Some("/etc/crosswan/psk.d/vpc-00000001: shorter than 16 bytes".to_owned());
+    let none = |_: &VpcId| KeyAnswer { key: None, problem: problem() };
+    let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), keys: &none, ..Pass::default() }.run();
+    assert!(d.tunnels.is_empty());
+    assert_eq!(reasons(&d), ["vpc-00000001 (eu-west-1): /etc/crosswan/psk.d/vpc-00000001: shorter than 16 bytes"]);
+    let old = |_: &VpcId| KeyAnswer { key: Some(Secret::new("the one in use")), problem: problem() };
+    let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), keys: &old, ..Pass::default() }.run();
+    assert_eq!(d.tunnels.len(), 1);
+    assert!(d.kept[0].why.ends_with("shorter than 16 bytes; the key in use so far stays"));
+}
+
+#[test]
+fn a_hub_without_an_elastic_ip_says_so() {
+    let error = Pass::default().try_run(&Identity { public: None, ..me() }).unwrap_err();
+    assert!(error.to_string().contains("no public address"), "{error}");
+}
+
+#[test]
+fn a_spoke_finds_one_hub_by_tag_and_stays_with_it() {
+    let toml = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n\
+                hub_tag = { key = \"service\", value = \"vpn-hub\" }\n";
+    let hubs = [gateway(5, &[]), gateway(3, &[])];
+    let first = Pass { toml, answers: answered(&hubs[..1]), ..Pass::default() }.run();
+    let both = Pass { toml, answers: answered(&hubs), state: first.state, ..Pass::default() }.run();
+    assert_eq!(both.tunnels.keys().collect::<Vec<_>>(), [&ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 5))]);
+    assert_eq!(
+        reasons(&both),
+        ["vpc-00000003 (eu-west-1): the hub in vpc-00000005 already carries the private network"]
+    );
+    let mut state = both.state;
+    for _ in 0..5 {
+        state = Pass { toml, answers: answered(&[]), state, ..Pass::default() }.run().state;
+    }
+    assert!(state.peers.contains_key(&vpc(5)), "the only hub never leaves by itself");
+}
+
+#[test]
+fn foreign_text_is_cut_and_escaped() {
+    assert_eq!(printable("a\u{1b}[2J\n\"é"), r#""a\u{1b}[2J\n\"\u{e9}""#);
+    assert_eq!(printable(&"x".repeat(65)), format!("\"{}…\"", "x".repeat(64)));
+}

@@ -1,0 +1,102 @@
+//! Files, the only place that writes them: whole or not at all, and durable before anyone is told.
+
+#![allow(clippy::disallowed_methods, reason = "edge: the one place that writes files")]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// Writes `bytes` to `path` atomically: a temporary file beside it, fsync, rename, fsync of the folder.
+///
+/// A reader sees the old file or the new one; a full disk or a kill leaves the old one. The folder is made if missing.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let failed = || Error::apply(format!("write {}", path.display()));
+    let folder = path.parent().ok_or_else(failed)?;
+    fs::create_dir_all(folder).context(failed)?;
+    let temporary = temporary(path);
+    let written = (|| {
+        // One writer at a time holds the pass lock, so a file left by a killed pass is simply replaced.
+        match fs::remove_file(&temporary) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?; // whatever the umask
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.context(failed)
+}
+
+/// The name of the temporary file: hidden, and with an ending that `conf.d/*.conf` does not match.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+/// Removes a file if it is there, durably.
+pub fn remove(path: &Path) -> Result<()> {
+    let failed = || Error::apply(format!("remove {}", path.display()));
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(failed().because(e)),
+        Ok(()) => match path.parent() {
+            Some(folder) => File::open(folder).and_then(|f| f.sync_all()).context(failed),
+            None => Ok(()),
+        },
+    }
+}
+
+/// A file's text and permission bits, or `None` if there is no such file. "Could not read" is an error, never `None`.
+pub fn read(path: &Path) -> Result<Option<(String, u32)>> {
+    let failed = || Error::observe(format!("read {}", path.display()));
+    match fs::read(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed().because(e)),
+        Ok(bytes) => {
+            let mode = fs::metadata(path).context(failed)?.permissions().mode() & 0o7777;
+            // Bytes that are no text were not written by us: they compare unequal and are replaced.
+            Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), mode)))
+        }
+    }
+}
+
+/// The exclusive lock that makes passes one after another; held until dropped, released by the kernel on any death.
+///
+/// Waits for at most `patience`, then fails with [`Kind::Busy`].
+pub fn lock(path: &Path, patience: Duration) -> Result<Flock<File>> {
+    let failed = || Error::new(Kind::Other, format!("lock {}", path.display()));
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).context(failed)?;
+    }
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).context(failed)?;
+    let deadline = Instant::now() + patience;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
+                file = back;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                let what = format!("another refresh has held {} for {patience:?}", path.display());
+                return Err(Error::new(Kind::Busy, what));
+            }
+            Err((_, e)) => return Err(failed().because(e)),
+        }
+    }
+}

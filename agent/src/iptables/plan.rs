@@ -1,0 +1,131 @@
+//! Wanted rules against live ones: the one `iptables-restore` that makes them equal, and what to say about it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::rules::{Hook, Place, Rules};
+
+/// The differences between two states, as a value: [`Change::input`] makes them go away, `Display` sums them up
+/// on one line, [`Change::details`] names them rule by rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    chains: Vec<Differs<String>>,
+    hooks: Vec<Differs<Hook>>,
+}
+
+/// One chain in which the two states differ; `None` if there is no such chain, or no hook in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Differs<R> {
+    at: Place,
+    want: Option<Vec<R>>,
+    live: Option<Vec<R>>,
+}
+
+/// What leads from `live` to `want`, or `None` if nothing is to be done. A `want` of `Rules::default()` removes all of
+/// ours; a `want` that was read before a failed apply rolls back.
+pub fn plan(want: &Rules, live: &Rules) -> Option<Change> {
+    let change = Change { chains: differing(&want.chains, &live.chains), hooks: differing(&want.hooks, &live.hooks) };
+    (!change.chains.is_empty() || !change.hooks.is_empty()).then_some(change)
+}
+
+/// How `live` fails to be `want`, a line per fault; empty exactly when [`plan`] has nothing to do.
+pub fn mismatch(want: &Rules, live: &Rules) -> Vec<String> {
+    plan(want, live).map(|change| change.details()).unwrap_or_default()
+}
+
+fn differing<R: Clone + PartialEq>(want: &BTreeMap<Place, Vec<R>>, live: &BTreeMap<Place, Vec<R>>) -> Vec<Differs<R>> {
+    let all: BTreeSet<_> = want.keys().chain(live.keys()).collect();
+    all.into_iter()
+        .map(|at| Differs { at: at.clone(), want: want.get(at).cloned(), live: live.get(at).cloned() })
+        .filter(|d| d.want != d.live)
+        .collect()
+}
+
+impl Change {
+    /// The exact input for one `iptables-restore --noflush`: only what differs, so other chains keep their counters.
+    ///
+    /// A `:CHAIN` line replaces that chain whole. Hooks go by what they say, never by number: another program may
+    /// have moved the rules since they were read, and a number would then hit a foreign one.
+    pub fn input(&self) -> String {
+        let mut tables = BTreeMap::<&str, [Vec<String>; 4]>::new();
+        for Differs { at: Place { table, chain }, want, .. } in &self.chains {
+            let [chains, rules, _, gone] = tables.entry(table).or_default();
+            chains.push(format!(":{chain} - [0:0]"));
+            match want {
+                Some(want) => rules.extend(want.iter().map(|rule| format!("-A {chain} {rule}"))),
+                None => gone.push(format!("-X {chain}")),
+            }
+        }
+        for Differs { at: Place { table, chain }, want, live } in &self.hooks {
+            let hooks = &mut tables.entry(table).or_default()[2];
+            hooks.extend(live.iter().flatten().map(|h| format!("-D {chain} {}", h.rule)));
+            hooks.extend(want.iter().flatten().map(|h| format!("-I {chain} {} {}", h.position, h.rule)));
+        }
+        tables.into_iter().map(|(table, lines)| format!("*{table}\n{}\nCOMMIT\n", lines.concat().join("\n"))).collect()
+    }
+
+    /// A line per chain, rule or hook that is not as wanted; live text is escaped.
+    pub fn details(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for Differs { at, want, live } in &self.chains {
+            let (Some(want), Some(live)) = (want, live) else {
+                out.push(format!(
+                    "{at} is {}",
+                    if want.is_some() { "absent" } else { "there, but is no longer wanted" }
+                ));
+                continue;
+            };
+            for i in 0..want.len().max(live.len()) {
+                let show = |rules: &[String]| rules.get(i).map_or("no rule".into(), |r| r.escape_default().to_string());
+                if want.get(i) != live.get(i) {
+                    out.push(format!("{at} rule {}: expected {}, found {}", i + 1, show(want), show(live)));
+                }
+            }
+        }
+        out.extend(
+            self.hooks.iter().map(|d| {
+                format!("{}: expected {}, found {}", d.at, hooks(d.want.as_deref()), hooks(d.live.as_deref()))
+            }),
+        );
+        out
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let chains = self.chains.iter().map(|d| match (&d.want, &d.live) {
+            (Some(want), None) => format!("{} {} (was absent)", d.at, count(want.len())),
+            (Some(want), Some(live)) if want.len() == live.len() => {
+                format!("{} {} (were others)", d.at, count(want.len()))
+            }
+            (Some(want), Some(live)) => format!("{} {} (was {})", d.at, count(want.len()), live.len()),
+            (None, _) => format!("{} removed", d.at),
+        });
+        // A new chain brings its hook with it; only a hook that was tampered with is news.
+        let new = |at: &Place| self.chains.iter().any(|c| c.live.is_none() && c.at.table == at.table);
+        let hooked = self
+            .hooks
+            .iter()
+            .filter(|d| !new(&d.at))
+            .map(|d| format!("{}: {} (was {})", d.at, hooks(d.want.as_deref()), hooks(d.live.as_deref())));
+        f.write_str(&chains.chain(hooked).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// `1 rule`, `2 rules`.
+pub(super) fn count(rules: usize) -> String {
+    format!("{rules} rule{}", if rules == 1 { "" } else { "s" })
+}
+
+fn hooks(hooks: Option<&[Hook]>) -> String {
+    let show = |h: &Hook| format!("{} at {}", h.rule.escape_default(), h.position);
+    hooks.map_or("no hook".into(), |hooks| format!("hook {}", hooks.iter().map(show).collect::<Vec<_>>().join(", ")))
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.table.escape_default(), self.chain.escape_default())
+    }
+}

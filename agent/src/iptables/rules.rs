@@ -1,0 +1,76 @@
+//! Our chains and the jumps to them, read out of iptables-save's format; everything foreign is passed over.
+
+use std::collections::BTreeMap;
+
+use super::OWN_PREFIX;
+
+/// A chain in its table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub table: String,
+    pub chain: String,
+}
+
+/// A rule in a foreign chain that jumps to one of ours: its place among all the chain's rules, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hook {
+    pub position: usize,
+    pub rule: String,
+}
+
+/// What there is, or should be, of ours in iptables. The default is nothing: no chain, no hook.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Our chains' rules in order, without `-A CHAIN`.
+    pub(super) chains: BTreeMap<Place, Vec<String>>,
+    /// The hooks in each foreign chain, in order.
+    pub(super) hooks: BTreeMap<Place, Vec<Hook>>,
+}
+
+impl Rules {
+    /// Our chains on one line each: table, chain, number of rules.
+    pub fn summary(&self) -> Vec<String> {
+        let line = |(at, rules): (&Place, &Vec<String>)| format!("{at} {}", super::plan::count(rules.len()));
+        self.chains.iter().map(line).collect()
+    }
+
+    /// Reads what `iptables-save` printed for all tables, or what [`render`](super::render) wrote.
+    pub fn parse(text: &str) -> Rules {
+        let mut rules = Rules::default();
+        let mut table = "";
+        let mut seen = BTreeMap::<&str, usize>::new();
+        for line in text.lines() {
+            let place = |chain: &str| Place { table: table.to_owned(), chain: chain.to_owned() };
+            if let Some(name) = line.strip_prefix('*') {
+                table = name;
+                seen.clear();
+            } else if let Some((chain, _)) = line.strip_prefix(':').and_then(|l| l.split_once(' ')) {
+                if is_own(chain) {
+                    rules.chains.entry(place(chain)).or_default();
+                }
+            } else if let Some(rule) = line.strip_prefix("-A ") {
+                let (chain, rule) = rule.split_once(' ').unwrap_or((rule, ""));
+                let position = seen.entry(chain).or_default();
+                *position += 1;
+                if is_own(chain) {
+                    rules.chains.entry(place(chain)).or_default().push(rule.to_owned());
+                } else if is_hook(rule) {
+                    let hook = Hook { position: *position, rule: rule.to_owned() };
+                    rules.hooks.entry(place(chain)).or_default().push(hook);
+                }
+            }
+        }
+        rules
+    }
+}
+
+fn is_own(chain: &str) -> bool {
+    chain.starts_with(OWN_PREFIX)
+}
+
+/// The target is what a rule ends with, a jump to a chain has no options, and iptables-save quotes a comment with a
+/// blank in it: so the last two words tell, and a comment that looks like a jump does not.
+fn is_hook(rule: &str) -> bool {
+    let mut words = rule.rsplit(' ');
+    matches!((words.next(), words.next()), (Some(chain), Some("-j" | "-g")) if is_own(chain) && !chain.contains('"'))
+}

@@ -1,0 +1,51 @@
+//! The disk: the managed files as they are, and what was remembered.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    error::Result,
+    files,
+    paths::Paths,
+    plan::{Current, ManagedFile, Target},
+    render::Files,
+    state::State,
+};
+
+/// The managed files, their permissions, and what they say is loaded. charon and iptables are not asked here.
+pub fn current(paths: &Paths) -> Result<Current> {
+    let mut wrong_mode = BTreeSet::new();
+    let mut text = |file: ManagedFile| -> Result<Option<String>> {
+        Ok(files::read(file.path(paths))?.map(|(text, mode)| {
+            if mode != file.mode() {
+                wrong_mode.insert(file);
+            }
+            text
+        }))
+    };
+    let files = Files {
+        connections: text(ManagedFile::Connections)?,
+        secrets: text(ManagedFile::Secrets)?,
+        rules: text(ManagedFile::Rules)?,
+    };
+    let unfinished = files::read(&paths.unfinished)?.is_some();
+    let (believed, doubt) = match Target::of(files.clone()) {
+        Ok(target) if !unfinished => (target, None),
+        Ok(_) => (Target::default(), Some("the last refresh was cut off: all of it is loaded again".to_owned())),
+        Err(e) => (Target::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
+    };
+    Ok(Current { files, wrong_mode, believed, doubt, ..Current::default() })
+}
+
+/// What the last good pass left, or a fresh start if there is nothing usable: the state only makes a pass wiser.
+pub fn state(paths: &Paths) -> (State, Option<String>) {
+    match files::read(&paths.state) {
+        Ok(None) => (State::default(), None),
+        Ok(Some((text, _))) => match serde_json::from_str(&text) {
+            Ok(state) => (state, None),
+            Err(e) => {
+                (State::default(), Some(format!("{} is not usable, starting afresh: {e}", paths.state.display())))
+            }
+        },
+        Err(e) => (State::default(), Some(e.chain())),
+    }
+}

@@ -1,0 +1,112 @@
+//! EC2's answer in the model's types: what fits becomes a gateway, what does not a refusal with its reason. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use aws_sdk_ec2::types::{Instance, InstanceStateName, Vpc, VpcCidrBlockStateCode};
+use ipnet::Ipv4Net;
+
+use crate::model::{Gateway, InstanceId, Refusal, Region, RegionView, Timestamp, VpcId, printable};
+
+/// What a region has shown so far, page by page; an instance that pages repeat is kept once, as last seen.
+pub(super) struct Seen<'a> {
+    region: &'a Region,
+    gateways: BTreeMap<InstanceId, Gateway>,
+    unusable: BTreeSet<Refusal>,
+}
+
+impl<'a> Seen<'a> {
+    pub fn new(region: &'a Region) -> Self {
+        Seen { region, gateways: BTreeMap::new(), unusable: BTreeSet::new() }
+    }
+
+    pub fn region(&self) -> &'a Region {
+        self.region
+    }
+
+    /// The VPCs that hold a gateway.
+    pub fn vpcs(&self) -> BTreeSet<VpcId> {
+        self.gateways.values().map(|g| g.vpc.clone()).collect()
+    }
+
+    /// One instance of the answer. One that is not running in spite of the filter (it stopped meanwhile) is no gateway.
+    pub fn add(&mut self, instance: &Instance) {
+        if instance.state.as_ref().and_then(|s| s.name.as_ref()).is_some_and(|s| *s != InstanceStateName::Running) {
+            return;
+        }
+        match gateway(self.region, instance) {
+            Ok(gateway) => {
+                self.gateways.insert(gateway.instance.clone(), gateway);
+            }
+            Err(reason) => {
+                let id = |s: &Option<String>| s.as_deref().and_then(|s| s.parse().ok());
+                let vpc = instance.vpc_id.as_deref().and_then(|v| v.parse().ok());
+                self.refuse(vpc, id(&instance.instance_id), reason);
+            }
+        }
+    }
+
+    /// Gives each gateway its VPC's CIDRs. A gateway whose VPC did not come, or not with all its CIDRs readable, is
+    /// unusable: tunnelling part of a VPC would look like success.
+    pub fn set_cidrs(&mut self, vpcs: &[Vpc]) {
+        let known: BTreeMap<&str, &Vpc> = vpcs.iter().filter_map(|v| Some((v.vpc_id.as_deref()?, v))).collect();
+        for (id, mut gateway) in std::mem::take(&mut self.gateways) {
+            let found = known.get(gateway.vpc.as_str()).ok_or("DescribeVpcs did not return its VPC".to_owned());
+            match found.and_then(|vpc| cidrs(vpc)) {
+                Ok(cidrs) => {
+                    gateway.cidrs = cidrs;
+                    self.gateways.insert(id, gateway);
+                }
+                Err(reason) => self.refuse(Some(gateway.vpc), Some(id), reason),
+            }
+        }
+    }
+
+    pub fn into_view(self) -> RegionView {
+        RegionView { gateways: self.gateways.into_values().collect(), unusable: self.unusable.into_iter().collect() }
+    }
+
+    fn refuse(&mut self, vpc: Option<VpcId>, instance: Option<InstanceId>, reason: String) {
+        self.unusable.insert(Refusal { region: self.region.clone(), vpc, instance, cidr: None, reason });
+    }
+}
+
+fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
+    fn given<'v>(what: &str, value: &'v Option<String>) -> Result<&'v str, String> {
+        value.as_deref().ok_or_else(|| format!("EC2 shows no {what} for it"))
+    }
+    let address = |what: &str, found: &str| {
+        found.parse::<Ipv4Addr>().map_err(|_| format!("its {what} is no IPv4 address: {}", printable(found)))
+    };
+    i.state.as_ref().and_then(|s| s.name.as_ref()).ok_or("EC2 shows no state for it")?;
+    Ok(Gateway {
+        instance: given("id", &i.instance_id)?.parse().map_err(|e| format!("its id does not fit: {e}"))?,
+        region: region.clone(),
+        vpc: given("VPC", &i.vpc_id)?.parse().map_err(|e| format!("its VPC does not fit: {e}"))?,
+        private: address("private address", given("private address", &i.private_ip_address)?)?,
+        public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
+        launched: Timestamp(i.launch_time.ok_or("EC2 shows no launch time for it")?.secs()),
+        cidrs: BTreeSet::new(),
+    })
+}
+
+/// The CIDRs of a VPC in state `associated`, the primary one among them.
+fn cidrs(vpc: &Vpc) -> Result<BTreeSet<Ipv4Net>, String> {
+    let set = vpc.cidr_block_association_set.as_deref().ok_or("EC2 shows no CIDRs for its VPC")?;
+    let associated = set.iter().filter(|association| {
+        association.cidr_block_state.as_ref().and_then(|s| s.state.as_ref()) == Some(&VpcCidrBlockStateCode::Associated)
+    });
+    let cidrs = associated
+        .map(|association| {
+            let found = association.cidr_block.as_deref().unwrap_or_default();
+            found
+                .parse::<Ipv4Net>()
+                .ok()
+                .filter(|cidr| *cidr == cidr.trunc())
+                .ok_or_else(|| format!("its VPC has a CIDR that is none: {}", printable(found)))
+        })
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    if cidrs.is_empty() { Err("its VPC has no associated CIDR".into()) } else { Ok(cidrs) }
+}

@@ -1,0 +1,85 @@
+//! Why a region gave no answer, in the operator's words: one line with the remedy where there is one.
+
+use std::error::Error as StdError;
+
+use aws_sdk_ec2::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+
+use crate::model::{Region, printable};
+
+/// No credentials to sign a request with.
+pub(super) fn no_credentials(error: &(dyn StdError + 'static)) -> String {
+    format!("no credentials: give the instance a role (or set AWS_ACCESS_KEY_ID): {}", innermost(error))
+}
+
+/// The answer was whole XML, but not what `operation` returns.
+pub(super) fn misfit(operation: &str, why: &str) -> String {
+    format!("the answer to {operation} did not parse: {why}")
+}
+
+/// What came back from the SDK instead of an answer.
+pub(super) fn failed<E>(operation: &str, region: &Region, error: SdkError<E, HttpResponse>) -> String
+where
+    E: StdError + ProvideErrorMetadata + 'static,
+{
+    match &error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status();
+            if status.is_success() {
+                return misfit(operation, &innermost(service.err()));
+            }
+            let code = service.err().code().unwrap_or_default();
+            refused(operation, region, status.as_u16(), code, service.err().message())
+        }
+        SdkError::ResponseError(_) => misfit(operation, &innermost(&error)),
+        SdkError::TimeoutError(_) => format!("{operation} timed out: no answer to any of {} attempts", super::ATTEMPTS),
+        SdkError::DispatchFailure(_) => format!("cannot reach EC2 in {region}: {}", innermost(&error)),
+        _ => format!("cannot ask {operation}: {}", innermost(&error)),
+    }
+}
+
+/// An error of EC2's own, by its code (EC2 API reference, "Common client errors").
+fn refused(operation: &str, region: &Region, status: u16, code: &str, message: Option<&str>) -> String {
+    match code {
+        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+            format!("not permitted: the instance's role needs ec2:{operation} in {region} ({code})")
+        }
+        "OptInRequired" => format!("region {region} is not enabled for this account ({code})"),
+        "AuthFailure" | "InvalidClientTokenId" | "SignatureDoesNotMatch" | "UnrecognizedClientException" => {
+            format!(
+                "credentials refused ({code}): they or the clock are wrong, or {region} is not enabled for this account"
+            )
+        }
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            format!("credentials refused ({code}): they have expired, or the clock is wrong")
+        }
+        _ if code.contains("Throttl") || code.contains("LimitExceeded") || code.contains("TooManyRequests") => {
+            format!("throttled: EC2 answered {} to {} attempts at {operation}", printable(code), super::ATTEMPTS)
+        }
+        "" => format!("EC2 answered {status} to {operation}, without an error code"),
+        _ => format!(
+            "EC2 answered {status} to {operation}: {}: {}",
+            printable(code),
+            printable(message.unwrap_or_default())
+        ),
+    }
+}
+
+/// The last cause of a chain, safe to print: what the operating system or the parser said.
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    let text = last.to_string();
+    // The credentials chain lists what it tried, a line each: the instance's role is the last.
+    let text = text.lines().last().unwrap_or_default().trim();
+    // These texts are ours or the system's as a rule: quoted only when they need it.
+    if text.len() <= 300 && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+        text.to_owned()
+    } else {
+        printable(text)
+    }
+}

@@ -1,0 +1,40 @@
+//! Where things are. One value, so that a test or `render --out` can have it elsewhere.
+
+use std::path::{Path, PathBuf};
+
+/// Every path of crosswan's own, below one root (`/` in life).
+#[derive(Debug, Clone)]
+pub struct Paths {
+    pub connections: PathBuf,
+    pub secrets: PathBuf,
+    pub rules: PathBuf,
+    pub state: PathBuf,
+    /// Exists while an apply is under way: found at the start of a pass, it says the last one was cut off.
+    pub unfinished: PathBuf,
+    pub status: PathBuf,
+    /// The last pass's error, if it came to no report.
+    pub failure: PathBuf,
+    /// Held by a refresh for its whole pass: passes come one after another.
+    pub lock: PathBuf,
+    /// Held by whoever is about to change what charon does: `refresh` from its look to its verification, `keep` for
+    /// each look. Apart from `lock`, so that a slow EC2 never keeps `keep` from healing.
+    pub charon_lock: PathBuf,
+    pub vici: PathBuf,
+}
+
+impl Paths {
+    pub fn below(root: &Path) -> Self {
+        Paths {
+            connections: root.join("etc/swanctl/conf.d/crosswan.conf"),
+            secrets: root.join("etc/swanctl/conf.d/crosswan-secrets.conf"),
+            rules: root.join("var/lib/crosswan/iptables.rules"),
+            state: root.join("var/lib/crosswan/state.json"),
+            unfinished: root.join("var/lib/crosswan/unfinished"),
+            status: root.join("run/crosswan/status.json"),
+            failure: root.join("run/crosswan/failure.json"),
+            lock: root.join("run/crosswan/refresh.lock"),
+            charon_lock: root.join("run/crosswan/charon.lock"),
+            vici: root.join("run/charon.vici"),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! plan: what should be against what is -> the steps in between. An empty plan means: do nothing, and say so.
+//!
+//! Pure. The same function plans a change, a roll-back (towards the old files) and the verification (whose plan must
+//! come out empty), so the three cannot disagree about what counts as a difference.
+
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::Ipv4Net;
+
+pub use step::{ManagedFile, Step};
+
+use crate::{
+    error::{Context, Error, Kind, Result},
+    iptables::{self, Rules},
+    model::ConnName,
+    render::Files,
+    swanctl::{self, Shared, Summary, Tree},
+    vici::{ChildSa, Sa},
+};
+
+/// What should be: the texts, and the trees parsed back from them.
+#[derive(Debug, Clone, Default)]
+pub struct Target {
+    pub files: Files,
+    pub connections: BTreeMap<ConnName, Tree>,
+    pub secrets: BTreeMap<String, Shared>,
+    pub rules: Rules,
+}
+
+impl Target {
+    /// Parses the texts back. Connections and secrets that are not ours by name are left out: never touched.
+    pub fn of(files: Files) -> Result<Target> {
+        let parse = |file: ManagedFile, text: &Option<String>| {
+            let tree = text.as_deref().map(swanctl::parse).transpose().map(Option::unwrap_or_default);
+            tree.context(|| Error::new(Kind::Other, format!("parse {file}")))
+        };
+        let connections = swanctl::connections(&parse(ManagedFile::Connections, &files.connections)?);
+        let secrets = swanctl::secrets(&parse(ManagedFile::Secrets, &files.secrets)?)
+            .context(|| Error::new(Kind::Other, format!("parse {}", ManagedFile::Secrets)))?;
+        Ok(Target {
+            connections: connections.into_iter().filter_map(|(n, tree)| Some((n.parse().ok()?, tree))).collect(),
+            secrets: secrets.into_iter().filter(|(id, _)| is_our_secret(id)).collect(),
+            rules: files.rules.as_deref().map(Rules::parse).unwrap_or_default(),
+            files,
+        })
+    }
+}
+
+/// Secrets are ours by name, like connections.
+pub fn is_our_secret(id: &str) -> bool {
+    id.strip_prefix("ike-").is_some_and(|name| name.parse::<ConnName>().is_ok())
+}
+
+/// What is: the managed files, charon and iptables at this moment.
+#[derive(Debug, Default)]
+pub struct Current {
+    pub files: Files,
+    /// The managed files whose permission bits are not what they should be.
+    pub wrong_mode: BTreeSet<ManagedFile>,
+    /// What the files on disk say is loaded; empty where they cannot be believed, so that everything is loaded again
+    /// (FACTS: loading an unchanged connection touches no SA).
+    pub believed: Target,
+    /// Why they cannot be believed: an apply was cut off, or a file does not parse.
+    pub doubt: Option<String>,
+    /// `None` where charon was not asked or did not answer.
+    pub charon: Option<Charon>,
+    pub rules: Rules,
+}
+
+/// What charon holds.
+#[derive(Debug, Clone, Default)]
+pub struct Charon {
+    pub version: String,
+    pub key_exchanges: BTreeSet<String>,
+    pub connections: BTreeMap<String, Summary>,
+    pub secrets: BTreeSet<String>,
+    pub sas: Vec<Sa>,
+}
+
+/// The steps from `current` to `target`, in the order that keeps what works: rules first (the guard stands before a
+/// tunnel moves), then what is added, then what goes, and last the files, which record what was done.
+pub fn plan(target: &Target, current: &Current) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if let Some(change) = iptables::plan(&target.rules, &current.rules) {
+        steps.push(Step::RestoreRules(change));
+    }
+    if let Some(charon) = &current.charon {
+        secrets_to_load(target, current, charon, &mut steps);
+        connections_to_load(target, current, charon, &mut steps);
+        revocations(target, charon, &mut steps);
+        file(ManagedFile::Secrets, &target.files.secrets, &current.files.secrets, current, &mut steps);
+        file(ManagedFile::Connections, &target.files.connections, &current.files.connections, current, &mut steps);
+    }
+    file(ManagedFile::Rules, &target.files.rules, &current.files.rules, current, &mut steps);
+    steps
+}
+
+fn secrets_to_load(target: &Target, current: &Current, charon: &Charon, steps: &mut Vec<Step>) {
+    for (id, secret) in &target.secrets {
+        let why = match (current.believed.secrets.get(id), charon.secrets.contains(id)) {
+            (Some(old), true) if old == secret => continue,
+            (Some(old), true) if old != secret => "changed",
+            (_, true) => "not known to be as on disk",
+            (_, false) => "new",
+        };
+        steps.push(Step::LoadSecret { id: id.clone(), secret: secret.clone(), why });
+    }
+}
+
+fn connections_to_load(target: &Target, current: &Current, charon: &Charon, steps: &mut Vec<Step>) {
+    let mut renewals = Vec::new();
+    for (name, tree) in &target.connections {
+        let (wanted, loaded) = (Summary::of(tree), charon.connections.get(name.as_str()));
+        let why = match (current.believed.connections.get(name), loaded) {
+            (Some(old), Some(now)) if old == tree && *now == wanted => continue,
+            (_, Some(now)) if *now != wanted => difference(now, &wanted),
+            (Some(old), Some(_)) if old != tree => "proposals or timers changed".to_owned(),
+            (_, Some(_)) => "not known to be as on disk".to_owned(),
+            (_, None) => format!("new: {}", describe(&wanted)),
+        };
+        steps.push(Step::LoadConnection { name: name.clone(), tree: tree.clone(), why });
+        for (child, selectors) in &wanted.children {
+            // After a cut-off apply, what is loaded says nothing about the SA: look at its own selectors.
+            let stale = match current.doubt {
+                None => loaded.and_then(|l| l.children.get(child)).is_some_and(|before| before != selectors),
+                Some(_) => true,
+            };
+            let differs = |c: &ChildSa| {
+                let same =
+                    |ts: &[String], want: &BTreeSet<String>| ts.iter().cloned().collect::<BTreeSet<_>>() == *want;
+                !(same(&c.local_ts, &selectors.local_ts) && same(&c.remote_ts, &selectors.remote_ts))
+            };
+            let old = |c: &ChildSa| stale && c.name == *child && c.is_up() && differs(c);
+            let old: Vec<u32> = children(charon, name.as_str()).filter(|c| old(c)).map(|c| c.id).collect();
+            if !old.is_empty() {
+                renewals.push(Step::RenewChild { connection: name.clone(), child: child.clone(), old });
+            }
+        }
+    }
+    steps.append(&mut renewals);
+}
+
+/// The far side of a connection: its address and its CIDRs (or ours, on a spoke).
+fn describe(s: &Summary) -> String {
+    format!("{} for {}", joined(&s.remote_addrs), joined(s.children.values().flat_map(|c| &c.remote_ts)))
+}
+
+/// What a loaded connection has, and what it should have instead.
+fn difference(now: &Summary, wanted: &Summary) -> String {
+    let mut out = Vec::new();
+    let mut changed = |what: &str, a: String, b: String| {
+        if a != b {
+            out.push(format!("{what} {a} => {b}"));
+        }
+    };
+    let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "any".into());
+    changed("local address", joined(&now.local_addrs), joined(&wanted.local_addrs));
+    changed("address", joined(&now.remote_addrs), joined(&wanted.remote_addrs));
+    changed("local id", id(&now.local_id), id(&wanted.local_id));
+    changed("id", id(&now.remote_id), id(&wanted.remote_id));
+    let names: BTreeSet<&String> = now.children.keys().chain(wanted.children.keys()).collect();
+    for name in names {
+        out.extend(match (now.children.get(name), wanted.children.get(name)) {
+            (None, Some(_)) => Some(format!("with {name}")),
+            (Some(_), None) => Some(format!("without {name}")),
+            (a, b) if a != b => Some(format!("selectors of {name}")),
+            _ => None,
+        });
+    }
+    out.join(", ")
+}
+
+/// Addresses or CIDRs on one line, each once, 10.2.0.0/16 before 10.102.0.0/16.
+fn joined<'a>(items: impl IntoIterator<Item = &'a String>) -> String {
+    let items: BTreeSet<_> = items.into_iter().map(|i| (i.parse::<Ipv4Net>().ok(), i.as_str())).collect();
+    items.into_iter().map(|(_, item)| item).collect::<Vec<_>>().join(", ")
+}
+
+/// Removal is revocation (safety rule 6): unload, forget the key, end the SAs.
+fn revocations(target: &Target, charon: &Charon, steps: &mut Vec<Step>) {
+    let ours = |name: &str| name.parse::<ConnName>().ok();
+    let unwanted = |name: &str| ours(name).is_some_and(|n| !target.connections.contains_key(&n));
+    for name in charon.connections.keys().filter(|n| unwanted(n)) {
+        steps.push(Step::UnloadConnection { name: name.clone() });
+    }
+    for id in charon.secrets.iter().filter(|id| is_our_secret(id) && !target.secrets.contains_key(*id)) {
+        steps.push(Step::UnloadSecret { id: id.clone() });
+    }
+    let mut ended = BTreeSet::new();
+    for sa in &charon.sas {
+        let Some(name) = ours(&sa.conn) else { continue };
+        let Some(tree) = target.connections.get(&name) else {
+            if ended.insert(&sa.conn) {
+                steps.push(Step::Terminate { connection: sa.conn.clone(), id: None, why: "the peer is gone" });
+            }
+            continue;
+        };
+        let wanted = Summary::of(tree);
+        if !wanted.remote_addrs.contains(&sa.remote_host) {
+            let (connection, id) = (sa.conn.clone(), Some(sa.id));
+            steps.push(Step::Terminate { connection, id, why: "the peer has a new address" });
+            continue;
+        }
+        for child in sa.children.iter().filter(|c| !wanted.children.contains_key(&c.name)) {
+            let (connection, child, id) = (sa.conn.clone(), child.name.clone(), child.id);
+            steps.push(Step::TerminateChild { connection, child, id });
+        }
+    }
+}
+
+/// The CHILD_SAs charon holds for a connection.
+fn children<'a>(charon: &'a Charon, connection: &'a str) -> impl Iterator<Item = &'a ChildSa> {
+    charon.sas.iter().filter(move |sa| sa.conn == connection).flat_map(|sa| &sa.children)
+}
+
+fn file(file: ManagedFile, want: &Option<String>, have: &Option<String>, current: &Current, steps: &mut Vec<Step>) {
+    let why = match (want, have) {
+        (Some(want), Some(have)) if want != have => "changed",
+        (Some(_), Some(_)) if current.wrong_mode.contains(&file) => "permissions were wrong",
+        (Some(_), None) => "new",
+        (None, Some(_)) => {
+            steps.push(Step::RemoveFile { file });
+            return;
+        }
+        _ => return,
+    };
+    if let Some(contents) = want {
+        steps.push(Step::WriteFile { file, contents: contents.clone(), why });
+    }
+}

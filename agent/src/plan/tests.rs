@@ -1,0 +1,231 @@
+//! What a difference between "is" and "should be" turns into, and what is left alone.
+
+use super::*;
+use crate::vici::ChildSa;
+
+const ALLOWED: &str = "*filter\n:CROSSWAN-GUARD - [0:0]\n-A FORWARD -j CROSSWAN-GUARD\nCOMMIT\n";
+
+/// A peer's connection as the template writes it.
+fn peer(n: u8, address: u8, cidrs: &[&str]) -> String {
+    let children: String = cidrs
+        .iter()
+        .map(|c| {
+            let name = crate::model::child_name(&c.parse().unwrap());
+            format!("{name} {{\nlocal_ts = 10.0.0.0/8\nremote_ts = {c}\n}}\n")
+        })
+        .collect();
+    format!(
+        "crosswan-vpc-0000000{n} {{\nremote_addrs = 198.51.100.{address}\nlocal {{\nid = hub\n}}\nremote {{\nid = vpc-0000000{n}\n}}\n\
+         children {{\n{children}}}\n}}\n"
+    )
+}
+
+fn files(peers: &[String]) -> Files {
+    let secrets: String = (peers.iter())
+        .map(|p| format!("ike-{} {{\nid-1 = hub\nsecret = 0x6b6579\n}}\n", p.split(' ').next().unwrap()))
+        .collect();
+    Files {
+        connections: Some(format!("connections {{\n{}}}\n", peers.concat())),
+        secrets: Some(format!("secrets {{\n{secrets}}}\n")),
+        rules: Some(ALLOWED.into()),
+    }
+}
+
+fn target(peers: &[String]) -> Target {
+    Target::of(files(peers)).unwrap()
+}
+
+/// A system on which `peers` were applied, with an established SA each.
+fn running(peers: &[String]) -> Current {
+    let target = target(peers);
+    let connections: BTreeMap<_, _> =
+        target.connections.iter().map(|(n, tree)| (n.to_string(), Summary::of(tree))).collect();
+    let sas = connections.iter().enumerate().map(|(i, (name, s))| Sa {
+        conn: name.clone(),
+        id: i as u32 + 1,
+        state: "ESTABLISHED".into(),
+        remote_host: joined(&s.remote_addrs),
+        children: (s.children.iter().enumerate())
+            .map(|(j, (child, ts))| ChildSa {
+                name: child.clone(),
+                id: (i * 10 + j) as u32,
+                state: "INSTALLED".into(),
+                local_ts: ts.local_ts.iter().cloned().collect(),
+                remote_ts: ts.remote_ts.iter().cloned().collect(),
+                ..ChildSa::default()
+            })
+            .collect(),
+        ..Sa::default()
+    });
+    let charon = Charon {
+        version: "5.9.8".into(),
+        key_exchanges: BTreeSet::new(),
+        sas: sas.collect(),
+        secrets: target.secrets.keys().cloned().collect(),
+        connections,
+    };
+    Current {
+        files: target.files.clone(),
+        rules: target.rules.clone(),
+        believed: target,
+        charon: Some(charon),
+        ..Current::default()
+    }
+}
+
+fn steps(target: &Target, current: &Current) -> Vec<String> {
+    plan(target, current).iter().map(Step::to_string).collect()
+}
+
+fn two() -> [String; 2] {
+    [peer(1, 11, &["10.1.0.0/16"]), peer(2, 12, &["10.2.0.0/16", "10.102.0.0/16"])]
+}
+
+#[test]
+fn nothing_to_do_is_an_empty_plan() {
+    assert_eq!(steps(&target(&two()), &running(&two())), [""; 0]);
+}
+
+#[test]
+fn a_first_pass_puts_the_rules_first_and_the_files_last() {
+    let current = Current { charon: Some(Charon::default()), ..Current::default() };
+    assert_eq!(
+        steps(&target(&two()[..1]), &current),
+        [
+            "restore filter CROSSWAN-GUARD 0 rules (was absent)",
+            "load secret ike-crosswan-vpc-00000001 (new)",
+            "load connection crosswan-vpc-00000001 (new: 198.51.100.11 for 10.1.0.0/16)",
+            "write crosswan-secrets.conf (new)",
+            "write crosswan.conf (new)",
+            "write iptables.rules (new)",
+        ]
+    );
+}
+
+#[test]
+fn a_new_peer_is_one_load_and_touches_no_other() {
+    assert_eq!(
+        steps(&target(&two()), &running(&two()[..1])),
+        [
+            "load secret ike-crosswan-vpc-00000002 (new)",
+            "load connection crosswan-vpc-00000002 (new: 198.51.100.12 for 10.2.0.0/16, 10.102.0.0/16)",
+            "write crosswan-secrets.conf (changed)",
+            "write crosswan.conf (changed)",
+        ]
+    );
+}
+
+#[test]
+fn removal_is_revocation() {
+    assert_eq!(
+        steps(&target(&two()[..1]), &running(&two())),
+        [
+            "unload connection crosswan-vpc-00000002",
+            "unload secret ike-crosswan-vpc-00000002",
+            "end every IKE_SA of crosswan-vpc-00000002 (the peer is gone)",
+            "write crosswan-secrets.conf (changed)",
+            "write crosswan.conf (changed)",
+        ]
+    );
+}
+
+#[test]
+fn a_peer_with_a_new_address_is_loaded_and_its_old_sa_ended() {
+    let moved = [peer(1, 77, &["10.1.0.0/16"]), two()[1].clone()];
+    assert_eq!(
+        steps(&target(&moved), &running(&two())),
+        [
+            "load connection crosswan-vpc-00000001 (address 198.51.100.11 => 198.51.100.77)",
+            "end IKE_SA crosswan-vpc-00000001 #1 (the peer has a new address)",
+            "write crosswan.conf (changed)",
+        ]
+    );
+}
+
+#[test]
+fn a_cidr_that_comes_or_goes_is_a_child_and_disturbs_no_other_child() {
+    let grown = [peer(1, 11, &["10.1.0.0/16", "10.101.0.0/16"]), peer(2, 12, &["10.2.0.0/16"])];
+    assert_eq!(
+        steps(&target(&grown), &running(&two())),
+        [
+            "load connection crosswan-vpc-00000001 (with c-10-101-0-0-16)",
+            "load connection crosswan-vpc-00000002 (without c-10-102-0-0-16)",
+            "end CHILD_SA crosswan-vpc-00000002/c-10-102-0-0-16 #10 (no longer configured)",
+            "write crosswan.conf (changed)",
+        ]
+    );
+}
+
+#[test]
+fn changed_selectors_are_renewed_over_the_live_sa() {
+    let wider = two().map(|p| p.replace("local_ts = 10.0.0.0/8", "local_ts = 10.0.0.0/8,172.16.0.0/12"));
+    let steps = steps(&target(&wider[..1]), &running(&two()[..1]));
+    assert_eq!(steps[1], "renew crosswan-vpc-00000001/c-10-1-0-0-16 (selectors changed)");
+}
+
+#[test]
+fn after_a_pass_that_was_cut_off_everything_is_loaded_and_stale_selectors_renewed() {
+    let mut current = running(&two()[..1]);
+    current.believed = Target::default();
+    current.doubt = Some("cut off".into());
+    assert_eq!(
+        steps(&target(&two()[..1]), &current),
+        [
+            "load secret ike-crosswan-vpc-00000001 (not known to be as on disk)",
+            "load connection crosswan-vpc-00000001 (not known to be as on disk)",
+        ]
+    );
+    current.charon.as_mut().unwrap().sas[0].children[0].local_ts = vec!["10.0.0.0/9".into()];
+    let steps = steps(&target(&two()[..1]), &current);
+    assert_eq!(steps[2], "renew crosswan-vpc-00000001/c-10-1-0-0-16 (selectors changed)");
+}
+
+#[test]
+fn what_charon_lost_is_loaded_again() {
+    let mut current = running(&two()[..1]);
+    current.charon = Some(Charon { version: "5.9.8".into(), ..Charon::default() });
+    assert_eq!(
+        steps(&target(&two()[..1]), &current),
+        [
+            "load secret ike-crosswan-vpc-00000001 (new)",
+            "load connection crosswan-vpc-00000001 (new: 198.51.100.11 for 10.1.0.0/16)",
+        ]
+    );
+}
+
+#[test]
+fn foreign_connections_secrets_and_sas_are_never_touched() {
+    let mut current = running(&two()[..1]);
+    let charon = current.charon.as_mut().unwrap();
+    charon.connections.insert("office".into(), Summary::default());
+    charon.connections.insert("crosswan".into(), Summary::default());
+    charon.secrets.extend(["ike-office".into(), "office".into(), "crosswan-vpc-00000009".into()]);
+    charon.sas.push(Sa { conn: "office".into(), ..Sa::default() });
+    assert_eq!(steps(&target(&two()[..1]), &current), [""; 0]);
+}
+
+#[test]
+fn without_charon_only_the_rules_are_planned() {
+    let current = Current::default();
+    assert_eq!(
+        steps(&target(&two()), &current),
+        ["restore filter CROSSWAN-GUARD 0 rules (was absent)", "write iptables.rules (new)"]
+    );
+}
+
+#[test]
+fn a_secret_never_shows() {
+    for step in plan(&target(&two()), &Current { charon: Some(Charon::default()), ..Current::default() }) {
+        let shown = format!("{step} {step:?}");
+        if !matches!(step, Step::WriteFile { .. }) {
+            assert!(!shown.contains("6b6579") && !shown.contains("\"key\""), "{shown}");
+        }
+        assert!(!step.to_string().contains("6b6579"), "{step}");
+    }
+}
+
+#[test]
+fn wrong_permissions_are_put_right() {
+    let current = Current { wrong_mode: [ManagedFile::Secrets].into(), ..running(&two()) };
+    assert_eq!(steps(&target(&two()), &current), ["write crosswan-secrets.conf (permissions were wrong)"]);
+}

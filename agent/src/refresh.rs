@@ -1,0 +1,301 @@
+//! One pass through the stages. The only module that knows their order.
+
+#![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    net::UdpSocket,
+    time::{Duration, SystemTime},
+};
+
+use nix::fcntl::Flock;
+use serde::Serialize;
+use tracing::{info, warn};
+
+use crate::{
+    apply::apply,
+    decide::{Decision, KeyAnswer, Seen, decide},
+    error::{Context, Error, Kind, Result},
+    files, host,
+    iptables::Rules,
+    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
+    observe::{disk, ec2, imds, live},
+    paths::Paths,
+    plan::{Current, Step, Target, plan},
+    render::{Capabilities, Files, render},
+    report::{Failure, Outcome, Report},
+    settings::{Keys, Settings},
+    state::State,
+    vici::Vici,
+};
+
+/// How long a pass waits for another one to end.
+const PATIENCE_LOCK: Duration = Duration::from_secs(30);
+/// How long IMDS may take to answer everything.
+const PATIENCE_IMDS: Duration = Duration::from_secs(10);
+/// How long charon may take to open its socket.
+const PATIENCE_CHARON: Duration = Duration::from_secs(5);
+/// How often, a quarter second apart, the system is read back before a difference counts: SAs take a moment to go.
+const READ_BACKS: u32 = 12;
+
+/// What was asked of this pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Stop after the plan.
+    pub dry_run: bool,
+    /// Let more peers go than `removal.hold_above`.
+    pub force: bool,
+}
+
+/// Runs one pass. The report says what came of it, failed applies included; `Err` is for passes that could not decide.
+pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
+    let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
+    let pass = prepare(settings, keys, paths, options.force).await?;
+    let Pass { decision, files, current, mut charon, mut report, lock: _quiet } = pass;
+    // The template's text is the one truth: what is compared and loaded is parsed from it.
+    let target = Target::of(files)?;
+    let steps = plan(&target, &current);
+    report.steps = steps.iter().map(Step::to_string).collect();
+    if options.dry_run {
+        report.outcome = Outcome::Planned;
+        return Ok(report);
+    }
+    if steps.is_empty() {
+        // Nothing to do was read from the system just now: that is the verification.
+        files::remove(&paths.unfinished)?;
+    } else {
+        carry_out(&steps, &target, &current, paths, charon.as_mut(), &mut report).await?;
+    }
+    if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
+        let state =
+            serde_json::to_vec_pretty(&decision.state).context(|| Error::new(Kind::Other, "encode the state"))?;
+        files::write_atomic(&paths.state, &state, 0o600)?;
+    }
+    publish(&report, paths)?;
+    Ok(report)
+}
+
+/// `crosswan render`: the files of a pass, without the pass. Changes nothing.
+pub async fn files(settings: &Settings, keys: &Keys, paths: &Paths) -> Result<(Files, Report)> {
+    let pass = prepare(settings, keys, paths, false).await?;
+    Ok((pass.files, pass.report))
+}
+
+/// Everything up to the plan.
+struct Pass {
+    decision: Decision,
+    files: Files,
+    current: Current,
+    charon: Option<Vici>,
+    report: Report,
+    /// Keeps `crosswan keep` away from here to the verification.
+    lock: Flock<File>,
+}
+
+/// observe -> decide -> render.
+async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -> Result<Pass> {
+    let now = now();
+    let (state, state_note) = disk::state(paths);
+    let (me, imds_failed) = identity(&state).await?;
+    let state = state.for_vpc(&me.vpc);
+    let uplink = host::default_route_interface()?;
+    let answers = ask_ec2(settings).await;
+    let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
+    let mut current = disk::current(paths)?;
+    let (mut charon, charon_failed) = connect(settings.mode, paths, &current).await;
+    if let Some(vici) = &mut charon {
+        current.charon = Some(live::charon(vici).await?);
+    }
+    current.rules = live::rules().await?;
+
+    let in_use = keys_in_use(&current);
+    let key = |vpc: &VpcId| match keys.for_peer(vpc) {
+        Ok(key) => KeyAnswer { key: Some(key), problem: None },
+        Err(problem) => KeyAnswer { key: in_use.get(vpc.as_str()).cloned(), problem: Some(problem) },
+    };
+    let seen = Seen { me: &me, answers: &answers, state: &state, now, uplink: &uplink, keys: &key };
+    let decision = decide(settings, &seen, force)?;
+    let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
+    let files = render(settings.mode, &decision, capabilities)?;
+
+    let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
+    report.unasked.extend(imds_failed.into_iter().chain(charon_failed));
+    report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
+    report.waiting_for = keys.missing().filter(|_| settings.mode.has_ipsec()).map(str::to_owned);
+    report.notes.extend(
+        settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
+    );
+    Ok(Pass { decision, files, current, charon, report, lock })
+}
+
+/// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.
+async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
+    let failed = match imds::identity(PATIENCE_IMDS).await {
+        Ok(me) => return Ok((me, None)),
+        Err(e) => e,
+    };
+    match &state.identity {
+        // Binding proves that the address is ours; a state that came with an image does not pass.
+        Some(me) if UdpSocket::bind((me.private, 0)).is_ok() => {
+            let what = format!("{}; going on as {} of the last good pass", failed.chain(), me.instance);
+            Ok((me.clone(), Some(what)))
+        }
+        _ => Err(failed),
+    }
+}
+
+/// EC2's answers, as far as the mode needs any.
+async fn ask_ec2(settings: &Settings) -> Answers {
+    let (tag, with_cidrs) = match settings.mode {
+        Mode::VpnHub => (&settings.gateway_tag, true),
+        Mode::NatVpn if settings.hub.is_none() => (&settings.hub_tag, false),
+        Mode::NatVpn | Mode::NatHub => return Answers::new(),
+    };
+    info!(regions = settings.regions.len(), tag = %printable(&tag.value), "asking EC2");
+    let query = ec2::Query {
+        regions: settings.regions.clone(),
+        tag: tag.clone(),
+        environment: settings.environment_tag.clone(),
+        with_cidrs,
+    };
+    ec2::ask(&query, settings.ec2.timeout).await
+}
+
+/// charon, where this mode needs it or files say that an earlier one did; and why it is missing if it should be there.
+async fn connect(mode: Mode, paths: &Paths, current: &Current) -> (Option<Vici>, Option<String>) {
+    let (patience, needed) = match (mode.has_ipsec(), &current.files.connections) {
+        (true, _) => (PATIENCE_CHARON, true),
+        (false, Some(_)) => (Duration::ZERO, false),
+        (false, None) => return (None, None),
+    };
+    match live::connect(&paths.vici, patience).await {
+        Ok(vici) => (Some(vici), None),
+        Err(e) if needed => (None, Some(format!("{}; its tunnels were left as they are", e.chain()))),
+        Err(_) => (None, None),
+    }
+}
+
+/// The keys of the secrets file, by identity: a peer whose configured key became unusable keeps the one in use.
+fn keys_in_use(current: &Current) -> BTreeMap<String, Secret> {
+    let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o.clone(), s.secret.clone())));
+    owned.collect()
+}
+
+/// apply -> verify, and back to where we were if either fails.
+async fn carry_out(
+    steps: &[Step],
+    target: &Target,
+    before: &Current,
+    paths: &Paths,
+    mut charon: Option<&mut Vici>,
+    report: &mut Report,
+) -> Result<()> {
+    files::write_atomic(&paths.unfinished, b"an apply is under way, or was cut off\n", 0o600)?;
+    let done = match apply(steps, paths, charon.as_deref_mut()).await {
+        Ok(()) => verify(target, paths, charon.as_deref_mut()).await,
+        failed => failed,
+    };
+    let Err(e) = done else {
+        report.outcome = Outcome::Changed;
+        return files::remove(&paths.unfinished);
+    };
+    report.problems.push(e.chain());
+    warn!(problem = %e.chain(), "rolling back");
+    let old = roll_back_target(target, before);
+    report.outcome = match roll_back(&old, paths, charon).await {
+        Ok(()) => Outcome::RolledBack,
+        Err(e) => {
+            report.problems.push(format!("while rolling back: {}", e.chain()));
+            Outcome::RollBackFailed
+        }
+    };
+    Ok(())
+}
+
+/// What to go back to: the files as they were, but nothing that worked goes for want of a record of it. A connection
+/// that was loaded though no readable file says so stays as just loaded, and so do rules where there were none.
+fn roll_back_target(target: &Target, before: &Current) -> Target {
+    let mut files = before.files.clone();
+    if files.rules.is_none() && before.rules == Rules::default() {
+        files.rules = target.files.rules.clone();
+    }
+    let mut old = Target::of(files.clone()).unwrap_or(Target { files, ..Target::default() });
+    let loaded = before.charon.iter().flat_map(|c| c.connections.keys());
+    for name in loaded.filter_map(|name| name.parse::<ConnName>().ok()) {
+        if let Some(tree) = target.connections.get(&name).filter(|_| !old.connections.contains_key(&name)) {
+            let id = format!("ike-{name}");
+            old.secrets.extend(target.secrets.get(&id).map(|secret| (id, secret.clone())));
+            old.connections.insert(name, tree.clone());
+        }
+    }
+    old
+}
+
+/// Plans the way back from wherever the failure left things, and takes it, with a fresh connection to charon.
+async fn roll_back(old: &Target, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
+    let mut fresh = match charon {
+        Some(_) => Some(live::connect(&paths.vici, PATIENCE_CHARON).await?),
+        None => None,
+    };
+    let mut current = look(paths, fresh.as_mut()).await?;
+    current.believed = Target::default(); // whatever was loaded so far, load the old again
+    apply(&plan(old, &current), paths, fresh.as_mut()).await?;
+    verify(old, paths, fresh.as_mut()).await?;
+    files::remove(&paths.unfinished)
+}
+
+/// verify: read everything back; planning towards the same target must find nothing left to do.
+async fn verify(target: &Target, paths: &Paths, mut charon: Option<&mut Vici>) -> Result<()> {
+    let mut left = Vec::new();
+    for _ in 0..READ_BACKS {
+        let mut current = look(paths, charon.as_deref_mut()).await?;
+        // The marker is ours here: what the files say is what was just loaded.
+        current.believed = Target::of(current.files.clone()).unwrap_or_default();
+        current.doubt = None;
+        left = plan(target, &current);
+        if left.is_empty() {
+            info!("read back as planned");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let left: BTreeSet<String> = left.iter().map(Step::to_string).collect();
+    let left = left.into_iter().collect::<Vec<_>>().join("; ");
+    Err(Error::apply(format!("read back: still to do after {READ_BACKS} looks: {left}")))
+}
+
+/// Disk, charon and iptables as they are now.
+async fn look(paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
+    let mut current = disk::current(paths)?;
+    if let Some(vici) = charon {
+        current.charon = Some(live::charon(vici).await?);
+    }
+    current.rules = live::rules().await?;
+    Ok(current)
+}
+
+/// report: where `crosswan status` and monitoring find it.
+fn publish(report: &Report, paths: &Paths) -> Result<()> {
+    files::write_atomic(&paths.status, &json(report)?, 0o644)?;
+    files::remove(&paths.failure)
+}
+
+/// Leaves a pass that came to no report where `status` finds it: the last report alone would tell of better times.
+pub fn record_failure(error: &Error, paths: &Paths) {
+    let failure = Failure { at: now(), exit_code: error.kind().exit_code(), error: error.chain() };
+    let written = json(&failure).and_then(|json| files::write_atomic(&paths.failure, &json, 0o644));
+    if let Err(e) = written {
+        warn!(reason = %e.chain(), "the failure could not be recorded");
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).context(|| Error::new(Kind::Other, "encode as JSON"))
+}
+
+/// The clock, read once a pass.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,221 @@
+//! report: what a pass saw, did, refused and kept, for a person and for a machine. Written to status.json.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::Ipv4Addr,
+};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    decide::{Decision, Held},
+    error::Kind,
+    model::{Answers, Identity, Mode, Refusal, Region, Timestamp, Tunnel, VpcId},
+    roster::Kept,
+};
+
+/// What a pass came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Everything was as it should be; nothing was done.
+    Unchanged,
+    /// Steps were taken and read back as planned.
+    Changed,
+    /// `--dry-run`: the steps were not taken.
+    Planned,
+    /// A step failed, or the system did not read back as planned; the old state was restored.
+    RolledBack,
+    /// As `RolledBack`, and restoring failed too: look at the problems.
+    RollBackFailed,
+}
+
+/// One region's part in a pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionReport {
+    /// Gateways in its answer, or in the last good one if it could not be asked.
+    pub gateways: usize,
+    /// Why it could not be asked.
+    pub failed: Option<String>,
+    /// When the answer in use came; `None` if there never was one.
+    pub answered: Option<Timestamp>,
+}
+
+/// One tunnel as configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelReport {
+    pub vpc: Option<VpcId>,
+    pub remote: Ipv4Addr,
+    /// The CIDRs on the far side.
+    pub remote_cidrs: BTreeSet<Ipv4Net>,
+    pub local_cidrs: BTreeSet<Ipv4Net>,
+}
+
+/// The whole report of one pass.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    pub at: Timestamp,
+    pub version: String,
+    pub mode: Mode,
+    pub me: Identity,
+    pub outcome: Outcome,
+    pub regions: BTreeMap<Region, RegionReport>,
+    pub tunnels: BTreeMap<String, TunnelReport>,
+    pub refused: BTreeSet<Refusal>,
+    pub kept: Vec<Kept>,
+    pub removed: BTreeSet<VpcId>,
+    pub held: Option<Held>,
+    /// The steps, in order, as an operator reads them.
+    pub steps: Vec<String>,
+    /// The key that is still missing (exit code 2). An image is made without one and waits for it.
+    pub waiting_for: Option<String>,
+    /// What could not be asked (exit code 3).
+    pub unasked: Vec<String>,
+    /// What is wrong with this host or went wrong in the pass (exit code 4).
+    pub problems: Vec<String>,
+    /// Worth reading, but no failure.
+    pub notes: Vec<String>,
+}
+
+/// A pass that came to no report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    pub at: Timestamp,
+    pub exit_code: u8,
+    pub error: String,
+}
+
+impl Report {
+    /// The report of a decision, before anything was done.
+    pub fn new(at: Timestamp, mode: Mode, me: &Identity, answers: &Answers, decision: &Decision) -> Report {
+        let regions = answers.iter().map(|(region, answer)| {
+            let used = decision.state.regions.get(region);
+            let report = RegionReport {
+                gateways: used.map_or(0, |u| u.view.gateways.len()),
+                failed: answer.as_ref().err().cloned(),
+                answered: used.map(|u| u.at),
+            };
+            (region.clone(), report)
+        });
+        Report {
+            at,
+            version: env!("CARGO_PKG_VERSION").into(),
+            mode,
+            me: me.clone(),
+            outcome: Outcome::Unchanged,
+            regions: regions.collect(),
+            tunnels: decision.tunnels.iter().map(|(name, t)| (name.to_string(), t.into())).collect(),
+            refused: decision.refused.clone(),
+            kept: decision.kept.clone(),
+            removed: decision.removed.clone(),
+            held: decision.held.clone(),
+            steps: Vec::new(),
+            waiting_for: None,
+            unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
+            problems: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// 0 if all is well, else the code of the worst thing in it. A dry run judges what it could see, not what it left.
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            Outcome::RolledBack | Outcome::RollBackFailed => Kind::Apply.exit_code(),
+            _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
+            _ if !self.unasked.is_empty() => Kind::Observe.exit_code(),
+            _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
+            _ => 0,
+        }
+    }
+}
+
+impl From<&Tunnel> for TunnelReport {
+    fn from(t: &Tunnel) -> Self {
+        TunnelReport {
+            vpc: t.vpc.clone(),
+            remote: t.remote_addr,
+            remote_cidrs: t.children.values().flat_map(|c| c.remote.iter().copied()).collect(),
+            local_cidrs: t.children.values().flat_map(|c| c.local.iter().copied()).collect(),
+        }
+    }
+}
+
+/// CIDRs on one line.
+pub fn cidrs(cidrs: &BTreeSet<Ipv4Net>) -> String {
+    cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Report {
+    /// Who this is, on one line.
+    pub fn headline(&self) -> String {
+        let me = &self.me;
+        let public = me.public.map_or_else(|| "no public address".into(), |p| p.to_string());
+        format!("{} in {} ({}), {public}, {}", self.mode, me.vpc, me.region, cidrs(&me.cidrs))
+    }
+
+    /// What was asked, and what was kept, refused, removed and held, and why. A line each; empty if all is plain.
+    pub fn findings(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (region, r) in &self.regions {
+            let count = plural(r.gateways, "gateway");
+            out.push(match (&r.failed, r.answered) {
+                (None, _) => format!("asked     {region}: {count}"),
+                (Some(why), Some(_)) => format!("NO ANSWER {region}: {why}; its last good answer stands: {count}"),
+                (Some(why), None) => format!("NO ANSWER {region}: {why}; it never answered before"),
+            });
+        }
+        out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
+        out.extend(self.refused.iter().map(|r| format!("refused   {r}")));
+        out.extend(self.removed.iter().map(|vpc| format!("removed   {vpc}")));
+        if let Some(Held { would_remove, of, hold_above }) = &self.held {
+            out.push(format!("HELD      {would_remove} of {of} peers would leave, more than {hold_above}%: none does"));
+            out.push("          if that is right: crosswan refresh --force".into());
+        }
+        out
+    }
+
+    /// What was done and what went wrong, then the outcome.
+    pub fn deeds(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.steps.iter().map(|step| format!("step      {step}")).collect();
+        // A region that could not be asked is among the findings already.
+        let regions: Vec<String> = self.regions.keys().map(|r| format!("{r}: ")).collect();
+        let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
+        out.extend(unasked.map(|u| format!("UNASKED   {u}")));
+        out.extend(self.problems.iter().map(|p| format!("PROBLEM   {p}")));
+        out.extend(self.notes.iter().map(|n| format!("note      {n}")));
+        out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
+        out
+    }
+
+    /// The outcome in words.
+    pub fn verdict(&self) -> String {
+        let steps = plural(self.steps.len(), "step");
+        match self.outcome {
+            Outcome::Unchanged => "nothing to do: everything read back as it should be".into(),
+            Outcome::Changed => format!("changed: {steps}, read back as planned"),
+            Outcome::Planned if self.steps.is_empty() => "dry run: nothing to do".into(),
+            Outcome::Planned => format!("dry run: {steps} planned, none taken"),
+            Outcome::RolledBack => "ROLLED BACK: what was there before is in force again".into(),
+            Outcome::RollBackFailed => "ROLL-BACK FAILED: see the problems, then run crosswan refresh again".into(),
+        }
+    }
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.headline())?;
+        for (name, t) in &self.tunnels {
+            writeln!(f, "  tunnel    {name} to {} for {}", t.remote, cidrs(&t.remote_cidrs))?;
+        }
+        for line in self.findings().iter().chain(&self.deeds()) {
+            writeln!(f, "  {line}")?;
+        }
+        f.write_str(&self.verdict())
+    }
+}

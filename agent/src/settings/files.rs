@@ -1,0 +1,66 @@
+//! Reading a settings or key file: bounded in size, never blocking, and "no such file" apart from "cannot read".
+
+#![allow(clippy::disallowed_methods, reason = "edge: opens to read, without blocking on a pipe")]
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io::{self, ErrorKind, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::OFlag;
+
+use super::wrong;
+use crate::{
+    error::{Context, Result},
+    model::printable,
+};
+
+/// No settings or key file is near this size.
+const MAX: u64 = 1 << 20;
+
+/// `path` below `root`.
+pub(super) fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
+    root.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
+}
+
+/// A path for a message: as it is, or escaped if it holds what a log line may not.
+pub(super) fn show(path: &Path) -> String {
+    match path.to_str() {
+        Some(s) if s.chars().all(|c| c.is_ascii_graphic() || c == ' ') => s.into(),
+        _ => printable(&path.to_string_lossy()),
+    }
+}
+
+/// The content of a regular file with the metadata of just this open file; `None` if there is no such file.
+/// A link that leads nowhere is an error: somebody meant it to lead somewhere.
+pub(super) fn read(path: &Path) -> io::Result<Option<(Vec<u8>, Metadata)>> {
+    // Without O_NONBLOCK the open of a FIFO would wait for a writer for ever.
+    let file: File = match OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
+        opened => opened?,
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut content = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX {
+        return Err(io::Error::other("larger than 1 MiB"));
+    }
+    Ok(Some((content, meta)))
+}
+
+/// [`read`] for settings, which are UTF-8.
+pub(super) fn read_text(path: &Path) -> Result<Option<(String, Metadata)>> {
+    let Some((content, meta)) = read(path).context(|| wrong(format!("read {}", show(path))))? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(content).map_err(|e| {
+        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        wrong(format!("{}:{line}: expected UTF-8 text, found other bytes", show(path)))
+    })?;
+    Ok(Some((text, meta)))
+}

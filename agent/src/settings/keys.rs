@@ -1,0 +1,238 @@
+//! Pre-shared keys from their files: read once, and refused if anybody could guess or read them.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    io::ErrorKind,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::geteuid;
+
+use super::{
+    AuthSettings,
+    files::{below, read, show},
+    wrong,
+};
+use crate::{
+    error::{Context, Error, Result},
+    model::{Secret, VpcId, printable},
+};
+
+const SHARED: &str = "/etc/crosswan/psk";
+const PER_PEER: &str = "/etc/crosswan/psk.d";
+const CREDENTIAL: &str = "crosswan.psk";
+const SHORTEST: usize = 16;
+const REMEDY: &str = "make one with: openssl rand -base64 32";
+
+/// Keys out of published documents, compared by their letters and digits only: a key that holds one is no secret.
+const PUBLISHED: [&str; 3] = ["ifionlyhadasecrettoshare", "thisisaterribleplacetokeepasecret", "stupidunsafedefault"];
+
+/// What a key of somebody who meant to choose one later begins with, in the same form. At least six characters
+/// each: a random base64 key starts with a given six in one of 10^9 cases.
+const USUAL: [&str; 18] = [
+    "changeme",
+    "changethis",
+    "replaceme",
+    "replacethis",
+    "password",
+    "passw0rd",
+    "secret",
+    "letmein",
+    "example",
+    "presharedkey",
+    "sharedsecret",
+    "yourkeyhere",
+    "yourpsk",
+    "yoursecret",
+    "0123456",
+    "1234567",
+    "abcdefgh",
+    "qwerty",
+];
+
+/// Every key this gateway may use. [`fmt::Debug`] shows none of them.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    shared: Option<(Secret, String)>,
+    peers: BTreeMap<VpcId, std::result::Result<Secret, String>>,
+    dir: PathBuf,
+    /// Files in `psk_dir` that are no peer's, one line each.
+    pub warnings: Vec<String>,
+    missing: Option<String>,
+}
+
+/// There is no key at all, though nothing is wrong: an image from which the secret is still missing may wait for it.
+/// The source of the [`Error`] that [`Keys::load`] returns then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingKey {
+    pub looked_for: Vec<PathBuf>,
+}
+
+impl MissingKey {
+    /// Whether this is what `error` is about.
+    pub fn is(error: &Error) -> bool {
+        std::error::Error::source(error).is_some_and(|source| source.is::<MissingKey>())
+    }
+}
+
+impl fmt::Display for MissingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places: Vec<String> = self.looked_for.iter().map(|p| show(p)).collect();
+        write!(f, "looked for {}, found none; {REMEDY} > FILE && chmod 600 FILE", places.join(", "))
+    }
+}
+
+impl std::error::Error for MissingKey {}
+
+impl Keys {
+    /// No key at all, because of `why`: every peer is refused with it.
+    pub fn none(why: String) -> Keys {
+        Keys { shared: None, peers: BTreeMap::new(), dir: PathBuf::new(), warnings: Vec::new(), missing: Some(why) }
+    }
+
+    /// Why there is no key at all, if there is none.
+    pub fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
+    /// Reads all keys: those of peers from `psk_dir`, the shared one from the first of `psk_file`, or if that is not
+    /// set the credential `crosswan.psk` in `credentials_dir` (systemd's `$CREDENTIALS_DIRECTORY`),
+    /// `/etc/crosswan/psk`, and `VPN_PSK` of a 2014 file. Paths but `credentials_dir` are below `root`.
+    ///
+    /// # Errors
+    /// A bad shared key, or a folder that cannot be read. No key at all, or none at a place that was named, is told
+    /// apart by [`MissingKey::is`]. A peer's bad key is that peer's refusal, see [`Keys::for_peer`].
+    pub fn load(auth: &AuthSettings, root: &Path, credentials_dir: Option<&Path>) -> Result<Keys> {
+        let AuthSettings::Psk(psk) = auth;
+        let missing = |looked_for| wrong("find the pre-shared key").because(MissingKey { looked_for });
+        let dir = below(root, psk.dir.as_deref().unwrap_or(PER_PEER.as_ref()));
+        let mut keys =
+            Keys { shared: None, peers: BTreeMap::new(), dir: dir.clone(), warnings: Vec::new(), missing: None };
+        if !keys.read_peers()? && psk.dir.is_some() {
+            return Err(missing(vec![dir]));
+        }
+        // systemd guards its credentials itself, by an ACL that shows as group-readable for an unprivileged service.
+        let candidates: Vec<(PathBuf, bool)> = match &psk.file {
+            Some(file) => vec![(below(root, file), true)],
+            None => {
+                let credential = credentials_dir.map(|dir| (dir.join(CREDENTIAL), false));
+                credential.into_iter().chain([(below(root, SHARED), true)]).collect()
+            }
+        };
+        for (path, guarded) in &candidates {
+            if let Some(key) = key_file(path, *guarded).map_err(wrong)? {
+                keys.shared = Some((key, show(path)));
+                return Ok(keys);
+            }
+        }
+        let mut looked_for: Vec<PathBuf> = candidates.into_iter().map(|(path, _)| path).collect();
+        if psk.file.is_some() {
+            return Err(missing(looked_for));
+        }
+        if let Some(inline) = &psk.inline {
+            check(inline.key.bytes()).map_err(|e| wrong(format!("{}: {e}", inline.from)))?;
+            keys.shared = Some((inline.key.clone(), inline.from.clone()));
+        } else if keys.peers.is_empty() {
+            looked_for.push(dir.join("<VPC id>"));
+            return Err(missing(looked_for));
+        }
+        Ok(keys)
+    }
+
+    /// The key for the tunnel of this spoke: on the hub the peer's, on a spoke its own. A file of its own counts
+    /// before the shared key, and if that file is bad nothing takes its place: the error is the refusal's reason.
+    pub fn for_peer(&self, vpc: &VpcId) -> std::result::Result<Secret, String> {
+        match (self.peers.get(vpc), &self.shared, &self.missing) {
+            (Some(own), _, _) => own.clone(),
+            (None, Some((shared, _)), _) => Ok(shared.clone()),
+            (None, None, Some(why)) => Err(why.clone()),
+            (None, None, None) => Err(format!(
+                "no pre-shared key: neither {} nor a shared key exists",
+                show(&self.dir.join(vpc.as_str()))
+            )),
+        }
+    }
+
+    /// The shared key and where it came from.
+    pub fn shared(&self) -> Option<(&Secret, &str)> {
+        self.shared.as_ref().map(|(key, from)| (key, from.as_str()))
+    }
+
+    /// Whether there is a `psk_dir`.
+    fn read_peers(&mut self) -> Result<bool> {
+        let context = || wrong(format!("read {}", show(&self.dir)));
+        let entries = match fs::read_dir(&self.dir) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            entries => entries.context(context)?,
+        };
+        for entry in entries {
+            let entry = entry.context(context)?;
+            let (path, name) = (entry.path(), entry.file_name());
+            match name.to_str().map(str::parse::<VpcId>) {
+                Some(Ok(vpc)) => {
+                    let key = key_file(&path, true).and_then(|k| k.ok_or(format!("{}: vanished", show(&path))));
+                    self.peers.insert(vpc, key);
+                }
+                _ if name.as_encoded_bytes().starts_with(b".") => {}
+                // Its peer would silently get the shared key.
+                _ => self.warnings.push(format!(
+                    "{}: no peer's key: expected a VPC id such as vpc-0a1b2c3d as the file's name, found {}",
+                    show(&self.dir),
+                    printable(&name.to_string_lossy())
+                )),
+            }
+        }
+        self.warnings.sort();
+        Ok(true)
+    }
+}
+
+/// A key file's key without its trailing newline, `None` if there is no file, or `file: why not`.
+fn key_file(path: &Path, guarded: bool) -> std::result::Result<Option<Secret>, String> {
+    let bad = |problem: String| format!("{}: {problem}", show(path));
+    let Some((content, meta)) = read(path).map_err(|e| bad(format!("cannot be read: {e}")))? else { return Ok(None) };
+    if guarded {
+        // As OpenSSH does: root's, or of the user who runs this (which on a gateway is root).
+        if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
+            return Err(bad(format!(
+                "expected root as its owner, found uid {}; chown root {}",
+                meta.uid(),
+                show(path)
+            )));
+        }
+        if meta.mode() & 0o077 != 0 {
+            let mode = meta.mode() & 0o7777;
+            return Err(bad(format!("other users may use this key (mode {mode:04o}); chmod 600 {}", show(path))));
+        }
+    }
+    let line = content.strip_suffix(b"\n").unwrap_or(&content);
+    let key = line.strip_suffix(b"\r").unwrap_or(line);
+    check(key).map_err(bad)?;
+    Ok(Some(Secret::new(key)))
+}
+
+/// What is wrong with a key, without a word of it.
+fn check(key: &[u8]) -> std::result::Result<(), String> {
+    let plain: String =
+        String::from_utf8_lossy(key).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let mut kinds = key.to_vec();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let problem = if key.is_empty() {
+        "an empty key".into()
+    } else if key.iter().any(u8::is_ascii_control) {
+        "a key with control characters or more than one line".into()
+    } else if key.len() < SHORTEST {
+        format!("a key of {} bytes, fewer than {SHORTEST}", key.len())
+    } else if kinds.len() < 4 {
+        format!("a key of only {} different characters", kinds.len())
+    } else if PUBLISHED.iter().any(|known| plain.contains(known)) || USUAL.iter().any(|known| plain.starts_with(known))
+    {
+        "a well-known default key".into()
+    } else {
+        return Ok(());
+    };
+    Err(format!("{problem}; {REMEDY}"))
+}

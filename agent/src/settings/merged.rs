@@ -1,0 +1,147 @@
+//! Items of all sources into one value per key, and those into [`Settings`] that fit the mode.
+
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::Ipv4Net;
+
+use super::{
+    AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings, Tag,
+    files::{below, show},
+    parse,
+    sources::{Item, Sourced},
+    table, wrong,
+};
+use crate::{
+    error::{Error, Result},
+    model::{Interface, Mode, Region},
+};
+
+/// The strongest value of each key so far.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    mode: Option<Sourced<Mode>>,
+    private_net: Option<Sourced<BTreeSet<Ipv4Net>>>,
+    hub: Option<Sourced<Ipv4Addr>>,
+    hub_tag: Option<Sourced<Tag>>,
+    regions: Option<Sourced<BTreeSet<Region>>>,
+    gateway_tag: Option<Sourced<Tag>>,
+    environment_tag: Option<Sourced<Tag>>,
+    masquerade: Option<Sourced<bool>>,
+    ipsec_interface: Option<Sourced<Interface>>,
+    psk_file: Option<Sourced<PathBuf>>,
+    psk_dir: Option<Sourced<PathBuf>>,
+    after_misses: Option<Sourced<u32>>,
+    hold_above: Option<Sourced<u8>>,
+    keep_interval: Option<Sourced<Duration>>,
+    ec2_timeout: Option<Sourced<Duration>>,
+}
+
+/// The mode that `items` set, the last one counting.
+pub(super) fn mode_of(items: &[Item]) -> Result<Option<Mode>> {
+    let last = items.iter().rev().find(|item| item.name == "mode");
+    last.map(|item| Ok(item.read(parse::word)?.value)).transpose()
+}
+
+impl Merged {
+    /// Takes an item of a source at least as strong as those before.
+    pub fn set(&mut self, item: &Item) -> Result<()> {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        match item.name.as_str() {
+            "mode" => self.mode = Some(item.read(parse::word)?),
+            "private_net" => self.private_net = Some(item.read(parse::networks)?),
+            "hub" => self.hub = Some(item.read(parse::unicast)?),
+            "hub_tag" => self.hub_tag = Some(item.read(parse::tag)?),
+            "regions" => self.regions = Some(item.read(parse::set)?),
+            "gateway_tag" => self.gateway_tag = Some(item.read(parse::tag)?),
+            "environment_tag" => self.environment_tag = Some(item.read(parse::tag)?),
+            "masquerade" => self.masquerade = Some(item.read(parse::boolean)?),
+            "ipsec_interface" => self.ipsec_interface = Some(item.read(parse::word)?),
+            "auth.method" => drop(item.read(parse::method)?),
+            "auth.psk_file" => self.psk_file = Some(item.read(parse::path)?),
+            "auth.psk_dir" => self.psk_dir = Some(item.read(parse::path)?),
+            "removal.after_misses" => self.after_misses = Some(item.read(|raw| parse::count(raw, 1..=1000))?),
+            "removal.hold_above" => self.hold_above = Some(item.read(parse::percent)?),
+            "keep.interval" => self.keep_interval = Some(item.read(|raw| parse::duration(raw, minutes(5)))?),
+            "ec2.timeout" => self.ec2_timeout = Some(item.read(|raw| parse::duration(raw, minutes(10)))?),
+            _ => return Err(item.unknown()),
+        }
+        Ok(())
+    }
+
+    /// Fills in the defaults, and holds the keys against the mode and each other. `root` is for messages.
+    pub fn check(self, root: &Path, inline: Option<InlinePsk>) -> Result<Settings> {
+        let file = show(&below(root, "/etc/crosswan/crosswan.toml"));
+        let Some(mode) = self.mode else {
+            let set = "mode = \"vpn-hub\", \"nat-hub\" or \"nat-vpn\" there, CROSSWAN_MODE or --mode";
+            return Err(wrong(format!("{file}: mode: expected one in any source, found none; set {set}")));
+        };
+        let needs = |key: &str, example: &str| -> Error {
+            let set = format!("set {example} in {file}, or {}", table::env_of(key));
+            wrong(format!("{}: {key}: expected one for mode {}, found none; {set}", mode.place, mode.value))
+        };
+        let Some(private_net) = self.private_net else {
+            return Err(needs("private_net", "private_net = [\"10.0.0.0/8\"]"));
+        };
+        let mut regions = self.regions.map(|r| r.value).unwrap_or_default();
+        let mut hub = None;
+        match (mode.value, &self.hub, &self.hub_tag) {
+            (Mode::VpnHub, ..) if regions.is_empty() => {
+                return Err(needs("regions", "regions = [\"us-west-2\"]"));
+            }
+            (Mode::VpnHub, ..) => {}
+            (Mode::NatHub, ..) => regions.clear(),
+            (Mode::NatVpn, Some(ip), Some(tag)) => {
+                return Err(wrong(format!(
+                    "{}: hub: expected hub or hub_tag, found both (hub_tag is set in {})",
+                    ip.place, tag.place
+                )));
+            }
+            (Mode::NatVpn, Some(ip), None) => {
+                // Nearly always the hub's private address in place of its Elastic IP, which no other VPC reaches.
+                if let Some(net) = private_net.value.iter().find(|net| net.contains(&ip.value)) {
+                    return Err(wrong(format!(
+                        "{}: hub: expected the hub's Elastic IP, found {}, which lies in private_net {net}",
+                        ip.place, ip.value
+                    )));
+                }
+                hub = Some(ip.value);
+                regions.clear();
+            }
+            (Mode::NatVpn, None, _) if regions.is_empty() => {
+                let example = "hub = \"198.51.100.100\" (or regions in which to find it by hub_tag)";
+                return Err(needs("hub", example));
+            }
+            (Mode::NatVpn, None, _) => {}
+        }
+        let service = |value: &str| Tag { key: "service".into(), value: value.into() };
+        Ok(Settings {
+            mode: mode.value,
+            private_net: private_net.value,
+            hub,
+            hub_tag: self.hub_tag.map_or_else(|| service("vpn-hub"), |t| t.value),
+            regions,
+            gateway_tag: self.gateway_tag.map_or_else(|| service("nat"), |t| t.value),
+            environment_tag: self.environment_tag.map(|t| t.value),
+            masquerade: self.masquerade.map_or(mode.value != Mode::VpnHub, |m| m.value),
+            ipsec_interface: self.ipsec_interface.map(|i| i.value),
+            auth: AuthSettings::Psk(PskSource {
+                file: self.psk_file.map(|p| p.value),
+                dir: self.psk_dir.map(|p| p.value),
+                inline,
+            }),
+            removal: Removal {
+                after_misses: self.after_misses.map_or(2, |n| n.value),
+                hold_above: self.hold_above.map_or(50, |p| p.value),
+            },
+            keep: Keep { interval: self.keep_interval.map_or(Duration::from_secs(15), |d| d.value) },
+            ec2: Ec2 { timeout: self.ec2_timeout.map_or(Duration::from_secs(60), |d| d.value) },
+            sources: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+}

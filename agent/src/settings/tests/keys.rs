@@ -1,0 +1,167 @@
+//! Pre-shared keys: where they come from, which are refused, and that none is ever shown.
+
+use super::{super::*, *};
+use crate::model::VpcId;
+
+const GOOD: &[u8] = b"m4J-0sTq9vLr2XwZ";
+const OTHER: &[u8] = b"another fine key: 8d1f";
+const PSK: &str = "/etc/crosswan/psk";
+const REMEDY: &str = "make one with: openssl rand -base64 32";
+
+fn vpc(n: u8) -> VpcId {
+    format!("vpc-0000000{n}").parse().unwrap()
+}
+fn load(host: &Host, source: &PskSource, credentials: Option<&str>) -> crate::error::Result<Keys> {
+    let credentials = credentials.map(|dir| host.root().join(dir));
+    Keys::load(&AuthSettings::Psk(source.clone()), host.root(), credentials.as_deref())
+}
+fn refusal(host: &Host, source: &PskSource) -> String {
+    let error = load(host, source, None).unwrap_err();
+    assert_eq!(error.kind(), Kind::Settings);
+    host.line(&error.chain())
+}
+fn inline(key: &[u8]) -> PskSource {
+    PskSource { inline: Some(InlinePsk { key: Secret::new(key), from: "F:4: VPN_PSK".into() }), ..Default::default() }
+}
+
+#[test]
+fn the_shared_key_by_precedence() {
+    let host = Host::new(&[]);
+    let explicit = PskSource { file: Some("/run/key".into()), ..inline(b"inline key: 0123456") };
+    let mut got = vec![];
+    let mut take = |source: &PskSource, credentials| {
+        let keys = load(&host, source, credentials).unwrap();
+        let (key, from) = keys.shared().unwrap();
+        got.push((key.bytes().to_vec(), host.line(from)));
+    };
+    take(&inline(GOOD), Some("run/cred"));
+    host.write(PSK, b"the default file's key\n", 0o600);
+    take(&inline(GOOD), Some("run/cred"));
+    // systemd's own permissions are its business.
+    host.write("/run/cred/crosswan.psk", b"the credential's key\r\n", 0o440);
+    take(&inline(GOOD), Some("run/cred"));
+    host.write("/run/key", b"the explicit file's key", 0o400);
+    take(&explicit, Some("run/cred"));
+    let want = [
+        (GOOD, "F:4: VPN_PSK"),
+        (b"the default file's key", PSK),
+        (b"the credential's key", "/run/cred/crosswan.psk"),
+        (b"the explicit file's key", "/run/key"),
+    ];
+    assert_eq!(got, want.map(|(k, f)| (k.to_vec(), f.to_owned())));
+}
+
+#[test]
+fn a_key_that_anybody_knows_is_refused() {
+    let known = format!("a well-known default key; {REMEDY}");
+    let control = format!("a key with control characters or more than one line; {REMEDY}");
+    let table: Vec<(&[u8], String)> = vec![
+        (b"", format!("an empty key; {REMEDY}")),
+        (b"\n", format!("an empty key; {REMEDY}")),
+        (b"m4J-0sTq9vLr2Xw", format!("a key of 15 bytes, fewer than 16; {REMEDY}")),
+        (b"m4J-0sTq9vLr2Xw\n", format!("a key of 15 bytes, fewer than 16; {REMEDY}")),
+        (b"m4J-0sTq9vL\0r2XwZ", control.clone()),
+        (b"m4J-0sTq9vLr2XwZ\n\n", control.clone()),
+        (b"m4J-0sTq9vLr2XwZ\nm4J-0sTq9vLr2XwZ\n", control.clone()),
+        (b"m4J-0sTq9vLr2XwZ\x7f", control),
+        (b"xxxxxxxxxxxxxxxxxxxx", format!("a key of only 1 different characters; {REMEDY}")),
+        (b"abcabcabcabcabcabcabc", format!("a key of only 3 different characters; {REMEDY}")),
+        (b"If I only had a secret to share", known.clone()),
+        (b"this is a TERRIBLE place to keep a secret!\n", known.clone()),
+        (b"STUPID UNSAFE DEFAULT", known.clone()),
+        (b"ChangeMe-ChangeMe-ChangeMe", known.clone()),
+        (b"change-me-please-now", known.clone()),
+        (b"Password123456789", known.clone()),
+        (b"secret-secret-secret", known.clone()),
+        (b"0123456789abcdef", known.clone()),
+        (b"your key here, please", known),
+    ];
+    for (key, want) in table {
+        let host = Host::new(&[]);
+        host.write(PSK, key, 0o600);
+        assert_eq!(refusal(&host, &PskSource::default()), format!("{PSK}: {want}"), "for {key:?}");
+        if !key.ends_with(b"\n") {
+            assert_eq!(refusal(&Host::new(&[]), &inline(key)), format!("F:4: VPN_PSK: {want}"));
+        }
+    }
+    for fine in [GOOD, OTHER, "Schlüssel für Anna".as_bytes(), b"\xff\xfe\xfd\xfc78s1kQ-09m2v"] {
+        assert!(load(&Host::new(&[]), &inline(fine), None).is_ok(), "{fine:?}");
+    }
+}
+
+#[test]
+fn a_key_file_that_others_may_use_is_refused() {
+    for mode in [0o640, 0o604, 0o620, 0o610, 0o666] {
+        let host = Host::new(&[]);
+        host.write(PSK, GOOD, mode);
+        let want = format!("{PSK}: other users may use this key (mode {mode:04o}); chmod 600 {PSK}");
+        assert_eq!(refusal(&host, &PskSource::default()), want);
+    }
+    // Needs root, as the gateway has it; the ring says so by failing.
+    let host = Host::new(&[]);
+    host.write(PSK, GOOD, 0o600);
+    std::os::unix::fs::chown(host.root().join("etc/crosswan/psk"), Some(65534), None).expect("this test needs root");
+    let want = format!("{PSK}: expected root as its owner, found uid 65534; chown root {PSK}");
+    assert_eq!(refusal(&host, &PskSource::default()), want);
+
+    let host = Host::new(&[("/etc/crosswan/psk/x", "")]);
+    assert_eq!(refusal(&host, &PskSource::default()), format!("{PSK}: cannot be read: not a regular file"));
+}
+
+#[test]
+fn a_peer_has_its_own_key_or_the_shared_one() {
+    let host = Host::new(&[]);
+    host.write(PSK, GOOD, 0o600);
+    host.write("/etc/crosswan/psk.d/vpc-00000001", OTHER, 0o600);
+    host.write("/etc/crosswan/psk.d/vpc-00000002", b"short", 0o600);
+    host.write("/etc/crosswan/psk.d/vpc-00000003", OTHER, 0o644);
+    host.write("/etc/crosswan/psk.d/vpc-0000000A\n", OTHER, 0o600);
+    host.write("/etc/crosswan/psk.d/.vpc-00000001.swp", OTHER, 0o600);
+    let keys = load(&host, &PskSource::default(), None).unwrap();
+    assert_eq!(keys.for_peer(&vpc(1)).unwrap().bytes(), OTHER);
+    let bad = |n: u8| host.line(&keys.for_peer(&vpc(n)).unwrap_err());
+    assert_eq!(bad(2), format!("/etc/crosswan/psk.d/vpc-00000002: a key of 5 bytes, fewer than 16; {REMEDY}"));
+    let file = "/etc/crosswan/psk.d/vpc-00000003";
+    assert_eq!(bad(3), format!("{file}: other users may use this key (mode 0644); chmod 600 {file}"));
+    assert_eq!(keys.for_peer(&vpc(4)).unwrap().bytes(), GOOD);
+    let warnings: Vec<String> = keys.warnings.iter().map(|w| host.line(w)).collect();
+    let want = "/etc/crosswan/psk.d: no peer's key: expected a VPC id such as vpc-0a1b2c3d as the file's name, found \
+                \"vpc-0000000A\\n\"";
+    assert_eq!(warnings, [want]);
+    for key in ["m4J", "another fine", "109, 52"] {
+        assert!(!format!("{keys:?}").contains(key), "Debug shows a key");
+    }
+
+    fs::remove_file(host.root().join("etc/crosswan/psk")).unwrap();
+    let keys = load(&host, &PskSource::default(), None).unwrap();
+    assert!(keys.shared().is_none());
+    assert_eq!(
+        host.line(&keys.for_peer(&vpc(4)).unwrap_err()),
+        "no pre-shared key: neither /etc/crosswan/psk.d/vpc-00000004 nor a shared key exists"
+    );
+}
+
+#[test]
+fn no_key_at_all_can_be_told_apart() {
+    let missing = |source: &PskSource, credentials: Option<&str>| {
+        let host = Host::new(&[]);
+        let error = load(&host, source, credentials).unwrap_err();
+        assert!(MissingKey::is(&error) && error.kind() == Kind::Settings);
+        host.line(&error.chain())
+    };
+    let remedy = format!("found none; {REMEDY} > FILE && chmod 600 FILE");
+    let default = PskSource::default();
+    let file = PskSource { file: Some("/run/key".into()), ..inline(GOOD) };
+    let dir = PskSource { dir: Some("/run/psk.d".into()), ..inline(GOOD) };
+    let find = "find the pre-shared key: looked for";
+    assert_eq!(
+        missing(&default, Some("run/cred")),
+        format!("{find} /run/cred/crosswan.psk, /etc/crosswan/psk, /etc/crosswan/psk.d/<VPC id>, {remedy}")
+    );
+    // A place that was named is meant: nothing else takes its place.
+    assert_eq!(missing(&file, None), format!("{find} /run/key, {remedy}"));
+    assert_eq!(missing(&dir, None), format!("{find} /run/psk.d, {remedy}"));
+
+    let host = Host::new(&[(PSK, "short")]);
+    assert!(!MissingKey::is(&load(&host, &default, None).unwrap_err()), "a bad key is not a missing one");
+}

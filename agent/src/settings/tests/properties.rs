@@ -1,0 +1,166 @@
+//! Whatever a source holds, the answer is settings or one line; what is valid survives a round trip through TOML.
+
+use proptest::{collection::btree_set, option, prelude::*};
+
+use super::{super::*, *};
+
+/// Text that gets past the first checks more often than noise does.
+fn source() -> impl Strategy<Value = String> {
+    let noise = any::<String>();
+    let words = prop::collection::vec(
+        prop::sample::select(vec![
+            "mode",
+            "private_net",
+            "hub",
+            "VPN_NET",
+            "VPN_PSK",
+            "export ",
+            "=",
+            "'",
+            "\"",
+            "[",
+            "]",
+            "{",
+            "}",
+            "\n",
+            ",",
+            " ",
+            "$",
+            "auth",
+            ".",
+            "10.0.0.0/8",
+            "nat-hub",
+            "198.51.100.1",
+            "#",
+            "\u{0}",
+            "é",
+            "1s",
+            "%",
+            "9999999999",
+        ]),
+        0..24,
+    )
+    .prop_map(|words| words.concat());
+    prop_oneof![noise, words]
+}
+
+prop_compose! {
+    fn tags()(key in "[a-zA-Z0-9=:/é \"']{1,128}", value in "[a-z=\"'#\\[ü]{0,256}") -> Tag {
+        Tag { key, value }
+    }
+}
+
+prop_compose! {
+    fn valid()(
+        mode in prop::sample::select(Mode::ALL.to_vec()),
+        nets in btree_set(0u8..=255, 1..8),
+        by_tag in any::<bool>(),
+        hub in 1u8..=254,
+        (hub_tag, gateway_tag, environment_tag) in (tags(), tags(), option::of(tags())),
+        regions in btree_set("(us|eu|ap)-(west|north)-[1-9]", 1..6),
+        masquerade in any::<bool>(),
+        interface in option::of("[a-z][a-z0-9._-]{0,14}"),
+        (file, dir) in (option::of("/[ -~é]{0,40}"), option::of("/[ -~é]{0,40}")),
+        (after_misses, hold_above) in (1u32..=1000, 0u8..=100),
+        (interval, timeout) in (1_000u64..=300_000, 1_000u64..=600_000),
+    ) -> Settings {
+        let asks = mode == Mode::VpnHub || (mode == Mode::NatVpn && by_tag);
+        Settings {
+            mode,
+            private_net: nets.iter().map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect(),
+            hub: (mode == Mode::NatVpn && !by_tag).then(|| Ipv4Addr::new(198, 51, 100, hub)),
+            hub_tag: if mode == Mode::NatVpn && !by_tag { Tag { key: "service".into(), value: "vpn-hub".into() } } else { hub_tag },
+            regions: regions.iter().filter(|_| asks).map(|r| r.parse().unwrap()).collect(),
+            gateway_tag,
+            environment_tag,
+            masquerade,
+            ipsec_interface: interface.map(|i| i.parse().unwrap()),
+            auth: AuthSettings::Psk(PskSource { file: file.map(Into::into), dir: dir.map(Into::into), inline: None }),
+            removal: Removal { after_misses, hold_above },
+            keep: Keep { interval: Duration::from_millis(interval) },
+            ec2: Ec2 { timeout: Duration::from_millis(timeout) },
+            sources: vec![],
+            warnings: vec![],
+        }
+    }
+}
+
+fn to_toml(s: &Settings) -> String {
+    let text = |s: String| toml::Value::String(s);
+    let tag = |t: &Tag| {
+        let pairs = [("key", &t.key), ("value", &t.value)];
+        toml::Value::Table(pairs.into_iter().map(|(k, v)| (k.into(), text(v.clone()))).collect())
+    };
+    let section = |pairs: Vec<(&str, toml::Value)>| {
+        toml::Value::Table(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+    };
+    let AuthSettings::Psk(psk) = &s.auth;
+    let paths = [("psk_file", &psk.file), ("psk_dir", &psk.dir)];
+    let mut top = toml::Table::from_iter([
+        ("mode".to_owned(), text(s.mode.to_string())),
+        ("private_net".to_owned(), s.private_net.iter().map(|n| n.to_string()).collect::<Vec<_>>().into()),
+        ("regions".to_owned(), s.regions.iter().map(|r| r.to_string()).collect::<Vec<_>>().into()),
+        ("gateway_tag".to_owned(), tag(&s.gateway_tag)),
+        ("masquerade".to_owned(), s.masquerade.into()),
+        (
+            "removal".to_owned(),
+            section(vec![
+                ("after_misses", i64::from(s.removal.after_misses).into()),
+                ("hold_above", text(format!("{}%", s.removal.hold_above))),
+            ]),
+        ),
+        ("keep".to_owned(), section(vec![("interval", text(humantime::format_duration(s.keep.interval).to_string()))])),
+        ("ec2".to_owned(), section(vec![("timeout", text(humantime::format_duration(s.ec2.timeout).to_string()))])),
+        (
+            "auth".to_owned(),
+            section(
+                paths
+                    .into_iter()
+                    .filter_map(|(k, p)| Some((k, text(p.as_ref()?.to_str().unwrap().to_owned()))))
+                    .collect(),
+            ),
+        ),
+    ]);
+    match s.hub {
+        Some(hub) => top.insert("hub".into(), text(hub.to_string())),
+        None => top.insert("hub_tag".into(), tag(&s.hub_tag)),
+    };
+    if let Some(environment) = &s.environment_tag {
+        top.insert("environment_tag".into(), tag(environment));
+    }
+    if let Some(interface) = &s.ipsec_interface {
+        top.insert("ipsec_interface".into(), text(interface.to_string()));
+    }
+    toml::to_string(&top).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// `load` panics on nothing and [`Host::load`] checks that an error is one line, of [`Kind::Settings`].
+    #[test]
+    fn any_text_in_any_source(
+        base in source(), more in source(), old in source(), key in source(),
+        name in prop::sample::select(vec!["CROSSWAN_MODE", "CROSSWAN_HUB_TAG", "CROSSWAN_PRIVATE_NET", "CROSSWAN_X"]),
+        value in source(), (mode, regions) in (option::of(source()), option::of(source())),
+    ) {
+        let host = Host::new(&[
+            (TOML, &base), ("/etc/crosswan/conf.d/a.toml", &more), ("/etc/default/nat-vpn", &old), ("/etc/crosswan/psk", &key),
+        ]);
+        let flags = Flags { mode, regions, ..Flags::default() };
+        let _ = host.load(&[(name, &value)], &flags);
+        for only in [(TOML, base), ("/etc/default/nat-hub", old)] {
+            let _ = Host::new(&[(only.0, &only.1)]).load(&[("CROSSWAN_MODE", "nat-hub")], &Flags::default());
+        }
+        if let Err(e) = Keys::load(&AuthSettings::Psk(PskSource::default()), host.root(), None) {
+            host.line(&e.chain());
+        }
+    }
+
+    #[test]
+    fn a_round_trip_through_toml(settings in valid()) {
+        let toml = to_toml(&settings);
+        let read = only(&toml).map(|s| Settings { sources: vec![], ..s });
+        prop_assert_eq!(read, Ok(settings), "from {}", toml);
+    }
+}

@@ -1,0 +1,246 @@
+//! EC2's answers: what becomes a gateway, what a refusal, and what is asked for.
+
+use std::time::{Duration, Instant};
+
+use crosswan::{
+    model::{Answers, RegionView},
+    observe::ec2::{Access, Query, ask_at},
+    settings::Tag,
+};
+
+use crate::{
+    server::{Reply, Request, Server},
+    xml::{asked_vpcs, instance, instance_of, instances, vpc, vpcs},
+};
+
+pub fn query(regions: &[&str]) -> Query {
+    Query {
+        regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
+        tag: Tag { key: "service".into(), value: "nat".into() },
+        environment: None,
+        with_cidrs: true,
+    }
+}
+
+/// Asks the server; also asserts that nothing takes longer than promised.
+pub fn ask(endpoint: &str, query: &Query, timeout: Duration) -> Answers {
+    let access = Access { endpoint: Some(endpoint.to_owned()), keys: Some(("AKIDEXAMPLE".into(), "secret".into())) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = Instant::now();
+    let answers = runtime.block_on(ask_at(&access, query, timeout));
+    assert!(start.elapsed() < timeout + Duration::from_secs(1), "took {:?} of {timeout:?}", start.elapsed());
+    assert!(answers.keys().eq(&query.regions), "every region has an entry");
+    answers
+}
+
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The view of the one region that `answer` plays.
+fn view(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> RegionView {
+    let server = Server::start(answer);
+    let answers = ask(&server.endpoint, &query(&["eu-west-1"]), TIMEOUT);
+    answers.into_values().next().unwrap().unwrap()
+}
+
+fn ids(view: &RegionView) -> Vec<&str> {
+    view.gateways.iter().map(|g| g.instance.as_str()).collect()
+}
+
+/// `instances` in one page, their VPCs as asked.
+fn one_page(items: Vec<String>) -> impl Fn(&Request, usize) -> Reply {
+    move |request, _| match request.action() {
+        "DescribeInstances" => Reply::ok(instances(&items, None)),
+        _ => asked_vpcs(request),
+    }
+}
+
+/// DescribeVpcs answers with these for one gateway in `vpc-00000001`.
+fn one_vpc(items: Vec<String>) -> impl Fn(&Request, usize) -> Reply {
+    move |request, _| match request.action() {
+        "DescribeInstances" => Reply::ok(instances(&[instance(1)], None)),
+        _ => Reply::ok(vpcs(&items, None)),
+    }
+}
+
+#[test]
+fn all_pages_are_one_answer_sorted_and_without_duplicates() {
+    let view = view(|request, _| match (request.action(), request.field("NextToken")) {
+        ("DescribeInstances", "") => Reply::ok(instances(&[instance(5), instance(2)], Some("two"))),
+        ("DescribeInstances", "two") => Reply::ok(instances(&[], Some("three"))),
+        ("DescribeInstances", "three") => Reply::ok(instances(&[instance(2), instance(1)], None)),
+        _ => asked_vpcs(request),
+    });
+    assert_eq!(ids(&view), ["i-00000001", "i-00000002", "i-00000005"]);
+    let first = &view.gateways[0];
+    assert_eq!((first.vpc.as_str(), first.private.to_string()), ("vpc-00000001", "10.0.1.10".into()));
+    assert_eq!(first.public, Some("198.51.100.7".parse().unwrap()));
+    assert_eq!(first.launched.0, 1_767_323_045);
+    assert_eq!(first.cidrs, ["10.0.1.0/24".parse().unwrap()].into());
+    assert!(view.unusable.is_empty());
+}
+
+#[test]
+fn tags_are_literal_and_only_running_instances_are_asked_for() {
+    let server = Server::start(|_, _| Reply::ok(instances(&[], None)));
+    let mut query = query(&["eu-west-1"]);
+    query.tag.value = r"n*t?\".into();
+    query.environment = Some(Tag { key: "env".into(), value: "prod & test".into() });
+    let answers = ask(&server.endpoint, &query, TIMEOUT);
+    assert_eq!(answers.into_values().next().unwrap(), Ok(RegionView::default()), "nothing there is an answer");
+    let asked = server.seen();
+    assert_eq!(asked.len(), 1, "no gateways, no VPCs to ask for");
+    assert_eq!(asked[0].filter("tag:service"), [r"n\*t\?\\"]);
+    assert_eq!(asked[0].filter("tag:env"), ["prod & test"]);
+    assert_eq!(asked[0].filter("instance-state-name"), ["running"]);
+}
+
+#[test]
+fn a_spoke_looking_for_its_hub_asks_for_no_vpcs() {
+    let server = Server::start(one_page(vec![instance(1)]));
+    let answers = ask(&server.endpoint, &Query { with_cidrs: false, ..query(&["eu-west-1"]) }, TIMEOUT);
+    let view = answers.into_values().next().unwrap().unwrap();
+    assert!(view.gateways[0].cidrs.is_empty());
+    assert!(server.asked("DescribeVpcs").is_empty());
+}
+
+#[test]
+fn vpcs_are_asked_for_in_chunks_that_ec2_takes() {
+    let server = Server::start(|request, _| match request.action() {
+        "DescribeInstances" => {
+            let page: usize = request.field("NextToken").parse().unwrap_or(0);
+            let items: Vec<_> = (page * 150..(page + 1) * 150).map(instance).collect();
+            Reply::ok(instances(&items, (page < 2).then(|| (page + 1).to_string()).as_deref()))
+        }
+        _ => asked_vpcs(request),
+    });
+    let answers = ask(&server.endpoint, &query(&["eu-west-1"]), TIMEOUT);
+    let view = answers.into_values().next().unwrap().unwrap();
+    assert_eq!(view.gateways.len(), 450);
+    assert!(view.gateways.iter().all(|g| g.cidrs.len() == 1));
+    let mut chunks: Vec<_> = server.asked("DescribeVpcs").iter().map(|r| r.filter("vpc-id").len()).collect();
+    chunks.sort();
+    assert_eq!(chunks, [50, 200, 200]);
+}
+
+#[test]
+fn an_instance_that_does_not_fit_is_refused_with_the_reason_and_harms_no_other() {
+    let odd = |id: &str, vpc: &str| instance_of(id, vpc, "10.9.9.9", "running");
+    let without = |tag: &str| {
+        let mut item = instance(9);
+        let (start, end) = (item.find(&format!("<{tag}>")).unwrap(), item.find(&format!("</{tag}>")).unwrap());
+        item.replace_range(start..end + tag.len() + 3, "");
+        item
+    };
+    for (item, reason) in [
+        (
+            odd("i-0000000a", "vpc-1; rm -rf /"),
+            r#"its VPC does not fit: expected a VPC id such as vpc-0a1b2c3d, found "vpc-1; rm -rf /""#,
+        ),
+        (
+            odd("i-&#27;[2J&#10;FAKE", "vpc-0000000a"),
+            r#"its id does not fit: expected an instance id such as i-0a1b2c3d, found "i-\u{1b}[2J\nFAKE""#,
+        ),
+        (odd("../../etc/passwd", "vpc-0000000a"), "its id does not fit"),
+        (
+            instance_of("i-0000000a", "vpc-0000000a", "10.9.9.999", "running"),
+            r#"its private address is no IPv4 address: "10.9.9.999""#,
+        ),
+        (instance(9).replace("198.51.100.7", "::1"), r#"its public address is no IPv4 address: "::1""#),
+        (without("vpcId"), "EC2 shows no VPC for it"),
+        (without("launchTime"), "EC2 shows no launch time for it"),
+        (without("privateIpAddress"), "EC2 shows no private address for it"),
+        (without("instanceId"), "EC2 shows no id for it"),
+        (without("instanceState"), "EC2 shows no state for it"),
+    ] {
+        let view = view(one_page(vec![instance(1), item.clone(), instance(2)]));
+        assert_eq!(ids(&view), ["i-00000001", "i-00000002"], "{item}");
+        assert_eq!(view.unusable.len(), 1, "{item}");
+        assert!(view.unusable[0].reason.starts_with(reason), "{:?} is not {reason:?}", view.unusable[0].reason);
+        assert!(view.unusable[0].to_string().bytes().all(|b| (32..127).contains(&b)), "{}", view.unusable[0]);
+    }
+}
+
+#[test]
+fn hostile_tags_are_not_read_at_all() {
+    let tags = "<tagSet><item><key>Name</key><value>$(reboot)&#10;&lt;/item&gt;</value></item></tagSet></item>";
+    let view = view(one_page(vec![instance(1).replace("</item>", tags)]));
+    assert_eq!(ids(&view), ["i-00000001"]);
+    assert!(!format!("{view:?}").contains("reboot"));
+}
+
+#[test]
+fn no_public_address_is_no_error_here_and_not_running_is_no_gateway() {
+    let view = view(one_page(vec![
+        instance(1).replace("<ipAddress>198.51.100.7</ipAddress>", ""),
+        instance_of("i-0000000b", "vpc-0000000b", "10.0.11.10", "stopping"),
+        instance_of("i-0000000c", "vpc-0000000c", "10.0.12.10", "on-fire"),
+    ]));
+    assert_eq!(ids(&view), ["i-00000001"]);
+    assert_eq!(view.gateways[0].public, None);
+    assert!(view.unusable.is_empty());
+}
+
+#[test]
+fn associated_cidrs_only() {
+    let view = view(one_vpc(vec![vpc(
+        "vpc-00000001",
+        &[
+            ("10.1.0.0/16", "associated"),
+            ("10.200.0.0/16", "associated"),
+            ("10.201.0.0/16", "disassociating"),
+            ("10.202.0.0/16", "disassociated"),
+            ("10.203.0.0/16", "associating"),
+            ("10.204.0.0/16", "failed"),
+            ("garbage", "failed"),
+        ],
+    )]));
+    let cidrs: Vec<_> = view.gateways[0].cidrs.iter().map(ToString::to_string).collect();
+    assert_eq!(cidrs, ["10.1.0.0/16", "10.200.0.0/16"]);
+}
+
+#[test]
+fn a_vpc_that_is_not_known_whole_makes_its_gateway_unusable() {
+    for (vpcs, reason) in [
+        (vec![], "DescribeVpcs did not return its VPC"),
+        (vec![vpc("vpc-00000002", &[("10.0.1.0/24", "associated")])], "DescribeVpcs did not return its VPC"),
+        (vec![vpc("vpc-00000001", &[])], "its VPC has no associated CIDR"),
+        (vec![vpc("vpc-00000001", &[("10.0.1.0/24", "disassociated")])], "its VPC has no associated CIDR"),
+        (
+            vec!["<item><vpcId>vpc-00000001</vpcId><cidrBlock>10.0.1.0/24</cidrBlock></item>".into()],
+            "EC2 shows no CIDRs for its VPC",
+        ),
+        (
+            vec![vpc("vpc-00000001", &[("10.0.1.0/24", "associated"), ("10.0.0.0/8; x&#10;", "associated")])],
+            r#"its VPC has a CIDR that is none: "10.0.0.0/8; x\n""#,
+        ),
+        (
+            vec![vpc("vpc-00000001", &[("10.0.1.7/24", "associated")])],
+            r#"its VPC has a CIDR that is none: "10.0.1.7/24""#,
+        ),
+    ] {
+        let view = view(one_vpc(vpcs));
+        assert_eq!(ids(&view), [""; 0], "{reason}");
+        let refusal = &view.unusable[0];
+        assert_eq!(refusal.reason, reason);
+        assert_eq!(refusal.vpc.as_ref().unwrap().as_str(), "vpc-00000001");
+        assert_eq!(refusal.instance.as_ref().unwrap().as_str(), "i-00000001");
+    }
+}
+
+#[test]
+fn twenty_slow_regions_take_as_long_as_one() {
+    let server = Server::start(|request, _| one_page(vec![instance(1)])(request, 0).after(Duration::from_millis(200)));
+    let names: Vec<String> = (1..=20).map(|n| format!("xx-slow-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let timed = |names: &[&str]| {
+        let start = Instant::now();
+        (ask(&server.endpoint, &query(names), TIMEOUT), start.elapsed())
+    };
+    let (_, alone) = timed(&names[..1]);
+    let (answers, all) = timed(&names);
+    println!("one region {alone:?}, twenty {all:?}");
+    // One after the other they would take twenty times as long. The budget, 1.3 times, is the benchmark's to hold: here
+    // other tests run at the same time.
+    assert!(all < alone * 3, "one region {alone:?}, twenty {all:?}");
+    assert!(answers.values().all(|a| a.as_ref().unwrap().gateways.len() == 1));
+}

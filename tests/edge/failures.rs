@@ -1,0 +1,169 @@
+//! EC2 that does not answer: the region fails with a reason an operator understands, the others stand.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    ec2::{TIMEOUT, ask, query},
+    server::{Reply, Request, Server, nowhere},
+    xml::{asked_vpcs, instance, instances},
+};
+
+/// A healthy region beside one that `bad` plays; the reason the bad one gives.
+fn reason(region: &str, bad: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> String {
+    reason_within(region, TIMEOUT, bad)
+}
+
+fn reason_within(
+    region: &str,
+    timeout: Duration,
+    bad: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+) -> String {
+    let name = region.to_owned();
+    let server = Server::start(
+        move |request, before| if request.region() == name { bad(request, before) } else { good(request) },
+    );
+    let mut answers = ask(&server.endpoint, &query(&["xx-good-1", region]), timeout);
+    let good = answers.remove(&"xx-good-1".parse().unwrap()).unwrap().expect("one region's failure harms no other");
+    assert_eq!(good.gateways.len(), 1);
+    let reason = answers.into_values().next().unwrap().expect_err("half an answer is none");
+    assert!(!reason.contains(char::is_control), "{reason:?}");
+    reason
+}
+
+fn good(request: &Request) -> Reply {
+    match request.action() {
+        "DescribeInstances" => Reply::ok(instances(&[instance(1)], None)),
+        _ => asked_vpcs(request),
+    }
+}
+
+#[test]
+fn the_second_page_fails() {
+    let reason = reason("xx-page-1", |request, _| match request.field("NextToken") {
+        "" => Reply::ok(instances(&[instance(1)], Some("two"))),
+        _ => Reply::error(500, "InternalError"),
+    });
+    assert_eq!(reason, r#"EC2 answered 500 to DescribeInstances: "InternalError": "canned""#);
+}
+
+#[test]
+fn vpcs_fail_after_the_instances_came() {
+    let reason = reason("xx-page-2", |request, _| match request.action() {
+        "DescribeInstances" => good(request),
+        _ => Reply::error(403, "UnauthorizedOperation"),
+    });
+    assert_eq!(
+        reason,
+        "not permitted: the instance's role needs ec2:DescribeVpcs in xx-page-2 (UnauthorizedOperation)"
+    );
+}
+
+#[test]
+fn three_throttles_are_ridden_out() {
+    let server = Server::start(|request, before| match (request.action(), before) {
+        ("DescribeInstances", 0..3) => Reply::error(503, "RequestLimitExceeded"),
+        _ => good(request),
+    });
+    let answers = ask(&server.endpoint, &query(&["xx-throttle-1"]), TIMEOUT);
+    assert_eq!(answers.into_values().next().unwrap().unwrap().gateways.len(), 1);
+    assert_eq!(server.asked("DescribeInstances").len(), 4);
+}
+
+#[test]
+fn throttled_for_ever_is_bounded_and_says_so() {
+    for (region, status, code) in [("xx-throttle-2", 503, "RequestLimitExceeded"), ("xx-throttle-3", 400, "Throttling")]
+    {
+        let reason = reason(region, move |_, _| Reply::error(status, code));
+        assert_eq!(reason, format!("throttled: EC2 answered \"{code}\" to 8 attempts at DescribeInstances"));
+    }
+}
+
+#[test]
+fn refusals_name_what_to_do() {
+    for (n, status, code, expected) in [
+        (
+            1,
+            403,
+            "UnauthorizedOperation",
+            "not permitted: the instance's role needs ec2:DescribeInstances in xx-refuse-1 (UnauthorizedOperation)",
+        ),
+        (
+            2,
+            401,
+            "AuthFailure",
+            "credentials refused (AuthFailure): they or the clock are wrong, or xx-refuse-2 is not enabled for this account",
+        ),
+        (3, 403, "OptInRequired", "region xx-refuse-3 is not enabled for this account (OptInRequired)"),
+        (4, 400, "RequestExpired", "credentials refused (RequestExpired): they have expired, or the clock is wrong"),
+        (5, 400, "Odd&#10;Code", r#"EC2 answered 400 to DescribeInstances: "Odd\nCode": "canned""#),
+        (6, 400, "Throttling&#27;", r#"throttled: EC2 answered "Throttling\u{1b}" to 8 attempts at DescribeInstances"#),
+    ] {
+        assert_eq!(reason(&format!("xx-refuse-{n}"), move |_, _| Reply::error(status, code)), expected);
+    }
+}
+
+#[test]
+fn html_is_no_answer() {
+    let html = "<html><body><h1>502 Bad Gateway</h1></body></html>";
+    assert_eq!(
+        reason("xx-html-1", move |_, _| Reply::new(500, html)),
+        "EC2 answered 500 to DescribeInstances, without an error code"
+    );
+    for (n, body) in [(2, html), (3, ""), (4, "not XML"), (5, "<a/>")] {
+        let reason = reason(&format!("xx-html-{n}"), move |_, _| Reply::ok(body));
+        assert!(reason.starts_with("the answer to DescribeInstances did not parse: "), "{reason}");
+    }
+}
+
+#[test]
+fn an_answer_cut_off_is_no_answer() {
+    let page = || instances(&[instance(1), instance(2)], None);
+    let length = page().len();
+    // The connection ends before the promised length.
+    let reason_short =
+        reason("xx-cut-1", move |_, _| Reply { missing: 100, ..Reply::ok(&page().as_bytes()[..length / 2]) });
+    assert!(reason_short.contains("DescribeInstances") || reason_short.contains("cannot reach EC2"), "{reason_short}");
+    // A proxy that cut it and corrected the length: nothing but the XML can tell.
+    for (n, cut) in [length / 2, page().find("</item></reservationSet>").unwrap(), length - 1].into_iter().enumerate() {
+        let reason = reason(&format!("xx-cut-{}", n + 2), move |_, _| Reply::ok(&page().as_bytes()[..cut]));
+        assert_eq!(
+            reason, "the answer to DescribeInstances did not parse: it is cut off or broken XML",
+            "cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_without_its_list_is_no_answer() {
+    for (n, from, to) in [(1, "reservationSet", "otherSet"), (2, "instancesSet", "otherSet")] {
+        let body = instances(&[instance(1)], None).replace(from, to);
+        let reason = reason(&format!("xx-list-{n}"), move |_, _| Reply::ok(body.clone()));
+        assert_eq!(reason, format!("the answer to DescribeInstances did not parse: it has no {from}"));
+    }
+}
+
+#[test]
+fn pages_that_never_end() {
+    let same = reason("xx-loop-1", |_, _| Reply::ok(instances(&[instance(1)], Some("again"))));
+    assert_eq!(same, "the answer to DescribeInstances did not parse: a page names itself as the next one");
+    let endless = reason_within("xx-loop-2", Duration::from_millis(500), |_, before| {
+        Reply::ok(instances(&[], Some(&before.to_string()))).after(Duration::from_millis(20))
+    });
+    assert_eq!(endless, "timed out after 500ms");
+}
+
+#[test]
+fn slower_than_the_timeout() {
+    let start = Instant::now();
+    let reason =
+        reason_within("xx-slow-30", Duration::from_secs(1), |_, _| Reply::ok("").after(Duration::from_secs(20)));
+    assert!(reason.contains("timed out"), "{reason}");
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn nobody_listens() {
+    let answers = ask(&nowhere(), &query(&["xx-refused-1"]), Duration::from_secs(2));
+    let reason = answers.into_values().next().unwrap().unwrap_err();
+    assert_eq!(reason, "cannot reach EC2 in xx-refused-1: Connection refused (os error 111)");
+}

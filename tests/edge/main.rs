@@ -1,0 +1,10 @@
+//! The cloud edge: the agent's EC2 and IMDS clients against a canned server that answers as badly as a cloud can.
+
+#![allow(clippy::disallowed_methods, reason = "a test plays the cloud and measures time")]
+
+mod ec2;
+mod environment;
+mod failures;
+mod imds;
+mod server;
+mod xml;

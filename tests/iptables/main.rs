@@ -1,0 +1,167 @@
+//! The rules in the real iptables, nft and legacy: they read back as rendered, heal, go, and leave others' alone.
+//! Each test runs in namespaces of its own and needs root.
+
+#![allow(clippy::disallowed_methods, reason = "a test crate: starts real programs")]
+
+mod packets;
+mod space;
+
+use crosswan::{
+    error::Kind,
+    host,
+    iptables::{Rules, mismatch, plan, render},
+    model::{Nat, TunnelMatch},
+};
+use space::{TIMEOUT, apply, block_on, each_backend, is_legacy, restore, save, sh};
+
+/// A client VPC with two CIDRs, one outside the private network; a /32, which iptables prints in full.
+fn nat(masquerade: Option<&str>, tunnel: TunnelMatch) -> Nat {
+    Nat {
+        private_net: ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()].into(),
+        own: ["10.1.0.0/16".parse().unwrap(), "100.64.0.0/24".parse().unwrap()].into(),
+        masquerade: masquerade.map(|i| i.parse().unwrap()),
+        tunnel,
+    }
+}
+
+fn modes() -> [Nat; 4] {
+    let device = TunnelMatch::Interface("ipsec0".parse().unwrap());
+    [
+        nat(Some("ens5"), TunnelMatch::Policy),
+        nat(Some("ens5.100"), TunnelMatch::None),
+        nat(None, TunnelMatch::Policy),
+        nat(Some("ens5"), device),
+    ]
+}
+
+fn wanted(nat: &Nat) -> Rules {
+    Rules::parse(&render(nat))
+}
+
+/// All but our lines, the counters and iptables-save's own comments.
+fn foreign(save: &str) -> Vec<String> {
+    let keep = |l: &&str| !l.starts_with('#') && !l.contains("CROSSWAN-");
+    save.lines().filter(keep).map(|l| l.split(" [").next().unwrap().to_owned()).collect()
+}
+
+/// Rules of another program in every table, some of them just like ours, and policies that are not the default.
+fn add_foreign_rules() {
+    let commented = "-m comment --comment 'not -j CROSSWAN_NAT \"quoted\"'";
+    for rule in [
+        "filter -N DOCKER-USER",
+        "filter -A FORWARD -j DOCKER-USER",
+        &format!("filter -A FORWARD -s 10.0.0.0/8 {commented} -j ACCEPT"),
+        "filter -A DOCKER-USER -d 10.9.0.0/16 -j DROP",
+        "filter -A OUTPUT -d 192.0.2.9 -j REJECT",
+        "filter -P FORWARD DROP",
+        "mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+        "nat -A POSTROUTING -s 172.17.0.0/16 -j MASQUERADE",
+        "nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.1.0.5",
+        "raw -A PREROUTING -i lo -j NOTRACK",
+    ] {
+        sh(&format!("iptables -w 5 -t {rule}"));
+    }
+}
+
+#[test]
+fn rules_read_back_as_rendered() {
+    each_backend("rules_read_back_as_rendered", || {
+        let version = block_on(host::iptables_version(TIMEOUT)).unwrap();
+        assert!(version.contains(if is_legacy() { "legacy" } else { "nf_tables" }), "{version}");
+        for nat in modes() {
+            let said = apply(&wanted(&nat)).unwrap();
+            assert!(said.contains("nat CROSSWAN-NAT"), "{said}");
+            let lines = |text: &str| {
+                let mut lines: Vec<_> = text.lines().filter(|l| l.starts_with("-A")).map(str::to_owned).collect();
+                lines.sort();
+                lines
+            };
+            assert_eq!(lines(&save()), lines(&render(&nat)));
+            assert_eq!(mismatch(&wanted(&nat), &Rules::parse(&save())), Vec::<String>::new());
+            assert_eq!(apply(&wanted(&nat)), None, "a second refresh");
+        }
+        // The file by itself, as an operator would load it on a fresh host.
+        apply(&Rules::default());
+        restore(&render(&modes()[0])).unwrap();
+        assert_eq!(apply(&wanted(&modes()[0])), None);
+    });
+}
+
+#[test]
+fn foreign_rules_stay_and_removal_leaves_no_trace() {
+    each_backend("foreign_rules_stay_and_removal_leaves_no_trace", || {
+        add_foreign_rules();
+        let before = foreign(&save());
+        assert!(before.len() > 20, "{before:?}");
+        for nat in modes() {
+            apply(&wanted(&nat)).unwrap();
+            assert_eq!(foreign(&save()), before);
+        }
+        // Others may hook into our chains, too; then those hooks have to go first.
+        sh("iptables -w 5 -A DOCKER-USER -s 10.7.0.0/16 -m comment --comment 'their jump' -j CROSSWAN-GUARD");
+        apply(&Rules::default()).unwrap();
+        assert_eq!(foreign(&save()), before);
+        assert!(!save().contains("CROSSWAN-"), "{}", save());
+        assert_eq!(apply(&Rules::default()), None);
+    });
+}
+
+#[test]
+fn a_bad_line_changes_nothing_in_its_table() {
+    each_backend("a_bad_line_changes_nothing_in_its_table", || {
+        add_foreign_rules();
+        apply(&wanted(&modes()[0])).unwrap();
+        let before = save();
+        let good = plan(&wanted(&modes()[1]), &Rules::parse(&before)).unwrap().input();
+        let bad = |table: &str| {
+            let (head, rest) = good.split_once(&format!("*{table}\n")).unwrap();
+            format!("{head}*{table}\n{}", rest.replacen("COMMIT", "-A CROSSWAN-GUARD -j NO-SUCH\nCOMMIT", 1))
+        };
+        for table in ["filter", "nat"] {
+            let error = restore(&bad(table)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Apply);
+            assert!(
+                error.chain().starts_with("run iptables-restore --noflush -w 5: exit status: "),
+                "{}",
+                error.chain()
+            );
+            if table == "nat" {
+                // Either backend commits table by table: filter has changed, and planning back is the way out.
+                assert!(!mismatch(&Rules::parse(&before), &Rules::parse(&save())).is_empty());
+                apply(&Rules::parse(&before)).unwrap();
+            }
+            assert_eq!(Rules::parse(&save()), Rules::parse(&before), "after a bad line in {table}");
+            assert_eq!(foreign(&save()), foreign(&before));
+        }
+    });
+}
+
+#[test]
+fn hooks_heal() {
+    each_backend("hooks_heal", || {
+        add_foreign_rules();
+        let want = wanted(&modes()[0]);
+        apply(&want).unwrap();
+        for (harm, said) in [
+            ("iptables -w 5 -D FORWARD -j CROSSWAN-GUARD", "filter FORWARD: hook -j CROSSWAN-GUARD at 1 (was no hook)"),
+            (
+                "iptables -w 5 -A FORWARD -j CROSSWAN-GUARD; iptables -w 5 -I FORWARD 3 -j CROSSWAN-GUARD",
+                "(was hook -j CROSSWAN-GUARD at 1, -j CROSSWAN-GUARD at 3, -j CROSSWAN-GUARD at 5)",
+            ),
+            (
+                "iptables -w 5 -t nat -I POSTROUTING 1 -j RETURN",
+                "nat POSTROUTING: hook -j CROSSWAN-NAT at 1 (was hook -j CROSSWAN-NAT at 2)",
+            ),
+            ("iptables -w 5 -t nat -F CROSSWAN-NAT", "nat CROSSWAN-NAT 6 rules (was 0)"),
+            ("iptables -w 5 -I CROSSWAN-TO 1 -j ACCEPT", "filter CROSSWAN-TO 4 rules (was 5)"),
+            ("iptables -w 5 -F; iptables -w 5 -X", "filter CROSSWAN-GUARD 5 rules (was absent)"),
+        ] {
+            sh(harm);
+            let others = foreign(&save());
+            let healed = apply(&want).expect(harm);
+            assert!(healed.contains(said), "after {harm}: {healed}");
+            assert_eq!(Rules::parse(&save()), want, "after {harm}");
+            assert_eq!(foreign(&save()), others, "after {harm}");
+        }
+    });
+}

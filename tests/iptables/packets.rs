@@ -1,0 +1,200 @@
+//! What the rules do to packets. The gateway's namespace is the test's own, with a host of the own VPC, the internet
+//! and a tunnel device on one veth each; what a test forbids, it first shows to happen without the rules.
+//!
+//! ```text
+//! host 10.1.0.10 -- own0 [gateway] ens5 203.0.113.1 -- internet 203.0.113.2, and an intruder there, 10.2.0.66
+//! host2 10.1.1.10 - own1 [       ] ipsec0 ------------ peer 10.2.0.10, the tunnel's other side
+//! ```
+
+use crosswan::{
+    host,
+    iptables::{Rules, render},
+    model::{Nat, TunnelMatch},
+};
+
+use super::space::{apply, capture, each_backend, sh, try_sh};
+
+fn lay_out() {
+    for (space, device, gateway, address) in [
+        ("host", "own0", "10.1.0.1", "10.1.0.10"),
+        ("host2", "own1", "10.1.1.1", "10.1.1.10"),
+        ("internet", "ens5", "203.0.113.1", "203.0.113.2"),
+        ("peer", "ipsec0", "10.2.0.1", "10.2.0.10"),
+    ] {
+        sh(&format!(
+            "ip netns add {space}; ip link add {device} type veth peer name eth0 netns {space}
+             ip addr add {gateway}/24 dev {device}; ip link set {device} up
+             ip -n {space} addr add {address}/24 dev eth0; ip -n {space} link set eth0 up; ip -n {space} link set lo up
+             ip -n {space} route add default via {gateway}"
+        ));
+    }
+    sh("ip route add default via 203.0.113.2 dev ens5; ip route add 10.4.0.0/16 via 10.2.0.10 dev ipsec0
+        ip -n internet addr add 10.2.0.66/32 dev lo; ip -n internet route del default
+        echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/conf/all/send_redirects
+        for i in all own0 own1 ens5 ipsec0; do echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done");
+}
+
+fn protect(tunnel: TunnelMatch) {
+    let masquerade = Some(host::default_route_interface().unwrap());
+    let (private_net, own) = (["10.0.0.0/8".parse().unwrap()].into(), ["10.1.0.0/16".parse().unwrap()].into());
+    apply(&Rules::parse(&render(&Nat { private_net, own, masquerade, tunnel }))).unwrap();
+}
+
+fn userspace() -> TunnelMatch {
+    TunnelMatch::Interface("ipsec0".parse().unwrap())
+}
+
+/// Sends one echo request from `space` ("" is the gateway); whether it was answered, and what ping said.
+fn ping(space: &str, options_and_target: &str) -> (bool, String) {
+    let within = if space.is_empty() { String::new() } else { format!("ip netns exec {space} ") };
+    try_sh(&format!("{within}ping -n -c 1 -W 1 {options_and_target}"))
+}
+
+fn answered(space: &str, target: &str) {
+    let (ok, text) = ping(space, target);
+    assert!(ok, "{text}");
+}
+
+/// No answer, and an ICMP error that says so: sent back at once, nothing hangs.
+fn rejected(space: &str, target: &str) {
+    let (ok, text) = ping(space, target);
+    assert!(!ok && text.contains("Destination Net Unreachable"), "{text}");
+}
+
+/// Echo requests with a private address at either end that the internet sees during `action`.
+fn leaked(action: impl FnOnce()) -> Vec<String> {
+    capture("internet", "eth0", "icmp[icmptype] == icmp-echo and net 10.0.0.0/8", action)
+}
+
+#[test]
+fn private_traffic_keeps_its_source_and_internet_traffic_is_masqueraded() {
+    each_backend("packets::private_traffic_keeps_its_source_and_internet_traffic_is_masqueraded", || {
+        lay_out();
+        // A foreign masquerade of everything must not catch private traffic, even where ours has already passed.
+        sh("iptables -w 5 -t nat -A POSTROUTING -j MASQUERADE");
+        let at = |space: &str, action: &dyn Fn()| capture(space, "eth0", "icmp[icmptype] == icmp-echo", action);
+        let without = at("peer", &|| answered("host", "10.2.0.10"));
+        assert!(without[0].starts_with("IP 10.2.0.1 > 10.2.0.10"), "{without:?}");
+
+        protect(userspace());
+        let tunnelled = at("peer", &|| answered("host", "10.2.0.10"));
+        assert!(tunnelled[0].starts_with("IP 10.1.0.10 > 10.2.0.10"), "{tunnelled:?}");
+        let back = at("host", &|| answered("peer", "10.1.0.10"));
+        assert!(back[0].starts_with("IP 10.2.0.10 > 10.1.0.10"), "{back:?}");
+        let within = at("host2", &|| answered("host", "10.1.1.10"));
+        assert!(within[0].starts_with("IP 10.1.0.10 > 10.1.1.10"), "{within:?}");
+        let egress = at("internet", &|| answered("host", "203.0.113.2"));
+        assert!(egress[0].starts_with("IP 203.0.113.1 > 203.0.113.2"), "{egress:?}");
+        answered("", "10.2.0.10");
+        // The hairpin, spoke to spoke through the hub: in and out by the tunnel.
+        let hairpin = at("peer", &|| _ = ping("peer", "10.4.0.10"));
+        assert_eq!(hairpin.iter().filter(|l| l.starts_with("IP 10.2.0.10 > 10.4.0.10")).count(), 2, "{hairpin:?}");
+        // What the guard lets pass is still for others to judge.
+        sh("iptables -w 5 -A FORWARD -s 10.1.0.10 -d 10.1.1.10 -j DROP");
+        assert!(!ping("host", "10.1.1.10").0);
+    });
+}
+
+#[test]
+fn nothing_private_passes_in_the_clear() {
+    each_backend("packets::nothing_private_passes_in_the_clear", || {
+        lay_out();
+        sh("ip -n internet route add 10.1.0.0/16 via 203.0.113.1");
+        let intrude = || _ = ping("internet", "-I 10.2.0.66 10.1.0.10");
+        let intruded = || capture("host", "eth0", "src host 10.2.0.66", intrude);
+        let nobody = || _ = ping("host", "10.9.9.9");
+        assert!(!leaked(nobody).is_empty() && !intruded().is_empty(), "the guard has nothing to prevent");
+
+        let down = || {
+            rejected("host", "10.2.0.10");
+            assert!(!ping("", "10.2.0.10").0);
+        };
+        for tunnel in [userspace(), TunnelMatch::Policy] {
+            sh("ip link set ipsec0 up; ip route replace 10.4.0.0/16 via 10.2.0.10 dev ipsec0");
+            protect(tunnel.clone());
+            assert_eq!(intruded(), Vec::<String>::new(), "{tunnel:?}");
+            // A private CIDR that nobody has is refused, whoever asks, and does not loop.
+            assert_eq!(leaked(|| rejected("host", "10.9.9.9")), Vec::<String>::new());
+            if tunnel == userspace() {
+                assert_eq!(leaked(|| rejected("peer", "10.9.9.9")), Vec::<String>::new());
+            } else {
+                // To this match the device is a cable like any other.
+                assert!(!ping("peer", "10.1.0.10").0);
+            }
+            sh("ip link set ipsec0 down");
+            assert_eq!(leaked(down), Vec::<String>::new(), "{tunnel:?}, while the tunnel is down");
+            answered("host", "203.0.113.2");
+            answered("host", "10.1.1.10");
+        }
+    });
+}
+
+#[test]
+fn a_nat_hub_forwards_nothing_private_but_speaks_itself() {
+    each_backend("packets::a_nat_hub_forwards_nothing_private_but_speaks_itself", || {
+        lay_out();
+        protect(TunnelMatch::None);
+        rejected("host", "10.2.0.10");
+        assert!(!ping("peer", "10.1.0.10").0);
+        answered("host", "203.0.113.2");
+        answered("host", "10.1.1.10");
+        // Its own answers go by the VPC's router to the vpn-hub.
+        answered("", "10.2.0.10");
+        answered("peer", "10.2.0.1");
+    });
+}
+
+/// With a policy in the kernel but no SA (a trap before the tunnel is up) the kernel holds the packet back; the guard
+/// must not tell the host that there is no network.
+#[test]
+fn a_trap_policy_counts_as_tunnelled() {
+    each_backend("packets::a_trap_policy_counts_as_tunnelled", || {
+        lay_out();
+        protect(TunnelMatch::Policy);
+        sh("ip link set ipsec0 down");
+        rejected("host", "10.2.0.10");
+        sh("ip xfrm policy add src 10.1.0.0/16 dst 10.2.0.0/16 dir out \
+            tmpl src 203.0.113.1 dst 203.0.113.2 proto esp mode tunnel");
+        let clear = leaked(|| {
+            let (ok, text) = ping("host", "10.2.0.10");
+            assert!(!ok && !text.contains("Net Unreachable"), "{text}");
+        });
+        assert_eq!(clear, Vec::<String>::new());
+        rejected("host", "10.3.0.10");
+    });
+}
+
+/// The MSS in SYN and SYN-ACK as each end sees them, for a connection from `from` to `target` in `to`.
+fn mss_seen(from: &str, to: &str, target: &str) -> [u16; 2] {
+    let syn = "tcp[tcpflags] & tcp-syn != 0";
+    let number = |lines: &[String], flags: &str| -> u16 {
+        let line = lines.iter().find(|l| l.contains(&format!("Flags {flags},"))).unwrap_or_else(|| panic!("{lines:?}"));
+        line.split("mss ").nth(1).and_then(|l| l.split([',', ']']).next()).unwrap().parse().unwrap()
+    };
+    let listen = "IO::Socket::INET->new(Listen => 1, LocalPort => 7, ReuseAddr => 1) or die; $| = 1; print 1; sleep 20";
+    let mut at_client = vec![];
+    let at_server = capture(to, "eth0", syn, || {
+        at_client = capture(from, "eth0", syn, || {
+            sh(&format!(
+                "ip netns exec {to} perl -MIO::Socket::INET -e '$s = {listen}' > /run/ready &
+                 for i in $(seq 100); do [ -s /run/ready ] && break; sleep 0.05; done
+                 ip netns exec {from} timeout 3 bash -c 'exec 3<>/dev/tcp/{target}/7'; kill $!; rm /run/ready"
+            ));
+        });
+    });
+    [number(&at_server, "[S]"), number(&at_client, "[S.]")]
+}
+
+#[test]
+fn mss_is_clamped_in_the_tunnel_both_ways_and_never_raised() {
+    each_backend("packets::mss_is_clamped_in_the_tunnel_both_ways_and_never_raised", || {
+        lay_out();
+        assert_eq!(mss_seen("host", "peer", "10.2.0.10"), [1460, 1460], "without the rules");
+        protect(userspace());
+        assert_eq!(mss_seen("host", "peer", "10.2.0.10"), [1360, 1360]);
+        assert_eq!(mss_seen("peer", "host", "10.1.0.10"), [1360, 1360]);
+        assert_eq!(mss_seen("host", "internet", "203.0.113.2"), [1460, 1460], "not in a tunnel");
+        sh("ip -n host route replace default via 10.1.0.1 advmss 900");
+        assert_eq!(mss_seen("host", "peer", "10.2.0.10"), [900, 1360], "a smaller one stays");
+    });
+}

@@ -1,0 +1,208 @@
+//! Changing what exists while packets flow: EC2 first, then the wires.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use ipnet::Ipv4Net;
+
+use crate::ec2::VpcView;
+use crate::files::Role;
+use crate::gateway::Gateway;
+use crate::host::Host;
+use crate::lab::{Lab, Vpc};
+use crate::launch::next_second;
+use crate::lock;
+
+impl Lab {
+    /// Reads a VPC from EC2 again and makes routes, NAT, checks, public addresses and IMDS fit. Only what differs is
+    /// touched. Every method of the lab does it; call it after changing EC2 by hand.
+    pub fn sync(&self, vpc: &str) -> Result<()> {
+        self.sync_vpc(self.state().vpc(vpc)?)
+    }
+
+    pub(crate) fn sync_vpc(&self, vpc: &Vpc) -> Result<()> {
+        let view = self.ec2().vpc(&vpc.region, &vpc.id)?;
+        vpc.router.apply(&view)?;
+        vpc.router.announce(&self.internet, &view)?;
+        for gateway in vpc.gateways.values() {
+            gateway.follow(&view.cidrs)?;
+        }
+        *lock(&vpc.view) = view;
+        Ok(())
+    }
+
+    /// Writes a gateway's settings and key anew, as of what exists now: after the hub's address or a test changed them.
+    pub fn write_default_settings(&self, gateway: &Gateway) -> Result<()> {
+        gateway.write_plan(&self.plan())
+    }
+
+    /// Points a VPC's routes at these gateways: the private network at `vpn`, the private subnets' default at `nat`.
+    pub(crate) fn route(&self, vpc: &Vpc, vpn: Option<&Gateway>, nat: Option<&Gateway>) -> Result<()> {
+        let exists = self.ec2().vpc(&vpc.region, &vpc.id)?;
+        let set = |table: &str, subnet: bool, to: &str, gateway: &Gateway| {
+            let known = exists.tables.iter().filter(|t| t.subnets.iter().any(|s| vpc.is_public(s) == subnet));
+            let replace = known.flat_map(|t| &t.routes).any(|(destination, _)| destination.to_string() == to);
+            let action = if replace { "ReplaceRoute" } else { "CreateRoute" };
+            let parameters = [("RouteTableId", table), ("DestinationCidrBlock", to), ("InstanceId", &gateway.instance)];
+            self.ec2().call(&vpc.region, action, &parameters).map(drop)
+        };
+        if let Some(vpn) = vpn {
+            for network in &self.private {
+                set(&vpc.public_table, true, &network.to_string(), vpn)?;
+                set(&vpc.private_table, false, &network.to_string(), vpn)?;
+            }
+        }
+        nat.map_or(Ok(()), |nat| set(&vpc.private_table, false, "0.0.0.0/0", nat))
+    }
+
+    /// Moves a VPC's routes to `gateway`, as far as they are its role's: an operator's ReplaceRoute.
+    pub fn route_through(&self, gateway: &Gateway) -> Result<()> {
+        let state = self.state();
+        let vpc = state.vpc(owner(gateway))?;
+        let (vpn, nat) = (gateway.role != Role::NatHub, gateway.role != Role::VpnHub);
+        self.route(vpc, vpn.then_some(gateway), nat.then_some(gateway))?;
+        self.sync_vpc(vpc)
+    }
+
+    /// Replaces a gateway: a new instance with new addresses takes its name and routes, then the old one is terminated.
+    /// Nothing is started on the new one.
+    pub fn replace_gateway(&self, old: &Gateway) -> Result<Arc<Gateway>> {
+        let plan = self.plan();
+        next_second();
+        let new = {
+            let mut state = self.state();
+            let vpc = state.vpc_mut(owner(old))?;
+            let new = self.launch_gateway(vpc, old.role, old.name.split('/').nth(1))?;
+            self.sync_vpc(vpc)?;
+            new
+        };
+        new.write_plan(&plan)?;
+        self.route_through(&new)?;
+        self.terminate(old)?;
+        Ok(new)
+    }
+
+    /// Terminates a gateway.
+    pub fn terminate(&self, gateway: &Gateway) -> Result<()> {
+        let mut state = self.state();
+        let vpc = state.vpc_mut(owner(gateway))?;
+        self.release_addresses(vpc, &gateway.instance)?;
+        self.ec2().call(&vpc.region, "TerminateInstances", &[("InstanceId.1", &gateway.instance)])?;
+        let _until_unplugged = gateway.power_off();
+        self.sync_vpc(vpc)?;
+        vpc.router.detach(&gateway.instance)?;
+        vpc.gateways.retain(|_, other| other.instance != gateway.instance);
+        Ok(())
+    }
+
+    /// Stops an instance: everything in it dies, its disk and Elastic IP stay.
+    pub fn stop_instance(&self, gateway: &Gateway) -> Result<()> {
+        let state = self.state();
+        let vpc = state.vpc(owner(gateway))?;
+        self.ec2().call(&vpc.region, "StopInstances", &[("InstanceId.1", &gateway.instance)])?;
+        let _until_unplugged = gateway.power_off();
+        self.sync_vpc(vpc)?;
+        vpc.router.detach(&gateway.instance)
+    }
+
+    /// Starts a stopped instance, as a boot: empty /run, nothing running. `new_address` gives it another public one, as
+    /// instances without an Elastic IP get.
+    pub fn start_instance(&self, gateway: &Gateway, new_address: bool) -> Result<()> {
+        let state = self.state();
+        let vpc = state.vpc(owner(gateway))?;
+        if new_address {
+            self.release_addresses(vpc, &gateway.instance)?;
+            self.give_address(vpc, &gateway.instance)?;
+        }
+        self.ec2().call(&vpc.region, "StartInstances", &[("InstanceId.1", &gateway.instance)])?;
+        let instance = self.ec2().instance(&vpc.region, &gateway.instance)?;
+        self.plug_in(vpc, gateway, &instance)?;
+        self.sync_vpc(vpc)
+    }
+
+    /// Takes a gateway's Elastic IP away and, with `new`, gives it another, which is returned.
+    pub fn change_address(&self, gateway: &Gateway, new: bool) -> Result<Option<Ipv4Addr>> {
+        let state = self.state();
+        let vpc = state.vpc(owner(gateway))?;
+        self.release_addresses(vpc, &gateway.instance)?;
+        let address = new.then(|| self.give_address(vpc, &gateway.instance)).transpose()?;
+        self.sync_vpc(vpc)?;
+        Ok(address)
+    }
+
+    /// Associates a secondary CIDR with a VPC; its private subnet gets a host, which is returned.
+    pub fn add_cidr(&self, vpc: &str, cidr: &str) -> Result<Arc<Host>> {
+        let cidr: Ipv4Net = cidr.parse().with_context(|| format!("CIDR {cidr}"))?;
+        let mut state = self.state();
+        let vpc = state.vpc_mut(vpc)?;
+        let host = self.add_private(vpc, cidr, false)?;
+        self.sync_vpc(vpc)?;
+        Ok(host)
+    }
+
+    /// Sets a tag of a gateway, or with `None` takes it away.
+    pub fn tag(&self, gateway: &Gateway, key: &str, value: Option<&str>) -> Result<()> {
+        let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
+        let mut parameters = vec![("ResourceId.1", gateway.instance.as_str()), ("Tag.1.Key", key)];
+        parameters.extend(value.map(|value| ("Tag.1.Value", value)));
+        self.ec2().call(&gateway.region, action, &parameters).map(drop)
+    }
+
+    /// Switches an instance's source/destination check.
+    pub fn source_dest_check(&self, gateway: &Gateway, on: bool) -> Result<()> {
+        let parameters =
+            [("InstanceId", gateway.instance.as_str()), ("SourceDestCheck.Value", if on { "true" } else { "false" })];
+        self.ec2().call(&gateway.region, "ModifyInstanceAttribute", &parameters)?;
+        self.sync(owner(gateway))
+    }
+
+    /// Takes a gateway's tunnels down without anyone being told: the internet drops its IKE and ESP. `false` mends it.
+    pub fn cut_ipsec(&self, gateway: &Gateway, cut: bool) -> Result<()> {
+        self.internet.cut_ipsec(gateway.public().context("no public address")?, cut)
+    }
+
+    /// Deletes a VPC with everything in it.
+    pub fn delete_vpc(&self, name: &str) -> Result<()> {
+        let mut state = self.state();
+        let vpc = state.vpcs.remove(name).with_context(|| format!("no VPC {name} in the lab"))?;
+        let call =
+            |action: &str, parameters: &[(&str, &str)]| self.ec2().call(&vpc.region, action, parameters).map(drop);
+        for instance in lock(&vpc.view).instances.clone() {
+            self.release_addresses(&vpc, &instance.id)?;
+            call("TerminateInstances", &[("InstanceId.1", &instance.id)])?;
+        }
+        let _machines: Vec<_> = vpc.gateways.values().filter_map(|gateway| gateway.power_off()).collect();
+        vpc.router.announce(&self.internet, &VpcView::default())?;
+        for subnet in &vpc.subnets {
+            call("DisassociateRouteTable", &[("AssociationId", &subnet.association)])?;
+            call("DeleteSubnet", &[("SubnetId", &subnet.id)])?;
+        }
+        call("DetachInternetGateway", &[("InternetGatewayId", &vpc.gateway), ("VpcId", &vpc.id)])?;
+        call("DeleteInternetGateway", &[("InternetGatewayId", &vpc.gateway)])?;
+        for table in [&vpc.public_table, &vpc.private_table] {
+            call("DeleteRouteTable", &[("RouteTableId", table)])?;
+        }
+        call("DeleteVpc", &[("VpcId", &vpc.id)])
+    }
+
+    /// Disassociates and releases what Elastic IPs an instance has.
+    fn release_addresses(&self, vpc: &Vpc, instance: &str) -> Result<()> {
+        for (association, allocation) in self.ec2().addresses(&vpc.region, instance)? {
+            self.ec2().call(&vpc.region, "DisassociateAddress", &[("AssociationId", &association)])?;
+            self.ec2().call(&vpc.region, "ReleaseAddress", &[("AllocationId", &allocation)])?;
+        }
+        Ok(())
+    }
+}
+
+impl Vpc {
+    fn is_public(&self, subnet: &str) -> bool {
+        self.subnets.iter().any(|own| own.id == subnet && own.public)
+    }
+}
+
+/// The VPC's name in a gateway's.
+fn owner(gateway: &Gateway) -> &str {
+    gateway.name.split('/').next().unwrap_or_default()
+}

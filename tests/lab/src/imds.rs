@@ -1,0 +1,171 @@
+//! IMDSv2 inside one gateway, answering from what EC2 says now. moto's own lacks the token's TTL header.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Result;
+use ipnet::Ipv4Net;
+use socket2::SockRef;
+
+use crate::ec2::{Instance, VpcView};
+use crate::http::{Request, Response, Service};
+use crate::lock;
+use crate::netns::Netns;
+
+/// Where every instance finds it.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+const TOKEN: &str = "AQAEALabTokenLabTokenLabTokenLabTokenLabTokenLabToken==";
+
+/// What goes wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImdsFault {
+    /// Connections are reset.
+    Down,
+    /// The status, with an empty body.
+    Status(u16),
+    /// The right answer, this much later.
+    Slow(Duration),
+    /// 200 with this text.
+    Garbage(String),
+}
+
+/// What an instance's IMDS knows about it.
+#[derive(Debug)]
+pub struct Imds {
+    /// The instance.
+    pub instance: String,
+    /// Its region; the zone is its `a`.
+    pub region: String,
+    /// CIDR of its subnet.
+    pub subnet: Ipv4Net,
+    /// Name of its IAM role, if it has one.
+    pub role: Option<String>,
+    /// Its VPC as EC2 tells it, kept current by the lab.
+    pub vpc: Arc<Mutex<VpcView>>,
+    /// See [`Imds::set`].
+    pub(crate) faults: Mutex<BTreeMap<String, ImdsFault>>,
+}
+
+impl Imds {
+    /// Breaks a path below `/latest/` (empty: every one without a fault of its own), or with `None` mends it.
+    pub fn set(&self, path: &str, fault: Option<ImdsFault>) {
+        let mut faults = lock(&self.faults);
+        match fault {
+            Some(fault) => faults.insert(path.to_string(), fault),
+            None => faults.remove(path),
+        };
+    }
+
+    /// Serves inside `ns`, which has [`ADDRESS`].
+    pub fn serve(self: &Arc<Self>, ns: &Netns) -> Result<Service> {
+        let imds = self.clone();
+        Service::tcp(ns, ADDRESS, 80, move |mut stream| {
+            let _ = imds.connection(&mut stream);
+        })
+    }
+
+    fn connection(&self, stream: &mut TcpStream) -> Result<()> {
+        let request = Request::read(stream)?;
+        let path = request.path.trim_start_matches("/latest/");
+        let fault = {
+            let faults = lock(&self.faults);
+            faults.get(path).or_else(|| faults.get("")).cloned()
+        };
+        let response = match fault {
+            Some(ImdsFault::Down) => return Ok(SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?),
+            Some(ImdsFault::Status(status)) => Response::new(status, ""),
+            Some(ImdsFault::Garbage(text)) => Response::new(200, text),
+            Some(ImdsFault::Slow(delay)) => {
+                std::thread::sleep(delay);
+                self.answer(&request, path)
+            }
+            None => self.answer(&request, path),
+        };
+        Ok(stream.write_all(&response.bytes())?)
+    }
+
+    fn answer(&self, request: &Request, path: &str) -> Response {
+        if request.header("x-forwarded-for").is_some() {
+            return Response::new(403, "");
+        }
+        if path == "api/token" {
+            let ttl = request.header("x-aws-ec2-metadata-token-ttl-seconds").and_then(|ttl| ttl.parse::<u32>().ok());
+            return match (request.method.as_str(), ttl) {
+                ("PUT", Some(ttl @ 1..=21600)) => {
+                    let mut response = Response::new(200, TOKEN);
+                    response.headers.push(("X-aws-ec2-metadata-token-ttl-seconds", ttl.to_string()));
+                    response
+                }
+                ("PUT", _) => Response::new(400, ""),
+                _ => Response::new(405, ""),
+            };
+        }
+        if request.header("x-aws-ec2-metadata-token") != Some(TOKEN) {
+            return Response::new(401, "");
+        }
+        match self.value(path) {
+            Some(text) => Response::new(200, text),
+            None => Response::new(404, ""),
+        }
+    }
+
+    /// The text at `path`; `None` is a 404.
+    fn value(&self, path: &str) -> Option<String> {
+        let vpc = lock(&self.vpc).clone();
+        let me = vpc.instance(&self.instance)?;
+        if path == "dynamic/instance-identity/document" {
+            return Some(self.identity(me));
+        }
+        let path = path.strip_prefix("meta-data/")?;
+        let interface = format!("network/interfaces/macs/{}/", me.mac);
+        match path {
+            "mac" => Some(me.mac.clone()),
+            "instance-id" => Some(me.id.clone()),
+            "placement/region" => Some(self.region.clone()),
+            "placement/availability-zone" => Some(format!("{}a", self.region)),
+            "local-ipv4" => Some(me.private.to_string()),
+            "public-ipv4" => Some(me.public?.to_string()),
+            "network/interfaces/macs/" => Some(format!("{}/", me.mac)),
+            "iam/security-credentials/" => self.role.clone(),
+            _ => match path.strip_prefix("iam/security-credentials/") {
+                Some(role) => (self.role.as_deref() == Some(role)).then(credentials),
+                None => self.interface(path.strip_prefix(&interface)?, me, &vpc),
+            },
+        }
+    }
+
+    fn identity(&self, me: &Instance) -> String {
+        format!(
+            "{{\"accountId\":\"123456789012\",\"architecture\":\"x86_64\",\"region\":\"{region}\",\
+             \"availabilityZone\":\"{region}a\",\"instanceId\":\"{id}\",\"privateIp\":\"{ip}\",\"version\":\"2017-09-30\"}}",
+            region = self.region,
+            id = me.id,
+            ip = me.private
+        )
+    }
+
+    fn interface(&self, key: &str, me: &Instance, vpc: &VpcView) -> Option<String> {
+        match key {
+            "vpc-id" => Some(vpc.id.clone()),
+            "vpc-ipv4-cidr-block" => Some(vpc.cidrs.first()?.to_string()),
+            "vpc-ipv4-cidr-blocks" => Some(vpc.cidrs.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            "subnet-ipv4-cidr-block" => Some(self.subnet.to_string()),
+            "subnet-id" => Some(me.subnet.clone()),
+            "local-ipv4s" => Some(me.private.to_string()),
+            "public-ipv4s" => Some(me.public?.to_string()),
+            "interface-id" => Some(me.interface.clone()),
+            "device-number" => Some("0".into()),
+            _ => None,
+        }
+    }
+}
+
+/// moto checks no signature, so any credentials do; they must only look alive.
+fn credentials() -> String {
+    "{\"Code\":\"Success\",\"LastUpdated\":\"2025-01-01T00:00:00Z\",\"Type\":\"AWS-HMAC\",\"AccessKeyId\":\"ASIALABLABLABLABLAB0\",\
+     \"SecretAccessKey\":\"lab\",\"Token\":\"lab\",\"Expiration\":\"2099-01-01T00:00:00Z\"}"
+        .into()
+}

@@ -1,0 +1,199 @@
+//! Launching: VPCs, subnets, gateways and hosts, first in EC2, then as namespaces.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use ipnet::Ipv4Net;
+
+use crate::ec2::Instance;
+use crate::files::Role;
+use crate::gateway::Gateway;
+use crate::host::Host;
+use crate::imds::Imds;
+use crate::lab::{Lab, Subnet, Vpc};
+use crate::lock;
+use crate::netns::Netns;
+use crate::router::Router;
+use crate::topology::{VpcSpec, subnet};
+
+impl Lab {
+    /// Makes a VPC with its gateways, hosts and route tables, and writes the gateways' default settings.
+    pub fn add_vpc(&self, spec: VpcSpec) -> Result<()> {
+        let plan = self.plan();
+        let VpcSpec { name, region, cidrs, gateways } = spec;
+        let call =
+            |action: &str, parameters: &[(&str, &str)], element| self.ec2().get(&region, action, parameters, element);
+        let primary = cidrs.first().context("a VPC needs a CIDR")?;
+        let id = call("CreateVpc", &[("CidrBlock", &primary.to_string())], "vpcId")?;
+        let igw = call("CreateInternetGateway", &[], "internetGatewayId")?;
+        self.ec2().call(&region, "AttachInternetGateway", &[("VpcId", &id), ("InternetGatewayId", &igw)])?;
+        let public_table = call("CreateRouteTable", &[("VpcId", &id)], "routeTableId")?;
+        let private_table = call("CreateRouteTable", &[("VpcId", &id)], "routeTableId")?;
+        let default =
+            [("RouteTableId", public_table.as_str()), ("DestinationCidrBlock", "0.0.0.0/0"), ("GatewayId", &igw)];
+        self.ec2().call(&region, "CreateRoute", &default)?;
+        let router = Router::new(&self.internet, &self.private)?;
+        let mut vpc = Vpc {
+            name: name.clone(),
+            region: region.clone(),
+            id,
+            gateway: igw,
+            public_table,
+            private_table,
+            subnets: Vec::new(),
+            gateways: Default::default(),
+            hosts: Default::default(),
+            view: Arc::new(Mutex::default()),
+            router,
+        };
+        self.add_subnet(&mut vpc, subnet(*primary, 0)?, true)?;
+        let mut state = self.state();
+        for role in gateways {
+            self.launch_gateway(&mut vpc, role, None)?;
+        }
+        for cidr in &cidrs {
+            self.add_private(&mut vpc, *cidr, cidr == primary)?;
+        }
+        let gateway = |roles: [Role; 2]| vpc.gateways.values().find(|gateway| roles.contains(&gateway.role)).cloned();
+        let (vpn, nat) = (gateway([Role::VpnHub, Role::NatVpn]), gateway([Role::NatHub, Role::NatVpn]));
+        self.route(&vpc, vpn.as_deref(), nat.as_deref())?;
+        self.sync_vpc(&vpc)?;
+        let new: Vec<_> = vpc.gateways.values().cloned().collect();
+        state.vpcs.insert(name, vpc);
+        drop(state);
+        let plan = if plan.hub.is_some() { plan } else { self.plan() };
+        new.iter().try_for_each(|gateway| gateway.write_plan(&plan))
+    }
+
+    /// A client VPC with one nat-vpn and a private host per CIDR.
+    pub fn add_client(&self, name: &str, region: &str, cidrs: &[&str]) -> Result<()> {
+        self.add_vpc(VpcSpec::client(name, region, cidrs)?)
+    }
+
+    /// Launches one more gateway in a VPC, later by launch time than all before it, with default settings. The VPC's
+    /// routes stay as they are.
+    pub fn add_gateway(&self, vpc: &str, role: Role) -> Result<Arc<Gateway>> {
+        let plan = self.plan();
+        next_second();
+        let mut state = self.state();
+        let vpc = state.vpc_mut(vpc)?;
+        let gateway = self.launch_gateway(vpc, role, None)?;
+        self.sync_vpc(vpc)?;
+        gateway.write_plan(&plan)?;
+        Ok(gateway)
+    }
+
+    /// A private subnet of a VPC's CIDR with a host in it.
+    pub(crate) fn add_private(&self, vpc: &mut Vpc, cidr: Ipv4Net, primary: bool) -> Result<Arc<Host>> {
+        if !primary {
+            let parameters = [("VpcId", vpc.id.as_str()), ("CidrBlock", &cidr.to_string())];
+            self.ec2().call(&vpc.region, "AssociateVpcCidrBlock", &parameters)?;
+        }
+        let subnet = self.add_subnet(vpc, subnet(cidr, 1)?, false)?;
+        let name = numbered("host", vpc.hosts.len());
+        let full = format!("{}/{name}", vpc.name);
+        let instance = self.launch(vpc, subnet, &[("Name", &full)])?;
+        let ns = Arc::new(Netns::new()?);
+        vpc.router.attach(&ns, &instance, vpc.subnets[subnet].cidr)?;
+        let host = Arc::new(Host::new(&full, ns, instance.private)?);
+        vpc.hosts.insert(name, (instance.id, host.clone()));
+        Ok(host)
+    }
+
+    fn add_subnet(&self, vpc: &mut Vpc, cidr: Ipv4Net, public: bool) -> Result<usize> {
+        let parameters = [("VpcId", vpc.id.as_str()), ("CidrBlock", &cidr.to_string())];
+        let id = self.ec2().get(&vpc.region, "CreateSubnet", &parameters, "subnetId")?;
+        let table = if public { &vpc.public_table } else { &vpc.private_table };
+        let parameters = [("RouteTableId", table.as_str()), ("SubnetId", &id)];
+        let association = self.ec2().get(&vpc.region, "AssociateRouteTable", &parameters, "associationId")?;
+        vpc.router.add_subnet(cidr)?;
+        // AWS keeps the first four addresses of a subnet for itself.
+        let next = if cidr.prefix_len() > 24 { 4 } else { 10 };
+        vpc.subnets.push(Subnet { id, association, cidr, public, next });
+        Ok(vpc.subnets.len() - 1)
+    }
+
+    /// Launches a gateway under a free name of its role, or under that of the one it replaces.
+    pub(crate) fn launch_gateway(&self, vpc: &mut Vpc, role: Role, name: Option<&str>) -> Result<Arc<Gateway>> {
+        let names = (0..).map(|n| numbered(role.as_str(), n));
+        let free = names.take(99).find(|name| !vpc.gateways.contains_key(name));
+        let name = name.map(str::to_string).or(free).context("no name left for a gateway")?;
+        let full = format!("{}/{name}", vpc.name);
+        let subnet = vpc.subnets.iter().position(|subnet| subnet.public).context("no public subnet")?;
+        let tags = [("Name", full.as_str()), ("service", role.service_tag()), ("env", "prod")];
+        let instance = self.launch(vpc, subnet, &tags)?;
+        let off = [("InstanceId", instance.id.as_str()), ("SourceDestCheck.Value", "false")];
+        self.ec2().call(&vpc.region, "ModifyInstanceAttribute", &off)?;
+        self.give_address(vpc, &instance.id)?;
+        let imds = Arc::new(Imds {
+            instance: instance.id.clone(),
+            region: vpc.region.clone(),
+            subnet: vpc.subnets[subnet].cidr,
+            role: role.has_iam_role().then(|| format!("crosswan-{}", role.as_str())),
+            vpc: vpc.view.clone(),
+            faults: Mutex::default(),
+        });
+        let dir = self.dir().join(&instance.id);
+        let gateway = Arc::new(Gateway::new(&full, role, imds, instance.private, dir, self.agent.clone())?);
+        self.plug_in(vpc, &gateway, &instance)?;
+        vpc.gateways.insert(name, gateway.clone());
+        Ok(gateway)
+    }
+
+    /// Boots a gateway and connects it to its VPC.
+    pub(crate) fn plug_in(&self, vpc: &Vpc, gateway: &Gateway, instance: &Instance) -> Result<()> {
+        let ns = gateway.power_on()?;
+        vpc.router.attach(&ns, instance, gateway.imds.subnet)?;
+        gateway.configure()
+    }
+
+    /// RunInstances with the subnet's next address.
+    fn launch(&self, vpc: &mut Vpc, subnet: usize, tags: &[(&str, &str)]) -> Result<Instance> {
+        let subnet = &mut vpc.subnets[subnet];
+        let address = Ipv4Addr::from_bits(subnet.cidr.network().to_bits() + subnet.next).to_string();
+        subnet.next += 1;
+        let mut parameters = vec![
+            ("ImageId".to_string(), "ami-00000000000000000"),
+            ("InstanceType".into(), "t3.small"),
+            ("MinCount".into(), "1"),
+            ("MaxCount".into(), "1"),
+            ("SubnetId".into(), &subnet.id),
+            ("PrivateIpAddress".into(), &address),
+            ("TagSpecification.1.ResourceType".into(), "instance"),
+        ];
+        for (n, (key, value)) in tags.iter().enumerate() {
+            parameters.push((format!("TagSpecification.1.Tag.{}.Key", n + 1), key));
+            parameters.push((format!("TagSpecification.1.Tag.{}.Value", n + 1), value));
+        }
+        let parameters: Vec<_> = parameters.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        let id = self.ec2().get(&vpc.region, "RunInstances", &parameters, "instanceId")?;
+        let instance = self.ec2().instance(&vpc.region, &id)?;
+        lock(&vpc.view).instances.push(instance.clone());
+        Ok(instance)
+    }
+
+    /// Gives an instance a new Elastic IP, from 198.51.100.100 on.
+    pub(crate) fn give_address(&self, vpc: &Vpc, instance: &str) -> Result<Ipv4Addr> {
+        let n = self.addresses.fetch_add(1, Ordering::Relaxed).checked_add(100).context("no Elastic IP left")?;
+        let address = Ipv4Addr::new(198, 51, 100, n);
+        // Without Address= moto invents one in 127/8.
+        let parameters = [("Domain", "vpc"), ("Address", &address.to_string())];
+        let allocation = self.ec2().get(&vpc.region, "AllocateAddress", &parameters, "allocationId")?;
+        let parameters = [("AllocationId", allocation.as_str()), ("InstanceId", instance)];
+        self.ec2().call(&vpc.region, "AssociateAddress", &parameters)?;
+        Ok(address)
+    }
+}
+
+fn numbered(name: &str, existing: usize) -> String {
+    if existing == 0 { name.to_string() } else { format!("{name}-{}", existing + 1) }
+}
+
+/// Sleeps into the next second: moto's launch times have no finer resolution.
+pub(crate) fn next_second() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    std::thread::sleep(Duration::from_millis(1010) - Duration::from_millis(u64::from(now.subsec_millis())));
+}

@@ -1,0 +1,72 @@
+//! moto, the EC2 of the lab: found or installed once per machine, started per lab.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::netns::Netns;
+use crate::spawn::{self, Process};
+use crate::workdir::wait_lock;
+
+/// The version FACTS were measured with.
+const VERSION: &str = "5.2.5";
+/// Port of moto itself; gateways talk to the fault proxy in front of it.
+pub const PORT: u16 = 5000;
+
+/// The `moto_server` to run: `CROSSWAN_MOTO`, else one in the user's cache, installed there on first use.
+pub fn server() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("CROSSWAN_MOTO") {
+        return Ok(path.into());
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let base = cache.or_else(home).unwrap_or_else(|| "/var/cache".into()).join("crosswan");
+    fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
+    let (venv, done) = (base.join(format!("moto-{VERSION}")), base.join(format!("moto-{VERSION}.done")));
+    let _lock = wait_lock(&base.join("moto.lock"))?;
+    if !done.exists() {
+        eprintln!("lab: installing moto {VERSION} in {} (once)", venv.display());
+        let venv_name = venv.to_string_lossy().into_owned();
+        run("python3", &["-m", "venv", "--clear", &venv_name])?;
+        let package = format!("moto[ec2,server]=={VERSION}");
+        run(&format!("{venv_name}/bin/python"), &["-m", "pip", "install", "--quiet", &package])?;
+        File::create(&done)?;
+    }
+    Ok(venv.join("bin/moto_server"))
+}
+
+fn run(program: &str, args: &[&str]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(args);
+    let subject = || format!("{program} {args:?} (or set CROSSWAN_MOTO to a moto_server)");
+    spawn::output(command, None, "", Duration::from_secs(600))?.ok().with_context(subject)?;
+    Ok(())
+}
+
+/// Starts moto on `ip` inside `ns`; it is ready only after [`wait_ready`].
+pub fn start(ns: &Netns, ip: Ipv4Addr, log: File) -> Result<Process> {
+    let mut command = Command::new(server()?);
+    command.args(["-H", &ip.to_string(), "-p", &PORT.to_string()]);
+    // Loading its catalogue of images would take longer than all the rest.
+    command.env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false");
+    Process::start(command, Some(ns.only()), log).context("start moto")
+}
+
+/// Waits until moto accepts connections.
+pub fn wait_ready(ns: &Netns, ip: Ipv4Addr, moto: &Process, limit: Duration) -> Result<()> {
+    let until = Instant::now() + limit;
+    while ns.run(|| Ok(TcpStream::connect((ip, PORT)).is_err()))? {
+        if !moto.running() {
+            bail!("moto ended while starting");
+        }
+        if Instant::now() > until {
+            bail!("moto does not listen after {limit:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

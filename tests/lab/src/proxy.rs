@@ -1,0 +1,203 @@
+//! The EC2 endpoint gateways talk to: moto behind a proxy that fails on request, per region and action, and counts.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use roxmltree::Document;
+use socket2::SockRef;
+
+use crate::ec2::Elements;
+use crate::http::{Request, Response, Service};
+use crate::lock;
+use crate::netns::Netns;
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// 503 RequestLimitExceeded.
+    Throttle,
+    /// 403 UnauthorizedOperation.
+    Unauthorized,
+    /// 401 AuthFailure, as right after an instance's start.
+    AuthFailure,
+    /// 500 InternalError.
+    ServerError,
+    /// The right answer, this much later.
+    Slow(Duration),
+    /// The right answer, of which the connection carries one half.
+    Cut,
+    /// A valid answer with nothing in it.
+    Empty,
+    /// 200 with something that is not XML.
+    Garbage,
+    /// The right answer in pages of this many reservations.
+    Paged(usize),
+    /// Pages of one reservation, of which the first comes and the second is a 500.
+    SecondPageFails,
+    /// The connection is reset, as if nobody listened.
+    Reset,
+    /// The request is taken and never answered (the connection stays open two minutes).
+    Silent,
+}
+
+#[derive(Debug)]
+struct Rule {
+    region: String,
+    action: String,
+    fault: Fault,
+    /// Calls it still applies to; `None` is for ever.
+    left: Option<u32>,
+}
+
+/// Faults in force and calls counted; shared with the proxy's threads.
+#[derive(Debug, Default)]
+pub struct Faults {
+    rules: Mutex<Vec<Rule>>,
+    calls: Mutex<BTreeMap<(String, String), u64>>,
+}
+
+impl Faults {
+    /// From now on, calls of `action` in `region` (`*` is any) fail so; `times` of them, or for ever. The latest rule wins.
+    pub fn set(&self, region: &str, action: &str, fault: Fault, times: Option<u32>) {
+        lock(&self.rules).push(Rule { region: region.into(), action: action.into(), fault, left: times });
+    }
+
+    /// Everything works again.
+    pub fn heal(&self) {
+        lock(&self.rules).clear();
+    }
+
+    /// Calls so far by region and action, failed ones included.
+    pub fn calls(&self) -> BTreeMap<(String, String), u64> {
+        lock(&self.calls).clone()
+    }
+
+    fn count(&self, region: &str, action: &str) -> Option<Fault> {
+        *lock(&self.calls).entry((region.into(), action.into())).or_default() += 1;
+        let matches = |rule: &&mut Rule| {
+            let fits = |pattern: &str, value| pattern == "*" || pattern == value;
+            fits(&rule.region, region) && fits(&rule.action, action) && rule.left != Some(0)
+        };
+        let mut rules = lock(&self.rules);
+        let rule = rules.iter_mut().rev().find(matches)?;
+        rule.left = rule.left.map(|n| n - 1);
+        Some(rule.fault)
+    }
+}
+
+/// Serves on `ip:80` inside `ns`, in front of `moto`.
+pub fn serve(ns: &Arc<Netns>, ip: Ipv4Addr, moto: SocketAddr, faults: Arc<Faults>) -> Result<Service> {
+    let inside = ns.clone();
+    Service::tcp(ns, ip, 80, move |mut stream| {
+        // A client that gives up, or a fault, ends the connection: nothing to do about it here.
+        let _ = answer(&mut stream, &inside, moto, &faults);
+    })
+}
+
+fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults) -> Result<()> {
+    let request = Request::read(stream)?;
+    let form = String::from_utf8_lossy(&request.body).into_owned();
+    let action = field(&form, "Action").unwrap_or_default();
+    let scope = request.header("authorization").and_then(|a| a.split("Credential=").nth(1)).unwrap_or_default();
+    let region = scope.split('/').nth(2).unwrap_or_default();
+    let forward = |form: &str| forward(ns, moto, &request, form);
+    let send = |stream: &mut TcpStream, status, body: String| Ok(stream.write_all(&xml(status, body).bytes())?);
+    match faults.count(region, action) {
+        None => Ok(stream.write_all(&forward(&form)?)?),
+        Some(Fault::Throttle) => send(stream, 503, error("RequestLimitExceeded", "Request limit exceeded.")),
+        Some(Fault::Unauthorized) => send(stream, 403, error("UnauthorizedOperation", "You are not authorized.")),
+        Some(Fault::AuthFailure) => send(stream, 401, error("AuthFailure", "Credentials could not be validated.")),
+        Some(Fault::ServerError) => send(stream, 500, error("InternalError", "An internal error has occurred")),
+        Some(Fault::Garbage) => send(stream, 200, "<html>It works!<html>".into()),
+        Some(Fault::Empty) => send(stream, 200, empty(action)),
+        Some(Fault::Slow(delay)) => {
+            std::thread::sleep(delay);
+            Ok(stream.write_all(&forward(&form)?)?)
+        }
+        Some(Fault::Cut) => {
+            let whole = forward(&form)?;
+            Ok(stream.write_all(&whole[..whole.len() / 2])?)
+        }
+        Some(Fault::Paged(size)) => send(stream, 200, page(&whole_list(&form, &forward)?, &form, size)?),
+        Some(Fault::SecondPageFails) if field(&form, "NextToken").is_some() => {
+            send(stream, 500, error("InternalError", "An internal error has occurred"))
+        }
+        Some(Fault::SecondPageFails) => send(stream, 200, page(&whole_list(&form, &forward)?, &form, 1)?),
+        Some(Fault::Reset) => Ok(SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?),
+        Some(Fault::Silent) => {
+            std::thread::sleep(Duration::from_secs(120));
+            Ok(())
+        }
+    }
+}
+
+fn field<'a>(form: &'a str, name: &str) -> Option<&'a str> {
+    form.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Sends the request on, with another body, and returns the answer byte for byte.
+fn forward(ns: &Netns, moto: SocketAddr, request: &Request, form: &str) -> Result<Vec<u8>> {
+    let mut stream = ns.run(|| Ok(TcpStream::connect_timeout(&moto, Duration::from_secs(5))?))?;
+    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    let mut head = format!("POST {} HTTP/1.0\r\nContent-Length: {}\r\n", request.path, form.len());
+    let own = ["content-length", "connection", "expect", "transfer-encoding"];
+    for (name, value) in request.headers.iter().filter(|(name, _)| !own.contains(&name.as_str())) {
+        head += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(format!("{head}\r\n{form}").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).context("read moto's answer")?;
+    Ok(answer)
+}
+
+/// The unpaged list: moto's own MaxResults is left out of it.
+fn whole_list(form: &str, forward: &impl Fn(&str) -> Result<Vec<u8>>) -> Result<String> {
+    let paging = |pair: &&str| !pair.starts_with("MaxResults=") && !pair.starts_with("NextToken=");
+    let answer = forward(&form.split('&').filter(paging).collect::<Vec<_>>().join("&"))?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    Ok(text.split_once("\r\n\r\n").context("no HTTP body")?.1.to_string())
+}
+
+/// One page of `list`; tokens are the number of items already sent.
+fn page(list: &str, form: &str, size: usize) -> Result<String> {
+    let start: usize = field(form, "NextToken").map_or(Ok(0), str::parse).context("NextToken")?;
+    let document = Document::parse(list)?;
+    let set = document.root_element().children().find(|n| n.tag_name().name().ends_with("Set")).context("no set")?;
+    let items: Vec<&str> = set.children().filter(|n| n.is_called("item")).map(|n| &list[n.range()]).collect();
+    let here = items.iter().skip(start).take(size).copied().collect::<String>();
+    let more = start + size < items.len();
+    let token = if more { format!("<nextToken>{}</nextToken>", start + size) } else { String::new() };
+    let name = set.tag_name().name();
+    let (before, after) = (&list[..set.range().start], &list[set.range().end..]);
+    Ok(format!("{before}<{name}>{here}</{name}>{token}{after}"))
+}
+
+fn xml(status: u16, body: String) -> Response {
+    let mut response = Response::new(status, body);
+    response.headers.push(("Content-Type", "text/xml;charset=UTF-8".into()));
+    response
+}
+
+fn error(code: &str, message: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error></Errors><RequestID>lab</RequestID></Response>"
+    )
+}
+
+fn empty(action: &str) -> String {
+    let set = match action {
+        "DescribeInstances" => "<reservationSet/>",
+        "DescribeVpcs" => "<vpcSet/>",
+        "DescribeAddresses" => "<addressesSet/>",
+        "DescribeRouteTables" => "<routeTableSet/>",
+        _ => "",
+    };
+    format!(
+        "<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15\"><requestId>lab</requestId>{set}</{action}Response>"
+    )
+}

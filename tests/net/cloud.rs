@@ -1,0 +1,1 @@
+//! EC2 and IMDS that fail: nothing that works is lost.

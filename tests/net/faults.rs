@@ -1,0 +1,1 @@
+//! Processes that die, and others that interfere: it heals.

@@ -1,0 +1,9 @@
+//! Real packets through real charon and iptables, in a region on one machine. Needs root.
+
+#![allow(clippy::disallowed_methods, reason = "a test runs programs and waits")]
+
+mod region;
+
+mod cloud;
+mod faults;
+mod points;

@@ -1,0 +1,117 @@
+//! A lab in which everything runs: charon, one refresh at boot and `keep` on every gateway that has tunnels.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use crosswan_lab::{AgentProcess, Gateway, Lab, Output, Role};
+use serde_json::Value;
+
+pub const AGENT: &str = env!("CARGO_BIN_EXE_crosswan");
+/// The bound on a tunnel coming up, on a machine that runs several labs at once.
+pub const UP: Duration = Duration::from_secs(30);
+
+/// A running region. `keep` processes end with it.
+pub struct Region {
+    pub lab: Lab,
+    pub keepers: BTreeMap<String, AgentProcess>,
+}
+
+impl Region {
+    /// The hub VPC and clients `a` and `b`, all booted; returns when `a` reaches the others through the hub.
+    pub fn standard() -> Result<Region> {
+        let region = Region::booted(Lab::standard(AGENT)?)?;
+        region.settle()?;
+        Ok(region)
+    }
+
+    /// Boots every gateway of a lab.
+    pub fn booted(lab: Lab) -> Result<Region> {
+        let mut region = Region { lab, keepers: BTreeMap::new() };
+        for gateway in region.lab.gateways() {
+            region.boot(&gateway)?;
+        }
+        Ok(region)
+    }
+
+    /// What systemd does at boot: charon, one refresh (which must succeed), keep.
+    pub fn boot(&mut self, gateway: &Arc<Gateway>) -> Result<()> {
+        if gateway.role != Role::NatHub {
+            gateway.start_charon()?;
+        }
+        refresh(gateway)?;
+        if gateway.role != Role::NatHub {
+            self.keepers.insert(gateway.name.clone(), gateway.spawn_agent(&["keep"])?);
+        }
+        Ok(())
+    }
+
+    /// Waits until every private host reaches every other.
+    pub fn settle(&self) -> Result<()> {
+        let hosts = self.lab.hosts();
+        for from in &hosts {
+            for to in hosts.iter().filter(|to| to.name != from.name) {
+                from.wait_for(to.address, UP)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn gateway(&self, name: &str) -> Result<Arc<Gateway>> {
+        self.lab.gateway(name)
+    }
+
+    /// The address of a private host.
+    pub fn address(&self, host: &str) -> Result<Ipv4Addr> {
+        Ok(self.lab.host(host)?.address)
+    }
+}
+
+/// One refresh that must end with exit code 0; its report.
+pub fn refresh(gateway: &Gateway) -> Result<Value> {
+    refresh_with(gateway, &[], 0)
+}
+
+/// One refresh with further arguments that must end with `code`; its report.
+pub fn refresh_with(gateway: &Gateway, args: &[&str], code: i32) -> Result<Value> {
+    let output = gateway.agent(&[&["refresh", "--json"], args].concat())?;
+    ensure!(
+        output.code == code,
+        "{}: refresh {args:?}: exit {}, not {code}\n{}",
+        gateway.name,
+        output.code,
+        show(&output)
+    );
+    serde_json::from_str(&output.stdout).with_context(|| show(&output))
+}
+
+/// `crosswan status --json`.
+pub fn status(gateway: &Gateway) -> Result<Value> {
+    let output = gateway.agent(&["status", "--json"])?;
+    serde_json::from_str(&output.stdout).with_context(|| show(&output))
+}
+
+/// Both streams, for a failure's message.
+pub fn show(output: &Output) -> String {
+    format!("stdout:\n{}\nstderr:\n{}", output.stdout, output.stderr)
+}
+
+/// The strings of an array in a report.
+pub fn lines(report: &Value, key: &str) -> Vec<String> {
+    let strings = report[key].as_array().into_iter().flatten();
+    strings.map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect()
+}
+
+/// Tries until `what` holds, at most `limit`.
+pub fn eventually(limit: Duration, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let until = std::time::Instant::now() + limit;
+    while !holds()? {
+        ensure!(std::time::Instant::now() < until, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Whether a path exists on the gateway.
+pub fn exists(gateway: &Gateway, inside: &str) -> bool {
+    Path::exists(&gateway.path(inside))
+}

@@ -1,0 +1,8 @@
+//! The pure stages as one: settings and what was seen in, files and plan out. No root, no network.
+
+#![allow(clippy::disallowed_methods, reason = "goldens are files")]
+
+mod golden;
+mod world;
+
+mod properties;

@@ -1,0 +1,92 @@
+//! A world for the pure stages: what was seen, and a charon that holds exactly what it was told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use crosswan::{
+    decide::{Decision, KeyAnswer, Seen, decide},
+    error::Result,
+    model::{Answers, Identity, Secret, Timestamp, VpcId},
+    plan::{Charon, Current, Step, Target, plan},
+    render::{Capabilities, Files, render},
+    report::Report,
+    settings::{Flags, Settings},
+    state::State,
+    swanctl::Summary,
+};
+use serde::{Deserialize, Serialize};
+
+/// What `observe` would have brought in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct World {
+    pub me: Identity,
+    pub uplink: String,
+    pub now: i64,
+    #[serde(default)]
+    pub answers: Answers,
+    #[serde(default)]
+    pub state: State,
+    /// The key exchange methods charon has.
+    pub key_exchanges: BTreeSet<String>,
+}
+
+/// The settings of a folder laid out like the root of a gateway.
+pub fn settings(root: &Path) -> Result<Settings> {
+    Settings::load(root, &BTreeMap::new(), &Flags::default())
+}
+
+fn key(vpc: &VpcId) -> KeyAnswer {
+    KeyAnswer { key: Some(Secret::new(format!("key of {vpc}"))), problem: None }
+}
+
+impl World {
+    pub fn decide(&self, settings: &Settings) -> Result<Decision> {
+        let uplink = self.uplink.parse().expect("an interface's name");
+        let seen = Seen {
+            me: &self.me,
+            answers: &self.answers,
+            state: &self.state,
+            now: Timestamp(self.now),
+            uplink: &uplink,
+            keys: &key,
+        };
+        decide(settings, &seen, false)
+    }
+
+    pub fn files(&self, settings: &Settings) -> Result<(Decision, Files)> {
+        let decision = self.decide(settings)?;
+        let files = render(settings.mode, &decision, Capabilities::of(&self.key_exchanges))?;
+        Ok((decision, files))
+    }
+
+    pub fn report(&self, settings: &Settings, decision: &Decision) -> Report {
+        Report::new(Timestamp(self.now), settings.mode, &self.me, &self.answers, decision)
+    }
+}
+
+/// The system after an apply of `files` that went well, told by nothing but the files.
+pub fn settled(files: &Files) -> Current {
+    let target = Target::of(files.clone()).expect("our own text parses");
+    let charon = Charon {
+        version: "5.9.8".into(),
+        key_exchanges: BTreeSet::new(),
+        connections: target.connections.iter().map(|(n, tree)| (n.to_string(), Summary::of(tree))).collect(),
+        secrets: target.secrets.keys().cloned().collect(),
+        sas: Vec::new(),
+    };
+    Current {
+        files: files.clone(),
+        rules: target.rules.clone(),
+        believed: target,
+        charon: Some(charon),
+        ..Current::default()
+    }
+}
+
+/// The steps from one set of files to another, as an operator reads them.
+pub fn steps(from: &Files, to: &Files) -> Vec<String> {
+    let target = Target::of(to.clone()).expect("our own text parses");
+    plan(&target, &settled(from)).iter().map(Step::to_string).collect()
+}

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Makes a fresh Debian 12 or 13 ready for `make demo`, `make test` and, called as `debian.sh lint`, `make lint`.
+# Installs what is missing, says so, and is silent and quick when nothing is. Starts no service, and enables none.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
+
+packages=(
+    gcc libc6-dev make ca-certificates              # to build: ring, the cryptography of rustls, needs a C compiler
+    charon-systemd strongswan-swanctl               # the gateways of the lab
+    libstrongswan-standard-plugins                  #   AES-GCM; only recommended, so not there by itself
+    libcharon-extra-plugins                         #   kernel-libipsec: ESP without the kernel's
+    iptables nftables iproute2 iputils-ping         # their rules, the lab's routers, and a look around
+    python3 python3-venv                            # moto, the lab's EC2
+    systemd                                         # systemd-analyze, to check the units
+)
+[[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+[[ $EUID == 0 ]] || die "needs root, for packages and network namespaces. Become root (su -, or sudo -i) and run the same command again"
+command -v apt-get dpkg-query >/dev/null || die "needs Debian 12 or 13; this system has no apt. A container or virtual machine of debian:13 will do"
+
+# --- Packages
+
+missing=()
+for package in "${packages[@]}"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+done
+
+# Installs packages, quietly, waiting for an upgrade that runs at boot; shows what apt said only when it fails. Never removes anything, never starts a service.
+install() (
+    log=$(mktemp) policy=/usr/sbin/policy-rc.d ours=
+    trap 'rm -f "$log"; [[ -z $ours ]] || rm -f "$policy"' EXIT
+    # A package's service would start now, without asking: policy-rc.d is Debian's way to say no. An existing one stays.
+    if [[ ! -e $policy ]]; then
+        ours=1
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-remove --no-install-recommends "$@" >"$log" 2>&1 </dev/null || { cat "$log" >&2; exit 1; }
+)
+
+if ((${#missing[@]})); then
+    say "fetching the package lists"
+    apt-get -qq update || die "apt-get update failed: is the network there?"
+    say "installing ${missing[*]}: a minute or two"
+    install "${missing[@]}" || die "apt-get could not install ${missing[*]}: its words are above"
+    # Nor should charon come up with this machine's next boot; `systemctl enable strongswan` if you want it to.
+    [[ " ${missing[*]} " != *" charon-systemd "* ]] || systemctl --quiet disable strongswan.service 2>/dev/null || true
+fi
+
+# --- Rust
+
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+rust_is_new_enough() {
+    found=none
+    command -v rustc cargo >/dev/null || return 1
+    found=$(rustc --version 2>/dev/null | cut -d' ' -f2) || { found=none; return 1; }
+    [[ $(printf '%s\n' "$wanted" "${found%%-*}" | sort -V | head -n1) == "$wanted" ]]
+}
+
+if ! rust_is_new_enough; then
+    if command -v rustup >/dev/null && [[ $found != none ]]; then
+        die "needs Rust $wanted or newer, found $found. This brings it: rustup update stable && rustup default stable"
+    fi
+    if ! command -v rustup >/dev/null; then
+        by_hand="Run this one command, then the same make again:
+    apt-get install -y curl && curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+        in_debian() { [[ -n $(apt-cache madison rustup 2>/dev/null) ]]; }
+        in_debian || apt-get -qq update || true
+        in_debian || die "needs Rust $wanted or newer, found $found, and this Debian has no rustup. $by_hand"
+        say "needs Rust $wanted or newer, found $found: installing Debian's rustup"
+        # Fails where Debian's own rustc is installed, which apt would have to remove: the user decides.
+        install rustup || die "apt-get could not install rustup: its words are above. $by_hand"
+    fi
+    say "fetching the stable Rust toolchain: a minute or two"
+    rustup --quiet default stable >&2
+    hash -r
+    rust_is_new_enough || die "needs Rust $wanted or newer, and stable is $found. Another rustc comes first in PATH: $(command -v rustc)"
+fi
+
+# --- cargo-deny, into cargo's own folder: it outlives `make clean`
+
+if [[ ${1-} == lint ]] && ! command -v cargo-deny >/dev/null; then
+    say "building cargo-deny: three to five minutes, once"
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked cargo-deny@~0.20
+fi

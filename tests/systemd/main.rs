@@ -1,0 +1,124 @@
+//! The systemd units: free of mistakes, sandboxed, and in agreement with the agent about its exit codes.
+//!
+//! They are checked by systemd-analyze itself, which needs no running systemd. A missing one is a failure.
+#![allow(clippy::disallowed_methods, reason = "a test: it writes copies of the units and runs systemd-analyze")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crosswan::error::Kind;
+
+const SERVICES: [&str; 2] = ["crosswan-refresh.service", "crosswan-keep.service"];
+const TIMER: &str = "crosswan-refresh.timer";
+
+fn unit_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name)
+}
+
+fn unit(name: &str) -> String {
+    fs::read_to_string(unit_file(name)).unwrap_or_else(|e| panic!("systemd/{name}: {e}"))
+}
+
+/// Every value a unit gives `key`, in order.
+fn values(unit: &str, key: &str) -> Vec<String> {
+    unit.lines().filter_map(|l| l.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned).collect()
+}
+
+/// Runs systemd-analyze; its whole output, and whether it was content.
+fn analyze(args: &[&str]) -> (bool, String) {
+    let out = Command::new("systemd-analyze").args(args).env("SYSTEMD_COLORS", "0").output();
+    let out = out.unwrap_or_else(|e| panic!("systemd-analyze, of Debian's package systemd, is needed: {e}"));
+    (out.status.success(), [out.stdout, out.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat())
+}
+
+/// `systemd-analyze verify` over the units with the program just built in the place of the installed one.
+fn verify(change: impl Fn(&str) -> String) -> (bool, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = vec!["verify".to_owned(), "--man=no".into(), "--recursive-errors=no".into()];
+    for name in SERVICES.into_iter().chain([TIMER]) {
+        let copy = dir.path().join(name);
+        fs::write(&copy, change(&unit(name)).replace("/usr/bin/crosswan", env!("CARGO_BIN_EXE_crosswan"))).unwrap();
+        args.push(copy.to_str().unwrap().to_owned());
+    }
+    analyze(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn units_are_without_a_warning() {
+    let (content, said) = verify(str::to_owned);
+    assert!(content && said.trim().is_empty(), "systemd-analyze verify:\n{said}");
+}
+
+#[test]
+fn a_mistake_in_a_unit_is_noticed() {
+    for (right, wrong) in
+        [("RestartSec=", "RestarSec="), ("OnCalendar=hourly", "OnCalendar=hurly"), ("/usr/bin/", "/no/")]
+    {
+        let (content, said) = verify(|text| text.replace(right, wrong));
+        assert!(!content || !said.trim().is_empty(), "{wrong} went unnoticed");
+    }
+}
+
+#[test]
+fn services_are_sandboxed() {
+    for name in SERVICES {
+        let path = unit_file(name);
+        // In tenths: 25 is an exposure level of 2.5 out of 10.
+        let (content, said) =
+            analyze(&["security", "--offline=true", "--threshold=25", "--no-pager", path.to_str().unwrap()]);
+        assert!(content, "{name} is more exposed than 2.5:\n{said}");
+        assert!(said.contains("Overall exposure level"), "{name} was not looked at:\n{said}");
+    }
+}
+
+#[test]
+fn only_wrong_settings_end_the_retries() {
+    for name in SERVICES {
+        let unit = unit(name);
+        assert_eq!(values(&unit, "Restart"), ["on-failure"], "{name}");
+        assert_eq!(values(&unit, "RestartPreventExitStatus"), [Kind::Settings.exit_code().to_string()], "{name}");
+        // A failure that counts as success alarms nobody.
+        assert!(values(&unit, "SuccessExitStatus").is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn exit_codes_in_the_comments_are_the_agents() {
+    let unit = unit("crosswan-refresh.service");
+    for (kind, says) in [
+        (Kind::Other, "other"),
+        (Kind::Observe, "could not observe"),
+        (Kind::Apply, "apply or verify failed"),
+        (Kind::Busy, "another pass"),
+    ] {
+        let expected = format!("{} {says}", kind.exit_code());
+        assert!(unit.contains(&expected), "crosswan-refresh.service does not say: {expected}");
+    }
+}
+
+#[test]
+fn refresh_runs_at_boot_and_every_hour() {
+    assert_eq!(values(&unit("crosswan-refresh.service"), "WantedBy"), ["multi-user.target"]);
+    let timer = unit(TIMER);
+    assert_eq!(values(&timer, "OnCalendar"), ["hourly"]);
+    assert_eq!(values(&timer, "FixedRandomDelay"), ["yes"]);
+    assert_eq!(values(&timer, "RandomizedDelaySec").len(), 1);
+    assert_eq!(values(&timer, "WantedBy"), ["timers.target"]);
+}
+
+#[test]
+fn every_wait_is_bounded_and_keep_is_watched() {
+    assert_eq!(values(&unit("crosswan-refresh.service"), "TimeoutStartSec"), ["15min"]);
+    let keep = unit("crosswan-keep.service");
+    assert_eq!(values(&keep, "Type"), ["notify"]);
+    assert_eq!(values(&keep, "WatchdogSec").len(), 1);
+}
+
+#[test]
+fn a_missing_credential_is_no_error() {
+    // With a path it would be one; without, systemd 252 and newer look in the machine's own and in /etc/credstore.
+    assert_eq!(values(&unit("crosswan-refresh.service"), "LoadCredential"), ["crosswan.psk"]);
+}
