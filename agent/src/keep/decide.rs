@@ -1,7 +1,7 @@
 //! Which SAs to initiate and which to end: pure, time is passed in.
 //!
-//! The rules and their numbers come from what was measured on charon 5.9.8 (README, "keep"): who initiates, why
-//! connecting SAs are left alone, why duplicates are the spoke's to remove.
+//! The rules and their numbers come from what was measured on charon 5.9.8 (`docs/facts.md`, "Initiation"): who
+//! initiates, why connecting SAs are left alone, why duplicates are the spoke's to remove.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
