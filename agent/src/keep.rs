@@ -114,7 +114,6 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> 
             }
             () = time::sleep_until(due) => {}
             _ = file_poll.tick() => {
-                notify(&[NotifyState::Watchdog]);
                 let now = stamp(&cfg.conf_file);
                 if now == file {
                     continue;

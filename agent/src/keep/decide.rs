@@ -1,8 +1,7 @@
 //! Which SAs to initiate and which to end: pure, time is passed in.
 //!
-//! Measured on charon 5.9.8: with neither end persistent, 7 of 12 tunnels that met an unconfigured peer stayed down for
-//! good; with both ends initiating, 1 or 2 of 12 came up double. Hence one end initiates and tidies, the other waits;
-//! and what is connecting is left alone, since touching its connection can close it.
+//! The rules and their numbers come from what was measured on charon 5.9.8 (`docs/facts.md`, "Initiation"): who
+//! initiates, why connecting SAs are left alone, why duplicates are the spoke's to remove.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
