@@ -101,4 +101,3 @@ pub enum Command {
         watch: bool,
     },
 }
-
