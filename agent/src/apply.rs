@@ -62,8 +62,9 @@ async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()
         Step::TerminateChild { id, .. } => {
             charon.terminate(Target::ChildId(*id), true, Some(TERMINATE)).await.map(drop)
         }
-        Step::Terminate { connection, .. } => {
-            charon.terminate(Target::Ike(connection), true, Some(TERMINATE)).await.map(drop)
+        Step::Terminate { connection, id, .. } => {
+            let target = id.map_or(Target::Ike(connection), Target::IkeId);
+            charon.terminate(target, true, Some(TERMINATE)).await.map(drop)
         }
         Step::RestoreRules(_) | Step::WriteFile { .. } | Step::RemoveFile { .. } => Ok(()),
     }

@@ -101,3 +101,6 @@ pub enum Command {
         watch: bool,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ pub struct Paths {
     /// Exists while an apply is under way: found at the start of a pass, it says the last one was cut off.
     pub unfinished: PathBuf,
     pub status: PathBuf,
+    /// The last pass's error, if it came to no report.
+    pub failure: PathBuf,
     /// Held by a refresh for its whole pass: passes come one after another.
     pub lock: PathBuf,
     /// Held by whoever is about to change what charon does: `refresh` from its look to its verification, `keep` for
@@ -29,6 +31,7 @@ impl Paths {
             state: root.join("var/lib/crosswan/state.json"),
             unfinished: root.join("var/lib/crosswan/unfinished"),
             status: root.join("run/crosswan/status.json"),
+            failure: root.join("run/crosswan/failure.json"),
             lock: root.join("run/crosswan/refresh.lock"),
             charon_lock: root.join("run/crosswan/charon.lock"),
             vici: root.join("run/charon.vici"),

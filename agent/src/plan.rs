@@ -3,12 +3,15 @@
 //! Pure. The same function plans a change, a roll-back (towards the old files) and the verification (whose plan must
 //! come out empty), so the three cannot disagree about what counts as a difference.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
+
+pub use step::{ManagedFile, Step};
 
 use crate::{
     error::{Context, Error, Kind, Result},
@@ -76,59 +79,6 @@ pub struct Charon {
     pub connections: BTreeMap<String, Summary>,
     pub secrets: BTreeSet<String>,
     pub sas: Vec<Sa>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ManagedFile {
-    Connections,
-    Secrets,
-    Rules,
-}
-
-/// One change. `Display` is what an operator reads; secrets never show.
-#[derive(Debug, Clone)]
-pub enum Step {
-    RestoreRules(iptables::Change),
-    LoadSecret {
-        id: String,
-        secret: Shared,
-        why: &'static str,
-    },
-    LoadConnection {
-        name: ConnName,
-        tree: Tree,
-        why: String,
-    },
-    /// FACTS: a loaded change of selectors reaches a live SA only so: initiate again, then end the old one.
-    RenewChild {
-        connection: ConnName,
-        child: String,
-        old: Vec<u32>,
-    },
-    UnloadConnection {
-        name: String,
-    },
-    UnloadSecret {
-        id: String,
-    },
-    TerminateChild {
-        connection: String,
-        child: String,
-        id: u32,
-    },
-    /// Ends every IKE_SA of this name with force, and looks whether they are gone.
-    Terminate {
-        connection: String,
-        why: &'static str,
-    },
-    WriteFile {
-        file: ManagedFile,
-        contents: String,
-        why: &'static str,
-    },
-    RemoveFile {
-        file: ManagedFile,
-    },
 }
 
 /// The steps from `current` to `target`, in the order that keeps what works: rules first (the guard stands before a
@@ -244,16 +194,15 @@ fn revocations(target: &Target, charon: &Charon, steps: &mut Vec<Step>) {
     for sa in &charon.sas {
         let Some(name) = ours(&sa.conn) else { continue };
         let Some(tree) = target.connections.get(&name) else {
-            if ended.insert(sa.conn.clone()) {
-                steps.push(Step::Terminate { connection: sa.conn.clone(), why: "the peer is gone" });
+            if ended.insert(&sa.conn) {
+                steps.push(Step::Terminate { connection: sa.conn.clone(), id: None, why: "the peer is gone" });
             }
             continue;
         };
         let wanted = Summary::of(tree);
         if !wanted.remote_addrs.contains(&sa.remote_host) {
-            if ended.insert(sa.conn.clone()) {
-                steps.push(Step::Terminate { connection: sa.conn.clone(), why: "the peer has a new address" });
-            }
+            let (connection, id) = (sa.conn.clone(), Some(sa.id));
+            steps.push(Step::Terminate { connection, id, why: "the peer has a new address" });
             continue;
         }
         for child in sa.children.iter().filter(|c| !wanted.children.contains_key(&c.name)) {
@@ -283,35 +232,3 @@ fn file(file: ManagedFile, want: &Option<String>, have: &Option<String>, current
         steps.push(Step::WriteFile { file, contents: contents.clone(), why });
     }
 }
-
-impl fmt::Display for ManagedFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ManagedFile::Connections => "crosswan.conf",
-            ManagedFile::Secrets => "crosswan-secrets.conf",
-            ManagedFile::Rules => "iptables.rules",
-        })
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::RestoreRules(change) => write!(f, "restore {change}"),
-            Step::LoadSecret { id, why, .. } => write!(f, "load secret {id} ({why})"),
-            Step::LoadConnection { name, why, .. } => write!(f, "load connection {name} ({why})"),
-            Step::RenewChild { connection, child, .. } => write!(f, "renew {connection}/{child} (selectors changed)"),
-            Step::UnloadConnection { name } => write!(f, "unload connection {name}"),
-            Step::UnloadSecret { id } => write!(f, "unload secret {id}"),
-            Step::TerminateChild { connection, child, id } => {
-                write!(f, "end CHILD_SA {connection}/{child} #{id} (no longer configured)")
-            }
-            Step::Terminate { connection, why } => write!(f, "end every IKE_SA of {connection} ({why})"),
-            Step::WriteFile { file, why, .. } => write!(f, "write {file} ({why})"),
-            Step::RemoveFile { file } => write!(f, "remove {file}"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use nix::fcntl::Flock;
+use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::{
@@ -18,12 +19,12 @@ use crate::{
     error::{Context, Error, Kind, Result},
     files, host,
     iptables::Rules,
-    model::{Answers, Identity, Mode, Secret, Timestamp, VpcId},
+    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
     observe::{disk, ec2, imds, live},
     paths::Paths,
     plan::{Current, Step, Target, plan},
     render::{Capabilities, Files, render},
-    report::{Outcome, Report},
+    report::{Failure, Outcome, Report},
     settings::{Keys, Settings},
     state::State,
     vici::Vici,
@@ -151,6 +152,7 @@ async fn ask_ec2(settings: &Settings) -> Answers {
         Mode::NatVpn if settings.hub.is_none() => (&settings.hub_tag, false),
         Mode::NatVpn | Mode::NatHub => return Answers::new(),
     };
+    info!(regions = settings.regions.len(), tag = %printable(&tag.value), "asking EC2");
     let query = ec2::Query {
         regions: settings.regions.clone(),
         tag: tag.clone(),
@@ -211,14 +213,23 @@ async fn carry_out(
     Ok(())
 }
 
-/// What to go back to: the files as they were. A first pass has nothing to go back to in iptables; its rules stay if
-/// they took, for NAT that works must not go because a tunnel could not be loaded.
+/// What to go back to: the files as they were, but nothing that worked goes for want of a record of it. A connection
+/// that was loaded though no readable file says so stays as just loaded, and so do rules where there were none.
 fn roll_back_target(target: &Target, before: &Current) -> Target {
     let mut files = before.files.clone();
     if files.rules.is_none() && before.rules == Rules::default() {
         files.rules = target.files.rules.clone();
     }
-    Target::of(files.clone()).unwrap_or(Target { files, ..Target::default() })
+    let mut old = Target::of(files.clone()).unwrap_or(Target { files, ..Target::default() });
+    let loaded = before.charon.iter().flat_map(|c| c.connections.keys());
+    for name in loaded.filter_map(|name| name.parse::<ConnName>().ok()) {
+        if let Some(tree) = target.connections.get(&name).filter(|_| !old.connections.contains_key(&name)) {
+            let id = format!("ike-{name}");
+            old.secrets.extend(target.secrets.get(&id).map(|secret| (id, secret.clone())));
+            old.connections.insert(name, tree.clone());
+        }
+    }
+    old
 }
 
 /// Plans the way back from wherever the failure left things, and takes it, with a fresh connection to charon.
@@ -266,8 +277,21 @@ async fn look(paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
 
 /// report: where `crosswan status` and monitoring find it.
 fn publish(report: &Report, paths: &Paths) -> Result<()> {
-    let json = serde_json::to_vec_pretty(report).context(|| Error::new(Kind::Other, "encode the report"))?;
-    files::write_atomic(&paths.status, &json, 0o644)
+    files::write_atomic(&paths.status, &json(report)?, 0o644)?;
+    files::remove(&paths.failure)
+}
+
+/// Leaves a pass that came to no report where `status` finds it: the last report alone would tell of better times.
+pub fn record_failure(error: &Error, paths: &Paths) {
+    let failure = Failure { at: now(), exit_code: error.kind().exit_code(), error: error.chain() };
+    let written = json(&failure).and_then(|json| files::write_atomic(&paths.failure, &json, 0o644));
+    if let Err(e) = written {
+        warn!(reason = %e.chain(), "the failure could not be recorded");
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).context(|| Error::new(Kind::Other, "encode as JSON"))
 }
 
 /// The clock, read once a pass.

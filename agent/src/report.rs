@@ -79,6 +79,14 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+/// A pass that came to no report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    pub at: Timestamp,
+    pub exit_code: u8,
+    pub error: String,
+}
+
 impl Report {
     /// The report of a decision, before anything was done.
     pub fn new(at: Timestamp, mode: Mode, me: &Identity, answers: &Answers, decision: &Decision) -> Report {

@@ -4,12 +4,22 @@
 
 use std::{
     fmt,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{files, iptables, model::ConnName, observe::live, paths::Paths, plan::Charon, report::Report, vici::Sa};
+use crate::{
+    error::{Context, Error, Result},
+    files, iptables,
+    model::ConnName,
+    observe::live,
+    paths::Paths,
+    plan::Charon,
+    report::{Failure, Report},
+    vici::Sa,
+};
 
 /// How long charon may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -21,6 +31,8 @@ pub struct Status {
     pub last_refresh: Option<Report>,
     /// Seconds since it.
     pub age: Option<u64>,
+    /// A later pass that came to no report, if the last one did not.
+    pub last_failure: Option<Failure>,
     pub tunnels: Vec<TunnelStatus>,
     pub nat: NatStatus,
     /// charon's version, if it answers.
@@ -64,19 +76,11 @@ pub struct NatStatus {
 /// Looks once.
 pub async fn look(paths: &Paths) -> Status {
     let mut unasked = Vec::new();
-    let last_refresh = match files::read(&paths.status) {
-        Ok(Some((text, _))) => serde_json::from_str::<Report>(&text)
-            .map_err(|e| unasked.push(format!("{} is not readable: {e}", paths.status.display())))
-            .ok(),
-        Ok(None) => {
-            unasked.push("no refresh has reported since boot; run crosswan refresh".into());
-            None
-        }
-        Err(e) => {
-            unasked.push(e.chain());
-            None
-        }
-    };
+    let last_refresh: Option<Report> = json(&paths.status, &mut unasked);
+    let last_failure: Option<Failure> = json(&paths.failure, &mut unasked);
+    if last_refresh.is_none() {
+        unasked.push("no refresh has reported since boot; run crosswan refresh".into());
+    }
     let needs_charon = last_refresh.as_ref().is_none_or(|r| r.mode.has_ipsec());
     let mut charon = None;
     if needs_charon {
@@ -95,13 +99,25 @@ pub async fn look(paths: &Paths) -> Status {
         tunnels: tunnels(last_refresh.as_ref(), charon.as_ref()),
         nat,
         age,
+        last_failure,
         charon: charon.map(|c| c.version),
         last_refresh,
         unasked,
     }
 }
 
-async fn nat(paths: &Paths) -> crate::error::Result<NatStatus> {
+/// A JSON file of ours, if it is there; trouble with it goes to `unasked`.
+fn json<T: DeserializeOwned>(path: &Path, unasked: &mut Vec<String>) -> Option<T> {
+    let parse =
+        |text: String| serde_json::from_str(&text).context(|| Error::observe(format!("understand {}", path.display())));
+    let read = files::read(path).and_then(|file| file.map(|(text, _)| parse(text)).transpose());
+    read.unwrap_or_else(|e| {
+        unasked.push(e.chain());
+        None
+    })
+}
+
+async fn nat(paths: &Paths) -> Result<NatStatus> {
     let Some((want, _)) = files::read(&paths.rules)? else {
         return Ok(NatStatus::unknown("no refresh has written any rules yet"));
     };
@@ -187,8 +203,11 @@ impl fmt::Display for Status {
         for line in &self.unasked {
             writeln!(f, "  UNASKED   {line}")?;
         }
+        if let Some(failure) = &self.last_failure {
+            writeln!(f, "THE LAST REFRESH FAILED (exit code {}): {}", failure.exit_code, failure.error)?;
+        }
         let Some(report) = &self.last_refresh else { return Ok(()) };
-        writeln!(f, "last refresh, {} ago: {}", age(self.age.unwrap_or_default()), report.verdict())?;
+        writeln!(f, "last report, {} ago: {}", age(self.age.unwrap_or_default()), report.verdict())?;
         for line in report.findings().iter().chain(&report.deeds()) {
             writeln!(f, "  {line}")?;
         }

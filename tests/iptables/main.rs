@@ -1,6 +1,8 @@
 //! The rules in the real iptables, nft and legacy: they read back as rendered, heal, go, and leave others' alone.
 //! Each test runs in namespaces of its own and needs root.
 
+#![allow(clippy::disallowed_methods, reason = "a test crate: starts real programs")]
+
 mod packets;
 mod space;
 

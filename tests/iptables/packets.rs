@@ -89,6 +89,9 @@ fn private_traffic_keeps_its_source_and_internet_traffic_is_masqueraded() {
         // The hairpin, spoke to spoke through the hub: in and out by the tunnel.
         let hairpin = at("peer", &|| _ = ping("peer", "10.4.0.10"));
         assert_eq!(hairpin.iter().filter(|l| l.starts_with("IP 10.2.0.10 > 10.4.0.10")).count(), 2, "{hairpin:?}");
+        // What the guard lets pass is still for others to judge.
+        sh("iptables -w 5 -A FORWARD -s 10.1.0.10 -d 10.1.1.10 -j DROP");
+        assert!(!ping("host", "10.1.1.10").0);
     });
 }
 
@@ -175,7 +178,7 @@ fn mss_seen(from: &str, to: &str, target: &str) -> [u16; 2] {
             sh(&format!(
                 "ip netns exec {to} perl -MIO::Socket::INET -e '$s = {listen}' > /run/ready &
                  for i in $(seq 100); do [ -s /run/ready ] && break; sleep 0.05; done
-                 ip netns exec {from} bash -c 'exec 3<>/dev/tcp/{target}/7'; kill $!; rm /run/ready"
+                 ip netns exec {from} timeout 3 bash -c 'exec 3<>/dev/tcp/{target}/7'; kill $!; rm /run/ready"
             ));
         });
     });

@@ -136,7 +136,7 @@ fn a_peer_with_a_new_address_is_loaded_and_its_old_sa_ended() {
         steps(&target(&moved), &running(&two())),
         [
             "load connection crosswan-vpc-00000001 (address 198.51.100.11 => 198.51.100.77)",
-            "end every IKE_SA of crosswan-vpc-00000001 (the peer has a new address)",
+            "end IKE_SA crosswan-vpc-00000001 #1 (the peer has a new address)",
             "write crosswan.conf (changed)",
         ]
     );

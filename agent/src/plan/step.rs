@@ -1,0 +1,94 @@
+//! The steps of a plan, and how an operator reads them.
+
+use std::fmt;
+
+use crate::{
+    iptables,
+    model::ConnName,
+    swanctl::{Shared, Tree},
+};
+
+/// A file that crosswan writes whole and no one else writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ManagedFile {
+    Connections,
+    Secrets,
+    Rules,
+}
+
+/// One change. `Display` is what an operator reads; secrets never show.
+#[derive(Debug, Clone)]
+pub enum Step {
+    RestoreRules(iptables::Change),
+    LoadSecret {
+        id: String,
+        secret: Shared,
+        why: &'static str,
+    },
+    LoadConnection {
+        name: ConnName,
+        tree: Tree,
+        why: String,
+    },
+    /// FACTS: a loaded change of selectors reaches a live SA only so: initiate again, then end the old one.
+    RenewChild {
+        connection: ConnName,
+        child: String,
+        old: Vec<u32>,
+    },
+    UnloadConnection {
+        name: String,
+    },
+    UnloadSecret {
+        id: String,
+    },
+    TerminateChild {
+        connection: String,
+        child: String,
+        id: u32,
+    },
+    /// Ends, with force, one IKE_SA of a connection that stays, or every one (`id` is `None`) of one that goes.
+    Terminate {
+        connection: String,
+        id: Option<u32>,
+        why: &'static str,
+    },
+    WriteFile {
+        file: ManagedFile,
+        contents: String,
+        why: &'static str,
+    },
+    RemoveFile {
+        file: ManagedFile,
+    },
+}
+
+impl fmt::Display for ManagedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ManagedFile::Connections => "crosswan.conf",
+            ManagedFile::Secrets => "crosswan-secrets.conf",
+            ManagedFile::Rules => "iptables.rules",
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::RestoreRules(change) => write!(f, "restore {change}"),
+            Step::LoadSecret { id, why, .. } => write!(f, "load secret {id} ({why})"),
+            Step::LoadConnection { name, why, .. } => write!(f, "load connection {name} ({why})"),
+            Step::RenewChild { connection, child, .. } => write!(f, "renew {connection}/{child} (selectors changed)"),
+            Step::UnloadConnection { name } => write!(f, "unload connection {name}"),
+            Step::UnloadSecret { id } => write!(f, "unload secret {id}"),
+            Step::TerminateChild { connection, child, id } => {
+                write!(f, "end CHILD_SA {connection}/{child} #{id} (no longer configured)")
+            }
+            Step::Terminate { connection, id: None, why } => write!(f, "end every IKE_SA of {connection} ({why})"),
+            Step::Terminate { connection, id: Some(id), why } => write!(f, "end IKE_SA {connection} #{id} ({why})"),
+            Step::WriteFile { file, why, .. } => write!(f, "write {file} ({why})"),
+            Step::RemoveFile { file } => write!(f, "remove {file}"),
+        }
+    }
+}
