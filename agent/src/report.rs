@@ -219,3 +219,6 @@ impl fmt::Display for Report {
         f.write_str(&self.verdict())
     }
 }
+
+#[cfg(test)]
+mod tests;
