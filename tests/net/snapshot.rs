@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use crosswan::vici::Vici;
 use crosswan_lab::{Gateway, Role};
 
+use crate::region::exists;
+
 /// The files of a refresh that charon and iptables are made to fit.
 pub const MANAGED: [&str; 3] = [
     "/etc/swanctl/conf.d/crosswan.conf",
@@ -76,7 +78,7 @@ fn file(path: &Path) -> Result<FileState> {
 
 /// The managed files that exist.
 pub fn managed(gateway: &Gateway) -> Result<BTreeMap<&'static str, FileState>> {
-    let there = MANAGED.into_iter().filter(|path| gateway.path(path).exists());
+    let there = MANAGED.into_iter().filter(|path| exists(gateway, path));
     there.map(|path| Ok((path, file(&gateway.path(path))?))).collect()
 }
 
