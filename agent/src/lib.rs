@@ -17,6 +17,8 @@ pub mod files;
 pub mod host;
 pub mod iptables;
 pub mod keep;
+#[cfg(test)]
+mod manual;
 pub mod model;
 pub mod observe;
 pub mod paths;

@@ -22,10 +22,11 @@ use crosswan::{
     status,
 };
 use tracing::warn;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(cli.log_json, cli.verbose);
+    log(cli.log_json, cli.verbose);
     // One thread: a pass waits for others nearly all of the time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.context(|| Error::new(Kind::Other, "start the runtime")).and_then(|r| r.block_on(run(cli)));
@@ -148,17 +149,19 @@ fn say(text: impl std::fmt::Display) -> Result<()> {
     }
 }
 
-/// Logs go to stderr, which systemd hands to the journal; the journal has its own clock.
-fn log_to_stderr(json: bool, verbose: u8) {
+/// Logs go to the journal with their fields if stderr is the journal, else to stderr as text.
+fn log(json: bool, verbose: u8) {
     let default = match verbose {
         0 => "warn,crosswan=info",
         1 => "info,crosswan=debug",
         _ => "trace",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CROSSWAN_LOG").unwrap_or_else(|_| default.into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match json {
-        true => log.json().flatten_event(true).init(),
-        false => log.without_time().with_ansi(std::io::stderr().is_terminal()).init(),
-    }
+    let filter = EnvFilter::try_from_env("CROSSWAN_LOG").unwrap_or_else(|_| default.into());
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = match env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok()) {
+        Some(journal) if !json => journal.with_field_prefix(Some("CROSSWAN".into())).boxed(),
+        _ if json => to_stderr.json().flatten_event(true).boxed(),
+        _ => to_stderr.without_time().with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(layer).init();
 }
