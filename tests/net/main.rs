@@ -3,7 +3,14 @@
 #![allow(clippy::disallowed_methods, reason = "a test runs programs and waits")]
 
 mod region;
+mod snapshot;
 
+mod clear;
 mod cloud;
 mod faults;
+mod growth;
+mod late;
+mod mtu;
+mod plan2014;
 mod points;
+mod settings;

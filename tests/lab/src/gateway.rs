@@ -183,7 +183,10 @@ impl Gateway {
     /// Where a path below `/etc`, `/run` or `/var/lib` of the gateway is on this machine.
     pub fn path(&self, inside: &str) -> PathBuf {
         let inside = inside.trim_start_matches('/');
-        self.dir.join(inside.replacen("var/lib", "var-lib", 1))
+        match inside.strip_prefix("var/lib") {
+            Some(rest) => self.dir.join(format!("var-lib{rest}")),
+            None => self.dir.join(inside),
+        }
     }
 
     /// Writes a file of the gateway, with its folders.

@@ -175,7 +175,7 @@ fn limits_are_inclusive() {
     let long_value = "ü".repeat(256);
     for accepted in [
         "[keep]\ninterval='1s'",
-        "[keep]\ninterval='1min 30s'",
+        "[keep]\ninterval='59s 999ms'",
         "[ec2]\ntimeout='10min'",
         "[removal]\nafter_misses=1\nhold_above='100%'",
         "removal.after_misses=7",
