@@ -26,7 +26,7 @@ fn hostile_tags_never_reach_a_file_a_log_or_a_status() -> Result<()> {
     let values = [
         format!("{MARK}\n}}\nconnections {{ evil {{ remote_addrs = %any }} }}"),
         format!("\"{MARK}' `reboot` $(touch /run/{MARK}) ; rm -rf / #"),
-        format!("\u{1b}[2J\u{1b}[31m{MARK}\u{7}\r\u{202e}ψ\u{0301}🜂\u{feff}"),
+        format!("\u{9b}2J\u{9b}31m{MARK}\u{85}\r\u{202e}ψ\u{0301}🜂\u{feff}"),
         format!("{MARK}{}", "x".repeat(256 - MARK.len())),
         format!("../../../../etc/{MARK}"),
         format!("{MARK} include /etc/shadow"),
@@ -85,6 +85,12 @@ fn hostile_tags_never_reach_a_file_a_log_or_a_status() -> Result<()> {
     }
     ensure!(!hub.charon_log().contains(MARK));
     ensure!(why(&report, "refused", &a).is_none(), "{report:#}");
+    // A character that XML cannot hold makes the region's whole answer unreadable: it counts as none.
+    newcomers[0].tag(lab, "Name", Some(&format!("\u{1b}[31m{MARK}")))?;
+    let output = hub.agent(&["refresh"])?;
+    ensure!(output.code == 3 && output.stdout.contains("its last good answer stands"), "{}", show(&output));
+    let said = output.stdout + &output.stderr;
+    ensure!(!said.contains(MARK) && !said.contains('\u{1b}'), "{said}");
     a_wildcard_in_the_settings_is_refused(&hub)?;
     watch.undisturbed("tags were hostile")
 }

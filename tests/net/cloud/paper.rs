@@ -83,10 +83,10 @@ impl Paper {
         Ok(())
     }
 
-    /// Sets its `service` tag, or with `None` takes it away.
-    pub fn service(&self, lab: &Lab, value: Option<&str>) -> Result<()> {
+    /// Sets a tag of its gateway, or with `None` takes it away.
+    pub fn tag(&self, lab: &Lab, key: &str, value: Option<&str>) -> Result<()> {
         let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
-        let mut parameters = vec![("ResourceId.1", self.instance.as_str()), ("Tag.1.Key", "service")];
+        let mut parameters = vec![("ResourceId.1", self.instance.as_str()), ("Tag.1.Key", key)];
         parameters.extend(value.map(|value| ("Tag.1.Value", value)));
         lab.ec2().call(&self.region, action, &parameters).map(drop)
     }

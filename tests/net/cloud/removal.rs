@@ -25,7 +25,7 @@ fn a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count() -> Res
     let watch = Watch::over(&region, &pairs)?;
 
     // Its service tag taken away, a gateway is none any more: one poll.
-    p.service(lab, None)?;
+    p.tag(lab, "service", None)?;
     let report = refresh(&hub)?;
     ensure_no_steps(&report)?;
     ensure!(why(&report, "kept", &p.vpc).as_deref() == Some("not seen: poll 1 of 2"), "{report:#}");
@@ -41,11 +41,11 @@ fn a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count() -> Res
     ensure!(hub.agent(&["refresh", "--dry-run"])?.code == 0);
     ensure!(misses(&hub, &p.vpc)? == Some(1), "a dry run counted");
     // Seen again, the count starts anew.
-    p.service(lab, Some("nat"))?;
+    p.tag(lab, "service", Some("nat"))?;
     refresh(&hub)?;
     ensure!(misses(&hub, &p.vpc)? == Some(0));
     // A tag that only looks like it is another tag: EC2 would take a `*` in a filter for any value, never in a tag.
-    p.service(lab, Some("nat*"))?;
+    p.tag(lab, "service", Some("nat*"))?;
     ensure!(misses_after(&hub, &p.vpc)? == Some(1));
     let report = refresh(&hub)?;
     ensure!(report["removed"][0] == p.vpc.as_str() && has_tunnel(&report, &q.vpc), "{report:#}");

@@ -1,6 +1,6 @@
 //! Pings between hosts that must not be disturbed, all the while something else changes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use crosswan_lab::PingStream;
@@ -8,7 +8,10 @@ use crosswan_lab::PingStream;
 use crate::region::Region;
 
 /// Running pings; see [`Watch::undisturbed`].
-pub struct Watch(Vec<(String, PingStream)>);
+pub struct Watch(Vec<(String, PingStream)>, Instant);
+
+/// Shorter than this, a watch would show nothing.
+const LEAST: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// Twenty pings a second between each of these pairs of hosts.
@@ -17,11 +20,12 @@ impl Watch {
             let stream = region.lab.host(from)?.ping_stream(region.address(to)?)?;
             Ok((format!("{from} to {to}"), stream))
         };
-        Ok(Watch(pairs.iter().map(start).collect::<Result<_>>()?))
+        Ok(Watch(pairs.iter().map(start).collect::<Result<_>>()?, Instant::now()))
     }
 
     /// Stops; fails if a single packet was lost, or hardly any was sent.
     pub fn undisturbed(self, during: &str) -> Result<()> {
+        std::thread::sleep(LEAST.saturating_sub(self.1.elapsed()));
         let mut sent = 0;
         for (pair, stream) in self.0 {
             let report = stream.stop()?;
