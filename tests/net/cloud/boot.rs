@@ -7,7 +7,7 @@ use crosswan_lab::{Fault, Gateway, ImdsFault};
 use serde_json::Value;
 
 use super::{ensure_no_steps, has_tunnel, ids, paper::Paper, standard, watch::Watch};
-use crate::region::{Region, UP, lines, refresh, refresh_with, status};
+use crate::region::{Region, lines, refresh, refresh_with, status};
 
 const STATE: &str = "/var/lib/crosswan/state.json";
 const MANAGED: [&str; 3] = [
