@@ -23,6 +23,7 @@ pub mod model;
 pub mod observe;
 pub mod paths;
 pub mod plan;
+mod recover;
 pub mod refresh;
 pub mod render;
 pub mod report;

@@ -23,6 +23,7 @@ use crate::{
     observe::{disk, ec2, imds, live},
     paths::Paths,
     plan::{Current, Step, Target, plan},
+    recover::recover,
     render::{Capabilities, Files, render},
     report::{Failure, Outcome, Report},
     settings::{Keys, Settings},
@@ -108,6 +109,10 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
         current.charon = Some(live::charon(vici).await?);
     }
     current.rules = live::rules().await?;
+    let state = match &current.charon {
+        Some(charon) if settings.mode == Mode::VpnHub => recover(state, &answers, &me, charon),
+        _ => state,
+    };
 
     let in_use = keys_in_use(&current);
     let key = |vpc: &VpcId| match keys.for_peer(vpc) {
