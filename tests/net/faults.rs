@@ -1,1 +1,5 @@
 //! Processes that die, and others that interfere: it heals.
+
+mod charon;
+mod look;
+mod starts;
