@@ -79,7 +79,7 @@ pub fn run(agent: &Path, keep: bool) -> Result<ExitCode> {
     drop((keepers, capture, lab));
     let removed = if dir.exists() { "kept, as CROSSWAN_LAB_KEEP_DIR asks" } else { "removed" };
     screen.raw(&format!("The region is gone, {} is {removed}.", dir.display()));
-    if !keep && !signals::interrupted() {
+    if !keep && code == ExitCode::SUCCESS {
         screen.raw("To look around in it: make demo KEEP=1. Every test: make test.");
     }
     Ok(code)
