@@ -10,19 +10,24 @@ use super::{
     standard,
     watch::Watch,
 };
-use crate::region::{UP, refresh};
+use crate::region::{Region, UP, refresh};
 
 #[test]
-fn a_newcomer_that_overlaps_is_refused_and_the_holder_never_notices() -> Result<()> {
+fn who_has_a_cidr_keeps_it() -> Result<()> {
     let mut region = standard()?;
+    a_secondary_cidr_comes_and_goes_without_a_packet_lost_on_the_first(&region)?;
+    a_newcomer_that_overlaps_is_refused_and_the_holder_never_notices(&mut region)
+}
+
+fn a_newcomer_that_overlaps_is_refused_and_the_holder_never_notices(region: &mut Region) -> Result<()> {
     let hub = region.gateway("hub/vpn-hub")?;
     let [a, own] = ids(&region.lab, ["a", "hub"])?;
     let pairs = [("a/host", "b/host"), ("b/host", "a/host"), ("hub/host", "a/host")];
-    let watch = Watch::over(&region, &pairs)?;
+    let watch = Watch::over(region, &pairs)?;
     let launch =
         |cidrs: &[&str], n| Paper::new(&region.lab, Spec { region: ELSEWHERE, cidrs, address: Some(n), tags: NAT });
 
-    // Inside a's, around b's, a's exactly; the hub's own; outside the private network.
+    // Inside a's, a's exactly; inside the hub's own; outside the private network.
     let outside = "outside the private network".to_string();
     let held = format!("overlaps 10.1.0.0/16 of {a}, which has it");
     let refused = [
@@ -49,7 +54,7 @@ fn a_newcomer_that_overlaps_is_refused_and_the_holder_never_notices() -> Result<
     // The holder's gateway is replaced: now the newcomers' were launched earlier, and the holder still holds.
     let old = region.gateway("a/nat-vpn")?;
     region.keepers.remove(&old.name);
-    let watch = Watch::over(&region, &[("hub/host", "b/host")])?;
+    let watch = Watch::over(region, &[("hub/host", "b/host")])?;
     let new = region.lab.replace_gateway(&old)?;
     region.boot(&new)?;
     let report = refresh(&hub)?;
@@ -67,16 +72,14 @@ fn a_newcomer_that_overlaps_is_refused_and_the_holder_never_notices() -> Result<
     watch.undisturbed("a CIDR changed hands")
 }
 
-#[test]
-fn a_secondary_cidr_comes_and_goes_without_a_packet_lost_on_the_first() -> Result<()> {
-    let region = standard()?;
+fn a_secondary_cidr_comes_and_goes_without_a_packet_lost_on_the_first(region: &Region) -> Result<()> {
     let (lab, hub) = (&region.lab, region.gateway("hub/vpn-hub")?);
     let [a] = ids(lab, ["a"])?;
     let gateway = region.gateway("a/nat-vpn")?;
     let pairs = [("a/host", "b/host"), ("b/host", "a/host"), ("hub/host", "a/host"), ("hub/host", "b/host-2")];
 
     // The hub first, then the spoke, as it may happen; and one outside the private network with it.
-    let watch = Watch::over(&region, &pairs)?;
+    let watch = Watch::over(region, &pairs)?;
     let host = lab.add_cidr("a", "10.101.0.0/16")?;
     let report = refresh(&hub)?;
     ensure!(remote_cidrs(&report, &a) == ["10.1.0.0/16", "10.101.0.0/16"], "{report:#}");
@@ -88,7 +91,7 @@ fn a_secondary_cidr_comes_and_goes_without_a_packet_lost_on_the_first() -> Resul
     lab.host("b/host-2")?.wait_for(host.address, UP)?;
     watch.undisturbed("a secondary CIDR was added")?;
 
-    let watch = Watch::over(&region, &pairs)?;
+    let watch = Watch::over(region, &pairs)?;
     lab.add_cidr("a", "100.64.0.0/16")?;
     let report = refresh(&hub)?;
     ensure_no_steps(&report)?;

@@ -13,14 +13,20 @@ use super::{
 use crate::region::{Region, UP, eventually, refresh, status};
 
 #[test]
-fn the_newest_of_two_gateways_wins_and_the_older_is_back_when_it_is_gone() -> Result<()> {
+fn the_tunnel_follows_gateways_that_are_doubled_replaced_and_moved() -> Result<()> {
     let mut region = standard()?;
+    the_newest_of_two_wins_and_the_older_is_back_when_it_is_gone(&mut region)?;
+    a_gateway_that_is_replaced_or_gets_another_address_keeps_its_tunnel(&mut region)?;
+    one_without_an_address_is_refused(&region)
+}
+
+fn the_newest_of_two_wins_and_the_older_is_back_when_it_is_gone(region: &mut Region) -> Result<()> {
     let hub = region.gateway("hub/vpn-hub")?;
     let old = region.gateway("a/nat-vpn")?;
     let [a] = ids(&region.lab, ["a"])?;
     let others = [("hub/host", "b/host"), ("b/host-2", "hub/host")];
-    let watch = Watch::over(&region, &others)?;
-    let carried = Watch::over(&region, &[("a/host", "b/host")])?;
+    let watch = Watch::over(region, &others)?;
+    let carried = Watch::over(region, &[("a/host", "b/host")])?;
 
     // The new one has no Elastic IP yet: the older one goes on.
     let new = region.lab.add_gateway("a", Role::NatVpn)?;
@@ -40,9 +46,9 @@ fn the_newest_of_two_gateways_wins_and_the_older_is_back_when_it_is_gone() -> Re
     let report = refresh(&hub)?;
     let refused = why(&report, "refused", &a).unwrap_or_default();
     ensure!(refused == format!("{} in the same VPC was launched later", new.instance), "{refused}");
-    reaches_by(&region, &hub, "a", &new)?;
+    reaches_by(region, &hub, "a", &new)?;
     // The older one still runs and tries (same identity, same key), in vain.
-    let carried = Watch::over(&region, &[("a/host", "b/host"), ("b/host", "a/host")])?;
+    let carried = Watch::over(region, &[("a/host", "b/host"), ("b/host", "a/host")])?;
     let before = old.charon_log().matches("initiating IKE_SA").count();
     eventually(UP, "the older gateway's attempts", || {
         Ok(old.charon_log().matches("initiating IKE_SA").count() >= before + 2)
@@ -56,17 +62,15 @@ fn the_newest_of_two_gateways_wins_and_the_older_is_back_when_it_is_gone() -> Re
     region.lab.route_through(&old)?;
     let report = refresh(&hub)?;
     ensure!(has_tunnel(&report, &a) && why(&report, "refused", &a).is_none(), "{report:#}");
-    reaches_by(&region, &hub, "a", &old)?;
+    reaches_by(region, &hub, "a", &old)?;
     watch.undisturbed("another VPC's gateways were doubled")
 }
 
-#[test]
-fn a_gateway_that_is_replaced_or_gets_another_address_keeps_its_tunnel() -> Result<()> {
-    let mut region = standard()?;
+fn a_gateway_that_is_replaced_or_gets_another_address_keeps_its_tunnel(region: &mut Region) -> Result<()> {
     let hub = region.gateway("hub/vpn-hub")?;
     let others = [("hub/host", "b/host"), ("b/host-2", "hub/host")];
-    let watch = Watch::over(&region, &others)?;
-    let interrupted = Watch::over(&region, &[("hub/host", "a/host")])?;
+    let watch = Watch::over(region, &others)?;
+    let interrupted = Watch::over(region, &[("hub/host", "a/host")])?;
 
     // A new instance: other private address, other Elastic IP.
     let old = region.gateway("a/nat-vpn")?;
@@ -78,19 +82,19 @@ fn a_gateway_that_is_replaced_or_gets_another_address_keeps_its_tunnel() -> Resu
     let public = new.public().context("no public address")?.to_string();
     let steps = report["steps"].to_string();
     ensure!(steps.contains(&format!("=> {public}")) && steps.contains("the peer has a new address"), "{steps}");
-    reaches_by(&region, &hub, "a", &new)?;
+    reaches_by(region, &hub, "a", &new)?;
     show_gaps("a new instance", interrupted)?;
 
     // The same instance with another Elastic IP.
-    let interrupted = Watch::over(&region, &[("hub/host", "a/host")])?;
+    let interrupted = Watch::over(region, &[("hub/host", "a/host")])?;
     region.lab.change_address(&new, true)?;
     refresh(&hub)?;
-    reaches_by(&region, &hub, "a", &new)?;
+    reaches_by(region, &hub, "a", &new)?;
     ensure_no_steps(&refresh(&hub)?)?;
     show_gaps("another Elastic IP", interrupted)?;
 
     // Stopped and started, as an instance without an Elastic IP: another public address, an empty /run.
-    let interrupted = Watch::over(&region, &[("hub/host", "a/host")])?;
+    let interrupted = Watch::over(region, &[("hub/host", "a/host")])?;
     region.keepers.remove(&new.name);
     region.lab.stop_instance(&new)?;
     let report = refresh(&hub)?;
@@ -98,28 +102,27 @@ fn a_gateway_that_is_replaced_or_gets_another_address_keeps_its_tunnel() -> Resu
     region.lab.start_instance(&new, true)?;
     region.boot(&new)?;
     refresh(&hub)?;
-    reaches_by(&region, &hub, "a", &new)?;
+    reaches_by(region, &hub, "a", &new)?;
     show_gaps("stopped and started elsewhere", interrupted)?;
-
-    // Without any address it is refused; its tunnel is kept a poll long, and taken down with the second.
-    nobody_is_harmed_by_a_gateway_without_an_address(&region, &hub)?;
     watch.undisturbed("another VPC's gateway was replaced and moved")
 }
 
-fn nobody_is_harmed_by_a_gateway_without_an_address(region: &Region, hub: &Gateway) -> Result<()> {
-    let lab = &region.lab;
+fn one_without_an_address_is_refused(region: &Region) -> Result<()> {
+    let (lab, hub) = (&region.lab, &region.gateway("hub/vpn-hub")?);
+    let watch = Watch::over(region, &[("a/host", "b/host"), ("hub/host", "b/host")])?;
     let mut paper = Paper::new(lab, Spec { region: ELSEWHERE, cidrs: &["10.40.0.0/16"], address: None, tags: NAT })?;
     let report = refresh(hub)?;
     ensure_no_steps(&report)?;
     ensure!(why(&report, "refused", &paper.vpc).is_some_and(|why| why.contains("no public address")), "{report:#}");
     paper.associate(lab, 200)?;
     ensure!(has_tunnel(&refresh(hub)?, &paper.vpc));
+    // One that loses it is as one that is not seen: its tunnel is kept for a poll.
     paper.disassociate(lab)?;
     let report = refresh(hub)?;
     ensure_no_steps(&report)?;
     ensure!(why(&report, "refused", &paper.vpc).is_some_and(|why| why.contains("no public address")), "{report:#}");
     ensure!(!has_tunnel(&refresh(hub)?, &paper.vpc));
-    Ok(())
+    watch.undisturbed("a gateway had no public address")
 }
 
 /// Waits until the VPC's host reaches the others, and the hub's only SA with it is with this gateway.

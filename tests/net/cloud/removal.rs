@@ -7,13 +7,18 @@ use super::{
     ELSEWHERE, REGION_A, REGION_B, ensure_no_steps, ensure_revoked, has_tunnel, ids, look_in, misses, paper::Paper,
     standard, watch::Watch, why,
 };
-use crate::region::{UP, refresh, refresh_with};
+use crate::region::{Region, UP, refresh, refresh_with};
 
 const INSTANCES: &str = "DescribeInstances";
 
 #[test]
-fn a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count() -> Result<()> {
+fn nobody_leaves_by_mistake() -> Result<()> {
     let region = standard()?;
+    a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count(&region)?;
+    an_empty_cloud_is_held_until_forced_and_a_region_taken_off_the_list_leaves(&region)
+}
+
+fn a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count(region: &Region) -> Result<()> {
     let lab = &region.lab;
     let hub = region.gateway("hub/vpn-hub")?;
     let [a, b] = ids(lab, ["a", "b"])?;
@@ -22,7 +27,7 @@ fn a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count() -> Res
     let (p, q) = (p?, q?);
     refresh(&hub)?;
     let pairs = [("a/host", "b/host"), ("b/host", "a/host"), ("a/host", "hub/host")];
-    let watch = Watch::over(&region, &pairs)?;
+    let watch = Watch::over(region, &pairs)?;
 
     // Its service tag taken away, a gateway is none any more: one poll.
     p.tag(lab, "service", None)?;
@@ -81,16 +86,14 @@ fn misses_after(hub: &crosswan_lab::Gateway, vpc: &str) -> Result<Option<u64>> {
     misses(hub, vpc)
 }
 
-#[test]
-fn an_empty_cloud_is_held_until_forced_and_a_region_taken_off_the_list_leaves() -> Result<()> {
-    let region = standard()?;
+fn an_empty_cloud_is_held_until_forced_and_a_region_taken_off_the_list_leaves(region: &Region) -> Result<()> {
     let lab = &region.lab;
     let hub = region.gateway("hub/vpn-hub")?;
     let [a, b] = ids(lab, ["a", "b"])?;
     refresh(&hub)?;
 
     // EC2 answers, well formed and empty, everywhere: as with a role or tag that changed under us.
-    let watch = Watch::over(&region, &[("a/host", "b/host"), ("a/host", "hub/host")])?;
+    let watch = Watch::over(region, &[("a/host", "b/host"), ("a/host", "hub/host")])?;
     lab.ec2_fault("*", INSTANCES, Fault::Empty);
     ensure_no_steps(&refresh(&hub)?)?;
     for _ in 0..3 {
@@ -104,7 +107,7 @@ fn an_empty_cloud_is_held_until_forced_and_a_region_taken_off_the_list_leaves() 
     watch.undisturbed("EC2 was empty and the peers were held")?;
 
     // A region that is no longer listed: its peer leaves as one that is not seen; the other is not disturbed.
-    let watch = Watch::over(&region, &[("hub/host", "b/host"), ("b/host-2", "hub/host")])?;
+    let watch = Watch::over(region, &[("hub/host", "b/host"), ("b/host-2", "hub/host")])?;
     look_in(&hub, &["us-west-2", REGION_B])?;
     let report = refresh(&hub)?;
     ensure!(why(&report, "kept", &a).as_deref() == Some("its region is no longer listed: poll 1 of 2"), "{report:#}");
