@@ -58,7 +58,7 @@ async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()
         }
         // Gone already is as good as done: another program, or a pass that was cut off, was there first.
         Step::UnloadConnection { name } => charon.unload_conn(name).await.map(drop),
-        Step::UnloadSecret { id } => charon.unload_shared(id).await.map(drop),
+        Step::UnloadSecret { id } => charon.unload_shared(id).await,
         Step::TerminateChild { id, .. } => {
             charon.terminate(Target::ChildId(*id), true, Some(TERMINATE)).await.map(drop)
         }

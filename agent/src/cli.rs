@@ -101,6 +101,3 @@ pub enum Command {
         watch: bool,
     },
 }
-
-#[cfg(test)]
-mod tests;

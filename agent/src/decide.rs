@@ -178,8 +178,8 @@ fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> R
     Ok(())
 }
 
-/// The hub found by tag. Two hubs would share one kernel policy (FACTS: the newest wins), so only one is used:
-/// the one in use as long as it is there, else the one launched first.
+/// The hub found by tag. Two hubs would share one kernel policy, and the newest would win (`docs/facts.md`, "Loading
+/// connections"), so only one is used: the one in use as long as it is there, else the one launched first.
 fn the_hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Option<(Ipv4Addr, Option<VpcId>)> {
     let Roster { peers, .. } = take_roster(settings, seen, force, out);
     let in_use = |vpc: &VpcId| seen.state.peers.contains_key(vpc);

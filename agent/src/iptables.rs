@@ -32,7 +32,8 @@ use crate::model::{Interface, Nat, TunnelMatch};
 pub const OWN_PREFIX: &str = "CROSSWAN-";
 
 /// The MSS that fits every tunnel, in bytes. 1400 B inside ESP-in-UDP is 1464 B outside, so at the IGW's MTU of 1500
-/// an inner packet may have 1438 B, and its MSS 1398; 1360 leaves room for TCP options and one more NAT (FACTS, iptables).
+/// an inner packet may have 1438 B, and its MSS 1398; 1360 leaves room for TCP options and one more NAT
+/// (`docs/facts.md`, "MSS").
 pub const TUNNEL_MSS: u16 = 1360;
 
 #[derive(Template)]

@@ -62,8 +62,8 @@ pub struct Config {
 
 /// Runs until `shutdown` completes. charon being away is no error: it is waited for.
 pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
-    // Fail at the start, in the open, if the lock can never be taken.
-    drop(lock(&cfg.lock)?);
+    // A lock that can never be taken is better told at the start; one that is held just now is not.
+    lock(&cfg.lock).map(drop).or_else(|e| if e.kind() == Kind::Busy { Ok(()) } else { Err(e) })?;
     notify(&[NotifyState::Ready, NotifyState::Status("waiting for charon")]);
     tokio::select! {
         _ = shutdown => {}
@@ -96,7 +96,8 @@ async fn forever(cfg: &Config) -> Infallible {
 async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> {
     let mut vici = Vici::connect(&cfg.socket, VICI_TIMEOUT).await?;
     let mut events = Events::connect(&cfg.socket, VICI_TIMEOUT).await?;
-    info!(version = vici.version().await?, role = %cfg.role, "keeping the tunnels up");
+    let version = vici.version().await?;
+    info!(version, role = %cfg.role, "keeping the tunnels up");
     *met = true;
     let start = Instant::now();
     let mut memory = Memory::default();
@@ -113,7 +114,6 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> 
             }
             () = time::sleep_until(due) => {}
             _ = file_poll.tick() => {
-                notify(&[NotifyState::Watchdog]);
                 let now = stamp(&cfg.conf_file);
                 if now == file {
                     continue;

@@ -17,10 +17,13 @@ pub mod files;
 pub mod host;
 pub mod iptables;
 pub mod keep;
+#[cfg(test)]
+mod manual;
 pub mod model;
 pub mod observe;
 pub mod paths;
 pub mod plan;
+mod recover;
 pub mod refresh;
 pub mod render;
 pub mod report;

@@ -273,7 +273,8 @@ pub struct Tunnel {
     pub remote_addr: Ipv4Addr,
     pub local_id: IkeId,
     pub remote_id: IkeId,
-    /// One child per CIDR (FACTS: adding or removing one loses no packet), by [`child_name`].
+    /// One child per CIDR, by [`child_name`]: adding or removing one loses no packet (`docs/facts.md`, "Loading
+    /// connections").
     pub children: BTreeMap<String, Selectors>,
     pub auth: Auth,
 }

@@ -62,7 +62,7 @@ pub struct Current {
     /// The managed files whose permission bits are not what they should be.
     pub wrong_mode: BTreeSet<ManagedFile>,
     /// What the files on disk say is loaded; empty where they cannot be believed, so that everything is loaded again
-    /// (FACTS: loading an unchanged connection touches no SA).
+    /// (loading an unchanged connection touches no SA: `docs/facts.md`, "Loading connections").
     pub believed: Target,
     /// Why they cannot be believed: an apply was cut off, or a file does not parse.
     pub doubt: Option<String>,

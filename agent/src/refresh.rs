@@ -23,6 +23,7 @@ use crate::{
     observe::{disk, ec2, imds, live},
     paths::Paths,
     plan::{Current, Step, Target, plan},
+    recover::recover,
     render::{Capabilities, Files, render},
     report::{Failure, Outcome, Report},
     settings::{Keys, Settings},
@@ -103,11 +104,12 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     let answers = ask_ec2(settings).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
-    let (mut charon, charon_failed) = connect(settings.mode, paths, &current).await;
-    if let Some(vici) = &mut charon {
-        current.charon = Some(live::charon(vici).await?);
-    }
+    let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
     current.rules = live::rules().await?;
+    let state = match &current.charon {
+        Some(charon) if settings.mode == Mode::VpnHub => recover(state, &answers, &me, charon),
+        _ => state,
+    };
 
     let in_use = keys_in_use(&current);
     let key = |vpc: &VpcId| match keys.for_peer(vpc) {
@@ -162,15 +164,24 @@ async fn ask_ec2(settings: &Settings) -> Answers {
     ec2::ask(&query, settings.ec2.timeout).await
 }
 
-/// charon, where this mode needs it or files say that an earlier one did; and why it is missing if it should be there.
-async fn connect(mode: Mode, paths: &Paths, current: &Current) -> (Option<Vici>, Option<String>) {
+/// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there
+/// should be one. One that hangs is as good as none: NAT does not wait for it.
+async fn ask_charon(mode: Mode, paths: &Paths, current: &mut Current) -> (Option<Vici>, Option<String>) {
     let (patience, needed) = match (mode.has_ipsec(), &current.files.connections) {
         (true, _) => (PATIENCE_CHARON, true),
         (false, Some(_)) => (Duration::ZERO, false),
         (false, None) => return (None, None),
     };
-    match live::connect(&paths.vici, patience).await {
-        Ok(vici) => (Some(vici), None),
+    let asked = async {
+        let mut vici = live::connect(&paths.vici, patience).await?;
+        let charon = live::charon(&mut vici).await?;
+        Ok::<_, Error>((vici, charon))
+    };
+    match asked.await {
+        Ok((vici, charon)) => {
+            current.charon = Some(charon);
+            (Some(vici), None)
+        }
         Err(e) if needed => (None, Some(format!("{}; its tunnels were left as they are", e.chain()))),
         Err(_) => (None, None),
     }

@@ -108,7 +108,7 @@ pub struct Removal {
 /// The resident loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// Between two looks at charon, 1 s to 5 min.
+    /// Between two looks at charon, 1 s to 1 min.
     pub interval: Duration,
 }
 

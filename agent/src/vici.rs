@@ -139,14 +139,14 @@ impl Vici {
         accepted(&answer, || format!("load secret {}", printable(id)))
     }
 
-    /// `false`: it was not loaded.
-    pub async fn unload_shared(&mut self, id: &str) -> Result<bool> {
+    /// charon does not say whether it was loaded: [`Vici::shared_ids`] does.
+    pub async fn unload_shared(&mut self, id: &str) -> Result<()> {
         let answer = self.ask("unload-shared", message::of([("id", id)]), Duration::ZERO).await?;
-        found(&answer, || format!("unload secret {}", printable(id)))
+        accepted(&answer, || format!("unload secret {}", printable(id)))
     }
 
     /// Initiates a CHILD_SA. With `wait`, until it is installed or has failed; without, only until charon has begun.
-    /// A waiting call occupies one of charon's 16 threads: never start many.
+    /// A waiting call holds charon's threads: eight of them at once stop 5.9.8 for everything until they return.
     pub async fn initiate(&mut self, ike: &str, child: &str, wait: Option<Duration>) -> Result<()> {
         let message = message::of([("ike", ike), ("child", child), ("loglevel", "-1"), ("timeout", &millis(wait))]);
         let answer = self.ask("initiate", message, wait.unwrap_or_default()).await?;
@@ -167,7 +167,7 @@ impl Vici {
         if force {
             message.extend(message::of([("force", "yes")]));
         }
-        // charon works through the SAs one after the other, each with the whole timeout.
+        // charon ends the SAs one after the other, each with the whole timeout.
         let answer = self.ask("terminate", message, wait.unwrap_or_default() * 4).await?;
         if message::text(&answer, "matches") == Some("0") {
             return Ok(false);
@@ -242,5 +242,5 @@ fn found(answer: &Tree, what: impl FnOnce() -> String) -> Result<bool> {
 }
 
 fn reason(answer: &Tree) -> String {
-    message::text(answer, "errmsg").map_or("charon gave no reason".into(), |e| e.escape_debug().to_string())
+    message::text(answer, "errmsg").map_or("charon gave no reason".into(), |e| e.replace(char::is_control, "\u{fffd}"))
 }

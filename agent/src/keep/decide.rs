@@ -1,7 +1,7 @@
 //! Which SAs to initiate and which to end: pure, time is passed in.
 //!
-//! The rules and their numbers come from what was measured on charon 5.9.8 (README, "keep"): who initiates, why
-//! connecting SAs are left alone, why duplicates are the spoke's to remove.
+//! The rules and their numbers come from what was measured on charon 5.9.8 (`docs/facts.md`, "Initiation"): who
+//! initiates, why connecting SAs are left alone, why duplicates are the spoke's to remove.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use crate::{
 
 /// Initiations per look: a hub that lost everything fills up in steps.
 const MAX_INITIATIONS: usize = 64;
-/// A look leaves out SAs charon is working on: only the second one in a row counts, this much later.
+/// A look leaves out SAs charon is working on: only what is still missing this much later is missing.
 const SURE: u64 = 500;
 /// The hub leaves a missing peer to the peer for so long, and knows by such an uptime that its charon has restarted.
 const HUB_PATIENCE: u64 = 30_000;
@@ -252,11 +252,12 @@ impl Tick<'_> {
         let (now, uptime, role, interval) = (self.now, self.uptime, self.rules.role, self.interval());
         let ready = |m: &Missing| {
             let mine = role == Role::Spoke || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
-            mine && m.looks >= 2 && now >= m.since + SURE && now >= m.next
+            mine && now >= m.since + SURE && now >= m.next
         };
         let mut due: Vec<(&Place, &mut Missing)> =
             self.memory.missing.iter_mut().filter(|(place, m)| startable.contains(*place) && ready(m)).collect();
         due.sort_by_key(|(_, m)| (m.attempts, m.since));
+        self.memory.more = due.len() > MAX_INITIATIONS;
         let mut tried = BTreeSet::new();
         for (place, missing) in due.into_iter().take(MAX_INITIATIONS) {
             missing.next = now + (interval << missing.attempts.min(16)).min(MAX_BACKOFF);
@@ -265,7 +266,7 @@ impl Tick<'_> {
             let (conn, child) = place.clone();
             self.actions.push(Action::Initiate { conn, child, attempt: missing.attempts });
         }
-        for sa in tried.iter().filter_map(|conn| sas.get(conn.as_str())).flatten().filter(|sa| is_childless(sa)) {
+        for sa in tried.iter().filter_map(|conn| sas.get(conn.as_str())).flatten() {
             let seen = self.memory.childless.entry(sa.id).or_default();
             (seen.attempts, seen.last) = (seen.attempts + 1, now);
         }

@@ -13,13 +13,16 @@ pub(super) type Place = (String, String);
 pub struct Memory {
     /// The children that should be up and are not.
     pub(super) missing: BTreeMap<Place, Missing>,
-    /// Established IKE_SAs without a child, by unique id.
+    /// Attempts on IKE_SAs that no child has come of, by unique id.
     pub(super) childless: BTreeMap<u32, Childless>,
     /// Duplicates, and since when.
     pub(super) doubles: BTreeMap<Double, u64>,
     /// Children seen up before: only their loss is news.
     pub(super) known: BTreeSet<Place>,
+    /// How many children should be up.
     pub(super) wanted: usize,
+    /// The last look left something to initiate to the next.
+    pub(super) more: bool,
     pub(super) changes: Vec<Change>,
 }
 
@@ -85,9 +88,9 @@ impl Memory {
         mem::take(&mut self.changes)
     }
 
-    /// Something was seen missing once only: look again soon.
+    /// Something was seen missing once only, or there was more to initiate than one look may: look again soon.
     pub fn unsure(&self) -> bool {
-        self.missing.values().any(|m| m.looks < 2)
+        self.more || self.missing.values().any(|m| m.looks < 2)
     }
 
     pub(super) fn seen_missing(&mut self, place: &Place, now: u64) {

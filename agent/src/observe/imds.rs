@@ -1,7 +1,8 @@
 //! IMDSv2: who am I.
 //!
 //! The SDK's client is used for its session token and for `AWS_EC2_METADATA_SERVICE_ENDPOINT`, without its retries: they
-//! give up on a connection that is refused, and a gateway asks while its network is still coming up (FACTS: fck-nat #132).
+//! give up on a connection that is refused, and a gateway asks while its network is still coming up (`docs/facts.md`,
+//! "IMDS").
 //! It gets a client without TLS, so that nat-hub, which never asks EC2, loads no certificates.
 
 #![allow(clippy::disallowed_methods, reason = "edge: a bounded wait for IMDS")]

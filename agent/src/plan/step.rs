@@ -30,7 +30,8 @@ pub enum Step {
         tree: Tree,
         why: String,
     },
-    /// FACTS: a loaded change of selectors reaches a live SA only so: initiate again, then end the old one.
+    /// A loaded change of selectors reaches a live SA only so: initiate again, then end the old one (`docs/facts.md`,
+    /// "Loading connections").
     RenewChild {
         connection: ConnName,
         child: String,

@@ -92,7 +92,7 @@ fn a_first_pass_puts_the_rules_first_and_the_files_last() {
     assert_eq!(
         steps(&target(&two()[..1]), &current),
         [
-            "restore filter CROSSWAN-GUARD 0 rules (was absent)",
+            "restore filter CROSSWAN-GUARD (was absent)",
             "load secret ike-crosswan-vpc-00000001 (new)",
             "load connection crosswan-vpc-00000001 (new: 198.51.100.11 for 10.1.0.0/16)",
             "write crosswan-secrets.conf (new)",
@@ -209,7 +209,7 @@ fn without_charon_only_the_rules_are_planned() {
     let current = Current::default();
     assert_eq!(
         steps(&target(&two()), &current),
-        ["restore filter CROSSWAN-GUARD 0 rules (was absent)", "write iptables.rules (new)"]
+        ["restore filter CROSSWAN-GUARD (was absent)", "write iptables.rules (new)"]
     );
 }
 

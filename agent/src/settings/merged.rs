@@ -66,7 +66,7 @@ impl Merged {
             "auth.psk_dir" => self.psk_dir = Some(item.read(parse::path)?),
             "removal.after_misses" => self.after_misses = Some(item.read(|raw| parse::count(raw, 1..=1000))?),
             "removal.hold_above" => self.hold_above = Some(item.read(parse::percent)?),
-            "keep.interval" => self.keep_interval = Some(item.read(|raw| parse::duration(raw, minutes(5)))?),
+            "keep.interval" => self.keep_interval = Some(item.read(|raw| parse::duration(raw, minutes(1)))?),
             "ec2.timeout" => self.ec2_timeout = Some(item.read(|raw| parse::duration(raw, minutes(10)))?),
             _ => return Err(item.unknown()),
         }

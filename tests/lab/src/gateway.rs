@@ -150,8 +150,8 @@ impl Gateway {
         Some(machine)
     }
 
-    /// Lab only, see FACTS of kernel-libipsec: it ignores pass shunts, so the own VPC's CIDRs get a routing rule before
-    /// charon's; and every local traffic selector needs a local address, so each secondary CIDR gives its last one.
+    /// Lab only (`docs/facts.md`, "Userspace ESP"): it ignores pass shunts, so the own VPC's CIDRs get a routing rule
+    /// before charon's; and every local traffic selector needs a local address, so each secondary CIDR gives its last.
     pub(crate) fn follow(&self, cidrs: &[Ipv4Net]) -> Result<()> {
         let mut machine = lock(&self.machine);
         let Some(machine) = machine.as_mut() else { return Ok(()) };

@@ -12,7 +12,7 @@ use crate::netns::Netns;
 use crate::spawn::{self, Process};
 use crate::workdir::wait_lock;
 
-/// The version FACTS were measured with.
+/// The version that `docs/facts.md`, "moto", was measured with.
 const VERSION: &str = "5.2.5";
 /// Port of moto itself; gateways talk to the fault proxy in front of it.
 pub const PORT: u16 = 5000;

@@ -7,7 +7,7 @@ use crosswan_lab::{Gateway, Lab, Leaks};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// One connection as FACTS has it; `start` is what a spoke does.
+/// One connection with the settings that worked in what `docs/facts.md` measured; `start` is what a spoke does.
 fn connection(
     name: &str,
     local: (&Gateway, &str),

@@ -61,7 +61,7 @@ fn every_key_in_toml_and_in_the_environment() {
         after_misses = 1000
         hold_above = "0%"
         [keep]
-        interval = "5min"
+        interval = "1min"
         [ec2]
         timeout = "1s""#;
     let want = Settings {
@@ -80,7 +80,7 @@ fn every_key_in_toml_and_in_the_environment() {
             inline: None,
         }),
         removal: Removal { after_misses: 1000, hold_above: 0 },
-        keep: Keep { interval: Duration::from_secs(300) },
+        keep: Keep { interval: Duration::from_secs(60) },
         ec2: Ec2 { timeout: Duration::from_secs(1) },
         sources: vec![],
         warnings: vec![],
@@ -99,7 +99,7 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_PSK_DIR", "/run/psk.d"),
         ("CROSSWAN_AFTER_MISSES", "1000"),
         ("CROSSWAN_HOLD_ABOVE", "0%"),
-        ("CROSSWAN_KEEP_INTERVAL", "5min"),
+        ("CROSSWAN_KEEP_INTERVAL", "1min"),
         ("CROSSWAN_EC2_TIMEOUT", "1s"),
         // Others' business, and not ours at all.
         ("CROSSWAN_ROOT", "/x"),
@@ -175,7 +175,7 @@ fn limits_are_inclusive() {
     let long_value = "ü".repeat(256);
     for accepted in [
         "[keep]\ninterval='1s'",
-        "[keep]\ninterval='1min 30s'",
+        "[keep]\ninterval='59s 999ms'",
         "[ec2]\ntimeout='10min'",
         "[removal]\nafter_misses=1\nhold_above='100%'",
         "removal.after_misses=7",

@@ -62,7 +62,7 @@ prop_compose! {
         interface in option::of("[a-z][a-z0-9._-]{0,14}"),
         (file, dir) in (option::of("/[ -~é]{0,40}"), option::of("/[ -~é]{0,40}")),
         (after_misses, hold_above) in (1u32..=1000, 0u8..=100),
-        (interval, timeout) in (1_000u64..=300_000, 1_000u64..=600_000),
+        (interval, timeout) in (1_000u64..=60_000, 1_000u64..=600_000),
     ) -> Settings {
         let asks = mode == Mode::VpnHub || (mode == Mode::NatVpn && by_tag);
         Settings {

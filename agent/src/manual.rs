@@ -1,9 +1,8 @@
-//! The man pages and completions that the build makes tell what the binary does.
+//! The man pages and completions that the build makes tell what the binary does. Tests only.
 
 use std::{fs, path::Path};
 
-use super::Cli;
-use crate::error::Kind;
+use crate::{cli::Cli, error::Kind};
 use clap::CommandFactory;
 
 fn share(file: &str) -> String {

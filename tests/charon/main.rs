@@ -1,0 +1,7 @@
+//! `swanctl`, `vici` and `keep` against the real charon. Needs root; fails without it.
+
+#![allow(clippy::disallowed_methods, reason = "a test crate: starts real programs")]
+
+mod host;
+mod requests;
+mod tunnel;

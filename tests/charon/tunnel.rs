@@ -1,0 +1,255 @@
+//! `keep` between a hub and a spoke: what charon leaves down comes up, what is double becomes single.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use crosswan::{
+    error::Result,
+    keep::{self, Config, Role},
+    swanctl,
+    vici::{Sa, Vici},
+};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::{sync::oneshot, task::JoinHandle, time};
+
+use crate::host::{Host, TIMEOUT};
+
+const INTERVAL: Duration = Duration::from_millis(400);
+const CONN: &str = "crosswan-vpc-0aaa1111";
+
+/// A hub at 192.0.2.1 before 10.0.0.0/16 and a spoke at 192.0.2.2 before 10.1.0.0/16, nothing loaded.
+fn pair() -> (Host, Host) {
+    let (hub, spoke) = (Host::with_charon(), Host::with_charon());
+    Host::cable((&hub, "192.0.2.1", "10.0.0.1/16"), (&spoke, "192.0.2.2", "10.1.0.1/16"));
+    (hub, spoke)
+}
+
+/// One end's text: its address, the other's, its networks, the other's, and how the key is written.
+fn text(role: Role, remote_ts: &str) -> String {
+    let (local, remote, key) = match role {
+        Role::Hub => ("192.0.2.1", "192.0.2.2", "0x616263646566ff"),
+        Role::Spoke => ("192.0.2.2", "192.0.2.1", "0sYWJjZGVm/w=="),
+    };
+    let (local_id, remote_id) = if role == Role::Hub { ("hub", "vpc-0aaa1111") } else { ("vpc-0aaa1111", "hub") };
+    let local_ts = if role == Role::Hub { "10.0.0.0/16" } else { "10.1.0.0/16" };
+    format!(
+        "connections {{
+  {CONN} {{
+    version = 2
+    local_addrs = {local}
+    remote_addrs = {remote}
+    mobike = no
+    encap = yes
+    unique = never
+    dpd_delay = 1s
+    proposals = aes256gcm16-prfsha384-x25519
+    local {{
+      auth = psk
+      id = {local_id}
+    }}
+    remote {{
+      auth = psk
+      id = {remote_id}
+    }}
+    children {{
+      c-10-1-0-0-16 {{
+        local_ts = {local_ts}
+        remote_ts = {remote_ts}
+        esp_proposals = aes256gcm16-x25519
+        start_action = none
+      }}
+    }}
+  }}
+}}
+secrets {{
+  ike-{CONN} {{
+    id-1 = hub
+    id-2 = vpc-0aaa1111
+    secret = {key}
+  }}
+}}
+"
+    )
+}
+
+async fn load(host: &Host, text: &str) {
+    let file = swanctl::parse(text).unwrap();
+    let mut vici = Vici::connect(&host.socket(), TIMEOUT).await.unwrap();
+    for (id, shared) in &swanctl::secrets(&file).unwrap() {
+        vici.load_shared(id, shared).await.unwrap();
+    }
+    for (name, conn) in &swanctl::connections(&file) {
+        vici.load_conn(name, conn).await.unwrap();
+    }
+}
+
+async fn sas(host: &Host) -> Vec<Sa> {
+    Vici::connect(&host.socket(), TIMEOUT).await.unwrap().sas().await.unwrap()
+}
+
+/// Every IKE_SA's state, and the names of its installed children.
+fn shape(sas: &[Sa]) -> Vec<(&str, Vec<&str>)> {
+    sas.iter()
+        .map(|sa| (sa.state.as_str(), sa.children.iter().filter(|c| c.is_up()).map(|c| c.name.as_str()).collect()))
+        .collect()
+}
+
+/// Waits until a host has exactly one IKE_SA with exactly one child, and returns it.
+async fn single(host: &Host, limit: Duration) -> Sa {
+    let start = Instant::now();
+    loop {
+        let mut sas = sas(host).await;
+        if shape(&sas) == [("ESTABLISHED", vec!["c-10-1-0-0-16"])] {
+            return sas.remove(0);
+        }
+        assert!(start.elapsed() < limit, "no single tunnel after {limit:?}: {sas:#?}");
+        time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn until(done: impl Fn() -> bool, limit: Duration) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "waited {limit:?}");
+        time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// `crosswan keep`, running; it is told to end by `stop`.
+struct Keep {
+    task: JoinHandle<Result<()>>,
+    stop: oneshot::Sender<()>,
+    lock: PathBuf,
+}
+
+fn keep(host: &Host, role: Role) -> Keep {
+    let lock = host.dir.path().join("lock");
+    let cfg = Config {
+        role,
+        interval: INTERVAL,
+        conf_file: host.dir.path().join("crosswan.conf"),
+        socket: host.socket(),
+        lock: lock.clone(),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    Keep { task: tokio::spawn(keep::run(cfg, stopped)), stop, lock }
+}
+
+impl Keep {
+    async fn end(self) {
+        let _ = self.stop.send(());
+        time::timeout(Duration::from_secs(2), self.task).await.expect("ends within 2 s").unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_spoke_initiates_what_is_missing_and_then_leaves_it_alone() {
+    let (hub, spoke) = pair();
+    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    let keep = keep(&spoke, Role::Spoke);
+    let sa = single(&spoke, Duration::from_secs(5)).await;
+    assert_eq!((sa.remote_host.as_str(), sa.remote_id.as_str()), ("192.0.2.1", "hub"));
+    assert_eq!(sa.children[0].remote_ts, ["10.0.0.0/16"]);
+    time::sleep(INTERVAL * 4).await;
+    assert_eq!(single(&spoke, Duration::ZERO).await.children[0].id, sa.children[0].id, "left alone once it is up");
+    keep.end().await;
+}
+
+/// charon keeps the childless IKE_SA of a TS_UNACCEPTABLE for good; keep asks again, and then gives the IKE_SA up.
+#[tokio::test]
+async fn a_hub_that_learns_the_selectors_late_gets_its_tunnel() {
+    let (hub, spoke) = pair();
+    load(&hub, &text(Role::Hub, "10.7.0.0/16")).await;
+    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    let keep = keep(&spoke, Role::Spoke);
+    until(|| spoke.log().contains("vici terminate IKE_SA #1"), Duration::from_secs(10)).await;
+    let unacceptable = spoke.log().matches("received TS_UNACCEPTABLE notify").count();
+    assert!((3..=5).contains(&unacceptable), "asked {unacceptable} times before giving the IKE_SA up");
+    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    // The refresh that knows more touches the managed file: the spoke need not wait out its back-off.
+    fs::write(spoke.dir.path().join("crosswan.conf"), "").unwrap();
+    single(&spoke, Duration::from_secs(8)).await;
+    keep.end().await;
+}
+
+/// FACTS, "Initiation": the spoke meets a charon without its connection and never tries again.
+#[tokio::test]
+async fn a_hub_killed_and_configured_late_is_found_again() {
+    let (mut hub, spoke) = pair();
+    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    let keep = keep(&spoke, Role::Spoke);
+    let before = single(&spoke, Duration::from_secs(5)).await;
+    hub.kill();
+    hub.start();
+    time::sleep(Duration::from_secs(3)).await;
+    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    let after = single(&spoke, Duration::from_secs(15)).await;
+    assert_ne!(after.id, before.id);
+    single(&hub, Duration::from_secs(5)).await;
+    keep.end().await;
+}
+
+#[tokio::test]
+async fn a_hub_whose_charon_restarted_initiates_itself() {
+    let (hub, spoke) = pair();
+    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    let keep = keep(&hub, Role::Hub);
+    single(&hub, Duration::from_secs(5)).await;
+    keep.end().await;
+}
+
+#[tokio::test]
+async fn a_spokes_charon_that_dies_is_waited_for() {
+    let (hub, mut spoke) = pair();
+    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    let keep = keep(&spoke, Role::Spoke);
+    time::sleep(INTERVAL).await;
+    spoke.kill();
+    time::sleep(Duration::from_millis(1500)).await;
+    spoke.start();
+    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    single(&spoke, Duration::from_secs(10)).await;
+    keep.end().await;
+}
+
+#[tokio::test]
+async fn what_both_ends_initiated_becomes_single() {
+    let (hub, spoke) = pair();
+    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    let initiate = async |host: &Host| {
+        let mut vici = Vici::connect(&host.socket(), TIMEOUT).await.unwrap();
+        vici.initiate(CONN, "c-10-1-0-0-16", Some(Duration::from_secs(3))).await.unwrap();
+    };
+    tokio::join!(initiate(&hub), initiate(&spoke));
+    let up = ("ESTABLISHED", vec!["c-10-1-0-0-16"]);
+    assert_eq!(shape(&sas(&spoke).await), [up.clone(), up], "something to clean up");
+    let keeps = [keep(&spoke, Role::Spoke), keep(&hub, Role::Hub)];
+    single(&spoke, Duration::from_secs(5)).await;
+    single(&hub, Duration::from_secs(5)).await;
+    for keep in keeps {
+        keep.end().await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_while_a_refresh_holds_the_lock() {
+    let (hub, spoke) = pair();
+    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    let keep = keep(&spoke, Role::Spoke);
+    // The first look only notes what is missing; take the lock before the second.
+    let file = File::options().write(true).create(true).truncate(false).open(&keep.lock).unwrap();
+    let Ok(held) = Flock::lock(file, FlockArg::LockExclusive) else { panic!("take the lock") };
+    time::sleep(Duration::from_secs(2)).await;
+    assert!(sas(&spoke).await.is_empty(), "initiated under a refresh");
+    drop(held);
+    single(&spoke, Duration::from_secs(5)).await;
+    keep.end().await;
+}

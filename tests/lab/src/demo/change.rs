@@ -1,0 +1,128 @@
+//! Points 4 and 5: a VPC comes, a VPC goes, and the hub follows at its refreshes.
+
+use anyhow::{Context, Result, ensure};
+use crosswan_lab::{Gateway, Role};
+
+use super::Demo;
+use super::act::{Show, go_on};
+use super::boot::{UP, boot};
+use super::screen::seconds;
+use super::vici::shared_keys;
+
+/// VPC C, while client A talks to client B.
+pub fn launch(demo: &mut Demo) -> Result<String> {
+    demo.screen.text("Client A's host pings client B's twenty times a second from here on, and every packet counts.");
+    let hub = demo.lab.gateway("hub/vpn-hub")?;
+    let (a, b) = (demo.lab.host("a/host")?, demo.lab.host("b/host")?);
+    let stream = a.ping_stream(b.address)?;
+    demo.screen.command("EC2", "CreateVpc 10.3.0.0/16 in eu-west-1, ... RunInstances nat-vpn, service=nat");
+    demo.lab.add_client("c", "eu-west-1", &["10.3.0.0/16"])?;
+    let (c, gateway) = (demo.lab.host("c/host")?, demo.lab.gateway("c/nat-vpn")?);
+    demo.screen.command(&gateway.name, "charon; crosswan refresh; crosswan keep &");
+    let (output, keeper) = boot(&gateway)?;
+    demo.keepers.extend(keeper);
+    demo.said(&gateway, &["refresh"], &output, Show::Verdict);
+    ensure!(output.code == 0, "c/nat-vpn: crosswan refresh ended with exit code {}", output.code);
+    let early = a.reaches(c.address)?;
+    demo.check(!early, &format!("not yet: the hub does not know it, and {} does not reach {}", a.name, c.name));
+
+    demo.screen.text("The hub refreshes: hourly by its timer, here by hand. First what it would do, then it does.");
+    demo.crosswan(&hub, &["refresh", "--dry-run"], Show::All)?;
+    let before = demo.screen.elapsed();
+    let report = demo.refresh(&hub, Show::Verdict)?;
+    let outcome = report["outcome"].as_str().unwrap_or_default();
+    demo.check(outcome == "changed", &format!("outcome in the hub's /run/crosswan/status.json: {outcome}"));
+    a.wait_for(c.address, UP)?;
+    let up = seconds(demo.screen.elapsed() - before);
+    demo.check(true, &format!("{} reaches {} at {}, {up} after the refresh began", a.name, c.name, c.address));
+    let pings = stream.stop()?;
+    let text = format!("client A to client B meanwhile: {} packets sent, {} lost", pings.sent, pings.lost);
+    demo.check(pings.lost == 0 && pings.received > 0, &text);
+    Ok(format!("new VPC reachable in {up} from the hub's refresh; A to B lost {} of {}", pings.lost, pings.sent))
+}
+
+/// VPC B.
+pub fn delete(demo: &mut Demo) -> Result<String> {
+    let hub = demo.lab.gateway("hub/vpn-hub")?;
+    let id = demo.lab.vpc_id("b")?;
+    let gone = demo.lab.host("b/host")?.address;
+    let polls = after_misses(&hub)?;
+    demo.screen.text(&format!(
+        "One wrong answer of EC2 must not cost a tunnel: the hub's settings ask for {polls} polls without client B \
+         (removal.after_misses) before it goes.",
+    ));
+    demo.screen.command("EC2", &format!("TerminateInstances, DeleteSubnet, ... DeleteVpc {id}"));
+    demo.lab.delete_vpc("b")?;
+    let before = Holds::of(&hub, &id)?;
+    let text = format!("before its next refresh the hub holds for {id}: {before}");
+    demo.check(before.connections > 0 && before.keys_loaded > 0 && before.keys_on_disk > 0, &text);
+    for poll in 1..=polls {
+        let report = demo.refresh(&hub, Show::Deeds)?;
+        let now = Holds::of(&hub, &id)?;
+        if poll < polls {
+            let kept = report["kept"].as_array().into_iter().flatten().any(|kept| kept["vpc"] == id.as_str());
+            let said = if kept { "and says so" } else { "but does not say so" };
+            demo.check(kept && now.connections > 0, &format!("poll {poll} of {polls}: it keeps {now}, {said}"));
+        } else {
+            demo.check(now == Holds::default(), &format!("poll {poll} of {polls}: it now holds {now}"));
+        }
+    }
+    let from = demo.lab.host("a/host")?;
+    let report = from.ping(gone, 3)?;
+    let told = report.errors.first().is_some_and(|error| error.1 == 3);
+    let text = format!(
+        "{} to {gone}: {} of {} answered, {}",
+        from.name,
+        report.received,
+        report.sent,
+        if told { "\"network unreachable\" at once" } else { "and nobody said why" }
+    );
+    demo.check(report.received == 0 && told, &text);
+    let Holds { connections, keys_loaded, keys_on_disk, associations } = Holds::of(&hub, &id)?;
+    let keys = keys_loaded + keys_on_disk;
+    Ok(format!(
+        "client B, at poll {polls} of {polls}: {connections} connections, {keys} keys, {associations} IKE_SAs left"
+    ))
+}
+
+/// What a hub holds for a VPC: asked of charon and read from disk, not of the agent.
+#[derive(Default, PartialEq, Eq)]
+struct Holds {
+    connections: usize,
+    keys_loaded: usize,
+    keys_on_disk: usize,
+    associations: usize,
+}
+
+impl Holds {
+    fn of(hub: &Gateway, vpc: &str) -> Result<Holds> {
+        go_on()?;
+        let name = format!("crosswan-{vpc}:");
+        let count = |text: &str| text.lines().filter(|line| line.starts_with(&name)).count();
+        let secrets = hub.read_file("/etc/swanctl/conf.d/crosswan-secrets.conf")?;
+        Ok(Holds {
+            connections: count(&hub.swanctl(&["--list-conns"])?),
+            keys_loaded: shared_keys(hub)?.iter().filter(|id| id.contains(vpc)).count(),
+            keys_on_disk: secrets.lines().filter(|line| line.contains(vpc) && line.contains('{')).count(),
+            associations: count(&hub.swanctl(&["--list-sas"])?),
+        })
+    }
+}
+
+impl std::fmt::Display for Holds {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Holds { connections, keys_loaded, keys_on_disk, associations } = self;
+        write!(
+            f,
+            "connections {connections}, keys {keys_loaded} loaded and {keys_on_disk} on disk, IKE_SAs {associations}"
+        )
+    }
+}
+
+/// The hub's own setting.
+fn after_misses(hub: &Gateway) -> Result<u32> {
+    ensure!(hub.role == Role::VpnHub, "only a hub removes peers");
+    let settings = hub.read_file("/etc/crosswan/crosswan.toml")?;
+    let value = settings.lines().find_map(|line| line.strip_prefix("after_misses = "));
+    value.context("after_misses is not in the hub's settings")?.trim().parse().context("after_misses")
+}
