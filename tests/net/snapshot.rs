@@ -23,7 +23,7 @@ pub struct FileState {
     inode: u64,
     changed: (i64, i64),
     pub mode: u32,
-    pub contents: Vec<u8>,
+    pub contents: String,
 }
 
 /// All that a refresh could have changed on a gateway.
@@ -72,7 +72,7 @@ fn file(path: &Path) -> Result<FileState> {
         inode: meta.ino(),
         changed: (meta.mtime(), meta.mtime_nsec()),
         mode: meta.mode() & 0o7777,
-        contents: fs::read(path)?,
+        contents: String::from_utf8_lossy(&fs::read(path)?).into_owned(),
     })
 }
 
