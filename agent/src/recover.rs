@@ -1,7 +1,7 @@
-//! What charon still knows when the state is lost: the tunnels of a region that cannot be asked stand all the same.
+//! What charon still knows when the state is lost: its tunnels count as peers, and leave as peers do.
 //!
-//! Without this, a hub whose state is gone (a broken disk, a format of another version) would take the silence of a
-//! region for its absence and revoke every tunnel there. Pure.
+//! Without this, a hub whose state is gone (a broken disk, a format of another version) would revoke at once what one
+//! answer happens not to show, and take a silent region for an empty one. Pure.
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
@@ -15,20 +15,19 @@ use crate::{
 /// Launch time of a peer that only charon knew. No instance is that old.
 const RECOVERED: Timestamp = Timestamp(0);
 
-/// Adds to `state` the hub's peers that charon has loaded and nobody else knows, if there is a region that cannot be
-/// asked and of which no answer is remembered: they may be there, so they count as its own until it answers.
+/// Adds to `state` the hub's peers that charon has loaded and neither state nor answers know. Where they are is a
+/// guess: in a region that could not be asked, if there is one, so that they stand until it answers.
 pub fn recover(mut state: State, answers: &Answers, me: &Identity, charon: &Charon) -> State {
-    let silent = |(region, answer): &(&Region, &_)| Result::is_err(answer) && !state.regions.contains_key(*region);
-    let Some((region, _)) = answers.iter().find(silent) else { return state };
-    let region = region.clone();
+    let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(region, _)| region);
+    let Some(region) = silent.or(answers.keys().next()) else { return state };
     let shown: BTreeSet<&VpcId> = answers.values().flatten().flat_map(|view| &view.gateways).map(|g| &g.vpc).collect();
-    // The region given to one in an earlier pass was a guess; it may have answered meanwhile.
-    for peer in state.peers.values_mut().filter(|p| p.gateway.launched == RECOVERED && !shown.contains(&p.gateway.vpc))
-    {
-        peer.gateway.region = region.clone();
+    // The guess of an earlier pass follows the silence: that region may have answered meanwhile.
+    let guessed = |p: &&mut Peer| p.gateway.launched == RECOVERED && !shown.contains(&p.gateway.vpc);
+    for peer in state.peers.values_mut().filter(guessed) {
+        peer.gateway.region = silent.unwrap_or(&peer.gateway.region).clone();
     }
     for (name, loaded) in &charon.connections {
-        let Some(gateway) = gateway(name, loaded, &region, me).filter(|g| !shown.contains(&g.vpc)) else { continue };
+        let Some(gateway) = gateway(name, loaded, region, me).filter(|g| !shown.contains(&g.vpc)) else { continue };
         state.peers.entry(gateway.vpc.clone()).or_insert(Peer { gateway, misses: 0 });
     }
     state

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{model::RegionView, state::LastGood, swanctl::ChildSummary};
+use crate::{model::RegionView, swanctl::ChildSummary};
 
 fn me() -> Identity {
     Identity {
@@ -83,12 +83,13 @@ fn what_nobody_else_knows_belongs_to_the_region_that_is_silent() {
 }
 
 #[test]
-fn nothing_is_recovered_where_it_is_known_who_was_there() {
+fn without_silence_it_is_a_peer_like_any_other_and_leaves_after_its_polls() {
     let charon = charon([loaded(1, "198.51.100.100")]);
-    let well = answers(&[("eu-west-1", Some(RegionView::default()))]);
-    assert_eq!(recover(State::default(), &well, &me(), &charon), State::default());
-    let remembered = LastGood { at: Timestamp(1), view: RegionView::default() };
-    let state = State { regions: [(region("eu-west-1"), remembered)].into(), ..State::default() };
-    let silent = answers(&[("eu-west-1", None)]);
-    assert_eq!(recover(state.clone(), &silent, &me(), &charon), state);
+    let well = answers(&[("eu-west-1", Some(RegionView::default())), ("us-west-2", Some(RegionView::default()))]);
+    let state = recover(State::default(), &well, &me(), &charon);
+    assert_eq!(peers(&state), [("vpc-00000001", "eu-west-1")].into());
+    let missed = state.peers.into_iter().map(|(vpc, peer)| (vpc, Peer { misses: 1, ..peer })).collect();
+    let missed = State { peers: missed, ..State::default() };
+    assert_eq!(recover(missed.clone(), &well, &me(), &charon), missed, "the count goes on");
+    assert_eq!(recover(State::default(), &well, &me(), &Charon::default()), State::default());
 }
