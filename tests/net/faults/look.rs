@@ -16,7 +16,7 @@ use crosswan::{
 };
 use crosswan_lab::{Gateway, PingReport, PingStream};
 
-use crate::region::{Region, UP, eventually};
+use crate::region::{Region, UP, eventually, exists};
 
 pub const CONNECTIONS: &str = "/etc/swanctl/conf.d/crosswan.conf";
 pub const SECRETS: &str = "/etc/swanctl/conf.d/crosswan-secrets.conf";
@@ -41,10 +41,10 @@ pub struct Snapshot {
 impl Snapshot {
     pub fn of(gateway: &Gateway) -> Result<Snapshot> {
         let file = |path| -> Result<_> {
-            let at = gateway.path(path);
-            if !at.exists() {
+            if !exists(gateway, path) {
                 return Ok((path, None));
             }
+            let at = gateway.path(path);
             let mode = fs::metadata(&at)?.permissions().mode() & 0o7777;
             Ok((path, Some((fs::read_to_string(at)?, mode))))
         };
@@ -53,7 +53,7 @@ impl Snapshot {
             connections: ask(gateway, async |vici| vici.list_conns().await)?,
             secrets: ask(gateway, async |vici| vici.shared_ids().await)?,
             rules: rules(gateway, |line| line.contains("CROSSWAN-"))?,
-            unfinished: gateway.path(UNFINISHED).exists(),
+            unfinished: exists(gateway, UNFINISHED),
         })
     }
 
@@ -110,7 +110,8 @@ pub fn untidy(gateway: &Gateway) -> Result<Vec<String>> {
         let mut children: Vec<_> = own.iter().flat_map(|sa| &sa.children).map(|c| &c.name).collect();
         children.sort();
         let up = own.iter().all(|sa| sa.is_established() && sa.children.iter().all(|c| c.is_up()));
-        if !wanted.is_empty() && !(own.len() == 1 && up && children == wanted) {
+        let tidy = own.len() == 1 && up && children == wanted;
+        if !wanted.is_empty() && !tidy {
             faults.push(format!("{} {name}: {own:?}", gateway.name));
         }
     }

@@ -1,6 +1,11 @@
 //! Both ends of a tunnel start at the same moment, again and again: one tunnel comes of it, not none and not two.
 
-use std::{sync::Barrier, thread, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Gateway};
@@ -16,15 +21,13 @@ const TRIED: u32 = 12;
 #[test]
 fn both_ends_start_at_the_same_moment_twenty_times_over() -> Result<()> {
     let mut region = Region::standard()?;
-    let gateways = ["hub/vpn-hub", "a/nat-vpn", "b/nat-vpn"].map(|name| region.gateway(name));
-    let [hub, a, b] = gateways;
-    let gateways = [hub?, a?, b?];
+    let gateways = [region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?, region.gateway("b/nat-vpn")?];
     let host = region.lab.host("a/host")?;
     let far = [region.address("hub/host")?, region.address("b/host")?, region.address("b/host-2")?];
-    let (mut slowest, mut most) = (std::time::Duration::ZERO, 0);
+    let (mut slowest, mut most) = (Duration::ZERO, 0);
     for round in 0..ROUNDS {
         for gateway in &gateways {
-            region.keepers.remove(&gateway.name).map(AgentProcess::kill);
+            drop(region.keepers.remove(&gateway.name));
             gateway.stop_charon()?;
         }
         region.keepers = together(gateways.each_ref().map(|g| &**g))?;
@@ -48,7 +51,7 @@ fn both_ends_start_at_the_same_moment_twenty_times_over() -> Result<()> {
 }
 
 /// Starts charon and keep on each gateway, all at once.
-fn together(gateways: [&Gateway; 3]) -> Result<std::collections::BTreeMap<String, AgentProcess>> {
+fn together(gateways: [&Gateway; 3]) -> Result<BTreeMap<String, AgentProcess>> {
     let start = Barrier::new(gateways.len());
     thread::scope(|scope| {
         let threads = gateways.map(|gateway| {
