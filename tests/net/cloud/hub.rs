@@ -37,6 +37,7 @@ fn spokes_that_know_the_hub_by_tag_follow_it_to_a_new_address() -> Result<()> {
     let new = lab.change_address(&hub, true)?.context("no address")?;
     let report = refresh(&hub)?;
     ensure!(report["steps"].to_string().contains(&format!("local id {old} => {new}")), "{report:#}");
+    ensure!(report["steps"].to_string().contains("(this gateway has a new identity)"), "{report:#}");
     // Nothing of the old address is left at the hub, and a second pass has nothing to do.
     ensure!(!hub.read_file("/etc/swanctl/conf.d/crosswan.conf")?.contains(&old.to_string()));
     ensure_no_steps(&refresh(&hub)?)?;
