@@ -28,7 +28,7 @@ pub fn recover(mut state: State, answers: &Answers, me: &Identity, charon: &Char
     }
     for (name, loaded) in &charon.connections {
         let Some(gateway) = gateway(name, loaded, region, me).filter(|g| !shown.contains(&g.vpc)) else { continue };
-        state.peers.entry(gateway.vpc.clone()).or_insert(Peer { gateway, misses: 0 });
+        state.peers.entry(gateway.vpc.clone()).or_insert(Peer::new(gateway));
     }
     state
 }
