@@ -41,8 +41,8 @@ fn a_disk_that_takes_nothing_more() -> Result<()> {
     // Without room for the marker nothing is begun.
     for fault in [read_only(STATE), full(STATE)] {
         hub.sh(&fault)?.ok()?;
-        let output = hub.agent(&["refresh"])?;
-        ensure!(output.code == 4 && output.stderr.contains("/var/lib/crosswan/unfinished"), "{}", show(&output));
+        let report = refresh_with(&hub, &[], 4)?;
+        ensure!(lines(&report, "problems").concat().contains("/var/lib/crosswan/unfinished"), "{report:#}");
         Snapshot::of(&hub)?.must_be(&before, "a full state folder")?;
         let status = hub.agent(&["status"])?;
         ensure!(status.stdout.contains("/var/lib/crosswan/unfinished"), "{}", show(&status));
