@@ -39,16 +39,16 @@ configure() {
 }
 
 make_tree() {
-    local log root
-    log=$(mktemp) root=$(mktemp -d)
-    trap 'rm -rf "$log" "$root"' EXIT
+    work=$(mktemp -d)
+    trap 'rm -rf --one-file-system "$work"' EXIT
+    local log=$work/log root=$work/tree
     say "fetching and unpacking Debian 13: one to four minutes"
     mmdebstrap --quiet --mode=root --variant=minbase --include="$(IFS=,; printf '%s' "${packages[*]}")" \
-        --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "3"' trixie "$root/tree" >"$log" 2>&1 ||
+        --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Retries "3"' trixie "$root" >"$log" 2>&1 ||
         { cat "$log" >&2; die "mmdebstrap failed: its words are above"; }
-    configure "$root/tree"
-    tar -C "$root/tree" --numeric-owner --xattrs --one-file-system -cf "$1.part" .
-    mv "$1.part" "$1"
+    configure "$root"
+    tar -C "$root" --numeric-owner --xattrs --one-file-system -cf "$1.part.$$" .
+    mv "$1.part.$$" "$1"
 }
 
 # The tree of today's packages and of this script, made now or found in the cache. Prints where it is.

@@ -87,7 +87,7 @@ main() {
     install_files
     check_settings
     clean
-    say "$mode is ready, $(df -m --output=used / | tail -n1 | tr -d ' ') MB used"
+    say "$mode is ready"
 }
 
 # All of it is read before any of it runs: it removes itself.

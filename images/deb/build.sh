@@ -18,6 +18,7 @@ deb=$out/crosswan_${version}_$arch.deb
 [[ -e $target/release/crosswan ]] || say "building the release: ten to twenty minutes on two cores the first time, most of them for the EC2 SDK"
 messages=$(mktemp) root=$(mktemp -d)
 trap 'rm -rf "$messages" "$root"' EXIT
+chmod 755 "$root"
 cargo build --release --locked --bin crosswan --message-format=json-render-diagnostics >"$messages"
 # Where the build script put the man pages and completions: cargo says it, and there may be folders of earlier builds.
 share=$(sed -n '/"reason":"build-script-executed"/{/\/crosswan#\|crosswan@\|#crosswan@/s/.*"out_dir":"\([^"]*\)".*/\1/p}' "$messages" | grep '/crosswan-[0-9a-f]*/out$' | tail -n1)/share
