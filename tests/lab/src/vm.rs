@@ -114,8 +114,8 @@ impl Vm {
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1", "-m", MEMORY]);
         qemu.args(["-kernel", &beside("vmlinuz"), "-initrd", &beside("initrd"), "-append"]);
         qemu.arg(
-            "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=5 systemd.wants=lab-control.service \
-             systemd.show_status=false systemd.debug_shell=/dev/hvc0",
+            "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=5 no_timer_check \
+             systemd.wants=lab-control.service systemd.show_status=false systemd.debug_shell=/dev/hvc0",
         );
         let overlay = self.file("disk.qcow2");
         qemu.args(["-drive", &format!("if=virtio,format=qcow2,cache=unsafe,file={}", overlay.display())]);

@@ -13,7 +13,7 @@ mod wire;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use region::Region;
 
@@ -76,12 +76,12 @@ fn main() -> ExitCode {
 
 fn run(images: PathBuf, keep: bool) -> Result<bool> {
     let mut region = Region::new(&images)?;
-    for (title, step) in STEPS {
+    for (number, (title, step)) in STEPS.into_iter().enumerate() {
         region.report.heading(title);
         if let Err(e) = step(&mut region) {
             region.report.check(false, &format!("{e:#}"));
             // Without machines that boot there is nothing more to see.
-            if region.vms.is_empty() {
+            if number == 0 {
                 break;
             }
         }
@@ -95,9 +95,6 @@ fn run(images: PathBuf, keep: bool) -> Result<bool> {
     }
     if keep {
         region.look_around();
-    }
-    if region.vms.is_empty() && passed {
-        bail!("no machine was booted");
     }
     Ok(passed)
 }
