@@ -78,11 +78,11 @@ impl Region {
         self.check(esp > 1000 && clear.is_empty(), &text);
         for vpc in ["hub", "a"] {
             let leaks = self.lab.leaks(vpc)?;
+            let [private, clear, bare] = [leaks.private_out, leaks.clear_from_gateway, leaks.no_public_address];
             let text = format!(
-                "router of VPC {vpc}: {} private towards the internet gateway, {} in the clear by a gateway",
-                leaks.private_out, leaks.clear_from_gateway
+                "router of VPC {vpc}: {private} private packets towards the internet gateway, {clear} in the clear by a gateway, {bare} without NAT",
             );
-            self.check(leaks.private_out + leaks.clear_from_gateway == 0, &text);
+            self.check(private + clear + bare == 0, &text);
         }
         Ok(())
     }
