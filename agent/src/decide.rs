@@ -131,8 +131,8 @@ fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Res
             auth: Auth::Psk(key),
         };
         out.tunnels.insert(ConnName::to_vpc(&vpc), tunnel);
-        let gateway = Gateway { cidrs: cidrs.clone(), ..peer.gateway };
-        out.state.peers.insert(vpc, Peer { gateway, misses: peer.misses });
+        let gateway = Gateway { cidrs: cidrs.clone(), ..peer.gateway.clone() };
+        out.state.peers.insert(vpc, Peer { gateway, ..peer });
     }
     Ok(())
 }

@@ -103,3 +103,17 @@ impl<T, E: Into<Box<dyn StdError + Send + Sync>>> Context<T> for std::result::Re
         self.map_err(|e| error().because(e))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_says_each_thing_once() {
+        let io = std::io::Error::other("disk full");
+        let error = Error::apply("write x").because(Error::apply("store y").because(io));
+        assert_eq!(error.chain(), "write x: store y: disk full");
+        let repeating = Error::observe("ask: refused").because(std::io::Error::other("refused"));
+        assert_eq!(repeating.chain(), "ask: refused");
+    }
+}

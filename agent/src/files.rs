@@ -100,3 +100,6 @@ pub fn lock(path: &Path, patience: Duration) -> Result<Flock<File>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,8 @@ pub struct Config {
     pub role: Role,
     /// Between two looks when nothing happens; ±20 % so that gateways do not act in step.
     pub interval: Duration,
-    /// The managed swanctl file: a change makes it look at once and forget its back-off.
+    /// The managed swanctl file: a change of it, or of a file beside it (the keys), makes it look at once and forget its
+    /// back-off.
     pub conf_file: PathBuf,
     /// charon's VICI socket.
     pub socket: PathBuf,
@@ -101,7 +102,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> 
     *met = true;
     let start = Instant::now();
     let mut memory = Memory::default();
-    let mut file = stamp(&cfg.conf_file);
+    let mut file = stamps(&cfg.conf_file);
     let mut file_poll = time::interval(FILE_POLL);
     file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut due, mut earliest) = (start, start);
@@ -114,7 +115,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> 
             }
             () = time::sleep_until(due) => {}
             _ = file_poll.tick() => {
-                let now = stamp(&cfg.conf_file);
+                let now = stamps(&cfg.conf_file);
                 if now == file {
                     continue;
                 }
@@ -184,9 +185,13 @@ fn lock(path: &Path) -> Result<Flock<File>> {
     }
 }
 
-/// Changes whenever the file is replaced; `None` while there is none.
-fn stamp(path: &Path) -> Option<(u64, i64, i64)> {
-    fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()))
+/// Inode and time of change; `None` while there is no such file.
+type Stamp = Option<(u64, i64, i64)>;
+
+/// Changes whenever the file is edited, or it or one beside it is replaced: a rename is a change of the folder.
+fn stamps(path: &Path) -> [Stamp; 2] {
+    let stamp = |path: &Path| fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()));
+    [stamp(path), path.parent().and_then(stamp)]
 }
 
 /// The interval ±20 %. The standard library's hash seeds are random enough to keep gateways apart.

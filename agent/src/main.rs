@@ -152,7 +152,7 @@ fn say(text: impl std::fmt::Display) -> Result<()> {
 /// Logs go to the journal with their fields if stderr is the journal, else to stderr as text.
 fn log(json: bool, verbose: u8) {
     let default = match verbose {
-        0 => "warn,crosswan=info",
+        0 => "warn,aws_smithy_runtime=off,crosswan=info",
         1 => "info,crosswan=debug",
         _ => "trace",
     };

@@ -200,9 +200,13 @@ fn revocations(target: &Target, charon: &Charon, steps: &mut Vec<Step>) {
             continue;
         };
         let wanted = Summary::of(tree);
-        if !wanted.remote_addrs.contains(&sa.remote_host) {
-            let (connection, id) = (sa.conn.clone(), Some(sa.id));
-            steps.push(Step::Terminate { connection, id, why: "the peer has a new address" });
+        let moved = !wanted.remote_addrs.contains(&sa.remote_host);
+        // The peer still sends to the old address, where nobody is; but our own DPD, which it answers, keeps it from
+        // finding that out. Only an end makes it try again, and show that it fails.
+        let renamed = sa.is_established() && wanted.local_id.as_ref().is_some_and(|id| *id != sa.local_id);
+        if moved || renamed {
+            let why = if moved { "the peer has a new address" } else { "this gateway has a new identity" };
+            steps.push(Step::Terminate { connection: sa.conn.clone(), id: Some(sa.id), why });
             continue;
         }
         for child in sa.children.iter().filter(|c| !wanted.children.contains_key(&c.name)) {

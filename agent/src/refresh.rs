@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::File,
     net::UdpSocket,
     time::{Duration, SystemTime},
@@ -14,19 +14,19 @@ use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::{
-    apply::apply,
     decide::{Decision, KeyAnswer, Seen, decide},
     error::{Context, Error, Kind, Result},
     files, host,
-    iptables::Rules,
-    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
+    model::{Answers, Identity, Mode, Secret, Timestamp, VpcId, printable},
     observe::{disk, ec2, imds, live},
     paths::Paths,
     plan::{Current, Step, Target, plan},
+    recover::recover,
     render::{Capabilities, Files, render},
     report::{Failure, Outcome, Report},
     settings::{Keys, Settings},
     state::State,
+    verify::carry_out,
     vici::Vici,
 };
 
@@ -34,10 +34,6 @@ use crate::{
 const PATIENCE_LOCK: Duration = Duration::from_secs(30);
 /// How long IMDS may take to answer everything.
 const PATIENCE_IMDS: Duration = Duration::from_secs(10);
-/// How long charon may take to open its socket.
-const PATIENCE_CHARON: Duration = Duration::from_secs(5);
-/// How often, a quarter second apart, the system is read back before a difference counts: SAs take a moment to go.
-const READ_BACKS: u32 = 12;
 
 /// What was asked of this pass.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,7 +61,9 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         // Nothing to do was read from the system just now: that is the verification.
         files::remove(&paths.unfinished)?;
     } else {
-        carry_out(&steps, &target, &current, paths, charon.as_mut(), &mut report).await?;
+        let (outcome, problems) = carry_out(&steps, &target, &current, paths, charon.as_mut()).await;
+        report.outcome = outcome;
+        report.problems.extend(problems);
     }
     if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
         let state =
@@ -103,11 +101,12 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     let answers = ask_ec2(settings).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
-    let (mut charon, charon_failed) = connect(settings.mode, paths, &current).await;
-    if let Some(vici) = &mut charon {
-        current.charon = Some(live::charon(vici).await?);
-    }
+    let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
     current.rules = live::rules().await?;
+    let state = match &current.charon {
+        Some(charon) if settings.mode == Mode::VpnHub => recover(state, &answers, &me, charon),
+        _ => state,
+    };
 
     let in_use = keys_in_use(&current);
     let key = |vpc: &VpcId| match keys.for_peer(vpc) {
@@ -162,15 +161,24 @@ async fn ask_ec2(settings: &Settings) -> Answers {
     ec2::ask(&query, settings.ec2.timeout).await
 }
 
-/// charon, where this mode needs it or files say that an earlier one did; and why it is missing if it should be there.
-async fn connect(mode: Mode, paths: &Paths, current: &Current) -> (Option<Vici>, Option<String>) {
+/// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there
+/// should be one. One that hangs is as good as none: NAT does not wait for it.
+async fn ask_charon(mode: Mode, paths: &Paths, current: &mut Current) -> (Option<Vici>, Option<String>) {
     let (patience, needed) = match (mode.has_ipsec(), &current.files.connections) {
-        (true, _) => (PATIENCE_CHARON, true),
+        (true, _) => (live::PATIENCE, true),
         (false, Some(_)) => (Duration::ZERO, false),
         (false, None) => return (None, None),
     };
-    match live::connect(&paths.vici, patience).await {
-        Ok(vici) => (Some(vici), None),
+    let asked = async {
+        let mut vici = live::connect(&paths.vici, patience).await?;
+        let charon = live::charon(&mut vici).await?;
+        Ok::<_, Error>((vici, charon))
+    };
+    match asked.await {
+        Ok((vici, charon)) => {
+            current.charon = Some(charon);
+            (Some(vici), None)
+        }
         Err(e) if needed => (None, Some(format!("{}; its tunnels were left as they are", e.chain()))),
         Err(_) => (None, None),
     }
@@ -180,99 +188,6 @@ async fn connect(mode: Mode, paths: &Paths, current: &Current) -> (Option<Vici>,
 fn keys_in_use(current: &Current) -> BTreeMap<String, Secret> {
     let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o.clone(), s.secret.clone())));
     owned.collect()
-}
-
-/// apply -> verify, and back to where we were if either fails.
-async fn carry_out(
-    steps: &[Step],
-    target: &Target,
-    before: &Current,
-    paths: &Paths,
-    mut charon: Option<&mut Vici>,
-    report: &mut Report,
-) -> Result<()> {
-    files::write_atomic(&paths.unfinished, b"an apply is under way, or was cut off\n", 0o600)?;
-    let done = match apply(steps, paths, charon.as_deref_mut()).await {
-        Ok(()) => verify(target, paths, charon.as_deref_mut()).await,
-        failed => failed,
-    };
-    let Err(e) = done else {
-        report.outcome = Outcome::Changed;
-        return files::remove(&paths.unfinished);
-    };
-    report.problems.push(e.chain());
-    warn!(problem = %e.chain(), "rolling back");
-    let old = roll_back_target(target, before);
-    report.outcome = match roll_back(&old, paths, charon).await {
-        Ok(()) => Outcome::RolledBack,
-        Err(e) => {
-            report.problems.push(format!("while rolling back: {}", e.chain()));
-            Outcome::RollBackFailed
-        }
-    };
-    Ok(())
-}
-
-/// What to go back to: the files as they were, but nothing that worked goes for want of a record of it. A connection
-/// that was loaded though no readable file says so stays as just loaded, and so do rules where there were none.
-fn roll_back_target(target: &Target, before: &Current) -> Target {
-    let mut files = before.files.clone();
-    if files.rules.is_none() && before.rules == Rules::default() {
-        files.rules = target.files.rules.clone();
-    }
-    let mut old = Target::of(files.clone()).unwrap_or(Target { files, ..Target::default() });
-    let loaded = before.charon.iter().flat_map(|c| c.connections.keys());
-    for name in loaded.filter_map(|name| name.parse::<ConnName>().ok()) {
-        if let Some(tree) = target.connections.get(&name).filter(|_| !old.connections.contains_key(&name)) {
-            let id = format!("ike-{name}");
-            old.secrets.extend(target.secrets.get(&id).map(|secret| (id, secret.clone())));
-            old.connections.insert(name, tree.clone());
-        }
-    }
-    old
-}
-
-/// Plans the way back from wherever the failure left things, and takes it, with a fresh connection to charon.
-async fn roll_back(old: &Target, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
-    let mut fresh = match charon {
-        Some(_) => Some(live::connect(&paths.vici, PATIENCE_CHARON).await?),
-        None => None,
-    };
-    let mut current = look(paths, fresh.as_mut()).await?;
-    current.believed = Target::default(); // whatever was loaded so far, load the old again
-    apply(&plan(old, &current), paths, fresh.as_mut()).await?;
-    verify(old, paths, fresh.as_mut()).await?;
-    files::remove(&paths.unfinished)
-}
-
-/// verify: read everything back; planning towards the same target must find nothing left to do.
-async fn verify(target: &Target, paths: &Paths, mut charon: Option<&mut Vici>) -> Result<()> {
-    let mut left = Vec::new();
-    for _ in 0..READ_BACKS {
-        let mut current = look(paths, charon.as_deref_mut()).await?;
-        // The marker is ours here: what the files say is what was just loaded.
-        current.believed = Target::of(current.files.clone()).unwrap_or_default();
-        current.doubt = None;
-        left = plan(target, &current);
-        if left.is_empty() {
-            info!("read back as planned");
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-    let left: BTreeSet<String> = left.iter().map(Step::to_string).collect();
-    let left = left.into_iter().collect::<Vec<_>>().join("; ");
-    Err(Error::apply(format!("read back: still to do after {READ_BACKS} looks: {left}")))
-}
-
-/// Disk, charon and iptables as they are now.
-async fn look(paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
-    let mut current = disk::current(paths)?;
-    if let Some(vici) = charon {
-        current.charon = Some(live::charon(vici).await?);
-    }
-    current.rules = live::rules().await?;
-    Ok(current)
 }
 
 /// report: where `crosswan status` and monitoring find it.

@@ -193,6 +193,12 @@ impl Report {
     pub fn verdict(&self) -> String {
         let steps = plural(self.steps.len(), "step");
         match self.outcome {
+            Outcome::Unchanged if !self.kept.is_empty() => {
+                format!(
+                    "nothing to do, and {} kept: everything read back as it should be",
+                    plural(self.kept.len(), "peer")
+                )
+            }
             Outcome::Unchanged => "nothing to do: everything read back as it should be".into(),
             Outcome::Changed => format!("changed: {steps}, read back as planned"),
             Outcome::Planned if self.steps.is_empty() => "dry run: nothing to do".into(),
@@ -219,3 +225,6 @@ impl fmt::Display for Report {
         f.write_str(&self.verdict())
     }
 }
+
+#[cfg(test)]
+mod tests;

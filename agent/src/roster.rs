@@ -67,7 +67,7 @@ pub fn roster(removal: &Removal, seen: &Seen, force: bool) -> Roster {
     }
     for gateways in candidates.into_values() {
         if let Some(gateway) = newest(gateways, &mut out.refused) {
-            out.peers.insert(gateway.vpc.clone(), Peer { gateway, misses: 0 });
+            out.peers.insert(gateway.vpc.clone(), Peer::new(gateway));
         }
     }
 
@@ -85,8 +85,8 @@ pub fn roster(removal: &Removal, seen: &Seen, force: bool) -> Roster {
             out.kept.push(Kept::new(&known.gateway, reason.clone()));
             out.peers.insert(vpc.clone(), known.clone());
         } else {
-            let misses = known.misses.saturating_add(1);
-            let peer = Peer { misses, ..known.clone() };
+            let peer = missed(known, removal, seen);
+            let misses = peer.misses;
             let why = if seen.answers.contains_key(region) { "not seen" } else { "its region is no longer listed" };
             if misses < removal.after_misses {
                 let after = removal.after_misses;
@@ -109,6 +109,17 @@ pub fn roster(removal: &Removal, seen: &Seen, force: bool) -> Roster {
     out.removed = leaving.into_keys().collect();
     out.kept.sort();
     out
+}
+
+/// The peer after a poll that missed it. A poll too soon after the last one that counted tells nothing new: a pass that
+/// failed elsewhere is tried again after seconds.
+fn missed(known: &Peer, removal: &Removal, seen: &Seen) -> Peer {
+    // A clock that was set back counts as time gone by, or the count would wait for it to catch up.
+    let since = known.missed_at.map(|at| at.0.abs_diff(seen.now.0));
+    if since.is_some_and(|seconds| seconds < removal.spacing.as_secs()) {
+        return known.clone();
+    }
+    Peer { misses: known.misses.saturating_add(1), missed_at: Some(seen.now), ..known.clone() }
 }
 
 /// Rule 4: the newest gateway with a public address. One without is refused even if it is the newest: the older one

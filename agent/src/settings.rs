@@ -101,6 +101,8 @@ pub struct InlinePsk {
 pub struct Removal {
     /// Successful polls that must miss it, 1 to 1000.
     pub after_misses: u32,
+    /// Polls closer together than this count once: a failed pass is tried again after seconds. 0 to 1 day.
+    pub spacing: Duration,
     /// A pass that would remove more than this many percent of the peers removes none.
     pub hold_above: u8,
 }

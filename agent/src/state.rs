@@ -33,6 +33,16 @@ pub struct Peer {
     pub gateway: Gateway,
     /// Successful polls of its region, in a row, that did not show it.
     pub misses: u32,
+    /// When the last of them was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_at: Option<Timestamp>,
+}
+
+impl Peer {
+    /// A peer that was just seen.
+    pub fn new(gateway: Gateway) -> Peer {
+        Peer { gateway, misses: 0, missed_at: None }
+    }
 }
 
 impl State {

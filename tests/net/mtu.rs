@@ -1,1 +1,132 @@
-//! todo
+//! Large packets, packets that lead nowhere, and both iptables backends.
+
+use std::os::unix::fs::symlink;
+
+use anyhow::Result;
+use crosswan_lab::{Gateway, Lab, Leaks, VPC_MTU};
+
+use crate::{
+    region::{AGENT, Region, refresh},
+    snapshot::counters,
+};
+
+const BULK: u64 = 50 << 20;
+/// In the private network, and nobody's.
+const NOBODY: &str = "10.99.0.1";
+
+#[test]
+fn large_transfers_pass_and_what_leads_nowhere_is_rejected() -> Result<()> {
+    let region = Region::standard()?;
+    large_transfers_pass(&region)?;
+    a_large_datagram_is_told_the_mtu(&region)?;
+    an_mtu_black_hole_swallows_no_stream(&region)?;
+    traffic_for_nobody_is_rejected_at_the_hub(&region)
+}
+
+/// The same with iptables-legacy, chosen as Debian's alternatives do: by what the names on PATH are.
+#[test]
+fn with_iptables_legacy() -> Result<()> {
+    let lab = Lab::standard(AGENT)?;
+    for gateway in lab.gateways() {
+        std::fs::create_dir_all(gateway.path("/etc/legacy"))?;
+        for name in ["iptables", "iptables-save", "iptables-restore"] {
+            symlink("/usr/sbin/xtables-legacy-multi", gateway.path("/etc/legacy").join(name))?;
+        }
+        gateway.set_env("PATH", "/etc/legacy:/usr/sbin:/usr/bin:/sbin:/bin");
+    }
+    let region = Region::booted(lab)?;
+    region.settle()?;
+    for gateway in region.lab.gateways() {
+        let count = |save: &str| {
+            let saved = gateway.sh(save)?.ok()?.stdout;
+            Ok::<_, anyhow::Error>(saved.lines().filter(|line| line.contains("CROSSWAN-")).count())
+        };
+        assert!(count("/usr/sbin/iptables-legacy-save")? > 0, "{}", gateway.name);
+        assert_eq!(count("/usr/sbin/iptables-nft-save")?, 0, "{}", gateway.name);
+        assert_eq!(refresh(&gateway)?["outcome"], "unchanged", "{}", gateway.name);
+    }
+    let (a, b) = (region.lab.host("a/host")?, region.lab.host("b/host-2")?);
+    assert_eq!(a.whoami_tcp(b.address)?, a.address);
+    let (echo, gateway) = (region.lab.internet().address, region.gateway("a/nat-vpn")?);
+    assert_eq!(Some(a.whoami_tcp(echo)?), gateway.public());
+    an_mtu_black_hole_swallows_no_stream(&region)?;
+    traffic_for_nobody_is_rejected_at_the_hub(&region)
+}
+
+fn large_transfers_pass(region: &Region) -> Result<()> {
+    let a = region.lab.host("a/host")?;
+    let link = a.exec("ip", &["-o", "link", "show", "ens5"])?.ok()?.stdout;
+    assert!(VPC_MTU == 9001 && link.contains("mtu 9001"), "{link}");
+    for to in ["hub/host", "b/host", "b/host-2"] {
+        let transfer = a.transfer(region.address(to)?, BULK)?;
+        assert_eq!(transfer.bytes, BULK);
+        eprintln!("50 MB from a/host to {to}: {:?}", transfer.elapsed);
+    }
+    Ok(())
+}
+
+fn a_large_datagram_is_told_the_mtu(region: &Region) -> Result<()> {
+    for (from, to) in [("a/host", "hub/host"), ("a/host", "b/host"), ("hub/host", "a/host")] {
+        let (from, to) = (region.lab.host(from)?, region.address(to)?);
+        let probe = from.udp_df(to, 8000)?;
+        assert!(
+            probe.too_big && !probe.answered && (1200..1500).contains(&probe.mtu),
+            "{} to {to}: {probe:?}",
+            from.name
+        );
+        // 28 bytes of headers: what the answer named is what passes.
+        let fits = from.udp_df(to, probe.mtu as usize - 28)?;
+        assert!(fits.answered, "{} to {to}: {probe:?}, {fits:?}", from.name);
+        eprintln!("{} to {to}: path MTU {}", from.name, probe.mtu);
+    }
+    Ok(())
+}
+
+/// Somebody's firewall drops every ICMP: only the MSS clamp is left to keep a stream from hanging.
+fn an_mtu_black_hole_swallows_no_stream(region: &Region) -> Result<()> {
+    let pair = [region.lab.host("a/host")?, region.lab.host("b/host-2")?];
+    let rules =
+        "table ip hole { chain input { type filter hook input priority 0; icmp type destination-unreachable drop; }; }";
+    for host in &pair {
+        host.exec("nft", &[rules])?.ok()?;
+        // What was learned before the hole was there would help.
+        host.exec("ip", &["route", "flush", "cache"])?.ok()?;
+    }
+    for (from, to) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
+        from.transfer(to.address, 5 << 20)?;
+    }
+    for host in &pair {
+        host.exec("nft", &["delete table ip hole"])?.ok()?;
+    }
+    Ok(())
+}
+
+/// From a client and from the hub's own VPC: an ICMP error at once, from the hub, and no packet goes round.
+fn traffic_for_nobody_is_rejected_at_the_hub(region: &Region) -> Result<()> {
+    let (hub, a) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
+    let (rejected, capture) = (rejections(&hub)?, region.lab.capture_internet()?);
+    let pings = 10;
+    for from in ["a/host", "hub/host"] {
+        let report = region.lab.host(from)?.ping(NOBODY.parse()?, pings)?;
+        assert_eq!(report.received, 0);
+        assert!(!report.errors.is_empty(), "{from}: {report:?}");
+        for error in &report.errors {
+            assert_eq!(*error, (hub.address, 3, 0), "{from}: network unreachable, says the hub");
+        }
+    }
+    let now = rejections(&hub)?;
+    assert_eq!(now - rejected, 2 * u64::from(pings), "each packet came to the hub once");
+    let packets = capture.stop()?;
+    assert_eq!(packets.clear_private(), []);
+    // There and back, and what IKE says in the meantime.
+    let crossed = packets.ipsec_between(a.public().unwrap(), hub.public().unwrap());
+    assert!(crossed <= 4 * pings as usize, "{crossed} packets crossed for {pings} pings");
+    for vpc in ["hub", "a", "b"] {
+        assert_eq!(region.lab.leaks(vpc)?, Leaks::default(), "{vpc}");
+    }
+    Ok(())
+}
+
+fn rejections(hub: &Gateway) -> Result<u64> {
+    Ok(counters(hub)?.iter().filter(|(rule, _)| rule.contains("-j REJECT")).map(|(_, n)| n).sum())
+}

@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use crosswan::vici::Vici;
 use crosswan_lab::{Gateway, Role};
 
+use crate::region::exists;
+
 /// The files of a refresh that charon and iptables are made to fit.
 pub const MANAGED: [&str; 3] = [
     "/etc/swanctl/conf.d/crosswan.conf",
@@ -21,7 +23,7 @@ pub struct FileState {
     inode: u64,
     changed: (i64, i64),
     pub mode: u32,
-    pub contents: Vec<u8>,
+    pub contents: String,
 }
 
 /// All that a refresh could have changed on a gateway.
@@ -70,13 +72,13 @@ fn file(path: &Path) -> Result<FileState> {
         inode: meta.ino(),
         changed: (meta.mtime(), meta.mtime_nsec()),
         mode: meta.mode() & 0o7777,
-        contents: fs::read(path)?,
+        contents: String::from_utf8_lossy(&fs::read(path)?).into_owned(),
     })
 }
 
 /// The managed files that exist.
 pub fn managed(gateway: &Gateway) -> Result<BTreeMap<&'static str, FileState>> {
-    let there = MANAGED.into_iter().filter(|path| gateway.path(path).exists());
+    let there = MANAGED.into_iter().filter(|path| exists(gateway, path));
     there.map(|path| Ok((path, file(&gateway.path(path))?))).collect()
 }
 

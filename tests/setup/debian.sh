@@ -13,6 +13,7 @@ packages=(
     iptables nftables iproute2 iputils-ping         # their rules, the lab's routers, and a look around
     python3 python3-venv                            # moto, the lab's EC2
     systemd                                         # systemd-analyze, to check the units
+    strace                                          # kills the agent at every step of an apply, in a test
 )
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
 

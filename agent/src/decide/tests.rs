@@ -8,7 +8,7 @@ use crate::{
     settings::{Flags, Settings},
 };
 
-const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n";
+const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n[removal]\nspacing = \"0s\"\n";
 const SPOKE: &str = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = \"198.51.100.100\"\n";
 
 fn settings(toml: &str) -> Settings {
@@ -175,6 +175,24 @@ fn rule_2_a_peer_leaves_after_the_set_number_of_successful_polls_without_it() {
     assert_eq!(peers(&gone), [&vpc(1)]);
     assert_eq!(gone.removed, [vpc(2)].into());
     assert!(!gone.state.peers.contains_key(&vpc(2)));
+}
+
+#[test]
+fn rule_2_polls_close_together_count_once() {
+    let toml = HUB.replace("0s", "10min");
+    let both = [gateway(1, &["10.1.0.0/16"]), gateway(2, &["10.2.0.0/16"])];
+    let run = |state: State, seconds: i64| {
+        let mut state = state;
+        state.peers.values_mut().for_each(|p| p.missed_at = p.missed_at.map(|at| Timestamp(at.0 + seconds)));
+        Pass { toml: &toml, answers: answered(&both[..1]), state, ..Pass::default() }.run()
+    };
+    let mut d = run(pass(&both).state, 0);
+    for _ in 0..5 {
+        d = run(d.state, -119);
+        assert_eq!((peers(&d).len(), d.kept[0].why.as_str()), (2, "not seen: poll 1 of 2"));
+    }
+    assert_eq!(peers(&run(d.state.clone(), -5)), [&vpc(1)], "ten minutes after the first");
+    assert_eq!(peers(&run(d.state, 90_000)), [&vpc(1)], "a clock set back by a day does not stop the count");
 }
 
 #[test]

@@ -95,6 +95,10 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.chains.is_empty() && self.chains.iter().all(|d| d.live.is_none()) {
+            let names: Vec<_> = self.chains.iter().map(|d| d.at.to_string()).collect();
+            return write!(f, "{} (was absent)", names.join(", "));
+        }
         let chains = self.chains.iter().map(|d| match (&d.want, &d.live) {
             (Some(want), None) => format!("{} {} (was absent)", d.at, count(want.len())),
             (Some(want), Some(live)) if want.len() == live.len() => {

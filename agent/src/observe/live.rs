@@ -9,6 +9,9 @@ use crate::{error::Result, host, iptables::Rules, plan::Charon, vici::Vici};
 /// The bound on one request to charon or iptables.
 const ASK: Duration = Duration::from_secs(10);
 
+/// How long charon may take to open its socket.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Connects to charon, trying until `patience` ends: at boot it may be a moment away.
 pub async fn connect(socket: &Path, patience: Duration) -> Result<Vici> {
     let deadline = tokio::time::Instant::now() + patience;

@@ -45,6 +45,7 @@ fn running(peers: &[String]) -> Current {
         id: i as u32 + 1,
         state: "ESTABLISHED".into(),
         remote_host: joined(&s.remote_addrs),
+        local_id: s.local_id.clone().unwrap_or_default(),
         children: (s.children.iter().enumerate())
             .map(|(j, (child, ts))| ChildSa {
                 name: child.clone(),
@@ -92,7 +93,7 @@ fn a_first_pass_puts_the_rules_first_and_the_files_last() {
     assert_eq!(
         steps(&target(&two()[..1]), &current),
         [
-            "restore filter CROSSWAN-GUARD 0 rules (was absent)",
+            "restore filter CROSSWAN-GUARD (was absent)",
             "load secret ike-crosswan-vpc-00000001 (new)",
             "load connection crosswan-vpc-00000001 (new: 198.51.100.11 for 10.1.0.0/16)",
             "write crosswan-secrets.conf (new)",
@@ -140,6 +141,27 @@ fn a_peer_with_a_new_address_is_loaded_and_its_old_sa_ended() {
             "write crosswan.conf (changed)",
         ]
     );
+}
+
+/// Lab: a spoke that sent to the hub's old address took the hub's DPD for a sign of life, and showed its tunnel as up.
+#[test]
+fn a_hub_with_a_new_identity_ends_the_sas_made_with_the_old_one() {
+    let named = |id: &str| [two()[0].replace("id = hub", &format!("id = {id}"))];
+    let (before, after) = (named("198.51.100.100"), named("198.51.100.200"));
+    assert_eq!(
+        steps(&target(&after), &running(&before)),
+        [
+            "load connection crosswan-vpc-00000001 (local id 198.51.100.100 => 198.51.100.200)",
+            "end IKE_SA crosswan-vpc-00000001 #1 (this gateway has a new identity)",
+            "write crosswan.conf (changed)",
+        ]
+    );
+    assert_eq!(steps(&target(&before), &running(&before)), [""; 0]);
+    // One that is still being set up has no identity yet.
+    let mut young = running(&before);
+    let sas = &mut young.charon.as_mut().unwrap().sas;
+    (sas[0].state, sas[0].local_id) = ("CONNECTING".into(), String::new());
+    assert_eq!(steps(&target(&before), &young), [""; 0]);
 }
 
 #[test]
@@ -209,7 +231,7 @@ fn without_charon_only_the_rules_are_planned() {
     let current = Current::default();
     assert_eq!(
         steps(&target(&two()), &current),
-        ["restore filter CROSSWAN-GUARD 0 rules (was absent)", "write iptables.rules (new)"]
+        ["restore filter CROSSWAN-GUARD (was absent)", "write iptables.rules (new)"]
     );
 }
 

@@ -36,6 +36,7 @@ pub(super) struct Merged {
     psk_file: Option<Sourced<PathBuf>>,
     psk_dir: Option<Sourced<PathBuf>>,
     after_misses: Option<Sourced<u32>>,
+    spacing: Option<Sourced<Duration>>,
     hold_above: Option<Sourced<u8>>,
     keep_interval: Option<Sourced<Duration>>,
     ec2_timeout: Option<Sourced<Duration>>,
@@ -65,6 +66,10 @@ impl Merged {
             "auth.psk_file" => self.psk_file = Some(item.read(parse::path)?),
             "auth.psk_dir" => self.psk_dir = Some(item.read(parse::path)?),
             "removal.after_misses" => self.after_misses = Some(item.read(|raw| parse::count(raw, 1..=1000))?),
+            "removal.spacing" => {
+                let spacing = item.read(|raw| parse::duration_from(raw, Duration::ZERO, minutes(24 * 60)))?;
+                self.spacing = Some(spacing);
+            }
             "removal.hold_above" => self.hold_above = Some(item.read(parse::percent)?),
             "keep.interval" => self.keep_interval = Some(item.read(|raw| parse::duration(raw, minutes(1)))?),
             "ec2.timeout" => self.ec2_timeout = Some(item.read(|raw| parse::duration(raw, minutes(10)))?),
@@ -136,6 +141,7 @@ impl Merged {
             }),
             removal: Removal {
                 after_misses: self.after_misses.map_or(2, |n| n.value),
+                spacing: self.spacing.map_or(Duration::from_secs(600), |d| d.value),
                 hold_above: self.hold_above.map_or(50, |p| p.value),
             },
             keep: Keep { interval: self.keep_interval.map_or(Duration::from_secs(15), |d| d.value) },

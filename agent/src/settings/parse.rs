@@ -90,8 +90,13 @@ pub(super) fn percent(raw: &Raw) -> Parsed<u8> {
 
 /// From 1 s to `longest`.
 pub(super) fn duration(raw: &Raw, longest: Duration) -> Parsed<Duration> {
+    duration_from(raw, Duration::from_secs(1), longest)
+}
+
+/// From `shortest` to `longest`.
+pub(super) fn duration_from(raw: &Raw, shortest: Duration, longest: Duration) -> Parsed<Duration> {
     let duration = humantime::parse_duration(text(raw)?).ok();
-    duration.filter(|d| (Duration::from_secs(1)..=longest).contains(d)).ok_or_else(|| raw.found())
+    duration.filter(|d| (shortest..=longest).contains(d)).ok_or_else(|| raw.found())
 }
 
 /// A relative one may be a key pasted in the wrong place: it is not shown.

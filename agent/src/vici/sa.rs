@@ -16,6 +16,8 @@ pub struct Sa {
     pub state: String,
     pub local_host: String,
     pub remote_host: String,
+    /// Empty until it has authenticated.
+    pub local_id: String,
     pub remote_id: String,
     /// Seconds since it was established.
     pub established: Option<u64>,
@@ -63,6 +65,7 @@ impl Sa {
             state: string("state"),
             local_host: string("local-host"),
             remote_host: string("remote-host"),
+            local_id: string("local-id"),
             remote_id: string("remote-id"),
             established: number(sa, "established"),
             child_pending: tasks.any(|t| t == "CHILD_CREATE" || t == "CHILD_REKEY"),

@@ -62,6 +62,14 @@ impl Gateway {
         Ok(())
     }
 
+    /// Sends charon a signal and leaves it there: SIGSTOP and SIGCONT.
+    pub fn signal_charon(&self, signal: i32) -> Result<()> {
+        let machine = lock(&self.machine);
+        let charon = machine.as_ref().and_then(|machine| machine.charon.as_ref()).context("charon does not run")?;
+        charon.signal(signal);
+        Ok(())
+    }
+
     /// Whether charon runs.
     pub fn charon_running(&self) -> bool {
         lock(&self.machine).as_ref().and_then(|machine| machine.charon.as_ref()).is_some_and(Process::running)

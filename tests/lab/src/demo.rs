@@ -31,7 +31,7 @@ const POINTS: [(&str, Show); 7] = [
     ("Private hosts reach each other through the hub, and see each other's own address", reach::private),
     ("Private hosts reach the internet, and are seen there with their gateway's Elastic IP", reach::internet),
     ("Nothing private ever leaves in the clear, also while a tunnel is down", clear::outage),
-    ("A third client VPC is launched: the hub's next refresh connects it, and nobody else notices", change::launch),
+    ("A third client is launched: the hub's next refresh connects it, and nobody else notices", change::launch),
     ("Client B's VPC is deleted: its tunnel, key and security associations go", change::delete),
     ("A refresh with nothing new changes nothing, and says so", steady::unchanged),
     ("crosswan status, on the hub", steady::status),
@@ -77,8 +77,10 @@ pub fn run(agent: &Path, keep: bool) -> Result<ExitCode> {
     let Demo { keepers, capture, lab, screen, .. } = demo;
     let dir = lab.dir().to_path_buf();
     drop((keepers, capture, lab));
-    if signals::interrupted() || keep {
-        screen.raw(&format!("\nThe region is gone: no process, no namespace, and {} is removed.", dir.display()));
+    let removed = if dir.exists() { "kept, as CROSSWAN_LAB_KEEP_DIR asks" } else { "removed" };
+    screen.raw(&format!("The region is gone, {} is {removed}.", dir.display()));
+    if !keep && code == ExitCode::SUCCESS {
+        screen.raw("To look around in it: make demo KEEP=1. Every test: make test.");
     }
     Ok(code)
 }

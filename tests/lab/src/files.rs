@@ -65,7 +65,7 @@ pub fn settings(role: Role, plan: &Plan) -> String {
         text += "# The userspace ESP backend: packets of a tunnel come and go through this interface.\n\
                  ipsec_interface = \"ipsec0\"\n\
                  [auth]\npsk_file = \"/etc/crosswan/psk\"\n\
-                 [removal]\nafter_misses = 2\n\
+                 [removal]\nafter_misses = 2\nspacing = \"0s\"\n\
                  [keep]\ninterval = \"2s\"\n";
     }
     text

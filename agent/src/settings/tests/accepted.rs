@@ -31,7 +31,7 @@ fn defaults() {
             masquerade: true,
             ipsec_interface: None,
             auth: AuthSettings::Psk(PskSource::default()),
-            removal: Removal { after_misses: 2, hold_above: 50 },
+            removal: Removal { after_misses: 2, spacing: Duration::from_secs(600), hold_above: 50 },
             keep: Keep { interval: Duration::from_secs(15) },
             ec2: Ec2 { timeout: Duration::from_secs(60) },
             sources: vec![],
@@ -59,6 +59,7 @@ fn every_key_in_toml_and_in_the_environment() {
         psk_dir = "/run/psk.d"
         [removal]
         after_misses = 1000
+        spacing = "1day"
         hold_above = "0%"
         [keep]
         interval = "1min"
@@ -79,7 +80,7 @@ fn every_key_in_toml_and_in_the_environment() {
             dir: Some("/run/psk.d".into()),
             inline: None,
         }),
-        removal: Removal { after_misses: 1000, hold_above: 0 },
+        removal: Removal { after_misses: 1000, spacing: Duration::from_secs(86400), hold_above: 0 },
         keep: Keep { interval: Duration::from_secs(60) },
         ec2: Ec2 { timeout: Duration::from_secs(1) },
         sources: vec![],
@@ -98,6 +99,7 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_PSK_FILE", "/run/psk"),
         ("CROSSWAN_PSK_DIR", "/run/psk.d"),
         ("CROSSWAN_AFTER_MISSES", "1000"),
+        ("CROSSWAN_SPACING", "1day"),
         ("CROSSWAN_HOLD_ABOVE", "0%"),
         ("CROSSWAN_KEEP_INTERVAL", "1min"),
         ("CROSSWAN_EC2_TIMEOUT", "1s"),
@@ -147,7 +149,7 @@ fn a_stronger_source_wins_key_by_key() {
 
     let host = Host::new(&files);
     let merged = host.load(&env, &flags).unwrap();
-    assert_eq!(merged.removal, Removal { after_misses: 4, hold_above: 30 });
+    assert_eq!((merged.removal.after_misses, merged.removal.hold_above), (4, 30));
     let read: Vec<String> = merged.sources.iter().map(|p| host.line(p.to_str().unwrap())).collect();
     let order = ["/etc/default/nat-hub", TOML, "/etc/crosswan/conf.d/B.toml", "/etc/crosswan/conf.d/a.toml"];
     assert_eq!(read, order);
@@ -179,6 +181,7 @@ fn limits_are_inclusive() {
         "[ec2]\ntimeout='10min'",
         "[removal]\nafter_misses=1\nhold_above='100%'",
         "removal.after_misses=7",
+        "removal.spacing='0s'",
         "hub='223.255.255.254'",
         "ipsec_interface='abcdefghijklmno'",
         "regions=[]",

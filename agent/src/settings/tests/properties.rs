@@ -61,7 +61,7 @@ prop_compose! {
         masquerade in any::<bool>(),
         interface in option::of("[a-z][a-z0-9._-]{0,14}"),
         (file, dir) in (option::of("/[ -~é]{0,40}"), option::of("/[ -~é]{0,40}")),
-        (after_misses, hold_above) in (1u32..=1000, 0u8..=100),
+        (after_misses, spacing, hold_above) in (1u32..=1000, 0u64..=86_400, 0u8..=100),
         (interval, timeout) in (1_000u64..=60_000, 1_000u64..=600_000),
     ) -> Settings {
         let asks = mode == Mode::VpnHub || (mode == Mode::NatVpn && by_tag);
@@ -76,7 +76,7 @@ prop_compose! {
             masquerade,
             ipsec_interface: interface.map(|i| i.parse().unwrap()),
             auth: AuthSettings::Psk(PskSource { file: file.map(Into::into), dir: dir.map(Into::into), inline: None }),
-            removal: Removal { after_misses, hold_above },
+            removal: Removal { after_misses, spacing: Duration::from_secs(spacing), hold_above },
             keep: Keep { interval: Duration::from_millis(interval) },
             ec2: Ec2 { timeout: Duration::from_millis(timeout) },
             sources: vec![],
@@ -106,6 +106,7 @@ fn to_toml(s: &Settings) -> String {
             "removal".to_owned(),
             section(vec![
                 ("after_misses", i64::from(s.removal.after_misses).into()),
+                ("spacing", text(humantime::format_duration(s.removal.spacing).to_string())),
                 ("hold_above", text(format!("{}%", s.removal.hold_above))),
             ]),
         ),

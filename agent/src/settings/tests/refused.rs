@@ -57,6 +57,7 @@ fn each_wrong_key_in_toml() {
         ("[removal]\nafter_misses = 0", ":2: removal.after_misses: expected a whole number from 1 to 1000, found 0".into()),
         ("[removal]\nafter_misses = 1001", ":2: removal.after_misses: expected a whole number from 1 to 1000, found 1001".into()),
         ("[removal]\nafter_misses = '2'", ":2: removal.after_misses: expected a whole number from 1 to 1000, found \"2\"".into()),
+        ("[removal]\nspacing = '86401s'", ":2: removal.spacing: expected a duration from \"0s\" to \"1day\", found \"86401s\"".into()),
         ("[removal]\nafter_misses = 2.5", ":2: removal.after_misses: expected a whole number from 1 to 1000, found 2.5".into()),
         ("[removal]\nhold_above = 50", ":2: removal.hold_above: expected a percentage from \"0%\" to \"100%\", found 50".into()),
         ("[removal]\nhold_above = '101%'", ":2: removal.hold_above: expected a percentage from \"0%\" to \"100%\", found \"101%\"".into()),
@@ -67,7 +68,7 @@ fn each_wrong_key_in_toml() {
         ("privat_net = []", ":1: privat_net: unknown key; did you mean private_net?".into()),
         ("after_misses = 3", ":1: after_misses: unknown key; did you mean removal.after_misses?".into()),
         ("[remove]\nafter_misses = 3", ":1: remove: unknown key; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.psk_file, auth.psk_dir, removal.after_misses, removal.hold_above, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.psk_file, auth.psk_dir, removal.after_misses, removal.spacing, removal.hold_above, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -94,7 +95,7 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_PSK_FILE", "theKeyItself", "CROSSWAN_PSK_FILE: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
-        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_AFTER_MISSES, CROSSWAN_HOLD_ABOVE, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
+        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
     ];
     for (name, value, want) in table {
         let got = Host::new(&[(TOML, NAT_HUB)]).load(&[(name, value)], &Flags::default());

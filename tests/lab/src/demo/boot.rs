@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use crosswan_lab::{AgentProcess, Gateway, Lab, Output, Role};
 
 use super::Demo;
@@ -74,16 +74,23 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
     let started = demo.screen.elapsed();
     let booted: Vec<Result<Booted>> = std::thread::scope(|scope| {
         let all: Vec<_> = gateways.iter().map(|gateway| scope.spawn(|| boot(gateway))).collect();
-        all.into_iter().map(|one| one.join().unwrap_or_else(|_| anyhow::bail!("the boot panicked"))).collect()
+        all.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("the boot panicked"))).collect()
     });
     for (gateway, booted) in gateways.iter().zip(booted) {
         let (output, keeper) = booted?;
         demo.keepers.extend(keeper);
         let hub = gateway.role == Role::VpnHub;
-        let verdict = output.stdout.trim_end().lines().last().unwrap_or_default();
-        let changed = output.code == 0 && report(gateway)?["outcome"] == "changed";
-        demo.check(changed, &format!("{}: {verdict}{}", gateway.name, if hub { "; in full:" } else { "" }));
+        let changed = output.code == 0 && report(gateway).is_ok_and(|report| report["outcome"] == "changed");
+        let said = match output.stdout.trim_end().lines().last() {
+            Some(verdict) if changed && hub => format!("{verdict}; in full:"),
+            Some(verdict) if changed => verdict.to_owned(),
+            _ => format!("crosswan refresh ended with exit code {} and did not change anything", output.code),
+        };
+        demo.check(changed, &format!("{}: {said}", gateway.name));
         demo.said(gateway, &["refresh"], &output, if hub { Show::All } else { Show::Nothing });
+    }
+    if !demo.failures.is_empty() {
+        bail!("without its gateways the region has nothing to show");
     }
     let from = demo.lab.host("a/host")?;
     for to in demo.lab.hosts().iter().filter(|host| !host.name.starts_with("a/")) {

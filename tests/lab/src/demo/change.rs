@@ -15,13 +15,13 @@ pub fn launch(demo: &mut Demo) -> Result<String> {
     let hub = demo.lab.gateway("hub/vpn-hub")?;
     let (a, b) = (demo.lab.host("a/host")?, demo.lab.host("b/host")?);
     let stream = a.ping_stream(b.address)?;
-    demo.screen.command("EC2", "CreateVpc 10.3.0.0/16 in eu-west-1, subnets, routes, a nat-vpn tagged service=nat");
+    demo.screen.command("EC2", "CreateVpc 10.3.0.0/16 in eu-west-1, ... RunInstances nat-vpn, service=nat");
     demo.lab.add_client("c", "eu-west-1", &["10.3.0.0/16"])?;
     let (c, gateway) = (demo.lab.host("c/host")?, demo.lab.gateway("c/nat-vpn")?);
     demo.screen.command(&gateway.name, "charon; crosswan refresh; crosswan keep &");
     let (output, keeper) = boot(&gateway)?;
     demo.keepers.extend(keeper);
-    demo.said(&gateway, &["refresh"], &output, Show::Deeds);
+    demo.said(&gateway, &["refresh"], &output, Show::Verdict);
     ensure!(output.code == 0, "c/nat-vpn: crosswan refresh ended with exit code {}", output.code);
     let early = a.reaches(c.address)?;
     demo.check(!early, &format!("not yet: the hub does not know it, and {} does not reach {}", a.name, c.name));
@@ -29,7 +29,7 @@ pub fn launch(demo: &mut Demo) -> Result<String> {
     demo.screen.text("The hub refreshes: hourly by its timer, here by hand. First what it would do, then it does.");
     demo.crosswan(&hub, &["refresh", "--dry-run"], Show::All)?;
     let before = demo.screen.elapsed();
-    let report = demo.refresh(&hub, Show::Deeds)?;
+    let report = demo.refresh(&hub, Show::Verdict)?;
     let outcome = report["outcome"].as_str().unwrap_or_default();
     demo.check(outcome == "changed", &format!("outcome in the hub's /run/crosswan/status.json: {outcome}"));
     a.wait_for(c.address, UP)?;
@@ -38,7 +38,7 @@ pub fn launch(demo: &mut Demo) -> Result<String> {
     let pings = stream.stop()?;
     let text = format!("client A to client B meanwhile: {} packets sent, {} lost", pings.sent, pings.lost);
     demo.check(pings.lost == 0 && pings.received > 0, &text);
-    Ok(format!("new VPC reachable {up} after the hub's refresh began; A to B lost {} of {}", pings.lost, pings.sent))
+    Ok(format!("new VPC reachable in {up} from the hub's refresh; A to B lost {} of {}", pings.lost, pings.sent))
 }
 
 /// VPC B.
@@ -78,7 +78,11 @@ pub fn delete(demo: &mut Demo) -> Result<String> {
         if told { "\"network unreachable\" at once" } else { "and nobody said why" }
     );
     demo.check(report.received == 0 && told, &text);
-    Ok(format!("client B gone at poll {polls} of {polls}: {}", Holds::of(&hub, &id)?))
+    let Holds { connections, keys_loaded, keys_on_disk, associations } = Holds::of(&hub, &id)?;
+    let keys = keys_loaded + keys_on_disk;
+    Ok(format!(
+        "client B, at poll {polls} of {polls}: {connections} connections, {keys} keys, {associations} IKE_SAs left"
+    ))
 }
 
 /// What a hub holds for a VPC: asked of charon and read from disk, not of the agent.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs::{self, Permissions};
 use std::io::{IsTerminal, stdin};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use crosswan_lab::internet::{EC2, ECHO};
@@ -14,31 +14,32 @@ use super::{Demo, signals};
 
 /// Says how, and waits.
 pub fn look_around(demo: &Demo, agent: &Path) -> Result<()> {
-    let on = enter(demo, agent)?;
-    let (on, c) = (on.display(), demo.lab.host("c/host").or_else(|_| demo.lab.host("hub/host"))?.address);
+    let dir = demo.lab.dir();
+    write_script(demo, agent)?;
+    let c = demo.lab.host("c/host").or_else(|_| demo.lab.host("hub/host"))?.address;
     let end = if stdin().is_terminal() { "Enter or Ctrl-C" } else { "SIGTERM or SIGINT" };
     let machines: Vec<String> = names(demo).into_iter().map(|(name, _)| name).collect();
     demo.screen.raw(&format!(
         "
 The region stays up; agents, tunnels and EC2 keep running. In another terminal, as root:
 
-  {on} MACHINE [COMMAND...]     runs a command there, or a shell. MACHINE is one of
-      {}
+  cd {}
+  ./on MACHINE [COMMAND]                      a command there, or a shell. MACHINE is one of
+     {}
 
-  {on} hub/vpn-hub crosswan status --watch
-  {on} hub/vpn-hub crosswan refresh --dry-run
-  {on} hub/vpn-hub swanctl --list-sas
-  {on} a/nat-vpn iptables-save
-  {on} a/host ping {c}
-  {on} a/host bash -c 'cat </dev/tcp/{ECHO}/{WHOAMI}'     which address the internet sees
-  {on} internet tcpdump -ni any udp                      what is on the wire (apt install tcpdump)
-  {on} internet aws --endpoint-url http://{EC2} --region eu-west-1 ec2 describe-instances
-                                     EC2; the AWS CLI is not installed with this, any key will do
+  ./on hub/vpn-hub crosswan status --watch
+  ./on hub/vpn-hub crosswan refresh --dry-run
+  ./on hub/vpn-hub swanctl --list-sas
+  ./on a/nat-vpn iptables-save
+  ./on a/host ping {c}
+  ./on a/host bash -c 'cat </dev/tcp/{ECHO}/{WHOAMI}; echo'    the address the internet sees
+  ./on internet tcpdump -ni any udp           what is on the wire (apt-get install tcpdump)
+  ./on internet aws --endpoint-url http://{EC2} --region eu-west-1 ec2 describe-instances
+                                              EC2, if you have the AWS CLI; any key will do
 
-Files and logs of the gateways are in {}
-Process id {}. {end} ends it, and everything goes.",
+There are the files and logs of the gateways, too. {end} ends it (process {}).",
+        dir.display(),
         machines.join(" "),
-        demo.lab.dir().display(),
         std::process::id(),
     ));
     signals::wait_for_the_end();
@@ -58,30 +59,26 @@ fn names(demo: &Demo) -> Vec<(String, String)> {
 }
 
 /// Writes the script that leads into every machine, with the agent in PATH and EC2 where the lab has it.
-fn enter(demo: &Demo, agent: &Path) -> Result<PathBuf> {
+fn write_script(demo: &Demo, agent: &Path) -> Result<()> {
     let path = demo.lab.dir().join("on");
     let agent = std::path::absolute(agent)?;
     let bin = agent.parent().context("an agent without a folder")?.display();
     let mut script =
         String::from("#!/bin/sh\n# Runs a command, or a shell, on a machine of the lab.\ncase \"$1\" in\n");
     for (name, options) in names(demo) {
-        writeln!(script, "{name}) set -- {options} \"$@\" ;;")?;
+        writeln!(script, "{name}) enter='{options}' ;;")?;
     }
+    // A clean environment: a CROSSWAN_ variable of the caller would be a setting of the gateway.
     write!(
         script,
         "*) echo \"no machine '$1'\" >&2; exit 2 ;;
 esac
-options= machine=
-while [ -z \"$machine\" ]; do
-  case \"$1\" in --*) options=\"$options $1\" ;; *) machine=$1 ;; esac
-  shift
-done
-[ $# -gt 0 ] || set -- \"${{SHELL:-/bin/sh}}\"
-export AWS_ENDPOINT_URL_EC2=http://{EC2} PATH=\"{bin}:$PATH:/usr/sbin:/sbin\" PS1=\"$machine# \"
-exec nsenter $options -- \"$@\"
+shift
+[ $# -gt 0 ] || set -- /bin/bash
+exec nsenter $enter -- env -i HOME=\"$HOME\" TERM=\"$TERM\" LANG=C.UTF-8 AWS_ENDPOINT_URL_EC2=http://{EC2} \\
+  PATH='{bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \"$@\"
 "
     )?;
     fs::write(&path, script)?;
-    fs::set_permissions(&path, Permissions::from_mode(0o700))?;
-    Ok(path)
+    Ok(fs::set_permissions(&path, Permissions::from_mode(0o700))?)
 }

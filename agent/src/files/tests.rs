@@ -1,0 +1,67 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Names in a folder, hidden ones too.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_write_replaces_the_whole_file_with_its_mode_and_leaves_nothing_beside_it() {
+    let dir = folder();
+    let path = dir.path().join("a/b/keys.conf");
+    write_atomic(&path, b"first, and longer", 0o644).unwrap();
+    write_atomic(&path, b"second", 0o600).unwrap();
+    assert_eq!(read(&path).unwrap(), Some(("second".into(), 0o600)));
+    assert_eq!(names(path.parent().unwrap()), ["keys.conf"]);
+}
+
+#[test]
+fn what_a_killed_pass_left_is_no_obstacle() {
+    let dir = folder();
+    let path = dir.path().join("keys.conf");
+    // Were it opened instead of replaced, the link would send a key elsewhere.
+    symlink(dir.path().join("elsewhere"), temporary(&path)).unwrap();
+    write_atomic(&path, b"new", 0o600).unwrap();
+    assert_eq!(names(dir.path()), ["keys.conf"]);
+    fs::write(temporary(&path), "half").unwrap();
+    write_atomic(&path, b"newer", 0o600).unwrap();
+    assert_eq!((read(&path).unwrap().unwrap().0.as_str(), names(dir.path()).len()), ("newer", 1));
+}
+
+#[test]
+fn a_write_that_fails_names_the_file_and_keeps_the_old_one() {
+    let dir = folder();
+    let path = dir.path().join("state.json");
+    fs::create_dir(&path).unwrap();
+    let error = write_atomic(&path, b"x", 0o600).unwrap_err();
+    assert_eq!((error.kind(), error.to_string()), (Kind::Apply, format!("write {}", path.display())));
+    assert_eq!(names(dir.path()), ["state.json"], "the temporary file is gone");
+}
+
+#[test]
+fn no_file_is_not_the_same_as_no_answer() {
+    let dir = folder();
+    assert_eq!(read(&dir.path().join("none")).unwrap(), None);
+    assert_eq!(read(dir.path()).unwrap_err().kind(), Kind::Observe);
+    remove(&dir.path().join("none")).unwrap();
+}
+
+#[test]
+fn the_lock_has_one_holder_and_waiting_ends() {
+    let dir = folder();
+    let path = dir.path().join("run/lock");
+    let held = lock(&path, Duration::ZERO).unwrap();
+    let error = lock(&path, Duration::from_millis(150)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Busy);
+    drop(held);
+    lock(&path, Duration::ZERO).unwrap();
+}

@@ -1,0 +1,95 @@
+//! Who is recovered, to which region, and who is not.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{model::RegionView, swanctl::ChildSummary};
+
+fn me() -> Identity {
+    Identity {
+        instance: "i-000000ff".parse().unwrap(),
+        region: "us-west-2".parse().unwrap(),
+        vpc: "vpc-000000ff".parse().unwrap(),
+        cidrs: ["10.0.0.0/16".parse().unwrap()].into(),
+        private: Ipv4Addr::new(10, 0, 0, 5),
+        public: Some(Ipv4Addr::new(198, 51, 100, 100)),
+    }
+}
+
+/// A loaded connection to VPC `n`, with one CIDR.
+fn loaded(n: u8, local_id: &str) -> (String, Summary) {
+    let ts = |cidr: String| [cidr].into();
+    let child = ChildSummary {
+        local_ts: ts("10.0.0.0/8".into()),
+        remote_ts: ts(format!("10.{n}.0.0/16")),
+        mode: "tunnel".into(),
+    };
+    let summary = Summary {
+        local_addrs: ["10.0.0.5".into()].into(),
+        remote_addrs: [format!("198.51.100.{n}")].into(),
+        local_id: Some(local_id.into()),
+        remote_id: Some(format!("vpc-{n:08x}")),
+        children: [(format!("c-10-{n}-0-0-16"), child)].into(),
+    };
+    (format!("crosswan-vpc-{n:08x}"), summary)
+}
+
+fn charon(connections: impl IntoIterator<Item = (String, Summary)>) -> Charon {
+    Charon { connections: connections.into_iter().collect(), ..Charon::default() }
+}
+
+fn shows(n: u8) -> RegionView {
+    let gateway = gateway("crosswan-vpc-00000000", &loaded(0, "198.51.100.100").1, &region("eu-west-1"), &me());
+    let vpc = format!("vpc-{n:08x}").parse().unwrap();
+    RegionView { gateways: vec![Gateway { vpc, launched: Timestamp(7), ..gateway.unwrap() }], ..RegionView::default() }
+}
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+fn answers(list: &[(&str, Option<RegionView>)]) -> Answers {
+    list.iter().map(|(name, view)| (region(name), view.clone().ok_or("down".to_owned()))).collect()
+}
+
+/// Recovered VPCs by their number, with their regions.
+fn peers(state: &State) -> BTreeMap<&str, &str> {
+    state.peers.values().map(|p| (p.gateway.vpc.as_str(), p.gateway.region.as_str())).collect()
+}
+
+#[test]
+fn what_nobody_else_knows_belongs_to_the_region_that_is_silent() {
+    let charon = charon([
+        loaded(1, "198.51.100.100"),
+        loaded(2, "198.51.100.100"),
+        // Of the hub this one's image was taken from.
+        loaded(3, "198.51.100.99"),
+        // Somebody else's connection, and a spoke's.
+        ("foreign".into(), loaded(4, "198.51.100.100").1),
+        ("crosswan-hub-198-51-100-5".into(), loaded(5, "198.51.100.100").1),
+    ]);
+    let silent = answers(&[("eu-west-1", None), ("us-west-2", Some(shows(2)))]);
+    let state = recover(State::default(), &silent, &me(), &charon);
+    assert_eq!(peers(&state), [("vpc-00000001", "eu-west-1")].into());
+    let gateway = &state.peers.values().next().unwrap().gateway;
+    assert_eq!(gateway.public, Some(Ipv4Addr::new(198, 51, 100, 1)));
+    assert_eq!(gateway.cidrs, ["10.1.0.0/16".parse().unwrap()].into());
+
+    // The guess follows what is still silent; once the peer is shown, there is nothing to guess.
+    let moved = answers(&[("eu-west-1", Some(RegionView::default())), ("us-west-2", None)]);
+    assert_eq!(peers(&recover(state.clone(), &moved, &me(), &charon))["vpc-00000001"], "us-west-2");
+    let shown = answers(&[("eu-west-1", Some(shows(1))), ("us-west-2", None)]);
+    assert_eq!(peers(&recover(state, &shown, &me(), &charon))["vpc-00000001"], "eu-west-1");
+}
+
+#[test]
+fn without_silence_it_is_a_peer_like_any_other_and_leaves_after_its_polls() {
+    let charon = charon([loaded(1, "198.51.100.100")]);
+    let well = answers(&[("eu-west-1", Some(RegionView::default())), ("us-west-2", Some(RegionView::default()))]);
+    let state = recover(State::default(), &well, &me(), &charon);
+    assert_eq!(peers(&state), [("vpc-00000001", "eu-west-1")].into());
+    let missed = state.peers.into_iter().map(|(vpc, peer)| (vpc, Peer { misses: 1, ..peer })).collect();
+    let missed = State { peers: missed, ..State::default() };
+    assert_eq!(recover(missed.clone(), &well, &me(), &charon), missed, "the count goes on");
+    assert_eq!(recover(State::default(), &well, &me(), &Charon::default()), State::default());
+}

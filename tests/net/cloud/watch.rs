@@ -1,0 +1,47 @@
+//! Pings between hosts that must not be disturbed, all the while something else changes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use crosswan_lab::PingStream;
+
+use crate::region::Region;
+
+/// Running pings; see [`Watch::undisturbed`].
+pub struct Watch(Vec<(String, PingStream)>, Instant);
+
+/// Shorter than this, a watch would show nothing.
+const LEAST: Duration = Duration::from_secs(1);
+
+impl Watch {
+    /// Twenty pings a second between each of these pairs of hosts.
+    pub fn over(region: &Region, pairs: &[(&str, &str)]) -> Result<Watch> {
+        let start = |(from, to): &(&str, &str)| {
+            let stream = region.lab.host(from)?.ping_stream(region.address(to)?)?;
+            Ok((format!("{from} to {to}"), stream))
+        };
+        Ok(Watch(pairs.iter().map(start).collect::<Result<_>>()?, Instant::now()))
+    }
+
+    /// Stops; fails if a single packet was lost, or hardly any was sent.
+    pub fn undisturbed(self, during: &str) -> Result<()> {
+        std::thread::sleep(LEAST.saturating_sub(self.1.elapsed()));
+        let mut sent = 0;
+        for (pair, stream) in self.0 {
+            let report = stream.stop()?;
+            ensure!(report.lost == 0 && report.sent > 5, "{pair}, while {during}: {report:?}");
+            sent += report.sent;
+        }
+        eprintln!("{during}: {sent} packets, none lost");
+        Ok(())
+    }
+
+    /// Stops; the longest gap of each pair, for changes that must interrupt.
+    pub fn gaps(self) -> Result<Vec<(String, Duration, u32)>> {
+        let gap = |(pair, stream): (String, PingStream)| {
+            let report = stream.stop()?;
+            Ok((pair, report.longest_gap, report.lost))
+        };
+        self.0.into_iter().map(gap).collect()
+    }
+}
