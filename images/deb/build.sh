@@ -60,6 +60,8 @@ mkdir -p "$out"
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 export SOURCE_DATE_EPOCH
 find "$root" -print0 | xargs -0 touch -h -d "@$SOURCE_DATE_EPOCH"
-dpkg-deb --root-owner-group -Zxz --build "$root" "$deb" >/dev/null
+dpkg-deb --root-owner-group -Zxz --build "$root" "$deb.new" >/dev/null
+# The same package keeps its time, so that what is made from it is not made again.
+if cmp -s "$deb.new" "$deb"; then rm "$deb.new"; else mv "$deb.new" "$deb"; fi
 say "$deb: $(($(stat -c %s "$deb") / 1024)) kB, binary $(($(stat -c %s "$target/release/crosswan") / 1024)) kB"
 printf '%s\n' "$deb"

@@ -37,6 +37,8 @@ const LINE: Duration = Duration::from_secs(120);
 pub struct Image {
     /// The raw disk; it is never written.
     pub disk: PathBuf,
+    /// A file that the guest finds as `/dev/vdb`, padded.
+    pub extra: Option<PathBuf>,
 }
 
 /// A running machine. Ends on drop.
@@ -119,6 +121,9 @@ impl Vm {
         );
         let overlay = self.file("disk.qcow2");
         qemu.args(["-drive", &format!("if=virtio,format=qcow2,cache=unsafe,file={}", overlay.display())]);
+        if let Some(extra) = &self.image.extra {
+            qemu.args(["-drive", &format!("if=virtio,format=raw,readonly=on,file={}", extra.display())]);
+        }
         qemu.args(["-netdev", "tap,id=net,ifname=vm,script=no,downscript=no", "-device"]);
         qemu.arg(format!("virtio-net-pci,netdev=net,mac={},host_mtu={VPC_MTU},romfile=", instance.mac));
         qemu.args(["-device", "virtio-rng-pci", "-serial", &format!("file:{}", self.file("console.log").display())]);

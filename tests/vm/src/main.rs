@@ -5,12 +5,13 @@
 mod change;
 mod machine;
 mod outage;
+mod package;
 mod reach;
 mod region;
 mod report;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -21,8 +22,9 @@ const HELP: &str = "\
 Boots the images vpn-hub, nat-hub and nat-vpn under QEMU in a region made of network namespaces, and checks them.
 
 Usage:
-  crosswan-vm --images DIR [--keep]   DIR has MODE.raw, MODE.vmlinuz and MODE.initrd of each.
-                                      --keep leaves the machines up at the end and says how to look around
+  crosswan-vm --images DIR --deb FILE [--keep]
+        DIR has MODE.raw, MODE.vmlinuz and MODE.initrd of each; FILE is the package that is in them.
+        --keep leaves the machines up at the end and says how to look around, without the last step
 
 Needs root, QEMU and what the lab needs. Exit codes: 0 all was seen, 1 something was not, 2 wrong arguments.
 
@@ -34,7 +36,7 @@ Environment:
 type Step = fn(&mut Region) -> Result<()>;
 
 /// What is shown, in this order; each step needs the ones before.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 14] = [
     ("Power on: nothing private gets out before the guard stands", region::boot),
     ("An image without its key waits for it, and comes up by itself when it is there", machine::key),
     ("1. Private hosts reach each other, source address kept", reach::private),
@@ -48,13 +50,14 @@ const STEPS: [(&str, Step); 13] = [
     ("The hourly timer", machine::timer),
     ("Power cut and reboot of everything, without EC2", machine::reboot),
     ("The machines as they are", machine::health),
+    ("The package: purged from a working gateway, installed again", package::package),
 ];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["--images", dir] => run(dir.into(), false),
-        ["--images", dir, "--keep"] => run(dir.into(), true),
+        ["--images", dir, "--deb", deb] => run(dir.as_ref(), deb.as_ref(), false),
+        ["--images", dir, "--deb", deb, "--keep"] => run(dir.as_ref(), deb.as_ref(), true),
         ["-h" | "--help"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
@@ -74,9 +77,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(images: PathBuf, keep: bool) -> Result<bool> {
-    let mut region = Region::new(&images)?;
-    for (number, (title, step)) in STEPS.into_iter().enumerate() {
+fn run(images: &Path, deb: &Path, keep: bool) -> Result<bool> {
+    let mut region = Region::new(images, deb)?;
+    for (number, (title, step)) in STEPS.into_iter().enumerate().take(STEPS.len() - usize::from(keep)) {
         region.report.heading(title);
         if let Err(e) = step(&mut region) {
             region.report.check(false, &format!("{e:#}"));

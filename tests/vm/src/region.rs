@@ -23,6 +23,8 @@ pub struct Region {
     pub report: Report,
     capture: Option<Capture>,
     images: PathBuf,
+    /// The package that is in the images.
+    pub deb: PathBuf,
 }
 
 pub const HUB: &str = "hub/vpn-hub";
@@ -31,15 +33,21 @@ pub const CLIENT: &str = "a/nat-vpn";
 
 impl Region {
     /// VPCs, hosts and EC2; no machine yet.
-    pub fn new(images: &Path) -> Result<Region> {
+    pub fn new(images: &Path, deb: &Path) -> Result<Region> {
         let modes = ["vpn-hub", "nat-hub", "nat-vpn"].map(|mode| images.join(mode).with_extension("raw"));
         check_machines(&modes.each_ref().map(PathBuf::as_path))?;
         let lab = Lab::builder(agent()?)
             .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
             .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16", "10.101.0.0/16"])?)
             .build()?;
-        let capture = Some(lab.capture_internet()?);
-        Ok(Region { vms: BTreeMap::new(), lab, report: Report::new(), capture, images: images.to_owned() })
+        Ok(Region {
+            vms: BTreeMap::new(),
+            lab,
+            report: Report::new(),
+            capture: None,
+            images: images.to_owned(),
+            deb: deb.to_owned(),
+        })
     }
 
     pub fn vm(&self, name: &str) -> Result<&Vm> {
@@ -132,10 +140,8 @@ fn agent() -> Result<PathBuf> {
 
 /// Switches all three on at once, while private hosts send.
 pub fn boot(region: &mut Region) -> Result<()> {
-    let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
-    let streams =
-        [(&a, hub.address), (&hub, a.address), (&a, ECHO), (&hub, ECHO)].map(|(from, to)| from.ping_stream(to));
-    let endpoint = format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\n");
+    let endpoint =
+        format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\nEnvironment=CROSSWAN_SPACING=0s\n");
     let psk = region.lab.psk().to_owned();
     for (name, mode) in [(HUB, "vpn-hub"), (NAT, "nat-hub"), (CLIENT, "nat-vpn")] {
         let mut credentials = vec![("systemd.unit-dropin.crosswan-refresh.service", endpoint.as_str())];
@@ -143,9 +149,15 @@ pub fn boot(region: &mut Region) -> Result<()> {
         if name == HUB {
             credentials.push(("crosswan.psk", &psk));
         }
-        let image = Image { disk: region.images.join(mode).with_extension("raw") };
+        let extra = (name == CLIENT).then(|| region.deb.clone());
+        let image = Image { disk: region.images.join(mode).with_extension("raw"), extra };
         region.vms.insert(name, Vm::boot(region.lab.gateway(name)?, image, &credentials)?);
     }
+    // From here on a packet has nobody but the machines to carry it.
+    region.capture = Some(region.lab.capture_internet()?);
+    let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
+    let streams =
+        [(&a, hub.address), (&hub, a.address), (&a, ECHO), (&hub, ECHO)].map(|(from, to)| from.ping_stream(to));
     for (name, vm) in &region.vms {
         let state = vm.wait_for_boot(BOOT)?;
         let shown = vm.ok("systemd-analyze time | head -n1")?;
@@ -159,9 +171,8 @@ pub fn boot(region: &mut Region) -> Result<()> {
     }
     for stream in streams {
         let report = stream?.stop()?;
-        region
-            .report
-            .say(&format!("private hosts sent {} packets meanwhile, {} were answered", report.sent, report.received));
+        let text = format!("a private host sent {} packets meanwhile, {} were answered", report.sent, report.received);
+        region.report.say(&format!("{text}, {} refused", report.errors.len()));
     }
     let ids: std::collections::BTreeSet<String> = region
         .vms
