@@ -1,14 +1,15 @@
 SHELL  := /bin/bash
 # Where rustup's one-liner and `cargo install` put programs, and where root's shell on Debian may not look.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
-BUILT  := $(or $(CARGO_TARGET_DIR),target)/debug
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUILT  := $(TARGET)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt clean build setup
+.PHONY: help demo test deb image vm-test lint fmt clean build setup setup-images
 
 help: ## this list
 	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: build ## all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
 	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
@@ -16,11 +17,20 @@ demo: build ## all three modes at work in a region on this machine; KEEP=1 leave
 test: build ## every test: unit, golden, properties, cloud edge, systemd units, and real packets in the lab
 	cargo test --locked --workspace
 
+deb: setup-images ## the agent's Debian package, into target/package
+	@images/deb/build.sh >/dev/null
+
+image: setup-images ## a gateway's disk image, into target/images: make image MODE=vpn-hub (or nat-hub, nat-vpn) [SETTINGS=FILE]
+	@deb=$$(images/deb/build.sh) && images/image.sh '$(MODE)' "$$deb" '$(TARGET)/images/$(MODE).raw' $(SETTINGS)
+
+vm-test: setup-images ## the three images booted under QEMU in the lab, with their own kernel; KEEP=1 leaves the machines up
+	@tests/vm/run.sh $(if $(KEEP),--keep)
+
 lint: ## rustfmt, clippy with warnings denied, shellcheck, licences and sources of what is linked in
 	@tests/setup/debian.sh lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck .ci/run tests/setup/*.sh
+	shellcheck .ci/run tests/setup/*.sh tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/guard
 	cargo deny --log-level error check licenses bans sources
 	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: advisories not checked, their database cannot be fetched'; fi
 
@@ -36,3 +46,6 @@ build: setup
 
 setup:
 	@tests/setup/debian.sh
+
+setup-images:
+	@tests/setup/debian.sh images

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian 12 or 13 ready for `make demo`, `make test` and, called as `debian.sh lint`, `make lint`.
+# Makes a fresh Debian 12 or 13 ready for `make demo` and `make test`; called as `debian.sh lint` also for `make lint`, as
+# `debian.sh images` for `make deb`, `make image` and `make vm-test`.
 # Installs what is missing, says so, and is silent and quick when nothing is. Starts no service, and enables none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,6 +15,11 @@ packages=(
     python3 python3-venv                            # moto, the lab's EC2
     systemd                                         # systemd-analyze, to check the units
     strace                                          # kills the agent at every step of an apply, in a test
+)
+[[ ${1-} == images ]] && packages+=(
+    dpkg-dev                                        # the package
+    mmdebstrap debian-archive-keyring e2fsprogs     # the base disk
+    qemu-system-x86 qemu-utils                      # the machines
 )
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
 

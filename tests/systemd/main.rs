@@ -13,6 +13,9 @@ use crosswan::error::Kind;
 
 const SERVICES: [&str; 2] = ["crosswan-refresh.service", "crosswan-keep.service"];
 const TIMER: &str = "crosswan-refresh.timer";
+/// Loads rules at boot, before there is a network; and what waits for the key.
+const GUARD: &str = "crosswan-guard.service";
+const SECRET: &str = "crosswan-secret.path";
 
 fn unit_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name)
@@ -38,9 +41,11 @@ fn analyze(args: &[&str]) -> (bool, String) {
 fn verify(change: impl Fn(&str) -> String) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut args = vec!["verify".to_owned(), "--man=no".into(), "--recursive-errors=no".into()];
-    for name in SERVICES.into_iter().chain([TIMER]) {
+    let guard = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/guard/guard");
+    for name in SERVICES.into_iter().chain([TIMER, GUARD, SECRET]) {
         let copy = dir.path().join(name);
-        fs::write(&copy, change(&unit(name)).replace("/usr/bin/crosswan", env!("CARGO_BIN_EXE_crosswan"))).unwrap();
+        let text = change(&unit(name)).replace("/usr/bin/crosswan", env!("CARGO_BIN_EXE_crosswan"));
+        fs::write(&copy, text.replace("/usr/lib/crosswan/guard", guard.to_str().unwrap())).unwrap();
         args.push(copy.to_str().unwrap().to_owned());
     }
     analyze(&args.iter().map(String::as_str).collect::<Vec<_>>())
@@ -64,7 +69,7 @@ fn a_mistake_in_a_unit_is_noticed() {
 
 #[test]
 fn services_are_sandboxed() {
-    for name in SERVICES {
+    for name in SERVICES.into_iter().chain([GUARD]) {
         let path = unit_file(name);
         // In tenths: 25 is an exposure level of 2.5 out of 10.
         let (content, said) =
@@ -121,4 +126,25 @@ fn every_wait_is_bounded_and_keep_is_watched() {
 fn a_missing_credential_is_no_error() {
     // With a path it would be one; without, systemd 252 and newer look in the machine's own and in /etc/credstore.
     assert_eq!(values(&unit("crosswan-refresh.service"), "LoadCredential"), ["crosswan.psk"]);
+}
+
+#[test]
+fn the_guard_stands_before_forwarding_and_any_network() {
+    let guard = unit(GUARD);
+    let before = values(&guard, "Before").join(" ");
+    for what in ["systemd-sysctl.service", "network-pre.target"] {
+        assert!(before.split(' ').any(|unit| unit == what), "{GUARD} is not before {what}");
+    }
+    // A target nobody wants orders nothing.
+    assert_eq!(values(&guard, "Wants"), ["network-pre.target"]);
+    assert_eq!(values(&guard, "WantedBy"), ["sysinit.target"]);
+}
+
+#[test]
+fn a_key_that_comes_starts_a_refresh() {
+    let path = unit(SECRET);
+    assert_eq!(values(&path, "Unit"), ["crosswan-refresh.service"]);
+    for place in ["/etc/crosswan/psk", "/etc/crosswan/psk.d", "/etc/credstore/crosswan.psk"] {
+        assert!(values(&path, "PathChanged").iter().any(|watched| watched == place), "{SECRET} does not watch {place}");
+    }
 }

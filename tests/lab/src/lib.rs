@@ -5,6 +5,7 @@
 //! the NAT and IMDS fit it after every change. Nothing outlives the process: namespaces have no names, children die
 //! with it, and its directory is swept by the next lab.
 
+mod base64;
 mod capture;
 mod change;
 mod daemons;
@@ -24,6 +25,7 @@ mod proxy;
 mod router;
 mod spawn;
 mod topology;
+mod vm;
 mod workdir;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,6 +43,7 @@ pub use proxy::{Fault, Faults};
 pub use router::{INTERFACE, Leaks, VPC_MTU};
 pub use spawn::{Output, Process};
 pub use topology::VpcSpec;
+pub use vm::{Image, Vm, check as check_machines};
 
 /// A failed test that held a lock must not fail the clean-up of the others.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

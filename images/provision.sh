@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Makes a plain Debian 13 a gateway image: provision.sh vpn-hub|nat-hub|nat-vpn, as root, in the instance or a chroot of the disk.
+# Takes everything from the folder /tmp/crosswan (see README.md beside this) and leaves nothing of it behind.
+set -euo pipefail
+
+from=/tmp/crosswan
+settings=/etc/crosswan/crosswan.toml
+
+say() { printf 'provision: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+check() {
+    [[ $mode =~ ^(vpn-hub|nat-hub|nat-vpn)$ ]] || die "usage: provision.sh vpn-hub|nat-hub|nat-vpn; found '$mode'"
+    [[ $EUID == 0 ]] || die "needs root: run it by sudo"
+    local file
+    for file in crosswan.deb crosswan.toml images/files/all "images/files/$mode"; do
+        [[ -e $from/$file ]] || die "needs $from/$file; images/README.md tells what belongs in $from"
+    done
+    # shellcheck source=/dev/null
+    . /etc/os-release
+    [[ ${ID-} == debian && ${VERSION_ID-0} -ge 13 ]] || die "needs Debian 13; this is ${PRETTY_NAME-unknown}"
+    grep -Eq "^mode *= *\"$mode\"" "$from/crosswan.toml" || die "crosswan.toml must say: mode = \"$mode\""
+}
+
+# Nothing starts while the image is made: it is not the gateway yet.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d
+    [[ ! -e $policy ]] || die "$policy exists: this is no plain Debian"
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+    export DEBIAN_FRONTEND=noninteractive
+    local apt=(apt-get -q -o DPkg::Lock::Timeout=300 -o APT::Update::Error-Mode=any)
+    say "fetching the package lists"
+    "${apt[@]}" update >/dev/null
+    say "installing the agent, strongSwan and unattended-upgrades"
+    "${apt[@]}" install -y --no-install-recommends "$from/crosswan.deb" unattended-upgrades
+    "${apt[@]}" clean
+    rm -f $policy
+}
+
+install_files() {
+    local tree
+    for tree in all "$mode"; do
+        cp -r --no-preserve=all "$from/images/files/$tree/." /
+    done
+    install -D -m 644 "$from/crosswan.toml" $settings
+    # What the presets name, and no other unit of the system.
+    local units
+    mapfile -t units < <(sed -n 's/^\(enable\|disable\) //p' /etc/systemd/system-preset/1[01]-crosswan*.preset)
+    systemctl --quiet preset "${units[@]}"
+}
+
+# A key that is missing is right for an image, so is a hub that user data will name; anything else that the agent does not
+# understand is a mistake, and better found here. render stops at the first thing it cannot ask, after the settings.
+check_settings() {
+    local said
+    said=$(cd / && timeout 30 /usr/bin/crosswan render --out "$(mktemp -d)" 2>&1 >/dev/null) && return
+    case $said in
+    *crosswan.toml*"found none"*) say "user data must bring more: $said" ;;
+    *crosswan.toml*) die "$said" ;;
+    esac
+}
+
+# Everything that belongs to the machine that made the image, or that would be the same in all made of it.
+clean() {
+    rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
+    rm -f /root/.*_history /home/*/.*_history /root/.wget-hsts /var/lib/systemd/{random-seed,credential.secret}
+    rm -rf /etc/crosswan/psk* /var/lib/crosswan /etc/swanctl/conf.d/crosswan*
+    rm -rf /var/lib/cloud/* /var/lib/dhcp/* /var/lib/dhcpcd/* /var/lib/systemd/network/*
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/cache/man/*
+    # Empty, not missing: systemd then makes one at boot, without taking that for the machine's first.
+    : >/etc/machine-id
+    [[ ! -e /var/lib/dbus/machine-id || -L /var/lib/dbus/machine-id ]] || rm -f /var/lib/dbus/machine-id
+    rm -rf /var/log/journal/*
+    mkdir -p /var/log/journal
+    find /var/log -type f -delete
+    find /tmp /var/tmp -mindepth 1 -maxdepth 1 ! -path $from -exec rm -rf {} +
+    rm -rf $from
+    sync
+}
+
+main() {
+    mode=${1-}
+    check
+    install_packages
+    install_files
+    check_settings
+    clean
+    say "$mode is ready"
+}
+
+# All of it is read before any of it runs: it removes itself.
+main "$@"; exit

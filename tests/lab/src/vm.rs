@@ -1,0 +1,275 @@
+//! A virtual machine in a gateway's place: its image under QEMU, on the wire of the gateway's namespace.
+//!
+//! The namespace becomes what Nitro is in life: the interface and IMDS. A shell inside the guest answers on a virtio port; it
+//! comes with the boot, as a systemd credential, like all else that differs from the image: nothing is written into it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::libc;
+
+use crate::base64::base64;
+use crate::gateway::Gateway;
+use crate::imds;
+use crate::lock;
+use crate::router::{INTERFACE, VPC_MTU};
+use crate::spawn::{self, Output, Process};
+
+mod control;
+
+use control::Control;
+
+/// MAC of the bridge, which IMDS answers at.
+const NITRO: &str = "0a:00:00:00:00:fe";
+/// Of memory: a t3.nano has 512 MB.
+const MEMORY: &str = "384";
+/// How often the guest is asked whether it is there.
+const ASK: Duration = Duration::from_secs(1);
+/// Longest run of a line in the guest.
+const LINE: Duration = Duration::from_secs(120);
+
+/// A bootable image, as `images/disk.sh` leaves it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The raw disk; it is never written.
+    pub disk: PathBuf,
+    /// A file that the guest finds as `/dev/vdb`, padded.
+    pub extra: Option<PathBuf>,
+}
+
+/// A running machine. Ends on drop.
+#[derive(Debug)]
+pub struct Vm {
+    /// The instance it is.
+    pub gateway: Arc<Gateway>,
+    image: Image,
+    credentials: Vec<(String, String)>,
+    machine: Mutex<Option<Process>>,
+    control: Mutex<Option<Control>>,
+    /// Of the last power-on.
+    pub started: Mutex<Instant>,
+}
+
+impl Vm {
+    /// Rewires the gateway's namespace for a machine and switches it on with an empty overlay over `image`.
+    /// `credentials` are systemd's: name and text.
+    pub fn boot(gateway: Arc<Gateway>, image: Image, credentials: &[(&str, &str)]) -> Result<Vm> {
+        wire(&gateway)?;
+        let own = |(name, text): &(&str, &str)| (name.to_string(), text.to_string());
+        let vm = Vm {
+            gateway,
+            image,
+            credentials: credentials.iter().map(own).collect(),
+            machine: Mutex::default(),
+            control: Mutex::default(),
+            started: Mutex::new(Instant::now()),
+        };
+        let overlay = vm.file("disk.qcow2");
+        let mut create = Command::new("qemu-img");
+        create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(std::path::absolute(&vm.image.disk)?);
+        create.arg(&overlay);
+        spawn::output(create, None, "", LINE)?.ok().context("qemu-img, of Debian's package qemu-utils")?;
+        vm.power_on()?;
+        Ok(vm)
+    }
+
+    /// Switches it on, its disk as it was left.
+    pub fn power_on(&self) -> Result<()> {
+        let inside = self.gateway.inside()?;
+        let log = File::options().create(true).append(true).open(self.file("qemu.log"))?;
+        let _ = fs::remove_file(self.file("control"));
+        *lock(&self.started) = Instant::now();
+        let machine = Process::start(self.qemu()?, Some(inside.namespaces()), log)?;
+        let until = Instant::now() + Duration::from_secs(30);
+        let control = loop {
+            match Control::connect(&self.file("control")) {
+                Ok(control) => break control,
+                Err(_) if machine.running() && Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
+                Err(_) => bail!("{}: QEMU did not start\n{}", self.gateway.name, self.text("qemu.log")),
+            }
+        };
+        *lock(&self.control) = Some(control);
+        *lock(&self.machine) = Some(machine);
+        Ok(())
+    }
+
+    /// Pulls the plug. What the guest had not written to its disk is lost.
+    pub fn power_off(&self) {
+        *lock(&self.control) = None;
+        if let Some(machine) = lock(&self.machine).take() {
+            // QEMU itself ends in order, or its qcow2 would lack what the guest has written.
+            machine.signal(libc::SIGTERM);
+            let _ = machine.wait(Duration::from_secs(10));
+        }
+    }
+
+    fn qemu(&self) -> Result<Command> {
+        let disk = std::path::absolute(&self.image.disk)?;
+        let beside = |extension: &str| disk.with_extension(extension).display().to_string();
+        let instance = self.gateway.view().instance(&self.gateway.instance).cloned().context("not in EC2")?;
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35"]);
+        qemu.args(["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max", "-smp", "1", "-m", MEMORY]);
+        qemu.args(["-kernel", &beside("vmlinuz"), "-initrd", &beside("initrd"), "-append"]);
+        qemu.arg(
+            "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=5 no_timer_check \
+             systemd.wants=lab-control.service systemd.show_status=false systemd.debug_shell=/dev/hvc0",
+        );
+        let overlay = self.file("disk.qcow2");
+        qemu.args(["-drive", &format!("if=virtio,format=qcow2,cache=unsafe,file={}", overlay.display())]);
+        if let Some(extra) = &self.image.extra {
+            qemu.args(["-drive", &format!("if=virtio,format=raw,readonly=on,file={}", extra.display())]);
+        }
+        qemu.args(["-netdev", "tap,id=net,ifname=vm,script=no,downscript=no", "-device"]);
+        qemu.arg(format!("virtio-net-pci,netdev=net,mac={},host_mtu={VPC_MTU},romfile=", instance.mac));
+        qemu.args(["-device", "virtio-rng-pci", "-serial", &format!("file:{}", self.file("console.log").display())]);
+        qemu.args(["-device", "virtio-serial", "-device", "virtserialport,chardev=control,name=crosswan.lab"]);
+        qemu.arg("-chardev");
+        qemu.arg(format!("socket,id=control,server=on,wait=off,path={}", self.file("control").display()));
+        // A root shell to look around in: socat -,raw,echo=0 UNIX-CONNECT:FILE
+        qemu.args(["-device", "virtconsole,chardev=shell", "-chardev"]);
+        qemu.arg(format!("socket,id=shell,server=on,wait=off,path={}", self.file("shell").display()));
+        let network = network(&self.gateway);
+        let unit = control::unit();
+        let own = [("network.network.10-lab", network.as_str()), ("systemd.extra-unit.lab-control.service", &unit)];
+        let given = self.credentials.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        for (name, text) in own.into_iter().chain(given) {
+            let path = self.file(&format!("credential-{name}"));
+            fs::write(&path, format!("io.systemd.credential.binary:{name}={}", base64(text.as_bytes())))?;
+            qemu.args(["-smbios", &format!("type=11,path={}", path.display())]);
+        }
+        Ok(qemu)
+    }
+
+    /// Waits until the guest's shell answers.
+    pub fn wait_for_shell(&self, limit: Duration) -> Result<()> {
+        let until = Instant::now() + limit;
+        while self.ask("true", ASK * 3).is_err() {
+            ensure!(self.running(), "{}: QEMU ended\n{}", self.gateway.name, self.text("qemu.log"));
+            let tail = || self.text("console.log").lines().rev().take(15).collect::<Vec<_>>().join("\n");
+            ensure!(
+                Instant::now() < until,
+                "{}: no shell within {limit:?}; its console, last first:\n{}",
+                self.gateway.name,
+                tail()
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits until systemd has started everything, or given up on something.
+    pub fn wait_for_boot(&self, limit: Duration) -> Result<String> {
+        let until = Instant::now() + limit;
+        self.wait_for_shell(limit)?;
+        loop {
+            let state = self.sh("systemctl is-system-running")?.stdout.trim().to_owned();
+            if matches!(state.as_str(), "running" | "degraded") {
+                return Ok(state);
+            }
+            ensure!(
+                Instant::now() < until,
+                "{}: still {state} after {limit:?}: {}",
+                self.gateway.name,
+                self.sh("systemctl list-jobs")?.stdout
+            );
+            std::thread::sleep(ASK);
+        }
+    }
+
+    /// Asks the guest to reboot, and waits for its new shell. The machine is made anew: a reset under TCG can hang.
+    pub fn reboot(&self, limit: Duration) -> Result<()> {
+        let until = Instant::now() + limit;
+        let _ = self.ask("systemctl reboot", ASK);
+        while self.running() {
+            ensure!(Instant::now() < until, "{}: asked to reboot, it still runs after {limit:?}", self.gateway.name);
+            std::thread::sleep(ASK / 4);
+        }
+        self.power_on()?;
+        self.wait_for_shell(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Runs a line of bash in the guest, at most two minutes; both outputs come as one.
+    pub fn sh(&self, line: &str) -> Result<Output> {
+        self.ask(line, LINE)
+    }
+
+    /// As [`Vm::sh`]; the line must succeed.
+    pub fn ok(&self, line: &str) -> Result<String> {
+        let subject = || format!("{}: {line}", self.gateway.name);
+        Ok(self.sh(line)?.ok().with_context(subject)?.stdout)
+    }
+
+    /// Since power-on.
+    pub fn age(&self) -> Duration {
+        lock(&self.started).elapsed()
+    }
+
+    /// Whether QEMU runs.
+    pub fn running(&self) -> bool {
+        lock(&self.machine).as_ref().is_some_and(Process::running)
+    }
+
+    fn ask(&self, line: &str, limit: Duration) -> Result<Output> {
+        let mut control = lock(&self.control);
+        let control = control.as_mut().with_context(|| format!("{} is switched off", self.gateway.name))?;
+        control.ask(line, limit).with_context(|| self.gateway.name.clone())
+    }
+
+    /// Where the machine's own files are: `console.log`, `qemu.log`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.gateway.dir.join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read(self.file(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+}
+
+/// Bridges the instance's interface to a tap. IMDS stays, on the bridge; the interface's address is the guest's now.
+fn wire(gateway: &Gateway) -> Result<()> {
+    let ns = gateway.ns()?;
+    ns.sysctl(&[("ipv4/ip_forward".into(), "0")])?;
+    ns.ip(&format!(
+        "addr flush dev {INTERFACE}
+         link set {INTERFACE} address 0a:00:00:00:00:fd
+         link add nitro mtu {VPC_MTU} address {NITRO} type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+         tuntap add dev vm mode tap vnet_hdr
+         link set vm mtu {VPC_MTU} master nitro
+         link set {INTERFACE} master nitro
+         link set nitro up
+         link set vm up
+         route add {}/32 dev nitro",
+        gateway.address
+    ))
+}
+
+/// What DHCP gives on AWS. The neighbour stands for Nitro, which answers for IMDS whatever the router would say.
+fn network(gateway: &Gateway) -> String {
+    let subnet = gateway.imds.subnet;
+    format!(
+        "[Match]\nName=en* eth*\n[Network]\nAddress={}/{}\nGateway={}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\
+         [Route]\nDestination={}/32\nScope=link\n[Neighbor]\nAddress={}\nLinkLayerAddress={NITRO}\n",
+        gateway.address,
+        subnet.prefix_len(),
+        std::net::Ipv4Addr::from_bits(subnet.network().to_bits() + 1),
+        imds::ADDRESS,
+        imds::ADDRESS,
+    )
+}
+
+/// Whether what booting a machine needs is there.
+pub fn check(images: &[&Path]) -> Result<()> {
+    for program in ["qemu-system-x86_64", "qemu-img"] {
+        let found =
+            std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(program).exists());
+        ensure!(found, "needs {program}: apt-get install qemu-system-x86 qemu-utils (make vm-test does it)");
+    }
+    for image in images {
+        ensure!(image.exists(), "{} does not exist: make image builds it", image.display());
+    }
+    Ok(())
+}

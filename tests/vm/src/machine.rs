@@ -1,0 +1,184 @@
+//! The machines themselves: the missing key, the timer, power cuts, journals, sandboxes and memory.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use crosswan_lab::{Fault, Vm};
+
+use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, wait_for_tunnel};
+use crate::report::seconds;
+
+/// The client was built and booted without a key.
+pub fn key(region: &mut Region) -> Result<()> {
+    let vm = region.vm(CLIENT)?;
+    let status = vm.sh("crosswan status")?.stdout;
+    let journal = vm.ok("journalctl -q --no-pager -u crosswan-refresh.service")?;
+    let says = |text: &str| text.contains("/etc/crosswan/psk");
+    let shown: String = status.lines().filter(|line| says(line)).map(str::trim).collect();
+    let (ok, journal) = (says(&status), says(&journal));
+    let nat = region.lab.host("a/host")?.whoami_tcp(crosswan_lab::internet::ECHO)?;
+    let public = region.lab.gateway(CLIENT)?.public();
+    region.check(ok && journal, &format!("crosswan status and the journal say what is missing: {shown}"));
+    region.check(Some(nat) == public, "its NAT works without the key");
+    let psk = region.lab.psk().to_owned();
+    let started = Instant::now();
+    region.vm(CLIENT)?.ok(&format!("umask 077; printf '%s\\n' {psk} >/etc/crosswan/psk"))?;
+    wait_for_tunnel(region, UP)?;
+    let took = seconds(started.elapsed());
+    region.check(true, &format!("the key was written: the tunnel is up {took} later, and nobody started anything"));
+    Ok(())
+}
+
+/// Armed as shipped, and fires when its time comes.
+pub fn timer(region: &mut Region) -> Result<()> {
+    for name in [HUB, NAT, CLIENT] {
+        let vm = region.vm(name)?;
+        let state = vm.sh("systemctl is-active crosswan-refresh.timer")?.stdout;
+        let next = vm.ok("systemctl show -P NextElapseUSecRealtime crosswan-refresh.timer")?;
+        let enabled = vm.sh("systemctl is-enabled crosswan-refresh.service crosswan-refresh.timer")?.stdout;
+        let ok = state.trim() == "active" && !next.trim().is_empty() && enabled.lines().all(|line| line == "enabled");
+        region.check(ok, &format!("{name}: crosswan-refresh.timer is {}, next at {}", state.trim(), next.trim()));
+    }
+    let vm = region.vm(NAT)?;
+    let last =
+        |vm: &Vm| vm.ok("systemctl show -P InvocationID crosswan-refresh.service").map(|id| id.trim().to_owned());
+    let before = last(vm)?;
+    // Debian's own timers would fire, too, and there is no Debian to be reached from here. The jitter is taken away for this once:
+    // after a jump of the clock systemd counts it from the boot, by the new time, and it would still take its quarter of an hour.
+    vm.ok("systemctl stop apt-daily.timer apt-daily-upgrade.timer
+         mkdir -p /run/systemd/system/crosswan-refresh.timer.d
+         printf '[Timer]\\nRandomizedDelaySec=0\\n' >/run/systemd/system/crosswan-refresh.timer.d/now.conf
+         systemctl daemon-reload
+         date -s @$(( ($(date +%s) / 3600 + 2) * 3600 - 10 ))
+         systemctl restart crosswan-refresh.timer")?;
+    let started = Instant::now();
+    while last(vm)? == before || vm.ok("systemctl show -P ActiveState crosswan-refresh.service")?.trim() != "inactive" {
+        ensure!(started.elapsed() < UP, "the clock passed the full hour, and no refresh ran");
+    }
+    let ended = vm.ok("systemctl show -P Result crosswan-refresh.service")?;
+    vm.ok("rm -r /run/systemd/system/crosswan-refresh.timer.d; systemctl daemon-reload")?;
+    let text = format!(
+        "{NAT}: the clock is put forward to ten seconds before the full hour: the timer's refresh ran: {}",
+        ended.trim()
+    );
+    region.check(ended.trim() == "success", &text);
+    Ok(())
+}
+
+/// The client's power is cut, the hub's two reboot; EC2 answers nobody.
+pub fn reboot(region: &mut Region) -> Result<()> {
+    let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
+    region.lab.ec2_fault("*", "*", Fault::Reset);
+    let streams = [a.ping_stream(hub.address)?, hub.ping_stream(a.address)?];
+    let client = region.vm(CLIENT)?;
+    client.power_off();
+    client.power_on()?;
+    let hub_vm = region.vm(HUB)?;
+    let nat = region.vm(NAT)?;
+    let (tunnel, hub_age) = std::thread::scope(|scope| -> Result<_> {
+        let reboots = [hub_vm, nat].map(|vm| scope.spawn(|| vm.reboot(BOOT)));
+        for reboot in reboots {
+            reboot.join().map_err(|_| anyhow::anyhow!("a reboot panicked"))??;
+        }
+        a.wait_for(hub.address, BOOT)?;
+        Ok((client.age(), hub_vm.age()))
+    })?;
+    let seen = hub.whoami_tcp(crosswan_lab::internet::ECHO);
+    region.check(
+        true,
+        &format!(
+            "three machines booted at once, without EC2: first packet through the tunnel {} after power-on",
+            seconds(tunnel.min(hub_age))
+        ),
+    );
+    let nat_works = seen.is_ok_and(|seen| region.lab.gateway(NAT).is_ok_and(|nat| nat.public() == Some(seen)));
+    region.check(nat_works, "hub/host is seen on the internet as the Elastic IP of hub/nat-hub again");
+    for stream in streams {
+        drop(stream.stop()?);
+    }
+    region.lab.ec2_heal();
+    for name in [HUB, NAT, CLIENT] {
+        region.vm(name)?.wait_for_shell(BOOT)?;
+        let report = region.refresh(name).with_context(|| format!("{name}: refresh, EC2 answers again"))?;
+        region.check(
+            report["outcome"] == "unchanged",
+            &format!("{name}: EC2 answers again; the refresh says {}", report["outcome"]),
+        );
+    }
+    // Alone, to measure it: the others are up.
+    let client = region.vm(CLIENT)?;
+    client.power_off();
+    client.power_on()?;
+    wait_for_tunnel(region, BOOT)?;
+    let age = region.vm(CLIENT)?.age();
+    region.report.figure(format!("power-on to first packet through the tunnel, nat-vpn under TCG: {}", seconds(age)));
+    region.vm(CLIENT)?.wait_for_boot(BOOT)?;
+    Ok(())
+}
+
+/// Failed units, journals, sandboxes, memory.
+pub fn health(region: &mut Region) -> Result<()> {
+    for name in [HUB, NAT, CLIENT] {
+        let vm = region.vm(name)?;
+        let state = vm.wait_for_boot(BOOT)?;
+        let failed = vm.ok("systemctl --failed --plain --no-legend --no-pager")?;
+        let ipsec = name != NAT;
+        let charon = vm.sh("systemctl is-active strongswan.service crosswan-keep.service")?.stdout;
+        let errors = vm.ok("journalctl -b -q --no-pager -p err -o cat")?;
+        let scores: Vec<String> = ["refresh", "keep", "guard"]
+            .iter()
+            .map(|unit| {
+                Ok(format!(
+                    "{unit} {}",
+                    score(&vm.sh(&format!("systemd-analyze security --no-pager crosswan-{unit}.service"))?.stdout)?
+                ))
+            })
+            .collect::<Result<_>>()?;
+        let worst = scores.iter().filter_map(|score| score.rsplit(' ').next()?.parse::<f32>().ok()).fold(0.0, f32::max);
+        let memory = memory(vm, ipsec)?;
+        let disk = vm.ok("df -m --output=used / | tail -n1")?.trim().to_owned();
+        region.check(
+            failed.trim().is_empty() && state == "running",
+            &format!("{name} is {state}; failed units: {:?}", failed.trim()),
+        );
+        let wanted = if ipsec { "active\nactive" } else { "inactive\ninactive" };
+        region.check(
+            charon.trim() == wanted,
+            &format!("{name}: strongswan and keep are {}", charon.trim().replace('\n', " and ")),
+        );
+        region.check(
+            errors.trim().is_empty(),
+            &format!("{name}: errors in the journal since its boot: {:?}", errors.trim()),
+        );
+        region.check(worst > 0.0 && worst <= 2.5, &format!("{name}: exposure as installed: {}", scores.join(", ")));
+        region.report.figure(format!("{name}: {memory}; disk {disk} MB used"));
+    }
+    Ok(())
+}
+
+/// `→ Overall exposure level for crosswan-keep.service: 1.1 OK`
+fn score(text: &str) -> Result<&str> {
+    let line = text.lines().find(|line| line.contains("Overall exposure level")).with_context(|| text.to_owned())?;
+    line.split_once("service: ").and_then(|(_, rest)| rest.split_whitespace().next()).context("no number")
+}
+
+fn memory(vm: &Vm, ipsec: bool) -> Result<String> {
+    let peak = vm.ok("systemctl show -P MemoryPeak crosswan-refresh.service")?;
+    let mut text = format!("refresh {} at its peak", megabytes(peak.trim()));
+    if ipsec {
+        for (name, unit) in [("keep", "crosswan-keep"), ("charon", "strongswan")] {
+            let rss =
+                vm.ok(&format!("awk '/VmRSS/{{print $2*1024}}' /proc/$(systemctl show -P MainPID {unit})/status"))?;
+            text += &format!(", {name} {} resident", megabytes(rss.trim()));
+        }
+    }
+    Ok(text
+        + &format!(
+            ", all of the machine {} MB",
+            vm.ok("awk '/MemTotal/{t=$2}/MemAvailable/{a=$2}END{print int((t-a)/1024)}' /proc/meminfo")?.trim()
+        ))
+}
+
+fn megabytes(bytes: &str) -> String {
+    bytes.parse::<f64>().map_or_else(|_| bytes.to_owned(), |bytes| format!("{:.1} MB", bytes / 1e6))
+}

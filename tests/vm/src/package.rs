@@ -1,0 +1,45 @@
+//! The package on a machine that runs: what a purge leaves, and what an installation starts.
+
+use anyhow::Result;
+
+use crate::region::{CLIENT, Region};
+
+/// Everything of the agent's that may be on a machine.
+const TRACES: &str = "\
+    ls -d /etc/crosswan /var/lib/crosswan /run/crosswan /etc/swanctl/conf.d/crosswan* /etc/sysctl.d/60-crosswan.conf 2>/dev/null
+    systemctl list-unit-files --no-legend 'crosswan*'
+    swanctl --list-conns | grep ^crosswan
+    swanctl --list-sas | grep ^crosswan
+    iptables-save | grep CROSSWAN
+    true";
+
+pub fn package(region: &mut Region) -> Result<()> {
+    let vm = region.vm(CLIENT)?;
+    vm.ok("iptables -A FORWARD -s 192.0.2.99 -j ACCEPT; printf 'connections { foreign { remote_addrs = 192.0.2.1\\n } }\\n' >/etc/swanctl/conf.d/foreign.conf; swanctl --load-all --noprompt")?;
+    let before = vm.ok(TRACES)?.lines().count();
+    vm.ok("dpkg --purge crosswan")?;
+    let after = vm.ok(TRACES)?;
+    let foreign = vm.ok("iptables-save | grep -c 192.0.2.99; swanctl --list-conns | grep -c ^foreign")?;
+    let failed = vm.ok("systemctl --failed --plain --no-legend")?;
+    region.check(
+        before > 10 && after.trim().is_empty(),
+        &format!("traces of the agent: {before} before the purge, after it {:?}", after.trim()),
+    );
+    region.check(foreign.trim() == "1\n1", "a foreign rule and a foreign connection are still there");
+    region.check(failed.trim().is_empty(), &format!("failed units after the purge: {:?}", failed.trim()));
+    let vm = region.vm(CLIENT)?;
+    // The device is padded to whole sectors.
+    let size = std::fs::metadata(&region.deb)?.len();
+    vm.ok(&format!("head -c {size} /dev/vdb >/tmp/crosswan.deb && dpkg -i /tmp/crosswan.deb"))?;
+    let units = vm.ok("systemctl list-units --all --plain --no-legend 'crosswan*' | awk '{print $1, $3}'")?;
+    let failed = vm.ok("systemctl --failed --plain --no-legend")?;
+    let version = vm.ok("crosswan --version; man -w crosswan >/dev/null 2>&1; ls /usr/share/man/man1/crosswan.1.gz")?;
+    let text = format!(
+        "{} installed: failed units {:?}, started {:?}",
+        version.lines().next().unwrap_or_default(),
+        failed.trim(),
+        units.trim()
+    );
+    region.check(failed.trim().is_empty() && !units.contains(" active"), &text);
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Points 1 and 2 of the demo: who reaches whom, and which address is seen.
+
+use anyhow::Result;
+use crosswan_lab::internet::ECHO;
+
+use crate::region::{CLIENT, NAT, Region};
+
+/// Every private host to every one of the other VPC, by TCP and UDP.
+pub fn private(region: &mut Region) -> Result<()> {
+    let hosts = region.lab.hosts();
+    let vpc = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+    for from in &hosts {
+        for to in hosts.iter().filter(|to| vpc(&to.name) != vpc(&from.name)) {
+            let (tcp, udp) = (from.whoami_tcp(to.address)?, from.whoami_udp(to.address)?);
+            let text = format!(
+                "{} {} -> {} {}: seen as {tcp} by TCP, {udp} by UDP",
+                from.name, from.address, to.name, to.address
+            );
+            region.check(tcp == from.address && udp == from.address, &text);
+        }
+    }
+    Ok(())
+}
+
+/// Every private host to the internet.
+pub fn internet(region: &mut Region) -> Result<()> {
+    for host in region.lab.hosts() {
+        let gateway = region.lab.gateway(if host.name.starts_with("hub/") { NAT } else { CLIENT })?;
+        let (tcp, udp) = (host.whoami_tcp(ECHO)?, host.whoami_udp(ECHO)?);
+        let ok = Some(tcp) == gateway.public() && Some(udp) == gateway.public();
+        region.check(ok, &format!("{} is seen as {tcp}, through {}", host.name, gateway.name));
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! The region: hub VPC and one client, their gateways as machines, and the capture that judges all of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use crosswan_lab::internet::{EC2, ECHO};
+use crosswan_lab::{Capture, Image, Lab, Vm, VpcSpec, check_machines};
+use serde_json::Value;
+
+use crate::report::{Report, seconds};
+
+/// The bound on a boot: about 30 s with two cores to itself, several times that on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(400);
+/// The bound on a tunnel that `keep` has to bring back: its interval is 15 s.
+pub const UP: Duration = Duration::from_secs(60);
+
+/// Everything the steps work with. Ends in the order of its fields.
+pub struct Region {
+    pub vms: BTreeMap<&'static str, Vm>,
+    pub lab: Lab,
+    pub report: Report,
+    capture: Option<Capture>,
+    images: PathBuf,
+    /// The package that is in the images.
+    pub deb: PathBuf,
+}
+
+pub const HUB: &str = "hub/vpn-hub";
+pub const NAT: &str = "hub/nat-hub";
+pub const CLIENT: &str = "a/nat-vpn";
+
+impl Region {
+    /// VPCs, hosts and EC2; no machine yet.
+    pub fn new(images: &Path, deb: &Path) -> Result<Region> {
+        let modes = ["vpn-hub", "nat-hub", "nat-vpn"].map(|mode| images.join(mode).with_extension("raw"));
+        check_machines(&modes.each_ref().map(PathBuf::as_path))?;
+        let lab = Lab::builder(agent()?)
+            .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
+            .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16", "10.101.0.0/16"])?)
+            .build()?;
+        Ok(Region {
+            vms: BTreeMap::new(),
+            lab,
+            report: Report::new(),
+            capture: None,
+            images: images.to_owned(),
+            deb: deb.to_owned(),
+        })
+    }
+
+    pub fn vm(&self, name: &str) -> Result<&Vm> {
+        self.vms.get(name).with_context(|| format!("{name} was not booted"))
+    }
+
+    /// Notes a finding.
+    pub fn check(&mut self, ok: bool, text: &str) -> bool {
+        self.report.check(ok, text)
+    }
+
+    /// Lets systemd refresh, and returns the report of that pass.
+    pub fn refresh(&self, name: &str) -> Result<Value> {
+        let vm = self.vm(name)?;
+        vm.ok("systemctl start crosswan-refresh.service || { systemctl status crosswan-refresh; exit 1; }")?;
+        self.status(name)
+    }
+
+    /// The report of the last pass.
+    pub fn status(&self, name: &str) -> Result<Value> {
+        serde_json::from_str(&self.vm(name)?.ok("cat /run/crosswan/status.json")?).context("status.json")
+    }
+
+    /// The capture and the routers' counters, over all that was done.
+    pub fn verdict(&mut self) -> Result<()> {
+        self.report.heading("What the internet got to see, from before power-on until now");
+        let packets = self.capture.take().context("no capture")?.stop()?;
+        let clear = packets.clear_private();
+        let examples: String = clear.iter().take(3).map(|packet| format!("; {packet}")).collect();
+        let esp = packets.all.iter().filter(|packet| packet.is_ipsec()).count();
+        let text = format!(
+            "{} packets, {esp} of them IKE and ESP in UDP; {} private or in the clear between VPCs{examples}",
+            packets.all.len(),
+            clear.len()
+        );
+        self.check(esp > 1000 && clear.is_empty(), &text);
+        for vpc in ["hub", "a"] {
+            let leaks = self.lab.leaks(vpc)?;
+            let [private, clear, bare] = [leaks.private_out, leaks.clear_from_gateway, leaks.no_public_address];
+            let text = format!(
+                "router of VPC {vpc}: {private} private packets towards the internet gateway, {clear} in the clear by a gateway, {bare} without NAT",
+            );
+            self.check(private + clear + bare == 0, &text);
+        }
+        Ok(())
+    }
+
+    /// Prints the end of every journal and console.
+    pub fn logs(&self) -> Result<()> {
+        for (name, vm) in &self.vms {
+            println!("\n==== {name}: the end of its journal");
+            match vm.sh("journalctl --no-pager -q -o short-monotonic -n 80 -u crosswan-* -u strongswan -p info; systemctl --failed --no-pager -q") {
+                Ok(output) => println!("{}", output.stdout),
+                Err(e) => {
+                    let console = std::fs::read(vm.file("console.log")).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&console);
+                    let tail: Vec<&str> = text.lines().rev().take(40).collect();
+                    println!("{e:#}; its console:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for Enter, or for the end of standard input.
+    pub fn look_around(&self) {
+        println!("\nThe machines stay up. In another terminal, as root (apt-get install socat):");
+        for (name, vm) in &self.vms {
+            println!(
+                "  a root shell on {name:<12} socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:{}    (Ctrl-] ends it)",
+                vm.file("shell").display()
+            );
+        }
+        for host in self.lab.hosts() {
+            println!("  a shell on {:<12} nsenter --net={}", host.name, host.ns.path().display());
+        }
+        println!("Enter, or Ctrl-C, ends it, and everything goes.");
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
+}
+
+fn agent() -> Result<PathBuf> {
+    let beside = || Some(std::env::current_exe().ok()?.parent()?.join("crosswan"));
+    let agent = std::env::var_os("CROSSWAN_BIN").map(PathBuf::from).or_else(beside).context("where is crosswan?")?;
+    if !agent.exists() {
+        bail!("{} does not exist: set CROSSWAN_BIN", agent.display());
+    }
+    Ok(agent)
+}
+
+/// Switches all three on at once, while private hosts send.
+pub fn boot(region: &mut Region) -> Result<()> {
+    let endpoint =
+        format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\nEnvironment=CROSSWAN_SPACING=0s\n");
+    let psk = region.lab.psk().to_owned();
+    for (name, mode) in [(HUB, "vpn-hub"), (NAT, "nat-hub"), (CLIENT, "nat-vpn")] {
+        let mut credentials = vec![("systemd.unit-dropin.crosswan-refresh.service", endpoint.as_str())];
+        // The client gets its key later, as a file.
+        if name == HUB {
+            credentials.push(("crosswan.psk", &psk));
+        }
+        let extra = (name == CLIENT).then(|| region.deb.clone());
+        let image = Image { disk: region.images.join(mode).with_extension("raw"), extra };
+        region.vms.insert(name, Vm::boot(region.lab.gateway(name)?, image, &credentials)?);
+    }
+    // From here on a packet has nobody but the machines to carry it.
+    region.capture = Some(region.lab.capture_internet()?);
+    let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
+    let streams =
+        [(&a, hub.address), (&hub, a.address), (&a, ECHO), (&hub, ECHO)].map(|(from, to)| from.ping_stream(to));
+    for (name, vm) in &region.vms {
+        let state = vm.wait_for_boot(BOOT)?;
+        let shown = vm.ok("systemd-analyze time | head -n1")?;
+        region.report.say(&format!("{name} is {state} {} after power-on: {}", seconds(vm.age()), shown.trim()));
+    }
+    for (name, code) in [(HUB, "0"), (NAT, "0"), (CLIENT, "2")] {
+        let found = region.vm(name)?.ok("systemctl show -P ExecMainStatus crosswan-refresh.service")?;
+        region
+            .report
+            .check(found.trim() == code, &format!("{name}: the refresh at boot ended with exit code {}", found.trim()));
+    }
+    for stream in streams {
+        let report = stream?.stop()?;
+        let text = format!("a private host sent {} packets meanwhile, {} were answered", report.sent, report.received);
+        region.report.say(&format!("{text}, {} refused", report.errors.len()));
+    }
+    let ids: std::collections::BTreeSet<String> = region
+        .vms
+        .values()
+        .map(|vm| vm.ok("cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub"))
+        .collect::<Result<_>>()?;
+    region.check(ids.len() == 3, "each machine made a machine-id and SSH host keys of its own");
+    Ok(())
+}
+
+/// A private pair of hosts whose traffic needs the tunnel, once it works.
+pub fn wait_for_tunnel(region: &Region, limit: Duration) -> Result<Duration> {
+    region.lab.host("a/host")?.wait_for(region.lab.host("hub/host")?.address, limit)
+}
