@@ -56,6 +56,7 @@ source "amazon-ebs" "gateway" {
   ami_users          = var.share_with_accounts
   deprecate_at       = timeadd(local.now, var.deprecate_after)
 
-  run_tags      = merge({ Name = "crosswan image build" }, var.tags)
-  snapshot_tags = local.tags
+  skip_ami_run_tags = true
+  run_tags          = merge({ Name = "crosswan image build" }, var.tags)
+  snapshot_tags     = local.tags
 }
