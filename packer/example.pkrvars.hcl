@@ -1,0 +1,16 @@
+# An example of a site: copy it, change it, and give it to Packer with -var-file.
+
+# The gateways' settings
+private_net     = ["10.0.0.0/8"]
+hub             = "198.51.100.100"
+regions         = ["us-west-2", "eu-west-1"]
+environment_tag = { key = "env", value = "prod" }
+
+# The AMIs
+region   = "us-west-2"
+copy_to  = ["eu-west-1"]
+encrypt  = true
+kms_keys = { us-west-2 = "alias/images", eu-west-1 = "alias/images" }
+tags     = { team = "network" }
+
+share_with_organizations = ["arn:aws:organizations::111122223333:organization/o-example1234"]

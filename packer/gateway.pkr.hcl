@@ -1,0 +1,100 @@
+# The three gateway images: which sources there are, and the one provisioning they share.
+
+packer {
+  required_version = ">= 1.11"
+  required_plugins {
+    amazon = {
+      version = ">= 1.8.0"
+      source  = "github.com/hashicorp/amazon"
+    }
+    qemu = {
+      version = ">= 1.0.9"
+      source  = "github.com/hashicorp/qemu"
+    }
+  }
+}
+
+locals {
+  now     = timestamp()
+  version = coalesce(var.crosswan_version, regex("(?m)^version = \"(.+)\"$", file("../Cargo.toml"))[0])
+  deb     = coalesce(var.deb, "${path.root}/../target/package/crosswan_${local.version}_${var.arch}.deb")
+  settings = {
+    private_net     = var.private_net
+    hub             = var.hub
+    hub_tag         = var.hub_tag
+    regions         = var.regions
+    gateway_tag     = var.gateway_tag
+    environment_tag = var.environment_tag
+  }
+  suffix = "${local.version}-${formatdate("YYYYMMDD", local.now)}-${var.arch}"
+}
+
+# The name of a source is the mode of its image. A source's own block may only add what its family leaves open.
+build {
+  source "amazon-ebs.gateway" {
+    name     = "vpn-hub"
+    ami_name = "crosswan-vpn-hub-${local.suffix}"
+    tags     = merge({ Name = "crosswan-vpn-hub-${local.suffix}", "crosswan:mode" = "vpn-hub" }, local.tags)
+  }
+  source "amazon-ebs.gateway" {
+    name     = "nat-hub"
+    ami_name = "crosswan-nat-hub-${local.suffix}"
+    tags     = merge({ Name = "crosswan-nat-hub-${local.suffix}", "crosswan:mode" = "nat-hub" }, local.tags)
+  }
+  source "amazon-ebs.gateway" {
+    name     = "nat-vpn"
+    ami_name = "crosswan-nat-vpn-${local.suffix}"
+    tags     = merge({ Name = "crosswan-nat-vpn-${local.suffix}", "crosswan:mode" = "nat-vpn" }, local.tags)
+  }
+
+  source "qemu.gateway" {
+    name             = "vpn-hub"
+    vm_name          = "vpn-hub.raw"
+    output_directory = "${var.output}/vpn-hub"
+  }
+  source "qemu.gateway" {
+    name             = "nat-hub"
+    vm_name          = "nat-hub.raw"
+    output_directory = "${var.output}/nat-hub"
+  }
+  source "qemu.gateway" {
+    name             = "nat-vpn"
+    vm_name          = "nat-vpn.raw"
+    output_directory = "${var.output}/nat-vpn"
+  }
+
+  # Debian's first boot installs and resizes; cloud-init ends with 2 where it could do without something.
+  provisioner "shell" {
+    inline = [
+      "if command -v cloud-init >/dev/null; then sudo cloud-init status --wait >/dev/null || [ $? -eq 2 ]; fi",
+      "mkdir /tmp/crosswan",
+    ]
+  }
+  provisioner "file" {
+    source      = local.deb
+    destination = "/tmp/crosswan/crosswan.deb"
+  }
+  provisioner "file" {
+    source      = "${path.root}/../images"
+    destination = "/tmp/crosswan"
+  }
+  provisioner "file" {
+    content     = templatefile("crosswan.toml.pkrtpl.hcl", merge(local.settings, { mode = source.name }))
+    destination = "/tmp/crosswan/crosswan.toml"
+  }
+  # The last word: it takes the key out that let Packer in, and nothing may change the image after it.
+  provisioner "shell" {
+    inline     = ["sudo /tmp/crosswan/images/provision.sh ${source.name}"]
+    skip_clean = true
+  }
+
+  post-processor "manifest" {
+    output     = "${var.output}/manifest.json"
+    strip_path = true
+    custom_data = {
+      mode    = source.name
+      version = local.version
+      arch    = var.arch
+    }
+  }
+}

@@ -1,0 +1,169 @@
+# Everything that can be set; README.md has the same list as a table.
+
+# --- The gateway's settings, baked as /etc/crosswan/crosswan.toml. Secrets are never baked.
+
+variable "private_net" {
+  description = "The private network: excluded from NAT, reached through the hub."
+  type        = list(string)
+  default     = ["10.0.0.0/8"]
+}
+
+variable "hub" {
+  description = "nat-vpn: the hub's Elastic IP. Without it the hub is looked for by hub_tag, or user data names it."
+  type        = string
+  default     = null
+}
+
+variable "hub_tag" {
+  description = "nat-vpn: the tag of the hub, { key, value }, looked for in regions."
+  type        = object({ key = string, value = string })
+  default     = null
+}
+
+variable "regions" {
+  description = "vpn-hub: where to look for gateways. nat-vpn: where to look for the hub."
+  type        = list(string)
+  default     = []
+}
+
+variable "gateway_tag" {
+  description = "vpn-hub: the tag of the gateways to connect, { key, value }."
+  type        = object({ key = string, value = string })
+  default     = null
+}
+
+variable "environment_tag" {
+  description = "A second tag that a gateway or hub must have, { key, value }."
+  type        = object({ key = string, value = string })
+  default     = null
+}
+
+# --- What is built
+
+variable "arch" {
+  description = "amd64 or arm64."
+  type        = string
+  default     = "amd64"
+  validation {
+    condition     = contains(["amd64", "arm64"], var.arch)
+    error_message = "The arch must be amd64 or arm64."
+  }
+}
+
+variable "crosswan_version" {
+  description = "The agent's version, for names and tags. Default: Cargo.toml's."
+  type        = string
+  default     = null
+}
+
+variable "deb" {
+  description = "The agent's package. Default: where `make deb` puts it."
+  type        = string
+  default     = null
+}
+
+variable "output" {
+  description = "Where manifest.json and the disks of the qemu sources go."
+  type        = string
+  default     = "target/packer"
+}
+
+# --- AMIs
+
+variable "region" {
+  description = "The region to build in."
+  type        = string
+  default     = "us-east-1"
+}
+
+variable "copy_to" {
+  description = "More regions to copy the AMI to."
+  type        = list(string)
+  default     = []
+}
+
+variable "encrypt" {
+  description = "Encrypt the AMI's snapshots, with each region's default key or that of kms_keys."
+  type        = bool
+  default     = false
+}
+
+variable "kms_keys" {
+  description = "Per region the KMS key to encrypt with, region = key, the build region included. Needed to share what is encrypted."
+  type        = map(string)
+  default     = {}
+}
+
+variable "share_with_organizations" {
+  description = "ARNs of organizations whose accounts may launch the AMI."
+  type        = list(string)
+  default     = []
+}
+
+variable "share_with_organizational_units" {
+  description = "ARNs of organizational units whose accounts may launch the AMI."
+  type        = list(string)
+  default     = []
+}
+
+variable "share_with_accounts" {
+  description = "Accounts that may launch the AMI."
+  type        = list(string)
+  default     = []
+}
+
+variable "tags" {
+  description = "More tags, on the AMI, its snapshots and the instance that is provisioned."
+  type        = map(string)
+  default     = {}
+}
+
+variable "deprecate_after" {
+  description = "After how long EC2 stops listing the AMI to others, in hours."
+  type        = string
+  default     = "8760h"
+}
+
+variable "instance_type" {
+  description = "The instance to provision in. Default: t3.small or t4g.small."
+  type        = string
+  default     = null
+}
+
+variable "subnet_id" {
+  description = "The subnet to provision in. Default: the default VPC's."
+  type        = string
+  default     = null
+}
+
+variable "public_ip" {
+  description = "Give the instance a public address and connect to that; false connects to its private one."
+  type        = bool
+  default     = true
+}
+
+variable "volume_size" {
+  description = "GB of the root volume. Debian's AMI needs 8."
+  type        = number
+  default     = 8
+}
+
+# --- Disks for QEMU
+
+variable "base" {
+  description = "The base disk of images/base.sh without its ending: BASE.raw, BASE.vmlinuz, BASE.initrd."
+  type        = string
+  default     = "target/images/base"
+}
+
+variable "ssh_key" {
+  description = "A private key, with its public key beside it as .pub, to provision with. Made for one build: ssh-keygen -t ed25519."
+  type        = string
+  default     = null
+}
+
+variable "accelerator" {
+  description = "QEMU's accelerator: kvm, or tcg where there is none."
+  type        = string
+  default     = "tcg"
+}

@@ -1,0 +1,138 @@
+"""packer/ with a current Packer: the templates are well formed and valid, and each amazon-ebs source builds its AMI."""
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+import tomllib
+import unittest
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from ec2 import REGIONS, Ec2
+from instance import Instance
+
+TOP = Path(__file__).resolve().parents[2]
+TEMPLATES, SITE = TOP / "packer", TOP / "packer/example.pkrvars.hcl"
+WORK, TOOLS = Path(os.environ["CROSSWAN_WORK"]), Path(os.environ["CROSSWAN_PACKER"])
+MODES, ARCHES = ["vpn-hub", "nat-hub", "nat-vpn"], ["amd64", "arm64"]
+NAT_UNITS = {"crosswan-guard.service", "crosswan-refresh.service", "crosswan-refresh.timer"}
+IPSEC_UNITS = {"crosswan-keep.service", "crosswan-secret.path", "strongswan.service"}
+VERSION = re.search(r'(?m)^version = "(.+)"$', (TOP / "Cargo.toml").read_text())[1]
+
+
+def packer(*args, environment=None, limit=300):
+    """Runs Packer as a user would, but with the pinned plugins, and without asking HashiCorp for news. Returns what it said."""
+    own = {"PACKER_PLUGIN_PATH": TOOLS / "plugins", "PACKER_CONFIG_DIR": WORK, "CHECKPOINT_DISABLE": "1", "PACKER_NO_COLOR": "1",
+           "HOME": str(WORK), "PATH": os.environ["PATH"]}
+    ran = subprocess.run([TOOLS / "packer", *map(str, args)], cwd=TOP, env=own | (environment or {}), timeout=limit,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if ran.returncode:
+        raise AssertionError(f"packer {' '.join(map(str, args))}: exit code {ran.returncode}\n{ran.stdout}")
+    return ran.stdout
+
+
+class Templates(unittest.TestCase):
+    def test_format(self):
+        packer("fmt", "-check", "-diff", "-recursive", TEMPLATES)
+
+    def test_valid_for_all_modes_and_arches(self):
+        with tempfile.TemporaryDirectory() as packages:
+            key = Path(packages) / "key"
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+            for arch in ARCHES:
+                deb = Path(packages) / f"crosswan_{VERSION}_{arch}.deb"
+                deb.touch()
+                for mode in MODES:
+                    for site in ([], ["-var-file", SITE]):
+                        with self.subTest(mode=mode, arch=arch, site=bool(site)):
+                            packer("validate", f"-only=*.{mode}", *site, "-var", f"arch={arch}", "-var", f"deb={deb}",
+                                   "-var", f"ssh_key={key}", TEMPLATES)
+
+    def test_every_variable_is_in_the_manual(self):
+        declared = re.findall(r'(?m)^variable "(\w+)"', (TEMPLATES / "variables.pkr.hcl").read_text())
+        described = re.findall(r"(?m)^\| `(\w+)` \|", (TEMPLATES / "README.md").read_text())
+        self.assertEqual(sorted(declared), sorted(described))
+
+    def test_a_wrong_arch_is_refused_in_words(self):
+        with self.assertRaisesRegex(AssertionError, "The arch must be amd64 or arm64"):
+            packer("validate", "-var", "arch=riscv", TEMPLATES)
+
+
+class Images(unittest.TestCase):
+    """`packer build` of each mode, from Debian's AMI to the shared copies in two regions."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.instance = Instance(WORK)
+        cls.addClassCleanup(cls.instance.close)
+        cls.ec2 = Ec2(WORK, cls.instance.launch)
+
+    def test_vpn_hub(self):
+        self.assertEqual(self.built("vpn-hub"), {
+            "mode": "vpn-hub", "private_net": ["10.0.0.0/8"], "regions": REGIONS, "environment_tag": {"key": "env", "value": "prod"}})
+        self.assertEqual(self.instance.units(), NAT_UNITS | IPSEC_UNITS)
+
+    def test_nat_hub(self):
+        self.assertEqual(self.built("nat-hub"), {"mode": "nat-hub", "private_net": ["10.0.0.0/8"]})
+        self.assertEqual(self.instance.units(), NAT_UNITS)
+
+    def test_nat_vpn(self):
+        self.assertEqual(self.built("nat-vpn"), {
+            "mode": "nat-vpn", "private_net": ["10.0.0.0/8"], "hub": "198.51.100.100", "regions": REGIONS,
+            "environment_tag": {"key": "env", "value": "prod"}})
+        self.assertEqual(self.instance.units(), NAT_UNITS | IPSEC_UNITS)
+
+    def built(self, mode):
+        start, output = time.monotonic(), WORK / "output" / mode
+        output.mkdir(parents=True)
+        self.ec2.calls.clear()
+        self.said = packer(
+            "build", f"-only=amazon-ebs.{mode}", "-var-file", SITE, "-var", f"deb={os.environ['CROSSWAN_DEB']}",
+            "-var", f"output={output}", TEMPLATES, environment=self.ec2.environment)
+        self.instance.stop()
+        print(f"\npacker build -only=amazon-ebs.{mode}: {time.monotonic() - start:.0f} s")
+        self.name = f"crosswan-{mode}-{VERSION}-{datetime.now(timezone.utc):%Y%m%d}-amd64"
+        self.amis_are_right(mode)
+        self.asked_of_ec2()
+        self.manifest_is_right(mode, json.loads((output / "manifest.json").read_text()))
+        self.image_is_clean()
+        return tomllib.loads(self.instance.text("etc/crosswan/crosswan.toml"))
+
+    def amis_are_right(self, mode):
+        images = self.ec2.own_images()
+        for region in REGIONS:
+            image = images[region, self.name]
+            self.assertEqual(image["tags"], {
+                "Name": self.name, "crosswan:mode": mode, "crosswan:version": VERSION, "crosswan:arch": "amd64",
+                "crosswan:base": "debian-13-amd64-20261015-2266", "team": "network"})
+            self.assertEqual(image["shared"], [
+                {"OrganizationArn": "arn:aws:organizations::111122223333:organization/o-example1234"}])
+
+    def asked_of_ec2(self):
+        [(region, run)] = self.ec2.asked("RunInstances")
+        self.assertEqual((region, run["MetadataOptions.HttpTokens"], run["InstanceType"]), ("us-west-2", "required", "t3.small"))
+        v2 = {region for region, r in self.ec2.asked("ModifyImageAttribute") if r.get("ImdsSupport.Value") == "v2.0"}
+        self.assertEqual(v2, set(REGIONS))
+        copies = {(region, r["Encrypted"], r["KmsKeyId"]) for region, r in self.ec2.asked("CopyImage")}
+        self.assertEqual(copies, {(region, "true", "alias/images") for region in REGIONS})
+        year = datetime.now(timezone.utc) + timedelta(days=365)
+        for region, request in self.ec2.asked("EnableImageDeprecation"):
+            self.assertLess(abs(datetime.fromisoformat(request["DeprecateAt"]) - year), timedelta(minutes=15))
+        self.assertEqual({region for region, _ in self.ec2.asked("EnableImageDeprecation")}, set(REGIONS))
+        self.assertEqual(self.ec2.left("us-west-2"), [])
+
+    def manifest_is_right(self, mode, manifest):
+        [build] = manifest["builds"]
+        ids = {f"{region}:{image['id']}" for (region, name), image in self.ec2.own_images().items() if name == self.name}
+        self.assertEqual(set(build["artifact_id"].split(",")), ids)
+        self.assertEqual(build["custom_data"], {"mode": mode, "version": VERSION, "arch": "amd64"})
+
+    def image_is_clean(self):
+        left = self.instance.files("etc/ssh/ssh_host_*", "home/*/.ssh/authorized_keys", "root/.ssh/authorized_keys", "tmp/*",
+                                   "var/lib/apt/lists/*", "var/log/*.log", "etc/crosswan/psk*", "usr/sbin/policy-rc.d")
+        self.assertEqual(left, [])
+        self.assertEqual(self.instance.text("etc/machine-id"), "")
+        self.assertTrue(self.instance.files("usr/bin/crosswan"))
