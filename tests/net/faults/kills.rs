@@ -56,19 +56,28 @@ fn killed_at_every_step_of_an_apply_one_more_refresh_heals() -> Result<()> {
         ensure!(start != end && !end.unfinished);
         ensure!(recorded.len() >= 8, "{what}: too few steps: {recorded:#?}");
         for point in recorded {
-            let when = format!("{what}, killed before {}", point.line);
-            peer.is(from)?;
-            Snapshot::of(&hub)?.must_be(&start, &format!("back from {when}"))?;
-            peer.prepare(from, to)?;
-            kill_at(&hub, &point).context(when.clone())?;
-            for (path, file) in Snapshot::of(&hub)?.files {
-                ensure!(file == start.files[path] || file == end.files[path], "{when}: {path} is half written");
+            // Wake-ups between threads are writes too, and not always as many: the place may be missed by a call or two.
+            // A kill elsewhere must heal just as well.
+            let mut hit = false;
+            for off in [0, 0, 1, -1, 2, -2] {
+                let when = format!("{what}, killed before {} ({off:+})", point.line);
+                peer.is(from)?;
+                Snapshot::of(&hub)?.must_be(&start, &format!("back from {when}"))?;
+                peer.prepare(from, to)?;
+                hit = kill_at(&hub, &point, off).context(when.clone())?;
+                for (path, file) in Snapshot::of(&hub)?.files {
+                    ensure!(file == start.files[path] || file == end.files[path], "{when}: {path} is half written");
+                }
+                refresh(&hub).context(when.clone())?;
+                Snapshot::of(&hub)?.must_be(&end, &when)?;
+                ensure!(peer.sas()? == 0 || to == At::First, "{when}: an SA of the old place is left");
+                let leftovers = hub.sh("ls -A /etc/swanctl/conf.d /var/lib/crosswan /run/crosswan | grep new")?;
+                ensure!(leftovers.stdout.is_empty(), "{when}: {}", show(&leftovers));
+                if hit {
+                    break;
+                }
             }
-            refresh(&hub).context(when.clone())?;
-            Snapshot::of(&hub)?.must_be(&end, &when)?;
-            ensure!(peer.sas()? == 0 || to == At::First, "{when}: an SA of the old place is left");
-            let leftovers = hub.sh("ls -A /etc/swanctl/conf.d /var/lib/crosswan /run/crosswan | grep new")?;
-            ensure!(leftovers.stdout.is_empty(), "{when}: {}", show(&leftovers));
+            ensure!(hit, "{what}: never killed before {}", point.line);
             points += 1;
         }
     }
@@ -98,7 +107,7 @@ fn a_key_that_was_changed_and_changed_back_around_a_kill() -> Result<()> {
     let loaded = points.iter().position(|point| point.line.contains("load-shared")).context("no load-shared")?;
     let point = points.get(loaded + 1).context("nothing after it")?;
     hub.write_file(&psk, "another-key-for-this-spoke-alone\n", 0o600)?;
-    kill_at(&hub, point)?;
+    ensure!(kill_at(&hub, point, 0)?, "killed elsewhere");
     hub.write_file(&psk, &old, 0o600)?;
     let report = refresh(&hub)?;
     Snapshot::of(&hub)?.must_be(&start, "after the key was changed back")?;
@@ -192,17 +201,20 @@ fn record(hub: &Gateway) -> Result<Vec<Point>> {
     Ok(points)
 }
 
-/// Makes the same pass and kills the agent just before that call.
-fn kill_at(hub: &Gateway, point: &Point) -> Result<()> {
+/// Makes the same pass and kills the agent just before that call, or as many of its name later; whether that was the
+/// place meant.
+fn kill_at(hub: &Gateway, point: &Point, off: isize) -> Result<bool> {
     let trace = format!("trace={CALLS}");
-    let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.nth);
+    let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.nth.saturating_add_signed(off).max(1));
     let args = ["-o", "/run/trace", "-s", "60", "-e", &trace, "-e", &inject, AGENT, "refresh"];
     let output = hub.run("strace", &args, "")?;
+    if output.code == 0 {
+        return Ok(false);
+    }
     ensure!(output.code == 137, "it was not killed: {}", show(&output));
     let trace = hub.read_file("/run/trace")?;
     let last = trace.lines().rev().find(|line| line.contains('(')).unwrap_or_default();
     // The same place as in the recording, and the call itself not made.
     let same = |line: &str| line.chars().take_while(|c| *c != '=').take(40).collect::<String>();
-    ensure!(same(last) == same(&point.line) || point.call.starts_with("clone"), "killed elsewhere: {last}");
-    Ok(())
+    Ok(same(last) == same(&point.line) || point.call.starts_with("clone"))
 }
