@@ -8,8 +8,8 @@ use crate::region::{CLIENT, Region};
 const TRACES: &str = "\
     ls -d /etc/crosswan /var/lib/crosswan /run/crosswan /etc/swanctl/conf.d/crosswan* /etc/sysctl.d/60-crosswan.conf 2>/dev/null
     systemctl list-unit-files --no-legend 'crosswan*'
-    swanctl --list-conns | grep ^crosswan
-    swanctl --list-sas | grep ^crosswan
+    swanctl --list-conns 2>/dev/null | grep ^crosswan
+    swanctl --list-sas 2>/dev/null | grep ^crosswan
     iptables-save | grep CROSSWAN
     true";
 
@@ -19,7 +19,7 @@ pub fn package(region: &mut Region) -> Result<()> {
     let before = vm.ok(TRACES)?.lines().count();
     vm.ok("dpkg --purge crosswan")?;
     let after = vm.ok(TRACES)?;
-    let foreign = vm.ok("iptables-save | grep -c 192.0.2.99; swanctl --list-conns | grep -c ^foreign")?;
+    let foreign = vm.ok("iptables-save | grep -c 192.0.2.99; swanctl --list-conns 2>/dev/null | grep -c ^foreign")?;
     let failed = vm.ok("systemctl --failed --plain --no-legend")?;
     region.check(
         before > 10 && after.trim().is_empty(),
