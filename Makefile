@@ -4,11 +4,11 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 BUILT  := $(or $(CARGO_TARGET_DIR),target)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt clean build setup
+.PHONY: help demo test packer-test image lint fmt clean build setup
 
 help: ## this list
 	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: build ## all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
 	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
@@ -16,11 +16,19 @@ demo: build ## all three modes at work in a region on this machine; KEEP=1 leave
 test: build ## every test: unit, golden, properties, cloud edge, systemd units, and real packets in the lab
 	cargo test --locked --workspace
 
+image: deb ## a gateway's disk for QEMU, built by Packer: make image MODE=vpn-hub
+	@tests/setup/debian.sh packer
+	@packer/image.sh "$(MODE)" "target/images/$(MODE).raw" $(SITE)
+
+packer-test: build deb ## packer/ with a current Packer: fmt, validate, and a build of each AMI against moto
+	@tests/setup/debian.sh packer
+	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) tests/packer/run
+
 lint: ## rustfmt, clippy with warnings denied, shellcheck, licences and sources of what is linked in
 	@tests/setup/debian.sh lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck .ci/run tests/setup/*.sh
+	shellcheck .ci/run tests/setup/*.sh tests/packer/run tests/packer/*.sh packer/*.sh
 	cargo deny --log-level error check licenses bans sources
 	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: advisories not checked, their database cannot be fetched'; fi
 

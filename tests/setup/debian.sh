@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian 12 or 13 ready for `make demo`, `make test` and, called as `debian.sh lint`, `make lint`.
+# Makes a fresh Debian 12 or 13 ready for `make demo`, `make test` and, called as `debian.sh lint` or `debian.sh packer`, for
+# `make lint` and `make packer-test`.
 # Installs what is missing, says so, and is silent and quick when nothing is. Starts no service, and enables none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,6 +16,10 @@ packages=(
     systemd                                         # systemd-analyze, to check the units
 )
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
+if [[ ${1-} == packer ]]; then
+    packages+=(openssl mmdebstrap openssh-client qemu-system-x86 qemu-utils e2fsprogs)
+    command -v go >/dev/null || packages+=(golang-go) # whatever its version: it brings the one that Packer wants
+fi
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
