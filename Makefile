@@ -5,11 +5,11 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT  := $(TARGET)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deb image vm-test lint fmt clean build setup setup-images
+.PHONY: help demo test deb image vm-test packer-test packer-image lint fmt clean build setup setup-images
 
 help: ## this list
 	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: build ## all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
 	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
@@ -26,11 +26,19 @@ image: setup-images ## a gateway's disk image, into target/images: make image MO
 vm-test: setup-images ## the three images booted under QEMU in the lab, with their own kernel; KEEP=1 leaves the machines up
 	@tests/vm/run.sh $(if $(KEEP),--keep)
 
+packer-image: deb ## the same disk, built by Packer's qemu source: make packer-image MODE=vpn-hub
+	@tests/setup/debian.sh packer
+	@packer/image.sh "$(MODE)" "target/images/$(MODE).raw" $(SITE)
+
+packer-test: build deb ## packer/ with a current Packer: fmt, validate, and a build of each AMI against moto
+	@tests/setup/debian.sh packer
+	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) tests/packer/run
+
 lint: ## rustfmt, clippy with warnings denied, shellcheck, licences and sources of what is linked in
 	@tests/setup/debian.sh lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck .ci/run tests/setup/*.sh tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/guard
+	shellcheck .ci/run tests/setup/*.sh tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/guard tests/packer/run tests/packer/*.sh packer/*.sh
 	cargo deny --log-level error check licenses bans sources
 	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: advisories not checked, their database cannot be fetched'; fi
 

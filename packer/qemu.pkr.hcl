@@ -5,8 +5,12 @@ locals {
     amd64 = { binary = "qemu-system-x86_64", type = "q35", console = "ttyS0" }
     arm64 = { binary = "qemu-system-aarch64", type = "virt", console = "ttyAMA0" }
   }
-  # The base disk has no password; a key comes in for this one boot, as a systemd credential.
+  # What cloud-init does in an instance: a key for root and SSH host keys, for this one boot. They come in as systemd credentials.
   public_key = try(file("${abspath(var.ssh_key)}.pub"), "")
+  credentials = {
+    "ssh.authorized_keys.root"        = local.public_key
+    "systemd.unit-dropin.ssh.service" = "[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n"
+  }
 }
 
 source "qemu" "gateway" {
@@ -25,6 +29,8 @@ source "qemu" "gateway" {
   cpus                 = 2
   memory               = 1024
   disk_interface       = "virtio"
+  disable_vnc          = true
+  boot_wait            = "-1s"
   net_device           = "virtio-net"
   disk_cache           = "unsafe"
   communicator         = "ssh"
@@ -38,6 +44,6 @@ source "qemu" "gateway" {
     ["-kernel", "${var.base}.vmlinuz"],
     ["-initrd", "${var.base}.initrd"],
     ["-append", "root=/dev/vda rw quiet console=${local.machine[var.arch].console} mitigations=off"],
-    ["-smbios", "type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root=${base64encode(local.public_key)}"],
+    ["-smbios", join(",", concat(["type=11"], [for name, value in local.credentials : "value=io.systemd.credential.binary:${name}=${base64encode(value)}"]))],
   ]
 }

@@ -18,6 +18,8 @@ TOP = Path(__file__).resolve().parents[2]
 TEMPLATES, SITE = TOP / "packer", TOP / "packer/example.pkrvars.hcl"
 WORK, TOOLS = Path(os.environ["CROSSWAN_WORK"]), Path(os.environ["CROSSWAN_PACKER"])
 MODES, ARCHES = ["vpn-hub", "nat-hub", "nat-vpn"], ["amd64", "arm64"]
+ARCH = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
+INSTANCE = {"amd64": "t3.small", "arm64": "t4g.small"}
 NAT_UNITS = {"crosswan-guard.service", "crosswan-refresh.service", "crosswan-refresh.timer"}
 IPSEC_UNITS = {"crosswan-keep.service", "crosswan-secret.path", "strongswan.service"}
 VERSION = re.search(r'(?m)^version = "(.+)"$', (TOP / "Cargo.toml").read_text())[1]
@@ -89,12 +91,12 @@ class Images(unittest.TestCase):
         start, output = time.monotonic(), WORK / "output" / mode
         output.mkdir(parents=True)
         self.ec2.calls.clear()
-        self.said = packer(
-            "build", f"-only=amazon-ebs.{mode}", "-var-file", SITE, "-var", f"deb={os.environ['CROSSWAN_DEB']}",
-            "-var", f"output={output}", TEMPLATES, environment=self.ec2.environment)
+        packer(
+            "build", f"-only=amazon-ebs.{mode}", "-var-file", SITE, "-var", f"arch={ARCH}",
+            "-var", f"deb={os.environ['CROSSWAN_DEB']}", "-var", f"output={output}", TEMPLATES, environment=self.ec2.environment)
         self.instance.stop()
         print(f"\npacker build -only=amazon-ebs.{mode}: {time.monotonic() - start:.0f} s")
-        self.name = f"crosswan-{mode}-{VERSION}-{datetime.now(timezone.utc):%Y%m%d}-amd64"
+        self.name = f"crosswan-{mode}-{VERSION}-{datetime.now(timezone.utc):%Y%m%d}-{ARCH}"
         self.amis_are_right(mode)
         self.asked_of_ec2()
         self.manifest_is_right(mode, json.loads((output / "manifest.json").read_text()))
@@ -106,14 +108,14 @@ class Images(unittest.TestCase):
         for region in REGIONS:
             image = images[region, self.name]
             self.assertEqual(image["tags"], {
-                "Name": self.name, "crosswan:mode": mode, "crosswan:version": VERSION, "crosswan:arch": "amd64",
-                "crosswan:base": "debian-13-amd64-20261015-2266", "team": "network"})
+                "Name": self.name, "crosswan:mode": mode, "crosswan:version": VERSION, "crosswan:arch": ARCH,
+                "crosswan:base": f"debian-13-{ARCH}-20261015-2266", "team": "network"})
             self.assertEqual(image["shared"], [
                 {"OrganizationArn": "arn:aws:organizations::111122223333:organization/o-example1234"}])
 
     def asked_of_ec2(self):
         [(region, run)] = self.ec2.asked("RunInstances")
-        self.assertEqual((region, run["MetadataOptions.HttpTokens"], run["InstanceType"]), ("us-west-2", "required", "t3.small"))
+        self.assertEqual((region, run["MetadataOptions.HttpTokens"], run["InstanceType"]), ("us-west-2", "required", INSTANCE[ARCH]))
         v2 = {region for region, r in self.ec2.asked("ModifyImageAttribute") if r.get("ImdsSupport.Value") == "v2.0"}
         self.assertEqual(v2, set(REGIONS))
         copies = {(region, r["Encrypted"], r["KmsKeyId"]) for region, r in self.ec2.asked("CopyImage")}
@@ -128,7 +130,7 @@ class Images(unittest.TestCase):
         [build] = manifest["builds"]
         ids = {f"{region}:{image['id']}" for (region, name), image in self.ec2.own_images().items() if name == self.name}
         self.assertEqual(set(build["artifact_id"].split(",")), ids)
-        self.assertEqual(build["custom_data"], {"mode": mode, "version": VERSION, "arch": "amd64"})
+        self.assertEqual(build["custom_data"], {"mode": mode, "version": VERSION, "arch": ARCH})
 
     def image_is_clean(self):
         left = self.instance.files("etc/ssh/ssh_host_*", "home/*/.ssh/authorized_keys", "root/.ssh/authorized_keys", "tmp/*",

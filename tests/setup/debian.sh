@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian 12 or 13 ready for `make demo` and `make test`; called as `debian.sh lint` also for `make lint`, as
-# `debian.sh images` for `make deb`, `make image` and `make vm-test`.
+# `debian.sh images` for `make deb`, `make image` and `make vm-test`, as `debian.sh packer` for `make packer-test`.
 # Installs what is missing, says so, and is silent and quick when nothing is. Starts no service, and enables none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -22,6 +22,10 @@ packages=(
     qemu-system-x86 qemu-utils                      # the machines
 )
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
+if [[ ${1-} == packer ]]; then
+    packages+=(openssl mmdebstrap openssh-client qemu-system-x86 qemu-utils e2fsprogs)
+    command -v go >/dev/null || packages+=(golang-go) # whatever its version: it brings the one that Packer wants
+fi
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }

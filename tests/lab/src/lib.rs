@@ -37,6 +37,7 @@ pub use gateway::Gateway;
 pub use host::{DfProbe, Host, SINK, Transfer, WHOAMI};
 pub use imds::{Imds, ImdsFault};
 pub use lab::{Builder, Lab};
+pub use moto::server as moto_server;
 pub use netns::Netns;
 pub use ping::{PingReport, PingStream};
 pub use proxy::{Fault, Faults};

@@ -16,6 +16,7 @@ Usage:
   crosswan-lab demo [--keep]   show crosswan's three modes at work, by real packets; about half a minute.
                                --keep leaves the region up at the end and says how to look around in it
   crosswan-lab up              the same region before any agent has run; ends with its standard input
+  crosswan-lab moto            say which moto_server the lab uses; installs it if there is none
 
 Needs root. Usually called by `make demo` and `make demo KEEP=1`.
 
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
         ["demo"] => agent().and_then(|agent| demo::run(&agent, false)),
         ["demo", "--keep"] => agent().and_then(|agent| demo::run(&agent, true)),
         ["up"] => agent().and_then(|agent| up::run(&agent)).map(|()| ExitCode::SUCCESS),
+        ["moto"] => crosswan_lab::moto_server().map(|path| {
+            println!("{}", path.display());
+            ExitCode::SUCCESS
+        }),
         ["-h" | "--help" | "help"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
