@@ -176,7 +176,7 @@ async fn a_hub_that_learns_the_selectors_late_gets_its_tunnel() {
     keep.end().await;
 }
 
-/// FACTS, "Initiation": the spoke meets a charon without its connection and never tries again.
+/// `docs/facts.md`, "Initiation": the spoke meets a charon without its connection and never tries again.
 #[tokio::test]
 async fn a_hub_killed_and_configured_late_is_found_again() {
     let (mut hub, spoke) = pair();
