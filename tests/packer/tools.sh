@@ -26,14 +26,16 @@ use_wanted_go() {
     [[ -d $toolchain ]] || die "could not fetch Go $wanted. Install that or a newer one yourself: https://go.dev/dl"
     # Modules hold no executables.
     chmod +x "$toolchain"/bin/* "$toolchain"/pkg/tool/*/*
+    unset GOROOT
     export PATH=$toolchain/bin:$PATH
 }
 
 build() {
     local name
     new=$out.part.$$
+    rm -rf "$out".part.* # of a build that was killed: no other runs, by the lock
     trap 'rm -rf "$new"' EXIT
-    say "building Packer $(version packer) and its plugins: about five minutes on two cores, once"
+    say "building Packer $(version packer) and its plugins: three to ten minutes on two cores, once"
     use_wanted_go
     export GOFLAGS=-mod=readonly GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0
     for name in packer packer-plugin-amazon packer-plugin-qemu; do
