@@ -64,8 +64,8 @@ check_settings() {
 
 # Everything that belongs to the machine that made the image, or that would be the same in all made of it.
 clean() {
-    rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
-    rm -f /root/.*_history /home/*/.*_history /root/.wget-hsts /var/lib/systemd/{random-seed,credential.secret}
+    rm -f /etc/ssh/ssh_host_* ~root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
+    rm -f ~root/.*_history /home/*/.*_history ~root/.wget-hsts /var/lib/systemd/{random-seed,credential.secret}
     rm -rf /etc/crosswan/psk* /var/lib/crosswan /etc/swanctl/conf.d/crosswan*
     rm -rf /var/lib/cloud/* /var/lib/dhcp/* /var/lib/dhcpcd/* /var/lib/systemd/network/*
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/cache/man/*

@@ -66,9 +66,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         report.problems.extend(problems);
     }
     if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
-        let state =
-            serde_json::to_vec_pretty(&decision.state).context(|| Error::new(Kind::Other, "encode the state"))?;
-        files::write_atomic(&paths.state, &state, 0o600)?;
+        files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
     }
     publish(&report, paths)?;
     Ok(report)
