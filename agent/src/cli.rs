@@ -8,9 +8,11 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do
   1  an error that is none of the below
-  2  a setting or an argument is wrong; nothing was tried
+  2  a setting or an argument is wrong, nothing was tried; or the key is missing, NAT was set up
+     without it
   3  something could not be asked (IMDS, EC2, charon); what worked was kept
-  4  a step failed or did not read back as planned; the old state was restored
+  4  a step failed or did not read back as planned, the old state was restored; or a sysctl of
+     this host is wrong
   5  another refresh holds the lock
 
 Files:
