@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT  := $(TARGET)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deb image vm-test packer-test packer-image lint fmt clean build setup setup-images
+.PHONY: help demo test deb image vm-test packer-test lint fmt clean build setup setup-images
 
 help: ## this list
 	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
@@ -20,18 +20,13 @@ test: build ## every test: unit, golden, properties, cloud edge, systemd units, 
 deb: setup-images ## the agent's Debian package, into target/package
 	@images/deb/build.sh >/dev/null
 
-image: setup-images ## a gateway's disk image, into target/images: make image MODE=vpn-hub (or nat-hub, nat-vpn) [SETTINGS=FILE]
-	@deb=$$(images/deb/build.sh) && images/image.sh '$(MODE)' "$$deb" '$(TARGET)/images/$(MODE).raw' $(SETTINGS)
+image: setup-images ## a gateway's disk, into target/images: make image MODE=vpn-hub (or nat-hub, nat-vpn) [SITE=site.pkrvars.hcl]
+	@SITE='$(SITE)' packer/image.sh $(TARGET)/images $(MODE)
 
 vm-test: setup-images ## the three images booted under QEMU in the lab, with their own kernel; KEEP=1 leaves the machines up
 	@tests/vm/run.sh $(if $(KEEP),--keep)
 
-packer-image: deb ## the same disk, built by Packer's qemu source: make packer-image MODE=vpn-hub
-	@tests/setup/debian.sh packer
-	@packer/image.sh "$(MODE)" "target/images/$(MODE).raw" $(SITE)
-
 packer-test: build deb ## packer/ with a current Packer: fmt, validate, and a build of each AMI against moto
-	@tests/setup/debian.sh packer
 	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) tests/packer/run
 
 lint: ## rustfmt, clippy with warnings denied, shellcheck, licences and sources of what is linked in

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the plain Debian 13 that stands for Debian's own AMI where there is no AWS: OUT.raw, OUT.vmlinuz and OUT.initrd.
-# One ext4 file system without a partition table; QEMU boots it with -kernel and -initrd. `base.sh --tree OUT.tar` stops before
-# the disk. Built at most once a day if there is a cache folder: $CROSSWAN_CACHE, else ~/.cache/crosswan.
+# Builds the plain Debian 13 that stands for Debian's own AMI where there is no AWS, a disk that boots: base.sh OUT.raw.
+# `base.sh --tree OUT.tar` stops before the disk. Built at most once a day if there is a cache folder: $CROSSWAN_CACHE, else
+# ~/.cache/crosswan.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -15,11 +15,13 @@ out=${1-}
 [[ $EUID == 0 ]] || die "needs root: the tree's files belong to many users"
 command -v mmdebstrap mke2fs >/dev/null || die "needs mmdebstrap and e2fsprogs: tests/setup/debian.sh images brings them"
 
+keys=files/all/etc/systemd/system/ssh-host-keys.service
 packages=(
     systemd systemd-sysv udev dbus systemd-resolved     # boots, and gets an address by DHCP
     linux-image-cloud-amd64
     openssh-server sudo                                 # Packer's way in
     ca-certificates iproute2 netbase
+    unattended-upgrades                                 # Debian's AMIs have it, too
 )
 [[ $(dpkg --print-architecture) == amd64 ]] || packages=("${packages[@]/linux-image-cloud-amd64/linux-image-cloud-$(dpkg --print-architecture)}")
 
@@ -27,13 +29,19 @@ packages=(
 configure() {
     printf 'crosswan\n' >"$1/etc/hostname"
     printf '127.0.0.1 localhost\n127.0.1.1 crosswan\n' >"$1/etc/hosts"
-    printf '/dev/vda / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1\n' >"$1/etc/fstab"
+    printf 'LABEL=crosswan / ext4 rw,discard,errors=remount-ro 0 1\n' >"$1/etc/fstab"
+    # Debian's links lead to the newest kernel, also after an upgrade. A busy QEMU fails the kernel's test of its timer.
+    install -d "$1/boot/grub"
+    printf '%s\n' 'linux /vmlinuz root=LABEL=crosswan rw quiet no_timer_check console=tty0 console=ttyS0' 'initrd /initrd.img' boot \
+        >"$1/boot/grub/grub.cfg"
     ln -sf ../run/systemd/resolve/stub-resolv.conf "$1/etc/resolv.conf"
     printf '[Match]\nName=en* eth*\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n' >"$1/etc/systemd/network/90-dhcp.network"
     systemctl --root="$1" --quiet enable systemd-networkd systemd-networkd-wait-online systemd-network-generator
     # Looks for LVM snapshots at every boot; there is no LVM.
     systemctl --root="$1" --quiet mask e2scrub_reap.service
-    # No machine's own things.
+    # No machine's own things; each makes its own SSH host keys.
+    cp "$here/$keys" "$1/etc/systemd/system"
+    systemctl --root="$1" --quiet enable ssh-host-keys.service
     rm -f "$1"/etc/ssh/ssh_host_* "$1/var/lib/systemd/random-seed"
     : >"$1/etc/machine-id"
 }
@@ -55,7 +63,7 @@ make_tree() {
 tree() {
     local cache=${CROSSWAN_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/crosswan} file
     mkdir -p "$cache"
-    file=$cache/base-$(date +%Y%m%d)-$(sha256sum "$here/base.sh" | cut -c1-12).tar
+    file=$cache/base-$(date +%Y%m%d)-$(cat "$here/base.sh" "$here/$keys" | sha256sum | cut -c1-12).tar
     if [[ ! -s $file ]]; then
         rm -f "$cache"/base-*.tar
         (make_tree "$file") >&2

@@ -1,22 +1,31 @@
 #!/usr/bin/env bash
-# Turns a tree of files, a folder or a tar, into a disk: disk.sh TREE OUT.raw, with its kernel as OUT.vmlinuz and OUT.initrd.
-# Needs no loop device and no mount.
+# Turns a tree of files, a tar, into a disk that boots by itself on a PC: disk.sh TREE.tar OUT.raw.
+# Needs no loop device and no mount: the file system is made in place, GRUB goes where its own installer would write it.
 set -euo pipefail
 
-tree=$1 out=$2
-size=2G
-scratch=
-trap '[[ -z $scratch ]] || rm -rf "$scratch"' EXIT
-if [[ ! -d $tree ]]; then
-    scratch=$(mktemp -d)
-    tar -C "$scratch" --numeric-owner --xattrs -xf "$tree"
-    tree=$scratch
-fi
-for boot in vmlinuz initrd; do
-    files=("$tree/boot/$boot"*-cloud-*)
-    cp "${files[-1]}" "${out%.raw}.$boot"
-done
+tar=$1 out=$2
+size=2048 start=1                                   # MB: of the disk, and where its one partition begins
+modules=(biosdisk part_msdos ext2 search_label normal configfile linux echo serial terminal)
+
+say() { printf 'disk: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+grub=/usr/lib/grub/i386-pc
+[[ -s $grub/boot.img && -n $(command -v sfdisk) ]] || die "needs GRUB for a PC and sfdisk, of an amd64 Debian: tests/setup/debian.sh images brings them"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/tree"
+tar -C "$work/tree" --numeric-owner --xattrs -xf "$tar"
 rm -f "$out"
-mke2fs -q -F -t ext4 -L crosswan -m 1 -E root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0 -J size=16 -N 65536 -d "$tree" "$out" $size
-used=$(dumpe2fs -h "$out" 2>/dev/null | awk '/^Block count/{c=$3} /^Free blocks/{f=$3} /^Block size/{s=$3} END{print int((c-f)*s/1048576)}')
-printf 'disk: %s: %d MB used of %s\n' "$out" "$used" "$size" >&2
+truncate -s ${size}M "$out"
+printf '%d,,L,*\n' $((start * 2048)) | sfdisk --quiet "$out"
+# GRUB 2.06 does not read a file system whose checksums have a seed.
+mke2fs -q -F -t ext4 -L crosswan -m 1 -O ^metadata_csum_seed -J size=16 -N 65536 \
+    -E offset=$((start << 20)),root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0 -d "$work/tree" "$out" $((size - start))M
+
+# Into the gap before the partition, as grub-install would: the first sector's code, up to its table, and the rest of GRUB after it.
+# shellcheck disable=SC2016
+printf 'serial\nterminal_output serial\nsearch.fs_label crosswan root\nset prefix=($root)/boot/grub\n' >"$work/early.cfg"
+grub-mkimage -O i386-pc -d $grub -p /boot/grub -c "$work/early.cfg" -o "$work/core.img" "${modules[@]}"
+dd if=$grub/boot.img of="$out" bs=440 count=1 conv=notrunc status=none
+dd if="$work/core.img" of="$out" bs=512 seek=1 conv=notrunc status=none

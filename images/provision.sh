@@ -64,6 +64,11 @@ check_settings() {
 
 # Everything that belongs to the machine that made the image, or that would be the same in all made of it.
 clean() {
+    # A running system's own journal and random seed stay in memory from now on: its shutdown would write them again.
+    if [[ -d /run/systemd/system ]]; then
+        journalctl --relinquish-var
+        systemctl --quiet mask --runtime --now systemd-random-seed
+    fi
     rm -f /etc/ssh/ssh_host_* ~root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
     rm -f ~root/.*_history /home/*/.*_history ~root/.wget-hsts /var/lib/systemd/{random-seed,credential.secret}
     rm -rf /etc/crosswan/psk* /var/lib/crosswan /etc/swanctl/conf.d/crosswan*

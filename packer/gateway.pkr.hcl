@@ -63,12 +63,10 @@ build {
     output_directory = "${var.output}/nat-vpn"
   }
 
-  # Debian's first boot installs and resizes; cloud-init ends with 2 where it could do without something. From then on the running
-  # system's own journal and random seed stay in memory: its shutdown would write them after provision.sh has cleaned up.
+  # Debian's first boot installs and resizes; cloud-init ends with 2 where it could do without something.
   provisioner "shell" {
     inline = [
       "if command -v cloud-init >/dev/null; then sudo cloud-init status --wait >/dev/null || [ $? -eq 2 ]; fi",
-      "if [ -d /run/systemd/system ]; then sudo journalctl --relinquish-var && sudo systemctl mask --quiet --runtime --now systemd-random-seed; fi",
       "mkdir /tmp/crosswan",
     ]
   }

@@ -2,19 +2,15 @@
 
 locals {
   machine = {
-    amd64 = { binary = "qemu-system-x86_64", type = "q35", console = "ttyS0" }
-    arm64 = { binary = "qemu-system-aarch64", type = "virt", console = "ttyAMA0" }
+    amd64 = { binary = "qemu-system-x86_64", type = "q35", firmware = null }
+    arm64 = { binary = "qemu-system-aarch64", type = "virt", firmware = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd" }
   }
-  # What cloud-init does in an instance: a key for root and SSH host keys, for this one boot. They come in as systemd credentials.
-  public_key = try(file("${abspath(var.ssh_key)}.pub"), "")
-  credentials = {
-    "ssh.authorized_keys.root"        = local.public_key
-    "systemd.unit-dropin.ssh.service" = "[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n"
-  }
+  # What cloud-init does in an instance: a key for root, for this one boot. It comes in as a systemd credential.
+  public_key = base64encode(try(file("${abspath(var.ssh_key)}.pub"), ""))
 }
 
 source "qemu" "gateway" {
-  iso_url              = "${var.base}.raw"
+  iso_url              = var.base
   iso_checksum         = "none"
   disk_image           = true
   format               = "raw"
@@ -25,6 +21,7 @@ source "qemu" "gateway" {
   accelerator          = var.accelerator
   qemu_binary          = local.machine[var.arch].binary
   machine_type         = local.machine[var.arch].type
+  firmware             = local.machine[var.arch].firmware
   cpu_model            = "max"
   cpus                 = 2
   memory               = 1024
@@ -39,11 +36,5 @@ source "qemu" "gateway" {
   ssh_private_key_file = var.ssh_key
   shutdown_command     = "systemctl poweroff"
 
-  # No boot loader: QEMU is the one.
-  qemuargs = [
-    ["-kernel", "${var.base}.vmlinuz"],
-    ["-initrd", "${var.base}.initrd"],
-    ["-append", "root=/dev/vda rw quiet console=${local.machine[var.arch].console} mitigations=off"],
-    ["-smbios", join(",", concat(["type=11"], [for name, value in local.credentials : "value=io.systemd.credential.binary:${name}=${base64encode(value)}"]))],
-  ]
+  qemuargs = [["-smbios", "type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root=${local.public_key}"]]
 }

@@ -151,9 +151,9 @@ variable "volume_size" {
 # --- Disks for QEMU
 
 variable "base" {
-  description = "The base disk of images/base.sh without its ending: BASE.raw, BASE.vmlinuz, BASE.initrd."
+  description = "The base disk, a Debian 13 that boots. images/base.sh makes one for amd64."
   type        = string
-  default     = "target/images/base"
+  default     = "target/images/base.raw"
 }
 
 variable "ssh_key" {

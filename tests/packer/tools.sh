@@ -6,7 +6,7 @@ cd "$(dirname "$0")/tools"
 
 say() { printf 'packer: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
-command -v go >/dev/null || die "needs Go, any since 1.19: tests/setup/debian.sh packer brings Debian's"
+command -v go >/dev/null || die "needs Go, any since 1.19: tests/setup/debian.sh images brings Debian's"
 
 version() { sed -n "s|^\tgithub.com/hashicorp/$1 v\([^ ]*\).*|\1|p" go.mod; }
 wanted=$(sed -n 's/^go //p' go.mod)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh Debian 12 or 13 ready for `make demo` and `make test`; called as `debian.sh lint` also for `make lint`, as
-# `debian.sh images` for `make deb`, `make image` and `make vm-test`, as `debian.sh packer` for `make packer-test`.
+# `debian.sh images` for `make deb`, `make image`, `make vm-test` and `make packer-test`.
 # Installs what is missing, says so, and is silent and quick when nothing is. Starts no service, and enables none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,17 +16,17 @@ packages=(
     systemd                                         # systemd-analyze, to check the units
     strace                                          # kills the agent at every step of an apply, in a test
 )
-[[ ${1-} == images ]] && packages+=(
-    dpkg-dev                                        # the package
-    mmdebstrap debian-archive-keyring e2fsprogs     # the base disk
-    qemu-system-x86 qemu-utils                      # the machines
-)
-[[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
-if [[ ${1-} == packer ]]; then
-    packages+=(openssl mmdebstrap openssh-client qemu-system-x86 qemu-utils e2fsprogs)
-    command -v go >/dev/null || packages+=(golang-go) # whatever its version: it brings the one that Packer wants
+if [[ ${1-} == images ]]; then
+    packages+=(
+        dpkg-dev                                    # the package
+        mmdebstrap debian-archive-keyring           # the base disk
+        e2fsprogs fdisk grub-pc-bin
+        qemu-system-x86 qemu-utils openssh-client   # the machines, and Packer's way into them
+        openssl                                     # its way to EC2, in its test
+    )
+    command -v go >/dev/null || packages+=(golang-go) # to build Packer; whatever its version, it brings the one that is wanted
 fi
-
+[[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 

@@ -32,7 +32,7 @@ const ASK: Duration = Duration::from_secs(1);
 /// Longest run of a line in the guest.
 const LINE: Duration = Duration::from_secs(120);
 
-/// A bootable image, as `images/disk.sh` leaves it.
+/// A disk that boots by itself.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The raw disk; it is never written.
@@ -108,17 +108,10 @@ impl Vm {
     }
 
     fn qemu(&self) -> Result<Command> {
-        let disk = std::path::absolute(&self.image.disk)?;
-        let beside = |extension: &str| disk.with_extension(extension).display().to_string();
         let instance = self.gateway.view().instance(&self.gateway.instance).cloned().context("not in EC2")?;
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35"]);
         qemu.args(["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max", "-smp", "1", "-m", MEMORY]);
-        qemu.args(["-kernel", &beside("vmlinuz"), "-initrd", &beside("initrd"), "-append"]);
-        qemu.arg(
-            "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=5 no_timer_check \
-             systemd.wants=lab-control.service systemd.show_status=false systemd.debug_shell=/dev/hvc0",
-        );
         let overlay = self.file("disk.qcow2");
         qemu.args(["-drive", &format!("if=virtio,format=qcow2,cache=unsafe,file={}", overlay.display())]);
         if let Some(extra) = &self.image.extra {
@@ -135,7 +128,12 @@ impl Vm {
         qemu.arg(format!("socket,id=shell,server=on,wait=off,path={}", self.file("shell").display()));
         let network = network(&self.gateway);
         let unit = control::unit();
-        let own = [("network.network.10-lab", network.as_str()), ("systemd.extra-unit.lab-control.service", &unit)];
+        let own = [
+            ("network.network.10-lab", network.as_str()),
+            ("systemd.extra-unit.lab-control.service", &unit),
+            ("systemd.extra-unit.lab-shell.service", control::SHELL),
+            ("systemd.unit-dropin.sysinit.target", "[Unit]\nWants=lab-control.service lab-shell.service\n"),
+        ];
         let given = self.credentials.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         for (name, text) in own.into_iter().chain(given) {
             let path = self.file(&format!("credential-{name}"));

@@ -8,6 +8,12 @@ use crosswan_lab::{Fault, Vm};
 use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, wait_for_tunnel};
 use crate::report::seconds;
 
+/// Forwarding, and a line for each setting that is not as the package has it.
+const SYSCTLS: &str = r#"sed -n 's/^\(net[^ *]*\) = /\1 /p' /etc/sysctl.d/60-crosswan.conf | while read -r key value; do
+    now=$(tr '\t' ' ' <"/proc/sys/${key//.//}")
+    [[ $now == "$value" && $key != *.ip_forward ]] || echo "$key $now"
+done"#;
+
 /// The client was built and booted without a key.
 pub fn key(region: &mut Region) -> Result<()> {
     let vm = region.vm(CLIENT)?;
@@ -135,11 +141,22 @@ pub fn health(region: &mut Region) -> Result<()> {
             })
             .collect::<Result<_>>()?;
         let worst = scores.iter().filter_map(|score| score.rsplit(' ').next()?.parse::<f32>().ok()).fold(0.0, f32::max);
+        let sysctls = vm.ok(SYSCTLS)?;
+        let upgrades = vm.ok("systemctl is-enabled apt-daily-upgrade.timer; apt-config dump | grep -E 'Periodic::Unattended-Upgrade|Automatic-Reboot '")?;
         let memory = memory(vm, ipsec)?;
         let disk = vm.ok("df -m --output=used / | tail -n1")?.trim().to_owned();
         region.check(
             failed.trim().is_empty() && state == "running",
             &format!("{name} is {state}; failed units: {:?}", failed.trim()),
+        );
+        region.check(
+            sysctls.trim() == "net.ipv4.ip_forward 1",
+            &format!("{name}: {}, and no other sysctl unlike the package's", sysctls.trim().replace('\n', ", ")),
+        );
+        region.check(
+            upgrades.trim()
+                == "enabled\nAPT::Periodic::Unattended-Upgrade \"1\";\nUnattended-Upgrade::Automatic-Reboot \"false\";",
+            &format!("{name}: security upgrades: {}", upgrades.trim().replace('\n', " ")),
         );
         let wanted = if ipsec { "active\nactive" } else { "inactive\ninactive" };
         region.check(

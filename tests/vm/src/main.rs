@@ -3,6 +3,7 @@
 //! The images are not changed: what a site would bring (address, key, EC2's endpoint) comes as systemd credentials.
 
 mod change;
+mod disk;
 mod machine;
 mod outage;
 mod package;
@@ -23,7 +24,7 @@ Boots the images vpn-hub, nat-hub and nat-vpn under QEMU in a region made of net
 
 Usage:
   crosswan-vm --images DIR --deb FILE [--keep]
-        DIR has MODE.raw, MODE.vmlinuz and MODE.initrd of each; FILE is the package that is in them.
+        DIR has MODE.raw of each; FILE is the package that is in them.
         --keep leaves the machines up at the end and says how to look around, without the last step
 
 Needs root, QEMU and what the lab needs. Exit codes: 0 all was seen, 1 something was not, 2 wrong arguments.
@@ -36,7 +37,8 @@ Environment:
 type Step = fn(&mut Region) -> Result<()>;
 
 /// What is shown, in this order; each step needs the ones before.
-const STEPS: [(&str, Step); 14] = [
+const STEPS: [(&str, Step); 16] = [
+    ("The images as they were built", disk::clean),
     ("Power on: nothing private gets out before the guard stands", region::boot),
     ("An image without its key waits for it, and comes up by itself when it is there", machine::key),
     ("1. Private hosts reach each other, source address kept", reach::private),
@@ -50,6 +52,7 @@ const STEPS: [(&str, Step); 14] = [
     ("The hourly timer", machine::timer),
     ("Power cut and reboot of everything, without EC2", machine::reboot),
     ("The machines as they are", machine::health),
+    ("The package: a newer one on both ends of a tunnel in use", package::upgrade),
     ("The package: purged from a working gateway, installed again", package::package),
 ];
 
@@ -79,12 +82,12 @@ fn main() -> ExitCode {
 
 fn run(images: &Path, deb: &Path, keep: bool) -> Result<bool> {
     let mut region = Region::new(images, deb)?;
-    for (number, (title, step)) in STEPS.into_iter().enumerate().take(STEPS.len() - usize::from(keep)) {
+    for (title, step) in STEPS.into_iter().take(STEPS.len() - usize::from(keep)) {
         region.report.heading(title);
         if let Err(e) = step(&mut region) {
             region.report.check(false, &format!("{e:#}"));
             // Without machines that boot there is nothing more to see.
-            if number == 0 {
+            if region.vms.len() < 3 {
                 break;
             }
         }

@@ -1,8 +1,9 @@
-//! The package on a machine that runs: what a purge leaves, and what an installation starts.
+//! The package on a machine that runs: what an upgrade disturbs, what a purge leaves, and what an installation starts.
 
 use anyhow::Result;
 
-use crate::region::{CLIENT, Region};
+use crate::region::{CLIENT, HUB, Region};
+use crate::report::seconds;
 
 /// Everything of the agent's that may be on a machine.
 const TRACES: &str = "\
@@ -12,6 +13,42 @@ const TRACES: &str = "\
     swanctl --list-sas 2>/dev/null | grep ^crosswan
     iptables-save | grep CROSSWAN
     true";
+
+/// The same program under a newer version, on both ends of a tunnel in use.
+pub fn upgrade(region: &mut Region) -> Result<()> {
+    let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
+    let streams = [a.ping_stream(hub.address)?, hub.ping_stream(a.address)?];
+    let size = std::fs::metadata(&region.deb)?.len();
+    for name in [HUB, CLIENT] {
+        let pids = "systemctl show -P MainPID strongswan.service crosswan-keep.service | grep .";
+        let vm = region.vm(name)?;
+        let before = vm.ok(pids)?;
+        // The device is padded to whole sectors.
+        vm.ok(&format!(
+            "cd $(mktemp -d) && head -c {size} /dev/vdb >old.deb && dpkg-deb -R old.deb new && sed -i 's/^Version: .*/&+newer/' new/DEBIAN/control \
+             && dpkg-deb -Znone -b new new.deb && DEBIAN_FRONTEND=noninteractive dpkg -i new.deb"
+        ))?;
+        let version = vm.ok("dpkg-query -W -f '${Version}' crosswan")?;
+        let after = vm.ok(pids)?;
+        let [charon, keep] = [0, 1].map(|line| before.lines().nth(line) == after.lines().nth(line));
+        let idle = region.refresh(name)?["outcome"] == "unchanged";
+        region.check(
+            version.ends_with("+newer") && charon && !keep && idle,
+            &format!("{name}: upgraded to {version}; charon went on: {charon}, keep is the new one: {}, the next refresh had nothing to do: {idle}", !keep),
+        );
+    }
+    for stream in streams {
+        let report = stream.stop()?;
+        let text = format!(
+            "{} packets sent meanwhile, {} lost, at most {} without an answer",
+            report.sent,
+            report.lost,
+            seconds(report.longest_gap)
+        );
+        region.check(report.lost == 0 && report.sent > 20, &text);
+    }
+    Ok(())
+}
 
 pub fn package(region: &mut Region) -> Result<()> {
     let vm = region.vm(CLIENT)?;

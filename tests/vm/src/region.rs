@@ -22,7 +22,7 @@ pub struct Region {
     pub lab: Lab,
     pub report: Report,
     capture: Option<Capture>,
-    images: PathBuf,
+    pub images: PathBuf,
     /// The package that is in the images.
     pub deb: PathBuf,
 }
@@ -149,7 +149,7 @@ pub fn boot(region: &mut Region) -> Result<()> {
         if name == HUB {
             credentials.push(("crosswan.psk", &psk));
         }
-        let extra = (name == CLIENT).then(|| region.deb.clone());
+        let extra = (name != NAT).then(|| region.deb.clone());
         let image = Image { disk: region.images.join(mode).with_extension("raw"), extra };
         region.vms.insert(name, Vm::boot(region.lab.gateway(name)?, image, &credentials)?);
     }

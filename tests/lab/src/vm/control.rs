@@ -55,6 +55,11 @@ impl Control {
     }
 }
 
+/// A root shell for people, on the virtio console.
+pub const SHELL: &str = "[Unit]\nDescription=A shell to look around in\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n\
+     [Service]\nEnvironment=TERM=linux\nExecStart=/bin/bash\nRestart=always\nRestartSec=1\nStandardInput=tty\nStandardOutput=tty\n\
+     StandardError=tty\nTTYPath=/dev/hvc0\n";
+
 /// The guest's end of [`Control`].
 pub fn unit() -> String {
     let script = r#"

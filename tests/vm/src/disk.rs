@@ -1,0 +1,58 @@
+//! The disks as they were built: nothing in them is a machine's own, a secret, or left over from building.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::region::Region;
+
+/// Folders, and all that may be in them.
+const CLEAN: [(&str, &[&str]); 12] = [
+    ("/etc/ssh", &["moduli", "ssh_config", "ssh_config.d", "sshd_config", "sshd_config.d"]),
+    ("/root", &[".bashrc", ".profile", ".ssh"]),
+    ("/root/.ssh", &[]),
+    ("/home", &[]),
+    ("/tmp", &[]),
+    ("/var/tmp", &[]),
+    ("/var/log", &["README", "apt", "journal", "private", "runit", "unattended-upgrades"]),
+    ("/var/log/apt", &[]),
+    ("/var/log/journal", &[]),
+    ("/var/lib/apt/lists", &[]),
+    ("/etc/crosswan", &["crosswan.toml", "conf.d"]),
+    ("/etc/swanctl/conf.d", &["README"]),
+];
+
+/// Reads the images themselves: once booted it would be too late.
+pub fn clean(region: &mut Region) -> Result<()> {
+    for mode in ["vpn-hub", "nat-hub", "nat-vpn"] {
+        let disk = region.images.join(mode).with_extension("raw");
+        let mut found = Vec::new();
+        for (folder, expected) in CLEAN {
+            let names = names(&disk, folder).with_context(|| format!("{mode}: {folder}"))?;
+            found
+                .extend(names.into_iter().filter(|n| !expected.contains(&n.as_str())).map(|n| format!("{folder}/{n}")));
+        }
+        let id = debugfs(&disk, "cat /etc/machine-id")?;
+        region.check(
+            found.is_empty() && id.is_empty(),
+            &format!("{mode}.raw: left behind in {} folders: {found:?}; machine-id {id:?}", CLEAN.len()),
+        );
+    }
+    Ok(())
+}
+
+/// The names in a folder; none where there is no such folder, or as in nat-hub no swanctl's.
+fn names(disk: &Path, folder: &str) -> Result<Vec<String>> {
+    // /inode/mode/uid/gid/name/size/
+    let text = debugfs(disk, &format!("ls -p {folder}"))?;
+    let names = text.lines().filter_map(|line| line.split('/').nth(5)).filter(|name| !matches!(*name, "." | ".."));
+    Ok(names.map(str::to_owned).collect())
+}
+
+fn debugfs(disk: &Path, request: &str) -> Result<String> {
+    let partition = format!("{}?offset={}", disk.display(), 1 << 20);
+    let output = Command::new("debugfs").args(["-R", request, &partition]).output().context("debugfs, of e2fsprogs")?;
+    ensure!(output.status.success(), "debugfs: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
