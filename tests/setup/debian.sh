@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian 12 or 13 ready for `make demo` and `make test`; called as `debian.sh lint` also for `make lint`, as
-# `debian.sh images` for `make deb`, `make image` and `make vm-test`, as `debian.sh packer` for `make packer-test`.
+# Makes a fresh Debian 12 or 13 ready for `make demo`; called as `debian.sh fuzz` also for `make test` and `make fuzz`, as
+# `debian.sh lint` for `make lint`, as `debian.sh images` for `make deb`, `make image` and `make vm-test`, as
+# `debian.sh packer` for `make packer-test`.
 # Installs what is missing, says so, and is silent and quick when nothing is. Starts no service, and enables none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -21,6 +22,7 @@ packages=(
     mmdebstrap debian-archive-keyring e2fsprogs     # the base disk
     qemu-system-x86 qemu-utils                      # the machines
 )
+[[ ${1-} == fuzz ]] && packages+=(libclang-rt-dev)  # libFuzzer
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
 if [[ ${1-} == packer ]]; then
     packages+=(openssl mmdebstrap openssh-client qemu-system-x86 qemu-utils e2fsprogs)
