@@ -58,7 +58,9 @@ impl HttpConnector for Wire {
 
 pub fn target(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
-    *PAGES.lock().unwrap() = if first & 1 == 0 { raw(rest) } else { made(rest) }.into_iter();
+    let pages = if first & 1 == 0 { raw(rest) } else { made(rest) };
+    let last = pages.last().filter(|_| first & 1 == 0).map(|(_, page)| page.clone());
+    *PAGES.lock().unwrap() = pages.into_iter();
     let tag = |key: &str, value: &str| Tag { key: key.into(), value: value.into() };
     let (client, region) = &*EC2;
     let query = Query {
@@ -67,9 +69,16 @@ pub fn target(data: &[u8]) {
         environment: None,
         with_cidrs: first & 2 == 0,
     };
-    let answer = RUNTIME.block_on(ec2::region_answer(client, &query, region));
+    let ask = || RUNTIME.block_on(ec2::region_answer(client, &query, region));
+    let answer = ask();
     match &answer {
-        Ok(view) => view.unusable.iter().for_each(oracle::line),
+        Ok(view) => {
+            view.unusable.iter().for_each(oracle::line);
+            if let Some(cut) = last.as_deref().and_then(|page| cut(page, rest.len())) {
+                *PAGES.lock().unwrap() = vec![(200, cut.to_vec())].into_iter();
+                assert!(ask().is_err(), "half a page is taken for an answer: {}", String::from_utf8_lossy(cut));
+            }
+        }
         Err(why) => oracle::line(why),
     }
     let kind = if query.with_cidrs { &KINDS[0] } else { &KINDS[2] };
@@ -88,6 +97,12 @@ fn raw(data: &[u8]) -> Vec<(u16, Vec<u8>)> {
         page => (200, page.to_vec()),
     };
     data.split(|b| *b == 0).map(page).collect()
+}
+
+/// The page without its end, from somewhere before the last closing tag on; `None` if that is not what it ends with.
+fn cut(page: &[u8], somewhere: usize) -> Option<&[u8]> {
+    let end = page.trim_ascii_end().strip_suffix(b">")?.iter().rposition(|b| *b == b'<')?;
+    (page.get(end + 1) == Some(&b'/')).then(|| &page[..somewhere % (end + 1)])
 }
 
 /// One page of instances and one of VPCs. A line is an instance or a VPC: the first byte says which of its fields there are
