@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT  := $(TARGET)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deb image vm-test packer-test lint fmt clean build setup setup-images
+.PHONY: help demo test fuzz deb image vm-test packer-test lint fmt clean build setup setup-fuzz setup-images
 
 help: ## this list
 	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
@@ -14,8 +14,12 @@ help: ## this list
 demo: build ## all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
 	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
 
-test: build ## every test: unit, golden, properties, cloud edge, systemd units, and real packets in the lab
+test: build setup-fuzz ## every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing
 	cargo test --locked --workspace
+	@tests/fuzz/run 2
+
+fuzz: build setup-fuzz ## fuzz everything that reads foreign bytes: make fuzz [TIME=seconds for each target] [TARGETS='vici ec2']
+	@tests/fuzz/run $(or $(TIME),60) $(TARGETS)
 
 deb: setup-images ## the agent's Debian package, into target/package
 	@images/deb/build.sh >/dev/null
@@ -33,7 +37,7 @@ lint: ## rustfmt, clippy with warnings denied, shellcheck, licences and sources 
 	@tests/setup/debian.sh lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck .ci/run tests/setup/*.sh tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/guard tests/packer/run tests/packer/*.sh packer/*.sh
+	shellcheck .ci/run tests/setup/*.sh tests/fuzz/{run,rustc} tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/guard tests/packer/run tests/packer/*.sh packer/*.sh
 	cargo deny --log-level error check licenses bans sources
 	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: advisories not checked, their database cannot be fetched'; fi
 
@@ -49,6 +53,9 @@ build: setup
 
 setup:
 	@tests/setup/debian.sh
+
+setup-fuzz:
+	@tests/setup/debian.sh fuzz
 
 setup-images:
 	@tests/setup/debian.sh images

@@ -14,7 +14,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, printable};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// The name of the CHILD_SA for one CIDR: `c-10-1-0-0-16`.
 pub fn child_name(cidr: &Ipv4Net) -> String {
@@ -24,6 +24,30 @@ pub fn child_name(cidr: &Ipv4Net) -> String {
 /// Two networks share at least one address.
 pub fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
     a.contains(b) || b.contains(a)
+}
+
+/// A network as a VPC can have it: without host bits, and not the whole internet, for which iptables-save prints no match.
+pub fn vpc_cidr(text: &str) -> Option<Ipv4Net> {
+    text.parse().ok().filter(|cidr: &Ipv4Net| cidr.prefix_len() > 0 && *cidr == cidr.trunc())
+}
+
+/// [`vpc_cidr`] for what was remembered: a state file must not bring in what EC2 and IMDS could not.
+fn cidrs<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<Ipv4Net>, D::Error> {
+    let bad =
+        |found: &str| D::Error::custom(format!("expected a CIDR such as 10.1.0.0/16, found {}", printable(found)));
+    BTreeSet::<String>::deserialize(from)?.iter().map(|c| vpc_cidr(c).ok_or_else(|| bad(c))).collect()
+}
+
+/// A line of our own words, remembered in a file that others may have edited.
+fn line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let mut out = String::new();
+    for c in String::deserialize(from)?.chars() {
+        match c {
+            ' '..='~' | '…' => out.push(c),
+            other => out.extend(other.escape_default()),
+        }
+    }
+    Ok(out)
 }
 
 /// What this gateway is for; decides which stages do anything.
@@ -106,6 +130,7 @@ pub struct Identity {
     pub region: Region,
     pub vpc: VpcId,
     /// Every CIDR of the own VPC, sorted.
+    #[serde(deserialize_with = "cidrs")]
     pub cidrs: BTreeSet<Ipv4Net>,
     pub private: Ipv4Addr,
     /// The Elastic or public address; `None` if the instance has none.
@@ -122,6 +147,7 @@ pub struct Gateway {
     pub public: Option<Ipv4Addr>,
     pub launched: Timestamp,
     /// The associated CIDRs of its VPC, sorted; empty on a spoke that looks for its hub.
+    #[serde(deserialize_with = "cidrs")]
     pub cidrs: BTreeSet<Ipv4Net>,
 }
 
@@ -134,6 +160,7 @@ pub struct Refusal {
     /// Set when only this CIDR of the VPC is refused.
     pub cidr: Option<Ipv4Net>,
     /// One line an operator understands. Foreign text in it went through [`printable`].
+    #[serde(deserialize_with = "line")]
     pub reason: String,
 }
 

@@ -171,7 +171,8 @@ fn difference(now: &Summary, wanted: &Summary) -> String {
             _ => None,
         });
     }
-    out.join(", ")
+    // What charon holds need not be what we loaded.
+    out.join(", ").escape_default().to_string()
 }
 
 /// Addresses or CIDRs on one line, each once, 10.2.0.0/16 before 10.102.0.0/16.

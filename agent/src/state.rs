@@ -54,3 +54,32 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_brings_in_nothing_that_ec2_could_not() {
+        let state = |cidr: &str, reason: &str| {
+            let refusal =
+                format!(r#"{{"region":"eu-west-1","vpc":null,"instance":null,"cidr":null,"reason":"{reason}"}}"#);
+            serde_json::from_str::<State>(&format!(
+                r#"{{"identity":{{"instance":"i-0000ffff","region":"eu-west-1","vpc":"vpc-0000ffff","cidrs":["{cidr}"],
+                "private":"10.0.0.5","public":null}},
+                "regions":{{"eu-west-1":{{"at":1,"view":{{"gateways":[],"unusable":[{refusal}]}}}}}}}}"#
+            ))
+        };
+        for bad in ["0.0.0.0/0", "10.0.0.1/16", "\\u001b[2J"] {
+            let error = state(bad, "").unwrap_err().to_string();
+            assert!(
+                error.starts_with("expected a CIDR such as 10.1.0.0/16, found ") && !error.contains('\u{1b}'),
+                "{error}"
+            );
+        }
+        let good = state("10.0.0.0/16", r#"as \"it\" was…\u001b[2J\nrefused"#).unwrap();
+        let reason = &good.regions.values().next().unwrap().view.unusable[0].reason;
+        assert_eq!(reason, r#"as "it" was…\u{1b}[2J\nrefused"#);
+        assert_eq!(serde_json::from_str::<State>(&serde_json::to_string(&good).unwrap()).unwrap(), good);
+    }
+}

@@ -81,6 +81,7 @@ fn answers_that_do_not_fit_name_the_path_and_what_was_found() {
         ("/placement/region", "<html>", r#"read IMDS placement/region: found "<html>": expected a region"#),
         ("/vpc-id", "vpc-XYZ", r#"/vpc-id: found "vpc-XYZ": expected a VPC id"#),
         ("/vpc-ipv4-cidr-blocks", "10.1.0.0/16\n10.2.0.1/16", r#"found "10.2.0.1/16": expected a CIDR"#),
+        ("/vpc-ipv4-cidr-blocks", "0.0.0.0/0", r#"found "0.0.0.0/0": expected a CIDR"#),
         ("/vpc-ipv4-cidr-blocks", "", r#"found "": expected at least one CIDR"#),
         ("/local-ipv4s", "10.1.0.400", r#"/local-ipv4s: found "10.1.0.400": "#),
         ("/public-ipv4", "fe80::1", r#"read IMDS public-ipv4: found "fe80::1": "#),
@@ -157,4 +158,16 @@ fn an_interface_that_comes_up_late_is_waited_for() {
         "{}",
         error.chain()
     );
+}
+
+#[test]
+fn a_token_that_would_stop_the_sdk_is_an_error() {
+    for (lifetime, token) in [("21600", "T\u{f6}KEN"), ("18446744073709551615", "TOKEN")] {
+        let server = except("/token", move |_| {
+            let headers = vec![("x-aws-ec2-metadata-token-ttl-seconds", lifetime.to_owned())];
+            Reply { headers, ..Reply::ok(token) }
+        });
+        let error = identity(&server.endpoint, SHORT).unwrap_err().chain();
+        assert!(error.ends_with("the session token is none that IMDS gives"), "{error}");
+    }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian 12 or 13 ready for `make demo` and `make test`; called as `debian.sh lint` also for `make lint`, as
-# `debian.sh images` for `make deb`, `make image`, `make vm-test` and `make packer-test`.
+# Makes a fresh Debian 12 or 13 ready for `make demo`; called as `debian.sh fuzz` also for `make test` and `make fuzz`, as
+# `debian.sh lint` for `make lint`, as `debian.sh images` for `make deb`, `make image`, `make vm-test` and `make packer-test`.
 # Installs what is missing, says so, and is silent and quick when nothing is. Starts no service, and enables none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,7 +26,9 @@ if [[ ${1-} == images ]]; then
     )
     command -v go >/dev/null || packages+=(golang-go) # to build Packer; whatever its version, it brings the one that is wanted
 fi
+[[ ${1-} == fuzz ]] && packages+=(libclang-rt-dev)  # libFuzzer
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
+
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 

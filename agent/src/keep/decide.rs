@@ -85,10 +85,12 @@ impl fmt::Display for Reason {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Action::Initiate { conn, child, attempt } => write!(f, "initiate {conn} {child} (attempt {attempt})"),
+            Action::Initiate { conn, child, attempt } => {
+                write!(f, "initiate {conn} {} (attempt {attempt})", child.escape_default())
+            }
             Action::TerminateIke { conn, id, reason } => write!(f, "end IKE_SA {id} of {conn}: {reason}"),
             Action::TerminateChild { conn, child, id, reason } => {
-                write!(f, "end CHILD_SA {id} of {conn} {child}: {reason}")
+                write!(f, "end CHILD_SA {id} of {conn} {}: {reason}", child.escape_default())
             }
         }
     }

@@ -62,16 +62,10 @@ pub struct Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} is ", self.conn, self.child.escape_default())?;
         match self.up_after {
-            Some(ms) => write!(
-                f,
-                "{} {} is up, {}.{} s after it was seen missing",
-                self.conn,
-                self.child,
-                ms / 1000,
-                ms % 1000 / 100
-            ),
-            None => write!(f, "{} {} is down", self.conn, self.child),
+            Some(ms) => write!(f, "up, {}.{} s after it was seen missing", ms / 1000, ms % 1000 / 100),
+            None => f.write_str("down"),
         }
     }
 }

@@ -113,7 +113,8 @@ async fn shared(access: &Access, any: &Region, timeout: Duration) -> Result<(Sdk
     Ok((config, credentials))
 }
 
-fn client((config, credentials): &(SdkConfig, Credentials), region: &Region) -> Client {
+/// The client for one region: what all share, and an eye on answers that are cut off.
+pub fn client((config, credentials): &(SdkConfig, Credentials), region: &Region) -> Client {
     let config = aws_sdk_ec2::config::Builder::from(config)
         .region(aws_sdk_ec2::config::Region::new(region.to_string()))
         .credentials_provider(credentials.clone())
@@ -122,7 +123,8 @@ fn client((config, credentials): &(SdkConfig, Credentials), region: &Region) -> 
     Client::from_conf(config)
 }
 
-async fn region_answer(client: &Client, query: &Query, region: &Region) -> RegionAnswer {
+/// Asks one region with its [`client`]: all its pages, or one line saying why there is no answer.
+pub async fn region_answer(client: &Client, query: &Query, region: &Region) -> RegionAnswer {
     let mut seen = Seen::new(region);
     instances(client, query, &mut seen).await?;
     if query.with_cidrs {

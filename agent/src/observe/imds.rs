@@ -7,6 +7,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: a bounded wait for IMDS")]
 
+mod token;
+
 use std::{collections::BTreeSet, error::Error as StdError, fmt::Display, net::Ipv4Addr, str::FromStr, time::Duration};
 
 use aws_config::{
@@ -17,12 +19,11 @@ use aws_config::{
     provider_config::ProviderConfig,
 };
 use aws_sdk_ec2::{config::http::HttpResponse, error::SdkError};
-use ipnet::Ipv4Net;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     error::{Context as _, Error, Result},
-    model::{Identity, printable},
+    model::{Identity, printable, vpc_cidr},
 };
 
 /// One request, connection and answer: IMDS is on the same host, so this is long.
@@ -71,7 +72,8 @@ enum Failure {
 }
 
 fn client(endpoint: Option<&str>) -> Result<Client> {
-    let config = ProviderConfig::without_region().with_http_client(aws_smithy_http_client::Builder::new().build_http());
+    let http = token::checked(aws_smithy_http_client::Builder::new().build_http());
+    let config = ProviderConfig::without_region().with_http_client(http);
     let mut builder = Client::builder()
         .configure(&config)
         .max_attempts(1)
@@ -105,10 +107,7 @@ async fn read(client: &Client) -> std::result::Result<Identity, Failure> {
     )?;
     let cidrs = cidrs
         .lines()
-        .map(|line| match line.parse::<Ipv4Net>() {
-            Ok(cidr) if cidr == cidr.trunc() => Ok(cidr),
-            _ => Err(misfit(&cidrs_path, line, "expected a CIDR such as 10.1.0.0/16")),
-        })
+        .map(|line| vpc_cidr(line).ok_or_else(|| misfit(&cidrs_path, line, "expected a CIDR such as 10.1.0.0/16")))
         .collect::<std::result::Result<BTreeSet<_>, _>>()?;
     if cidrs.is_empty() {
         return Err(misfit(&cidrs_path, "", "expected at least one CIDR"));

@@ -84,7 +84,7 @@ impl fmt::Display for Step {
             Step::UnloadConnection { name } => write!(f, "unload connection {name}"),
             Step::UnloadSecret { id } => write!(f, "unload secret {id}"),
             Step::TerminateChild { connection, child, id } => {
-                write!(f, "end CHILD_SA {connection}/{child} #{id} (no longer configured)")
+                write!(f, "end CHILD_SA {connection}/{} #{id} (no longer configured)", child.escape_default())
             }
             Step::Terminate { connection, id: None, why } => write!(f, "end every IKE_SA of {connection} ({why})"),
             Step::Terminate { connection, id: Some(id), why } => write!(f, "end IKE_SA {connection} #{id} ({why})"),

@@ -251,3 +251,15 @@ fn wrong_permissions_are_put_right() {
     let current = Current { wrong_mode: [ManagedFile::Secrets].into(), ..running(&two()) };
     assert_eq!(steps(&target(&two()), &current), ["write crosswan-secrets.conf (permissions were wrong)"]);
 }
+
+#[test]
+fn what_charon_holds_is_shown_escaped() {
+    let mut current = running(&two());
+    let charon = current.charon.as_mut().unwrap();
+    charon.sas[0].children[0].name = "c\u{1b}[2J".into();
+    charon.connections.get_mut("crosswan-vpc-00000002").unwrap().remote_addrs = ["a\nstep".into()].into();
+    let steps = steps(&target(&two()), &current);
+    assert_eq!(steps.len(), 2, "{steps:?}");
+    assert!(steps[0].contains(r"(address a\nstep => "), "{steps:?}");
+    assert!(steps[1].contains(r"/c\u{1b}[2J #"), "{steps:?}");
+}

@@ -160,6 +160,24 @@ async fn bytes_that_are_no_text_do_not_spoil_an_answer() {
 }
 
 #[tokio::test]
+async fn sections_inside_sections_do_not_exhaust_the_stack() {
+    // An answer, and an event: with a value before each section, and with none.
+    for (head, section) in [(&[1][..], &b"\x03\x01a\x00\x02\x01\x01\x01\x01x"[..]), (b"\x07\x02no", b"\x01\x01x")] {
+        for (depth, fine) in [(16, true), (17, false), (40_000, false)] {
+            let (mut wire, closed, mut charon) = pair();
+            let body = [head, &section.repeat(depth), &b"\x02".repeat(depth)].concat();
+            tokio::spawn(async move { charon.write_all(&packet(&body)).await });
+            let read = time::timeout(Duration::from_millis(300), wire.read_u32()).await;
+            assert_eq!((read.is_ok(), closed.now_or_never().is_none()), (fine, fine), "{head:?} {depth}");
+        }
+    }
+    let closed: &[u8] = &[&[1][..], &b"\x01\x01x\x02".repeat(50)].concat();
+    let (mut wire, _closed, mut charon) = pair();
+    charon.write_all(&packet(closed)).await.unwrap();
+    assert_eq!(wire.read_u32().await.unwrap(), closed.len() as u32, "many beside each other are no depth");
+}
+
+#[tokio::test]
 async fn an_unknown_command_or_garbage_is_an_error_and_ends_the_connection() {
     for answer in [&b"\x02"[..], b"\x01\x03\x07version\x00\x09cut", b"\x63"] {
         converse(answer, async |vici| {

@@ -4,6 +4,8 @@
 //! read by then is lost. So a packet is handed over only when all of it is here: reading it never waits halfway.
 //! At the end of the stream rsvici reads again at once, forever; so the end is never shown to it, but told
 //! through a channel, and its next read waits until the client is dropped.
+//! Its parser goes down into sections by recursion: a packet that is nested too deep would end the process, so it is not
+//! handed over either.
 
 use std::{
     io,
@@ -20,6 +22,8 @@ use tokio::{
 /// VICI's own limit on a packet (512 kB), and its length header.
 const MAX_PACKET: usize = 512 * 1024;
 const HEADER: usize = 4;
+/// charon's deepest answer, `list-sas`, is at four.
+const MAX_DEPTH: usize = 16;
 
 pub struct Wire {
     stream: UnixStream,
@@ -64,8 +68,43 @@ impl Wire {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        Poll::Ready(Ok(()))
+        match too_deep(&self.packet[HEADER..]) {
+            true => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            false => Poll::Ready(Ok(())),
+        }
     }
+}
+
+/// Sections inside sections beyond [`MAX_DEPTH`]. Element types as in strongSwan's `vici_message.h`; at the first thing
+/// that is none rsvici's parser stops, too.
+fn too_deep(packet: &[u8]) -> bool {
+    let name = |at: usize| 1 + packet.get(at).map_or(0, |len| usize::from(*len));
+    let value = |at: usize| match packet.get(at..at + 2) {
+        Some(len) => 2 + usize::from(len[0]) * 256 + usize::from(len[1]),
+        None => 2,
+    };
+    const EVENT: u8 = 7;
+    let mut at = if packet.first() == Some(&EVENT) { 1 + name(1) } else { 1 };
+    let mut depth = 0usize;
+    while let Some(element) = packet.get(at) {
+        at += 1;
+        match element {
+            1 => (at, depth) = (at + name(at), depth + 1),
+            2 => depth = depth.saturating_sub(1),
+            3 => {
+                at += name(at);
+                at += value(at);
+            }
+            4 => at += name(at),
+            5 => at += value(at),
+            6 => {}
+            _ => return false,
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
 }
 
 impl AsyncRead for Wire {

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{CONN, HUB, SPOKE, conn, sa};
+use super::{CONN, HUB, SPOKE, conn, looks, sa, view};
 use crate::{
-    keep::{Action, Memory, View, decide},
+    keep::{Action, Change, Memory, View, decide},
     vici::Sa,
 };
 
@@ -57,4 +57,20 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_childs_name_is_shown_escaped() {
+    let conns = [(CONN.to_owned(), conn(&[("a\nb", "tunnel")]))].into();
+    let view = View { conns, ..view(&[]) };
+    assert_eq!(looks(&[0, 500], &view, SPOKE), [r"500 initiate crosswan-vpc-0aaa1111 a\nb (attempt 1)"]);
+    let twice = sa(1, "ESTABLISHED", &[("a\nb", 1, "INSTALLED"), ("a\nb", 2, "INSTALLED")]);
+    let view = View { sas: vec![twice], ..view };
+    let mut memory = Memory::default();
+    let ended: Vec<String> =
+        [0, 60_000].iter().flat_map(|t| decide(*t, &view, &mut memory, SPOKE)).map(|a| a.to_string()).collect();
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert!(ended[0].contains(r" a\nb: duplicate"), "{ended:?}");
+    let down = Change { conn: CONN.into(), child: "a\nb".into(), up_after: None, attempts: 0 };
+    assert_eq!(down.to_string(), r"crosswan-vpc-0aaa1111 a\nb is down");
 }

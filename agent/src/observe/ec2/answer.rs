@@ -8,7 +8,7 @@ use std::{
 use aws_sdk_ec2::types::{Instance, InstanceStateName, Vpc, VpcCidrBlockStateCode};
 use ipnet::Ipv4Net;
 
-use crate::model::{Gateway, InstanceId, Refusal, Region, RegionView, Timestamp, VpcId, printable};
+use crate::model::{Gateway, InstanceId, Refusal, Region, RegionView, Timestamp, VpcId, printable, vpc_cidr};
 
 /// What a region has shown so far, page by page; an instance that pages repeat is kept once, as last seen.
 pub(super) struct Seen<'a> {
@@ -101,11 +101,7 @@ fn cidrs(vpc: &Vpc) -> Result<BTreeSet<Ipv4Net>, String> {
     let cidrs = associated
         .map(|association| {
             let found = association.cidr_block.as_deref().unwrap_or_default();
-            found
-                .parse::<Ipv4Net>()
-                .ok()
-                .filter(|cidr| *cidr == cidr.trunc())
-                .ok_or_else(|| format!("its VPC has a CIDR that is none: {}", printable(found)))
+            vpc_cidr(found).ok_or_else(|| format!("its VPC has a CIDR that is none: {}", printable(found)))
         })
         .collect::<Result<BTreeSet<_>, _>>()?;
     if cidrs.is_empty() { Err("its VPC has no associated CIDR".into()) } else { Ok(cidrs) }

@@ -1,0 +1,188 @@
+//! What must hold whatever was read: the properties, as functions that panic.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
+
+use crosswan::{
+    decide::{Decision, KeyAnswer, Seen, decide},
+    error::Error,
+    iptables::{self, Rules},
+    model::{Answers, Auth, ConnName, Identity, Interface, Secret, Timestamp, Tunnel, VpcId},
+    plan::{Charon, Current, Step, Target, plan},
+    render::{Capabilities, Files, render},
+    report::Report,
+    settings::Settings,
+    state::State,
+    swanctl::{self, ChildSummary, Summary, Tree},
+};
+use ipnet::Ipv4Net;
+
+/// When a pass takes place: later than what the corpus's state files remember.
+pub const NOW: Timestamp = Timestamp(1_400_100_000);
+
+/// A line for the journal or a terminal holds nothing that moves a cursor, ends the line or hides.
+pub fn line(line: impl Display) {
+    let line = line.to_string();
+    let fine = |c: char| c == ' ' || c.is_ascii_graphic() || "…\u{fffd}".contains(c);
+    assert!(line.chars().all(fine), "not fit for a line of output: {line:?}");
+}
+
+/// An error's whole chain is such a line.
+pub fn error(error: &Error) {
+    line(error.chain());
+}
+
+/// Decide, render and report over what was seen, with a key per peer whose bytes are `key`; then the properties of what
+/// came out. `None`: decide itself refused.
+pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State, key: &[u8]) -> Option<Decision> {
+    let uplink: Interface = "ens5".parse().unwrap();
+    let keys = |_: &VpcId| KeyAnswer { key: Some(Secret::new(key)), problem: None };
+    let seen = Seen { me, answers, state, now: NOW, uplink: &uplink, keys: &keys };
+    let decision = match decide(settings, &seen, false) {
+        Ok(decision) => decision,
+        Err(e) => {
+            error(&e);
+            return None;
+        }
+    };
+    let files = render(settings.mode, &decision, Capabilities { ml_kem: true }).unwrap();
+    rendered(settings, &decision, &files, &uplink);
+    Report::new(NOW, settings.mode, me, answers, &decision).to_string().lines().for_each(line);
+    let written = serde_json::to_string(&decision.state).unwrap();
+    assert_eq!(serde_json::from_str::<State>(&written).unwrap(), decision.state, "the state reads back as another");
+    Some(decision)
+}
+
+/// No hostile byte reaches a file, and what the files say when they are read back is what was decided.
+fn rendered(settings: &Settings, decision: &Decision, files: &Files, uplink: &Interface) {
+    for text in [&files.connections, &files.secrets, &files.rules].into_iter().flatten() {
+        assert!(
+            text.bytes().all(|b| b == b'\n' || b == b' ' || b.is_ascii_graphic()),
+            "a byte that is no text: {text}"
+        );
+    }
+    for text in [&files.connections, &files.secrets].into_iter().flatten() {
+        text_of(&swanctl::parse(text).unwrap());
+    }
+    let target = Target::of(files.clone()).unwrap();
+    if settings.mode.has_ipsec() {
+        connections(decision, &target.connections);
+        let owned = |t: &Tunnel| vec![t.local_id.to_string(), t.remote_id.to_string()];
+        let key = |Auth::Psk(key): &Auth| key.clone();
+        let want = decision.tunnels.iter().map(|(n, t)| (format!("ike-{n}"), (key(&t.auth), owned(t))));
+        let have = target.secrets.iter().map(|(id, s)| (id.clone(), (s.secret.clone(), s.owners.clone())));
+        assert_eq!(want.collect::<BTreeMap<_, _>>(), have.collect(), "secrets");
+    } else {
+        assert_eq!((&files.connections, &files.secrets), (&None, &None));
+    }
+    rules(settings, decision, files.rules.as_deref().unwrap(), uplink);
+    assert_eq!(plan(&target, &settled(&target)).len(), 0, "after an apply there is something left to do");
+}
+
+/// Every connection reads back as its tunnel, and there is no other but the bypass.
+fn connections(decision: &Decision, read: &BTreeMap<ConnName, Tree>) {
+    let child = |s: &crosswan::model::Selectors| ChildSummary {
+        local_ts: selectors(&s.local),
+        remote_ts: selectors(&s.remote),
+        mode: "tunnel".into(),
+    };
+    let tunnel = |t: &Tunnel| Summary {
+        local_addrs: [t.local_addr.to_string()].into(),
+        remote_addrs: [t.remote_addr.to_string()].into(),
+        local_id: Some(t.local_id.to_string()),
+        remote_id: Some(t.remote_id.to_string()),
+        children: t.children.iter().map(|(name, s)| (name.clone(), child(s))).collect(),
+    };
+    let mut want: BTreeMap<ConnName, Summary> = decision.tunnels.iter().map(|(n, t)| (n.clone(), tunnel(t))).collect();
+    if !decision.bypass.is_empty() {
+        let own = selectors(&decision.bypass);
+        let child = ChildSummary { local_ts: own.clone(), remote_ts: own, mode: "pass".into() };
+        let (local_addrs, remote_addrs) = (["%any".into()].into(), ["127.0.0.1".into()].into());
+        let children = [("own".into(), child)].into();
+        want.insert(ConnName::own(), Summary { local_addrs, remote_addrs, children, ..Summary::default() });
+    }
+    let have: BTreeMap<ConnName, Summary> = read.iter().map(|(n, tree)| (n.clone(), Summary::of(tree))).collect();
+    assert_eq!(want, have, "connections");
+}
+
+/// Networks as charon keeps them: without host bits, and without those inside another one.
+fn selectors(nets: &BTreeSet<Ipv4Net>) -> BTreeSet<String> {
+    let nets: BTreeSet<Ipv4Net> = nets.iter().map(Ipv4Net::trunc).collect();
+    let outermost = |n: &&Ipv4Net| !nets.iter().any(|o| o != *n && o.contains(*n));
+    nets.iter().filter(outermost).map(Ipv4Net::to_string).collect()
+}
+
+/// Every word of the rules file that is not fixed is a network or an interface that was decided on.
+fn rules(settings: &Settings, decision: &Decision, text: &str, uplink: &Interface) {
+    let nets: BTreeSet<String> =
+        decision.nat.private_net.iter().chain(&decision.nat.own).map(|n| n.trunc().to_string()).collect();
+    for line in text.lines().filter(|l| !l.starts_with('#')) {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(["*", ":CROSSWAN-", "-A ", "COMMIT"].iter().any(|start| line.starts_with(start)), "{line}");
+        for pair in words.windows(2) {
+            match pair {
+                ["-s" | "-d", net] => {
+                    assert!(nets.contains(*net) && !net.ends_with("/0"), "not a network of ours: {line}")
+                }
+                ["-i" | "-o", device] => {
+                    let ours = [Some(uplink), settings.ipsec_interface.as_ref()];
+                    assert!(ours.into_iter().flatten().any(|i| i.as_str() == *device), "{line}");
+                }
+                ["-j" | "-g", to] => assert!(
+                    to.starts_with("CROSSWAN-")
+                        || ["ACCEPT", "DROP", "REJECT", "RETURN", "TCPMSS", "MASQUERADE"].contains(to),
+                    "{line}"
+                ),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(iptables::plan(&Rules::parse(text), &Rules::parse(&saved(text))), None, "iptables-save would differ");
+}
+
+/// What iptables-save prints after the file was restored: comments gone, counters in another state.
+fn saved(text: &str) -> String {
+    let kept = text.lines().filter(|l| !l.starts_with('#')).map(|l| l.replace("[0:0]", "[7:420]") + "\n");
+    kept.collect()
+}
+
+/// Written and parsed again, a tree is the same.
+pub fn text_of(tree: &Tree) {
+    assert_eq!(swanctl::parse(&swanctl::to_text(tree)).as_ref(), Ok(tree), "written and read it is another tree");
+}
+
+/// Every step says what it does on one line.
+pub fn steps(steps: &[Step]) {
+    steps.iter().for_each(line);
+}
+
+/// The system after an apply that went well, told by nothing but the files.
+pub fn settled(target: &Target) -> Current {
+    let charon = Charon {
+        connections: target.connections.iter().map(|(n, tree)| (n.to_string(), Summary::of(tree))).collect(),
+        secrets: target.secrets.keys().cloned().collect(),
+        ..Charon::default()
+    };
+    Current {
+        files: target.files.clone(),
+        rules: target.rules.clone(),
+        believed: target.clone(),
+        charon: Some(charon),
+        ..Current::default()
+    }
+}
+
+/// What another has set up in charon is never unloaded, ended or replaced.
+pub fn only_ours(steps: &[Step]) {
+    for step in steps {
+        let name = match step {
+            Step::UnloadConnection { name } => name,
+            Step::UnloadSecret { id } => id.strip_prefix("ike-").unwrap_or("another's"),
+            Step::TerminateChild { connection, .. } | Step::Terminate { connection, .. } => connection,
+            _ => continue,
+        };
+        assert!(name.parse::<ConnName>().is_ok(), "{step} is not ours to do");
+    }
+}
