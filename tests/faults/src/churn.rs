@@ -27,6 +27,8 @@ use world::World;
 
 /// A pass is bounded; this is for one that hangs.
 const PASS: Duration = Duration::from_secs(120);
+/// With fewer refreshes charon is still warming up when they end.
+const WARM: u32 = 500;
 /// Between two looks at a pass's peak memory.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -51,10 +53,15 @@ pub struct Churned {
 }
 
 impl Churned {
+    /// Whether somebody's memory grows; a short run cannot tell.
+    fn grows(&self) -> bool {
+        self.refreshes >= WARM && self.memory.iter().any(|(_, _, fit)| !fit.is_flat())
+    }
+
     /// Whether nothing was lost, grew or was left.
     pub fn is_good(&self) -> bool {
         let lost = self.streams.iter().any(|(_, report)| report.lost > 0 || report.sent == 0);
-        !lost && self.left.is_empty() && self.memory.iter().all(|(_, _, fit)| fit.is_flat())
+        !lost && self.left.is_empty() && !self.grows()
     }
 }
 
@@ -142,9 +149,14 @@ impl Churned {
             text +=
                 &format!("| {pair} | {} | {} | {:.2} s |\n", report.sent, report.lost, report.slowest.as_secs_f64());
         }
-        text += "\n| memory | figure | first | last | mean | rise of the line through the last three quarters | |\n|---|---|---|---|---|---|---|\n";
-        for (who, figure, Fit { first, last, mean, rise }) in &self.memory {
-            let flat = if *rise < mean * 0.05 { "flat" } else { "GROWS" };
+        text += "\n| memory | figure | first | last | mean | rise of the line through the second half | |\n|---|---|---|---|---|---|---|\n";
+        for (who, figure, fit) in &self.memory {
+            let Fit { first, last, mean, rise } = fit;
+            let flat = match fit.is_flat() {
+                _ if self.refreshes < WARM => "too short to tell",
+                true => "flat",
+                false => "GROWS",
+            };
             text += &format!(
                 "| {who} | {figure} | {first:.0} kB | {last:.0} kB | {mean:.0} kB | {rise:+.0} kB ({:+.1} %) | {flat} |\n",
                 rise / mean * 100.0

@@ -52,7 +52,7 @@ impl<'a> Stage<'a> {
         let (hub, clock) = (lab.gateway("hub/vpn-hub")?, Clock::new(lab.dir())?);
         [&hub, &peer.first].into_iter().for_each(|gateway| clock.give(gateway));
         hub.set_env("CROSSWAN_AFTER_MISSES", "1");
-        hub.write_file("/etc/crosswan/conf.d/50-faults.toml", "[ec2]\ntimeout = \"6s\"\n", 0o644)?;
+        hub.write_file("/etc/crosswan/conf.d/50-faults.toml", "[ec2]\ntimeout = \"20s\"\n", 0o644)?;
         let mut region = Region { lab, keepers: BTreeMap::new() };
         for gateway in region.lab.gateways() {
             if gateway.name != peer.second.name {
