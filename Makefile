@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT  := $(TARGET)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz deb image vm-test packer-test lint fmt clean build setup setup-fuzz setup-images
+.PHONY: help demo test faults churn fuzz deb image vm-test packer-test lint fmt clean build setup setup-fuzz setup-images
 
 help: ## this list
 	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
@@ -20,6 +20,12 @@ test: build setup-fuzz ## every test: unit, golden, properties, cloud edge, syst
 
 fuzz: build setup-fuzz ## fuzz everything that reads foreign bytes: make fuzz [TIME=seconds for each target] [TARGETS='vici ec2']
 	@tests/fuzz/run $(or $(TIME),60) $(TARGETS)
+
+faults: build ## every fault of the campaign, about 20 minutes: what others lost, how soon it healed; ONLY=NAME for one, see crosswan-faults list
+	$(BUILT)/crosswan-faults run $(if $(ONLY),--only $(ONLY),--write tests/faults/results/faults.md)
+
+churn: build ## N=1000 refreshes while peers come, go and change, about half an hour: what was lost, grew or was left
+	$(BUILT)/crosswan-faults churn $(or $(N),1000) --seed $(or $(SEED),1) $(if $(N),,--write tests/faults/results/churn.md)
 
 deb: setup-images ## the agent's Debian package, into target/package
 	@images/deb/build.sh >/dev/null

@@ -5,12 +5,15 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    unistd::geteuid,
+};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -61,13 +64,16 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 /// A file's text and permission bits, or `None` if there is no such file. "Could not read" is an error, never `None`.
-pub fn read(path: &Path) -> Result<Option<(String, u32)>> {
+///
+/// The bits are `None` if another user owns the file, who could give himself any.
+pub fn read(path: &Path) -> Result<Option<(String, Option<u32>)>> {
     let failed = || Error::observe(format!("read {}", path.display()));
     match fs::read(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(failed().because(e)),
         Ok(bytes) => {
-            let mode = fs::metadata(path).context(failed)?.permissions().mode() & 0o7777;
+            let meta = fs::metadata(path).context(failed)?;
+            let mode = (meta.uid() == geteuid().as_raw()).then_some(meta.mode() & 0o7777);
             // Bytes that are no text were not written by us: they compare unequal and are replaced.
             Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), mode)))
         }

@@ -3,13 +3,13 @@
 use anyhow::{Result, ensure};
 use crosswan_lab::{Host, Lab, Leaks, PingStream, Role, WHOAMI};
 
-use crate::region::{AGENT, Region, UP, eventually, refresh};
+use crate::region::{Region, UP, agent, eventually, refresh};
 
 const VPCS: [&str; 3] = ["hub", "a", "b"];
 
 #[test]
 fn nothing_private_leaves_in_the_clear_whatever_is_down() -> Result<()> {
-    let lab = Lab::standard(AGENT)?;
+    let lab = Lab::standard(agent()?)?;
     let capture = lab.capture_internet()?;
     let _trying = everyone_tries(&lab)?;
     // Before its first pass ever a gateway has no rules: what it forwards comes back by the VPC's routes (see the

@@ -6,12 +6,12 @@ mod gateways;
 mod hostile;
 mod hub;
 mod imds;
-mod paper;
 mod regions;
 mod removal;
 mod watch;
 
 use anyhow::{Result, ensure};
+use crosswan_faults::paper;
 use crosswan_lab::{Gateway, Lab};
 use serde_json::Value;
 

@@ -1,9 +1,10 @@
 //! Processes that die, and others that interfere: it heals.
 
+use crosswan_faults::look;
+
 mod charon;
 mod foreign;
 mod kills;
-mod look;
 mod meddler;
 mod passes;
 mod refusals;

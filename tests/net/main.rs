@@ -2,9 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test runs programs and waits")]
 
-mod region;
+use crosswan_faults::region;
+
 mod snapshot;
 
+mod campaign;
 mod clear;
 mod cloud;
 mod faults;

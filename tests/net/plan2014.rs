@@ -3,7 +3,7 @@
 use anyhow::Result;
 use crosswan_lab::{Lab, Leaks, Role, VpcSpec};
 
-use crate::region::{AGENT, Region, lines, refresh};
+use crate::region::{Region, agent, lines, refresh};
 
 /// TEST-NET-3 stands for the private network: nothing in crosswan may take "private" for RFC 1918.
 const PRIVATE: &str = "203.0.113.0/24";
@@ -16,7 +16,7 @@ const PSK: &str = "Nobody has 2 guess th1s one";
 
 #[test]
 fn the_plan_and_the_settings_files_of_2014_work() -> Result<()> {
-    let lab = Lab::builder(AGENT)
+    let lab = Lab::builder(agent()?)
         .private_net(&[PRIVATE.parse()?])
         .vpc(VpcSpec::hub("hub", "us-west-2", &[HUB])?)
         .vpc(VpcSpec::client("client", "us-west-2", &[CLIENT])?)

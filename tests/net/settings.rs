@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::region::AGENT;
+use crate::region::agent;
 
 const TOML: &str = "/etc/crosswan/crosswan.toml";
 const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"us-west-2\"]\n";
@@ -46,7 +46,7 @@ fn run(case: &Case, command: &[&str]) -> Result<(Output, TempDir)> {
         fs::write(&path, text)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
     }
-    let output = Command::new(AGENT)
+    let output = Command::new(agent()?)
         .args(command)
         .args(&case.flags)
         .env_clear()

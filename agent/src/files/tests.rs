@@ -20,8 +20,19 @@ fn a_write_replaces_the_whole_file_with_its_mode_and_leaves_nothing_beside_it() 
     let path = dir.path().join("a/b/keys.conf");
     write_atomic(&path, b"first, and longer", 0o644).unwrap();
     write_atomic(&path, b"second", 0o600).unwrap();
-    assert_eq!(read(&path).unwrap(), Some(("second".into(), 0o600)));
+    assert_eq!(read(&path).unwrap(), Some(("second".into(), Some(0o600))));
     assert_eq!(names(path.parent().unwrap()), ["keys.conf"]);
+}
+
+#[test]
+fn a_file_that_is_somebody_elses_has_no_permissions_that_count() {
+    let dir = folder();
+    let path = dir.path().join("keys.conf");
+    write_atomic(&path, b"key", 0o600).unwrap();
+    std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+    assert_eq!(read(&path).unwrap(), Some(("key".into(), None)));
+    write_atomic(&path, b"key", 0o600).unwrap();
+    assert_eq!(read(&path).unwrap(), Some(("key".into(), Some(0o600))));
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub fn current(paths: &Paths) -> Result<Current> {
     let mut wrong_mode = BTreeSet::new();
     let mut text = |file: ManagedFile| -> Result<Option<String>> {
         Ok(files::read(file.path(paths))?.map(|(text, mode)| {
-            if mode != file.mode() {
+            if mode != Some(file.mode()) {
                 wrong_mode.insert(file);
             }
             text

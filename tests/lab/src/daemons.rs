@@ -75,6 +75,11 @@ impl Gateway {
         lock(&self.machine).as_ref().and_then(|machine| machine.charon.as_ref()).is_some_and(Process::running)
     }
 
+    /// charon's process id; `None` when it was never started.
+    pub fn charon_pid(&self) -> Option<u32> {
+        lock(&self.machine).as_ref().and_then(|machine| machine.charon.as_ref()).map(Process::pid)
+    }
+
     /// What charon has logged since the gateway was made.
     pub fn charon_log(&self) -> String {
         fs::read_to_string(self.dir.join("charon.log")).unwrap_or_default()

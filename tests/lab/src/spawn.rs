@@ -137,6 +137,10 @@ fn code(status: ExitStatus) -> i32 {
 
 /// Waits on the child's pidfd, so that a command that takes 2 ms costs 2 ms.
 fn wait(child: &mut Child, timeout: Duration) -> Result<Option<ExitStatus>> {
+    // Whoever asked whether it runs has reaped it.
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
     // SAFETY: plain system call; the descriptor is owned here.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) } as i32;
     check(fd).context("pidfd_open")?;

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::MetadataExt,
     sync::Arc,
     time::Duration,
 };
@@ -26,11 +26,14 @@ pub const UNFINISHED: &str = "/var/lib/crosswan/unfinished";
 /// The bound on one answer of charon's.
 const ASK: Duration = Duration::from_secs(20);
 
+/// Text, permissions, owner (user, group).
+pub type File = (String, u32, (u32, u32));
+
 /// Everything a pass leaves behind, but for when it ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Text and permissions of each managed file.
-    pub files: BTreeMap<&'static str, Option<(String, u32)>>,
+    /// The managed files that exist, or do not.
+    pub files: BTreeMap<&'static str, Option<File>>,
     pub connections: BTreeMap<String, Summary>,
     pub secrets: BTreeSet<String>,
     /// What iptables-save prints of our chains and hooks, without counters.
@@ -45,8 +48,8 @@ impl Snapshot {
                 return Ok((path, None));
             }
             let at = gateway.path(path);
-            let mode = fs::metadata(&at)?.permissions().mode() & 0o7777;
-            Ok((path, Some((fs::read_to_string(at)?, mode))))
+            let meta = fs::metadata(&at)?;
+            Ok((path, Some((fs::read_to_string(at)?, meta.mode() & 0o7777, (meta.uid(), meta.gid())))))
         };
         Ok(Snapshot {
             files: [CONNECTIONS, SECRETS, RULES].into_iter().map(file).collect::<Result<_>>()?,

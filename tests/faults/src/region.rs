@@ -1,12 +1,18 @@
 //! A lab in which everything runs: charon, one refresh at boot and `keep` on every gateway that has tunnels.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{AgentProcess, Gateway, Lab, Output, Role};
 use serde_json::Value;
 
-pub const AGENT: &str = env!("CARGO_BIN_EXE_crosswan");
 /// The bound on a tunnel coming up, on a machine that runs several labs at once.
 pub const UP: Duration = Duration::from_secs(30);
 
@@ -19,7 +25,7 @@ pub struct Region {
 impl Region {
     /// The hub VPC and clients `a` and `b`, all booted; returns when `a` reaches the others through the hub.
     pub fn standard() -> Result<Region> {
-        let region = Region::booted(Lab::standard(AGENT)?)?;
+        let region = Region::booted(Lab::standard(agent()?)?)?;
         region.settle()?;
         Ok(region)
     }
@@ -64,6 +70,19 @@ impl Region {
     pub fn address(&self, host: &str) -> Result<Ipv4Addr> {
         Ok(self.lab.host(host)?.address)
     }
+}
+
+/// The agent to run: `CROSSWAN_BIN`, else `crosswan` beside this program or, for a test, a folder above.
+pub fn agent() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("CROSSWAN_BIN") {
+        return Ok(path.into());
+    }
+    let here = env::current_exe()?;
+    let beside = here.ancestors().skip(1).take(2).map(|folder| folder.join("crosswan"));
+    beside
+        .into_iter()
+        .find(|path| path.is_file())
+        .context("no crosswan beside this program: make build, or CROSSWAN_BIN")
 }
 
 /// One refresh that must end with exit code 0; its report.

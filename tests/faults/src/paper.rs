@@ -8,7 +8,8 @@ pub struct Paper {
     pub region: String,
     pub vpc: String,
     pub instance: String,
-    association: Option<String>,
+    /// Association and allocation of its Elastic IP.
+    elastic: Option<(String, String)>,
 }
 
 /// A VPC to be put on paper.
@@ -39,7 +40,7 @@ impl Paper {
         }
         let subnet = call("CreateSubnet", &[("VpcId", &vpc), ("CidrBlock", cidrs[0])], "subnetId")?;
         let instance = Paper::launch(lab, region, &subnet, tags)?;
-        let mut paper = Paper { region: region.into(), vpc, instance, association: None };
+        let mut paper = Paper { region: region.into(), vpc, instance, elastic: None };
         if let Some(address) = address {
             paper.associate(lab, address)?;
         }
@@ -71,14 +72,15 @@ impl Paper {
             |action, parameters: &[(&str, &str)], element| lab.ec2().get(&self.region, action, parameters, element);
         let allocation = call("AllocateAddress", &[("Domain", "vpc"), ("Address", &address)], "allocationId")?;
         let parameters = [("AllocationId", allocation.as_str()), ("InstanceId", &self.instance)];
-        self.association = Some(call("AssociateAddress", &parameters, "associationId")?);
+        self.elastic = Some((call("AssociateAddress", &parameters, "associationId")?, allocation));
         Ok(())
     }
 
-    /// Takes its public address away.
+    /// Takes its public address away, and gives it back.
     pub fn disassociate(&mut self, lab: &Lab) -> Result<()> {
-        if let Some(association) = self.association.take() {
+        if let Some((association, allocation)) = self.elastic.take() {
             lab.ec2().call(&self.region, "DisassociateAddress", &[("AssociationId", &association)])?;
+            lab.ec2().call(&self.region, "ReleaseAddress", &[("AllocationId", &allocation)])?;
         }
         Ok(())
     }
@@ -89,6 +91,17 @@ impl Paper {
         let mut parameters = vec![("ResourceId.1", self.instance.as_str()), ("Tag.1.Key", key)];
         parameters.extend(value.map(|value| ("Tag.1.Value", value)));
         lab.ec2().call(&self.region, action, &parameters).map(drop)
+    }
+
+    /// Associates a secondary CIDR with its VPC; the association's id.
+    pub fn add_cidr(&self, lab: &Lab, cidr: &str) -> Result<String> {
+        let parameters = [("VpcId", self.vpc.as_str()), ("CidrBlock", cidr)];
+        lab.ec2().get(&self.region, "AssociateVpcCidrBlock", &parameters, "associationId")
+    }
+
+    /// Ends such an association.
+    pub fn remove_cidr(&self, lab: &Lab, association: &str) -> Result<()> {
+        lab.ec2().call(&self.region, "DisassociateVpcCidrBlock", &[("AssociationId", association)]).map(drop)
     }
 
     /// Terminates its gateway.

@@ -1,0 +1,97 @@
+//! The faults, in the order they are played, each a row of the table.
+
+mod charon;
+mod cloud;
+mod disk;
+mod hostile;
+mod packets;
+mod passes;
+mod steps;
+pub mod tampering;
+
+use std::{fmt, time::Duration};
+
+use anyhow::Result;
+
+use crate::stage::Stage;
+
+/// Who loses packets by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Nobody but the victim may.
+    Untouched,
+    /// It is the hub's charon that is away, in the lab with all ESP in it: the outage is measured, not forbidden.
+    AllMeet,
+}
+
+/// One row.
+pub struct Fault {
+    pub name: &'static str,
+    /// What is done.
+    pub what: &'static str,
+    /// Whether it is part of the short cut in `make test`: what the other tests do not show.
+    pub quick: bool,
+    pub others: Others,
+    pub play: fn(&mut Stage) -> Result<Healed>,
+}
+
+/// How it was healed, and how soon.
+pub struct Healed {
+    pub how: String,
+    pub after: Duration,
+}
+
+impl Healed {
+    /// By the next pass, which took so long.
+    pub fn by_a_pass(after: Duration) -> Result<Healed> {
+        Healed::by("the next pass", after)
+    }
+
+    pub fn by(how: impl fmt::Display, after: Duration) -> Result<Healed> {
+        Ok(Healed { how: how.to_string(), after })
+    }
+}
+
+macro_rules! faults {
+    ($($name:literal $quick:literal $others:ident $what:literal $play:expr;)*) => {
+        /// All of them.
+        pub const ALL: &[Fault] =
+            &[$(Fault { name: $name, what: $what, quick: $quick, others: Others::$others, play: $play }),*];
+    };
+}
+
+faults! {
+    "kill-add" false Untouched "kill -9 before every file write, rename, VICI call and restore of a pass that adds a peer" steps::add;
+    "kill-move" false Untouched "the same, the peer moves to another gateway" steps::moved;
+    "kill-remove" false Untouched "the same, the peer is removed" steps::remove;
+    "sigterm" true Untouched "SIGTERM at moments spread over a pass" steps::sigterm;
+    "disk-full" false Untouched "/etc/swanctl full" |s| disk::full(s, "/etc/swanctl/conf.d");
+    "disk-read-only" false Untouched "/etc/swanctl read-only" |s| disk::read_only(s, "/etc/swanctl/conf.d");
+    "state-full" false Untouched "/var/lib/crosswan full" |s| disk::full(s, "/var/lib/crosswan");
+    "state-read-only" false Untouched "/var/lib/crosswan read-only" |s| disk::read_only(s, "/var/lib/crosswan");
+    "run-full" true Untouched "/run/crosswan full" disk::run_full;
+    "owner-mode" false Untouched "wrong owner or mode on managed files, six ways" tampering::owners;
+    "edited" false Untouched "managed files, rules and connections changed by hand, twenty ways" tampering::edited;
+    "state-file" false Untouched "state file truncated, empty, garbage, gone" tampering::state;
+    "charon-killed" false Untouched "charon of the victim killed, then started by systemd" |s| charon::killed(s, false);
+    "charon-hung" false Untouched "charon of the victim stopped (SIGSTOP) for a pass and 5 s" |s| charon::hung(s, false);
+    "charon-restarted" true Untouched "charon of the victim restarted in the middle of a pass" |s| charon::restarted(s, false);
+    "hub-charon-killed" false AllMeet "the hub's charon killed, then started by systemd" |s| charon::killed(s, true);
+    "hub-charon-hung" false AllMeet "the hub's charon stopped (SIGSTOP) for a pass and 5 s" |s| charon::hung(s, true);
+    "hub-charon-restarted" false AllMeet "the hub's charon restarted in the middle of a pass" |s| charon::restarted(s, true);
+    "xtables-lock" false Untouched "another program holds the xtables lock for 60 s (iptables-legacy)" passes::xtables_lock;
+    "nat-flushed" false Untouched "another program flushes the nat table fifty times a second" passes::nat_flushed;
+    "imds-gone" false Untouched "IMDS does not answer the hub" cloud::imds_gone;
+    "imds-changing" false Untouched "IMDS changes its answer to the hub and to the victim, to something wrong and something else" cloud::imds_changing;
+    "ec2-throttled" false Untouched "EC2 throttles every call for two minutes" cloud::throttled;
+    "ec2-garbage" false Untouched "EC2 answers garbage" cloud::garbage;
+    "ec2-cut" false Untouched "EC2's answers end in the middle" cloud::cut;
+    "ec2-page" false Untouched "the second page of EC2's answer fails" cloud::second_page;
+    "ec2-disabled" false Untouched "a region is disabled (AuthFailure)" cloud::disabled;
+    "clock-forward" false Untouched "the clock of hub and victim is stepped a day forward, and back" |s| passes::clock(s, 86_400);
+    "clock-back" true Untouched "the clock of hub and victim is stepped a day back, and forward" |s| passes::clock(s, -86_400);
+    "at-once" false Untouched "two refreshes and a keep at once, ten times" passes::at_once;
+    "ike-flood" true Untouched "a flood of IKE_SA_INIT, a third with forged addresses of clients" hostile::flood;
+    "claim" true Untouched "a client with a valid key claims another's identity and CIDR" hostile::claim;
+    "replay" true Untouched "everything a client and the hub said to each other is sent again, three times" hostile::replay;
+}

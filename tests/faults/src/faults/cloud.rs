@@ -1,0 +1,109 @@
+//! IMDS and EC2 fail: what worked is kept, and told.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use crosswan_lab::{Fault, ImdsFault};
+
+use super::Healed;
+use crate::{
+    look::Snapshot,
+    region::{lines, refresh_with},
+    stage::Stage,
+};
+
+/// Every region fails for so long: pass after pass ends with 3 and changes nothing.
+fn everywhere(stage: &Stage, fault: Fault, lasting: Duration, said: &str) -> Result<Healed> {
+    stage.region.lab.ec2_fault("*", "DescribeInstances", fault);
+    stage.work(true)?;
+    let (until, mut passes) = (Instant::now() + lasting, 0);
+    loop {
+        let report = stage.pass(3, &stage.idle, said)?;
+        let unasked = lines(&report, "unasked");
+        ensure!(unasked.len() == 3 && unasked.iter().all(|line| line.contains(said)), "{unasked:#?}");
+        passes += 1;
+        (stage.say)(&format!("{passes} passes without an answer"));
+        if Instant::now() > until {
+            break;
+        }
+    }
+    stage.region.lab.ec2_heal();
+    let took = stage.heal_hub("EC2 answers again")?;
+    Healed::by(format!("{passes} passes changed nothing; the next pass"), took)
+}
+
+pub fn throttled(stage: &mut Stage) -> Result<Healed> {
+    let lasting = Duration::from_secs(if stage.quick { 5 } else { 120 });
+    everywhere(stage, Fault::Throttle, lasting, "throttled")
+}
+
+pub fn garbage(stage: &mut Stage) -> Result<Healed> {
+    everywhere(stage, Fault::Garbage, Duration::ZERO, "did not parse")
+}
+
+pub fn cut(stage: &mut Stage) -> Result<Healed> {
+    everywhere(stage, Fault::Cut, Duration::ZERO, "did not parse")
+}
+
+/// One region fails, the others go on: what is new there joins.
+fn in_one_region(stage: &Stage, fault: Fault, said: &str) -> Result<Healed> {
+    stage.region.lab.ec2_fault("eu-west-1", "DescribeInstances", fault);
+    stage.work(true)?;
+    let report = stage.pass(3, &stage.busy, said)?;
+    let unasked = lines(&report, "unasked");
+    ensure!(unasked.len() == 1 && unasked[0].contains("eu-west-1") && unasked[0].contains(said), "{unasked:#?}");
+    stage.region.lab.ec2_heal();
+    let took = stage.heal_hub("the region answers again")?;
+    Healed::by("never broken, the other regions went on; the next pass", took)
+}
+
+pub fn second_page(stage: &mut Stage) -> Result<Healed> {
+    in_one_region(stage, Fault::SecondPageFails, "EC2 answered 500")
+}
+
+pub fn disabled(stage: &mut Stage) -> Result<Healed> {
+    in_one_region(stage, Fault::AuthFailure, "AuthFailure")
+}
+
+pub fn imds_gone(stage: &mut Stage) -> Result<Healed> {
+    stage.hub.imds.set("", Some(ImdsFault::Down));
+    stage.work(true)?;
+    let report = stage.pass(3, &stage.busy, "IMDS is gone");
+    stage.hub.imds.set("", None);
+    let report = report?;
+    ensure!(lines(&report, "unasked").concat().contains("going on as"), "{report:#}");
+    let took = stage.heal_hub("IMDS is back")?;
+    Healed::by("never broken, it went on as who it was; the next pass", took)
+}
+
+/// Wrong answers are none, and other answers that are well formed are followed: for a while both gateways believe in one
+/// more CIDR of their VPC, and then no more.
+pub fn imds_changing(stage: &mut Stage) -> Result<Healed> {
+    let mut slowest = Duration::ZERO;
+    for (gateway, as_it_was) in [(&stage.hub, &stage.idle), (&stage.peer.first, &stage.victim)] {
+        let view = gateway.view();
+        let mac = view.instance(&gateway.instance).context("no such instance")?.mac.clone();
+        let path = |key: &str| format!("meta-data/network/interfaces/macs/{mac}/{key}");
+        for (key, text) in [
+            (path("vpc-ipv4-cidr-blocks"), "10.0.0.0/33\n}\n"),
+            (path("vpc-ipv4-cidr-blocks"), ""),
+            (path("vpc-id"), "vpc-\u{1b}[31m`reboot`"),
+            ("meta-data/mac".into(), "../../../../secret"),
+            ("meta-data/instance-id".into(), "<html>not found</html>"),
+        ] {
+            gateway.imds.set(&key, Some(ImdsFault::Garbage(text.into())));
+            let report = refresh_with(gateway, &[], 3);
+            gateway.imds.set(&key, None);
+            let report = report.context(key.clone())?;
+            ensure!(report["outcome"] == "unchanged" && !report.to_string().contains('\u{1b}'), "{key}: {report:#}");
+            Snapshot::of(gateway)?.must_be(as_it_was, &key)?;
+        }
+        let (key, more) = (path("vpc-ipv4-cidr-blocks"), format!("{}\n10.200.0.0/16", view.cidrs[0]));
+        gateway.imds.set(&key, Some(ImdsFault::Garbage(more)));
+        let report = refresh_with(gateway, &[], 0);
+        gateway.imds.set(&key, None);
+        ensure!(report?["outcome"] == "changed", "{}: one more CIDR made no difference", gateway.name);
+        slowest = slowest.max(stage.heal(gateway, as_it_was, "IMDS tells the truth again")?);
+    }
+    Healed::by_a_pass(slowest)
+}
