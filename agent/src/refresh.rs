@@ -49,8 +49,10 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, options.force).await?;
     let Pass { decision, files, current, mut charon, mut report, lock: _quiet } = pass;
-    // The template's text is the one truth: what is compared and loaded is parsed from it.
-    let target = Target::of(files)?;
+    // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
+    // disk was already.
+    let on_disk = &current.believed;
+    let target = if on_disk.files == files { on_disk.clone() } else { Target::of(files)? };
     let steps = plan(&target, &current);
     debug!(stage = "plan", "done");
     report.steps = steps.iter().map(Step::to_string).collect();
