@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT  := $(TARGET)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deb image vm-test packer-test packer-image lint fmt clean build setup setup-images
+.PHONY: help demo test bench deb image vm-test packer-test packer-image lint fmt clean build setup setup-images
 
 help: ## this list
 	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
@@ -16,6 +16,11 @@ demo: build ## all three modes at work in a region on this machine; KEEP=1 leave
 
 test: build ## every test: unit, golden, properties, cloud edge, systemd units, and real packets in the lab
 	cargo test --locked --workspace
+
+bench: build ## the budgets as benchmarks, beside their baselines, into tests/bench/results: half an hour; ONLY=name runs one
+	@echo 'bench: a release build of the agent takes about ten minutes the first time' >&2
+	cargo build --locked --release --bin crosswan
+	@CROSSWAN_BIN=$(TARGET)/release/crosswan $(BUILT)/crosswan-bench $(ONLY)
 
 deb: setup-images ## the agent's Debian package, into target/package
 	@images/deb/build.sh >/dev/null

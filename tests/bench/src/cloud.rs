@@ -120,3 +120,62 @@ fn answer(state: &Mutex<State>, request: &Request) -> Response {
         _ => Response::new(400, xml::error("InvalidAction")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(state: &Mutex<State>, region: usize, form: &str) -> (u16, String) {
+        let authorization = format!("AWS4-HMAC-SHA256 Credential=A/20260101/{}/ec2/aws4_request", self::region(region));
+        let headers = vec![("authorization".to_string(), authorization)];
+        let request = Request { headers, body: form.as_bytes().to_vec(), ..Request::default() };
+        let response = answer(state, &request);
+        (response.status, String::from_utf8(response.body).unwrap())
+    }
+
+    fn between<'t>(text: &'t str, start: &str, end: &str) -> Vec<&'t str> {
+        text.split(start).skip(1).map(|rest| rest.split_once(end).unwrap().0).collect()
+    }
+
+    #[test]
+    fn ten_thousand_gateways_in_twenty_regions_come_in_pages_once_each() {
+        let shape = Shape { regions: 20, gateways: 10_000, moved: [40].into(), ..Shape::default() };
+        let state = Mutex::new(State { shape, ..State::default() });
+        let (mut vpcs, mut addresses, mut calls) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for region in 0..20 {
+            let mut token = String::new();
+            loop {
+                calls += 1;
+                let (_, page) = ask(&state, region, &format!("Action=DescribeInstances&MaxResults=200{token}"));
+                assert!(roxmltree::Document::parse(&page).is_ok());
+                let ids = between(&page, "</subnetId><vpcId>", "</vpcId><privateIpAddress>");
+                assert!(ids.len() <= 200);
+                assert!(ids.iter().all(|id| vpcs.insert(id.to_string())), "twice");
+                addresses.extend(between(&page, "<ipAddress>", "<").into_iter().map(str::to_string));
+                match between(&page, "<nextToken>", "<").first() {
+                    Some(next) => token = format!("&NextToken={next}"),
+                    None => break,
+                }
+            }
+        }
+        assert_eq!((vpcs.len(), addresses.len(), calls), (10_000, 10_000, 60));
+        assert!(addresses.contains(&xml::public(40, true).to_string()));
+        let (_, text) = ask(
+            &state,
+            0,
+            &format!("Action=DescribeVpcs&Filter.1.Name=vpc-id&Filter.1.Value.1={}", xml::vpc_id(9_999)),
+        );
+        assert_eq!(between(&text, "<cidrBlock>", "<"), ["10.40.15.0/24"; 2]);
+    }
+
+    #[test]
+    fn throttling_ends_after_as_many_calls_in_each_region() {
+        let shape = Shape { regions: 2, gateways: 2, throttled: 2, ..Shape::default() };
+        let state = Mutex::new(State { shape, ..State::default() });
+        for region in [0, 1] {
+            let codes = (0..3).map(|_| ask(&state, region, "Action=DescribeInstances").0).collect::<Vec<_>>();
+            assert_eq!(codes, [503, 503, 200]);
+        }
+        assert_eq!(ask(&state, 2, "Action=DescribeInstances").0, 401, "a region that does not exist");
+    }
+}

