@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT  := $(TARGET)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults churn fuzz deb image vm-test packer-test lint fmt clean build setup setup-fuzz setup-images
+.PHONY: help demo test faults churn fuzz bench deb image vm-test packer-test lint fmt clean build setup setup-fuzz setup-images
 
 help: ## this list
 	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
@@ -26,6 +26,11 @@ faults: build ## every fault of the campaign, about 20 minutes: what others lost
 
 churn: build ## N=1000 refreshes while peers come, go and change, about half an hour: what was lost, grew or was left
 	$(BUILT)/crosswan-faults churn $(or $(N),1000) --seed $(or $(SEED),1) $(if $(N),,--write tests/faults/results/churn.md)
+
+bench: build ## the budgets as benchmarks, beside their baselines, into tests/bench/results: half an hour; ONLY=name runs one
+	@echo 'bench: a release build of the agent takes about ten minutes the first time' >&2
+	cargo build --locked --release --bin crosswan
+	@CROSSWAN_BIN=$(TARGET)/release/crosswan $(BUILT)/crosswan-bench $(ONLY)
 
 deb: setup-images ## the agent's Debian package, into target/package
 	@images/deb/build.sh >/dev/null

@@ -38,7 +38,7 @@ impl Target {
             let tree = text.as_deref().map(swanctl::parse).transpose().map(Option::unwrap_or_default);
             tree.context(|| Error::new(Kind::Other, format!("parse {file}")))
         };
-        let connections = swanctl::connections(&parse(ManagedFile::Connections, &files.connections)?);
+        let connections = swanctl::connections(parse(ManagedFile::Connections, &files.connections)?);
         let secrets = swanctl::secrets(&parse(ManagedFile::Secrets, &files.secrets)?)
             .context(|| Error::new(Kind::Other, format!("parse {}", ManagedFile::Secrets)))?;
         Ok(Target {

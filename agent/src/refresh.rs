@@ -11,7 +11,7 @@ use std::{
 
 use nix::fcntl::Flock;
 use serde::Serialize;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     decide::{Decision, KeyAnswer, Seen, decide},
@@ -49,9 +49,12 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, options.force).await?;
     let Pass { decision, files, current, mut charon, mut report, lock: _quiet } = pass;
-    // The template's text is the one truth: what is compared and loaded is parsed from it.
-    let target = Target::of(files)?;
+    // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
+    // disk was already.
+    let on_disk = &current.believed;
+    let target = if on_disk.files == files { on_disk.clone() } else { Target::of(files)? };
     let steps = plan(&target, &current);
+    debug!(stage = "plan", "done");
     report.steps = steps.iter().map(Step::to_string).collect();
     if options.dry_run {
         report.outcome = Outcome::Planned;
@@ -69,6 +72,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
     }
     publish(&report, paths)?;
+    debug!(stage = "report", "done");
     Ok(report)
 }
 
@@ -96,7 +100,9 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     let (me, imds_failed) = identity(&state).await?;
     let state = state.for_vpc(&me.vpc);
     let uplink = host::default_route_interface()?;
+    debug!(stage = "observe IMDS", "done");
     let answers = ask_ec2(settings).await;
+    debug!(stage = "observe EC2", "done");
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
@@ -105,6 +111,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
         Some(charon) if settings.mode == Mode::VpnHub => recover(state, &answers, &me, charon),
         _ => state,
     };
+    debug!(stage = "observe", "done");
 
     let in_use = keys_in_use(&current);
     let key = |vpc: &VpcId| match keys.for_peer(vpc) {
@@ -113,8 +120,10 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     };
     let seen = Seen { me: &me, answers: &answers, state: &state, now, uplink: &uplink, keys: &key };
     let decision = decide(settings, &seen, force)?;
+    debug!(stage = "decide", "done");
     let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
     let files = render(settings.mode, &decision, capabilities)?;
+    debug!(stage = "render", "done");
 
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
     report.unasked.extend(imds_failed.into_iter().chain(charon_failed));

@@ -44,8 +44,13 @@ const LIST_KEYS: [&str; 10] = [
 ];
 
 /// Every connection of a parsed file, as the body of its `load-conn` message.
-pub fn connections(file: &Tree) -> BTreeMap<String, Tree> {
-    sections(file, "connections").map(|(name, conn)| (name.clone(), with_lists(conn))).collect()
+pub fn connections(mut file: Tree) -> BTreeMap<String, Tree> {
+    let Some(Node::Section(connections)) = file.remove("connections") else { return BTreeMap::new() };
+    let section = |(name, node)| match node {
+        Node::Section(conn) => Some((name, with_lists(conn))),
+        _ => None,
+    };
+    connections.into_iter().filter_map(section).collect()
 }
 
 /// The sections inside section `name` of `tree`; values beside them are skipped, as swanctl does.
@@ -60,13 +65,17 @@ fn sections<'t>(tree: &'t Tree, name: &str) -> impl Iterator<Item = (&'t String,
     })
 }
 
-fn with_lists(tree: &Tree) -> Tree {
-    let convert = |key: &str, node: &Node| match node {
-        Node::Value(v) if LIST_KEYS.iter().any(|k| k.eq_ignore_ascii_case(key)) => Node::List(split(v)),
+fn with_lists(tree: Tree) -> Tree {
+    let convert = |key: &str, node| match node {
+        Node::Value(v) if LIST_KEYS.iter().any(|k| k.eq_ignore_ascii_case(key)) => Node::List(split(&v)),
         Node::Section(inner) => Node::Section(with_lists(inner)),
-        other => other.clone(),
+        other => other,
     };
-    tree.iter().map(|(key, node)| (key.clone(), convert(key, node))).collect()
+    let converted = tree.into_iter().map(|(key, node)| {
+        let node = convert(&key, node);
+        (key, node)
+    });
+    converted.collect()
 }
 
 fn split(value: &str) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     apply::apply,
@@ -35,6 +35,7 @@ pub async fn carry_out(
     let done = async {
         files::write_atomic(&paths.unfinished, b"an apply is under way, or was cut off\n", 0o600)?;
         apply(steps, paths, charon.as_deref_mut()).await?;
+        debug!(stage = "apply", "done");
         let ends = |s: &Step| matches!(s, Step::Terminate { .. } | Step::TerminateChild { .. });
         verify(target, paths, charon.as_deref_mut(), steps.iter().any(ends)).await?;
         files::remove(&paths.unfinished)
@@ -64,7 +65,7 @@ async fn verify(target: &Target, paths: &Paths, mut charon: Option<&mut Vici>, t
         left = plan(target, &current);
         clean = if left.is_empty() { clean + 1 } else { 0 };
         if clean > u32::from(twice) {
-            info!("read back as planned");
+            info!(stage = "verify", "read back as planned");
             return Ok(());
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;

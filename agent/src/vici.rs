@@ -18,7 +18,7 @@ use std::{
 };
 
 use futures_util::{TryStreamExt, pin_mut};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use tokio::{net::UnixStream, sync::oneshot, time};
 
 pub use events::Events;
@@ -103,8 +103,8 @@ impl Vici {
 
     /// Every loaded connection, foreign ones included.
     pub async fn list_conns(&mut self) -> Result<BTreeMap<String, Summary>> {
-        let conns = self.stream("list-conns", "list-conn", Tree::new()).await?;
-        Ok(conns.iter().flat_map(message::sections).map(|(name, conn)| (name.clone(), Summary::of(conn))).collect())
+        let summary = |(name, conn): (&String, &Tree)| (name.clone(), Summary::of(conn));
+        self.stream("list-conns", "list-conn", Tree::new(), summary).await
     }
 
     /// The ids of all shared keys loaded over VICI, foreign ones included.
@@ -116,8 +116,7 @@ impl Vici {
     /// Every IKE_SA with its CHILD_SAs. One that charon is working on at this moment is left out (`noblock`):
     /// a single look does not prove that an SA is gone.
     pub async fn sas(&mut self) -> Result<Vec<Sa>> {
-        let sas = self.stream("list-sas", "list-sa", message::of([("noblock", "yes")])).await?;
-        Ok(sas.iter().flat_map(message::sections).map(|(name, sa)| Sa::of(name, sa)).collect())
+        self.stream("list-sas", "list-sa", message::of([("noblock", "yes")]), |(name, sa)| Sa::of(name, sa)).await
     }
 
     /// Loads or replaces one connection; `conn` comes from [`crate::swanctl::connections`].
@@ -183,17 +182,29 @@ impl Vici {
         self.bounded(command, limit, async |client| client.request(command, message).await).await
     }
 
-    async fn stream(&mut self, command: &str, event: &str, message: Tree) -> Result<Vec<Tree>> {
+    /// Every section of every event, turned into what is kept of it as it comes: thousands of them as trees would be most
+    /// of a pass's memory.
+    async fn stream<T, All: Default + Extend<T>>(
+        &mut self,
+        command: &str,
+        event: &str,
+        message: Tree,
+        keep: impl Fn((&String, &Tree)) -> T,
+    ) -> Result<All> {
         let limit = self.timeout;
         self.bounded(command, limit, async |client| {
-            let answers = client.stream_request::<Tree, Tree>(command, event, message);
-            pin_mut!(answers);
-            answers.try_collect().await
+            let events = client.stream_request::<Tree, Tree>(command, event, message);
+            pin_mut!(events);
+            let mut all = All::default();
+            while let Some(event) = events.try_next().await? {
+                all.extend(message::sections(&event).map(&keep));
+            }
+            Ok(all)
         })
         .await
     }
 
-    async fn bounded<T: DeserializeOwned>(
+    async fn bounded<T>(
         &mut self,
         command: &str,
         limit: Duration,

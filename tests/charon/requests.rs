@@ -83,7 +83,7 @@ async fn loaded_connections_read_back_as_their_text() {
     assert!(vici.version().await.unwrap().starts_with(|c: char| c.is_ascii_digit()));
     assert!(vici.uptime().await.unwrap() < Duration::from_secs(30));
 
-    let conns = swanctl::connections(&file());
+    let conns = swanctl::connections(file());
     for (name, conn) in &conns {
         vici.load_conn(name, conn).await.unwrap();
     }
@@ -101,7 +101,7 @@ async fn loaded_connections_read_back_as_their_text() {
 async fn swanctl_reads_our_text_as_we_do() {
     let host = Host::with_charon();
     let mut vici = vici(&host).await;
-    for (name, conn) in &swanctl::connections(&file()) {
+    for (name, conn) in &swanctl::connections(file()) {
         vici.load_conn(name, conn).await.unwrap();
     }
     let ours = vici.list_conns().await.unwrap();
@@ -140,7 +140,7 @@ async fn charons_refusal_is_told_and_the_connection_goes_on() {
     let host = Host::with_charon();
     let mut vici = vici(&host).await;
     let text = FILE.replace("aes256gcm16-prfsha384-x25519,", "aes256gcm16-nosuchgroup,");
-    let conns = swanctl::connections(&swanctl::parse(&text).unwrap());
+    let conns = swanctl::connections(swanctl::parse(&text).unwrap());
     let refused = vici.load_conn("crosswan-vpc-0aaa1111", &conns["crosswan-vpc-0aaa1111"]).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::Apply);
     assert!(refused.chain().contains("invalid value for: proposals"), "{}", refused.chain());

@@ -81,7 +81,7 @@ async fn load(host: &Host, text: &str) {
     for (id, shared) in &swanctl::secrets(&file).unwrap() {
         vici.load_shared(id, shared).await.unwrap();
     }
-    for (name, conn) in &swanctl::connections(&file) {
+    for (name, conn) in &swanctl::connections(file) {
         vici.load_conn(name, conn).await.unwrap();
     }
 }

@@ -20,7 +20,7 @@ pub struct SyntaxError {
 
 /// Parses a whole file. Later keys do not override earlier ones: a duplicate is an error.
 pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
-    let mut parser = Parser { rest: text, line: 1 };
+    let mut parser = Parser { text, rest: text };
     if text.contains('\0') {
         return Err(parser.error("a NUL byte"));
     }
@@ -28,13 +28,19 @@ pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
 }
 
 struct Parser<'t> {
+    text: &'t str,
     rest: &'t str,
-    line: usize,
 }
 
 impl<'t> Parser<'t> {
     fn error(&self, what: impl Into<String>) -> SyntaxError {
-        SyntaxError { line: self.line, what: what.into() }
+        self.error_before(self.rest, what)
+    }
+
+    /// Lines are counted only now: a good file of thousands of connections needs none.
+    fn error_before(&self, rest: &str, what: impl Into<String>) -> SyntaxError {
+        let taken = &self.text[..self.text.len() - rest.len()];
+        SyntaxError { line: 1 + taken.matches('\n').count(), what: what.into() }
     }
 
     fn peek(&self) -> Option<char> {
@@ -44,14 +50,13 @@ impl<'t> Parser<'t> {
     fn next(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.rest = &self.rest[c.len_utf8()..];
-        self.line += usize::from(c == '\n');
         Some(c)
     }
 
     fn take_while(&mut self, accept: impl Fn(char) -> bool) -> &'t str {
         let end = self.rest.find(|c| !accept(c)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
-        (self.rest, self.line) = (rest, self.line + taken.matches('\n').count());
+        self.rest = rest;
         taken
     }
 
@@ -86,10 +91,10 @@ impl<'t> Parser<'t> {
                     return Ok(tree);
                 }
                 Some(_) => {
-                    let (name, line) = (self.name()?, self.line);
+                    let (name, rest) = (self.name()?, self.rest);
                     let node = self.statement(name, depth)?;
                     if tree.insert(name.to_owned(), node).is_some() {
-                        return Err(SyntaxError { line, what: format!("{} is set twice", printable(name)) });
+                        return Err(self.error_before(rest, format!("{} is set twice", printable(name))));
                     }
                 }
             }

@@ -88,8 +88,8 @@ fn list_keys_become_lists_at_every_depth() {
         ("unique", value("x,y")),
         ("children", Node::Section(tree([("d", Node::Section(child))]))),
     ]);
-    assert_eq!(connections(&file), BTreeMap::from([("c".to_owned(), conn)]));
-    assert!(connections(&parse("pools { }").unwrap()).is_empty());
+    assert_eq!(connections(file), BTreeMap::from([("c".to_owned(), conn)]));
+    assert!(connections(parse("pools { }").unwrap()).is_empty());
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_secret_shows_in_no_debug_output() {
 }
 
 fn summary(text: &str) -> Summary {
-    Summary::of(&connections(&parse(&format!("connections {{ c {{ {text} }} }}")).unwrap())["c"])
+    Summary::of(&connections(parse(&format!("connections {{ c {{ {text} }} }}")).unwrap())["c"])
 }
 
 #[test]
@@ -186,7 +186,7 @@ proptest! {
         for text in [text, noise] {
             if let Ok(tree) = parse(&text) {
                 prop_assert_eq!(parse(&to_text(&tree)), Ok(tree.clone()));
-                let _ = (secrets(&tree), connections(&tree).values().map(Summary::of).count());
+                let _ = (secrets(&tree), connections(tree).values().map(Summary::of).count());
             }
         }
     }

@@ -255,7 +255,8 @@ impl Gateway {
         self.output(&self.agent, args, "", AGENT)
     }
 
-    fn output(&self, program: &Path, args: &[&str], input: &str, limit: Duration) -> Result<Output> {
+    /// As [`Gateway::run`], for what may take longer than a minute.
+    pub fn output(&self, program: &Path, args: &[&str], input: &str, limit: Duration) -> Result<Output> {
         let inside = self.inside()?;
         spawn::output(self.command(program, args), Some(inside.namespaces()), input, limit)
     }

@@ -35,6 +35,7 @@ pub use daemons::AgentProcess;
 pub use files::{Plan, Role};
 pub use gateway::Gateway;
 pub use host::{DfProbe, Host, SINK, Transfer, WHOAMI};
+pub use http::{Request, Response, Service};
 pub use imds::{Imds, ImdsFault};
 pub use lab::{Builder, Lab};
 pub use moto::server as moto_server;

@@ -1,0 +1,181 @@
+//! A canned EC2 endpoint of any number of regions and gateways, with pages, latency and throttling to be set. moto needs
+//! minutes for what this answers at once (`docs/facts.md`, "moto").
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use crosswan_lab::{Netns, Request, Response, Service};
+
+use crate::xml;
+
+const PORT: u16 = 8080;
+/// The endpoint, inside the namespace it is served in.
+pub const ENDPOINT: &str = "http://127.0.0.1:8080";
+/// A page when the caller names no size, and the largest there is.
+const PAGE: usize = 1000;
+
+/// What the cloud holds and how it answers.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// Number of regions, see [`region`].
+    pub regions: usize,
+    /// Gateways over all of them: number `n` is in region `n % regions`.
+    pub gateways: usize,
+    /// Before every answer.
+    pub latency: Duration,
+    /// So many first calls in each region are answered with RequestLimitExceeded.
+    pub throttled: u64,
+    /// Gateways that have their second public address now.
+    pub moved: BTreeSet<usize>,
+}
+
+/// The endpoint, until dropped.
+pub struct Cloud {
+    state: Arc<Mutex<State>>,
+    _service: Service,
+}
+
+#[derive(Default)]
+struct State {
+    shape: Shape,
+    /// By region.
+    calls: BTreeMap<String, u64>,
+}
+
+/// Name of region `n`.
+pub fn region(n: usize) -> String {
+    format!("xx-bench-{}", n + 1)
+}
+
+impl Cloud {
+    /// Serves [`ENDPOINT`] inside `ns`.
+    pub fn serve(ns: &Netns) -> Result<Cloud> {
+        let state = Arc::new(Mutex::<State>::default());
+        let shared = state.clone();
+        let service = Service::tcp(ns, Ipv4Addr::LOCALHOST, PORT, move |mut stream| {
+            let Ok(request) = Request::read(&mut stream) else { return };
+            // The caller may have given up.
+            let _ = stream.write_all(&answer(&shared, &request).bytes());
+        })?;
+        Ok(Cloud { state, _service: service })
+    }
+
+    /// Changes what it holds, and counts calls from zero.
+    pub fn set(&self, change: impl FnOnce(&mut Shape)) {
+        let mut state = lock(&self.state);
+        change(&mut state.shape);
+        state.calls.clear();
+    }
+
+    /// What it holds.
+    pub fn shape(&self) -> Shape {
+        lock(&self.state).shape.clone()
+    }
+
+    /// Calls since the last [`Cloud::set`].
+    pub fn calls(&self) -> u64 {
+        lock(&self.state).calls.values().sum()
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn answer(state: &Mutex<State>, request: &Request) -> Response {
+    // Credential=<key>/<date>/<region>/ec2/aws4_request
+    let region = request.header("authorization").and_then(|a| a.split('/').nth(2)).unwrap_or_default().to_string();
+    let (call, shape) = {
+        let mut state = lock(state);
+        let call = state.calls.entry(region.clone()).or_default();
+        *call += 1;
+        (*call, state.shape.clone())
+    };
+    std::thread::sleep(shape.latency);
+    if call <= shape.throttled {
+        return Response::new(503, xml::error("RequestLimitExceeded"));
+    }
+    let body = String::from_utf8_lossy(&request.body);
+    let form: BTreeMap<&str, &str> = body.split('&').filter_map(|pair| pair.split_once('=')).collect();
+    let number = |key: &str| form.get(key).and_then(|value| value.parse::<usize>().ok());
+    let Some(index) = (0..shape.regions).find(|n| self::region(*n) == region) else {
+        return Response::new(401, xml::error("AuthFailure"));
+    };
+    match form.get("Action") {
+        Some(&"DescribeInstances") => {
+            let (from, size) = (number("NextToken").unwrap_or(0), number("MaxResults").unwrap_or(PAGE).min(PAGE));
+            let all = (index..shape.gateways).step_by(shape.regions);
+            let next = (from + size < all.len()).then_some(from + size);
+            let page = all.skip(from).take(size).map(|n| (n, shape.moved.contains(&n)));
+            Response::new(200, xml::instances(&region, page, next))
+        }
+        Some(&"DescribeVpcs") => {
+            let ids = form.iter().filter(|(key, value)| key.contains(".Value.") && value.starts_with("vpc-"));
+            Response::new(200, xml::vpcs(ids.map(|(_, id)| *id)))
+        }
+        _ => Response::new(400, xml::error("InvalidAction")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(state: &Mutex<State>, region: usize, form: &str) -> (u16, String) {
+        let authorization = format!("AWS4-HMAC-SHA256 Credential=A/20260101/{}/ec2/aws4_request", self::region(region));
+        let headers = vec![("authorization".to_string(), authorization)];
+        let request = Request { headers, body: form.as_bytes().to_vec(), ..Request::default() };
+        let response = answer(state, &request);
+        (response.status, String::from_utf8(response.body).unwrap())
+    }
+
+    fn between<'t>(text: &'t str, start: &str, end: &str) -> Vec<&'t str> {
+        text.split(start).skip(1).map(|rest| rest.split_once(end).unwrap().0).collect()
+    }
+
+    #[test]
+    fn ten_thousand_gateways_in_twenty_regions_come_in_pages_once_each() {
+        let shape = Shape { regions: 20, gateways: 10_000, moved: [40].into(), ..Shape::default() };
+        let state = Mutex::new(State { shape, ..State::default() });
+        let (mut vpcs, mut addresses, mut calls) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for region in 0..20 {
+            let mut token = String::new();
+            loop {
+                calls += 1;
+                let (_, page) = ask(&state, region, &format!("Action=DescribeInstances&MaxResults=200{token}"));
+                assert!(roxmltree::Document::parse(&page).is_ok());
+                let ids = between(&page, "</subnetId><vpcId>", "</vpcId><privateIpAddress>");
+                assert!(ids.len() <= 200);
+                assert!(ids.iter().all(|id| vpcs.insert(id.to_string())), "twice");
+                addresses.extend(between(&page, "<ipAddress>", "<").into_iter().map(str::to_string));
+                match between(&page, "<nextToken>", "<").first() {
+                    Some(next) => token = format!("&NextToken={next}"),
+                    None => break,
+                }
+            }
+        }
+        assert_eq!((vpcs.len(), addresses.len(), calls), (10_000, 10_000, 60));
+        assert!(addresses.contains(&xml::public(40, true).to_string()));
+        let (_, text) = ask(
+            &state,
+            0,
+            &format!("Action=DescribeVpcs&Filter.1.Name=vpc-id&Filter.1.Value.1={}", xml::vpc_id(9_999)),
+        );
+        assert_eq!(between(&text, "<cidrBlock>", "<"), ["10.40.15.0/24"; 2]);
+    }
+
+    #[test]
+    fn throttling_ends_after_as_many_calls_in_each_region() {
+        let shape = Shape { regions: 2, gateways: 2, throttled: 2, ..Shape::default() };
+        let state = Mutex::new(State { shape, ..State::default() });
+        for region in [0, 1] {
+            let codes = (0..3).map(|_| ask(&state, region, "Action=DescribeInstances").0).collect::<Vec<_>>();
+            assert_eq!(codes, [503, 503, 200]);
+        }
+        assert_eq!(ask(&state, 2, "Action=DescribeInstances").0, 401, "a region that does not exist");
+    }
+}

@@ -1,0 +1,117 @@
+//! EC2's XML for gateways by number, with every element a real answer has: parsing it is part of a pass's cost.
+
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+/// `vpc-…` of gateway `n`, as long as real ones.
+pub fn vpc_id(n: usize) -> String {
+    format!("vpc-{n:017x}")
+}
+
+/// The one CIDR of gateway `n`'s VPC: a /24 each, from 10.1.0.0 on.
+pub fn cidr(n: usize) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a01_0000 + ((n as u32) << 8)), 24)
+}
+
+/// Its Elastic IP, out of 198.18.0.0/15 (RFC 2544, benchmarks); the other half is where it is once it has moved.
+pub fn public(n: usize, moved: bool) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0xc612_0000 + u32::from(moved) * 0x1_0000 + n as u32 + 1)
+}
+
+/// One page of DescribeInstances.
+pub fn instances(region: &str, gateways: impl Iterator<Item = (usize, bool)>, next: Option<usize>) -> String {
+    let mut set = String::new();
+    for (n, moved) in gateways {
+        let (private, public) = (Ipv4Addr::from_bits(cidr(n).network().to_bits() + 10), public(n, moved));
+        let id = format!("{n:017x}");
+        let groups =
+            format!("<groupSet><item><groupId>sg-{id}</groupId><groupName>gateway</groupName></item></groupSet>");
+        let association = format!(
+            "<association><publicIp>{public}</publicIp><publicDnsName/><ipOwnerId>123456789012</ipOwnerId></association>"
+        );
+        // Writing to a String cannot fail.
+        let _ = write!(
+            set,
+            "<item><reservationId>r-{id}</reservationId><ownerId>123456789012</ownerId><groupSet/><instancesSet><item>\
+             <instanceId>i-{id}</instanceId><imageId>ami-{id}</imageId>\
+             <instanceState><code>16</code><name>running</name></instanceState>\
+             <privateDnsName>ip-{dashed}.{region}.compute.internal</privateDnsName><dnsName/><reason/>\
+             <keyName>ops</keyName><amiLaunchIndex>0</amiLaunchIndex><productCodes/>\
+             <instanceType>t3.small</instanceType><launchTime>2026-01-02T03:04:05.000Z</launchTime>\
+             <placement><availabilityZone>{region}a</availabilityZone><groupName/><tenancy>default</tenancy></placement>\
+             <monitoring><state>disabled</state></monitoring><subnetId>subnet-{id}</subnetId><vpcId>{vpc}</vpcId>\
+             <privateIpAddress>{private}</privateIpAddress><ipAddress>{public}</ipAddress>\
+             <sourceDestCheck>false</sourceDestCheck>{groups}<architecture>x86_64</architecture>\
+             <rootDeviceType>ebs</rootDeviceType><rootDeviceName>/dev/xvda</rootDeviceName><blockDeviceMapping><item>\
+             <deviceName>/dev/xvda</deviceName><ebs><volumeId>vol-{id}</volumeId><status>attached</status>\
+             <attachTime>2026-01-02T03:04:06.000Z</attachTime><deleteOnTermination>true</deleteOnTermination></ebs>\
+             </item></blockDeviceMapping><virtualizationType>hvm</virtualizationType><clientToken>{id}</clientToken>\
+             <tagSet><item><key>service</key><value>nat</value></item><item><key>env</key><value>prod</value></item>\
+             <item><key>Name</key><value>client-{n}/nat-vpn</value></item>\
+             <item><key>owner</key><value>platform</value></item></tagSet><hypervisor>xen</hypervisor>\
+             <networkInterfaceSet><item><networkInterfaceId>eni-{id}</networkInterfaceId>\
+             <subnetId>subnet-{id}</subnetId><vpcId>{vpc}</vpcId><description/><ownerId>123456789012</ownerId>\
+             <status>in-use</status><macAddress>06:00:00:00:00:01</macAddress>\
+             <privateIpAddress>{private}</privateIpAddress><sourceDestCheck>false</sourceDestCheck>{groups}\
+             <attachment><attachmentId>eni-attach-{id}</attachmentId><deviceIndex>0</deviceIndex>\
+             <status>attached</status><attachTime>2026-01-02T03:04:05.000Z</attachTime>\
+             <deleteOnTermination>true</deleteOnTermination><networkCardIndex>0</networkCardIndex></attachment>\
+             {association}<privateIpAddressesSet><item><privateIpAddress>{private}</privateIpAddress>\
+             <primary>true</primary>{association}</item></privateIpAddressesSet><ipv6AddressesSet/>\
+             <interfaceType>interface</interfaceType></item></networkInterfaceSet><iamInstanceProfile>\
+             <arn>arn:aws:iam::123456789012:instance-profile/nat-vpn</arn><id>AIPA{id}</id></iamInstanceProfile>\
+             <ebsOptimized>false</ebsOptimized><enaSupport>true</enaSupport>\
+             <cpuOptions><coreCount>1</coreCount><threadsPerCore>2</threadsPerCore></cpuOptions>\
+             <capacityReservationSpecification><capacityReservationPreference>open</capacityReservationPreference>\
+             </capacityReservationSpecification><hibernationOptions><configured>false</configured></hibernationOptions>\
+             <enclaveOptions><enabled>false</enabled></enclaveOptions><metadataOptions><state>applied</state>\
+             <httpTokens>required</httpTokens><httpPutResponseHopLimit>2</httpPutResponseHopLimit>\
+             <httpEndpoint>enabled</httpEndpoint><httpProtocolIpv6>disabled</httpProtocolIpv6>\
+             <instanceMetadataTags>disabled</instanceMetadataTags></metadataOptions>\
+             <maintenanceOptions><autoRecovery>default</autoRecovery></maintenanceOptions>\
+             <currentInstanceBootMode>legacy-bios</currentInstanceBootMode><platformDetails>Linux/UNIX</platformDetails>\
+             <usageOperation>RunInstances</usageOperation>\
+             <usageOperationUpdateTime>2026-01-02T03:04:05.000Z</usageOperationUpdateTime>\
+             </item></instancesSet></item>",
+            dashed = private.to_string().replace('.', "-"),
+            vpc = vpc_id(n),
+        );
+    }
+    let next = next.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
+    answer("DescribeInstances", &format!("<reservationSet>{set}</reservationSet>{next}"))
+}
+
+/// DescribeVpcs for the ids that were asked for.
+pub fn vpcs<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+    let mut set = String::new();
+    for id in ids {
+        let number = id.strip_prefix("vpc-").and_then(|hex| usize::from_str_radix(hex, 16).ok());
+        let Some(cidr) = number.map(cidr) else { continue };
+        let _ = write!(
+            set,
+            "<item><vpcId>{id}</vpcId><ownerId>123456789012</ownerId><state>available</state><cidrBlock>{cidr}</cidrBlock>\
+             <cidrBlockAssociationSet><item><associationId>vpc-cidr-assoc-{id}</associationId>\
+             <cidrBlock>{cidr}</cidrBlock><cidrBlockState><state>associated</state></cidrBlockState></item>\
+             </cidrBlockAssociationSet><dhcpOptionsId>dopt-1</dhcpOptionsId><instanceTenancy>default</instanceTenancy>\
+             <isDefault>false</isDefault></item>"
+        );
+    }
+    answer("DescribeVpcs", &format!("<vpcSet>{set}</vpcSet>"))
+}
+
+/// EC2's own form of an error.
+pub fn error(code: &str) -> String {
+    format!(
+        "<Response><Errors><Error><Code>{code}</Code><Message>canned</Message></Error></Errors>\
+         <RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>"
+    )
+}
+
+fn answer(action: &str, content: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+         <requestId>00000000-0000-0000-0000-000000000000</requestId>{content}</{action}Response>"
+    )
+}

@@ -1,0 +1,66 @@
+//! The harness works: every benchmark runs at a tiny size, counts right, and leaves results that read. No time is judged.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// `CROSSWAN_BIN`, else the agent that `cargo test --workspace` builds beside this test.
+fn agent() -> PathBuf {
+    let beside = || std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("crosswan");
+    let agent = std::env::var_os("CROSSWAN_BIN").map_or_else(beside, PathBuf::from);
+    assert!(agent.exists(), "{} does not exist: make build", agent.display());
+    agent
+}
+
+/// Runs these benchmarks and returns `results.md`.
+fn bench(out: &Path, names: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crosswan-bench"));
+    let output = command.env("CROSSWAN_BIN", agent()).args(["--quick", "--out"]).arg(out).args(names).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read_to_string(out.join("results.md")).unwrap()
+}
+
+/// The cells of the table row that begins so, below the header that begins so.
+fn row<'t>(text: &'t str, header: &str, first: &str) -> Vec<&'t str> {
+    let table = &text[text.find(header).unwrap_or_else(|| panic!("no table {header} in\n{text}"))..];
+    let line = table.lines().find(|line| line.starts_with(&format!("| {first} |")));
+    line.unwrap_or_else(|| panic!("no row {first} in\n{table}")).trim_matches('|').split('|').map(str::trim).collect()
+}
+
+#[test]
+fn every_benchmark_runs_counts_and_leaves_its_results() {
+    let out = tempfile::tempdir().unwrap();
+    let text = bench(out.path(), &["peers", "regions", "restart"]);
+
+    // A page of instances in each of 8 regions, VPCs in those that have any; the boto3 poller needs the same.
+    for (peers, calls) in [("3", "11"), ("20", "16")] {
+        let idle = row(&text, "| peers | EC2 calls |", peers);
+        assert_eq!((idle[1], idle[11]), (calls, calls), "EC2 calls of crosswan and of the poller");
+        assert_eq!(idle[2], "5", "VICI: version, algorithms, connections, keys, SAs");
+        let changed = row(&text, "| peers | load-conn |", peers);
+        // A look before, the load, a look after.
+        assert_eq!((changed[1], changed[2]), ("1", "11"), "VICI requests for one changed peer");
+    }
+    for hub in ["crosswan keep", "charon alone"] {
+        let restart = row(&text, "| hub |", hub);
+        assert_eq!((restart[6], restart[7]), ("4", "4"), "IKE_SAs and CHILD_SAs of {hub}");
+    }
+    assert!(!text.contains("not all"), "{text}");
+    assert_eq!(text.matches("not judged").count(), 4, "{text}");
+
+    for (file, lines) in [("time", 4), ("memory", 3), ("stages", 4), ("regions", 3), ("restart", 2)] {
+        let name = format!("{file}.svg");
+        assert!(text.contains(&format!("]({name})")), "{name} is not shown");
+        let svg = std::fs::read_to_string(out.path().join(&name)).unwrap();
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{name}: {svg}");
+        let document = roxmltree::Document::parse(&svg).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let drawn = document.descendants().filter(|node| node.has_tag_name("polyline"));
+        assert_eq!(drawn.count(), lines, "{name}");
+    }
+
+    // One section anew: the others stay, in their order.
+    let again = bench(out.path(), &["size"]);
+    let sections: Vec<&str> = again.lines().filter(|line| line.starts_with("## ")).collect();
+    let names: Vec<&str> = sections.iter().map(|line| line[3..].split(':').next().unwrap()).collect();
+    assert_eq!(names, ["size", "peers", "regions", "restart"]);
+    assert!(again.contains(&text[text.find("## peers").unwrap()..]), "a section has changed:\n{again}");
+}
