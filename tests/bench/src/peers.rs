@@ -47,7 +47,7 @@ fn row(setup: &Setup, hub: &Hub, peers: usize) -> Result<Row> {
     let repeats = match peers {
         _ if setup.quick => 1,
         ..=1000 => 5,
-        ..=5000 => 3,
+        1001..=5000 => 3,
         _ => 1,
     };
     say(&format!("{peers} peers in {REGIONS} regions: first pass"));

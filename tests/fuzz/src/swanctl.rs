@@ -24,8 +24,8 @@ pub fn target(data: &[u8]) {
         Err(e) => return oracle::line(e),
     };
     oracle::text_of(&tree);
-    connections(&tree).values().for_each(|conn| drop(Summary::of(conn)));
     let _ = secrets(&tree).map_err(oracle::line);
+    connections(tree).values().for_each(|conn| drop(Summary::of(conn)));
     // The same bytes as both files: found on disk they are planned away, and that is said in lines.
     let files = Files { connections: Some(text.into()), secrets: Some(text.into()), rules: None };
     match Target::of(files) {
