@@ -28,7 +28,7 @@ use ipnet::Ipv4Net;
 
 use crate::model::{Interface, Nat, TunnelMatch};
 
-/// A chain whose name starts like this is ours, whole; a rule that jumps to one is our hook; all else is foreign.
+/// A chain whose name starts like this and goes on in letters, digits and `-` is ours, whole; a rule that jumps to one is our hook; all else is foreign.
 pub const OWN_PREFIX: &str = "CROSSWAN-";
 
 /// The MSS that fits every tunnel, in bytes. 1400 B inside ESP-in-UDP is 1464 B outside, so at the IGW's MTU of 1500

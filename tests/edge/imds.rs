@@ -162,7 +162,7 @@ fn an_interface_that_comes_up_late_is_waited_for() {
 
 #[test]
 fn a_token_that_would_stop_the_sdk_is_an_error() {
-    for (lifetime, token) in [("21600", "T\u{f6}KEN"), ("18446744073709551615", "TOKEN")] {
+    for (lifetime, token) in [("21600", &b"T\xf6KEN"[..]), ("18446744073709551615", b"TOKEN")] {
         let server = except("/token", move |_| {
             let headers = vec![("x-aws-ec2-metadata-token-ttl-seconds", lifetime.to_owned())];
             Reply { headers, ..Reply::ok(token) }

@@ -64,13 +64,14 @@ impl Rules {
     }
 }
 
+/// By the prefix and our alphabet: a `"` in the name, which iptables allows, would make jumps to it unreadable.
 fn is_own(chain: &str) -> bool {
-    chain.starts_with(OWN_PREFIX)
+    chain.starts_with(OWN_PREFIX) && chain.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// The target is what a rule ends with, a jump to a chain has no options, and iptables-save quotes a comment with a
 /// blank in it: so the last two words tell, and a comment that looks like a jump does not.
 fn is_hook(rule: &str) -> bool {
     let mut words = rule.rsplit(' ');
-    matches!((words.next(), words.next()), (Some(chain), Some("-j" | "-g")) if is_own(chain) && !chain.contains('"'))
+    matches!((words.next(), words.next()), (Some(chain), Some("-j" | "-g")) if is_own(chain))
 }

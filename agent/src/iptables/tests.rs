@@ -57,6 +57,8 @@ fn only_own_chains_and_jumps_to_them_are_seen() {
         "filter CROSSWAN-TO removed; filter FORWARD: no hook (was hook -i docker0 -g CROSSWAN-TO at 4)"
     );
     assert_eq!(Rules::parse(""), none);
+    let odd = "*filter\n:CROSSWAN-T\"O - [0:0]\n-A FORWARD -j CROSSWAN-T\"O\n-A CROSSWAN-T\"O -j RETURN\nCOMMIT\n";
+    assert_eq!(plan(&none, &Rules::parse(odd)), None, "a name we would not give is another's");
 }
 
 #[test]

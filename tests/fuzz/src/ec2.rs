@@ -74,7 +74,7 @@ pub fn target(data: &[u8]) {
     match &answer {
         Ok(view) => {
             view.unusable.iter().for_each(oracle::line);
-            if let Some(cut) = last.as_deref().and_then(|page| cut(page, rest.len())) {
+            if let Some(cut) = last.as_deref().and_then(|page| cut(page)) {
                 *PAGES.lock().unwrap() = vec![(200, cut.to_vec())].into_iter();
                 assert!(ask().is_err(), "half a page is taken for an answer: {}", String::from_utf8_lossy(cut));
             }
@@ -99,9 +99,10 @@ fn raw(data: &[u8]) -> Vec<(u16, Vec<u8>)> {
     data.split(|b| *b == 0).map(page).collect()
 }
 
-/// The page without its end, from somewhere before the last closing tag on; `None` if that is not what it ends with.
-fn cut(page: &[u8], somewhere: usize) -> Option<&[u8]> {
+/// The page up to somewhere before its last closing tag; `None` if that is not what it ends with.
+fn cut(page: &[u8]) -> Option<&[u8]> {
     let end = page.trim_ascii_end().strip_suffix(b">")?.iter().rposition(|b| *b == b'<')?;
+    let somewhere = page.iter().fold(0usize, |hash, b| hash.wrapping_mul(31).wrapping_add(usize::from(*b)));
     (page.get(end + 1) == Some(&b'/')).then(|| &page[..somewhere % (end + 1)])
 }
 

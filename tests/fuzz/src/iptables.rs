@@ -124,7 +124,8 @@ fn restore(tables: &mut Tables, text: &str) {
 
 /// The rules of others, in order: not ours, not in a chain of ours.
 fn foreign(tables: &Tables) -> Vec<String> {
-    let ours = |chain: &str| chain.starts_with("CROSSWAN-");
+    let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let ours = |chain: &str| chain.starts_with("CROSSWAN-") && plain(chain);
     let rules = tables.iter().flat_map(|(table, chains)| {
         let others = chains.iter().filter(|(chain, _)| !ours(chain));
         others.flat_map(move |(chain, rules)| rules.iter().map(move |r| format!("{table} {chain} {r}")))

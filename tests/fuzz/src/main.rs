@@ -15,8 +15,11 @@ mod vici;
 
 use std::{env, panic, process::abort};
 
-/// What reads which bytes; each panics when a property does not hold.
-const TARGETS: [(&str, fn(&[u8])); 8] = [
+/// Reads the bytes as the agent would, and panics when a property does not hold.
+type Target = fn(&[u8]);
+
+/// By the source of the bytes.
+const TARGETS: [(&str, Target); 8] = [
     ("settings", settings::toml),
     ("legacy", settings::legacy),
     ("swanctl", swanctl::target),
@@ -44,14 +47,14 @@ fn main() {
 
 /// Hands over to libFuzzer, which calls the target for ever or until its options say stop.
 #[cfg(fuzzing)]
-fn run(target: fn(&[u8])) {
+fn run(target: Target) {
     use std::{
         ffi::{CString, c_char, c_int},
         process, ptr, slice,
         sync::OnceLock,
     };
 
-    static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
+    static TARGET: OnceLock<Target> = OnceLock::new();
     unsafe extern "C" {
         fn LLVMFuzzerRunDriver(
             argc: *mut c_int,
@@ -76,7 +79,7 @@ fn run(target: fn(&[u8])) {
 
 /// Each file of the folders, once.
 #[cfg(not(fuzzing))]
-fn run(target: fn(&[u8])) {
+fn run(target: Target) {
     for folder in env::args().skip(2) {
         for file in std::fs::read_dir(&folder).expect("a folder") {
             let path = file.expect("a file").path();

@@ -3,7 +3,11 @@
 //! The first byte says what is asked and what the rest is: the raw stream; messages, each behind its length; or messages
 //! as settings text, which gets deeper: mutated text stays a message more often than mutated lengths do.
 
-use std::{path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use crosswan::{
     error::Result,
@@ -69,7 +73,7 @@ pub fn target(data: &[u8]) {
 }
 
 /// The requests of `refresh` and `keep`, and what these make of the answers.
-async fn ask(asked: u8, path: &PathBuf) -> Result<()> {
+async fn ask(asked: u8, path: &Path) -> Result<()> {
     let mut vici = Vici::connect(path, LIMIT).await?;
     match asked {
         0 => drop(vici.version().await?),
@@ -102,7 +106,7 @@ async fn ask(asked: u8, path: &PathBuf) -> Result<()> {
 }
 
 /// What charon tells unasked arrives as it was said.
-async fn events(told: &[Tree], path: &PathBuf) {
+async fn events(told: &[Tree], path: &Path) {
     let Ok(mut events) = Events::connect(path, LIMIT).await else { return };
     let mut told = told.iter();
     loop {
