@@ -90,7 +90,7 @@ pub fn table(rows: &[Row]) -> String {
     for Row { fault, sent, lost, how, after, error, .. } in rows {
         let lost = match fault.others {
             Others::Untouched => format!("{lost} of {sent}"),
-            Others::AllMeet => "all meet there".into(),
+            Others::AllMeet => format!("({lost} of {sent}: all meet there)"),
         };
         let (same, verdict) = if error.is_none() { ("same state", "ok") } else { ("", "FAILED") };
         let how = error.as_deref().map_or(how.clone(), |e| e.lines().next().unwrap_or_default().replace('|', "/"));
