@@ -5,7 +5,7 @@ use crosswan_faults::{campaign, churn};
 
 #[test]
 fn what_goes_wrong_around_a_gateway_harms_no_other_and_heals() -> Result<()> {
-    let rows = campaign::run(true, |fault| fault.quick, &|text| println!("{text}"))?;
+    let rows = campaign::run(true, |fault| fault.quick, &|text| println!("{text}"), &|_| Ok(()))?;
     ensure!(rows.len() >= 7 && rows.iter().all(campaign::Row::is_good), "{}", campaign::table(&rows));
     Ok(())
 }

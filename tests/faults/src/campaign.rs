@@ -19,6 +19,8 @@ pub struct Row {
     /// Packets of untouched peers.
     pub sent: u32,
     pub lost: u32,
+    /// The slowest answer.
+    pub slowest: Duration,
     pub how: String,
     pub after: Duration,
     /// Why it failed.
@@ -33,8 +35,13 @@ impl Row {
 }
 
 /// Plays those that `pick` picks. A fault that fails costs its row and a new region, not the rest. `say` hears of the
-/// progress.
-pub fn run(quick: bool, pick: impl Fn(&Fault) -> bool, say: &dyn Fn(&str)) -> Result<Vec<Row>> {
+/// progress, and `note` of all rows so far after each.
+pub fn run(
+    quick: bool,
+    pick: impl Fn(&Fault) -> bool,
+    say: &dyn Fn(&str),
+    note: &dyn Fn(&[Row]) -> Result<()>,
+) -> Result<Vec<Row>> {
     let (mut rows, mut stage) = (Vec::new(), None);
     for fault in ALL.iter().filter(|fault| pick(fault)) {
         if stage.is_none() {
@@ -55,6 +62,7 @@ pub fn run(quick: bool, pick: impl Fn(&Fault) -> bool, say: &dyn Fn(&str)) -> Re
             stage = None;
         }
         rows.push(row);
+        note(&rows)?;
     }
     Ok(rows)
 }
@@ -67,8 +75,8 @@ fn play(fault: &'static Fault, stage: &mut Stage) -> Row {
     });
     let packets = stage.next_streams();
     let took = began.elapsed();
-    let (sent, lost) = packets.as_ref().copied().unwrap_or_default();
-    let mut row = Row { fault, sent, lost, how: String::new(), after: Duration::ZERO, error: None, took };
+    let (sent, lost, slowest) = packets.as_ref().copied().unwrap_or_default();
+    let mut row = Row { fault, sent, lost, slowest, how: String::new(), after: Duration::ZERO, error: None, took };
     match healed {
         Ok(healed) => (row.how, row.after) = (healed.how, healed.after),
         Err(e) => row.error = Some(format!("{e:#}")),
@@ -90,7 +98,7 @@ pub fn table(rows: &[Row]) -> String {
     for Row { fault, sent, lost, how, after, error, .. } in rows {
         let lost = match fault.others {
             Others::Untouched => format!("{lost} of {sent}"),
-            Others::AllMeet => "all meet there".into(),
+            Others::AllMeet => format!("({lost} of {sent}: all meet there)"),
         };
         let (same, verdict) = if error.is_none() { ("same state", "ok") } else { ("", "FAILED") };
         let how = error.as_deref().map_or(how.clone(), |e| e.lines().next().unwrap_or_default().replace('|', "/"));

@@ -72,13 +72,13 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    /// The packets sent and lost since the last call; the next streams flow before these end.
-    pub fn next_streams(&mut self) -> Result<(u32, u32)> {
+    /// The packets sent and lost since the last call, and the slowest answer; the next streams flow before these end.
+    pub fn next_streams(&mut self) -> Result<(u32, u32, Duration)> {
         let next = UNTOUCHED.map(|(from, to)| stream(&self.region, from, to)).into_iter().collect::<Result<_>>()?;
-        let mut sum = (0, 0);
+        let mut sum = (0, 0, Duration::ZERO);
         for stream in std::mem::replace(&mut self.streams, next) {
             let report = stream.stop()?;
-            sum = (sum.0 + report.sent, sum.1 + report.lost);
+            sum = (sum.0 + report.sent, sum.1 + report.lost, sum.2.max(report.slowest));
         }
         Ok(sum)
     }

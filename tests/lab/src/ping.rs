@@ -16,7 +16,7 @@ use crate::netns::Netns;
 /// How long a reply may take in a series that asks whether somebody answers.
 const LATE: Duration = Duration::from_secs(1);
 /// And in a stream that counts losses: a machine that is busy with other things delays packets, which is no loss.
-const LOST: Duration = Duration::from_secs(5);
+const LOST: Duration = Duration::from_secs(20);
 const PAYLOAD: usize = 56;
 
 /// What became of a series of pings.
@@ -24,7 +24,7 @@ const PAYLOAD: usize = 56;
 pub struct PingReport {
     /// Echo requests sent, or tried to.
     pub sent: u32,
-    /// Those answered, in a stream within five seconds, else within one.
+    /// Those answered, in a stream within twenty seconds, else within one.
     pub received: u32,
     /// Those not.
     pub lost: u32,
@@ -71,7 +71,7 @@ impl PingStream {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Stops sending, waits up to five seconds for what is under way, and reports.
+    /// Stops sending, waits up to twenty seconds for what is under way, and reports.
     pub fn stop(mut self) -> Result<PingReport> {
         self.stop.store(true, Ordering::Relaxed);
         self.finish()

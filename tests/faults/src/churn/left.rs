@@ -51,7 +51,8 @@ impl Inventory {
         }
         let mut paths = Vec::new();
         FOLDERS.iter().for_each(|folder| walk(&gateway.path(folder), &mut paths));
-        all.insert("path", paths);
+        let root = gateway.path("/").display().to_string();
+        all.insert("path", paths.iter().map(|path| path.replace(&root, "/")).collect());
         let state: Value = serde_json::from_str(&gateway.read_file("/var/lib/crosswan/state.json")?)?;
         all.insert(
             "remembered",
