@@ -13,12 +13,14 @@ mod stages;
 mod vici;
 mod xml;
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::hub::Hub;
 use crate::results::Section;
 
 const HELP: &str = "\
@@ -51,6 +53,18 @@ pub struct Setup {
     peers: Vec<usize>,
     /// See [`results::circumstances`].
     circumstances: String,
+    hub: OnceCell<Hub>,
+}
+
+impl Setup {
+    /// The hub of all benchmarks, brought up when the first one asks for it.
+    fn hub(&self) -> Result<&Hub> {
+        if self.hub.get().is_none() {
+            say("bringing up the lab");
+            let _ = self.hub.set(Hub::new(&self.agent)?);
+        }
+        self.hub.get().context("no hub")
+    }
 }
 
 type Bench = fn(&Setup) -> Result<Section>;
@@ -102,7 +116,8 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
     }
     ensure!(nix::unistd::geteuid().is_root(), "needs root, to make network namespaces");
     let agent = std::env::var_os("CROSSWAN_BIN").map(PathBuf::from).context("set CROSSWAN_BIN to the agent")?;
-    let setup = Setup { circumstances: results::circumstances(&agent)?, agent, out, quick, peers };
+    let setup =
+        Setup { circumstances: results::circumstances(&agent)?, agent, out, quick, peers, hub: OnceCell::new() };
     let order = ALL.map(|(name, _)| name);
     let mut missed = Vec::new();
     for (name, bench) in ALL.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name)) {

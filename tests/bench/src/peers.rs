@@ -31,8 +31,8 @@ struct Row {
 
 /// Runs the growth.
 pub fn bench(setup: &Setup) -> Result<Section> {
-    let hub = Hub::new(&setup.agent)?;
-    let rows = setup.peers.iter().map(|peers| row(setup, &hub, *peers).inspect(tell)).collect::<Result<Vec<_>>>()?;
+    let hub = setup.hub()?;
+    let rows = setup.peers.iter().map(|peers| row(setup, hub, *peers).inspect(tell)).collect::<Result<Vec<_>>>()?;
     let at = |peers| rows.iter().rev().find(|row| row.peers <= peers).or(rows.last()).context("no sizes");
     Ok(Section {
         name: "peers",
@@ -200,7 +200,7 @@ fn text(rows: &[Row]) -> String {
     });
     format!(
         "A pass with nothing to change, beside the poller (which loads everything, every time). \"observe\" is files, \
-         charon and iptables; EC2 answers at once here, with pages of 4.7 kB an instance.\n\n{}\n\
+         charon and iptables; EC2 answers at once here, with 4 kB an instance.\n\n{}\n\
          One peer has a new address. \"apply\" is the load-conn and the files, \"verify\" reads all back.\n\n{}\n\
          The first pass, into an empty charon, and charon's memory after it.\n\n{}\n\
          ![time](time.svg)\n![memory](memory.svg)\n![stages](stages.svg)\n",

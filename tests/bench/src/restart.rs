@@ -47,15 +47,15 @@ impl Recovery {
 /// Kills the hub twice.
 pub fn bench(setup: &Setup) -> Result<Section> {
     let spokes = if setup.quick { 4 } else { 1000 };
-    let hub = Hub::new(&setup.agent)?;
+    let hub = setup.hub()?;
     hub.lab.add_client("spokes", "eu-west-1", &["172.16.0.0/16"])?;
     let far = hub.lab.gateway("spokes/nat-vpn")?;
     cable(&hub.gateway, &far, spokes)?;
 
     say(&format!("{spokes} tunnels by crosswan keep"));
-    let (with_first, with) = scenario(&hub, &far, spokes, true)?;
+    let (with_first, with) = scenario(hub, &far, spokes, true)?;
     say(&format!("{spokes} tunnels by charon alone"));
-    let (alone_first, alone) = scenario(&hub, &far, spokes, false)?;
+    let (alone_first, alone) = scenario(hub, &far, spokes, false)?;
 
     let time = |at: Option<f64>| at.map_or("not all".into(), seconds);
     let row = |name: &str, first: f64, r: &Recovery| {
