@@ -115,7 +115,10 @@ impl Vm {
         let overlay = self.file("disk.qcow2");
         qemu.args(["-drive", &format!("if=virtio,format=qcow2,cache=unsafe,file={}", overlay.display())]);
         if let Some(extra) = &self.image.extra {
-            qemu.args(["-drive", &format!("if=virtio,format=raw,readonly=on,file={}", extra.display())]);
+            qemu.args([
+                "-drive",
+                &format!("if=virtio,format=raw,readonly=on,file={}", std::path::absolute(extra)?.display()),
+            ]);
         }
         qemu.args(["-netdev", "tap,id=net,ifname=vm,script=no,downscript=no", "-device"]);
         qemu.arg(format!("virtio-net-pci,netdev=net,mac={},host_mtu={VPC_MTU},romfile=", instance.mac));
