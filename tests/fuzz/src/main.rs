@@ -11,6 +11,7 @@ mod iptables;
 mod oracle;
 mod settings;
 mod state;
+mod strongswan;
 mod swanctl;
 mod vici;
 
