@@ -24,6 +24,11 @@ pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
     if text.contains('\0') {
         return Err(parser.error("a NUL byte"));
     }
+    // Inside a line: to strongSwan a comment ends there, and what follows is a setting.
+    if let Some((at, _)) = text.match_indices('\r').find(|(at, _)| !text[at + 1..].starts_with('\n')) {
+        parser.line += text[..at].matches('\n').count();
+        return Err(parser.error("a carriage return inside a line"));
+    }
     parser.section(0)
 }
 

@@ -57,6 +57,7 @@ fn refuses_the_rest_with_its_line() {
         ("a = \"b\\\nc\"", 1, "must end on its line"),
         ("a = b {\n}", 1, "unexpected {"),
         ("a = b\0", 1, "NUL"),
+        ("a = b # c\r\nd = e # f\rg = h\n", 2, "a carriage return"),
         (&deep, 1, "nested deeper"),
         (&long_name, 1, "longer than 255"),
         (&long_value, 1, "longer than 65535"),

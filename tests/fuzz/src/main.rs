@@ -1,7 +1,8 @@
 //! Fuzzing of everything in crosswan that reads foreign bytes: a target per source of them, all in one program.
 //!
-//! Built by `tests/fuzz/run` it is libFuzzer (`crosswan-fuzz TARGET [libFuzzer's options] [FOLDER…]`); built plainly it
-//! takes the same target over the files of folders once, which is what `cargo test` does with the corpus.
+//! Built by `tests/fuzz/run` it is libFuzzer (`crosswan-fuzz --TARGET [libFuzzer's options] [FOLDER…]`); built plainly it
+//! takes the same target over the files of folders once, which is what `cargo test` does with the corpus. Without a target
+//! it lists them.
 
 mod ec2;
 mod fake;
@@ -10,6 +11,7 @@ mod iptables;
 mod oracle;
 mod settings;
 mod state;
+mod strongswan;
 mod swanctl;
 mod vici;
 
@@ -31,8 +33,9 @@ const TARGETS: [(&str, Target); 8] = [
 ];
 
 fn main() {
+    // With two dashes, because libFuzzer leaves such arguments alone, and passes them on when it starts itself again.
     let name = env::args().nth(1).unwrap_or_default();
-    let Some((_, target)) = TARGETS.into_iter().find(|(known, _)| *known == name) else {
+    let Some((_, target)) = TARGETS.into_iter().find(|(known, _)| name.strip_prefix("--") == Some(known)) else {
         TARGETS.iter().for_each(|(name, _)| println!("{name}"));
         return;
     };
@@ -70,8 +73,8 @@ fn run(target: Target) {
     }
 
     TARGET.set(target).expect("set once");
-    let arguments = env::args().enumerate().filter(|(i, _)| *i != 1).map(|(_, a)| CString::new(a).expect("no NUL"));
-    let mut pointers: Vec<*mut c_char> = arguments.map(CString::into_raw).chain([ptr::null_mut()]).collect();
+    let arguments = env::args().map(|a| CString::new(a).expect("no NUL").into_raw());
+    let mut pointers: Vec<*mut c_char> = arguments.chain([ptr::null_mut()]).collect();
     let (mut argc, mut argv) = ((pointers.len() - 1) as c_int, pointers.as_mut_ptr());
     // SAFETY: argc and argv as main gets them, alive until the process ends.
     process::exit(unsafe { LLVMFuzzerRunDriver(&mut argc, &mut argv, one) });

@@ -8,7 +8,7 @@ use crosswan::{
     swanctl::{Summary, connections, parse, secrets},
 };
 
-use crate::{fake, oracle};
+use crate::{fake, oracle, strongswan};
 
 /// What the hub of [`fake`] renders.
 pub static OURS: LazyLock<Target> = LazyLock::new(|| {
@@ -24,6 +24,7 @@ pub fn target(data: &[u8]) {
         Err(e) => return oracle::line(e),
     };
     oracle::text_of(&tree);
+    strongswan::agrees(text, &tree);
     let _ = secrets(&tree).map_err(oracle::line);
     connections(tree).values().for_each(|conn| drop(Summary::of(conn)));
     // The same bytes as both files: found on disk they are planned away, and that is said in lines.

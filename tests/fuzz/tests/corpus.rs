@@ -17,7 +17,8 @@ fn every_file_of_the_corpus_keeps_the_properties() {
         let files = fs::read_dir(corpus.join(target)).unwrap().count();
         // A folder of its own, gone with the test however the program ends.
         let scratch = tempfile::tempdir().unwrap();
-        let run = fuzz().arg(target).arg(corpus.join(target)).env("TMPDIR", scratch.path()).output().unwrap();
+        let run =
+            fuzz().arg(format!("--{target}")).arg(corpus.join(target)).env("TMPDIR", scratch.path()).output().unwrap();
         let said = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{target}: {said}");
         assert_eq!(said.lines().count(), files, "{target}: a file each: {said}");
