@@ -13,7 +13,7 @@ use nix::libc;
 use crate::netns::Netns;
 
 /// Longest wait for one read or write.
-const IO: Duration = Duration::from_secs(30);
+const IO: Duration = Duration::from_secs(120);
 /// How soon a stopped service notices.
 pub(crate) const TICK: Duration = Duration::from_millis(150);
 /// No request or answer here is larger.
