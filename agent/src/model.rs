@@ -13,7 +13,7 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
-pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, printable};
+pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// The name of the CHILD_SA for one CIDR: `c-10-1-0-0-16`.
@@ -40,14 +40,7 @@ fn cidrs<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<Ipv4Net>, D::Err
 
 /// A line of our own words, remembered in a file that others may have edited.
 fn line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let mut out = String::new();
-    for c in String::deserialize(from)?.chars() {
-        match c {
-            ' '..='~' | '…' => out.push(c),
-            other => out.extend(other.escape_default()),
-        }
-    }
-    Ok(out)
+    String::deserialize(from).map(|text| plain(&text))
 }
 
 /// What this gateway is for; decides which stages do anything.

@@ -26,7 +26,7 @@ pub use sa::{ChildSa, Sa};
 
 use crate::{
     error::{Error, Kind, Result},
-    model::printable,
+    model::{plain, printable},
     swanctl::{Node, Shared, Summary, Tree},
 };
 
@@ -253,5 +253,5 @@ fn found(answer: &Tree, what: impl FnOnce() -> String) -> Result<bool> {
 }
 
 fn reason(answer: &Tree) -> String {
-    message::text(answer, "errmsg").map_or("charon gave no reason".into(), |e| e.replace(char::is_control, "\u{fffd}"))
+    message::text(answer, "errmsg").map_or("charon gave no reason".into(), plain)
 }

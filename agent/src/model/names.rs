@@ -21,6 +21,19 @@ pub fn printable(foreign: &str) -> String {
     format!("\"{out}\"")
 }
 
+/// Text inside a line of ours, of which we know that it is text but not from whom: what is not plain ASCII (or the `…` of
+/// [`printable`]) is escaped. Neither quoted nor cut.
+pub fn plain(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            ' '..='~' | '…' => out.push(c),
+            other => out.extend(other.escape_default()),
+        }
+    }
+    out
+}
+
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
         $(#[$doc])*

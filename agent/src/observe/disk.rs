@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     error::Result,
     files,
+    model::plain,
     paths::Paths,
     plan::{Current, ManagedFile, Target},
     render::Files,
@@ -43,9 +44,30 @@ pub fn state(paths: &Paths) -> (State, Option<String>) {
         Ok(Some((text, _))) => match serde_json::from_str(&text) {
             Ok(state) => (state, None),
             Err(e) => {
-                (State::default(), Some(format!("{} is not usable, starting afresh: {e}", paths.state.display())))
+                // Says what it found instead, as long as that may be.
+                let why: String = plain(&e.to_string()).chars().take(200).collect();
+                (State::default(), Some(format!("{} is not usable, starting afresh: {why}", paths.state.display())))
             }
         },
         Err(e) => (State::default(), Some(e.chain())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_state_is_said_in_plain_text() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        assert_eq!(state(&paths), (State::default(), None));
+        let found = format!("\"\u{202e}\u{44f}\\u001b{}\"", "long".repeat(1000));
+        files::write_atomic(&paths.state, found.as_bytes(), 0o600).unwrap();
+        let (fresh, warning) = state(&paths);
+        let warning = warning.unwrap();
+        assert_eq!(fresh, State::default());
+        assert!(warning.contains("not usable, starting afresh: ") && warning.contains(r"\u{202e}\u{44f}"), "{warning}");
+        assert!(warning.len() < 600 && warning.bytes().all(|b| (b' '..=b'~').contains(&b)), "{warning}");
     }
 }
