@@ -55,6 +55,8 @@ pub fn remove(path: &Path) -> Result<()> {
     let failed = || Error::apply(format!("remove {}", path.display()));
     match fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        // A read-only file system says so even of a file that is not there.
+        Err(_) if matches!(path.try_exists(), Ok(false)) => Ok(()),
         Err(e) => Err(failed().because(e)),
         Ok(()) => match path.parent() {
             Some(folder) => File::open(folder).and_then(|f| f.sync_all()).context(failed),

@@ -26,8 +26,7 @@ pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
     }
     // Inside a line: to strongSwan a comment ends there, and what follows is a setting.
     if let Some((at, _)) = text.match_indices('\r').find(|(at, _)| !text[at + 1..].starts_with('\n')) {
-        parser.line += text[..at].matches('\n').count();
-        return Err(parser.error("a carriage return inside a line"));
+        return Err(parser.error_before(&text[at..], "a carriage return inside a line"));
     }
     parser.section(0)
 }

@@ -19,6 +19,7 @@ use crosswan::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
+    time::timeout,
 };
 
 use crate::{
@@ -45,8 +46,8 @@ pub fn target(data: &[u8]) {
     };
     let answers = match form % 3 {
         0 => Answers::Raw(rest.into()),
-        1 => Answers::Messages(messages(rest)),
-        _ => Answers::Messages(trees.iter().map(encode).collect()),
+        1 => Answers::Messages { messages: messages(rest), hangs_up: true },
+        _ => Answers::Messages { messages: trees.iter().map(encode).collect(), hangs_up: false },
     };
     RUNTIME.block_on(async {
         let (path, listener) = &*SOCKET;
@@ -62,7 +63,7 @@ pub fn target(data: &[u8]) {
                 let sent = encode(&[("crosswan-x".into(), Node::Section(tree.clone()))].into());
                 assert_eq!(request, [&b"\0\x09load-conn"[..], &sent].concat(), "charon gets another connection");
             }
-            (9, _) => drop(tokio::join!(events(&trees, path), charon)),
+            (9, _) => drop(tokio::join!(events((form % 3 == 2).then_some(&trees), path), charon)),
             _ => {
                 if let (Err(e), _) = tokio::join!(ask(asked, path), charon) {
                     oracle::error(&e);
@@ -105,13 +106,17 @@ async fn ask(asked: u8, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What charon tells unasked arrives as it was said.
-async fn events(told: &[Tree], path: &Path) {
-    let Ok(mut events) = Events::connect(path, LIMIT).await else { return };
-    let mut told = told.iter();
-    loop {
-        match events.next().await {
-            Ok(heard) if told.len() > 0 => assert_eq!(Some(&heard), told.next(), "heard something else"),
+/// What charon tells unasked arrives as it was said. `None`: what it tells is no message, and then it hangs up.
+async fn events(told: Option<&[Tree]>, path: &Path) {
+    let mut events = Events::connect(path, LIMIT).await.unwrap();
+    for tree in told.unwrap_or_default() {
+        match timeout(LIMIT, events.next()).await.expect("an event in time") {
+            Ok(heard) => assert_eq!(heard, *tree, "heard something else"),
+            Err(e) => return oracle::error(&e),
+        }
+    }
+    while told.is_none() {
+        match timeout(LIMIT, events.next()).await.expect("an end in time") {
             Ok(_) => {}
             Err(e) => return oracle::error(&e),
         }
@@ -121,8 +126,9 @@ async fn events(told: &[Tree], path: &Path) {
 enum Answers {
     /// Whatever is asked, these bytes, then the end.
     Raw(Vec<u8>),
-    /// One per request; to a request that streams all up to an empty one, and to who listens all.
-    Messages(Vec<Vec<u8>>),
+    /// One per request; to a request that streams all up to an empty one, and to who listens all, maybe followed by the
+    /// end.
+    Messages { messages: Vec<Vec<u8>>, hangs_up: bool },
 }
 
 /// Cuts at lengths of 16 bits.
@@ -138,14 +144,14 @@ fn messages(mut rest: &[u8]) -> Vec<Vec<u8>> {
 
 /// charon, with the packet types of strongSwan's `src/libcharon/plugins/vici/README.md`; tells the first command it got.
 async fn charon(mut stream: UnixStream, answers: Answers) -> std::io::Result<Vec<u8>> {
-    let mut next = match answers {
+    let (mut next, hangs_up) = match answers {
         Answers::Raw(bytes) => {
             stream.read_u8().await?;
             stream.write_all(&bytes).await?;
             stream.shutdown().await?;
             return Ok(Vec::new());
         }
-        Answers::Messages(messages) => messages.into_iter(),
+        Answers::Messages { messages, hangs_up } => (messages.into_iter(), hangs_up),
     };
     let (mut event, mut first) = (Vec::new(), None);
     while let Ok(len) = stream.read_u32().await {
@@ -162,7 +168,9 @@ async fn charon(mut stream: UnixStream, answers: Answers) -> std::io::Result<Vec
                         for message in next.by_ref() {
                             send(&mut stream, &head(&event), &message).await?;
                         }
-                        return stream.shutdown().await.map(|()| Vec::new());
+                        if hangs_up {
+                            stream.shutdown().await?;
+                        }
                     }
                     name => event = name.to_owned(),
                 }

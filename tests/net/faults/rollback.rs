@@ -42,6 +42,7 @@ fn a_disk_that_takes_nothing_more() -> Result<()> {
     for fault in [read_only(STATE), full(STATE)] {
         hub.sh(&fault)?.ok()?;
         let report = refresh_with(&hub, &[], 4)?;
+        ensure!(report["outcome"] == "rolled-back", "{report:#}");
         ensure!(lines(&report, "problems").concat().contains("/var/lib/crosswan/unfinished"), "{report:#}");
         Snapshot::of(&hub)?.must_be(&before, "a full state folder")?;
         let status = hub.agent(&["status"])?;
