@@ -40,6 +40,17 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// Several passes of the same kind as one, as [`Run::least`].
+    pub fn least(passes: Vec<Pass>) -> Result<Pass> {
+        let least = |mut one: Pass, other: Pass| {
+            for (name, seconds) in &mut one.stages {
+                *seconds = seconds.min(other.stages.get(name).copied().unwrap_or(f64::MAX));
+            }
+            Pass { run: one.run.least(other.run), ..one }
+        };
+        passes.into_iter().reduce(least).context("no pass")
+    }
+
     /// Seconds a stage took; 0 if the pass had no such stage.
     pub fn stage(&self, name: &str) -> f64 {
         self.stages.get(name).copied().unwrap_or_default()

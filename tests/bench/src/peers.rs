@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cloud::{self, ENDPOINT};
 use crate::hub::{Hub, Pass};
-use crate::measure::{Run, best};
+use crate::measure::Run;
 use crate::plot::{Scale, Series, lines};
 use crate::results::{Budget, Section, megabytes, millis, seconds, table};
 use crate::vici::Relay;
@@ -90,9 +90,9 @@ fn row(setup: &Setup, hub: &Hub, peers: usize) -> Result<Row> {
     Ok(Row {
         peers,
         first,
-        unchanged: best(unchanged, |pass| pass.run.wall)?,
-        changed: best(changed, |pass| pass.run.wall)?,
-        load_all: best(load_all, |run| run.wall)?,
+        unchanged: Pass::least(unchanged)?,
+        changed: Pass::least(changed)?,
+        load_all: load_all.into_iter().reduce(Run::least).context("no run")?,
         poller,
         ec2_calls,
         poller_calls: hub.cloud.calls(),

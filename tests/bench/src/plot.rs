@@ -45,7 +45,11 @@ impl Axis {
         let min = values.filter(|v| *v > 0.0).fold(max, f64::min);
         let (low, high) = match scale {
             Scale::Linear => (0.0, max * 1.05),
-            Scale::Log => (10f64.powf(min.log10().floor()), 10f64.powf((max * 1.0001).log10().ceil())),
+            // At least one decade, so that a single point has an axis.
+            Scale::Log => {
+                let low = 10f64.powf(min.log10().floor());
+                (low, 10f64.powf((max * 0.9999).log10().ceil()).max(low * 10.0))
+            }
         };
         Axis { scale, low, high, from, to }
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::hub::Pass;
-use crate::measure::best;
 use crate::peers::poller;
 use crate::plot::{Scale, Series, lines};
 use crate::results::{Budget, Section, seconds, table};
@@ -28,16 +27,13 @@ pub fn bench(setup: &Setup) -> Result<Section> {
     let sizes: &[usize] = if setup.quick { &[1, 3] } else { &[1, 5, 10, 20] };
     let each = if setup.quick { 2 } else { EACH };
     let hub = setup.hub()?;
-    let best_pass = || {
-        let passes = (0..repeats).map(|_| hub.refresh(&["--dry-run"])).collect::<Result<Vec<_>>>()?;
-        best(passes, |pass| pass.stage("observe EC2"))
-    };
+    let least = || Pass::least((0..repeats).map(|_| hub.refresh(&["--dry-run"])).collect::<Result<Vec<_>>>()?);
     let mut rows = Vec::new();
     for &regions in sizes {
         say(&format!("{regions} regions with {latency} ms latency each, {repeats} times; then the boto3 poller"));
         hub.reset(regions, regions * each)?;
         hub.cloud.set(|shape| shape.latency = Duration::from_millis(latency));
-        rows.push(Row { regions, pass: best_pass()?, poller: poller(hub)?.wall });
+        rows.push(Row { regions, pass: least()?, poller: poller(hub)?.wall });
     }
     say(&format!("the same, with every region throttling its first {THROTTLED} calls"));
     hub.cloud.set(|shape| shape.throttled = THROTTLED);

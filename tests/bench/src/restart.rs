@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use crosswan_lab::Gateway;
+use crosswan_lab::{AgentProcess, Gateway};
 use nix::libc;
 
 use crate::hub::Hub;
@@ -120,8 +120,8 @@ fn scenario(hub: &Hub, far: &Arc<Gateway>, spokes: usize, with_keep: bool) -> Re
     if let Err(e) = all {
         say(&format!("{e:#}"));
     }
-    ensure!(keep.is_none_or(|keep| keep.running()), "keep has ended");
-    // By now what was double is gone, if anyone takes care of that.
+    ensure!(keep.as_ref().is_none_or(AgentProcess::running), "keep has ended");
+    // Long enough for the last of them to be installed; what is there twice stays so for longer.
     std::thread::sleep(Duration::from_secs(1));
     let sas = hub.gateway.swanctl(&["--list-sas", "--raw"])?;
     let (ike, children) = (sas.matches("state=ESTABLISHED").count(), sas.matches("state=INSTALLED").count());

@@ -38,7 +38,8 @@ const HEAD: &str = "\
 Made by `make bench`, or one section by `make bench ONLY=` and its name. The agent is the release build, the parts are real:
 charon, iptables and the whole pass; only EC2 is canned, because nobody has 10,000 gateways to spare. Every figure
 stands beside its baseline, measured minutes apart on the same machine. CPU and peak memory are what the kernel charged a
-process and its children, iptables among them; of three or five runs the quickest stands here.
+process and its children, iptables among them; of three or five runs each
+figure is the smallest, the least disturbed one; of memory it is the largest.
 ";
 
 impl Section {
