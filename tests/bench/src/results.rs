@@ -38,8 +38,8 @@ const HEAD: &str = "\
 Made by `make bench`, or one section by `make bench ONLY=` and its name. The agent is the release build, the parts are real:
 charon, iptables and the whole pass; only EC2 is canned, because nobody has 10,000 gateways to spare. Every figure
 stands beside its baseline, measured minutes apart on the same machine. CPU and peak memory are what the kernel charged a
-process and its children, iptables among them; of three or five runs each
-figure is the smallest, the least disturbed one; of memory it is the largest.
+process and its children, iptables among them. Of three or five runs each figure is the smallest, the least disturbed one;
+of memory it is the largest.
 ";
 
 impl Section {
@@ -87,7 +87,11 @@ pub fn circumstances(agent: &Path) -> Result<String> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let first = |command: &mut Command| -> Result<String> {
         let output = command.output().with_context(|| format!("run {command:?}"))?;
-        Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_string())
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .find(|line| !line.is_empty())
+            .unwrap_or_default()
+            .to_string())
     };
     let info = read("/proc/cpuinfo");
     let model = info.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
