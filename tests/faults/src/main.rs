@@ -117,6 +117,7 @@ impl Options {
 
     fn write(&self, text: &str) -> Result<()> {
         let Some(path) = &self.write else { return Ok(()) };
+        path.parent().map(fs::create_dir_all).transpose()?;
         fs::write(path, format!("{text}\n{}", machine())).with_context(|| format!("write {}", path.display()))
     }
 }

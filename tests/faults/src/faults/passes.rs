@@ -36,7 +36,8 @@ pub fn xtables_lock(stage: &mut Stage) -> Result<Healed> {
     refresh(victim)?;
     let legacy = Snapshot::of(victim)?;
     victim.sh("iptables -w -t nat -F CROSSWAN-NAT")?.ok()?;
-    let broken = Snapshot::of(victim)?;
+    // The marker stays: a roll-back that failed is for the next pass to finish.
+    let broken = Snapshot { unfinished: true, ..Snapshot::of(victim)? };
     let file = File::options().write(true).create(true).truncate(false).open(victim.path("/run/xtables.lock"))?;
     let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e).context("xtables.lock")?;
     let (began, mut passes) = (Instant::now(), 0);
