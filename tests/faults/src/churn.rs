@@ -149,11 +149,16 @@ impl Churned {
         let Churned { refreshes, changing, again, established, slowest, took, .. } = self;
         let mut text = format!(
             "# Churn\n\n`make churn N={refreshes} SEED={seed}`: {refreshes} refreshes of a hub in {:.0} minutes, {changing} of \
-             them with something to change, the slowest {:.1} s; {again} more could not ask, on a machine too busy for the SDK's time-outs, and were \
-             made again. The real peer's tunnel was established {established} times. \
+             them with something to change, the slowest {:.1} s{}. The real peer's tunnel was established {established} times. \
              {}\n\n| change | times |\n|---|---|\n",
             took.as_secs_f64() / 60.0,
             slowest.as_secs_f64(),
+            match again {
+                0 => String::new(),
+                _ => format!(
+                    "; {again} more could not ask, on a machine too busy for the SDK's time-outs, and were made again"
+                ),
+            },
             if self.is_good() { "Nothing lost, nothing grew, nothing left behind." } else { "FAILED." },
         );
         self.changes.iter().for_each(|(what, times)| text += &format!("| a peer {what} | {times} |\n"));
