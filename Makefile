@@ -21,10 +21,10 @@ test: build setup-fuzz ## every test: unit, golden, properties, cloud edge, syst
 fuzz: build setup-fuzz ## fuzz everything that reads foreign bytes: make fuzz [TIME=seconds for each target] [TARGETS='vici ec2']
 	@tests/fuzz/run $(or $(TIME),60) $(TARGETS)
 
-faults: build ## every fault of the campaign, about 20 minutes: what others lost, how soon it healed; ONLY=NAME for one, see crosswan-faults list
+faults: build ## every fault of the campaign, a quarter of an hour: what others lost, how soon it healed; ONLY=NAME for one, see crosswan-faults list
 	$(BUILT)/crosswan-faults run $(if $(ONLY),--only $(ONLY),--write tests/faults/results/faults.md)
 
-churn: build ## N=1000 refreshes while peers come, go and change, about half an hour: what was lost, grew or was left
+churn: build ## N=1000 refreshes while peers come, go and change, ten minutes: what was lost, grew or was left
 	$(BUILT)/crosswan-faults churn $(or $(N),1000) --seed $(or $(SEED),1) $(if $(N),,--write tests/faults/results/churn.md)
 
 bench: build ## the budgets as benchmarks, beside their baselines, into tests/bench/results: half an hour; ONLY=name runs one
