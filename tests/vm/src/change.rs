@@ -1,13 +1,17 @@
 //! Points 4, 5 and 6: a VPC comes, goes, and nothing changes. The new client is a namespace: Debian 12's charon, userspace ESP.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::region::{CLIENT, HUB, NAT, Region, UP};
 use crate::report::seconds;
 
+/// Between two looks at a tunnel that must not change any more.
+const SETTLED: Duration = Duration::from_secs(5);
+
 pub fn launch(region: &mut Region) -> Result<()> {
+    settled(region)?;
     let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
     let streams = [a.ping_stream(hub.address)?, hub.ping_stream(a.address)?];
     region.lab.add_client("c", "eu-west-1", &["10.3.0.0/16"])?;
@@ -43,6 +47,29 @@ pub fn launch(region: &mut Region) -> Result<()> {
     }
     drop(keep);
     Ok(())
+}
+
+/// Waits until what the restarts before left behind is gone: both ends may have initiated, and `keep` ends all tunnels but one. That
+/// costs packets, which are not the new client's.
+fn settled(region: &Region) -> Result<()> {
+    let until = Instant::now() + UP * 2;
+    let look = || {
+        [HUB, CLIENT].map(|name| {
+            let sas = region.vm(name)?.ok("swanctl --list-sas | sed -n 's/^\\(.*\\): #\\([0-9]*\\), .*/\\1 \\2/p'")?;
+            Ok::<_, anyhow::Error>(sas.lines().map(str::to_owned).collect::<Vec<_>>())
+        })
+    };
+    let mut last = Vec::new();
+    loop {
+        let now = look().into_iter().collect::<Result<Vec<_>>>()?;
+        // One IKE_SA with one CHILD_SA for each of the two CIDRs, on both ends, the same at two looks.
+        if now == last && now.iter().all(|sas| sas.len() == 3) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < until, "the tunnel does not settle: {now:?}");
+        last = now;
+        std::thread::sleep(SETTLED);
+    }
 }
 
 pub fn delete(region: &mut Region) -> Result<()> {
