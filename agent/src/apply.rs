@@ -46,6 +46,8 @@ async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()
     }
     let charon = charon.ok_or_else(|| Error::apply("charon is not connected"))?;
     match step {
+        Step::LoadKey { key } => charon.load_key(&key.text).await,
+        Step::UnloadKey { key } => charon.unload_key(&key.charon_id()).await.map(drop),
         Step::LoadSecret { id, secret, .. } => charon.load_shared(id, secret).await,
         Step::LoadConnection { name, tree, .. } => charon.load_conn(name.as_str(), tree).await,
         Step::RenewChild { connection, child, old } => {

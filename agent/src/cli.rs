@@ -17,7 +17,9 @@ Exit codes:
 
 Files:
   /etc/crosswan/crosswan.toml               settings; then conf.d/*.toml beside it
-  /etc/crosswan/psk                         the pre-shared key (mode 0600)
+  /etc/swanctl/private/crosswan.pem         this gateway's key, made by refresh; its public half is in
+                                            the instance's tag crosswan-key
+  /etc/crosswan/psk                         the pre-shared key, if one is used (mode 0600)
   /etc/swanctl/conf.d/crosswan*.conf        written by refresh
   /var/lib/crosswan/                        the last good answers, the rules in force
   /run/crosswan/status.json                 the last report";
@@ -73,6 +75,19 @@ pub enum Command {
         /// Let more peers go in one pass than removal.hold_above allows
         #[arg(long)]
         force: bool,
+        /// Take the key that this VPC's gateway announces for right, though it is known by another; repeatable
+        #[arg(long, value_name = "VPC")]
+        accept_key: Vec<String>,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make this gateway's next key and announce it beside the current one
+    ///
+    /// One pass of refresh, in which the next key is made. The passes after it use it as soon as every peer says, in its
+    /// own tag, that it accepts it; until then both are valid, and no tunnel is touched. See auth.max_key_age for
+    /// rotations by age.
+    RotateKey {
         /// Print the report as JSON
         #[arg(long)]
         json: bool,

@@ -2,6 +2,8 @@
 //!
 //! Pure: no IO, no clock. The safety rules live here, one function each.
 
+mod auth;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -14,12 +16,13 @@ use crate::{
     claims::Claims,
     error::{Error, Result},
     model::{
-        Answers, Auth, ConnName, Gateway, Identity, IkeId, Interface, Mode, Nat, Refusal, Region, Secret, Selectors,
+        Answers, ConnName, Gateway, Identity, IkeId, Interface, Mode, Nat, PublicKey, Refusal, Secret, Selectors,
         Timestamp, Tunnel, TunnelMatch, VpcId, child_name,
     },
     roster::{Kept, Roster, roster},
     settings::Settings,
     state::{Peer, State},
+    trust::{OwnKeys, Showing},
 };
 
 /// Everything `decide` may know. References only: nothing is consumed, nothing is fetched.
@@ -32,7 +35,14 @@ pub struct Seen<'a> {
     pub now: Timestamp,
     /// The default route's interface.
     pub uplink: &'a Interface,
+    /// Pre-shared keys.
     pub keys: &'a dyn Fn(&VpcId) -> KeyAnswer,
+    /// This gateway's own keys; `None` if it has or may have none.
+    pub own: Option<OwnKeys>,
+    /// The keys of peers by which connections were last loaded: for a state that does not know them.
+    pub pinned: &'a BTreeMap<ConnName, Vec<PublicKey>>,
+    /// Peers whose new key the operator has found right.
+    pub accept: &'a BTreeSet<VpcId>,
 }
 
 /// The pre-shared key for one peer, and what is wrong with its source.
@@ -55,6 +65,8 @@ pub struct Decision {
     /// Peers that leave with this pass.
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
+    /// How this gateway shows itself, if it has a key.
+    pub showing: Option<Showing>,
     /// What to remember once the pass is verified.
     pub state: State,
 }
@@ -79,6 +91,7 @@ pub fn decide(settings: &Settings, seen: &Seen, force: bool) -> Result<Decision>
         kept: Vec::new(),
         removed: BTreeSet::new(),
         held: None,
+        showing: None,
         state: State { identity: Some(seen.me.clone()), ..State::default() },
     };
     match settings.mode {
@@ -108,11 +121,15 @@ fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Res
     let me = seen.me.public.ok_or_else(|| {
         Error::observe("this hub has no public address: associate an Elastic IP, the clients name the hub by it")
     })?;
-    let Roster { peers, .. } = take_roster(settings, seen, force, out);
+    let Roster { mut peers, .. } = take_roster(settings, seen, force, out);
     let accepted = claims(settings, seen, &peers, &mut out.refused);
+    peers.retain(|vpc, _| accepted.contains_key(vpc));
+    let silent = seen.answers.values().any(|answer| answer.is_err());
+    let pins = auth::keys_of(settings, seen, &peers, ConnName::to_vpc, silent, out);
     for (vpc, peer) in peers {
         let Some(cidrs) = accepted.get(&vpc) else { continue };
-        let Some(key) = key(seen, &vpc, &peer.gateway.region, out) else { continue };
+        let pin = pins.get(&vpc);
+        let Some(auth) = auth::auth(settings, seen, (&vpc, &peer.gateway.region), pin, out) else { continue };
         let Some(remote_addr) = peer.gateway.public else { continue };
         let children = cidrs
             .iter()
@@ -128,21 +145,20 @@ fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Res
             local_id: IkeId::Hub(me),
             remote_id: IkeId::Vpc(vpc.clone()),
             children,
-            auth: Auth::Psk(key),
+            auth,
         };
         out.tunnels.insert(ConnName::to_vpc(&vpc), tunnel);
         let gateway = Gateway { cidrs: cidrs.clone(), ..peer.gateway.clone() };
-        out.state.peers.insert(vpc, Peer { gateway, ..peer });
+        out.state.peers.insert(vpc, Peer { gateway, pin: pin.cloned(), ..peer });
     }
     Ok(())
 }
 
 /// The spoke: one tunnel to the hub, one child per own CIDR inside the private network.
 fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Result<()> {
-    let hub = match settings.hub {
-        Some(eip) => Some((eip, None)),
-        None => the_hub(settings, seen, force, out),
-    };
+    let asked = settings.hub.is_none() || !settings.regions.is_empty();
+    let found = if asked { the_hub(settings, seen, force, out) } else { None };
+    let hub = settings.hub.or(found.as_ref().and_then(|peer| peer.gateway.public));
     let mut children = BTreeMap::new();
     for cidr in &seen.me.cidrs {
         if settings.private_net.iter().any(|p| p.contains(cidr)) {
@@ -160,8 +176,13 @@ fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> R
     }
     // Without the bypass a wide remote selector would also catch traffic inside the own VPC.
     out.bypass = seen.me.cidrs.clone();
-    let Some((remote_addr, vpc)) = hub else { return Ok(()) };
-    let Some(key) = key(seen, &seen.me.vpc, &seen.me.region, out) else { return Ok(()) };
+    let Some(remote_addr) = hub else { return Ok(()) };
+    let pin = auth::hub_pin(settings, seen, found.as_ref(), remote_addr, out);
+    let vpc = found.as_ref().map(|peer| peer.gateway.vpc.clone());
+    if let Some(peer) = found {
+        out.state.peers.insert(peer.gateway.vpc.clone(), Peer { pin: pin.clone(), ..peer });
+    }
+    let Some(auth) = auth::auth(settings, seen, (&seen.me.vpc, &seen.me.region), pin.as_ref(), out) else { return Ok(()) };
     if children.is_empty() {
         return Ok(());
     }
@@ -172,24 +193,27 @@ fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> R
         local_id: IkeId::Vpc(seen.me.vpc.clone()),
         remote_id: IkeId::Hub(remote_addr),
         children,
-        auth: Auth::Psk(key),
+        auth,
     };
     out.tunnels.insert(ConnName::to_hub(remote_addr), tunnel);
     Ok(())
 }
 
 /// The hub found by tag. Two hubs would share one kernel policy, and the newest would win (`docs/facts.md`, "Loading
-/// connections"), so only one is used: the one in use as long as it is there, else the one launched first.
-fn the_hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Option<(Ipv4Addr, Option<VpcId>)> {
-    let Roster { peers, .. } = take_roster(settings, seen, force, out);
+/// connections"), so only one is used: the one that settings name by its address, else the one in use as long as it is
+/// there, else the one launched first.
+fn the_hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Option<Peer> {
+    let Roster { mut peers, .. } = take_roster(settings, seen, force, out);
+    if let Some(named) = settings.hub {
+        peers.retain(|_, peer| peer.gateway.public == Some(named));
+    }
     let in_use = |vpc: &VpcId| seen.state.peers.contains_key(vpc);
     let (chosen, peer) = peers.iter().min_by_key(|(vpc, p)| (!in_use(vpc), p.gateway.launched, (*vpc).clone()))?;
     for (vpc, other) in peers.iter().filter(|(vpc, _)| *vpc != chosen) {
         let reason = format!("the hub in {chosen} already carries the private network");
         out.refused.insert(refusal(&other.gateway, Some(vpc), reason));
     }
-    out.state.peers.insert(chosen.clone(), peer.clone());
-    Some((peer.gateway.public?, Some(chosen.clone())))
+    Some(peer.clone())
 }
 
 /// Runs the roster and moves its findings into the decision; what remains are the peers that stand.
@@ -238,22 +262,6 @@ fn claims(
         }
     }
     accepted
-}
-
-/// The key of a VPC's tunnel, with its problem (if any) reported; `None` leaves the tunnel out.
-fn key(seen: &Seen, vpc: &VpcId, region: &Region, out: &mut Decision) -> Option<Secret> {
-    let KeyAnswer { key, problem } = (seen.keys)(vpc);
-    let (vpc, region) = (vpc.clone(), region.clone());
-    match (&key, problem) {
-        (_, None) => {}
-        (Some(_), Some(problem)) => {
-            out.kept.push(Kept { vpc, region, why: format!("{problem}; the key in use so far stays") });
-        }
-        (None, Some(reason)) => {
-            out.refused.insert(Refusal { region, vpc: Some(vpc), instance: None, cidr: None, reason });
-        }
-    }
-    key
 }
 
 /// A refusal of this gateway for `reason`.

@@ -36,7 +36,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
+        sync_folder(path)
     })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -50,6 +50,18 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.new"))
 }
 
+/// Puts a file in the place of another one of the same folder, durably.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    let failed = || Error::apply(format!("rename {} to {}", from.display(), to.display()));
+    fs::rename(from, to).context(failed)?;
+    sync_folder(to).context(failed)
+}
+
+/// Makes the names in the folder of `path` durable.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
 /// Removes a file if it is there, durably.
 pub fn remove(path: &Path) -> Result<()> {
     let failed = || Error::apply(format!("remove {}", path.display()));
@@ -58,10 +70,7 @@ pub fn remove(path: &Path) -> Result<()> {
         // A read-only file system says so even of a file that is not there.
         Err(_) if matches!(path.try_exists(), Ok(false)) => Ok(()),
         Err(e) => Err(failed().because(e)),
-        Ok(()) => match path.parent() {
-            Some(folder) => File::open(folder).and_then(|f| f.sync_all()).context(failed),
-            None => Ok(()),
-        },
+        Ok(()) => sync_folder(path).context(failed),
     }
 }
 

@@ -15,10 +15,10 @@ use crosswan::{
     cli::{Cli, Command, Overrides},
     error::{Context, Error, Kind, Result},
     keep,
-    model::Mode,
+    model::{BadName, Mode},
     paths::Paths,
     refresh::{self, Options},
-    settings::{Flags, Keys, MissingKey, Settings},
+    settings::{AuthMethod, Flags, Keys, MissingKey, Settings},
     status,
 };
 use tracing::warn;
@@ -44,18 +44,15 @@ async fn run(cli: Cli) -> Result<u8> {
     let root = env::var_os("CROSSWAN_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from);
     let paths = Paths::below(&root);
     match cli.command {
-        Command::Refresh { dry_run, force, json } => {
-            let pass = async {
-                let (settings, keys) = settings(&root, cli.overrides)?;
-                refresh::refresh(&settings, &keys, &paths, Options { dry_run, force }).await
-            };
-            let report = pass.await.inspect_err(|e| {
-                if !dry_run && e.kind() != Kind::Busy {
-                    refresh::record_failure(e, &paths);
-                }
-            })?;
-            print(json, &report)?;
-            Ok(report.exit_code())
+        Command::Refresh { dry_run, force, accept_key, json } => {
+            let accept = accept_key.iter().map(|vpc| vpc.parse()).collect::<std::result::Result<_, BadName>>();
+            let accept = accept.context(|| Error::settings("--accept-key"))?;
+            let options = Options { dry_run, force, rotate: false, accept };
+            pass(&root, cli.overrides, &paths, options, json).await
+        }
+        Command::RotateKey { json } => {
+            let options = Options { rotate: true, ..Options::default() };
+            pass(&root, cli.overrides, &paths, options, json).await
         }
         Command::Render { out } => {
             let (settings, keys) = settings(&root, cli.overrides)?;
@@ -98,6 +95,25 @@ async fn run(cli: Cli) -> Result<u8> {
     }
 }
 
+/// One pass and its report; the exit code.
+async fn pass(root: &Path, overrides: Overrides, paths: &Paths, options: Options, json: bool) -> Result<u8> {
+    let dry_run = options.dry_run;
+    let pass = async {
+        let (settings, keys) = settings(root, overrides)?;
+        if options.rotate && (settings.auth.method != AuthMethod::Key || !settings.mode.has_ipsec()) {
+            return Err(Error::settings("auth.method: this gateway has no key pair of its own, so none to rotate"));
+        }
+        refresh::refresh(&settings, &keys, paths, options).await
+    };
+    let report = pass.await.inspect_err(|e| {
+        if !dry_run && e.kind() != Kind::Busy {
+            refresh::record_failure(e, paths);
+        }
+    })?;
+    print(json, &report)?;
+    Ok(report.exit_code())
+}
+
 fn load(root: &Path, overrides: Overrides) -> Result<Settings> {
     let Overrides { mode, private_net, regions, hub } = overrides;
     let flags = Flags { mode, private_net, regions, hub };
@@ -113,6 +129,10 @@ fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, Keys)> {
         return Ok((settings, Keys::none("this mode needs none".into())));
     }
     match Keys::load(&settings.auth, root, credentials.as_deref()) {
+        // Only for the peers that announce no key.
+        Err(e) if MissingKey::is(&e) && settings.auth.method == AuthMethod::Key => {
+            Ok((settings, Keys::none("there is no pre-shared key for it".into())))
+        }
         // NAT does not need the key: the pass goes on, reports what it waits for, and exits with the code for settings.
         Err(e) if MissingKey::is(&e) => Ok((settings, Keys::none(e.chain()))),
         keys => Ok((settings, keys?)),

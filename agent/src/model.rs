@@ -3,6 +3,7 @@
 //! Every name that can reach a template, a file name or a VICI message is a newtype with a closed
 //! character set, parsed once at the edge. A tag's value never becomes one of these.
 
+mod key;
 mod names;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
+pub use key::{Announcement, BadAnnouncement, KEY_TAG, KeyTag, Pin, PublicKey};
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
@@ -91,7 +93,7 @@ impl FromStr for Mode {
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
-/// A pre-shared key. Never printed: `Debug` is redacted and there is no `Display` or `Serialize`.
+/// A pre-shared or private key. Never printed: `Debug` is redacted and there is no `Display` or `Serialize`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
@@ -110,10 +112,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How two gateways prove who they are. Public keys will be a second variant.
+/// How two gateways prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     Psk(Secret),
+    /// Raw public keys.
+    Key {
+        /// What this gateway signs with.
+        own: PublicKey,
+        /// What the peer may sign with: one key, or two during its rotation.
+        peer: Vec<PublicKey>,
+    },
+}
+
+impl Auth {
+    /// As swanctl calls it.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Auth::Psk(_) => "psk",
+            Auth::Key { .. } => "pubkey",
+        }
+    }
 }
 
 /// Who this gateway is, as IMDSv2 tells it.
@@ -142,6 +161,9 @@ pub struct Gateway {
     /// The associated CIDRs of its VPC, sorted; empty on a spoke that looks for its hub.
     #[serde(deserialize_with = "cidrs")]
     pub cidrs: BTreeSet<Ipv4Net>,
+    /// What it announces in its tag [`KEY_TAG`].
+    #[serde(default)]
+    pub key: KeyTag,
 }
 
 /// Something EC2 showed that no tunnel will be built to, and why.

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 pub struct Paths {
     pub connections: PathBuf,
     pub secrets: PathBuf,
+    /// This gateway's private key, in the folder where `swanctl --load-creds` looks for such.
+    pub key: PathBuf,
+    /// The one that is to follow it, during a rotation.
+    pub next_key: PathBuf,
     pub rules: PathBuf,
     pub state: PathBuf,
     /// Exists while an apply is under way: found at the start of a pass, it says the last one was cut off.
@@ -27,6 +31,8 @@ impl Paths {
         Paths {
             connections: root.join("etc/swanctl/conf.d/crosswan.conf"),
             secrets: root.join("etc/swanctl/conf.d/crosswan-secrets.conf"),
+            key: root.join("etc/swanctl/private/crosswan.pem"),
+            next_key: root.join("etc/swanctl/private/crosswan-next.pem"),
             rules: root.join("var/lib/crosswan/iptables.rules"),
             state: root.join("var/lib/crosswan/state.json"),
             unfinished: root.join("var/lib/crosswan/unfinished"),

@@ -16,7 +16,8 @@ pub use step::{ManagedFile, Step};
 use crate::{
     error::{Context, Error, Kind, Result},
     iptables::{self, Rules},
-    model::ConnName,
+    keyring::PrivateKey,
+    model::{ConnName, PublicKey},
     render::Files,
     swanctl::{self, Shared, Summary, Tree},
     vici::{ChildSa, Sa},
@@ -28,6 +29,8 @@ pub struct Target {
     pub files: Files,
     pub connections: BTreeMap<ConnName, Tree>,
     pub secrets: BTreeMap<String, Shared>,
+    /// This gateway's private keys that charon should have. They stand in no managed file.
+    pub keys: Vec<PrivateKey>,
     pub rules: Rules,
 }
 
@@ -44,6 +47,7 @@ impl Target {
         Ok(Target {
             connections: connections.into_iter().filter_map(|(n, tree)| Some((n.parse().ok()?, tree))).collect(),
             secrets: secrets.into_iter().filter(|(id, _)| is_our_secret(id)).collect(),
+            keys: Vec::new(),
             rules: files.rules.as_deref().map(Rules::parse).unwrap_or_default(),
             files,
         })
@@ -66,6 +70,8 @@ pub struct Current {
     pub believed: Target,
     /// Why they cannot be believed: an apply was cut off, or a file does not parse.
     pub doubt: Option<String>,
+    /// This gateway's private keys on disk.
+    pub keys: Vec<PrivateKey>,
     /// `None` where charon was not asked or did not answer.
     pub charon: Option<Charon>,
     pub rules: Rules,
@@ -78,6 +84,8 @@ pub struct Charon {
     pub key_exchanges: BTreeSet<String>,
     pub connections: BTreeMap<String, Summary>,
     pub secrets: BTreeSet<String>,
+    /// The ids of its private keys.
+    pub keys: BTreeSet<String>,
     pub sas: Vec<Sa>,
 }
 
@@ -89,14 +97,28 @@ pub fn plan(target: &Target, current: &Current) -> Vec<Step> {
         steps.push(Step::RestoreRules(change));
     }
     if let Some(charon) = &current.charon {
+        keys_to_load(target, charon, &mut steps);
         secrets_to_load(target, current, charon, &mut steps);
         connections_to_load(target, current, charon, &mut steps);
         revocations(target, charon, &mut steps);
+        keys_to_unload(target, current, charon, &mut steps);
         file(ManagedFile::Secrets, &target.files.secrets, &current.files.secrets, current, &mut steps);
         file(ManagedFile::Connections, &target.files.connections, &current.files.connections, current, &mut steps);
     }
     file(ManagedFile::Rules, &target.files.rules, &current.files.rules, current, &mut steps);
     steps
+}
+
+fn keys_to_load(target: &Target, charon: &Charon, steps: &mut Vec<Step>) {
+    let missing = target.keys.iter().filter(|key| !charon.keys.contains(&key.public.charon_id()));
+    steps.extend(missing.map(|key| Step::LoadKey { key: key.clone() }));
+}
+
+/// Only keys on disk are ours; after the connections that signed with them have moved on.
+fn keys_to_unload(target: &Target, current: &Current, charon: &Charon, steps: &mut Vec<Step>) {
+    let unwanted = current.keys.iter().map(|key| key.public).filter(|key| target.keys.iter().all(|k| k.public != *key));
+    let loaded = unwanted.filter(|key| charon.keys.contains(&key.charon_id()));
+    steps.extend(loaded.map(|key| Step::UnloadKey { key }));
 }
 
 fn secrets_to_load(target: &Target, current: &Current, charon: &Charon, steps: &mut Vec<Step>) {
@@ -118,7 +140,7 @@ fn connections_to_load(target: &Target, current: &Current, charon: &Charon, step
         let why = match (current.believed.connections.get(name), loaded) {
             (Some(old), Some(now)) if old == tree && *now == wanted => continue,
             (_, Some(now)) if *now != wanted => difference(now, &wanted),
-            (Some(old), Some(_)) if old != tree => "proposals or timers changed".to_owned(),
+            (Some(old), Some(_)) if old != tree => what_else(old, tree),
             (_, Some(_)) => "not known to be as on disk".to_owned(),
             (_, None) => format!("new: {}", describe(&wanted)),
         };
@@ -149,6 +171,17 @@ fn describe(s: &Summary) -> String {
     format!("{} for {}", joined(&s.remote_addrs), joined(s.children.values().flat_map(|c| &c.remote_ts)))
 }
 
+/// What changed that charon does not show.
+fn what_else(old: &Tree, new: &Tree) -> String {
+    let (before, after) = (swanctl::peer_keys(old), swanctl::peer_keys(new));
+    let fingerprints = |keys: &[PublicKey]| keys.iter().map(PublicKey::fingerprint).collect::<Vec<_>>().join(" and ");
+    if before != after {
+        return format!("peer's key {} => {}", fingerprints(&before), fingerprints(&after));
+    }
+    let own = |tree: &Tree| tree.get("local").cloned();
+    if own(old) != own(new) { "this gateway's key".into() } else { "proposals or timers changed".into() }
+}
+
 /// What a loaded connection has, and what it should have instead.
 fn difference(now: &Summary, wanted: &Summary) -> String {
     let mut out = Vec::new();
@@ -162,6 +195,8 @@ fn difference(now: &Summary, wanted: &Summary) -> String {
     changed("address", joined(&now.remote_addrs), joined(&wanted.remote_addrs));
     changed("local id", id(&now.local_id), id(&wanted.local_id));
     changed("id", id(&now.remote_id), id(&wanted.remote_id));
+    changed("authentication", now.local_auth.clone(), wanted.local_auth.clone());
+    changed("the peer's authentication", now.remote_auth.clone(), wanted.remote_auth.clone());
     let names: BTreeSet<&String> = now.children.keys().chain(wanted.children.keys()).collect();
     for name in names {
         out.extend(match (now.children.get(name), wanted.children.get(name)) {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use crate::{
-    model::{Answers, ConnName, Gateway, Identity, Region, Timestamp, VpcId},
+    model::{Answers, ConnName, Gateway, Identity, KeyTag, Region, Timestamp, VpcId},
     plan::Charon,
     state::{Peer, State},
     swanctl::Summary,
@@ -48,6 +48,7 @@ fn gateway(name: &str, loaded: &Summary, region: &Region, me: &Identity) -> Opti
         public: Some(loaded.remote_addrs.first()?.parse().ok()?),
         launched: RECOVERED,
         cidrs: remote.map(|cidr| cidr.parse().ok()).collect::<Option<_>>()?,
+        key: KeyTag::Absent,
         vpc,
     })
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     net::UdpSocket,
     time::{Duration, SystemTime},
@@ -19,13 +19,15 @@ use crate::{
     files, host,
     model::{Answers, Identity, Mode, Secret, Timestamp, VpcId, printable},
     observe::{disk, ec2, imds, live},
+    own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
     recover::recover,
     render::{Capabilities, Files, render},
     report::{Failure, Outcome, Report},
-    settings::{Keys, Settings},
+    settings::{AuthMethod, Keys, Settings},
     state::State,
+    swanctl,
     verify::carry_out,
     vici::Vici,
 };
@@ -36,27 +38,33 @@ const PATIENCE_LOCK: Duration = Duration::from_secs(30);
 const PATIENCE_IMDS: Duration = Duration::from_secs(10);
 
 /// What was asked of this pass.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Stop after the plan.
     pub dry_run: bool,
     /// Let more peers go than `removal.hold_above`.
     pub force: bool,
+    /// Make the next key now, whatever the age of the current one.
+    pub rotate: bool,
+    /// Peers whose new key is right though it is not the one they are known by.
+    pub accept: BTreeSet<VpcId>,
 }
 
 /// Runs one pass. The report says what came of it, failed applies included; `Err` is for passes that could not decide.
 pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
-    let pass = prepare(settings, keys, paths, options.force).await?;
-    let Pass { decision, files, current, mut charon, mut report, lock: _quiet } = pass;
+    let pass = prepare(settings, keys, paths, &options).await?;
+    let Pass { decision, files, current, mut charon, own, mut report, lock: _quiet } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
     let on_disk = &current.believed;
-    let target = if on_disk.files == files { on_disk.clone() } else { Target::of(files)? };
+    let mut target = if on_disk.files == files { on_disk.clone() } else { Target::of(files)? };
+    target.keys = own.wanted();
     let steps = plan(&target, &current);
     debug!(stage = "plan", "done");
-    report.steps = steps.iter().map(Step::to_string).collect();
+    report.steps.extend(steps.iter().map(Step::to_string));
     if options.dry_run {
+        report.steps.extend(own.announcing());
         report.outcome = Outcome::Planned;
         return Ok(report);
     }
@@ -69,7 +77,10 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         report.problems.extend(problems);
     }
     if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
+        // What is announced is what charon accepts by now; and the state must not remember less than was announced.
+        own.settle(paths)?;
         files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
+        own.announce(settings.ec2.timeout, &mut report).await;
     }
     publish(&report, paths)?;
     debug!(stage = "report", "done");
@@ -78,7 +89,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
 
 /// `crosswan render`: the files of a pass, without the pass. Changes nothing.
 pub async fn files(settings: &Settings, keys: &Keys, paths: &Paths) -> Result<(Files, Report)> {
-    let pass = prepare(settings, keys, paths, false).await?;
+    let pass = prepare(settings, keys, paths, &Options { dry_run: true, ..Options::default() }).await?;
     Ok((pass.files, pass.report))
 }
 
@@ -88,20 +99,22 @@ struct Pass {
     files: Files,
     current: Current,
     charon: Option<Vici>,
+    own: Own,
     report: Report,
     /// Keeps `crosswan keep` away from here to the verification.
     lock: Flock<File>,
 }
 
 /// observe -> decide -> render.
-async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -> Result<Pass> {
+async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Options) -> Result<Pass> {
     let now = now();
     let (state, state_note) = disk::state(paths);
     let (me, imds_failed) = identity(&state).await?;
     let state = state.for_vpc(&me.vpc);
     let uplink = host::default_route_interface()?;
     debug!(stage = "observe IMDS", "done");
-    let answers = ask_ec2(settings).await;
+    let mut own = Own::ready(settings, paths, &me, now, options)?;
+    let (answers, ()) = tokio::join!(ask_ec2(settings), own.look(settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
@@ -118,8 +131,20 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
         Ok(key) => KeyAnswer { key: Some(key), problem: None },
         Err(problem) => KeyAnswer { key: in_use.get(vpc.as_str()).cloned(), problem: Some(problem) },
     };
-    let seen = Seen { me: &me, answers: &answers, state: &state, now, uplink: &uplink, keys: &key };
-    let decision = decide(settings, &seen, force)?;
+    let pinned = current.believed.connections.iter().map(|(name, conn)| (name.clone(), swanctl::peer_keys(conn)));
+    let seen = Seen {
+        me: &me,
+        answers: &answers,
+        state: &state,
+        now,
+        uplink: &uplink,
+        keys: &key,
+        own: own.keys(),
+        pinned: &pinned.filter(|(_, keys)| !keys.is_empty()).collect(),
+        accept: &options.accept,
+    };
+    let decision = decide(settings, &seen, options.force)?;
+    own.showing = decision.showing.clone();
     debug!(stage = "decide", "done");
     let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
     let files = render(settings.mode, &decision, capabilities)?;
@@ -128,11 +153,13 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
     report.unasked.extend(imds_failed.into_iter().chain(charon_failed));
     report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
-    report.waiting_for = keys.missing().filter(|_| settings.mode.has_ipsec()).map(str::to_owned);
+    let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
+    report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
+    own.report(&mut report);
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );
-    Ok(Pass { decision, files, current, charon, report, lock })
+    Ok(Pass { decision, files, current, charon, own, report, lock })
 }
 
 /// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.
@@ -155,7 +182,7 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
 async fn ask_ec2(settings: &Settings) -> Answers {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
-        Mode::NatVpn if settings.hub.is_none() => (&settings.hub_tag, false),
+        Mode::NatVpn if !settings.regions.is_empty() => (&settings.hub_tag, false),
         Mode::NatVpn | Mode::NatHub => return Answers::new(),
     };
     info!(regions = settings.regions.len(), tag = %printable(&tag.value), "asking EC2");

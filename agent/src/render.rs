@@ -14,7 +14,7 @@ use crate::{
     decide::Decision,
     error::{Error, Kind, Result},
     iptables,
-    model::{Auth, ConnName, Mode, Tunnel},
+    model::{Auth, ConnName, Mode, PublicKey, Secret, Tunnel},
 };
 
 /// What the running charon can do; decides which proposals may be written.
@@ -104,9 +104,13 @@ fn list(cidrs: &BTreeSet<Ipv4Net>) -> String {
     cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// Public keys as swanctl reads them without a file each: `0s` and base64.
+fn keys(keys: &[PublicKey]) -> String {
+    keys.iter().map(|key| format!("0s{key}")).collect::<Vec<_>>().join(",")
+}
+
 /// A key as `0x…`: whatever bytes it has, the file's syntax never sees them.
-fn hex(auth: &Auth) -> String {
-    let Auth::Psk(key) = auth;
+fn hex(key: &Secret) -> String {
     key.bytes().iter().fold(String::from("0x"), |mut out, byte| {
         let _ = write!(out, "{byte:02x}"); // writing to a String cannot fail
         out

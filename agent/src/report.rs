@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     decide::{Decision, Held},
     error::Kind,
-    model::{Answers, Identity, Mode, Refusal, Region, Timestamp, Tunnel, VpcId},
+    model::{Answers, Auth, Identity, Mode, PublicKey, Refusal, Region, Timestamp, Tunnel, VpcId},
     roster::Kept,
 };
 
@@ -51,6 +51,20 @@ pub struct TunnelReport {
     /// The CIDRs on the far side.
     pub remote_cidrs: BTreeSet<Ipv4Net>,
     pub local_cidrs: BTreeSet<Ipv4Net>,
+    /// The fingerprints of the keys the peer may sign with; none with a pre-shared key.
+    #[serde(default)]
+    pub peer_keys: Vec<String>,
+}
+
+/// This gateway's own key, by its fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyReport {
+    pub fingerprint: String,
+    /// During a rotation the key that is to follow, and the peers that have not seen it.
+    pub next: Option<String>,
+    pub waiting: BTreeSet<VpcId>,
+    /// The instance's tag reads back as it should.
+    pub announced: bool,
 }
 
 /// The whole report of one pass.
@@ -67,6 +81,9 @@ pub struct Report {
     pub kept: Vec<Kept>,
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
+    /// This gateway's own key; `None` if it has none.
+    #[serde(default)]
+    pub key: Option<KeyReport>,
     /// The steps, in order, as an operator reads them.
     pub steps: Vec<String>,
     /// The key that is still missing (exit code 2). An image is made without one and waits for it.
@@ -111,6 +128,7 @@ impl Report {
             kept: decision.kept.clone(),
             removed: decision.removed.clone(),
             held: decision.held.clone(),
+            key: None,
             steps: Vec::new(),
             waiting_for: None,
             unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
@@ -138,6 +156,22 @@ impl From<&Tunnel> for TunnelReport {
             remote: t.remote_addr,
             remote_cidrs: t.children.values().flat_map(|c| c.remote.iter().copied()).collect(),
             local_cidrs: t.children.values().flat_map(|c| c.local.iter().copied()).collect(),
+            peer_keys: match &t.auth {
+                Auth::Psk(_) => Vec::new(),
+                Auth::Key { peer, .. } => peer.iter().map(PublicKey::fingerprint).collect(),
+            },
+        }
+    }
+}
+
+impl KeyReport {
+    fn waits(&self) -> String {
+        let peers: Vec<String> = self.waiting.iter().take(5).map(VpcId::to_string).collect();
+        let more = self.waiting.len() - peers.len();
+        match (peers.is_empty(), more) {
+            (true, _) => String::new(),
+            (false, 0) => format!(": waits for {} to see it", peers.join(", ")),
+            (false, more) => format!(": waits for {} and {more} more to see it", peers.join(", ")),
         }
     }
 }
@@ -165,6 +199,11 @@ impl Report {
                 (Some(why), Some(_)) => format!("NO ANSWER {region}: {why}; its last good answer stands: {count}"),
                 (Some(why), None) => format!("NO ANSWER {region}: {why}; it never answered before"),
             });
+        }
+        if let Some(key) = &self.key {
+            let announced = if key.announced { "announced" } else { "NOT ANNOUNCED" };
+            out.push(format!("key       {} {announced}", key.fingerprint));
+            out.extend(key.next.iter().map(|next| format!("next key  {next}{}", key.waits())));
         }
         out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
         out.extend(self.refused.iter().map(|r| format!("refused   {r}")));

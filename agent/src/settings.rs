@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use ipnet::Ipv4Net;
 
 use crate::{
     error::{Error, Result},
-    model::{Interface, Mode, Region, Secret},
+    model::{BadName, Interface, Mode, PublicKey, Region, Secret},
 };
 
 mod files;
@@ -71,10 +72,36 @@ pub struct Tag {
     pub value: String,
 }
 
-/// How gateways prove who they are (`auth.method`). Public keys will be a second variant.
+/// How gateways prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuthSettings {
-    Psk(PskSource),
+pub struct AuthSettings {
+    pub method: AuthMethod,
+    /// nat-vpn: the hub's public keys, one or two, if they are not to be taken from its tag.
+    pub hub_key: Vec<PublicKey>,
+    /// This gateway's key is rotated when it is older than this; 1 day to 10 years.
+    pub max_key_age: Option<Duration>,
+    /// With [`AuthMethod::Key`] for the peers that announce no key.
+    pub psk: PskSource,
+}
+
+/// `auth.method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// Each gateway has a key pair of its own and announces the public key in a tag of its instance.
+    Key,
+    /// Pre-shared keys only.
+    Psk,
+}
+
+impl FromStr for AuthMethod {
+    type Err = BadName;
+    fn from_str(text: &str) -> std::result::Result<Self, BadName> {
+        match text {
+            "key" => Ok(AuthMethod::Key),
+            "psk" => Ok(AuthMethod::Psk),
+            _ => Err(BadName { expected: "key or psk", found: text.into() }),
+        }
+    }
 }
 
 /// Where [`Keys`] finds pre-shared keys; `None` stands for the default place.

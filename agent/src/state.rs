@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Gateway, Identity, Region, RegionView, Timestamp, VpcId};
+use crate::model::{Gateway, Identity, Pin, Region, RegionView, Timestamp, VpcId};
 
 /// Written after a verified pass only. A lost or broken file is a fresh start, never an error that stops a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,12 +36,15 @@ pub struct Peer {
     /// When the last of them was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_at: Option<Timestamp>,
+    /// The keys of its tunnel; `None` if that has a pre-shared key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
 }
 
 impl Peer {
     /// A peer that was just seen.
     pub fn new(gateway: Gateway) -> Peer {
-        Peer { gateway, misses: 0, missed_at: None }
+        Peer { gateway, misses: 0, missed_at: None, pin: None }
     }
 }
 

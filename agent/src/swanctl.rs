@@ -18,6 +18,8 @@ pub use secret::{BadSecret, Shared, secrets};
 pub use summary::{ChildSummary, Summary};
 pub use text::to_text;
 
+use crate::model::PublicKey;
+
 /// A section's content by name. Order carries no meaning for charon; a name occurs once.
 pub type Tree = BTreeMap<String, Node>;
 
@@ -43,6 +45,22 @@ const LIST_KEYS: [&str; 10] = [
     "groups",
 ];
 
+/// Raw public keys. In a file they stand as `0s` and base64; VICI takes PEM.
+const PUBKEYS: &str = "pubkeys";
+
+/// A key of a file as VICI takes it. What is no Ed25519 key goes as it is, for charon to refuse.
+fn pem(text: &str) -> String {
+    let key = text.strip_prefix("0s").and_then(|base64| base64.parse::<PublicKey>().ok());
+    key.map_or_else(|| text.to_owned(), |key| key.pem())
+}
+
+/// The raw public keys that a connection accepts from its peer; `conn` as [`connections`] gives it.
+pub fn peer_keys(conn: &Tree) -> Vec<PublicKey> {
+    let Some(Node::Section(remote)) = conn.get("remote") else { return Vec::new() };
+    let Some(Node::List(keys)) = remote.get(PUBKEYS) else { return Vec::new() };
+    keys.iter().filter_map(|key| PublicKey::from_pem(key)).collect()
+}
+
 /// Every connection of a parsed file, as the body of its `load-conn` message.
 pub fn connections(mut file: Tree) -> BTreeMap<String, Tree> {
     let Some(Node::Section(connections)) = file.remove("connections") else { return BTreeMap::new() };
@@ -67,6 +85,7 @@ fn sections<'t>(tree: &'t Tree, name: &str) -> impl Iterator<Item = (&'t String,
 
 fn with_lists(tree: Tree) -> Tree {
     let convert = |key: &str, node| match node {
+        Node::Value(v) if key.eq_ignore_ascii_case(PUBKEYS) => Node::List(split(&v).iter().map(|k| pem(k)).collect()),
         Node::Value(v) if LIST_KEYS.iter().any(|k| k.eq_ignore_ascii_case(key)) => Node::List(split(&v)),
         Node::Section(inner) => Node::Section(with_lists(inner)),
         other => other,

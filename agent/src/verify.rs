@@ -83,6 +83,7 @@ fn roll_back_target(target: &Target, before: &Current) -> Target {
         files.rules = target.files.rules.clone();
     }
     let mut old = Target::of(files.clone()).unwrap_or(Target { files, ..Target::default() });
+    old.keys = before.keys.clone();
     let loaded = before.charon.iter().flat_map(|c| c.connections.keys());
     for name in loaded.filter_map(|name| name.parse::<ConnName>().ok()) {
         if let Some(tree) = target.connections.get(&name).filter(|_| !old.connections.contains_key(&name)) {

@@ -26,7 +26,7 @@ pub use sa::{ChildSa, Sa};
 
 use crate::{
     error::{Error, Kind, Result},
-    model::{plain, printable},
+    model::{Secret, plain, printable},
     swanctl::{Node, Shared, Summary, Tree},
 };
 
@@ -142,6 +142,24 @@ impl Vici {
     pub async fn unload_shared(&mut self, id: &str) -> Result<()> {
         let answer = self.ask("unload-shared", message::of([("id", id)]), Duration::ZERO).await?;
         accepted(&answer, || format!("unload secret {}", printable(id)))
+    }
+
+    /// The ids of all private keys, foreign ones included.
+    pub async fn key_ids(&mut self) -> Result<BTreeSet<String>> {
+        let answer = self.ask("get-keys", Tree::new(), Duration::ZERO).await?;
+        Ok(message::list(&answer, "keys").into_iter().collect())
+    }
+
+    /// Loads a private key, `text` being its PEM.
+    pub async fn load_key(&mut self, text: &Secret) -> Result<()> {
+        let answer = self.ask("load-key", message::LoadKey::new(text), Duration::ZERO).await?;
+        accepted(&answer, || "load private key".into())
+    }
+
+    /// `false`: it was not loaded.
+    pub async fn unload_key(&mut self, id: &str) -> Result<bool> {
+        let answer = self.ask("unload-key", message::of([("id", id)]), Duration::ZERO).await?;
+        found(&answer, || format!("unload private key {}", printable(id)))
     }
 
     /// Initiates a CHILD_SA. With `wait`, until it is installed or has failed; without, only until charon has begun.

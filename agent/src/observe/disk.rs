@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     error::Result,
-    files,
+    files, keyring,
     model::plain,
     paths::Paths,
     plan::{Current, ManagedFile, Target},
@@ -34,7 +34,8 @@ pub fn current(paths: &Paths) -> Result<Current> {
         Ok(_) => (Target::default(), Some("the last refresh was cut off: all of it is loaded again".to_owned())),
         Err(e) => (Target::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
     };
-    Ok(Current { files, wrong_mode, believed, doubt, ..Current::default() })
+    let keys = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
+    Ok(Current { files, wrong_mode, believed, doubt, keys, ..Current::default() })
 }
 
 /// What the last good pass left, or a fresh start if there is nothing usable: the state only makes a pass wiser.

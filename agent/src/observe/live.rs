@@ -31,6 +31,7 @@ pub async fn charon(vici: &mut Vici) -> Result<Charon> {
         key_exchanges: vici.key_exchanges().await?,
         connections: vici.list_conns().await?,
         secrets: vici.shared_ids().await?,
+        keys: vici.key_ids().await?,
         sas: vici.sas().await?,
     })
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::{
     iptables,
-    model::ConnName,
+    keyring::PrivateKey,
+    model::{ConnName, PublicKey},
     swanctl::{Shared, Tree},
 };
 
@@ -20,6 +21,12 @@ pub enum ManagedFile {
 #[derive(Debug, Clone)]
 pub enum Step {
     RestoreRules(iptables::Change),
+    LoadKey {
+        key: PrivateKey,
+    },
+    UnloadKey {
+        key: PublicKey,
+    },
     LoadSecret {
         id: String,
         secret: Shared,
@@ -78,6 +85,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::RestoreRules(change) => write!(f, "restore {change}"),
+            Step::LoadKey { key } => write!(f, "load this gateway's key {}", key.public.fingerprint()),
+            Step::UnloadKey { key } => write!(f, "unload this gateway's key {}", key.fingerprint()),
             Step::LoadSecret { id, why, .. } => write!(f, "load secret {id} ({why})"),
             Step::LoadConnection { name, why, .. } => write!(f, "load connection {name} ({why})"),
             Step::RenewChild { connection, child, .. } => write!(f, "renew {connection}/{child} (selectors changed)"),

@@ -105,7 +105,7 @@ impl Keys {
     /// A bad shared key, or a folder that cannot be read. No key at all, or none at a place that was named, is told
     /// apart by [`MissingKey::is`]. A peer's bad key is that peer's refusal, see [`Keys::for_peer`].
     pub fn load(auth: &AuthSettings, root: &Path, credentials_dir: Option<&Path>) -> Result<Keys> {
-        let AuthSettings::Psk(psk) = auth;
+        let psk = &auth.psk;
         let missing = |looked_for| wrong("find the pre-shared key").because(MissingKey { looked_for });
         let dir = below(root, psk.dir.as_deref().unwrap_or(PER_PEER.as_ref()));
         let mut keys =

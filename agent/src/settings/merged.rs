@@ -10,7 +10,7 @@ use std::{
 use ipnet::Ipv4Net;
 
 use super::{
-    AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings, Tag,
+    AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings, Tag,
     files::{below, show},
     parse,
     sources::{Item, Sourced},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Interface, Mode, Region},
+    model::{Interface, Mode, PublicKey, Region},
 };
 
 /// The strongest value of each key so far.
@@ -33,6 +33,9 @@ pub(super) struct Merged {
     environment_tag: Option<Sourced<Tag>>,
     masquerade: Option<Sourced<bool>>,
     ipsec_interface: Option<Sourced<Interface>>,
+    method: Option<Sourced<AuthMethod>>,
+    hub_key: Option<Sourced<Vec<PublicKey>>>,
+    max_key_age: Option<Sourced<Duration>>,
     psk_file: Option<Sourced<PathBuf>>,
     psk_dir: Option<Sourced<PathBuf>>,
     after_misses: Option<Sourced<u32>>,
@@ -62,7 +65,12 @@ impl Merged {
             "environment_tag" => self.environment_tag = Some(item.read(parse::tag)?),
             "masquerade" => self.masquerade = Some(item.read(parse::boolean)?),
             "ipsec_interface" => self.ipsec_interface = Some(item.read(parse::word)?),
-            "auth.method" => drop(item.read(parse::method)?),
+            "auth.method" => self.method = Some(item.read(parse::word)?),
+            "auth.hub_key" => self.hub_key = Some(item.read(parse::hub_key)?),
+            "auth.max_key_age" => {
+                let age = item.read(|raw| parse::duration_from(raw, minutes(24 * 60), minutes(10 * 366 * 24 * 60)))?;
+                self.max_key_age = Some(age);
+            }
             "auth.psk_file" => self.psk_file = Some(item.read(parse::path)?),
             "auth.psk_dir" => self.psk_dir = Some(item.read(parse::path)?),
             "removal.after_misses" => self.after_misses = Some(item.read(|raw| parse::count(raw, 1..=1000))?),
@@ -93,6 +101,10 @@ impl Merged {
             return Err(needs("private_net", "private_net = [\"10.0.0.0/8\"]"));
         };
         let mut regions = self.regions.map(|r| r.value).unwrap_or_default();
+        // The 2014 tool knew pre-shared keys only; a fleet that moves from it goes on with them until told otherwise.
+        let by_default = if inline.is_some() { AuthMethod::Psk } else { AuthMethod::Key };
+        let method = self.method.map_or(by_default, |m| m.value);
+        let hub_key = self.hub_key.map(|k| k.value).unwrap_or_default();
         let mut hub = None;
         match (mode.value, &self.hub, &self.hub_tag) {
             (Mode::VpnHub, ..) if regions.is_empty() => {
@@ -100,13 +112,13 @@ impl Merged {
             }
             (Mode::VpnHub, ..) => {}
             (Mode::NatHub, ..) => regions.clear(),
-            (Mode::NatVpn, Some(ip), Some(tag)) => {
+            (Mode::NatVpn, Some(ip), Some(tag)) if method == AuthMethod::Psk => {
                 return Err(wrong(format!(
                     "{}: hub: expected hub or hub_tag, found both (hub_tag is set in {})",
                     ip.place, tag.place
                 )));
             }
-            (Mode::NatVpn, Some(ip), None) => {
+            (Mode::NatVpn, Some(ip), _) => {
                 // Nearly always the hub's private address in place of its Elastic IP, which no other VPC reaches.
                 if let Some(net) = private_net.value.iter().find(|net| net.contains(&ip.value)) {
                     return Err(wrong(format!(
@@ -115,7 +127,17 @@ impl Merged {
                     )));
                 }
                 hub = Some(ip.value);
-                regions.clear();
+                match method {
+                    AuthMethod::Psk => regions.clear(),
+                    AuthMethod::Key if regions.is_empty() && hub_key.is_empty() => {
+                        return Err(wrong(format!(
+                            "{}: hub: expected a way to its key, found none; set regions (the hub's, where its tag \
+                             tells it), auth.hub_key, or auth.method = \"psk\" in {file}",
+                            ip.place
+                        )));
+                    }
+                    AuthMethod::Key => {}
+                }
             }
             (Mode::NatVpn, None, _) if regions.is_empty() => {
                 let example = "hub = \"198.51.100.100\" (or regions in which to find it by hub_tag)";
@@ -134,11 +156,16 @@ impl Merged {
             environment_tag: self.environment_tag.map(|t| t.value),
             masquerade: self.masquerade.map_or(mode.value != Mode::VpnHub, |m| m.value),
             ipsec_interface: self.ipsec_interface.map(|i| i.value),
-            auth: AuthSettings::Psk(PskSource {
-                file: self.psk_file.map(|p| p.value),
-                dir: self.psk_dir.map(|p| p.value),
-                inline,
-            }),
+            auth: AuthSettings {
+                method,
+                hub_key,
+                max_key_age: self.max_key_age.map(|d| d.value),
+                psk: PskSource {
+                    file: self.psk_file.map(|p| p.value),
+                    dir: self.psk_dir.map(|p| p.value),
+                    inline,
+                },
+            },
             removal: Removal {
                 after_misses: self.after_misses.map_or(2, |n| n.value),
                 spacing: self.spacing.map_or(Duration::from_secs(600), |d| d.value),

@@ -12,7 +12,7 @@ use std::{
 use ipnet::Ipv4Net;
 
 use super::Tag;
-use crate::model::{overlap, printable};
+use crate::model::{PublicKey, overlap, printable};
 
 /// A value as its source holds it.
 #[derive(Debug, Clone)]
@@ -108,9 +108,10 @@ pub(super) fn path(raw: &Raw) -> Parsed<PathBuf> {
     }
 }
 
-/// `auth.method`: one so far, so nothing to return.
-pub(super) fn method(raw: &Raw) -> Parsed<()> {
-    if text(raw)? == "psk" { Ok(()) } else { Err(raw.found()) }
+/// One key, or the current and the next one.
+pub(super) fn hub_key(raw: &Raw) -> Parsed<Vec<PublicKey>> {
+    let keys = list(raw, word)?;
+    if (1..=2).contains(&keys.len()) { Ok(keys) } else { Err(format!("{} keys", keys.len())) }
 }
 
 pub(super) fn tag(raw: &Raw) -> Parsed<Tag> {

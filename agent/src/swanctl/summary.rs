@@ -17,6 +17,9 @@ pub struct Summary {
     /// `None`: any identity.
     pub local_id: Option<String>,
     pub remote_id: Option<String>,
+    /// How each side proves who it is: `pubkey` or `psk`.
+    pub local_auth: String,
+    pub remote_auth: String,
     pub children: BTreeMap<String, ChildSummary>,
 }
 
@@ -47,6 +50,8 @@ impl Summary {
             remote_addrs: addrs(conn, "remote_addrs"),
             local_id: id(conn, "local"),
             remote_id: id(conn, "remote"),
+            local_auth: auth(conn, "local"),
+            remote_auth: auth(conn, "remote"),
             children: sections(conn, "children").map(child).collect(),
         }
     }
@@ -65,15 +70,34 @@ fn addrs(conn: &Tree, key: &str) -> BTreeSet<String> {
     if addrs.is_empty() { BTreeSet::from(["%any".into()]) } else { addrs }
 }
 
-/// The identity of the first authentication round of one side.
-fn id(conn: &Tree, side: &str) -> Option<String> {
+/// The first authentication round of one side.
+fn round<'t>(conn: &'t Tree, side: &str) -> Option<&'t Tree> {
     conn.iter().find_map(|(name, node)| match node {
-        Node::Section(auth) if name.starts_with(side) => match auth.get("id") {
-            Some(Node::Value(id)) if id != "%any" => Some(id.clone()),
-            _ => None,
-        },
+        Node::Section(auth) if name.starts_with(side) => Some(auth),
         _ => None,
     })
+}
+
+fn id(conn: &Tree, side: &str) -> Option<String> {
+    match round(conn, side)?.get("id") {
+        Some(Node::Value(id)) if id != "%any" => Some(id.clone()),
+        _ => None,
+    }
+}
+
+/// Text says `auth`, list-conns says `class` in words; charon takes public keys where nothing is said.
+fn auth(conn: &Tree, side: &str) -> String {
+    let round = round(conn, side);
+    let said = |key| match round?.get(key) {
+        Some(Node::Value(v)) => Some(v.as_str()),
+        _ => None,
+    };
+    match said("auth").or(said("class")) {
+        None | Some("public key") => "pubkey",
+        Some("pre-shared key") => "psk",
+        Some(other) => other,
+    }
+    .to_owned()
 }
 
 fn selectors(ts: impl Iterator<Item = String>) -> BTreeSet<String> {

@@ -7,7 +7,10 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-use crate::swanctl::{Node, Shared, Tree};
+use crate::{
+    model::Secret,
+    swanctl::{Node, Shared, Tree},
+};
 
 impl Serialize for Node {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -71,6 +74,19 @@ struct Bytes<'a>(&'a [u8]);
 impl Serialize for Bytes<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_bytes(self.0)
+    }
+}
+
+/// `load-key`: a private key, of whatever type its text says.
+#[derive(Serialize)]
+pub struct LoadKey<'a> {
+    r#type: &'static str,
+    data: Bytes<'a>,
+}
+
+impl<'a> LoadKey<'a> {
+    pub fn new(text: &'a Secret) -> Self {
+        LoadKey { r#type: "any", data: Bytes(text.bytes()) }
     }
 }
 

@@ -1,0 +1,180 @@
+//! This gateway's own key pairs: made here, kept in charon's folder of private keys, never anywhere else.
+//!
+//! A key belongs to the instance that made it: one that came with an image or a moved disk is replaced, so that no two
+//! gateways share a key. A rotation makes the next key beside the current one, and takes it over by a rename.
+
+use std::path::Path;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::{
+    rand::{SecureRandom, SystemRandom},
+    signature::{Ed25519KeyPair, KeyPair},
+};
+
+use crate::{
+    error::{Error, Result},
+    files,
+    model::{InstanceId, PublicKey, Secret, Timestamp},
+    paths::Paths,
+};
+
+/// What precedes the 32 bytes of the seed in PKCS#8 (RFC 8410, section 7): the form without the public key, which
+/// every strongSwan reads.
+const PKCS8: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const END: &str = "-----END PRIVATE KEY-----";
+
+/// One key pair. Only [`PublicKey`] shows in `Debug`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateKey {
+    pub public: PublicKey,
+    /// The file's text: PEM below a line that says whose it is.
+    pub text: Secret,
+    pub instance: InstanceId,
+    pub made: Timestamp,
+}
+
+/// The key this gateway signs with, and during a rotation the one that is to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyring {
+    pub current: PrivateKey,
+    pub next: Option<PrivateKey>,
+}
+
+impl Keyring {
+    pub fn keys(&self) -> impl Iterator<Item = &PrivateKey> {
+        [&self.current].into_iter().chain(&self.next)
+    }
+}
+
+/// The keys on disk; `None` if there is none. A file that holds no key of ours is an error: charon may still use what
+/// was in it.
+pub fn read(paths: &Paths) -> Result<Option<Keyring>> {
+    let key = |path: &Path| -> Result<Option<PrivateKey>> {
+        let Some((text, _)) = files::read(path)? else { return Ok(None) };
+        let remedy = "restore it from a backup, or remove it: a refresh then makes a new key";
+        PrivateKey::parse(&text)
+            .map(Some)
+            .ok_or_else(|| Error::observe(format!("read {}: not a private key written by crosswan", path.display())).because(remedy))
+    };
+    let next = key(&paths.next_key)?;
+    Ok(key(&paths.key)?.map(|current| Keyring { current, next }))
+}
+
+/// The keys of `instance`, made now if there is none; with `rotate`, the next one too unless it is there already.
+/// A word on what was made, for the report.
+///
+/// # Errors
+/// As [`read`]; or the key cannot be written.
+pub fn ensure(paths: &Paths, instance: &InstanceId, now: Timestamp, rotate: impl FnOnce(&PrivateKey) -> bool) -> Result<(Keyring, Option<String>)> {
+    let make = |path: &Path| -> Result<PrivateKey> {
+        let key = PrivateKey::new(instance.clone(), now)?;
+        files::write_atomic(path, key.text.bytes(), 0o600)?;
+        Ok(key)
+    };
+    let found = read(paths)?;
+    let Some(mut ring) = found.clone().filter(|ring| ring.current.instance == *instance) else {
+        files::remove(&paths.next_key)?;
+        let current = make(&paths.key)?;
+        let of = found.map_or(String::new(), |old| format!(", in place of the one {} had made", old.current.instance));
+        let note = format!("made this gateway's key {}{of}", current.public.fingerprint());
+        return Ok((Keyring { current, next: None }, Some(note)));
+    };
+    if ring.next.is_some() || !rotate(&ring.current) {
+        return Ok((ring, None));
+    }
+    let next = make(&paths.next_key)?;
+    let note = format!("made the next key {}: it follows when the peers have seen it", next.public.fingerprint());
+    ring.next = Some(next);
+    Ok((ring, Some(note)))
+}
+
+/// The next key becomes the current one, which is gone. By one rename: there is always exactly one.
+pub fn promote(paths: &Paths) -> Result<()> {
+    files::rename(&paths.next_key, &paths.key)
+}
+
+impl PrivateKey {
+    fn new(instance: InstanceId, made: Timestamp) -> Result<Self> {
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| Error::apply("make a key: the kernel gives no random bytes"))?;
+        let whose = format!("# The private key of {instance}, made by crosswan at {}. It never leaves this instance.", made.0);
+        let pem = STANDARD.encode([&PKCS8[..], &seed].concat());
+        let text = format!("{whose}\n{BEGIN}\n{pem}\n{END}\n");
+        PrivateKey::parse(&text).ok_or_else(|| Error::apply("make a key: it does not read back"))
+    }
+
+    /// Out of its file's text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let whose = lines.next()?.strip_prefix("# The private key of ")?;
+        let (instance, rest) = whose.split_once(", made by crosswan at ")?;
+        let made = Timestamp(rest.split_once('.')?.0.parse().ok()?);
+        let (BEGIN, pem, END) = (lines.next()?, lines.next()?, lines.next()?) else { return None };
+        let der = STANDARD.decode(pem).ok()?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(der.strip_prefix(&PKCS8)?).ok()?;
+        let public = PublicKey::new(pair.public_key().as_ref().try_into().ok()?);
+        Some(PrivateKey { public, text: Secret::new(text), instance: instance.parse().ok()?, made })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn id(n: u32) -> InstanceId {
+        format!("i-{n:08x}").parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_followed_by_the_next() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        assert_eq!(read(&paths).unwrap(), None);
+        let (first, note) = ensure(&paths, &id(1), Timestamp(5), |_| false).unwrap();
+        assert!(note.unwrap().contains(&first.current.public.fingerprint()));
+        let mode = std::fs::metadata(&paths.key).unwrap().permissions().mode();
+        assert_eq!((mode & 0o7777, first.current.made), (0o600, Timestamp(5)));
+        assert_eq!(ensure(&paths, &id(1), Timestamp(6), |_| false).unwrap(), (first.clone(), None));
+
+        let (both, note) = ensure(&paths, &id(1), Timestamp(7), |key| key.made == Timestamp(5)).unwrap();
+        let next = both.next.clone().unwrap();
+        assert!(both.current == first.current && next != first.current && note.is_some());
+        assert_eq!(ensure(&paths, &id(1), Timestamp(8), |_| true).unwrap(), (both, None), "one rotation at a time");
+        promote(&paths).unwrap();
+        assert_eq!(read(&paths).unwrap(), Some(Keyring { current: next, next: None }));
+    }
+
+    #[test]
+    fn no_instance_uses_the_key_of_another() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        let (old, _) = ensure(&paths, &id(1), Timestamp(5), |_| false).unwrap();
+        ensure(&paths, &id(1), Timestamp(5), |_| true).unwrap();
+        let (new, note) = ensure(&paths, &id(2), Timestamp(6), |_| false).unwrap();
+        assert!(new.current.public != old.current.public && new.next.is_none());
+        assert!(note.unwrap().ends_with("in place of the one i-00000001 had made"));
+        assert_eq!(read(&paths).unwrap(), Some(new));
+    }
+
+    #[test]
+    fn what_is_no_key_of_ours_stays_and_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        for garbage in ["", "-----BEGIN PRIVATE KEY-----\n", "# The private key of i-1, made by crosswan at 5. It\nx\ny\nz"] {
+            files::write_atomic(&paths.key, garbage.as_bytes(), 0o600).unwrap();
+            let error = ensure(&paths, &id(1), Timestamp(5), |_| false).unwrap_err().chain();
+            assert!(error.contains("crosswan.pem: not a private key written by crosswan: restore it"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_shows_in_no_debug() {
+        let key = PrivateKey::new(id(1), Timestamp(5)).unwrap();
+        let seed = String::from_utf8(key.text.bytes().to_vec()).unwrap().lines().nth(2).unwrap().to_owned();
+        assert!(!format!("{key:?}").contains(&seed));
+    }
+}
