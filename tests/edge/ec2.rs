@@ -24,13 +24,23 @@ pub fn query(regions: &[&str]) -> Query {
 
 /// Asks the server; also asserts that nothing takes longer than promised.
 pub fn ask(endpoint: &str, query: &Query, timeout: Duration) -> Answers {
-    let access = Access { endpoint: Some(endpoint.to_owned()), keys: Some(("AKIDEXAMPLE".into(), "secret".into())) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let start = Instant::now();
-    let answers = runtime.block_on(ask_at(&access, query, timeout));
-    assert!(start.elapsed() < timeout + Duration::from_secs(1), "took {:?} of {timeout:?}", start.elapsed());
+    let answers = within(timeout, ask_at(&access(endpoint), query, timeout));
     assert!(answers.keys().eq(&query.regions), "every region has an entry");
     answers
+}
+
+/// The way to the server, with keys that need no IMDS.
+pub fn access(endpoint: &str) -> Access {
+    Access { endpoint: Some(endpoint.to_owned()), keys: Some(("AKIDEXAMPLE".into(), "secret".into())) }
+}
+
+/// What `asked` comes to; asserts that it takes no longer than promised.
+pub fn within<T>(timeout: Duration, asked: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = Instant::now();
+    let answer = runtime.block_on(asked);
+    assert!(start.elapsed() < timeout + Duration::from_secs(1), "took {:?} of {timeout:?}", start.elapsed());
+    answer
 }
 
 pub const TIMEOUT: Duration = Duration::from_secs(5);

@@ -54,7 +54,7 @@ fn vpcs_fail_after_the_instances_came() {
     });
     assert_eq!(
         reason,
-        "not permitted: the instance's role needs ec2:DescribeVpcs in xx-page-2 (UnauthorizedOperation)"
+        "not permitted: the instance's role needs ec2:DescribeVpcs in xx-page-2 (UnauthorizedOperation): see docs/iam"
     );
 }
 
@@ -85,7 +85,7 @@ fn refusals_name_what_to_do() {
             1,
             403,
             "UnauthorizedOperation",
-            "not permitted: the instance's role needs ec2:DescribeInstances in xx-refuse-1 (UnauthorizedOperation)",
+            "not permitted: the instance's role needs ec2:DescribeInstances in xx-refuse-1 (UnauthorizedOperation): see docs/iam",
         ),
         (
             2,

@@ -6,5 +6,6 @@ mod ec2;
 mod environment;
 mod failures;
 mod imds;
+mod own;
 mod server;
 mod xml;

@@ -56,7 +56,7 @@ pub fn asked_vpcs(request: &Request) -> Reply {
     Reply::ok(vpcs(&items, None))
 }
 
-fn answer(action: &str, content: &str, next: Option<&str>) -> String {
+pub fn answer(action: &str, content: &str, next: Option<&str>) -> String {
     let next = next.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\

@@ -1,4 +1,4 @@
-//! EC2: the running gateways of every listed region.
+//! EC2: the running gateways of every listed region, and the own instance's tag ([`own`]).
 //!
 //! A region's answer is whole or it is a failure with its reason: "could not ask" is never "nothing there".
 //! SDK types end in this module; [`answer`] turns them into the model's, [`reason`] turns their errors into words.
@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
+mod own;
 mod reason;
 mod whole;
 
@@ -22,6 +23,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::{Instant, timeout_at};
 
 use self::answer::Seen;
+pub use self::own::{KEY_TAG, own_tag, publish};
 use crate::{
     model::{Answers, Region, RegionAnswer},
     settings::Tag,
@@ -66,10 +68,7 @@ pub async fn ask_at(access: &Access, query: &Query, timeout: Duration) -> Answer
     let Some(first) = query.regions.first() else { return Answers::new() };
     let deadline = Instant::now() + timeout;
     // Fetched once, not once per region: with no credentials to be had, each region would wait for IMDS in turn.
-    let shared = match timeout_at(deadline, shared(access, first, timeout)).await {
-        Ok(shared) => shared,
-        Err(_) => Err(format!("no credentials: they could not be fetched within {timeout:?}")),
-    };
+    let shared = shared(access, first, timeout, deadline).await;
     let regions = query.regions.iter().map(|region| async {
         let asked =
             async { region_answer(&client(shared.as_ref().map_err(Clone::clone)?, region), query, region).await };
@@ -79,8 +78,18 @@ pub async fn ask_at(access: &Access, query: &Query, timeout: Duration) -> Answer
     join_all(regions).await.into_iter().collect()
 }
 
-/// The configuration that all regions share: one HTTP client, one set of credentials.
-async fn shared(access: &Access, any: &Region, timeout: Duration) -> Result<(SdkConfig, Credentials), String> {
+/// What all clients share: one HTTP client, one set of credentials, fetched by `deadline`.
+async fn shared(
+    access: &Access,
+    any: &Region,
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<(SdkConfig, Credentials), String> {
+    let late = |_| Err(format!("no credentials: they could not be fetched within {timeout:?}"));
+    timeout_at(deadline, configured(access, any, timeout)).await.unwrap_or_else(late)
+}
+
+async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<(SdkConfig, Credentials), String> {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     // Pauses are scaled so that all attempts fit into the timeout: its reason is then EC2's, not "timed out".
     let pause = (timeout / 10).max(Duration::from_millis(1));

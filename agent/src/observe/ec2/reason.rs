@@ -44,7 +44,14 @@ where
 fn refused(operation: &str, region: &Region, status: u16, code: &str, message: Option<&str>) -> String {
     match code {
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
-            format!("not permitted: the instance's role needs ec2:{operation} in {region} ({code})")
+            // A Deny, as in an organization's policy, is not healed by a permission more (IAM User Guide, "Troubleshoot
+            // access denied error messages").
+            let denied = message.is_some_and(|message| message.contains("explicit deny"));
+            let denied = if denied { "; a policy denies it explicitly" } else { "" };
+            format!(
+                "not permitted: the instance's role needs {} ({code}{denied}): see docs/iam",
+                needed(operation, region)
+            )
         }
         "OptInRequired" => format!("region {region} is not enabled for this account ({code})"),
         "AuthFailure" | "InvalidClientTokenId" | "SignatureDoesNotMatch" | "UnrecognizedClientException" => {
@@ -55,6 +62,8 @@ fn refused(operation: &str, region: &Region, status: u16, code: &str, message: O
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
             format!("credentials refused ({code}): they have expired, or the clock is wrong")
         }
+        // 50 (EC2 User Guide, "Tag your Amazon EC2 resources"); not of the kind that passes.
+        "TagLimitExceeded" => format!("the instance has as many tags as EC2 lets it have: remove one ({code})"),
         _ if code.contains("Throttl") || code.contains("LimitExceeded") || code.contains("TooManyRequests") => {
             format!("throttled: EC2 answered {} to {} attempts at {operation}", printable(code), super::ATTEMPTS)
         }
@@ -64,6 +73,16 @@ fn refused(operation: &str, region: &Region, status: u16, code: &str, message: O
             printable(code),
             printable(message.unwrap_or_default())
         ),
+    }
+}
+
+/// The permission an operation needs, as `docs/iam` grants it.
+fn needed(operation: &str, region: &Region) -> String {
+    match operation {
+        "CreateTags" => {
+            format!("ec2:CreateTags on its own instance for the tag {}, in {region}", super::KEY_TAG)
+        }
+        _ => format!("ec2:{operation} in {region}"),
     }
 }
 

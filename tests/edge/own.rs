@@ -1,0 +1,244 @@
+//! The own instance's tag: read as EC2 has it, and written until it reads back.
+
+use std::time::{Duration, Instant};
+
+use crosswan::{
+    model::{InstanceId, Region},
+    observe::ec2::{KEY_TAG, own_tag, publish},
+};
+
+use crate::{
+    ec2::{TIMEOUT, access, within},
+    server::{Reply, Request, Server, nowhere},
+    xml::{answer, instance, instances},
+};
+
+const ME: &str = "i-00000001";
+/// As long as an Ed25519 key in SPKI and base64 is.
+const KEY: &str = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+
+fn region() -> Region {
+    "xx-own-1".parse().unwrap()
+}
+
+fn me() -> InstanceId {
+    ME.parse().unwrap()
+}
+
+fn read(endpoint: &str, timeout: Duration) -> Result<Option<String>, String> {
+    within(timeout, own_tag(&access(endpoint), &region(), &me(), timeout))
+}
+
+fn write(endpoint: &str, value: &str, timeout: Duration) -> Result<(), String> {
+    within(timeout, publish(&access(endpoint), &region(), &me(), value, timeout))
+}
+
+/// DescribeInstances with the own instance, its tags these.
+fn tagged(tags: &[(&str, &str)]) -> Reply {
+    let tags: String = tags.iter().map(|(k, v)| format!("<item><key>{k}</key><value>{v}</value></item>")).collect();
+    let me = instance(1).replace("<vpcId>", &format!("<tagSet>{tags}</tagSet><vpcId>"));
+    Reply::ok(instances(&[me], None))
+}
+
+fn created() -> Reply {
+    Reply::ok(answer("CreateTags", "<return>true</return>", None))
+}
+
+/// Plays a region in which the tag is `before` until CreateTags, and what was written from then on.
+fn region_with(before: &'static str) -> Server {
+    let written = std::sync::Mutex::new(before.to_owned());
+    Server::start(move |request, _| {
+        let mut value = written.lock().unwrap();
+        match request.action() {
+            "CreateTags" => {
+                value.clear();
+                value.push_str(request.field("Tag.1.Value"));
+                created()
+            }
+            _ if value.is_empty() => tagged(&[("service", "nat")]),
+            _ => tagged(&[("service", "nat"), (KEY_TAG, &value)]),
+        }
+    })
+}
+
+#[test]
+fn the_tag_is_found_or_absent_and_only_the_own_instance_is_asked_for() {
+    for (tags, found) in [
+        (&[("service", "nat"), (KEY_TAG, KEY)][..], Some(KEY)),
+        (&[("service", "nat"), ("Crosswan-Key", "no"), ("crosswan-key2", "no")], None),
+        (&[], None),
+        // Foreign text is handed on as it is: what it may be is not this module's.
+        (&[(KEY_TAG, "$(reboot)&#10;&lt;/item&gt;")], Some("$(reboot)\n</item>")),
+        (&[(KEY_TAG, "")], Some("")),
+    ] {
+        let server = Server::start(move |_, _| tagged(tags));
+        assert_eq!(read(&server.endpoint, TIMEOUT), Ok(found.map(str::to_owned)), "{tags:?}");
+        let asked = server.seen();
+        assert_eq!(asked.len(), 1);
+        assert_eq!((asked[0].action(), asked[0].field("InstanceId.1")), ("DescribeInstances", ME));
+        assert_eq!(asked[0].field("InstanceId.2"), "");
+        assert_eq!(asked[0].region(), "xx-own-1");
+    }
+    // EC2 leaves the set out where there are no tags at all.
+    let server = Server::start(|_, _| Reply::ok(instances(&[instance(1)], None)));
+    assert_eq!(read(&server.endpoint, TIMEOUT), Ok(None));
+}
+
+#[test]
+fn no_answer_is_never_no_tag() {
+    let reason = |answer: fn(&Request, usize) -> Reply| {
+        let server = Server::start(answer);
+        let reason = read(&server.endpoint, TIMEOUT).expect_err("half an answer is none");
+        assert!(!reason.contains(char::is_control), "{reason:?}");
+        reason
+    };
+    assert_eq!(
+        reason(|_, _| Reply::error(403, "UnauthorizedOperation")),
+        "not permitted: the instance's role needs ec2:DescribeInstances in xx-own-1 (UnauthorizedOperation): see docs/iam"
+    );
+    assert_eq!(
+        reason(|_, _| Reply::error(503, "RequestLimitExceeded")),
+        "throttled: EC2 answered \"RequestLimitExceeded\" to 8 attempts at DescribeInstances"
+    );
+    assert_eq!(
+        reason(|_, _| Reply::error(400, "InvalidInstanceID.NotFound")),
+        "EC2 answered 400 to DescribeInstances: \"InvalidInstanceID.NotFound\": \"canned\""
+    );
+    let misfit = "the answer to DescribeInstances did not parse: ";
+    for (answer, why) in [
+        ((|_, _| Reply::ok(instances(&[], None))) as fn(&Request, usize) -> Reply, "it does not have i-00000001"),
+        (|_, _| Reply::ok(instances(&[instance(2)], None)), "it does not have i-00000001"),
+        (|_, _| Reply::ok(instances(&[], None).replace("reservationSet", "otherSet")), "it has no reservationSet"),
+        (|_, _| Reply::ok(&tagged(&[(KEY_TAG, KEY)]).body[..400]), "it is cut off or broken XML"),
+        (|_, _| Reply::ok("<html>It works!<html>"), ""),
+    ] {
+        let reason = reason(answer);
+        assert!(reason.starts_with(&format!("{misfit}{why}")), "{reason}");
+    }
+    assert_eq!(
+        read(&nowhere(), Duration::from_secs(2)).unwrap_err(),
+        "cannot reach EC2 in xx-own-1: Connection refused (os error 111)"
+    );
+    let slow = Server::start(|_, _| Reply::ok("").after(Duration::from_secs(20)));
+    let reason = read(&slow.endpoint, Duration::from_secs(1)).unwrap_err();
+    assert!(reason.contains("timed out"), "{reason}");
+}
+
+#[test]
+fn a_passing_failure_is_ridden_out() {
+    let server = Server::start(|_, before| match before {
+        0..3 => Reply::error(503, "RequestLimitExceeded"),
+        _ => tagged(&[(KEY_TAG, KEY)]),
+    });
+    assert_eq!(read(&server.endpoint, TIMEOUT), Ok(Some(KEY.to_owned())));
+}
+
+#[test]
+fn publish_writes_that_tag_on_that_instance_and_reads_it_back() {
+    for before in ["", "an older key"] {
+        let server = region_with(before);
+        assert_eq!(write(&server.endpoint, KEY, TIMEOUT), Ok(()));
+        assert_eq!(read(&server.endpoint, TIMEOUT), Ok(Some(KEY.to_owned())));
+        let asked = server.asked("CreateTags");
+        assert_eq!(asked.len(), 1);
+        let sent: Vec<_> = asked[0].form.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(
+            sent,
+            [
+                ("Action", "CreateTags"),
+                ("ResourceId.1", ME),
+                ("Tag.1.Key", KEY_TAG),
+                ("Tag.1.Value", KEY),
+                ("Version", "2016-11-15")
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_tag_that_shows_late_is_waited_for_and_one_that_does_not_is_reported() {
+    let late = Server::start(|request, before| match (request.action(), before) {
+        ("CreateTags", _) => created(),
+        (_, 0..3) => tagged(&[]),
+        _ => tagged(&[(KEY_TAG, KEY)]),
+    });
+    assert_eq!(write(&late.endpoint, KEY, TIMEOUT), Ok(()));
+    assert_eq!(late.asked("DescribeInstances").len(), 4);
+    assert_eq!(late.asked("CreateTags").len(), 1, "written once");
+
+    let other = Server::start(|request, _| match request.action() {
+        "CreateTags" => created(),
+        _ => tagged(&[(KEY_TAG, "some&#27;one's")]),
+    });
+    let start = Instant::now();
+    let reason = write(&other.endpoint, KEY, Duration::from_secs(60)).unwrap_err();
+    let found = r#""some\u{1b}one\'s""#;
+    assert_eq!(reason, format!("tag {KEY_TAG} was written, but did not read back: expected {KEY}, found {found}"));
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    assert_eq!(other.asked("DescribeInstances").len(), 7);
+    // The reason is the same when the time is up first.
+    let never = Server::start(|request, _| if request.action() == "CreateTags" { created() } else { tagged(&[]) });
+    let reason = write(&never.endpoint, KEY, Duration::from_secs(1)).unwrap_err();
+    assert_eq!(reason, format!("tag {KEY_TAG} was written, but did not read back: expected {KEY}, found none"));
+}
+
+#[test]
+fn publish_says_what_it_may_not_do() {
+    let denied = Server::start(|_, _| Reply::error(403, "UnauthorizedOperation"));
+    assert_eq!(
+        write(&denied.endpoint, KEY, TIMEOUT).unwrap_err(),
+        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tag crosswan-key, in \
+         xx-own-1 (UnauthorizedOperation): see docs/iam"
+    );
+    assert!(denied.asked("DescribeInstances").is_empty());
+
+    // Denied by a policy that another permission does not outweigh.
+    let body = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You are not authorized to perform this \
+                operation. User: arn:aws:sts::123456789012:assumed-role/gateway/i-00000001 is not authorized to perform: \
+                ec2:CreateTags on resource: arn:aws:ec2:xx-own-1:123456789012:instance/i-00000001 with an explicit deny in a \
+                service control policy. Encoded authorization failure message: AbC</Message></Error></Errors></Response>";
+    let denied = Server::start(move |_, _| Reply::new(403, body));
+    assert_eq!(
+        write(&denied.endpoint, KEY, TIMEOUT).unwrap_err(),
+        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tag crosswan-key, in \
+         xx-own-1 (UnauthorizedOperation; a policy denies it explicitly): see docs/iam"
+    );
+
+    // It may write, but not read.
+    let blind = Server::start(|request, _| match request.action() {
+        "CreateTags" => created(),
+        _ => Reply::error(403, "UnauthorizedOperation"),
+    });
+    assert_eq!(
+        write(&blind.endpoint, KEY, TIMEOUT).unwrap_err(),
+        "tag crosswan-key was written, but could not be read back: not permitted: the instance's role needs \
+         ec2:DescribeInstances in xx-own-1 (UnauthorizedOperation): see docs/iam"
+    );
+}
+
+#[test]
+fn publish_says_why_it_could_not_write() {
+    for (status, code, expected) in [
+        (503, "RequestLimitExceeded", "throttled: EC2 answered \"RequestLimitExceeded\" to 8 attempts at CreateTags"),
+        (400, "TagLimitExceeded", "the instance has as many tags as EC2 lets it have: remove one (TagLimitExceeded)"),
+        (500, "InternalError", "EC2 answered 500 to CreateTags: \"InternalError\": \"canned\""),
+    ] {
+        let server = Server::start(move |_, _| Reply::error(status, code));
+        assert_eq!(write(&server.endpoint, KEY, TIMEOUT).unwrap_err(), expected);
+        assert!(server.asked("DescribeInstances").is_empty(), "{code}");
+    }
+    let garbage = Server::start(|_, _| Reply::ok("<html>It works!<html>"));
+    assert_eq!(
+        write(&garbage.endpoint, KEY, TIMEOUT).unwrap_err(),
+        "the answer to CreateTags did not parse: it is cut off or broken XML"
+    );
+    // What EC2 would refuse is not even sent.
+    let server = region_with("");
+    let long = "x".repeat(257);
+    for (value, length) in [("", 0), (long.as_str(), 257)] {
+        let reason = write(&server.endpoint, value, TIMEOUT).unwrap_err();
+        assert_eq!(reason, format!("the value of tag crosswan-key must have 1 to 256 characters, not {length}"));
+    }
+    assert!(server.seen().is_empty());
+    assert_eq!(write(&server.endpoint, &long[..256], TIMEOUT), Ok(()));
+}
