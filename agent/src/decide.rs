@@ -4,10 +4,7 @@
 
 mod auth;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -65,6 +62,8 @@ pub struct Decision {
     /// Peers that leave with this pass.
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
+    /// Gateways so young that their key is only a matter of moments: the pass should be made again soon.
+    pub awaited: Vec<String>,
     /// How this gateway shows itself, if it has a key.
     pub showing: Option<Showing>,
     /// What to remember once the pass is verified.
@@ -91,6 +90,7 @@ pub fn decide(settings: &Settings, seen: &Seen, force: bool) -> Result<Decision>
         kept: Vec::new(),
         removed: BTreeSet::new(),
         held: None,
+        awaited: Vec::new(),
         showing: None,
         state: State { identity: Some(seen.me.clone()), ..State::default() },
     };
@@ -129,7 +129,7 @@ fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Res
     for (vpc, peer) in peers {
         let Some(cidrs) = accepted.get(&vpc) else { continue };
         let pin = pins.get(&vpc);
-        let Some(auth) = auth::auth(settings, seen, (&vpc, &peer.gateway.region), pin, out) else { continue };
+        let Some(auth) = auth::auth(settings, seen, &vpc, pin, Some(&peer.gateway), out) else { continue };
         let Some(remote_addr) = peer.gateway.public else { continue };
         let children = cidrs
             .iter()
@@ -178,11 +178,14 @@ fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> R
     out.bypass = seen.me.cidrs.clone();
     let Some(remote_addr) = hub else { return Ok(()) };
     let pin = auth::hub_pin(settings, seen, found.as_ref(), remote_addr, out);
-    let vpc = found.as_ref().map(|peer| peer.gateway.vpc.clone());
-    if let Some(peer) = found {
-        out.state.peers.insert(peer.gateway.vpc.clone(), Peer { pin: pin.clone(), ..peer });
-    }
-    let Some(auth) = auth::auth(settings, seen, (&seen.me.vpc, &seen.me.region), pin.as_ref(), out) else { return Ok(()) };
+    let found = found.map(|peer| Peer { pin: pin.clone(), ..peer });
+    let hub = found.as_ref().map(|peer| &peer.gateway);
+    let (vpc, auth) =
+        (hub.map(|hub| hub.vpc.clone()), auth::auth(settings, seen, &seen.me.vpc, pin.as_ref(), hub, out));
+    out.state.peers.extend(found.map(|peer| (peer.gateway.vpc.clone(), peer)));
+    let Some(auth) = auth else {
+        return Ok(());
+    };
     if children.is_empty() {
         return Ok(());
     }

@@ -54,9 +54,9 @@ pub fn read(paths: &Paths) -> Result<Option<Keyring>> {
     let key = |path: &Path| -> Result<Option<PrivateKey>> {
         let Some((text, _)) = files::read(path)? else { return Ok(None) };
         let remedy = "restore it from a backup, or remove it: a refresh then makes a new key";
-        PrivateKey::parse(&text)
-            .map(Some)
-            .ok_or_else(|| Error::observe(format!("read {}: not a private key written by crosswan", path.display())).because(remedy))
+        PrivateKey::parse(&text).map(Some).ok_or_else(|| {
+            Error::observe(format!("read {}: not a private key written by crosswan", path.display())).because(remedy)
+        })
     };
     let next = key(&paths.next_key)?;
     Ok(key(&paths.key)?.map(|current| Keyring { current, next }))
@@ -67,7 +67,12 @@ pub fn read(paths: &Paths) -> Result<Option<Keyring>> {
 ///
 /// # Errors
 /// As [`read`]; or the key cannot be written.
-pub fn ensure(paths: &Paths, instance: &InstanceId, now: Timestamp, rotate: impl FnOnce(&PrivateKey) -> bool) -> Result<(Keyring, Option<String>)> {
+pub fn ensure(
+    paths: &Paths,
+    instance: &InstanceId,
+    now: Timestamp,
+    rotate: impl FnOnce(&PrivateKey) -> bool,
+) -> Result<(Keyring, Option<String>)> {
     let make = |path: &Path| -> Result<PrivateKey> {
         let key = PrivateKey::new(instance.clone(), now)?;
         files::write_atomic(path, key.text.bytes(), 0o600)?;
@@ -98,8 +103,11 @@ pub fn promote(paths: &Paths) -> Result<()> {
 impl PrivateKey {
     fn new(instance: InstanceId, made: Timestamp) -> Result<Self> {
         let mut seed = [0; 32];
-        SystemRandom::new().fill(&mut seed).map_err(|_| Error::apply("make a key: the kernel gives no random bytes"))?;
-        let whose = format!("# The private key of {instance}, made by crosswan at {}. It never leaves this instance.", made.0);
+        SystemRandom::new()
+            .fill(&mut seed)
+            .map_err(|_| Error::apply("make a key: the kernel gives no random bytes"))?;
+        let whose =
+            format!("# The private key of {instance}, made by crosswan at {}. It never leaves this instance.", made.0);
         let pem = STANDARD.encode([&PKCS8[..], &seed].concat());
         let text = format!("{whose}\n{BEGIN}\n{pem}\n{END}\n");
         PrivateKey::parse(&text).ok_or_else(|| Error::apply("make a key: it does not read back"))
@@ -164,7 +172,9 @@ mod tests {
     fn what_is_no_key_of_ours_stays_and_is_told() {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
-        for garbage in ["", "-----BEGIN PRIVATE KEY-----\n", "# The private key of i-1, made by crosswan at 5. It\nx\ny\nz"] {
+        for garbage in
+            ["", "-----BEGIN PRIVATE KEY-----\n", "# The private key of i-1, made by crosswan at 5. It\nx\ny\nz"]
+        {
             files::write_atomic(&paths.key, garbage.as_bytes(), 0o600).unwrap();
             let error = ensure(&paths, &id(1), Timestamp(5), |_| false).unwrap_err().chain();
             assert!(error.contains("crosswan.pem: not a private key written by crosswan: restore it"), "{error}");

@@ -105,7 +105,8 @@ impl Own {
 
     /// Writes the tag if it does not say what it should, and reads it back.
     pub async fn announce(&self, timeout: Duration, report: &mut Report) {
-        let (Some(text), Some(step), Some((region, instance))) = (self.news(), self.announcing(), &self.instance) else {
+        let (Some(text), Some(step), Some((region, instance))) = (self.news(), self.announcing(), &self.instance)
+        else {
             return;
         };
         match ec2::publish(&Access::default(), region, instance, &text, timeout).await {

@@ -131,7 +131,11 @@ impl Report {
             key: None,
             steps: Vec::new(),
             waiting_for: None,
-            unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
+            unasked: answers
+                .iter()
+                .filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?)))
+                .chain(decision.awaited.iter().cloned())
+                .collect(),
             problems: Vec::new(),
             notes: Vec::new(),
         }

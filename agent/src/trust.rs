@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Announcement, Gateway, KEY_TAG, KeyTag, Pin, PublicKey, VpcId};
 
 /// What came of holding a peer's announcement against what was known.
@@ -102,7 +104,10 @@ pub fn named(keys: &[PublicKey], gateway: Option<&Gateway>) -> Trust {
     let other = announced.filter(|(_, announced)| !announced.keys.iter().any(|key| keys.contains(key)));
     let doubt = other.map(|(gateway, announced)| {
         let (found, named) = (fingerprints(&announced.keys), fingerprints(keys));
-        Doubt::Refused(format!("{} announces the key {found}, and auth.hub_key is {named}, which stays", gateway.instance))
+        Doubt::Refused(format!(
+            "{} announces the key {found}, and auth.hub_key is {named}, which stays",
+            gateway.instance
+        ))
     });
     Trust { pin: Some(pin), doubt }
 }
@@ -112,7 +117,7 @@ fn fingerprints(keys: &[PublicKey]) -> String {
 }
 
 /// This gateway's own keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnKeys {
     pub current: PublicKey,
     /// During a rotation.

@@ -7,6 +7,9 @@ use std::{
 
 use crosswan::{
     error::Kind,
+    keyring,
+    model::{Secret, Timestamp},
+    paths::Paths,
     swanctl::{self, Summary, Tree},
     vici::{Target, Vici},
 };
@@ -44,6 +47,26 @@ connections {
         local_ts = 10.0.0.0/8
         remote_ts = 10.2.0.1
         start_action = trap
+      }
+    }
+  }
+  crosswan-vpc-0bbb2222 {
+    version = 2
+    remote_addrs = 203.0.113.8
+    local {
+      auth = pubkey
+      id = 198.51.100.100
+      pubkeys = 0sMCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=
+    }
+    remote {
+      auth = pubkey
+      id = vpc-0bbb2222
+      pubkeys = 0sMCowBQYDK2VwAyEAO2onvM62pC1imK0EDYmL2j5HQ6RjCtrbTpmhiIuhqlY=,0sMCowBQYDK2VwAyEAiojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=
+    }
+    children {
+      c-10-3-0-0-16 {
+        local_ts = 10.0.0.0/8
+        remote_ts = 10.3.0.0/16
       }
     }
   }
@@ -93,7 +116,8 @@ async fn loaded_connections_read_back_as_their_text() {
 
     assert!(vici.unload_conn("crosswan-vpc-0aaa1111").await.unwrap());
     assert!(!vici.unload_conn("crosswan-vpc-0aaa1111").await.unwrap(), "a second unload finds nothing");
-    assert_eq!(vici.list_conns().await.unwrap().into_keys().collect::<Vec<_>>(), ["crosswan-own"]);
+    let left: Vec<String> = vici.list_conns().await.unwrap().into_keys().collect();
+    assert_eq!(left, ["crosswan-own", "crosswan-vpc-0bbb2222"]);
 }
 
 /// swanctl reads the same text as we do: charon ends up with the same connections.
@@ -133,6 +157,33 @@ async fn secrets_come_and_go_by_id() {
     assert_eq!(vici.shared_ids().await.unwrap().into_iter().collect::<Vec<_>>(), ["ike-crosswan-vpc-0aaa1111"]);
     vici.unload_shared("ike-crosswan-vpc-0aaa1111").await.unwrap();
     assert!(vici.shared_ids().await.unwrap().is_empty());
+}
+
+/// Through VICI and through swanctl, which finds our file where it looks for private keys.
+#[tokio::test]
+async fn private_keys_come_and_go_by_the_id_that_their_public_half_has() {
+    let host = Host::with_charon();
+    let mut vici = vici(&host).await;
+    let paths = Paths::below(host.dir.path());
+    let (ring, _) = keyring::ensure(&paths, &"i-0000000a".parse().unwrap(), Timestamp(1), |_| false).unwrap();
+    let id = ring.current.public.charon_id();
+    vici.load_key(&ring.current.text).await.unwrap();
+    vici.load_key(&ring.current.text).await.unwrap();
+    assert_eq!(vici.key_ids().await.unwrap(), [id.clone()].into());
+    assert!(vici.unload_key(&id).await.unwrap() && !vici.unload_key(&id).await.unwrap());
+    assert!(vici.key_ids().await.unwrap().is_empty());
+
+    let out = tokio::process::Command::new("swanctl")
+        .args(["--load-creds", "--noprompt", "--uri", &format!("unix://{}", host.socket().display())])
+        .env("SWANCTL_DIR", host.dir.path().join("etc/swanctl"))
+        .output()
+        .await
+        .unwrap();
+    assert!(out.status.success(), "{out:?}");
+    assert_eq!(vici.key_ids().await.unwrap(), [id].into());
+
+    let refused = vici.load_key(&Secret::new("no key")).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Apply);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crosswan::{
-    model::{InstanceId, Region},
-    observe::ec2::{KEY_TAG, own_tag, publish},
+    model::{InstanceId, KEY_TAG, Region},
+    observe::ec2::{own_tag, publish},
 };
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Nothing private in the clear: point 3 of the demo, with traffic trying all the while and tunnels going up and down.
 
 use anyhow::{Result, ensure};
-use crosswan_lab::{Host, Lab, Leaks, PingStream, Role, WHOAMI};
+use crosswan_lab::{Auth, Host, Lab, Leaks, PingStream, Role, WHOAMI};
 
 use crate::region::{Region, UP, agent, eventually, refresh};
 
@@ -9,7 +9,7 @@ const VPCS: [&str; 3] = ["hub", "a", "b"];
 
 #[test]
 fn nothing_private_leaves_in_the_clear_whatever_is_down() -> Result<()> {
-    let lab = Lab::standard(agent()?)?;
+    let lab = Lab::standard(agent()?, Auth::Psk)?;
     let capture = lab.capture_internet()?;
     let _trying = everyone_tries(&lab)?;
     // Before its first pass ever a gateway has no rules: what it forwards comes back by the VPC's routes (see the

@@ -1,14 +1,14 @@
 //! What a gateway still lacks when it boots: a key, an address of its hub, the right environment.
 
 use anyhow::Result;
-use crosswan_lab::{Lab, Role};
+use crosswan_lab::{Auth, Lab, Role};
 
 use crate::region::{Region, UP, agent, lines, refresh, refresh_with, show};
 
 /// An image without its secret: NAT at once, tunnels with the first refresh after the key is there.
 #[test]
 fn a_missing_key_is_waited_for_and_nat_does_not_wait() -> Result<()> {
-    let lab = Lab::standard(agent()?)?;
+    let lab = Lab::standard(agent()?, Auth::Psk)?;
     let capture = lab.capture_internet()?;
     let late = lab.gateway("a/nat-vpn")?;
     std::fs::remove_file(late.path("/etc/crosswan/psk"))?;
@@ -45,7 +45,7 @@ fn a_missing_key_is_waited_for_and_nat_does_not_wait() -> Result<()> {
 /// its tag says otherwise.
 #[test]
 fn hubs_and_gateways_are_found_by_their_tags() -> Result<()> {
-    let lab = Lab::standard(agent()?)?;
+    let lab = Lab::standard(agent()?, Auth::Psk)?;
     let (hub, a, b) = (lab.gateway("hub/vpn-hub")?, lab.gateway("a/nat-vpn")?, lab.gateway("b/nat-vpn")?);
     // The newest of its VPC, and it has the tag `service=vpn-hub`: only its environment says that it is none of ours.
     let decoy = lab.add_gateway("hub", Role::VpnHub)?;

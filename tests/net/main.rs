@@ -11,6 +11,7 @@ mod clear;
 mod cloud;
 mod faults;
 mod growth;
+mod keys;
 mod late;
 mod mtu;
 mod plan2014;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use anyhow::Result;
-use crosswan_lab::{Gateway, Lab, Leaks, VPC_MTU};
+use crosswan_lab::{Auth, Gateway, Lab, Leaks, VPC_MTU};
 
 use crate::{
     region::{Region, agent, refresh},
@@ -26,7 +26,7 @@ fn large_transfers_pass_and_what_leads_nowhere_is_rejected() -> Result<()> {
 /// The same with iptables-legacy, chosen as Debian's alternatives do: by what the names on PATH are.
 #[test]
 fn with_iptables_legacy() -> Result<()> {
-    let lab = Lab::standard(agent()?)?;
+    let lab = Lab::standard(agent()?, Auth::Psk)?;
     for gateway in lab.gateways() {
         std::fs::create_dir_all(gateway.path("/etc/legacy"))?;
         for name in ["iptables", "iptables-save", "iptables-restore"] {

@@ -1,7 +1,7 @@
 //! The addressing plan of the 2014 documents: 203.0.113.0/24 cut into /26s with subnets of /28, and its settings files.
 
 use anyhow::Result;
-use crosswan_lab::{Lab, Leaks, Role, VpcSpec};
+use crosswan_lab::{Auth, Lab, Leaks, Role, VpcSpec};
 
 use crate::region::{Region, agent, lines, refresh};
 
@@ -17,6 +17,7 @@ const PSK: &str = "Nobody has 2 guess th1s one";
 #[test]
 fn the_plan_and_the_settings_files_of_2014_work() -> Result<()> {
     let lab = Lab::builder(agent()?)
+        .auth(Auth::Psk)
         .private_net(&[PRIVATE.parse()?])
         .vpc(VpcSpec::hub("hub", "us-west-2", &[HUB])?)
         .vpc(VpcSpec::client("client", "us-west-2", &[CLIENT])?)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crosswan::{
-    model::{Gateway, RegionView, Timestamp},
+    model::{Gateway, KeyTag, RegionView, Timestamp},
     plan::{Step, Target, plan},
     render::Files,
     settings::Settings,
@@ -38,6 +38,7 @@ prop_compose! {
             public: eip.map(|e| [198, 51, 100, e].into()),
             launched: Timestamp(launched),
             cidrs,
+            key: KeyTag::Absent,
         }
     }
 }
@@ -54,6 +55,7 @@ fn world(gateways: Vec<Gateway>, state: State) -> World {
         now: 1000,
         answers: [("eu-west-1".parse().unwrap(), Ok(view))].into(),
         state,
+        own: None,
         key_exchanges: ["CURVE_25519".to_owned()].into(),
     }
 }

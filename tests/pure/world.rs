@@ -15,6 +15,7 @@ use crosswan::{
     settings::{Flags, Settings},
     state::State,
     swanctl::Summary,
+    trust::OwnKeys,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,9 @@ pub struct World {
     pub answers: Answers,
     #[serde(default)]
     pub state: State,
+    /// This gateway's own keys; without them every tunnel has a pre-shared one.
+    #[serde(default)]
+    pub own: Option<OwnKeys>,
     /// The key exchange methods charon has.
     pub key_exchanges: BTreeSet<String>,
 }
@@ -51,6 +55,9 @@ impl World {
             now: Timestamp(self.now),
             uplink: &uplink,
             keys: &key,
+            own: self.own,
+            pinned: &BTreeMap::new(),
+            accept: &BTreeSet::new(),
         };
         decide(settings, &seen, false)
     }
@@ -74,6 +81,7 @@ pub fn settled(files: &Files) -> Current {
         key_exchanges: BTreeSet::new(),
         connections: target.connections.iter().map(|(n, tree)| (n.to_string(), Summary::of(tree))).collect(),
         secrets: target.secrets.keys().cloned().collect(),
+        keys: BTreeSet::new(),
         sas: Vec::new(),
     };
     Current {

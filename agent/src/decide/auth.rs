@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use super::{Decision, KeyAnswer, Seen, refusal};
 use crate::{
-    model::{Auth, ConnName, Gateway, KEY_TAG, Mode, Pin, Refusal, Region, Secret, VpcId},
+    model::{Auth, ConnName, Gateway, KEY_TAG, KeyTag, Mode, Pin, Refusal, Region, Secret, VpcId},
     roster::Kept,
     settings::{AuthMethod, Settings},
     state::Peer,
@@ -41,7 +41,13 @@ pub(super) fn keys_of(
 
 /// [`keys_of`] the spoke's one peer. Its keys may be named by settings, and a hub that EC2 does not show (any more) is
 /// still known by the key that its connection was loaded with.
-pub(super) fn hub_pin(settings: &Settings, seen: &Seen, found: Option<&Peer>, hub: Ipv4Addr, out: &mut Decision) -> Option<Pin> {
+pub(super) fn hub_pin(
+    settings: &Settings,
+    seen: &Seen,
+    found: Option<&Peer>,
+    hub: Ipv4Addr,
+    out: &mut Decision,
+) -> Option<Pin> {
     let own = seen.own.filter(|_| settings.auth.method == AuthMethod::Key)?;
     let connection = ConnName::to_hub(hub);
     if settings.auth.hub_key.is_empty() {
@@ -69,13 +75,17 @@ fn doubtful(doubt: Option<Doubt>, gateway: &Gateway, out: &mut Decision) {
     }
 }
 
-/// How a tunnel is authenticated; `None` leaves it out, with the reason reported. `owner` is the spoke's VPC with its
-/// region, at both ends. A peer that is known by a key is never taken with a pre-shared one.
+/// How long after its launch a gateway may take to announce its key.
+const YOUNG: i64 = 15 * 60;
+
+/// How a tunnel is authenticated; `None` leaves it out, with the reason reported. `spoke` is the VPC whose tunnel it is,
+/// at both ends. A peer that is known by a key is never taken with a pre-shared one.
 pub(super) fn auth(
     settings: &Settings,
     seen: &Seen,
-    owner: (&VpcId, &Region),
+    spoke: &VpcId,
     pin: Option<&Pin>,
+    peer: Option<&Gateway>,
     out: &mut Decision,
 ) -> Option<Auth> {
     if let (Some(pin), Some(showing)) = (pin, &out.showing) {
@@ -87,7 +97,13 @@ pub(super) fn auth(
         AuthMethod::Key if settings.mode == Mode::NatVpn => Some(format!("its hub announces no key (tag {KEY_TAG})")),
         AuthMethod::Key => Some(format!("it announces no key (tag {KEY_TAG})")),
     };
-    psk(seen, owner, without, out).map(Auth::Psk)
+    let psk = psk(seen, (spoke, peer.map_or(&seen.me.region, |peer| &peer.region)), without, out);
+    let young = |peer: &&Gateway| seen.now.0 - peer.launched.0 < YOUNG && peer.key == KeyTag::Absent;
+    if let Some(peer) = peer.filter(young).filter(|_| psk.is_none() && settings.auth.method == AuthMethod::Key) {
+        let age = seen.now.0 - peer.launched.0;
+        out.awaited.push(format!("{} in {} was launched {age} s ago: its key is awaited", peer.instance, peer.vpc));
+    }
+    psk.map(Auth::Psk)
 }
 
 /// The pre-shared key of a VPC's tunnel, with its problem (if any) reported. `instead` says why it is needed.

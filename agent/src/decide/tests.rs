@@ -2,14 +2,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "settings come from a real file")]
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::{
-    model::{RegionView, printable},
+    model::{Auth, KeyTag, RegionView, printable},
     settings::{Flags, Settings},
 };
 
 const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n[removal]\nspacing = \"0s\"\n";
-const SPOKE: &str = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = \"198.51.100.100\"\n";
+const SPOKE: &str =
+    "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = \"198.51.100.100\"\n[auth]\nmethod = \"psk\"\n";
 
 fn settings(toml: &str) -> Settings {
     let root = tempfile::tempdir().unwrap();
@@ -36,6 +39,7 @@ fn gateway(n: u32, cidrs: &[&str]) -> Gateway {
         public: Some(Ipv4Addr::new(198, 51, 100, n as u8)),
         launched: Timestamp(n.into()),
         cidrs: nets(cidrs),
+        key: KeyTag::Absent,
     }
 }
 
@@ -67,6 +71,7 @@ struct Pass<'a> {
     answers: Answers,
     state: State,
     force: bool,
+    own: Option<OwnKeys>,
     keys: &'a dyn Fn(&VpcId) -> KeyAnswer,
 }
 
@@ -76,7 +81,7 @@ fn good_key(_: &VpcId) -> KeyAnswer {
 
 impl Default for Pass<'_> {
     fn default() -> Self {
-        Pass { toml: HUB, answers: Answers::new(), state: State::default(), force: false, keys: &good_key }
+        Pass { toml: HUB, answers: Answers::new(), state: State::default(), force: false, own: None, keys: &good_key }
     }
 }
 
@@ -87,7 +92,9 @@ impl Pass<'_> {
     fn try_run(self, me: &Identity) -> Result<Decision> {
         let uplink = "ens5".parse().unwrap();
         let Pass { answers, state, keys, .. } = &self;
-        let seen = Seen { me, answers, state, now: Timestamp(1000), uplink: &uplink, keys };
+        let (pinned, accept) = Default::default();
+        let (now, own, uplink) = (Timestamp(1000), self.own, &uplink);
+        let seen = Seen { me, answers, state, now, uplink, keys, own, pinned: &pinned, accept: &accept };
         decide(&settings(self.toml), &seen, self.force)
     }
 }
@@ -309,7 +316,12 @@ fn an_unusable_key_refuses_a_newcomer_and_keeps_the_key_in_use() {
     let none = |_: &VpcId| KeyAnswer { key: None, problem: problem() };
     let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), keys: &none, ..Pass::default() }.run();
     assert!(d.tunnels.is_empty());
-    assert_eq!(reasons(&d), ["vpc-00000001 (eu-west-1): /etc/crosswan/psk.d/vpc-00000001: shorter than 16 bytes"]);
+    assert_eq!(
+        reasons(&d),
+        [
+            "vpc-00000001 (eu-west-1): this gateway has no key of its own yet, and /etc/crosswan/psk.d/vpc-00000001: shorter than 16 bytes"
+        ]
+    );
     let old = |_: &VpcId| KeyAnswer { key: Some(Secret::new("the one in use")), problem: problem() };
     let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), keys: &old, ..Pass::default() }.run();
     assert_eq!(d.tunnels.len(), 1);
@@ -345,4 +357,73 @@ fn a_spoke_finds_one_hub_by_tag_and_stays_with_it() {
 fn foreign_text_is_cut_and_escaped() {
     assert_eq!(printable("a\u{1b}[2J\n\"é"), r#""a\u{1b}[2J\n\"\u{e9}""#);
     assert_eq!(printable(&"x".repeat(65)), format!("\"{}…\"", "x".repeat(64)));
+}
+
+fn key(n: u8) -> PublicKey {
+    PublicKey::new([n; 32])
+}
+
+const OWN: Option<OwnKeys> = Some(OwnKeys { current: PublicKey::new([0xff; 32]), next: None });
+
+/// Gateway `n` of [`gateway`], announcing these keys.
+fn announcing(n: u32, keys: &[u8]) -> Gateway {
+    let keys: Vec<String> = keys.iter().map(|n| key(*n).to_string()).collect();
+    let tag = (!keys.is_empty()).then(|| keys.join(" "));
+    Gateway { key: KeyTag::of(tag.as_deref()), ..gateway(n, &[&format!("10.{n}.0.0/16")]) }
+}
+
+fn auth_of(d: &Decision, n: u32) -> &Auth {
+    &d.tunnels[&ConnName::to_vpc(&vpc(n))].auth
+}
+
+#[test]
+fn a_mixed_fleet_is_served_each_by_what_it_has_and_no_key_goes_back_to_a_pre_shared_one() {
+    let own = key(0xff);
+    let pass =
+        |gateways: &[Gateway], state| Pass { answers: answered(gateways), state, own: OWN, ..Pass::default() }.run();
+    let d = pass(&[announcing(1, &[1]), announcing(2, &[])], State::default());
+    assert_eq!(auth_of(&d, 1), &Auth::Key { own, peer: vec![key(1)] });
+    assert!(matches!(auth_of(&d, 2), Auth::Psk(_)));
+    assert_eq!(d.showing.as_ref().unwrap().announce.to_string(), own.to_string());
+
+    // The second moves; the first one's tag is gone, and another instance than the one that is known has none yet.
+    let d = pass(&[announcing(1, &[]), announcing(2, &[2])], d.state);
+    assert_eq!(auth_of(&d, 1), &Auth::Key { own, peer: vec![key(1)] });
+    assert_eq!(auth_of(&d, 2), &Auth::Key { own, peer: vec![key(2)] });
+    assert!(d.kept[0].why.contains("announces no key"), "{:?}", d.kept);
+    let replaced = Gateway { instance: "i-0000aaaa".parse().unwrap(), ..announcing(1, &[]) };
+    let d = pass(&[replaced.clone(), announcing(2, &[2])], d.state);
+    assert_eq!(auth_of(&d, 1), &Auth::Key { own, peer: vec![key(1)] });
+    let d = pass(&[Gateway { key: announcing(1, &[9]).key, ..replaced }, announcing(2, &[3])], d.state);
+    assert_eq!(auth_of(&d, 1), &Auth::Key { own, peer: vec![key(9)] }, "the replaced instance's own key");
+    assert_eq!(auth_of(&d, 2), &Auth::Key { own, peer: vec![key(2)] }, "out of nowhere: refused");
+    assert!(reasons(&d)[0].contains("--accept-key vpc-00000002"), "{:?}", reasons(&d));
+}
+
+#[test]
+fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
+    let by_tag = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
+    let named = |key: u8| format!("{by_tag}hub = \"198.51.100.1\"\n[auth]\nhub_key = \"{}\"\n", self::key(key));
+    let by_address = format!("{by_tag}hub = \"198.51.100.1\"\n");
+    let run = |toml: &str, gateways: &[Gateway], keys: &dyn Fn(&VpcId) -> KeyAnswer| {
+        Pass { toml, answers: answered(gateways), own: OWN, keys, ..Pass::default() }.run()
+    };
+    let hub = announcing(1, &[1]);
+    let none = |_: &VpcId| KeyAnswer { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    let name = ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 1));
+    let by_key = |n: u8| Auth::Key { own: key(0xff), peer: vec![key(n)] };
+    for toml in [by_tag, &by_address] {
+        assert_eq!(run(toml, std::slice::from_ref(&hub), &none).tunnels[&name].auth, by_key(1), "{toml}");
+    }
+    let d = run(&named(7), std::slice::from_ref(&hub), &none);
+    assert_eq!(d.tunnels[&name].auth, by_key(7));
+    assert!(reasons(&d)[0].contains(&key(1).fingerprint()) && reasons(&d)[0].contains(&key(7).fingerprint()));
+    assert_eq!(run(&named(7), &[], &none).tunnels[&name].auth, by_key(7), "whatever EC2 shows");
+
+    let d = run(by_tag, &[announcing(1, &[])], &none);
+    assert!(d.tunnels.is_empty());
+    let why =
+        "vpc-000000ff (us-west-2): its hub announces no key (tag crosswan-key), and there is no pre-shared key for it";
+    assert_eq!(reasons(&d), [why]);
+    assert!(matches!(run(by_tag, &[announcing(1, &[])], &good_key).tunnels[&name].auth, Auth::Psk(_)));
 }

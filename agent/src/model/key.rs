@@ -22,7 +22,7 @@ pub const KEY_TAG: &str = "crosswan-key";
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
-    pub fn new(bytes: [u8; 32]) -> Self {
+    pub const fn new(bytes: [u8; 32]) -> Self {
         PublicKey(bytes)
     }
 
@@ -152,9 +152,8 @@ impl FromStr for Announcement {
                 out.keys.push(word.parse()?);
                 continue;
             };
-            let fits = |w: &str| {
-                w.len() == SHORT && w.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-            };
+            let fits =
+                |w: &str| w.len() == SHORT && w.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'));
             match words.split(':').find(|w| !fits(w)) {
                 Some(bad) => return Err(BadAnnouncement::Seen(bad.into())),
                 None => out.seen.extend(words.split(':').map(str::to_owned)),
@@ -254,7 +253,8 @@ mod tests {
     fn a_bad_announcement_is_told_in_plain_text() {
         let one = key(1);
         let three = format!("{one} {} {}", key(2), key(3));
-        for bad in ["", "nonsense", "seen:abcdefgh", &three, &format!("{one} seen:short"), &format!("{one} \u{1b}[2J")] {
+        for bad in ["", "nonsense", "seen:abcdefgh", &three, &format!("{one} seen:short"), &format!("{one} \u{1b}[2J")]
+        {
             let KeyTag::Unreadable(why) = KeyTag::of(Some(bad)) else { panic!("{bad:?}") };
             assert!(why.bytes().all(|b| (b' '..=b'~').contains(&b)) && why.starts_with("expected "), "{why}");
         }

@@ -23,7 +23,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::time::{Instant, timeout_at};
 
 use self::answer::Seen;
-pub use self::own::{KEY_TAG, own_tag, publish};
+pub use self::own::{own_tag, publish};
 use crate::{
     model::{Answers, Region, RegionAnswer},
     settings::Tag,

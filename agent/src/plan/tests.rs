@@ -63,6 +63,7 @@ fn running(peers: &[String]) -> Current {
         key_exchanges: BTreeSet::new(),
         sas: sas.collect(),
         secrets: target.secrets.keys().cloned().collect(),
+        keys: BTreeSet::new(),
         connections,
     };
     Current {

@@ -29,6 +29,8 @@ fn loaded(n: u8, local_id: &str) -> (String, Summary) {
         remote_addrs: [format!("198.51.100.{n}")].into(),
         local_id: Some(local_id.into()),
         remote_id: Some(format!("vpc-{n:08x}")),
+        local_auth: "psk".into(),
+        remote_auth: "psk".into(),
         children: [(format!("c-10-{n}-0-0-16"), child)].into(),
     };
     (format!("crosswan-vpc-{n:08x}"), summary)

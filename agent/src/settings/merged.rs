@@ -160,11 +160,7 @@ impl Merged {
                 method,
                 hub_key,
                 max_key_age: self.max_key_age.map(|d| d.value),
-                psk: PskSource {
-                    file: self.psk_file.map(|p| p.value),
-                    dir: self.psk_dir.map(|p| p.value),
-                    inline,
-                },
+                psk: PskSource { file: self.psk_file.map(|p| p.value), dir: self.psk_dir.map(|p| p.value), inline },
             },
             removal: Removal {
                 after_misses: self.after_misses.map_or(2, |n| n.value),

@@ -110,7 +110,10 @@ pub(super) fn path(raw: &Raw) -> Parsed<PathBuf> {
 
 /// One key, or the current and the next one.
 pub(super) fn hub_key(raw: &Raw) -> Parsed<Vec<PublicKey>> {
-    let keys = list(raw, word)?;
+    let keys = match raw {
+        Raw::Text(one) => list(&Raw::Word(one.clone()), word)?,
+        _ => list(raw, word)?,
+    };
     if (1..=2).contains(&keys.len()) { Ok(keys) } else { Err(format!("{} keys", keys.len())) }
 }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path};
 
 use tempfile::TempDir;
 
-use super::{Flags, Settings};
+use super::{AuthMethod, AuthSettings, Flags, PskSource, Settings};
 use crate::error::Kind;
 
 mod accepted;
@@ -47,6 +47,11 @@ impl Host {
         assert!(!text.contains('\n') && !text.contains('\r'), "{text:?} is more than one line");
         text.replace(self.root().to_str().unwrap(), "")
     }
+}
+
+/// Pre-shared keys from `psk`, and nothing else said of authentication.
+fn auth(method: AuthMethod, psk: PskSource) -> AuthSettings {
+    AuthSettings { method, hub_key: Vec::new(), max_key_age: None, psk }
 }
 
 const TOML: &str = "/etc/crosswan/crosswan.toml";

@@ -5,12 +5,13 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crosswan::decide::{Decision, KeyAnswer, Seen, decide};
-use crosswan::model::{Answers, Gateway, Identity, Region, RegionView, Secret, Timestamp, VpcId};
+use crosswan::model::{Answers, Gateway, Identity, KeyTag, PublicKey, Region, RegionView, Secret, Timestamp, VpcId};
 use crosswan::plan::{Charon, Current, Target, plan};
 use crosswan::render::{Capabilities, Files, render};
 use crosswan::settings::{Flags, Settings};
 use crosswan::state::State;
 use crosswan::swanctl::{self, Summary};
+use crosswan::trust::OwnKeys;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ipnet::Ipv4Net;
@@ -28,6 +29,13 @@ struct World {
     me: Identity,
     answers: Answers,
     state: State,
+}
+
+/// Gateway `n`'s key; 0 is the hub's.
+fn key(n: usize) -> PublicKey {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
+    PublicKey::new(bytes)
 }
 
 impl World {
@@ -57,6 +65,7 @@ impl World {
             public: Some(Ipv4Addr::from_bits(0xc612_0001 + n as u32)),
             launched: Timestamp(1_767_323_045),
             cidrs: [Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a01_0000 + ((n as u32) << 8)), 24)].into(),
+            key: KeyTag::of(Some(&key(n + 1).to_string())),
         };
         let view = |index: usize| RegionView {
             gateways: (index..peers).step_by(REGIONS).map(gateway).collect(),
@@ -72,7 +81,17 @@ impl World {
         let uplink = "ens5".parse().unwrap();
         let keys = |_: &VpcId| KeyAnswer { key: Some(Secret::new([7; 32])), problem: None };
         let (me, answers, state) = (&self.me, &self.answers, &self.state);
-        let seen = Seen { me, answers, state, now: Timestamp(1_800_000_000), uplink: &uplink, keys: &keys };
+        let seen = Seen {
+            me,
+            answers,
+            state,
+            now: Timestamp(1_800_000_000),
+            uplink: &uplink,
+            keys: &keys,
+            own: Some(OwnKeys { current: key(0), next: None }),
+            pinned: &BTreeMap::new(),
+            accept: &BTreeSet::new(),
+        };
         decide(&self.settings, &seen, false).unwrap()
     }
 

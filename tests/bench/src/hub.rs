@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use crosswan_lab::{Gateway, Lab, VpcSpec};
+use crosswan_lab::{Auth, Gateway, Lab, VpcSpec};
 use nix::libc;
 use serde_json::Value;
 
@@ -75,7 +75,8 @@ impl Pass {
 impl Hub {
     /// Brings the lab up, with an empty cloud and without charon.
     pub fn new(agent: &Path) -> Result<Hub> {
-        let lab = Lab::builder(agent).vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?).build()?;
+        let lab =
+            Lab::builder(agent).auth(Auth::Psk).vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?).build()?;
         let gateway = lab.gateway("hub/vpn-hub")?;
         let cloud = Cloud::serve(&*gateway.ns()?)?;
         gateway.set_env("AWS_ENDPOINT_URL_EC2", cloud::ENDPOINT);

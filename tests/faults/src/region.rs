@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
-use crosswan_lab::{AgentProcess, Gateway, Lab, Output, Role};
+use anyhow::{Context, Result, bail, ensure};
+use crosswan_lab::{AgentProcess, Auth, Gateway, Lab, Output, Role};
 use serde_json::Value;
 
 /// The bound on a tunnel coming up, on a machine that runs several labs at once.
@@ -23,9 +23,14 @@ pub struct Region {
 }
 
 impl Region {
-    /// The hub VPC and clients `a` and `b`, all booted; returns when `a` reaches the others through the hub.
+    /// The hub VPC and clients `a` and `b` with a pre-shared key, all booted; returns when all reach all.
     pub fn standard() -> Result<Region> {
-        let region = Region::booted(Lab::standard(agent()?)?)?;
+        Region::with(Auth::Psk)
+    }
+
+    /// [`Region::standard`], with another way to prove who is who.
+    pub fn with(auth: Auth) -> Result<Region> {
+        let region = Region::booted(Lab::standard(agent()?, auth)?)?;
         region.settle()?;
         Ok(region)
     }
@@ -33,22 +38,36 @@ impl Region {
     /// Boots every gateway of a lab.
     pub fn booted(lab: Lab) -> Result<Region> {
         let mut region = Region { lab, keepers: BTreeMap::new() };
+        let mut again = Vec::new();
         for gateway in region.lab.gateways() {
-            region.boot(&gateway)?;
+            let output = region.power_on(&gateway)?;
+            match output.code {
+                0 => {}
+                // The key of a gateway that boots later is awaited.
+                3 if region.lab.plan().auth == Auth::Key => again.push(gateway),
+                code => bail!("{}: refresh: exit {code}\n{}", gateway.name, show(&output)),
+            }
         }
+        again.iter().try_for_each(|gateway| refresh(gateway).map(drop))?;
         Ok(region)
     }
 
     /// What systemd does at boot: charon, one refresh (which must succeed), keep.
     pub fn boot(&mut self, gateway: &Arc<Gateway>) -> Result<()> {
+        let output = self.power_on(gateway)?;
+        ensure!(output.code == 0, "{}: refresh: exit {}\n{}", gateway.name, output.code, show(&output));
+        Ok(())
+    }
+
+    fn power_on(&mut self, gateway: &Arc<Gateway>) -> Result<Output> {
         if gateway.role != Role::NatHub {
             gateway.start_charon()?;
         }
-        refresh(gateway)?;
+        let output = gateway.agent(&["refresh"])?;
         if gateway.role != Role::NatHub {
             self.keepers.insert(gateway.name.clone(), gateway.spawn_agent(&["keep"])?);
         }
-        Ok(())
+        Ok(output)
     }
 
     /// Waits until every private host reaches every other.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use crosswan_lab::{Gateway, Lab, PingStream, Role};
+use crosswan_lab::{Auth, Gateway, Lab, PingStream, Role};
 use serde_json::Value;
 
 use crate::{
@@ -44,7 +44,7 @@ pub struct Stage<'a> {
 impl<'a> Stage<'a> {
     pub fn new(quick: bool, say: &'a dyn Fn(&str)) -> Result<Stage<'a>> {
         say("a region with a hub and three clients");
-        let lab = Lab::standard(agent()?)?;
+        let lab = Lab::standard(agent()?, Auth::Psk)?;
         let peer = Peer::launch(&lab)?;
         peer.tag(&lab, At::First)?;
         let work = Paper::client(&lab, "us-west-2", "10.50.0.0/16", 200)?;

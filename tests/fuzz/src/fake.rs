@@ -8,7 +8,7 @@ use std::{
 };
 
 use crosswan::{
-    model::{Answers, Gateway, Identity, RegionView, Timestamp},
+    model::{Answers, Gateway, Identity, KeyTag, PublicKey, RegionView, Timestamp},
     settings::{Flags, Settings},
 };
 use tempfile::TempDir;
@@ -78,6 +78,7 @@ pub fn gateway(n: u8) -> Gateway {
         public: Some([198, 51, 100, n].into()),
         launched: Timestamp(1_400_000_000 + i64::from(n)),
         cidrs: [format!("10.{n}.0.0/16").parse().unwrap()].into(),
+        key: KeyTag::of(Some(&PublicKey::new([n; 32]).to_string())),
     }
 }
 

@@ -9,13 +9,14 @@ use crosswan::{
     decide::{Decision, KeyAnswer, Seen, decide},
     error::Error,
     iptables::{self, Rules},
-    model::{Answers, Auth, ConnName, Identity, Interface, Secret, Timestamp, Tunnel, VpcId},
+    model::{Answers, Auth, ConnName, Identity, Interface, PublicKey, Secret, Timestamp, Tunnel, VpcId},
     plan::{Charon, Current, Step, Target, plan},
     render::{Capabilities, Files, render},
     report::Report,
     settings::Settings,
     state::State,
     swanctl::{self, ChildSummary, Summary, Tree},
+    trust::OwnKeys,
 };
 use ipnet::Ipv4Net;
 
@@ -39,7 +40,17 @@ pub fn error(error: &Error) {
 pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State, key: &[u8]) -> Option<Decision> {
     let uplink: Interface = "ens5".parse().unwrap();
     let keys = |_: &VpcId| KeyAnswer { key: Some(Secret::new(key)), problem: None };
-    let seen = Seen { me, answers, state, now: NOW, uplink: &uplink, keys: &keys };
+    let seen = Seen {
+        me,
+        answers,
+        state,
+        now: NOW,
+        uplink: &uplink,
+        keys: &keys,
+        own: Some(OwnKeys { current: PublicKey::new([251; 32]), next: Some(PublicKey::new([252; 32])) }),
+        pinned: &BTreeMap::new(),
+        accept: &BTreeSet::new(),
+    };
     let decision = match decide(settings, &seen, false) {
         Ok(decision) => decision,
         Err(e) => {
@@ -70,8 +81,11 @@ fn rendered(settings: &Settings, decision: &Decision, files: &Files, uplink: &In
     if settings.mode.has_ipsec() {
         connections(decision, &target.connections);
         let owned = |t: &Tunnel| vec![t.local_id.to_string(), t.remote_id.to_string()];
-        let key = |Auth::Psk(key): &Auth| key.clone();
-        let want = decision.tunnels.iter().map(|(n, t)| (format!("ike-{n}"), (key(&t.auth), owned(t))));
+        let psk = |(n, t): (&ConnName, &Tunnel)| match &t.auth {
+            Auth::Psk(key) => Some((format!("ike-{n}"), (key.clone(), owned(t)))),
+            Auth::Key { .. } => None,
+        };
+        let want = decision.tunnels.iter().filter_map(psk);
         let have = target.secrets.iter().map(|(id, s)| (id.clone(), (s.secret.clone(), s.owners.clone())));
         assert_eq!(want.collect::<BTreeMap<_, _>>(), have.collect(), "secrets");
     } else {
@@ -93,6 +107,8 @@ fn connections(decision: &Decision, read: &BTreeMap<ConnName, Tree>) {
         remote_addrs: [t.remote_addr.to_string()].into(),
         local_id: Some(t.local_id.to_string()),
         remote_id: Some(t.remote_id.to_string()),
+        local_auth: t.auth.method().into(),
+        remote_auth: t.auth.method().into(),
         children: t.children.iter().map(|(name, s)| (name.clone(), child(s))).collect(),
     };
     let mut want: BTreeMap<ConnName, Summary> = decision.tunnels.iter().map(|(n, t)| (n.clone(), tunnel(t))).collect();
@@ -101,10 +117,20 @@ fn connections(decision: &Decision, read: &BTreeMap<ConnName, Tree>) {
         let child = ChildSummary { local_ts: own.clone(), remote_ts: own, mode: "pass".into() };
         let (local_addrs, remote_addrs) = (["%any".into()].into(), ["127.0.0.1".into()].into());
         let children = [("own".into(), child)].into();
-        want.insert(ConnName::own(), Summary { local_addrs, remote_addrs, children, ..Summary::default() });
+        let auth = || "pubkey".to_owned();
+        let (local_auth, remote_auth) = (auth(), auth());
+        let own = Summary { local_addrs, remote_addrs, local_auth, remote_auth, children, ..Summary::default() };
+        want.insert(ConnName::own(), own);
     }
     let have: BTreeMap<ConnName, Summary> = read.iter().map(|(n, tree)| (n.clone(), Summary::of(tree))).collect();
     assert_eq!(want, have, "connections");
+    let keys = |t: &Tunnel| match &t.auth {
+        Auth::Psk(_) => Vec::new(),
+        Auth::Key { peer, .. } => peer.clone(),
+    };
+    for (name, tunnel) in &decision.tunnels {
+        assert_eq!(swanctl::peer_keys(&read[name]), keys(tunnel), "the peer's keys");
+    }
 }
 
 /// Networks as charon keeps them: without host bits, and without those inside another one.

@@ -149,6 +149,15 @@ impl Lab {
         self.ec2().call(&gateway.region, action, &parameters).map(drop)
     }
 
+    /// The value of a tag of a gateway, if it has that.
+    pub fn tag_of(&self, gateway: &Gateway, key: &str) -> Result<Option<String>> {
+        let filters = [("Filter.1.Name", "resource-id"), ("Filter.1.Value.1", gateway.instance.as_str())];
+        let key = [("Filter.2.Name", "key"), ("Filter.2.Value.1", key)];
+        self.ec2()
+            .call(&gateway.region, "DescribeTags", &[filters, key].concat())
+            .map(|answer| answer.first("value").ok())
+    }
+
     /// Switches an instance's source/destination check.
     pub fn source_dest_check(&self, gateway: &Gateway, on: bool) -> Result<()> {
         let parameters =

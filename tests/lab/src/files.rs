@@ -38,6 +38,15 @@ impl Role {
     }
 }
 
+/// How gateways prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Each by a key of its own, which it announces in its tag; nat-vpn finds its hub by tag.
+    Key,
+    /// All by one pre-shared key; nat-vpn is told its hub's address.
+    Psk,
+}
+
 /// What the default settings are made of.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -47,8 +56,12 @@ pub struct Plan {
     pub regions: Vec<String>,
     /// The hub's Elastic IP, once it has one.
     pub hub: Option<Ipv4Addr>,
+    /// How gateways prove who they are.
+    pub auth: Auth,
     /// The pre-shared key, in a file of its own.
     pub psk: String,
+    /// The hub's region, once it has one.
+    pub hub_region: Option<String>,
 }
 
 /// `/etc/crosswan/crosswan.toml` of a gateway: what its AMI and user data would say, and short times.
@@ -56,17 +69,25 @@ pub fn settings(role: Role, plan: &Plan) -> String {
     let quoted = |list: Vec<String>| list.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
     let private = quoted(plan.private.iter().map(ToString::to_string).collect());
     let mut text = format!("mode = \"{}\"\nprivate_net = [{private}]\n", role.as_str());
-    let _ = match (role, plan.hub) {
-        (Role::VpnHub, _) => writeln!(text, "regions = [{}]", quoted(plan.regions.clone())),
-        (Role::NatVpn, Some(hub)) => writeln!(text, "hub = \"{hub}\""),
+    let _ = match (role, plan.auth, plan.hub) {
+        (Role::VpnHub, ..) => writeln!(text, "regions = [{}]", quoted(plan.regions.clone())),
+        (Role::NatVpn, Auth::Psk, Some(hub)) => writeln!(text, "hub = \"{hub}\""),
+        (Role::NatVpn, Auth::Key, _) => {
+            writeln!(text, "regions = [{}]", quoted(plan.hub_region.iter().cloned().collect()))
+        }
         _ => Ok(()),
     };
+    let auth = match plan.auth {
+        Auth::Key => "",
+        Auth::Psk => "[auth]\nmethod = \"psk\"\npsk_file = \"/etc/crosswan/psk\"\n",
+    };
     if role != Role::NatHub {
-        text += "# The userspace ESP backend: packets of a tunnel come and go through this interface.\n\
+        text += &format!(
+            "# The userspace ESP backend: packets of a tunnel come and go through this interface.\n\
                  ipsec_interface = \"ipsec0\"\n\
-                 [auth]\npsk_file = \"/etc/crosswan/psk\"\n\
-                 [removal]\nafter_misses = 2\nspacing = \"0s\"\n\
-                 [keep]\ninterval = \"2s\"\n";
+                 {auth}[removal]\nafter_misses = 2\nspacing = \"0s\"\n\
+                 [keep]\ninterval = \"2s\"\n"
+        );
     }
     text
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 
 use crate::ec2::VpcView;
-use crate::files::{self, Plan, Role};
+use crate::files::{self, Auth, Plan, Role};
 use crate::host::Host;
 use crate::http::Service;
 use crate::imds::{self, Imds};
@@ -174,7 +174,7 @@ impl Gateway {
     /// Writes the lab's settings and key for its role.
     pub(crate) fn write_plan(&self, plan: &Plan) -> Result<()> {
         self.write_settings(&files::settings(self.role, plan))?;
-        if self.role == Role::NatHub {
+        if self.role == Role::NatHub || plan.auth == Auth::Key {
             return Ok(());
         }
         self.write_file("/etc/crosswan/psk", &format!("{}\n", plan.psk), 0o600)

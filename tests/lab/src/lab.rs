@@ -15,7 +15,7 @@ use ipnet::Ipv4Net;
 
 use crate::capture::Capture;
 use crate::ec2::{Ec2, VpcView};
-use crate::files::{Plan, Role};
+use crate::files::{Auth, Plan, Role};
 use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::internet::Internet;
@@ -37,6 +37,7 @@ pub struct Lab {
     pub(crate) agent: PathBuf,
     pub(crate) private: Vec<Ipv4Net>,
     pub(crate) regions: Vec<String>,
+    pub(crate) auth: Auth,
     pub(crate) psk: String,
     /// Elastic IPs given out so far; none is ever used twice.
     pub(crate) addresses: AtomicU8,
@@ -82,6 +83,7 @@ pub struct Builder {
     agent: PathBuf,
     private: Vec<Ipv4Net>,
     regions: BTreeSet<String>,
+    auth: Auth,
     vpcs: Vec<VpcSpec>,
 }
 
@@ -95,6 +97,12 @@ impl Builder {
     /// A region the hub looks in besides those of the VPCs.
     pub fn region(mut self, region: &str) -> Builder {
         self.regions.insert(region.to_string());
+        self
+    }
+
+    /// How gateways prove who they are, instead of by keys of their own.
+    pub fn auth(mut self, auth: Auth) -> Builder {
+        self.auth = auth;
         self
     }
 
@@ -117,6 +125,7 @@ impl Builder {
             agent: std::path::absolute(self.agent)?,
             private: self.private,
             regions: regions.into_iter().collect(),
+            auth: self.auth,
             psk: random_key()?,
             addresses: AtomicU8::new(0),
             dir,
@@ -133,12 +142,13 @@ impl Lab {
     /// An empty lab around the agent's binary, which may not be below /etc, /run or /var/lib: gateways have their own.
     pub fn builder(agent: impl AsRef<Path>) -> Builder {
         let private = vec![Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8)];
-        Builder { agent: agent.as_ref().into(), private, regions: BTreeSet::new(), vpcs: Vec::new() }
+        Builder { agent: agent.as_ref().into(), private, regions: BTreeSet::new(), auth: Auth::Key, vpcs: Vec::new() }
     }
 
     /// The hub VPC and two clients in three regions, client `b` with a secondary CIDR.
-    pub fn standard(agent: impl AsRef<Path>) -> Result<Lab> {
+    pub fn standard(agent: impl AsRef<Path>, auth: Auth) -> Result<Lab> {
         Lab::builder(agent)
+            .auth(auth)
             .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
             .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?)
             .vpc(VpcSpec::client("b", "ap-southeast-2", &["10.2.0.0/16", "10.102.0.0/16"])?)
@@ -248,7 +258,9 @@ impl Lab {
             private: self.private.clone(),
             regions: self.regions.clone(),
             hub: self.hub_address(),
+            auth: self.auth,
             psk: self.psk.clone(),
+            hub_region: self.gateways().into_iter().find(|g| g.role == Role::VpnHub).map(|hub| hub.region.clone()),
         }
     }
 

@@ -32,7 +32,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use capture::{Capture, Packet, Packets};
 pub use daemons::AgentProcess;
-pub use files::{Plan, Role};
+pub use files::{Auth, Plan, Role};
 pub use gateway::Gateway;
 pub use host::{DfProbe, Host, SINK, Transfer, WHOAMI};
 pub use http::{Request, Response, Service};

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Result;
-use crosswan_lab::{Lab, Role};
+use crosswan_lab::{Auth, Lab, Role};
 
 /// Brings it up, says how to get in, and waits for the end of standard input.
 pub fn run(agent: &Path) -> Result<()> {
-    let lab = Lab::standard(agent)?;
+    let lab = Lab::standard(agent, Auth::Key)?;
     for gateway in lab.gateways() {
         if gateway.role != Role::NatHub {
             gateway.start_charon()?;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use crosswan_lab::Lab;
+use crosswan_lab::{Auth, Lab};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -107,7 +107,7 @@ fn a_killed_lab_leaves_no_process_no_namespace_and_its_directory_is_swept() -> R
 
 #[test]
 fn labs_side_by_side_do_not_meet_and_a_dropped_one_is_gone() -> Result<()> {
-    let build = || Lab::standard("/bin/true");
+    let build = || Lab::standard("/bin/true", Auth::Key);
     let (one, two) = std::thread::scope(|scope| {
         let other = scope.spawn(build);
         (build(), other.join())

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use crosswan_lab::{Gateway, Lab, Leaks};
+use crosswan_lab::{Auth, Gateway, Lab, Leaks};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -54,7 +54,7 @@ fn nat(gateway: &Gateway) -> Result<()> {
 #[test]
 fn private_hosts_reach_each_other_through_the_hub() -> Result<()> {
     let started = Instant::now();
-    let lab = Lab::standard("/bin/true")?;
+    let lab = Lab::standard("/bin/true", Auth::Psk)?;
     eprintln!("lab up in {:?}", started.elapsed());
     let (hub, nat_hub) = (lab.gateway("hub/vpn-hub")?, lab.gateway("hub/nat-hub")?);
     let (a, b) = (lab.gateway("a/nat-vpn")?, lab.gateway("b/nat-vpn")?);

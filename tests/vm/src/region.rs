@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use crosswan_lab::internet::{EC2, ECHO};
-use crosswan_lab::{Capture, Image, Lab, Vm, VpcSpec, check_machines};
+use crosswan_lab::{Auth, Capture, Image, Lab, Vm, VpcSpec, check_machines};
 use serde_json::Value;
 
 use crate::report::{Report, seconds};
@@ -37,6 +37,7 @@ impl Region {
         let modes = ["vpn-hub", "nat-hub", "nat-vpn"].map(|mode| images.join(mode).with_extension("raw"));
         check_machines(&modes.each_ref().map(PathBuf::as_path))?;
         let lab = Lab::builder(agent()?)
+            .auth(Auth::Psk)
             .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
             .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16", "10.101.0.0/16"])?)
             .build()?;

@@ -8,7 +8,9 @@ use std::{
 use aws_sdk_ec2::types::{Instance, InstanceStateName, Vpc, VpcCidrBlockStateCode};
 use ipnet::Ipv4Net;
 
-use crate::model::{Gateway, InstanceId, KEY_TAG, KeyTag, Refusal, Region, RegionView, Timestamp, VpcId, printable, vpc_cidr};
+use crate::model::{
+    Gateway, InstanceId, KEY_TAG, KeyTag, Refusal, Region, RegionView, Timestamp, VpcId, printable, vpc_cidr,
+};
 
 /// What a region has shown so far, page by page; an instance that pages repeat is kept once, as last seen.
 pub(super) struct Seen<'a> {
@@ -89,7 +91,9 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
         launched: Timestamp(i.launch_time.ok_or("EC2 shows no launch time for it")?.secs()),
         cidrs: BTreeSet::new(),
-        key: KeyTag::of(i.tags().iter().find(|tag| tag.key() == Some(KEY_TAG)).map(|tag| tag.value().unwrap_or_default())),
+        key: KeyTag::of(
+            i.tags().iter().find(|tag| tag.key() == Some(KEY_TAG)).map(|tag| tag.value().unwrap_or_default()),
+        ),
     })
 }
 

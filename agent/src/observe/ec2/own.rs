@@ -8,10 +8,8 @@ use aws_sdk_ec2::{Client, types::Tag};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Access, client, reason, shared};
-use crate::model::{InstanceId, Region, printable};
+use crate::model::{InstanceId, KEY_TAG, Region, printable};
 
-/// The tag in which a gateway publishes its Ed25519 public key: SPKI in base64, 60 characters.
-pub const KEY_TAG: &str = "crosswan-key";
 /// Characters EC2 takes as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;
 /// Pauses in milliseconds before the next look for a tag that was written: EC2 is eventually consistent, as a rule within seconds (EC2

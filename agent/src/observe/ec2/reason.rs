@@ -7,7 +7,7 @@ use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crate::model::{Region, printable};
+use crate::model::{KEY_TAG, Region, printable};
 
 /// No credentials to sign a request with.
 pub(super) fn no_credentials(error: &(dyn StdError + 'static)) -> String {
@@ -80,7 +80,7 @@ fn refused(operation: &str, region: &Region, status: u16, code: &str, message: O
 fn needed(operation: &str, region: &Region) -> String {
     match operation {
         "CreateTags" => {
-            format!("ec2:CreateTags on its own instance for the tag {}, in {region}", super::KEY_TAG)
+            format!("ec2:CreateTags on its own instance for the tag {}, in {region}", KEY_TAG)
         }
         _ => format!("ec2:{operation} in {region}"),
     }

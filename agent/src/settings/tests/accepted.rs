@@ -30,7 +30,7 @@ fn defaults() {
             environment_tag: None,
             masquerade: true,
             ipsec_interface: None,
-            auth: AuthSettings::Psk(PskSource::default()),
+            auth: auth(AuthMethod::Key, PskSource::default()),
             removal: Removal { after_misses: 2, spacing: Duration::from_secs(600), hold_above: 50 },
             keep: Keep { interval: Duration::from_secs(15) },
             ec2: Ec2 { timeout: Duration::from_secs(60) },
@@ -54,7 +54,9 @@ fn every_key_in_toml_and_in_the_environment() {
         masquerade = false
         ipsec_interface = "ipsec0"
         [auth]
-        method = "psk"
+        method = "key"
+        hub_key = ["MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="]
+        max_key_age = "90days"
         psk_file = "/run/psk"
         psk_dir = "/run/psk.d"
         [removal]
@@ -75,11 +77,14 @@ fn every_key_in_toml_and_in_the_environment() {
         environment_tag: Some(tag("env", "")),
         masquerade: false,
         ipsec_interface: Some("ipsec0".parse().unwrap()),
-        auth: AuthSettings::Psk(PskSource {
-            file: Some("/run/psk".into()),
-            dir: Some("/run/psk.d".into()),
-            inline: None,
-        }),
+        auth: AuthSettings {
+            hub_key: vec![PublicKey::new([1; 32])],
+            max_key_age: Some(Duration::from_secs(90 * 86400)),
+            ..auth(
+                AuthMethod::Key,
+                PskSource { file: Some("/run/psk".into()), dir: Some("/run/psk.d".into()), inline: None },
+            )
+        },
         removal: Removal { after_misses: 1000, spacing: Duration::from_secs(86400), hold_above: 0 },
         keep: Keep { interval: Duration::from_secs(60) },
         ec2: Ec2 { timeout: Duration::from_secs(1) },
@@ -96,6 +101,9 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_ENVIRONMENT_TAG", "env="),
         ("CROSSWAN_MASQUERADE", "false"),
         ("CROSSWAN_IPSEC_INTERFACE", "ipsec0"),
+        ("CROSSWAN_AUTH_METHOD", "key"),
+        ("CROSSWAN_HUB_KEY", "MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),
+        ("CROSSWAN_MAX_KEY_AGE", "90days"),
         ("CROSSWAN_PSK_FILE", "/run/psk"),
         ("CROSSWAN_PSK_DIR", "/run/psk.d"),
         ("CROSSWAN_AFTER_MISSES", "1000"),
@@ -164,10 +172,13 @@ fn flags_set_the_mode_the_regions_and_the_hub() {
         regions: Some("us-west-2,eu-west-1".into()),
     };
     // Each mode keeps what it uses and drops the rest.
-    for (mode, hub, count) in [("vpn-hub", false, 2), ("nat-hub", false, 0), ("nat-vpn", true, 0)] {
+    for (mode, hub, count) in [("vpn-hub", false, 2), ("nat-hub", false, 0), ("nat-vpn", true, 2)] {
         let got = Host::new(&[]).load(&[], &flags(mode)).unwrap();
         assert_eq!((got.mode.as_str(), got.hub.is_some(), got.regions.len()), (mode, hub, count));
     }
+    // With a pre-shared key there is nothing to ask EC2 for.
+    let got = Host::new(&[]).load(&[("CROSSWAN_AUTH_METHOD", "psk")], &flags("nat-vpn")).unwrap();
+    assert_eq!(got.regions.len(), 0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn vpc(n: u8) -> VpcId {
 }
 fn load(host: &Host, source: &PskSource, credentials: Option<&str>) -> crate::error::Result<Keys> {
     let credentials = credentials.map(|dir| host.root().join(dir));
-    Keys::load(&AuthSettings::Psk(source.clone()), host.root(), credentials.as_deref())
+    Keys::load(&super::auth(AuthMethod::Psk, source.clone()), host.root(), credentials.as_deref())
 }
 fn refusal(host: &Host, source: &PskSource) -> String {
     let error = load(host, source, None).unwrap_err();

@@ -16,7 +16,7 @@ fn a_file_is_taken_over() {
     assert_eq!(got.hub, Some(Ipv4Addr::new(198, 51, 100, 100)));
     // VPN_SERVICE beside VPN_HUB is no second way to name the hub.
     assert_eq!(got.gateway_tag, Tag { key: "service".into(), value: "nat".into() });
-    let AuthSettings::Psk(psk) = &got.auth;
+    let psk = &got.auth.psk;
     assert_eq!(psk.inline.as_ref().unwrap().key, Secret::new("x$;`\"9#kd0-Qm"));
     assert_eq!(got.warnings, [""; 0], "the file is nobody else's to read");
     assert!(!format!("{got:?}").contains("kd0"), "Debug shows the key");

@@ -75,7 +75,7 @@ prop_compose! {
             environment_tag,
             masquerade,
             ipsec_interface: interface.map(|i| i.parse().unwrap()),
-            auth: AuthSettings::Psk(PskSource { file: file.map(Into::into), dir: dir.map(Into::into), inline: None }),
+            auth: auth(AuthMethod::Psk, PskSource { file: file.map(Into::into), dir: dir.map(Into::into), inline: None }),
             removal: Removal { after_misses, spacing: Duration::from_secs(spacing), hold_above },
             keep: Keep { interval: Duration::from_millis(interval) },
             ec2: Ec2 { timeout: Duration::from_millis(timeout) },
@@ -94,7 +94,7 @@ fn to_toml(s: &Settings) -> String {
     let section = |pairs: Vec<(&str, toml::Value)>| {
         toml::Value::Table(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
     };
-    let AuthSettings::Psk(psk) = &s.auth;
+    let psk = &s.auth.psk;
     let paths = [("psk_file", &psk.file), ("psk_dir", &psk.dir)];
     let mut top = toml::Table::from_iter([
         ("mode".to_owned(), text(s.mode.to_string())),
@@ -118,6 +118,7 @@ fn to_toml(s: &Settings) -> String {
                 paths
                     .into_iter()
                     .filter_map(|(k, p)| Some((k, text(p.as_ref()?.to_str().unwrap().to_owned()))))
+                    .chain([("method", text("psk".into()))])
                     .collect(),
             ),
         ),
@@ -153,7 +154,7 @@ proptest! {
         for only in [(TOML, base), ("/etc/default/nat-hub", old)] {
             let _ = Host::new(&[(only.0, &only.1)]).load(&[("CROSSWAN_MODE", "nat-hub")], &Flags::default());
         }
-        if let Err(e) = Keys::load(&AuthSettings::Psk(PskSource::default()), host.root(), None) {
+        if let Err(e) = Keys::load(&auth(AuthMethod::Psk, PskSource::default()), host.root(), None) {
             host.line(&e.chain());
         }
     }

@@ -50,7 +50,9 @@ fn each_wrong_key_in_toml() {
         ("masquerade = 'true'", ":1: masquerade: expected true or false, found \"true\"".into()),
         ("ipsec_interface = 'ipsec 0'", ":1: ipsec_interface: expected an interface name such as ipsec0, found \"ipsec 0\"".into()),
         ("auth = 'Ahs3theKeyItself'", ":1: auth: expected a table [auth], found a single value".into()),
-        ("[auth]\nmethod = 'pubkey'", ":2: auth.method: expected \"psk\", found \"pubkey\"".into()),
+        ("[auth]\nmethod = 'pubkey'", ":2: auth.method: expected key or psk, found \"pubkey\"".into()),
+        ("[auth]\nhub_key = 'MCowBQYDK2VwAyEA'", ":2: auth.hub_key: expected the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation, found \"MCowBQYDK2VwAyEA\"".into()),
+        ("[auth]\nmax_key_age = '1h'", ":2: auth.max_key_age: expected a duration from \"1day\" to \"10years\", found \"1h\"".into()),
         ("[auth]\npsk_file = 'Ahs3theKeyItself'", ":2: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a key)".into()),
         ("[auth]\npsk_dir = \"/a\\tb\"", ":2: auth.psk_dir: expected an absolute path, found \"/a\\tb\"".into()),
         ("[auth]\npsk = 'Ahs3theKeyItself'", ":2: auth.psk: unknown key; did you mean auth.psk_dir?".into()),
@@ -68,7 +70,7 @@ fn each_wrong_key_in_toml() {
         ("privat_net = []", ":1: privat_net: unknown key; did you mean private_net?".into()),
         ("after_misses = 3", ":1: after_misses: unknown key; did you mean removal.after_misses?".into()),
         ("[remove]\nafter_misses = 3", ":1: remove: unknown key; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.psk_file, auth.psk_dir, removal.after_misses, removal.spacing, removal.hold_above, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, removal.after_misses, removal.spacing, removal.hold_above, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -95,7 +97,7 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_PSK_FILE", "theKeyItself", "CROSSWAN_PSK_FILE: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
-        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
+        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
     ];
     for (name, value, want) in table {
         let got = Host::new(&[(TOML, NAT_HUB)]).load(&[(name, value)], &Flags::default());
@@ -114,8 +116,9 @@ fn what_a_mode_needs() {
         ("mode = 'nat-hub'", ":1: private_net: expected one for mode nat-hub, found none; set private_net = [\"10.0.0.0/8\"] in /etc/crosswan/crosswan.toml, or CROSSWAN_PRIVATE_NET"),
         ("private_net = ['10.0.0.0/8']\nmode = 'vpn-hub'", ":2: regions: expected one for mode vpn-hub, found none; set regions = [\"us-west-2\"] in /etc/crosswan/crosswan.toml, or CROSSWAN_REGIONS"),
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub_tag='a=b'", ":2: hub: expected one for mode nat-vpn, found none; set hub = \"198.51.100.100\" (or regions in which to find it by hub_tag) in /etc/crosswan/crosswan.toml, or CROSSWAN_HUB"),
-        ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='198.51.100.100'\nhub_tag='a=b'", ":3: hub: expected hub or hub_tag, found both (hub_tag is set in /etc/crosswan/crosswan.toml:4)"),
+        ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='198.51.100.100'\nhub_tag='a=b'\n[auth]\nmethod='psk'", ":3: hub: expected hub or hub_tag, found both (hub_tag is set in /etc/crosswan/crosswan.toml:4)"),
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='10.0.0.5'", ":3: hub: expected the hub's Elastic IP, found 10.0.0.5, which lies in private_net 10.0.0.0/8"),
+        ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='198.51.100.100'", ":3: hub: expected a way to its key, found none; set regions (the hub's, where its tag tells it), auth.hub_key, or auth.method = \"psk\" in /etc/crosswan/crosswan.toml"),
     ];
     for (toml, want) in table {
         assert_eq!(only(toml).unwrap_err(), format!("{TOML}{want}"), "for {toml}");

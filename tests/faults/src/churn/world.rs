@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use crosswan_lab::{Gateway, Lab, VpcSpec};
+use crosswan_lab::{Auth, Gateway, Lab, VpcSpec};
 use serde_json::Value;
 
 use crate::{
@@ -50,6 +50,7 @@ impl World {
     /// Everything is up, and no peer of the churn is there yet.
     pub fn new(seed: u64) -> Result<World> {
         let lab = Lab::builder(agent()?)
+            .auth(Auth::Psk)
             .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
             .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?)
             .vpc(VpcSpec::client("b", "ap-southeast-2", &["10.2.0.0/16", "10.102.0.0/16"])?)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use crosswan_lab::{AgentProcess, Gateway, Lab, Output, Role};
+use crosswan_lab::{AgentProcess, Auth, Gateway, Lab, Output, Role};
 
 use super::Demo;
 use super::act::{Show, report};
@@ -38,7 +38,7 @@ pub fn lab(agent: &Path, screen: Screen) -> Result<Demo> {
         "Starting EC2, three VPCs with subnets, route tables and internet gateways, four gateways and four hosts.",
     );
     let before = screen.elapsed();
-    let lab = Lab::standard(agent)
+    let lab = Lab::standard(agent, Auth::Key)
         .context("the region did not come up (in a container: it has to be privileged, to make network namespaces)")?;
     screen.finding(true, &format!("up after {}; the gateways, as EC2 has them:", seconds(screen.elapsed() - before)));
     screen.text(&format!("       {:<13} {:<22} {:<15} {:<10} {}", "gateway", "VPC", "region", "private", "Elastic IP"));

@@ -1,0 +1,119 @@
+//! A key is followed by the next: both count until the peers have seen it, and no packet notices.
+
+use anyhow::{Result, ensure};
+use crosswan::model::PublicKey;
+use crosswan_faults::look::{ask, stream, unharmed};
+use crosswan_lab::{Auth, Gateway, Role};
+use serde_json::Value;
+
+use super::{announced, reconnect, ring};
+use crate::region::{Region, lines, refresh, refresh_with};
+
+fn rotate(gateway: &Gateway) -> Result<Value> {
+    let output = gateway.agent(&["rotate-key", "--json"])?.ok()?;
+    Ok(serde_json::from_str(&output.stdout)?)
+}
+
+/// The key a gateway signs with, as charon was told.
+fn signs_with(gateway: &Gateway) -> Result<String> {
+    let text = gateway.read_file("/etc/swanctl/conf.d/crosswan.conf")?;
+    let key = text.lines().find_map(|line| line.trim().strip_prefix("pubkeys = 0s"));
+    Ok(key.unwrap_or_default().to_owned())
+}
+
+fn loaded(gateway: &Gateway, key: PublicKey) -> Result<bool> {
+    Ok(ask(gateway, async |vici| vici.key_ids().await)?.contains(&key.charon_id()))
+}
+
+#[test]
+fn a_spokes_and_the_hubs_key_are_rotated_without_a_lost_packet() -> Result<()> {
+    let region = Region::with(Auth::Key)?;
+    let (hub, a) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
+    let b = region.gateway("b/nat-vpn")?;
+    let packets = [("a/host", "b/host"), ("b/host-2", "a/host"), ("hub/host", "a/host")];
+    let packets = packets.map(|(from, to)| stream(&region, from, to));
+
+    // The spoke: announced, seen by the hub, used, seen to be used.
+    let old = ring(&a)?.current.public;
+    let report = rotate(&a)?;
+    let next = ring(&a)?.next.map(|key| key.public);
+    ensure!(next.is_some_and(|next| report["key"]["next"] == next.fingerprint()), "{report:#}");
+    let next = next.unwrap_or(old);
+    ensure!(announced(&region.lab, &a)?.keys == [old, next] && signs_with(&a)? == old.to_string());
+    let report = refresh(&a)?;
+    ensure!(report["key"]["waiting"].to_string().contains(&region.lab.vpc_id("hub")?), "{report:#}");
+    ensure!(lines(&refresh(&hub)?, "steps").iter().any(|step| step.contains("peer's key")));
+    ensure!(announced(&region.lab, &hub)?.has_seen(&next));
+    let report = refresh(&a)?;
+    ensure!(report["key"]["fingerprint"] == next.fingerprint() && report["key"]["next"].is_null(), "{report:#}");
+    ensure!(announced(&region.lab, &a)?.keys == [next] && signs_with(&a)? == next.to_string());
+    ensure!(ring(&a)?.current.public == next && !loaded(&a, old)? && loaded(&a, next)?);
+    refresh(&hub)?;
+    ensure!(
+        announced(&region.lab, &hub)?.seen.is_empty()
+            && !hub.read_file("/etc/swanctl/conf.d/crosswan.conf")?.contains(&old.to_string())
+    );
+
+    // The hub waits for both.
+    let old = ring(&hub)?.current.public;
+    rotate(&hub)?;
+    refresh(&a)?;
+    let report = refresh(&hub)?;
+    let waiting = report["key"]["waiting"].to_string();
+    ensure!(waiting.contains(&region.lab.vpc_id("b")?) && !waiting.contains(&region.lab.vpc_id("a")?), "{report:#}");
+    refresh(&b)?;
+    refresh(&hub)?;
+    ensure!(ring(&hub)?.current.public != old && signs_with(&hub)? != old.to_string());
+    for gateway in [&a, &b, &hub] {
+        refresh(gateway)?;
+        ensure!(lines(&refresh(gateway)?, "steps").is_empty(), "{} has settled", gateway.name);
+    }
+    for stream in packets {
+        unharmed(stream?, "keys were rotated")?;
+    }
+    [&a, &b].into_iter().try_for_each(|spoke| reconnect(&region, spoke))
+}
+
+/// At every step of a rotation a tunnel that breaks comes up again.
+#[test]
+fn a_tunnel_that_breaks_in_the_middle_comes_up_again() -> Result<()> {
+    let region = Region::with(Auth::Key)?;
+    let (hub, a) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
+    rotate(&a)?;
+    reconnect(&region, &a)?;
+    rotate(&hub)?;
+    reconnect(&region, &a)?;
+    for gateway in [&a, &hub, &region.gateway("b/nat-vpn")?, &a, &hub, &a] {
+        refresh(gateway)?;
+        reconnect(&region, &a)?;
+    }
+    ensure!(ring(&a)?.next.is_none() && ring(&hub)?.next.is_none());
+    Ok(())
+}
+
+/// A new instance has a key of its own, and the tunnel at the hub's next pass; one that merely says that it is another
+/// is not believed until somebody who knows says so.
+#[test]
+fn a_replaced_instance_takes_over_and_a_key_out_of_nowhere_does_not() -> Result<()> {
+    let mut region = Region::with(Auth::Key)?;
+    let (hub, old) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
+    let others = stream(&region, "b/host", "hub/host")?;
+    region.keepers.remove(&old.name);
+    let new = region.lab.replace_gateway(&old)?;
+    ensure!(new.role == Role::NatVpn);
+    region.boot(&new)?;
+    refresh(&hub)?;
+    region.settle()?;
+
+    let known = ring(&new)?.current.public;
+    std::fs::remove_file(new.path("/etc/swanctl/private/crosswan.pem"))?;
+    refresh(&new)?;
+    let stranger = ring(&new)?.current.public;
+    let report = refresh(&hub)?;
+    let refused = report["refused"].to_string();
+    ensure!(refused.contains(&known.fingerprint()) && refused.contains(&stranger.fingerprint()), "{report:#}");
+    ensure!(hub.read_file("/etc/swanctl/conf.d/crosswan.conf")?.contains(&known.to_string()));
+    refresh_with(&hub, &["--accept-key", &region.lab.vpc_id("a")?], 0)?;
+    unharmed(others, "another VPC's gateway was replaced")?;
+    reconnect(&region, &new)
+}
