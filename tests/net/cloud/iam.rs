@@ -4,10 +4,11 @@
 //! The lab's IAM evaluates the files, conditions included, against what each gateway's role asks for; what they keep out
 //! beyond that is `tests/edge/iam.rs`'s.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy};
+use crosswan::observe::ec2::{Access, own_tag, publish};
+use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy, internet};
 use serde_json::{Value, json};
 
 use super::{REGION_A, REGION_B, ensure_no_steps, has_tunnel, look_in, watch::Watch};
@@ -15,6 +16,7 @@ use crate::region::{Region, agent, lines, refresh, refresh_with};
 
 const HUB_REGION: &str = "us-west-2";
 const BY_TAG: &str = "hub_tag = { key = \"service\", value = \"vpn-hub\" }\nregions = [\"us-west-2\"]\n";
+const LIMIT: Duration = Duration::from_secs(10);
 /// Gateways with a role, and the file that is its policy.
 const ROLES: [(&str, &str); 2] = [("hub/vpn-hub", "vpn-hub"), ("a/nat-vpn", "nat-vpn")];
 
@@ -47,6 +49,7 @@ fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
             enforce(lab, Some((file, &action)))?;
             missing(&gateway, &action).with_context(|| format!("{name} without {action}"))?;
         }
+        key_tag(lab, &gateway, file).with_context(|| format!("{name}'s key"))?;
         // Nothing allowed is as the first of them missing.
         lab.iam().enforce([]);
         missing(&gateway, "ec2:DescribeInstances")?;
@@ -77,6 +80,37 @@ fn missing(gateway: &Gateway, action: &str) -> Result<()> {
     let named = format!("not permitted: the instance's role needs {action} ");
     ensure!(unasked.contains(&named) == (code == 3), "{unasked:?}");
     Ok(())
+}
+
+/// The own instance's tag, from inside the gateway with its role's access key: written and read back where the file allows it,
+/// refused by name where not, and never written on another instance.
+fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
+    let (_, access_key) = gateway.imds.role.clone().context("no role")?;
+    let access = Access { endpoint: Some(format!("http://{}", internet::EC2)), keys: Some((access_key, "lab".into())) };
+    let region = gateway.region.parse()?;
+    let write = |instance: &str, value: &str| {
+        let instance = instance.parse()?;
+        gateway.ns()?.run(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(async {
+                let wrote = publish(&access, &region, &instance, value, LIMIT).await;
+                (wrote, own_tag(&access, &region, &instance, LIMIT).await)
+            }))
+        })
+    };
+    enforce(lab, None)?;
+    for value in ["first", "second"] {
+        let (wrote, found) = write(&gateway.instance, value)?;
+        ensure!(wrote == Ok(()) && found == Ok(Some(value.into())), "{wrote:?}, found {found:?}");
+    }
+    let other = lab.gateways().into_iter().map(|g| g.instance.clone()).find(|id| *id != gateway.instance);
+    let denied =
+        |wrote: Result<(), String>| wrote.is_err_and(|why| why.contains("needs ec2:CreateTags on its own instance"));
+    ensure!(denied(write(&other.context("no other instance")?, "third")?.0), "it may write on another instance");
+    enforce(lab, Some((file, "ec2:CreateTags")))?;
+    let (wrote, found) = write(&gateway.instance, "third")?;
+    ensure!(denied(wrote) && found == Ok(Some("second".into())), "found {found:?}");
+    enforce(lab, None)
 }
 
 /// Gives each role its file's policy, one of them without one action.
