@@ -39,6 +39,7 @@ put 644 "$share/completions/crosswan.bash" usr/share/bash-completion/completions
 put 644 "$share/completions/_crosswan" usr/share/zsh/vendor-completions/_crosswan
 put 644 "$share/completions/crosswan.fish" usr/share/fish/vendor_completions.d/crosswan.fish
 for example in images/examples/*.toml; do put 644 "$example" "usr/share/doc/crosswan/examples/${example##*/}"; done
+for file in docs/iam/*; do put 644 "$file" "usr/share/doc/crosswan/iam/${file##*/}"; done
 put 644 images/deb/copyright usr/share/doc/crosswan/copyright
 put 644 CHANGELOG.md usr/share/doc/crosswan/changelog
 gzip -9n "$root"/usr/share/man/man1/*.1 "$root/usr/share/doc/crosswan/changelog"

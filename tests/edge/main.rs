@@ -5,6 +5,7 @@
 mod ec2;
 mod environment;
 mod failures;
+mod iam;
 mod imds;
 mod own;
 mod server;

@@ -13,9 +13,9 @@ use crate::{
     xml::{answer, instance, instances},
 };
 
-const ME: &str = "i-00000001";
+pub const ME: &str = "i-00000001";
 /// As long as an Ed25519 key in SPKI and base64 is.
-const KEY: &str = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+pub const KEY: &str = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
 
 fn region() -> Region {
     "xx-own-1".parse().unwrap()
@@ -34,18 +34,18 @@ fn write(endpoint: &str, value: &str, timeout: Duration) -> Result<(), String> {
 }
 
 /// DescribeInstances with the own instance, its tags these.
-fn tagged(tags: &[(&str, &str)]) -> Reply {
+pub fn tagged(tags: &[(&str, &str)]) -> Reply {
     let tags: String = tags.iter().map(|(k, v)| format!("<item><key>{k}</key><value>{v}</value></item>")).collect();
     let me = instance(1).replace("<vpcId>", &format!("<tagSet>{tags}</tagSet><vpcId>"));
     Reply::ok(instances(&[me], None))
 }
 
-fn created() -> Reply {
+pub fn created() -> Reply {
     Reply::ok(answer("CreateTags", "<return>true</return>", None))
 }
 
 /// Plays a region in which the tag is `before` until CreateTags, and what was written from then on.
-fn region_with(before: &'static str) -> Server {
+pub fn region_with(before: &'static str) -> Server {
     let written = std::sync::Mutex::new(before.to_owned());
     Server::start(move |request, _| {
         let mut value = written.lock().unwrap();

@@ -16,6 +16,8 @@ pub struct Request {
     pub path: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// As sent.
+    pub body: String,
     /// The form of an EC2 query.
     pub form: BTreeMap<String, String>,
 }
@@ -152,6 +154,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let body = String::from_utf8(body).ok()?;
     request.form =
         body.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decoded(k), decoded(v))).collect();
+    request.body = body;
     Some(request)
 }
 

@@ -88,6 +88,19 @@ impl Response {
     }
 }
 
+/// Takes the percent-encoding off a form's name or value; what is no UTF-8 afterwards is replaced.
+pub(crate) fn decoded(text: &str) -> String {
+    let hex = |two: &str| u8::from_str_radix(two, 16).ok();
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.bytes().next() {
+        let byte = rest.get(1..3).and_then(hex).filter(|_| first == b'%');
+        bytes.push(byte.unwrap_or(if first == b'+' { b' ' } else { first }));
+        rest = std::str::from_utf8(&rest.as_bytes()[if byte.is_some() { 3 } else { 1 }..]).unwrap_or_default();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// POSTs a form from inside `ns` and returns status and body.
 pub fn post(ns: &Netns, to: SocketAddr, authorization: &str, body: &str) -> Result<(u16, String)> {
     let mut stream = ns.run(|| Ok(TcpStream::connect_timeout(&to, Duration::from_secs(5))?))?;

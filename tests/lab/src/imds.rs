@@ -41,8 +41,8 @@ pub struct Imds {
     pub region: String,
     /// CIDR of its subnet.
     pub subnet: Ipv4Net,
-    /// Name of its IAM role, if it has one.
-    pub role: Option<String>,
+    /// Its IAM role's name and access key, if it has one.
+    pub role: Option<(String, String)>,
     /// Its VPC as EC2 tells it, kept current by the lab.
     pub vpc: Arc<Mutex<VpcView>>,
     /// See [`Imds::set`].
@@ -129,9 +129,9 @@ impl Imds {
             "local-ipv4" => Some(me.private.to_string()),
             "public-ipv4" => Some(me.public?.to_string()),
             "network/interfaces/macs/" => Some(format!("{}/", me.mac)),
-            "iam/security-credentials/" => self.role.clone(),
+            "iam/security-credentials/" => Some(self.role.as_ref()?.0.clone()),
             _ => match path.strip_prefix("iam/security-credentials/") {
-                Some(role) => (self.role.as_deref() == Some(role)).then(credentials),
+                Some(role) => self.role.as_ref().filter(|(name, _)| name == role).map(|(_, key)| credentials(key)),
                 None => self.interface(path.strip_prefix(&interface)?, me, &vpc),
             },
         }
@@ -163,9 +163,10 @@ impl Imds {
     }
 }
 
-/// moto checks no signature, so any credentials do; they must only look alive.
-fn credentials() -> String {
-    "{\"Code\":\"Success\",\"LastUpdated\":\"2025-01-01T00:00:00Z\",\"Type\":\"AWS-HMAC\",\"AccessKeyId\":\"ASIALABLABLABLABLAB0\",\
-     \"SecretAccessKey\":\"lab\",\"Token\":\"lab\",\"Expiration\":\"2099-01-01T00:00:00Z\"}"
-        .into()
+/// Nobody here checks a signature, so any secret does; the access key tells the lab's IAM who asks.
+fn credentials(access_key: &str) -> String {
+    format!(
+        "{{\"Code\":\"Success\",\"LastUpdated\":\"2025-01-01T00:00:00Z\",\"Type\":\"AWS-HMAC\",\"AccessKeyId\":\"{access_key}\",\
+         \"SecretAccessKey\":\"lab\",\"Token\":\"lab\",\"Expiration\":\"2099-01-01T00:00:00Z\"}}"
+    )
 }

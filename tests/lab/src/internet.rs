@@ -14,6 +14,7 @@ use ipnet::Ipv4Net;
 use crate::ec2::Ec2;
 use crate::host::Host;
 use crate::http::Service;
+use crate::iam::Iam;
 use crate::lock;
 use crate::moto;
 use crate::netns::Netns;
@@ -45,6 +46,8 @@ pub struct Internet {
     pub ec2: Ec2,
     /// What the EC2 endpoint of the gateways does wrong.
     pub faults: Arc<Faults>,
+    /// What the gateways' roles may do there.
+    pub iam: Arc<Iam>,
     /// The echo host; it can ping and send, too.
     pub echo: Host,
     links: AtomicU32,
@@ -78,12 +81,13 @@ impl Internet {
              }}"
         ))?;
         let address = SocketAddr::from((EC2, moto::PORT));
-        let faults = Arc::new(Faults::default());
+        let (faults, iam) = (Arc::new(Faults::default()), Arc::new(Iam::default()));
         Ok(Internet {
             ec2: Ec2::new(ns.clone(), address),
-            _proxy: proxy::serve(&ns, EC2, address, faults.clone())?,
+            _proxy: proxy::serve(&ns, EC2, address, faults.clone(), iam.clone())?,
             echo: Host::new("internet", ns.clone(), ECHO)?,
             faults,
+            iam,
             links: AtomicU32::new(0),
             announced: Mutex::default(),
             moto,

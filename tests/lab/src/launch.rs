@@ -132,7 +132,11 @@ impl Lab {
             instance: instance.id.clone(),
             region: vpc.region.clone(),
             subnet: vpc.subnets[subnet].cidr,
-            role: role.has_iam_role().then(|| format!("crosswan-{}", role.as_str())),
+            role: role.has_iam_role().then(|| {
+                let name = format!("crosswan-{}", role.as_str());
+                let access_key = self.internet.iam.session(&name, &vpc.region, &instance.id);
+                (name, access_key)
+            }),
             vpc: vpc.view.clone(),
             faults: Mutex::default(),
         });

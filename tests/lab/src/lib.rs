@@ -14,6 +14,7 @@ mod files;
 mod gateway;
 mod host;
 mod http;
+pub mod iam;
 mod imds;
 pub mod internet;
 mod lab;

@@ -1,4 +1,5 @@
-//! The EC2 endpoint gateways talk to: moto behind a proxy that fails on request, per region and action, and counts.
+//! The EC2 endpoint gateways talk to: moto behind a proxy that counts, refuses what a role may not do, and fails on
+//! request, per region and action.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,6 +13,7 @@ use socket2::SockRef;
 
 use crate::ec2::Elements;
 use crate::http::{Request, Response, Service};
+use crate::iam::{Call, Iam};
 use crate::lock;
 use crate::netns::Netns;
 
@@ -90,23 +92,28 @@ impl Faults {
 }
 
 /// Serves on `ip:80` inside `ns`, in front of `moto`.
-pub fn serve(ns: &Arc<Netns>, ip: Ipv4Addr, moto: SocketAddr, faults: Arc<Faults>) -> Result<Service> {
+pub fn serve(ns: &Arc<Netns>, ip: Ipv4Addr, moto: SocketAddr, faults: Arc<Faults>, iam: Arc<Iam>) -> Result<Service> {
     let inside = ns.clone();
     Service::tcp(ns, ip, 80, move |mut stream| {
         // A client that gives up, or a fault, ends the connection: nothing to do about it here.
-        let _ = answer(&mut stream, &inside, moto, &faults);
+        let _ = answer(&mut stream, &inside, moto, &faults, &iam);
     })
 }
 
-fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults) -> Result<()> {
+fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults, iam: &Iam) -> Result<()> {
     let request = Request::read(stream)?;
     let form = String::from_utf8_lossy(&request.body).into_owned();
     let action = field(&form, "Action").unwrap_or_default();
     let scope = request.header("authorization").and_then(|a| a.split("Credential=").nth(1)).unwrap_or_default();
-    let region = scope.split('/').nth(2).unwrap_or_default();
+    let (access_key, region) =
+        (scope.split('/').next().unwrap_or_default(), scope.split('/').nth(2).unwrap_or_default());
     let forward = |form: &str| forward(ns, moto, &request, form);
     let send = |stream: &mut TcpStream, status, body: String| Ok(stream.write_all(&xml(status, body).bytes())?);
-    match faults.count(region, action) {
+    let fault = faults.count(region, action);
+    if let Some(refusal) = iam.refusal(access_key, &Call::new(region, &form)) {
+        return send(stream, 403, error("UnauthorizedOperation", &refusal));
+    }
+    match fault {
         None => Ok(stream.write_all(&forward(&form)?)?),
         Some(Fault::Throttle) => send(stream, 503, error("RequestLimitExceeded", "Request limit exceeded.")),
         Some(Fault::Unauthorized) => send(stream, 403, error("UnauthorizedOperation", "You are not authorized.")),

@@ -1,0 +1,280 @@
+//! The policies of `docs/iam`: what the agent really sends is put to them, the files themselves, by the lab's IAM.
+//!
+//! moto could refuse by a policy's `Action` only (`docs/facts.md`, "moto"), so it would pass every mistake in a condition, and
+//! the conditions are what these policies are about.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use crosswan::{
+    model::{InstanceId, Region},
+    observe::ec2::{KEY_TAG, Query, ask_at, own_tag, publish},
+};
+use crosswan_lab::iam::{Call, Caller, Decision, Policy};
+use serde_json::{Value, json};
+
+use crate::{
+    ec2::{access, query, within},
+    own::{KEY, ME, created, tagged},
+    server::{Reply, Request, Server},
+    xml::{asked_vpcs, instance, instances},
+};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Regions the files list; a site fills in its own.
+const REGIONS: [&str; 2] = ["us-west-2", "eu-west-1"];
+const HOME: &str = "us-west-2";
+
+fn document(file: &str) -> Value {
+    serde_json::from_str(&text(&format!("docs/iam/{file}.json"))).unwrap()
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn actions(statement: &Value) -> Vec<String> {
+    match &statement["Action"] {
+        Value::String(one) => vec![one.clone()],
+        many => many.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()).collect(),
+    }
+}
+
+/// The policy without one action.
+fn without(document: &Value, action: &str) -> Value {
+    let mut document = document.clone();
+    let statements = document["Statement"].as_array_mut().unwrap();
+    for statement in &mut *statements {
+        statement["Action"] = json!(actions(statement).into_iter().filter(|a| a != action).collect::<Vec<_>>());
+    }
+    statements.retain(|statement| !actions(statement).is_empty());
+    document
+}
+
+/// EC2 with one gateway in each region, that refuses the own instance's role what `policy` does not allow.
+fn guarded(policy: &Value) -> Server {
+    let policy = Policy::new(policy).unwrap();
+    let written = std::sync::atomic::AtomicBool::new(false);
+    let answer = move |request: &Request| match request.action() {
+        "CreateTags" => {
+            written.store(true, std::sync::atomic::Ordering::Relaxed);
+            created()
+        }
+        "DescribeVpcs" => asked_vpcs(request),
+        _ if request.field("InstanceId.1").is_empty() => Reply::ok(instances(&[instance(1)], None)),
+        _ if written.load(std::sync::atomic::Ordering::Relaxed) => tagged(&[(KEY_TAG, KEY)]),
+        _ => tagged(&[]),
+    };
+    Server::start(move |request, _| {
+        let caller = Caller::gateway("crosswan-test", HOME, ME);
+        let call = Call::new(request.region(), &request.body);
+        match Policy::decide(std::slice::from_ref(&policy), &caller, &call) {
+            Decision::Allowed => answer(request),
+            _ => Reply::error(403, "UnauthorizedOperation"),
+        }
+    })
+}
+
+/// Everything a gateway asks EC2 for; what was refused, by the call.
+fn everything(server: &Server, with_cidrs: bool) -> BTreeMap<String, String> {
+    let (access, home, me) =
+        (access(&server.endpoint), HOME.parse::<Region>().unwrap(), ME.parse::<InstanceId>().unwrap());
+    let query = Query { with_cidrs, ..query(&REGIONS) };
+    let mut refused = BTreeMap::new();
+    within(TIMEOUT * 3, async {
+        let mut note = |call: &str, result: Result<(), String>| {
+            if let Err(why) = result {
+                refused.insert(call.to_owned(), why);
+            }
+        };
+        for (region, answer) in ask_at(&access, &query, TIMEOUT).await {
+            note(region.as_str(), answer.map(drop));
+        }
+        note("own_tag", own_tag(&access, &home, &me, TIMEOUT).await.map(drop));
+        note("publish", publish(&access, &home, &me, KEY, TIMEOUT).await);
+    });
+    refused
+}
+
+#[test]
+fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() {
+    for (file, with_cidrs, needed) in [
+        ("vpn-hub", true, &["ec2:DescribeInstances", "ec2:DescribeVpcs", "ec2:CreateTags"][..]),
+        ("nat-vpn", false, &["ec2:DescribeInstances", "ec2:CreateTags"]),
+    ] {
+        let policy = document(file);
+        assert_eq!(everything(&guarded(&policy), with_cidrs), BTreeMap::new(), "{file}");
+        let listed: Vec<_> = policy["Statement"].as_array().unwrap().iter().flat_map(actions).collect();
+        assert_eq!(listed, needed, "{file}");
+        for action in needed {
+            let refused = everything(&guarded(&without(&policy, action)), with_cidrs);
+            let calls: Vec<_> = refused.keys().map(String::as_str).collect();
+            let expected: &[&str] = match *action {
+                "ec2:DescribeInstances" => &["eu-west-1", "own_tag", "publish", "us-west-2"],
+                "ec2:DescribeVpcs" => &["eu-west-1", "us-west-2"],
+                _ => &["publish"],
+            };
+            assert_eq!(calls, expected, "{file} without {action}");
+            for (call, why) in refused {
+                assert!(why.contains(&format!("the instance's role needs {action} ")), "{file}: {call}: {why}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_region_that_is_not_listed_is_refused_and_the_others_are_not() {
+    for file in ["vpn-hub", "nat-vpn"] {
+        let server = guarded(&document(file));
+        let query = Query { with_cidrs: false, ..query(&["us-west-2", "eu-west-1", "ap-southeast-2"]) };
+        let answers = within(TIMEOUT, ask_at(&access(&server.endpoint), &query, TIMEOUT));
+        for (region, answer) in answers {
+            match region.as_str() {
+                "ap-southeast-2" => {
+                    assert!(answer.unwrap_err().contains("needs ec2:DescribeInstances in ap-southeast-2"))
+                }
+                _ => assert!(answer.is_ok(), "{file}: {region}: {answer:?}"),
+            }
+        }
+    }
+}
+
+/// The request `publish` makes, with something replaced.
+fn publishing(from: &str, to: &str) -> Call {
+    let server = guarded(&document("vpn-hub"));
+    let (home, me) = (HOME.parse().unwrap(), ME.parse().unwrap());
+    within(TIMEOUT, publish(&access(&server.endpoint), &home, &me, KEY, TIMEOUT)).unwrap();
+    let asked = server.asked("CreateTags").remove(0);
+    assert!(asked.body.contains(from), "{}", asked.body);
+    Call::new(asked.region(), &asked.body.replace(from, to))
+}
+
+#[test]
+fn a_gateway_may_write_its_key_and_nothing_else_and_each_condition_is_needed() {
+    let me = Caller::gateway("crosswan-test", HOME, ME);
+    let exact = || publishing(KEY_TAG, KEY_TAG);
+    let no_tag = Call::new(HOME, &format!("Action=CreateTags&ResourceId.1={ME}"));
+    let forbidden = [
+        ("another instance", &me, publishing(ME, "i-00000002")),
+        ("itself and another", &me, publishing("&Tag.1", "&ResourceId.2=i-00000002&Tag.1")),
+        ("no instance", &me, publishing(ME, "vol-00000001")),
+        ("another tag", &me, publishing(KEY_TAG, "service")),
+        ("another tag besides", &me, publishing("&Tag.1.Key", "&Tag.2.Key=service&Tag.2.Value=nat&Tag.1.Key")),
+        ("a tag that differs in case", &me, publishing(KEY_TAG, "Crosswan-Key")),
+        ("no tag", &me, no_tag),
+        ("to take it away", &me, publishing("=CreateTags", "=DeleteTags")),
+        ("who is no instance", &Caller::user("somebody"), exact()),
+        ("the same role on another instance", &Caller::gateway("crosswan-test", HOME, "i-00000002"), exact()),
+    ];
+    for file in ["vpn-hub", "nat-vpn"] {
+        let document = document(file);
+        let decide =
+            |document: &Value, caller, call: &Call| Policy::decide(&[Policy::new(document).unwrap()], caller, call);
+        assert_eq!(decide(&document, &me, &exact()), Decision::Allowed);
+        for (what, caller, call) in &forbidden {
+            assert_eq!(decide(&document, caller, call), Decision::NotAllowed, "{file}: {what}");
+        }
+        // What each condition keeps out: with it left out, exactly that gets in.
+        for (condition, let_in) in [
+            (
+                "ArnLike",
+                &["another instance", "itself and another", "who is no instance", "the same role on another instance"]
+                    [..],
+            ),
+            ("ForAllValues:StringEquals", &["another tag", "another tag besides", "a tag that differs in case"]),
+            ("Null", &["no tag"]),
+        ] {
+            let mut loose = document.clone();
+            loose["Statement"][1]["Condition"].as_object_mut().unwrap().remove(condition).unwrap();
+            let allowed: Vec<_> = forbidden
+                .iter()
+                .filter(|(_, caller, call)| decide(&loose, caller, call) == Decision::Allowed)
+                .map(|(what, ..)| *what)
+                .collect();
+            assert_eq!(allowed, let_in, "{file} without {condition}");
+        }
+    }
+}
+
+#[test]
+fn the_guard_keeps_the_tag_to_the_gateways() {
+    let anything = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": ["ec2:CreateTags", "ec2:DeleteTags"], "Resource": "*" }
+    ] });
+    let policies = [Policy::new(&anything).unwrap(), Policy::new(&document("guard-key-tag")).unwrap()];
+    let with_key = |mut call: Call| {
+        call.tagged = vec!["service".into(), KEY_TAG.into()];
+        call
+    };
+    let all_tags = || Call::new(HOME, &format!("Action=DeleteTags&ResourceId.1={ME}"));
+    let admin = Caller::user("admin");
+    let gateways = ["crosswan-vpn-hub", "crosswan-nat-vpn"].map(|role| Caller::gateway(role, HOME, ME));
+    for (what, caller, call, expected) in [
+        ("an admin writes it", &admin, publishing("", ""), Decision::Denied),
+        ("an admin writes it among others", &admin, publishing("&Tag.1", "&Tag.2.Key=a&Tag.1"), Decision::Denied),
+        ("an admin deletes it", &admin, with_key(publishing("=CreateTags", "=DeleteTags")), Decision::Denied),
+        ("an admin deletes all", &admin, with_key(all_tags()), Decision::Denied),
+        ("another role", &Caller::gateway("crosswan-other", HOME, ME), publishing("", ""), Decision::Denied),
+        ("a gateway deletes all", &gateways[0], with_key(all_tags()), Decision::Denied),
+        ("an admin deletes all where it is not", &admin, all_tags(), Decision::Allowed),
+        ("an admin writes another tag", &admin, with_key(publishing(KEY_TAG, "service")), Decision::Allowed),
+        ("an admin tags a volume", &admin, publishing(ME, "vol-00000001"), Decision::Allowed),
+        ("the hub writes it", &gateways[0], publishing("", ""), Decision::Allowed),
+        ("a spoke writes it", &gateways[1], publishing("", ""), Decision::Allowed),
+    ] {
+        assert_eq!(Policy::decide(&policies, caller, &call), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_policy_shows() {
+    let file = text("docs/iam/vpn-hub.json");
+    assert!(Policy::parse(&file).is_ok());
+    for (right, wrong) in [
+        ("\"Effect\"", "\"Efect\""),
+        ("\"Allow\"", "\"allow\""),
+        ("2012-10-17", "2008-10-17"),
+        ("aws:TagKeys", "aws:TagKey"),
+        ("aws:RequestedRegion", "aws:Region"),
+        ("ec2:SourceInstanceARN\":", "aws:ARN\":"),
+        ("ArnLike", "ArnIsLike"),
+        // It would be true of any list of tags that has it.
+        ("ForAllValues:StringEquals", "StringEquals"),
+        ("\"arn:aws:ec2:*:*:instance/*\"", "\"${ec2:SourceInstanceARN}\""),
+        ("\"ec2:CreateTags\"", "[]"),
+        ("}\n", "\n"),
+    ] {
+        assert!(file.contains(right), "{right}");
+        assert!(Policy::parse(&file.replace(right, wrong)).is_err(), "{wrong}");
+    }
+    // What is no error, but another instance's id where the own one's belongs, allows nothing.
+    let other = Policy::parse(&file.replace("${ec2:InstanceID}", "i-00000009")).unwrap();
+    let me = Caller::gateway("crosswan-test", HOME, ME);
+    assert_eq!(Policy::decide(&[other], &me, &publishing("", "")), Decision::NotAllowed);
+}
+
+#[test]
+fn what_the_documents_show_is_what_the_files_say() {
+    let (readme, explained) = (text("README.md"), text("docs/iam/README.md"));
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/iam")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(stem) = name.strip_suffix(".json") else { continue };
+        let policy = document(stem);
+        Policy::new(&policy).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        assert!(readme.contains(&format!("(docs/iam/{name})")), "README.md does not name {name}");
+        assert!(explained.contains(&format!("[{name}]({name})")), "docs/iam/README.md does not name {name}");
+        for statement in policy["Statement"].as_array().unwrap() {
+            let sid = statement["Sid"].as_str().unwrap();
+            assert!(explained.contains(&format!("`{sid}`")), "docs/iam/README.md does not explain {sid}");
+        }
+        files.insert(name, policy);
+    }
+    assert!(files.keys().eq(["guard-key-tag.json", "nat-vpn.json", "vpn-hub.json"]), "{:?}", files.keys());
+    let shown: Vec<Value> = readme
+        .split("```json\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next().filter(|block| block.contains("\"Statement\"")))
+        .map(|block| serde_json::from_str(block).expect("README.md shows a policy that is no JSON"))
+        .collect();
+    assert_eq!(shown, [files["vpn-hub.json"].clone()]);
+}

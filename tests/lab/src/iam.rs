@@ -1,0 +1,142 @@
+//! IAM of the lab: puts policy files to the requests gateways make, since moto looks at neither `Condition` nor `Resource`
+//! (`docs/facts.md`, "moto"). The rules are those of the pages `docs/iam/README.md` names.
+
+mod policy;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+pub use self::policy::{Decision, Policy};
+use crate::http::decoded;
+use crate::lab::Lab;
+use crate::lock;
+
+const ACCOUNT: &str = "123456789012";
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// ARN of the role or user.
+    pub principal: String,
+    /// ARN of the instance whose role it is; a person has none.
+    pub instance: Option<String>,
+}
+
+/// What is asked for, as far as it counts.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    action: String,
+    region: String,
+    /// Ids, of CreateTags and DeleteTags; other actions have no resource but `*`.
+    resources: Vec<String>,
+    tag_keys: Vec<String>,
+    /// Keys of the tags the resources have.
+    pub tagged: Vec<String>,
+}
+
+type Keys = BTreeMap<String, Vec<String>>;
+
+impl Caller {
+    /// An instance with a role.
+    pub fn gateway(role: &str, region: &str, instance: &str) -> Caller {
+        Caller {
+            principal: format!("arn:aws:iam::{ACCOUNT}:role/{role}"),
+            instance: Some(format!("arn:aws:ec2:{region}:{ACCOUNT}:instance/{instance}")),
+        }
+    }
+
+    /// Somebody else, of that name.
+    pub fn user(name: &str) -> Caller {
+        Caller { principal: format!("arn:aws:iam::{ACCOUNT}:user/{name}"), instance: None }
+    }
+}
+
+impl Call {
+    /// The call an EC2 query makes: its region, and its form as it was sent.
+    pub fn new(region: &str, form: &str) -> Call {
+        let mut call = Call { region: region.into(), ..Call::default() };
+        for (key, value) in form.split('&').filter_map(|pair| pair.split_once('=')) {
+            let (key, value) = (decoded(key), decoded(value));
+            match key.split('.').collect::<Vec<_>>()[..] {
+                ["Action"] => call.action = format!("ec2:{value}"),
+                ["ResourceId", _] => call.resources.push(value),
+                ["Tag", _, "Key"] => call.tag_keys.push(value),
+                _ => {}
+            }
+        }
+        call
+    }
+
+    /// Each resource's ARN, and the keys of a request for it. All of them must be allowed.
+    fn requests(&self, caller: &Caller) -> Vec<(String, Keys)> {
+        let mut keys = Keys::from([
+            ("aws:requestedregion".into(), vec![self.region.clone()]),
+            ("aws:principalarn".into(), vec![caller.principal.clone()]),
+        ]);
+        keys.extend(caller.instance.clone().map(|arn| ("ec2:sourceinstancearn".into(), vec![arn])));
+        if !self.tag_keys.is_empty() {
+            keys.insert("aws:tagkeys".into(), self.tag_keys.clone());
+        }
+        keys.extend(self.tagged.iter().map(|key| (format!("aws:resourcetag/{key}"), vec!["…".into()])));
+        if self.resources.is_empty() {
+            return vec![("*".into(), keys)];
+        }
+        let of_one = |id: &String| {
+            let kind = if id.starts_with("i-") { "instance" } else { "other" };
+            let mut keys = keys.clone();
+            // DeleteTags does not know the instance's id (Service Authorization Reference).
+            if kind == "instance" && self.action == "ec2:CreateTags" {
+                keys.insert("ec2:instanceid".into(), vec![id.clone()]);
+            }
+            (format!("arn:aws:ec2:{}:{ACCOUNT}:{kind}/{id}", self.region), keys)
+        };
+        self.resources.iter().map(of_one).collect()
+    }
+}
+
+/// The roles of the lab's gateways, and what they may do.
+#[derive(Debug, Default)]
+pub struct Iam {
+    /// By access key.
+    sessions: Mutex<BTreeMap<String, (String, Caller)>>,
+    /// By role. `None`: everything is allowed, to everyone.
+    policies: Mutex<Option<BTreeMap<String, Policy>>>,
+}
+
+impl Iam {
+    /// From now on a gateway may do what its role's policy in this list allows, and nothing else.
+    pub fn enforce<'a>(&self, policies: impl IntoIterator<Item = (&'a str, Policy)>) {
+        *lock(&self.policies) = Some(policies.into_iter().map(|(role, policy)| (role.to_owned(), policy)).collect());
+    }
+
+    /// The access key of an instance's role, for its IMDS to hand out.
+    pub(crate) fn session(&self, role: &str, region: &str, instance: &str) -> String {
+        let key = format!("ASIA{}", instance.trim_start_matches("i-").to_uppercase());
+        lock(&self.sessions).insert(key.clone(), (role.into(), Caller::gateway(role, region, instance)));
+        key
+    }
+
+    /// EC2's words to a call that is not allowed. An access key of no instance is not known to it.
+    pub(crate) fn refusal(&self, access_key: &str, call: &Call) -> Option<String> {
+        let policies = lock(&self.policies);
+        let policies = policies.as_ref()?;
+        let sessions = lock(&self.sessions);
+        let Some((role, caller)) = sessions.get(access_key) else { return Some(format!("no session {access_key}")) };
+        let attached: Vec<_> = policies.get(role).cloned().into_iter().collect();
+        let why = match Policy::decide(&attached, caller, call) {
+            Decision::Allowed => return None,
+            Decision::NotAllowed => "because no identity-based policy allows it",
+            Decision::Denied => "with an explicit deny in an identity-based policy",
+        };
+        let (user, action) = (&caller.principal, &call.action);
+        Some(format!(
+            "You are not authorized to perform this operation. User: {user} is not authorized to perform: {action} {why}"
+        ))
+    }
+}
+
+impl Lab {
+    /// What the gateways' roles may do at their EC2 endpoint; everything, until [`Iam::enforce`].
+    pub fn iam(&self) -> &Iam {
+        &self.internet.iam
+    }
+}

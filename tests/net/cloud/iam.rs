@@ -1,0 +1,149 @@
+//! The policies of `docs/iam` on real gateways: what they allow is enough, and what is missing is named while all that works
+//! stays.
+//!
+//! The lab's IAM evaluates the files, conditions included, against what each gateway's role asks for; what they keep out
+//! beyond that is `tests/edge/iam.rs`'s.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use crosswan::observe::ec2::{Access, own_tag, publish};
+use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy, internet};
+use serde_json::{Value, json};
+
+use super::{REGION_A, REGION_B, ensure_no_steps, has_tunnel, look_in, watch::Watch};
+use crate::region::{Region, agent, lines, refresh, refresh_with};
+
+const HUB_REGION: &str = "us-west-2";
+const BY_TAG: &str = "hub_tag = { key = \"service\", value = \"vpn-hub\" }\nregions = [\"us-west-2\"]\n";
+const LIMIT: Duration = Duration::from_secs(10);
+/// Gateways with a role, and the file that is its policy.
+const ROLES: [(&str, &str); 2] = [("hub/vpn-hub", "vpn-hub"), ("a/nat-vpn", "nat-vpn")];
+
+#[test]
+fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
+    let lab = Lab::builder(agent()?)
+        .vpc(VpcSpec::hub("hub", HUB_REGION, &["10.0.0.0/16"])?)
+        .vpc(VpcSpec::client("a", REGION_A, &["10.1.0.0/16"])?)
+        .build()?;
+    let spoke = lab.gateway("a/nat-vpn")?;
+    let address = lab.hub_address().context("no hub")?;
+    let settings = spoke.read_file("/etc/crosswan/crosswan.toml")?;
+    spoke.write_settings(&settings.replace(&format!("hub = \"{address}\"\n"), BY_TAG))?;
+
+    // They boot and connect with nothing but the files; nat-hub has no role at all.
+    enforce(&lab, None)?;
+    let region = Region::booted(lab)?;
+    region.settle()?;
+    let lab = &region.lab;
+    let asked: BTreeSet<_> = lab.ec2_calls().into_keys().map(|(at, action)| format!("{at} {action}")).collect();
+    let both = |action: &str| [REGION_A, HUB_REGION].map(|at| format!("{at} {action}"));
+    // In the hub's own region it finds nat-hub, which has the same tag.
+    let all = BTreeSet::from_iter([both("DescribeInstances"), both("DescribeVpcs")].concat());
+    ensure!(asked == all, "what was asked for is not what this test is about: {asked:?}");
+
+    let watch = Watch::over(&region, &[("a/host", "hub/host"), ("hub/host", "a/host")])?;
+    for (name, file) in ROLES {
+        let gateway = region.gateway(name)?;
+        for action in actions(&document(file)?) {
+            enforce(lab, Some((file, &action)))?;
+            missing(&gateway, &action).with_context(|| format!("{name} without {action}"))?;
+        }
+        key_tag(lab, &gateway, file).with_context(|| format!("{name}'s key"))?;
+        // Nothing allowed is as the first of them missing.
+        lab.iam().enforce([]);
+        missing(&gateway, "ec2:DescribeInstances")?;
+        enforce(lab, None)?;
+        ensure_no_steps(&refresh(&gateway)?)?;
+    }
+
+    // A region the policy does not list is refused, the others are not.
+    let hub = region.gateway("hub/vpn-hub")?;
+    look_in(&hub, &[HUB_REGION, REGION_A, REGION_B])?;
+    let report = refresh_with(&hub, &[], 3)?;
+    let words = format!("not permitted: the instance's role needs ec2:DescribeInstances in {REGION_B}");
+    let unasked = lines(&report, "unasked");
+    ensure!(unasked.len() == 1 && unasked[0].contains(&words), "{unasked:?}");
+    ensure_no_steps(&report)?;
+    ensure!(has_tunnel(&report, &lab.vpc_id("a")?), "{report:#}");
+    watch.undisturbed("permissions were taken away and given back")
+}
+
+/// One refresh by a gateway whose role lacks an action: it says so, and changes nothing.
+fn missing(gateway: &Gateway, action: &str) -> Result<()> {
+    // With a pre-shared key nothing is published.
+    let code = if action == "ec2:CreateTags" { 0 } else { 3 };
+    let report = refresh_with(gateway, &[], code)?;
+    ensure_no_steps(&report)?;
+    ensure!(report["tunnels"].as_object().is_some_and(|tunnels| !tunnels.is_empty()), "its tunnel is gone: {report:#}");
+    let unasked = lines(&report, "unasked").join("\n");
+    let named = format!("not permitted: the instance's role needs {action} ");
+    ensure!(unasked.contains(&named) == (code == 3), "{unasked:?}");
+    Ok(())
+}
+
+/// The own instance's tag, from inside the gateway with its role's access key: written and read back where the file allows it,
+/// refused by name where not, and never written on another instance.
+fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
+    let (_, access_key) = gateway.imds.role.clone().context("no role")?;
+    let access = Access { endpoint: Some(format!("http://{}", internet::EC2)), keys: Some((access_key, "lab".into())) };
+    let region = gateway.region.parse()?;
+    let write = |instance: &str, value: &str| {
+        let instance = instance.parse()?;
+        gateway.ns()?.run(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(async {
+                let wrote = publish(&access, &region, &instance, value, LIMIT).await;
+                (wrote, own_tag(&access, &region, &instance, LIMIT).await)
+            }))
+        })
+    };
+    enforce(lab, None)?;
+    for value in ["first", "second"] {
+        let (wrote, found) = write(&gateway.instance, value)?;
+        ensure!(wrote == Ok(()) && found == Ok(Some(value.into())), "{wrote:?}, found {found:?}");
+    }
+    let other = lab.gateways().into_iter().map(|g| g.instance.clone()).find(|id| *id != gateway.instance);
+    let denied =
+        |wrote: Result<(), String>| wrote.is_err_and(|why| why.contains("needs ec2:CreateTags on its own instance"));
+    ensure!(denied(write(&other.context("no other instance")?, "third")?.0), "it may write on another instance");
+    enforce(lab, Some((file, "ec2:CreateTags")))?;
+    let (wrote, found) = write(&gateway.instance, "third")?;
+    ensure!(denied(wrote) && found == Ok(Some("second".into())), "found {found:?}");
+    enforce(lab, None)
+}
+
+/// Gives each role its file's policy, one of them without one action.
+fn enforce(lab: &Lab, without: Option<(&str, &str)>) -> Result<()> {
+    let mut policies = Vec::new();
+    for (_, file) in ROLES {
+        let mut document = document(file)?;
+        if let Some((_, action)) = without.filter(|(of, _)| *of == file) {
+            for statement in document["Statement"].as_array_mut().context("no statements")? {
+                let mut left = listed(statement);
+                left.retain(|listed| listed != action);
+                // A statement about nothing the agent does, where nothing is left: an empty list is no policy.
+                left.is_empty().then(|| left.push("ec2:DescribeRegions".into()));
+                statement["Action"] = json!(left);
+            }
+        }
+        policies.push((format!("crosswan-{file}"), Policy::new(&document)?));
+    }
+    lab.iam().enforce(policies.iter().map(|(role, policy)| (role.as_str(), policy.clone())));
+    Ok(())
+}
+
+fn document(file: &str) -> Result<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/iam/{file}.json"));
+    serde_json::from_str(&fs::read_to_string(path)?).context("docs/iam")
+}
+
+fn actions(document: &Value) -> Vec<String> {
+    document["Statement"].as_array().into_iter().flatten().flat_map(listed).collect()
+}
+
+fn listed(statement: &Value) -> Vec<String> {
+    let action = &statement["Action"];
+    let list = action.as_array().cloned().unwrap_or_else(|| vec![action.clone()]);
+    list.iter().filter_map(|action| Some(action.as_str()?.to_owned())).collect()
+}
