@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use crosswan::{
-    model::{InstanceId, Region},
-    observe::ec2::{KEY_TAG, Query, ask_at, own_tag, publish},
+    model::{InstanceId, KEY_TAG, Region},
+    observe::ec2::{Query, ask_at, own_tag, publish},
 };
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
 use serde_json::{Value, json};

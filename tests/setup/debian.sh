@@ -14,6 +14,7 @@ packages=(
     iptables nftables iproute2 iputils-ping         # their rules, the lab's routers, and a look around
     python3 python3-venv                            # moto, the lab's EC2
     systemd                                         # systemd-analyze, to check the units
+    tcpdump                                         # what is on the wire, in a test
     strace                                          # kills the agent at every step of an apply, in a test
 )
 if [[ ${1-} == images ]]; then

@@ -91,6 +91,11 @@ pub(super) fn auth(
     if let (Some(pin), Some(showing)) = (pin, &out.showing) {
         return Some(Auth::Key { own: showing.sign, peer: pin.keys.clone() });
     }
+    // A newcomer whose announcement was refused gets nothing for it; a tunnel that stands is not taken down by a tag.
+    let refused = |peer: &Gateway| peer.key != KeyTag::Absent && !seen.state.peers.contains_key(&peer.vpc);
+    if settings.auth.method == AuthMethod::Key && seen.own.is_some() && peer.is_some_and(refused) {
+        return None;
+    }
     let without = match settings.auth.method {
         AuthMethod::Psk => None,
         AuthMethod::Key if seen.own.is_none() => Some("this gateway has no key of its own yet".into()),
