@@ -91,6 +91,8 @@ pub(super) fn auth(
     if let (Some(pin), Some(showing)) = (pin, &out.showing) {
         return Some(Auth::Key { own: showing.sign, peer: pin.keys.clone() });
     }
+    let here = &seen.me.region;
+    let region = peer.filter(|peer| peer.vpc == *spoke).map_or(here, |peer| &peer.region);
     // A newcomer whose announcement was refused gets nothing for it; a tunnel that stands is not taken down by a tag.
     let refused = |peer: &Gateway| peer.key != KeyTag::Absent && !seen.state.peers.contains_key(&peer.vpc);
     if settings.auth.method == AuthMethod::Key && seen.own.is_some() && peer.is_some_and(refused) {
@@ -102,7 +104,7 @@ pub(super) fn auth(
         AuthMethod::Key if settings.mode == Mode::NatVpn => Some(format!("its hub announces no key (tag {KEY_TAG})")),
         AuthMethod::Key => Some(format!("it announces no key (tag {KEY_TAG})")),
     };
-    let psk = psk(seen, (spoke, peer.map_or(&seen.me.region, |peer| &peer.region)), without, out);
+    let psk = psk(seen, (spoke, region), without, out);
     let young = |peer: &&Gateway| seen.now.0 - peer.launched.0 < YOUNG && peer.key == KeyTag::Absent;
     if let Some(peer) = peer.filter(young).filter(|_| psk.is_none() && settings.auth.method == AuthMethod::Key) {
         let age = seen.now.0 - peer.launched.0;
