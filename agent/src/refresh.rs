@@ -17,7 +17,7 @@ use crate::{
     decide::{Decision, KeyAnswer, Seen, decide},
     error::{Context, Error, Kind, Result},
     files, host,
-    model::{Answers, Identity, Mode, Secret, Timestamp, VpcId, printable},
+    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
     observe::{disk, ec2, imds, live},
     own::Own,
     paths::Paths,
@@ -140,6 +140,11 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         uplink: &uplink,
         keys: &key,
         own: own.keys(),
+        hub_in_use: current
+            .charon
+            .iter()
+            .flat_map(|c| c.connections.keys())
+            .find_map(|n| n.parse::<ConnName>().ok()?.hub()),
         pinned: &pinned.filter(|(_, keys)| !keys.is_empty()).collect(),
         accept: &options.accept,
     };
