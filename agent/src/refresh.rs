@@ -51,9 +51,15 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     let Pass { decision, files, current, mut charon, mut report, lock: _quiet } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
-    let on_disk = &current.believed;
-    let target = if on_disk.files == files { on_disk.clone() } else { Target::of(files)? };
-    let steps = plan(&target, &current);
+    let parsed;
+    let target = match &current.believed {
+        on_disk if on_disk.files == files => on_disk,
+        _ => {
+            parsed = Target::of(files)?;
+            &parsed
+        }
+    };
+    let steps = plan(target, &current);
     debug!(stage = "plan", "done");
     report.steps = steps.iter().map(Step::to_string).collect();
     if options.dry_run {
@@ -64,7 +70,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         // Nothing to do was read from the system just now: that is the verification.
         files::remove(&paths.unfinished)?;
     } else {
-        let (outcome, problems) = carry_out(&steps, &target, &current, paths, charon.as_mut()).await;
+        let (outcome, problems) = carry_out(&steps, target, &current, paths, charon.as_mut()).await;
         report.outcome = outcome;
         report.problems.extend(problems);
     }
