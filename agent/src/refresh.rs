@@ -54,13 +54,19 @@ pub struct Options {
 pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, &options).await?;
-    let Pass { decision, files, current, mut charon, own, mut report, lock: _quiet } = pass;
+    let Pass { decision, files, mut current, mut charon, own, mut report, lock: _quiet } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
-    let on_disk = &current.believed;
-    let mut target = if on_disk.files == files { on_disk.clone() } else { Target::of(files)? };
-    target.keys = own.wanted();
-    let steps = plan(&target, &current);
+    current.believed.keys = own.wanted();
+    let parsed;
+    let target = match &current.believed {
+        on_disk if on_disk.files == files => on_disk,
+        _ => {
+            parsed = Target { keys: own.wanted(), ..Target::of(files)? };
+            &parsed
+        }
+    };
+    let steps = plan(target, &current);
     debug!(stage = "plan", "done");
     report.steps.extend(steps.iter().map(Step::to_string));
     if options.dry_run {
@@ -72,7 +78,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         // Nothing to do was read from the system just now: that is the verification.
         files::remove(&paths.unfinished)?;
     } else {
-        let (outcome, problems) = carry_out(&steps, &target, &current, paths, charon.as_mut()).await;
+        let (outcome, problems) = carry_out(&steps, target, &current, paths, charon.as_mut()).await;
         report.outcome = outcome;
         report.problems.extend(problems);
     }
