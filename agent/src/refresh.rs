@@ -54,7 +54,7 @@ pub struct Options {
 pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, &options).await?;
-    let Pass { decision, files, mut current, mut charon, own, mut report, lock: _quiet } = pass;
+    let Pass { decision, files, mut current, mut charon, own, ec2, mut report, lock: _quiet } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
     current.believed.keys = own.wanted();
@@ -86,7 +86,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         // What is announced is what charon accepts by now; and the state must not remember less than was announced.
         own.settle(paths)?;
         files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
-        own.announce(settings.ec2.timeout, &mut report).await;
+        own.announce(&ec2, settings.ec2.timeout, &mut report).await;
     }
     publish(&report, paths)?;
     debug!(stage = "report", "done");
@@ -106,6 +106,7 @@ struct Pass {
     current: Current,
     charon: Option<Vici>,
     own: Own,
+    ec2: ec2::Session,
     report: Report,
     /// Keeps `crosswan keep` away from here to the verification.
     lock: Flock<File>,
@@ -119,8 +120,9 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let state = state.for_vpc(&me.vpc);
     let uplink = host::default_route_interface()?;
     debug!(stage = "observe IMDS", "done");
+    let ec2 = ec2::Session::default();
     let mut own = Own::ready(settings, paths, &me, now, options)?;
-    let (answers, ()) = tokio::join!(ask_ec2(settings), own.look(settings.ec2.timeout));
+    let (answers, ()) = tokio::join!(ask_ec2(&ec2, settings), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
@@ -170,7 +172,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );
-    Ok(Pass { decision, files, current, charon, own, report, lock })
+    Ok(Pass { decision, files, current, charon, own, ec2, report, lock })
 }
 
 /// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.
@@ -190,7 +192,7 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
 }
 
 /// EC2's answers, as far as the mode needs any.
-async fn ask_ec2(settings: &Settings) -> Answers {
+async fn ask_ec2(session: &ec2::Session, settings: &Settings) -> Answers {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
         Mode::NatVpn if !settings.regions.is_empty() => (&settings.hub_tag, false),
@@ -203,7 +205,7 @@ async fn ask_ec2(settings: &Settings) -> Answers {
         environment: settings.environment_tag.clone(),
         with_cidrs,
     };
-    ec2::ask(&query, settings.ec2.timeout).await
+    ec2::ask(session, &query, settings.ec2.timeout).await
 }
 
 /// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crosswan::{
     model::{Answers, RegionView},
-    observe::ec2::{Access, Query, ask_at},
+    observe::ec2::{Access, Query, Session},
     settings::Tag,
 };
 
@@ -24,14 +24,14 @@ pub fn query(regions: &[&str]) -> Query {
 
 /// Asks the server; also asserts that nothing takes longer than promised.
 pub fn ask(endpoint: &str, query: &Query, timeout: Duration) -> Answers {
-    let answers = within(timeout, ask_at(&access(endpoint), query, timeout));
+    let answers = within(timeout, crosswan::observe::ec2::ask(&access(endpoint), query, timeout));
     assert!(answers.keys().eq(&query.regions), "every region has an entry");
     answers
 }
 
 /// The way to the server, with keys that need no IMDS.
-pub fn access(endpoint: &str) -> Access {
-    Access { endpoint: Some(endpoint.to_owned()), keys: Some(("AKIDEXAMPLE".into(), "secret".into())) }
+pub fn access(endpoint: &str) -> Session {
+    Session::from(Access { endpoint: Some(endpoint.to_owned()), keys: Some(("AKIDEXAMPLE".into(), "secret".into())) })
 }
 
 /// What `asked` comes to; asserts that it takes no longer than promised.

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::observe::{ec2::ask, imds::identity};
+use crosswan::observe::{
+    ec2::{Session, ask},
+    imds::identity,
+};
 
 use crate::{
     ec2::query,
@@ -27,7 +30,7 @@ fn child() {
             Ok(me) => println!("I am {}", me.instance),
             Err(error) => println!("{}", error.chain()),
         }
-        for (region, answer) in ask(&query(&REGIONS), timeout).await {
+        for (region, answer) in ask(&Session::default(), &query(&REGIONS), timeout).await {
             match answer {
                 Ok(view) => println!("{region}: {} gateways", view.gateways.len()),
                 Err(reason) => println!("{region}: {reason}"),
