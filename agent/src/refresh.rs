@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     net::UdpSocket,
     time::{Duration, SystemTime},
@@ -18,7 +18,7 @@ use crate::{
     error::{Context, Error, Kind, Result},
     files, host,
     model::{Answers, Identity, Mode, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, live},
+    observe::{disk, ec2, imds, live, store},
     paths::Paths,
     plan::{Current, Step, Target, plan},
     recover::recover,
@@ -103,6 +103,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     debug!(stage = "observe IMDS", "done");
     let answers = ask_ec2(settings).await;
     debug!(stage = "observe EC2", "done");
+    let (keys, keys_unasked) = fetch_keys(settings, keys, &me, &answers, &state).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
@@ -126,7 +127,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, force: bool) -
     debug!(stage = "render", "done");
 
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
-    report.unasked.extend(imds_failed.into_iter().chain(charon_failed));
+    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed));
     report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
     report.waiting_for = keys.missing().filter(|_| settings.mode.has_ipsec()).map(str::to_owned);
     report.notes.extend(
@@ -166,6 +167,30 @@ async fn ask_ec2(settings: &Settings) -> Answers {
         with_cidrs,
     };
     ec2::ask(&query, settings.ec2.timeout).await
+}
+
+/// The keys, with those that lie in AWS; and what of these could not be asked for.
+async fn fetch_keys(
+    settings: &Settings,
+    keys: &Keys,
+    me: &Identity,
+    answers: &Answers,
+    state: &State,
+) -> (Keys, BTreeSet<String>) {
+    let is_hub = settings.mode == Mode::VpnHub;
+    // On the hub all that may get a tunnel in this pass, those of a silent region by its last good answer.
+    let clients: BTreeSet<VpcId> = if is_hub {
+        let views = answers.values().flatten().chain(state.regions.values().map(|last| &last.view));
+        let vpcs = views.flat_map(|view| &view.gateways).map(|g| &g.vpc).chain(state.peers.keys());
+        vpcs.filter(|vpc| **vpc != me.vpc).cloned().collect()
+    } else {
+        BTreeSet::from([me.vpc.clone()])
+    };
+    let Some((stored, names)) = keys.to_fetch(&clients) else { return (keys.clone(), BTreeSet::new()) };
+    info!(place = %stored, names = names.len(), "fetching keys");
+    let fetched = store::fetch(stored, &names, &me.region, settings.ec2.timeout).await;
+    debug!(stage = "observe keys", "done");
+    keys.with(fetched, !is_hub)
 }
 
 /// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there

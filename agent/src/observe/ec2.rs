@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
-mod reason;
+pub(super) mod reason;
 mod whole;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -80,7 +80,11 @@ pub async fn ask_at(access: &Access, query: &Query, timeout: Duration) -> Answer
 }
 
 /// The configuration that all regions share: one HTTP client, one set of credentials.
-async fn shared(access: &Access, any: &Region, timeout: Duration) -> Result<(SdkConfig, Credentials), String> {
+pub(super) async fn shared(
+    access: &Access,
+    any: &Region,
+    timeout: Duration,
+) -> Result<(SdkConfig, Credentials), String> {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     // Pauses are scaled so that all attempts fit into the timeout: its reason is then EC2's, not "timed out".
     let pause = (timeout / 10).max(Duration::from_millis(1));
