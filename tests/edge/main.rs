@@ -1,4 +1,4 @@
-//! The cloud edge: the agent's EC2 and IMDS clients against a canned server that answers as badly as a cloud can.
+//! The cloud edge: the agent's EC2, IMDS and key store clients against a canned server that answers as badly as a cloud can.
 
 #![allow(clippy::disallowed_methods, reason = "a test plays the cloud and measures time")]
 
@@ -7,4 +7,5 @@ mod environment;
 mod failures;
 mod imds;
 mod server;
+mod store;
 mod xml;

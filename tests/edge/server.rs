@@ -18,6 +18,7 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// The form of an EC2 query.
     pub form: BTreeMap<String, String>,
+    pub body: String,
 }
 
 impl Request {
@@ -25,8 +26,13 @@ impl Request {
     pub fn region(&self) -> &str {
         self.headers["authorization"].split('/').nth(2).unwrap()
     }
+    /// The service the request was signed for.
+    pub fn service(&self) -> &str {
+        self.headers["authorization"].split('/').nth(3).unwrap()
+    }
+    /// `Action` of an EC2 query, else what a JSON call aims at: `AmazonSSM.GetParameters`.
     pub fn action(&self) -> &str {
-        self.field("Action")
+        self.headers.get("x-amz-target").map_or_else(|| self.field("Action"), String::as_str)
     }
     pub fn field(&self, name: &str) -> &str {
         self.form.get(name).map_or("", String::as_str)
@@ -98,7 +104,7 @@ impl Server {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The requests for one EC2 action.
+    /// The requests for one action.
     pub fn asked(&self, action: &str) -> Vec<Request> {
         self.seen().into_iter().filter(|r| r.action() == action).collect()
     }
@@ -150,6 +156,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let body = String::from_utf8(body).ok()?;
+    request.body = body.clone();
     request.form =
         body.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (decoded(k), decoded(v))).collect();
     Some(request)

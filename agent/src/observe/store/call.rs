@@ -135,8 +135,10 @@ impl<'a> Store<'a> {
             |s: &&str| s.contains(':') && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':' || b == b'-');
         let permission = match named.filter(is_action) {
             Some(action) => action.to_owned(),
-            // KMS's own refusal, passed on.
-            None if message.contains("ciphertext") => "kms:Decrypt for the key that encrypts it".to_owned(),
+            // KMS's refusal, as SSM and Secrets Manager pass it on.
+            None if message.contains("ciphertext") || message.contains("KMS") => {
+                "kms:Decrypt for the key that encrypts it".to_owned()
+            }
             None => {
                 format!("{}:{operation}, and kms:Decrypt if a key of your own encrypts it,", self.api().name)
             }
@@ -255,5 +257,26 @@ impl std::error::Error for Refused {}
 impl ProvideErrorMetadata for Refused {
     fn meta(&self) -> &ErrorMetadata {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_host_beside_ec2s_in_each_partition() {
+        let config = SdkConfig::builder().build();
+        let fips = SdkConfig::builder().use_fips(true).build();
+        for (config, service, region, want) in [
+            (&config, Service::Parameter, "us-west-2", "https://ssm.us-west-2.amazonaws.com"),
+            (&config, Service::Secret, "eu-central-2", "https://secretsmanager.eu-central-2.amazonaws.com"),
+            (&config, Service::Parameter, "cn-north-1", "https://ssm.cn-north-1.amazonaws.com.cn"),
+            (&config, Service::Secret, "us-gov-west-1", "https://secretsmanager.us-gov-west-1.amazonaws.com"),
+            (&config, Service::Parameter, "us-iso-east-1", "https://ssm.us-iso-east-1.c2s.ic.gov"),
+            (&fips, Service::Secret, "us-east-1", "https://secretsmanager-fips.us-east-1.amazonaws.com"),
+        ] {
+            assert_eq!(endpoint(config, &api(service), &region.parse().unwrap()).await.as_deref(), Ok(want));
+        }
     }
 }
