@@ -18,7 +18,7 @@ use crate::{
     error::{Context, Error, Kind, Result},
     files, host,
     model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, live},
+    observe::{disk, ec2, imds, live, store},
     own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -124,6 +124,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let mut own = Own::ready(settings, paths, &me, now, options)?;
     let (answers, ()) = tokio::join!(ask_ec2(&ec2, settings), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
+    let (keys, keys_unasked) = fetch_keys(&ec2, settings, keys, &me, &answers, &state).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
@@ -164,7 +165,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     debug!(stage = "render", "done");
 
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
-    report.unasked.extend(imds_failed.into_iter().chain(charon_failed));
+    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed));
     report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
@@ -206,6 +207,31 @@ async fn ask_ec2(session: &ec2::Session, settings: &Settings) -> Answers {
         with_cidrs,
     };
     ec2::ask(session, &query, settings.ec2.timeout).await
+}
+
+/// The keys, with those that lie in AWS; and what of these could not be asked for.
+async fn fetch_keys(
+    session: &ec2::Session,
+    settings: &Settings,
+    keys: &Keys,
+    me: &Identity,
+    answers: &Answers,
+    state: &State,
+) -> (Keys, BTreeSet<String>) {
+    let is_hub = settings.mode == Mode::VpnHub;
+    // On the hub all that may get a tunnel in this pass, those of a silent region by its last good answer.
+    let clients: BTreeSet<VpcId> = if is_hub {
+        let views = answers.values().flatten().chain(state.regions.values().map(|last| &last.view));
+        let vpcs = views.flat_map(|view| &view.gateways).map(|g| &g.vpc).chain(state.peers.keys());
+        vpcs.filter(|vpc| **vpc != me.vpc).cloned().collect()
+    } else {
+        BTreeSet::from([me.vpc.clone()])
+    };
+    let Some((stored, names)) = keys.to_fetch(&clients) else { return (keys.clone(), BTreeSet::new()) };
+    info!(place = %stored, names = names.len(), "fetching keys");
+    let fetched = store::fetch(session, stored, &names, &me.region, settings.ec2.timeout).await;
+    debug!(stage = "observe keys", "done");
+    keys.with(fetched, !is_hub)
 }
 
 /// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there

@@ -7,7 +7,7 @@
 
 mod answer;
 mod own;
-mod reason;
+pub(super) mod reason;
 mod whole;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -74,7 +74,7 @@ impl From<Access> for Session {
 
 impl Session {
     /// One HTTP client, one set of credentials, fetched by `deadline`.
-    async fn shared(
+    pub(super) async fn shared(
         &self,
         any: &Region,
         timeout: Duration,
