@@ -73,6 +73,26 @@ fn one_vpc(items: Vec<String>) -> impl Fn(&Request, usize) -> Reply {
 }
 
 #[test]
+fn parts_that_are_not_read_change_nothing() {
+    let parts = "<placement><tenancy>default</tenancy></placement><monitoring><state>disabled</state></monitoring>\
+        <networkInterfaceSet><item><vpcId>vpc-0000ffff</vpcId><privateIpAddress>10.9.9.9</privateIpAddress></item></networkInterfaceSet>\
+        <metadataOptions><state>applied</state></metadataOptions><groupSet/></item>";
+    let (bare, full) = (instance(1), instance(1).replace("</item>", parts));
+    assert_ne!(bare, full);
+    let [bare, full] = [bare, full].map(|item| view(one_page(vec![item, instance(2)])));
+    // XML that EC2 does not write, and that is left as it is.
+    let as_it_is = view(|request, _| match request.action() {
+        "DescribeInstances" => {
+            let item = instance(1).replace("</item>", parts);
+            Reply::ok(instances(&[item, instance(2)], None).replace("<reservationSet>", "<!-- --><reservationSet>"))
+        }
+        _ => asked_vpcs(request),
+    });
+    assert_eq!(full.gateways.len(), 2);
+    assert_eq!([&full, &as_it_is], [&bare, &bare]);
+}
+
+#[test]
 fn all_pages_are_one_answer_sorted_and_without_duplicates() {
     let view = view(|request, _| match (request.action(), request.field("NextToken")) {
         ("DescribeInstances", "") => Reply::ok(instances(&[instance(5), instance(2)], Some("two"))),

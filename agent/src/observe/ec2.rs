@@ -6,7 +6,9 @@
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
+mod lean;
 mod own;
+mod plain;
 pub(super) mod reason;
 mod whole;
 
@@ -172,6 +174,8 @@ async fn instances(client: &Client, query: &Query, seen: &mut Seen<'_>) -> Resul
             .set_filters(Some(filters.clone()))
             .max_results(PAGE)
             .set_next_token(token.clone())
+            .customize()
+            .interceptor(lean::Lean)
             .send()
             .await
             .map_err(|error| reason::failed(OPERATION, seen.region(), error))?;

@@ -54,6 +54,21 @@ fn what_ec2_sends_is_plain_and_the_rest_of_xml_is_not() {
     }
 }
 
+#[test]
+fn elements_are_cut_out_by_their_place_and_name() {
+    let page = "<R><a><x>1<x/></x><b/><y/>t<x/></a><x><x></x><a><b/></a></x></R>\n";
+    let only =
+        |path: &[&str], names: &[&str]| String::from_utf8(plain::only(page.as_bytes(), path, names).unwrap()).unwrap();
+    assert_eq!(only(&["R", "a"], &["b"]), "<R><a><b/>t</a><x><x></x><a><b/></a></x></R>\n");
+    assert_eq!(only(&["R", "x"], &["x"]), "<R><a><x>1<x/></x><b/><y/>t<x/></a><x><x></x></x></R>\n");
+    assert_eq!(only(&["R"], &["x"]), "<R><x><x></x><a><b/></a></x></R>\n");
+    assert_eq!(only(&[], &[]), "\n");
+    for elsewhere in [&["a"][..], &["R", "b"], &["R", "x", "a", "b"]] {
+        assert_eq!(only(elsewhere, &[]), page);
+    }
+    assert_eq!(plain::only(&page.as_bytes()[..page.len() - 2], &["R"], &[]), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -73,6 +88,9 @@ proptest! {
         let text = parts.concat();
         for body in [format!("{head}{text}"), format!("{head}<a>{text}</a>"), format!("{head}<a></a>{text}")] {
             prop_assert!(!plain::well_formed(body.as_bytes()) || decodes(body.as_bytes()), "{body:?}");
+            let cut = plain::only(body.as_bytes(), &["a"], &["b"]);
+            prop_assert_eq!(cut.is_some(), plain::well_formed(body.as_bytes()));
+            prop_assert!(cut.is_none_or(|cut| plain::well_formed(&cut)), "{:?}", body);
         }
     }
 
