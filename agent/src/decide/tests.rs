@@ -452,3 +452,23 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
     assert_eq!(reasons(&d), [why]);
     assert!(matches!(run(by_tag, &[announcing(1, &[])], &good_key).tunnels[&name].auth, Auth::Psk(_)));
 }
+
+/// At a fleet's first boot nobody is refused for being first.
+#[test]
+fn the_key_of_a_gateway_launched_moments_ago_is_awaited() {
+    let none = |_: &VpcId| KeyAnswer { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    let launched = |at: i64| Gateway { launched: Timestamp(at), ..announcing(1, &[]) };
+    let run = |toml: &str, at: i64, own: Option<OwnKeys>, keys: &dyn Fn(&VpcId) -> KeyAnswer| {
+        Pass { toml, answers: answered(&[launched(at)]), own, keys, ..Pass::default() }.run()
+    };
+    let by_tag = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
+    for toml in [HUB, by_tag] {
+        let d = run(toml, 990, OWN, &none);
+        assert_eq!(d.awaited, ["the key of i-00000001 in vpc-00000001, launched 10 s ago"]);
+        assert!(d.refused.is_empty() && d.tunnels.is_empty(), "{:?}", reasons(&d));
+        // Old, without a key of our own, or with a pre-shared one: there is nothing to wait for.
+        for d in [run(toml, 100, OWN, &none), run(toml, 990, None, &none), run(toml, 990, OWN, &good_key)] {
+            assert!(d.awaited.is_empty() && d.refused.is_empty() != d.tunnels.is_empty(), "{:?}", reasons(&d));
+        }
+    }
+}
