@@ -37,7 +37,7 @@ pub use daemons::AgentProcess;
 pub use files::{Auth, Plan, Role};
 pub use gateway::Gateway;
 pub use host::{DfProbe, Host, SINK, Transfer, WHOAMI};
-pub use http::{Request, Response, Service};
+pub use http::{Request, Response, Service, decoded};
 pub use imds::{Imds, ImdsFault};
 pub use lab::{Builder, Lab};
 pub use moto::server as moto_server;
