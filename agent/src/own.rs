@@ -10,8 +10,8 @@ use ring::digest::{SHA256, digest};
 use crate::{
     error::{Kind, Result},
     keyring::{self, Keyring, PrivateKey},
-    model::{Identity, InstanceId, Region, Timestamp},
-    observe::ec2::{self, Access},
+    model::{Identity, InstanceId, KEY_TAG, Region, Timestamp},
+    observe::ec2::{Session, own_tag, publish},
     paths::Paths,
     refresh::Options,
     report::{KeyReport, Outcome, Report},
@@ -65,9 +65,9 @@ impl Own {
     }
 
     /// Asks EC2 what the tag says.
-    pub async fn look(&mut self, timeout: Duration) {
+    pub async fn look(&mut self, ec2: &Session, timeout: Duration) {
         if let (Some(_), Some((region, instance))) = (&self.ring, &self.instance) {
-            self.tag = Some(ec2::own_tag(&Access::default(), region, instance, timeout).await);
+            self.tag = Some(own_tag(ec2, region, instance, timeout).await);
         }
     }
 
@@ -92,7 +92,7 @@ impl Own {
     /// The announcement, as an operator reads it.
     pub fn announcing(&self) -> Option<String> {
         let (_, instance) = self.instance.as_ref()?;
-        self.news().map(|text| format!("announce {text} in tag {} of {instance}", crate::model::KEY_TAG))
+        self.news().map(|text| format!("announce {text} in tag {} of {instance}", KEY_TAG))
     }
 
     /// The next key takes the current one's place, once charon signs with it.
@@ -104,12 +104,12 @@ impl Own {
     }
 
     /// Writes the tag if it does not say what it should, and reads it back.
-    pub async fn announce(&self, timeout: Duration, report: &mut Report) {
+    pub async fn announce(&self, ec2: &Session, timeout: Duration, report: &mut Report) {
         let (Some(text), Some(step), Some((region, instance))) = (self.news(), self.announcing(), &self.instance)
         else {
             return;
         };
-        match ec2::publish(&Access::default(), region, instance, &text, timeout).await {
+        match publish(ec2, region, instance, &text, timeout).await {
             Ok(()) => {
                 report.steps.push(step);
                 if report.outcome == Outcome::Unchanged {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crosswan::{
     model::{Answers, RegionView},
-    observe::ec2::{Access, Query, ask_at},
+    observe::ec2::{Access, Query, Session},
     settings::Tag,
 };
 
@@ -24,14 +24,14 @@ pub fn query(regions: &[&str]) -> Query {
 
 /// Asks the server; also asserts that nothing takes longer than promised.
 pub fn ask(endpoint: &str, query: &Query, timeout: Duration) -> Answers {
-    let answers = within(timeout, ask_at(&access(endpoint), query, timeout));
+    let answers = within(timeout, crosswan::observe::ec2::ask(&access(endpoint), query, timeout));
     assert!(answers.keys().eq(&query.regions), "every region has an entry");
     answers
 }
 
 /// The way to the server, with keys that need no IMDS.
-pub fn access(endpoint: &str) -> Access {
-    Access { endpoint: Some(endpoint.to_owned()), keys: Some(("AKIDEXAMPLE".into(), "secret".into())) }
+pub fn access(endpoint: &str) -> Session {
+    Session::from(Access { endpoint: Some(endpoint.to_owned()), keys: Some(("AKIDEXAMPLE".into(), "secret".into())) })
 }
 
 /// What `asked` comes to; asserts that it takes no longer than promised.
@@ -70,6 +70,26 @@ fn one_vpc(items: Vec<String>) -> impl Fn(&Request, usize) -> Reply {
         "DescribeInstances" => Reply::ok(instances(&[instance(1)], None)),
         _ => Reply::ok(vpcs(&items, None)),
     }
+}
+
+#[test]
+fn parts_that_are_not_read_change_nothing() {
+    let parts = "<placement><tenancy>default</tenancy></placement><monitoring><state>disabled</state></monitoring>\
+        <networkInterfaceSet><item><vpcId>vpc-0000ffff</vpcId><privateIpAddress>10.9.9.9</privateIpAddress></item></networkInterfaceSet>\
+        <metadataOptions><state>applied</state></metadataOptions><groupSet/></item>";
+    let (bare, full) = (instance(1), instance(1).replace("</item>", parts));
+    assert_ne!(bare, full);
+    let [bare, full] = [bare, full].map(|item| view(one_page(vec![item, instance(2)])));
+    // XML that EC2 does not write, and that is left as it is.
+    let as_it_is = view(|request, _| match request.action() {
+        "DescribeInstances" => {
+            let item = instance(1).replace("</item>", parts);
+            Reply::ok(instances(&[item, instance(2)], None).replace("<reservationSet>", "<!-- --><reservationSet>"))
+        }
+        _ => asked_vpcs(request),
+    });
+    assert_eq!(full.gateways.len(), 2);
+    assert_eq!([&full, &as_it_is], [&bare, &bare]);
 }
 
 #[test]

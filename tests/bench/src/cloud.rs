@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use crosswan_lab::{Netns, Request, Response, Service};
+use crosswan_lab::{Netns, Request, Response, Service, decoded};
 
-use crate::xml;
+use crate::key;
+use crate::xml::{self, KEY_TAG};
 
 const PORT: u16 = 8080;
 /// The endpoint, inside the namespace it is served in.
@@ -44,6 +45,22 @@ struct State {
     shape: Shape,
     /// By region.
     calls: BTreeMap<String, u64>,
+    /// What gateways announce, by number; made before anyone asks.
+    keys: Arc<Vec<String>>,
+    /// What the hub announces, by instance, as it was last written.
+    own: BTreeMap<String, String>,
+}
+
+impl State {
+    /// Changes the shape; nobody waits for the new gateways' keys later.
+    fn change(&mut self, change: impl FnOnce(&mut Shape)) {
+        change(&mut self.shape);
+        let missing = self.keys.len()..self.shape.gateways;
+        if !missing.is_empty() {
+            Arc::make_mut(&mut self.keys).extend(missing.map(key::public));
+        }
+        self.calls.clear();
+    }
 }
 
 /// Name of region `n`.
@@ -66,14 +83,17 @@ impl Cloud {
 
     /// Changes what it holds, and counts calls from zero.
     pub fn set(&self, change: impl FnOnce(&mut Shape)) {
-        let mut state = lock(&self.state);
-        change(&mut state.shape);
-        state.calls.clear();
+        lock(&self.state).change(change);
     }
 
     /// What it holds.
     pub fn shape(&self) -> Shape {
         lock(&self.state).shape.clone()
+    }
+
+    /// What this instance announces, as it was last written.
+    pub fn announced(&self, instance: &str) -> Option<String> {
+        lock(&self.state).own.get(instance).cloned()
     }
 
     /// Calls since the last [`Cloud::set`].
@@ -89,31 +109,40 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 fn answer(state: &Mutex<State>, request: &Request) -> Response {
     // Credential=<key>/<date>/<region>/ec2/aws4_request
     let region = request.header("authorization").and_then(|a| a.split('/').nth(2)).unwrap_or_default().to_string();
-    let (call, shape) = {
+    let (call, shape, keys) = {
         let mut state = lock(state);
         let call = state.calls.entry(region.clone()).or_default();
         *call += 1;
-        (*call, state.shape.clone())
+        (*call, state.shape.clone(), state.keys.clone())
     };
     std::thread::sleep(shape.latency);
     let body = String::from_utf8_lossy(&request.body);
     let form: BTreeMap<&str, &str> = body.split('&').filter_map(|pair| pair.split_once('=')).collect();
     let number = |key: &str| form.get(key).and_then(|value| value.parse::<usize>().ok());
-    let Some(index) = (0..shape.regions).find(|n| self::region(*n) == region) else {
+    let text = |key: &str| form.get(key).map(|value| decoded(value));
+    let index = (0..shape.regions).find(|n| self::region(*n) == region);
+    // The hub asks for itself, by its id, in its own region: none of those that have gateways.
+    let hub = text("InstanceId.1").or_else(|| text("ResourceId.1"));
+    if index.is_none() && hub.is_none() {
         return Response::new(401, xml::error("AuthFailure"));
-    };
+    }
     if call <= shape.throttled {
         return Response::new(503, xml::error("RequestLimitExceeded"));
     }
-    match form.get("Action") {
-        Some(&"DescribeInstances") => {
+    match (form.get("Action"), hub, index) {
+        (Some(&"DescribeInstances"), Some(hub), _) => Response::new(200, xml::own(&hub, lock(state).own.get(&hub))),
+        (Some(&"CreateTags"), Some(hub), _) if text("Tag.1.Key").as_deref() == Some(KEY_TAG) => {
+            lock(state).own.insert(hub, text("Tag.1.Value").unwrap_or_default());
+            Response::new(200, xml::written())
+        }
+        (Some(&"DescribeInstances"), None, Some(index)) => {
             let (from, size) = (number("NextToken").unwrap_or(0), number("MaxResults").unwrap_or(PAGE).min(PAGE));
             let all = (index..shape.gateways).step_by(shape.regions);
             let next = (from + size < all.len()).then_some(from + size);
-            let page = all.skip(from).take(size).map(|n| (n, shape.moved.contains(&n)));
+            let page = all.skip(from).take(size).map(|n| (n, shape.moved.contains(&n), &*keys[n]));
             Response::new(200, xml::instances(&region, page, next))
         }
-        Some(&"DescribeVpcs") => {
+        (Some(&"DescribeVpcs"), ..) => {
             let ids = form.iter().filter(|(key, value)| key.contains(".Value.") && value.starts_with("vpc-"));
             Response::new(200, xml::vpcs(ids.map(|(_, id)| *id)))
         }
@@ -124,6 +153,12 @@ fn answer(state: &Mutex<State>, request: &Request) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn holding(shape: Shape) -> Mutex<State> {
+        let mut state = State::default();
+        state.change(|empty| *empty = shape);
+        Mutex::new(state)
+    }
 
     fn ask(state: &Mutex<State>, region: usize, form: &str) -> (u16, String) {
         let authorization = format!("AWS4-HMAC-SHA256 Credential=A/20260101/{}/ec2/aws4_request", self::region(region));
@@ -140,8 +175,8 @@ mod tests {
     #[test]
     fn ten_thousand_gateways_in_twenty_regions_come_in_pages_once_each() {
         let shape = Shape { regions: 20, gateways: 10_000, moved: [40].into(), ..Shape::default() };
-        let state = Mutex::new(State { shape, ..State::default() });
-        let (mut seen, mut addresses, mut calls) = (BTreeSet::new(), BTreeSet::new(), 0);
+        let state = holding(shape);
+        let (mut seen, mut addresses, mut keys, mut calls) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
         for region in 0..20 {
             let mut token = String::new();
             loop {
@@ -152,13 +187,15 @@ mod tests {
                 assert!(ids.len() <= 200);
                 assert!(ids.iter().all(|id| seen.insert(id.to_string())), "twice");
                 addresses.extend(between(&page, "<ipAddress>", "<").into_iter().map(str::to_string));
+                keys.extend(between(&page, "<key>crosswan-key</key><value>", "<").into_iter().map(str::to_string));
                 match between(&page, "<nextToken>", "<").first() {
                     Some(next) => token = format!("&NextToken={next}"),
                     None => break,
                 }
             }
         }
-        assert_eq!((seen.len(), addresses.len(), calls), (10_000, 10_000, 60));
+        assert_eq!((seen.len(), addresses.len(), keys.len(), calls), (10_000, 10_000, 10_000, 60));
+        assert!(keys.iter().all(|key| key.parse::<crosswan::model::PublicKey>().is_ok()));
         assert!(addresses.contains(&xml::public(40, true).to_string()));
         let (_, text) = ask(
             &state,
@@ -171,11 +208,27 @@ mod tests {
     #[test]
     fn throttling_ends_after_as_many_calls_in_each_region() {
         let shape = Shape { regions: 2, gateways: 2, throttled: 2, ..Shape::default() };
-        let state = Mutex::new(State { shape, ..State::default() });
+        let state = holding(shape);
         for region in [0, 1] {
             let codes = (0..3).map(|_| ask(&state, region, "Action=DescribeInstances").0).collect::<Vec<_>>();
             assert_eq!(codes, [503, 503, 200]);
         }
         assert_eq!(ask(&state, 2, "Action=DescribeInstances").0, 401, "a region that does not exist");
+    }
+
+    #[test]
+    fn the_hub_finds_the_tag_it_wrote_and_no_other() {
+        let state = holding(Shape { regions: 1, gateways: 1, ..Shape::default() });
+        let me = |state| ask(state, 7, "Action=DescribeInstances&InstanceId.1=i-1");
+        let (status, before) = me(&state);
+        assert_eq!(
+            (status, between(&before, "<instanceId>", "<"), before.contains(KEY_TAG)),
+            (200, vec!["i-1"], false)
+        );
+        let write = "Action=CreateTags&ResourceId.1=i-1&Tag.1.Key=crosswan-key&Tag.1.Value=MCow%2B%2F%3D%20seen%3Aab";
+        assert_eq!(ask(&state, 7, write).0, 200);
+        assert_eq!(between(&me(&state).1, "<key>crosswan-key</key><value>", "<"), ["MCow+/= seen:ab"]);
+        let (_, other) = ask(&state, 7, "Action=DescribeInstances&InstanceId.1=i-2");
+        assert!(!other.contains(KEY_TAG), "{other}");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Auth, Gateway, Lab, VpcSpec};
@@ -13,7 +14,7 @@ use serde_json::Value;
 use crate::cloud::{self, Cloud};
 use crate::measure::{self, Run};
 
-/// What a pass writes, and what an earlier size must not leave to the next.
+/// What a pass writes, and what an earlier size must not leave to the next. Its own key is the instance's, and stays.
 const WRITTEN: [&str; 6] = [
     "/etc/swanctl/conf.d/crosswan.conf",
     "/etc/swanctl/conf.d/crosswan-secrets.conf",
@@ -22,6 +23,11 @@ const WRITTEN: [&str; 6] = [
     "/var/lib/crosswan/unfinished",
     "/run/crosswan/status.json",
 ];
+
+/// The files charon loads from.
+const LOADED: [&str; 2] = [WRITTEN[0], WRITTEN[1]];
+/// The longest `swanctl --load-all` that is waited for: 10,000 raw keys loaded again take longer on 5.9.8.
+pub const LOAD_ALL: Duration = Duration::from_secs(180);
 
 /// See the module.
 pub struct Hub {
@@ -73,19 +79,22 @@ impl Pass {
 }
 
 impl Hub {
-    /// Brings the lab up, with an empty cloud and without charon.
+    /// Brings the lab up, with an empty cloud, and lets the hub make its key and announce it.
     pub fn new(agent: &Path) -> Result<Hub> {
-        let lab =
-            Lab::builder(agent).auth(Auth::Psk).vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?).build()?;
+        let lab = Lab::builder(agent).vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?).build()?;
         let gateway = lab.gateway("hub/vpn-hub")?;
         let cloud = Cloud::serve(&*gateway.ns()?)?;
         gateway.set_env("AWS_ENDPOINT_URL_EC2", cloud::ENDPOINT);
         gateway.set_env("CROSSWAN_LOG", "crosswan=debug");
-        Ok(Hub { lab, gateway, cloud, agent: std::path::absolute(agent)? })
+        gateway.write_file("/etc/crosswan/psk", &format!("{}\n", lab.psk()), 0o600)?;
+        let hub = Hub { lab, gateway, cloud, agent: std::path::absolute(agent)? };
+        hub.reset(1, 0, Auth::Key)?;
+        hub.refresh(&[])?;
+        Ok(hub)
     }
 
     /// A fresh hub before so many gateways: nothing on its disk, nothing in its charon.
-    pub fn reset(&self, regions: usize, gateways: usize) -> Result<()> {
+    pub fn reset(&self, regions: usize, gateways: usize, auth: Auth) -> Result<()> {
         self.gateway.kill_charon(libc::SIGKILL)?;
         for file in WRITTEN {
             match fs::remove_file(self.gateway.path(file)) {
@@ -95,12 +104,24 @@ impl Hub {
         }
         self.cloud.set(|shape| *shape = cloud::Shape { regions, gateways, ..cloud::Shape::default() });
         let names: Vec<String> = (0..regions).map(|n| format!("\"{}\"", cloud::region(n))).collect();
+        let auth = match auth {
+            Auth::Key => "",
+            Auth::Psk => "[auth]\nmethod = \"psk\"\npsk_file = \"/etc/crosswan/psk\"\n",
+        };
         self.gateway.write_settings(&format!(
-            "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [{}]\nipsec_interface = \"ipsec0\"\n\
-             [auth]\npsk_file = \"/etc/crosswan/psk\"\n",
+            "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [{}]\nipsec_interface = \"ipsec0\"\n{auth}",
             names.join(", ")
         ))?;
         self.gateway.start_charon()
+    }
+
+    /// Starts charon anew, without the connections of the files as they are.
+    pub fn empty_charon(&self) -> Result<()> {
+        self.gateway.kill_charon(libc::SIGKILL)?;
+        let aside = |file| self.gateway.path(&format!("{file}.aside"));
+        LOADED.iter().try_for_each(|file| fs::rename(self.gateway.path(file), aside(file)))?;
+        self.gateway.start_charon()?;
+        Ok(LOADED.iter().try_for_each(|file| fs::rename(aside(file), self.gateway.path(file)))?)
     }
 
     /// One pass, which must succeed.
@@ -112,9 +133,9 @@ impl Hub {
         Ok(Pass { run, stages })
     }
 
-    /// `swanctl --load-all` over the files as they are, measured.
-    pub fn load_all(&self) -> Result<Run> {
-        self.run(&["swanctl", "--load-all", "--noprompt"])
+    /// `swanctl --load-all` over the files as they are, measured; `None` if [`LOAD_ALL`] cut it off.
+    pub fn load_all(&self) -> Result<Option<Run>> {
+        measure::run_within(&self.gateway, &["swanctl", "--load-all", "--noprompt"], LOAD_ALL)
     }
 
     /// Runs a program on the hub and measures it.
@@ -124,18 +145,10 @@ impl Hub {
 
     /// Resident memory of its charon, MB.
     pub fn charon_memory(&self) -> Result<f64> {
-        let net = format!("net:[{}]", self.gateway.ns()?.inode);
-        for process in fs::read_dir("/proc")?.flatten().map(|entry| entry.path()) {
-            let text = |file| fs::read_to_string(process.join(file)).unwrap_or_default();
-            if text("comm").trim() == "charon-systemd"
-                && fs::read_link(process.join("ns/net")).is_ok_and(|n| n.as_os_str() == net.as_str())
-            {
-                let status = text("status");
-                let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-                return Ok(kb.and_then(|kb| kb.parse::<f64>().ok()).context("no VmRSS")? * 1024.0 / 1e6);
-            }
-        }
-        anyhow::bail!("charon does not run")
+        let pid = self.gateway.charon_pid().context("charon does not run")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("charon does not run")?;
+        let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        Ok(kb.and_then(|kb| kb.parse::<f64>().ok()).context("no VmRSS")? * 1024.0 / 1e6)
     }
 }
 

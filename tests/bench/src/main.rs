@@ -2,6 +2,8 @@
 
 mod cloud;
 mod hub;
+mod key;
+mod keys;
 mod measure;
 mod peers;
 mod plot;
@@ -30,6 +32,7 @@ Usage: crosswan-bench [--quick] [--peers N,N...] [--out DIR] [NAME...]
 
   size      the release binary
   peers     growth from 10 to 10,000 peers; beside swanctl --load-all and a boto3 script
+  keys      raw keys against a pre-shared one: loading 1,000 and 5,000, and charon's memory
   regions   20 slow regions, beside one and beside the boto3 script
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   stages    micro-benchmarks of the pure stages, by cargo bench
@@ -68,9 +71,10 @@ impl Setup {
 }
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 5] = [
+const ALL: [(&str, Bench); 6] = [
     ("size", size::bench),
     ("peers", peers::bench),
+    ("keys", keys::bench),
     ("regions", regions::bench),
     ("restart", restart::bench),
     ("stages", stages::bench),

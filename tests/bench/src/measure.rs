@@ -35,8 +35,21 @@ impl Run {
 
 /// Runs `argv` inside a gateway and measures it; an error unless it exits with 0.
 pub fn run(gateway: &Gateway, argv: &[&str]) -> Result<Run> {
+    limited(gateway, argv, LIMIT)
+}
+
+/// [`run`] for what may be cut off: `None` if it was still running after `limit`.
+pub fn run_within(gateway: &Gateway, argv: &[&str], limit: Duration) -> Result<Option<Run>> {
+    let start = Instant::now();
+    match limited(gateway, argv, limit) {
+        Err(_) if start.elapsed() >= limit => Ok(None),
+        run => run.map(Some),
+    }
+}
+
+fn limited(gateway: &Gateway, argv: &[&str], limit: Duration) -> Result<Run> {
     let own = std::env::current_exe().context("find this program")?;
-    let output = gateway.output(&own, &[&["measure"], argv].concat(), "", LIMIT)?;
+    let output = gateway.output(&own, &[&["measure"], argv].concat(), "", limit)?;
     ensure!(output.code == 0, "{argv:?}: exit code {}\n{}{}", output.code, tail(&output.stdout), tail(&output.stderr));
     let (stderr, line) = output.stderr.rsplit_once(MARK).context("nothing was measured")?;
     let numbers: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();

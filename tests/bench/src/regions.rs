@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use crosswan_lab::Auth;
 
 use crate::hub::Pass;
 use crate::peers::poller;
@@ -31,7 +32,7 @@ pub fn bench(setup: &Setup) -> Result<Section> {
     let mut rows = Vec::new();
     for &regions in sizes {
         say(&format!("{regions} regions with {latency} ms latency each, {repeats} times; then the boto3 poller"));
-        hub.reset(regions, regions * each)?;
+        hub.reset(regions, regions * each, Auth::Key)?;
         hub.cloud.set(|shape| shape.latency = Duration::from_millis(latency));
         rows.push(Row { regions, pass: least()?, poller: poller(hub)?.wall });
     }

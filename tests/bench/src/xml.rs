@@ -5,6 +5,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+/// The tag by which an instance announces its key.
+pub const KEY_TAG: &str = "crosswan-key";
+
 /// `vpc-…` of gateway `n`, as long as real ones.
 pub fn vpc_id(n: usize) -> String {
     format!("vpc-{n:017x}")
@@ -20,10 +23,14 @@ pub fn public(n: usize, moved: bool) -> Ipv4Addr {
     Ipv4Addr::from_bits(0xc612_0000 + u32::from(moved) * 0x1_0000 + n as u32 + 1)
 }
 
-/// One page of DescribeInstances.
-pub fn instances(region: &str, gateways: impl Iterator<Item = (usize, bool)>, next: Option<usize>) -> String {
+/// One page of DescribeInstances: gateways by number, whether they have moved, and what they announce.
+pub fn instances<'k>(
+    region: &str,
+    gateways: impl Iterator<Item = (usize, bool, &'k str)>,
+    next: Option<usize>,
+) -> String {
     let mut set = String::new();
-    for (n, moved) in gateways {
+    for (n, moved, key) in gateways {
         let (private, public) = (Ipv4Addr::from_bits(cidr(n).network().to_bits() + 10), public(n, moved));
         let id = format!("{n:017x}");
         let groups =
@@ -50,7 +57,8 @@ pub fn instances(region: &str, gateways: impl Iterator<Item = (usize, bool)>, ne
              </item></blockDeviceMapping><virtualizationType>hvm</virtualizationType><clientToken>{id}</clientToken>\
              <tagSet><item><key>service</key><value>nat</value></item><item><key>env</key><value>prod</value></item>\
              <item><key>Name</key><value>client-{n}/nat-vpn</value></item>\
-             <item><key>owner</key><value>platform</value></item></tagSet><hypervisor>xen</hypervisor>\
+             <item><key>owner</key><value>platform</value></item>\
+             <item><key>{KEY_TAG}</key><value>{key}</value></item></tagSet><hypervisor>xen</hypervisor>\
              <networkInterfaceSet><item><networkInterfaceId>eni-{id}</networkInterfaceId>\
              <subnetId>subnet-{id}</subnetId><vpcId>{vpc}</vpcId><description/><ownerId>123456789012</ownerId>\
              <status>in-use</status><macAddress>06:00:00:00:00:01</macAddress>\
@@ -81,6 +89,19 @@ pub fn instances(region: &str, gateways: impl Iterator<Item = (usize, bool)>, ne
     }
     let next = next.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
     answer("DescribeInstances", &format!("<reservationSet>{set}</reservationSet>{next}"))
+}
+
+/// DescribeInstances for the hub by its id, with what it announces.
+pub fn own(id: &str, key: Option<&String>) -> String {
+    let tag = key.map(|key| format!("<item><key>{KEY_TAG}</key><value>{key}</value></item>")).unwrap_or_default();
+    let instance = format!("<item><instanceId>{id}</instanceId><tagSet>{tag}</tagSet></item>");
+    let set = format!("<item><reservationId>r-hub</reservationId><instancesSet>{instance}</instancesSet></item>");
+    answer("DescribeInstances", &format!("<reservationSet>{set}</reservationSet>"))
+}
+
+/// CreateTags was taken.
+pub fn written() -> String {
+    answer("CreateTags", "<return>true</return>")
 }
 
 /// DescribeVpcs for the ids that were asked for.

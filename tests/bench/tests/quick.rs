@@ -29,25 +29,30 @@ fn row<'t>(text: &'t str, header: &str, first: &str) -> Vec<&'t str> {
 #[test]
 fn every_benchmark_runs_counts_and_leaves_its_results() {
     let out = tempfile::tempdir().unwrap();
-    let text = bench(out.path(), &["peers", "regions", "restart"]);
+    let text = bench(out.path(), &["peers", "keys", "regions", "restart"]);
 
-    // A page of instances in each of 8 regions, VPCs in those that have any; the boto3 poller needs the same.
-    for (peers, calls) in [("3", "11"), ("20", "16")] {
+    // A page of instances in each of 8 regions, VPCs in those that have any, and the hub's own tag; the boto3 poller needs
+    // all but the last.
+    for (peers, calls, poller) in [("3", "12", "11"), ("20", "17", "16")] {
         let idle = row(&text, "| peers | EC2 calls |", peers);
-        assert_eq!((idle[1], idle[11]), (calls, calls), "EC2 calls of crosswan and of the poller");
-        assert_eq!(idle[2], "5", "VICI: version, algorithms, connections, keys, SAs");
+        assert_eq!((idle[1], idle[11]), (calls, poller), "EC2 calls of crosswan and of the poller");
+        assert_eq!(idle[2], "6", "VICI: version, algorithms, connections, shared and private keys, SAs");
         let changed = row(&text, "| peers | load-conn |", peers);
         // A look before, the load, a look after.
-        assert_eq!((changed[1], changed[2]), ("1", "11"), "VICI requests for one changed peer");
+        assert_eq!((changed[1], changed[2]), ("1", "13"), "VICI requests for one changed peer");
+    }
+    for hub in ["2 peers, raw keys", "10 peers, raw keys", "10 peers, pre-shared key"] {
+        let memory = row(&text, "| hub | first pass | 2 with", hub);
+        assert_eq!(memory[4].matches(" MB").count(), 2, "{hub}: memory after each load-all");
     }
     for hub in ["crosswan keep", "charon alone"] {
         let restart = row(&text, "| hub |", hub);
         assert_eq!((restart[6], restart[7]), ("4", "4"), "IKE_SAs and CHILD_SAs of {hub}");
     }
     assert!(!text.contains("not all"), "{text}");
-    assert_eq!(text.matches("not judged").count(), 4, "{text}");
+    assert_eq!(text.matches("not judged").count(), 5, "{text}");
 
-    for (file, lines) in [("time", 4), ("memory", 3), ("stages", 4), ("regions", 3), ("restart", 2)] {
+    for (file, lines) in [("time", 4), ("memory", 3), ("stages", 4), ("keys", 6), ("regions", 3), ("restart", 2)] {
         let name = format!("{file}.svg");
         assert!(text.contains(&format!("]({name})")), "{name} is not shown");
         let svg = std::fs::read_to_string(out.path().join(&name)).unwrap();
@@ -61,6 +66,6 @@ fn every_benchmark_runs_counts_and_leaves_its_results() {
     let again = bench(out.path(), &["size"]);
     let sections: Vec<&str> = again.lines().filter(|line| line.starts_with("## ")).collect();
     let names: Vec<&str> = sections.iter().map(|line| line[3..].split(':').next().unwrap()).collect();
-    assert_eq!(names, ["size", "peers", "regions", "restart"]);
+    assert_eq!(names, ["size", "peers", "keys", "regions", "restart"]);
     assert!(again.contains(&text[text.find("## peers").unwrap()..]), "a section has changed:\n{again}");
 }

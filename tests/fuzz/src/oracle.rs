@@ -48,6 +48,7 @@ pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State
         uplink: &uplink,
         keys: &keys,
         own: Some(OwnKeys { current: PublicKey::new([251; 32]), next: Some(PublicKey::new([252; 32])) }),
+        hub_in_use: None,
         pinned: &BTreeMap::new(),
         accept: &BTreeSet::new(),
     };
