@@ -184,7 +184,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
         let (ring, _) = ensure(&paths, &id(1), Timestamp(5), |_| false).unwrap();
-        std::fs::set_permissions(&paths.key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        files::write_atomic(&paths.key, ring.current.text.bytes(), 0o644).unwrap();
         let (_, note) = ensure(&paths, &id(1), Timestamp(6), |_| false).unwrap();
         assert!(note.unwrap().contains("crosswan.pem: others could read"));
         assert_eq!(ensure(&paths, &id(1), Timestamp(7), |_| false).unwrap(), (ring, None));
