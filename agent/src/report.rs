@@ -238,9 +238,7 @@ impl Report {
         let regions: Vec<String> = self.regions.keys().map(|r| format!("{r}: ")).collect();
         let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
         out.extend(unasked.map(|u| format!("UNASKED   {u}")));
-        out.extend(
-            self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon (systemd does, after 30 s)")),
-        );
+        out.extend(self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon, as systemd does")));
         out.extend(self.problems.iter().map(|p| format!("PROBLEM   {p}")));
         out.extend(self.notes.iter().map(|n| format!("note      {n}")));
         out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));

@@ -14,7 +14,7 @@ use super::{Demo, signals};
 
 /// The bound on tunnels coming up; a quiet machine takes about a second.
 pub const UP: Duration = Duration::from_secs(30);
-/// Until a refresh that awaits a key is made again; `crosswan-refresh.service` has 30 s.
+/// Until a refresh that awaits a key is made again; `crosswan-refresh.service` takes longer.
 const AGAIN: Duration = Duration::from_secs(1);
 /// As in `crosswan-refresh.service`.
 const TRIES: usize = 8;
@@ -72,7 +72,7 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
         "All at once, as after a power cut. Each does what its systemd units do: charon starts, `crosswan refresh` finds \
          out who it is and what should be there, `crosswan keep` holds the tunnels up. Nobody gives them a secret: each \
          makes a key and announces the public half in its instance's tag. Who looks before its peer has done so ends \
-         with exit code 3, and looks again: systemd after 30 s, here after one.",
+         with exit code 3, and systemd has it look again soon; here that is after a second.",
     );
     let gateways = demo.lab.gateways();
     for gateway in &gateways {
@@ -104,7 +104,7 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
     Ok(format!("{} gateways booted at once; private hosts reached each other in {took}", gateways.len()))
 }
 
-/// What each refresh of a boot said: which keys it awaited, and of the hub what it did first and in full what it has.
+/// What each refresh of a boot said: which keys it awaited, and of the hub everything.
 fn came_up(demo: &mut Demo, gateway: &Gateway, passes: &[Output]) {
     for (n, output) in passes.iter().enumerate() {
         let last = n + 1 == passes.len();
@@ -112,7 +112,7 @@ fn came_up(demo: &mut Demo, gateway: &Gateway, passes: &[Output]) {
         let verdict = output.stdout.trim_end().lines().last().unwrap_or_default();
         let again = if n == 0 { "" } else { "again: " };
         let (show, said) = match (last, gateway.role) {
-            (false, Role::VpnHub) if n == 0 => (Show::Deeds, "; exit code 3, because keys are awaited:"),
+            (false, Role::VpnHub) if n == 0 => (Show::All, "; exit code 3, because keys are awaited; in full:"),
             (false, _) => (Show::Awaited, "; exit code 3:"),
             (true, Role::VpnHub) => (Show::All, "; in full:"),
             (true, _) => (Show::Nothing, ""),
