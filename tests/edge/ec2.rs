@@ -1,6 +1,9 @@
 //! EC2's answers: what becomes a gateway, what a refusal, and what is asked for.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Barrier},
+    time::{Duration, Instant},
+};
 
 use crosswan::{
     model::{Answers, RegionView},
@@ -257,20 +260,17 @@ fn a_vpc_that_is_not_known_whole_makes_its_gateway_unusable() {
     }
 }
 
+/// None is answered before all have asked: one after the other they would wait forever.
 #[test]
-fn twenty_slow_regions_take_as_long_as_one() {
-    let server = Server::start(|request, _| one_page(vec![instance(1)])(request, 0).after(Duration::from_millis(200)));
+fn twenty_regions_are_asked_at_once() {
+    let (asked, all) = (Arc::new(Barrier::new(20)), one_page(vec![instance(1)]));
+    let server = Server::start(move |request, n| {
+        if request.action() == "DescribeInstances" {
+            asked.wait();
+        }
+        all(request, n)
+    });
     let names: Vec<String> = (1..=20).map(|n| format!("xx-slow-{n}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let timed = |names: &[&str]| {
-        let start = Instant::now();
-        (ask(&server.endpoint, &query(names), TIMEOUT), start.elapsed())
-    };
-    let (_, alone) = timed(&names[..1]);
-    let (answers, all) = timed(&names);
-    println!("one region {alone:?}, twenty {all:?}");
-    // One after the other they would take twenty times as long. The budget, 1.3 times, is the benchmark's to hold: here
-    // other tests run at the same time.
-    assert!(all < alone * 3, "one region {alone:?}, twenty {all:?}");
+    let answers = ask(&server.endpoint, &query(&names.iter().map(String::as_str).collect::<Vec<_>>()), TIMEOUT * 6);
     assert!(answers.values().all(|a| a.as_ref().unwrap().gateways.len() == 1));
 }

@@ -116,7 +116,7 @@ fn refresh_runs_at_boot_and_every_hour() {
 
 #[test]
 fn every_wait_is_bounded_and_keep_is_watched() {
-    assert_eq!(values(&unit("crosswan-refresh.service"), "TimeoutStartSec"), ["15min"]);
+    assert_eq!(values(&unit("crosswan-refresh.service"), "TimeoutStartSec"), ["25min"]);
     let keep = unit("crosswan-keep.service");
     assert_eq!(values(&keep, "Type"), ["notify"]);
     assert_eq!(values(&keep, "WatchdogSec").len(), 1);

@@ -7,16 +7,19 @@
 
 mod answer;
 mod call;
+mod place;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use self::call::{Failure, Store};
+use self::call::{Failure, Found, Store};
+pub use self::{answer::answered, place::Place};
 use super::ec2::Session;
 use crate::{
     model::Region,
-    settings::{Fetched, NoKey, Service, StoredKey},
+    settings::{Fetched, Service, StoredKey},
 };
 
 /// Names that one GetParameters takes.
@@ -36,21 +39,21 @@ pub async fn fetch(
     own: &Region,
     timeout: Duration,
 ) -> Fetched {
-    let region = stored.region.as_ref().unwrap_or(own);
+    let place = Place { stored, region: stored.region.as_ref().unwrap_or(own) };
     let mut fetched = Fetched::new();
     if names.is_empty() {
         return fetched;
     }
     let deadline = Instant::now() + timeout;
     let asked = async {
-        let store = Store::connect(session, stored, region, timeout, deadline).await?;
+        let store = Store::connect(session, place, timeout, deadline).await?;
         let names: Vec<String> = names.iter().cloned().collect();
         let at_once = if stored.service == Service::Parameter { PARAMETERS } else { SECRETS };
         for batch in names.chunks(at_once) {
-            match ask(&store, stored, batch).await {
+            match ask(&store, batch).await {
                 Ok(answered) => fetched.extend(answered),
                 // The next batch may fare better: a role may be allowed to read some of them.
-                Err(why) => fetched.extend(batch.iter().map(|name| (name.clone(), Err(store.unasked(&why))))),
+                Err(why) => fetched.extend(batch.iter().map(|name| (name.clone(), Err(place.unasked(&why))))),
             }
         }
         Ok(())
@@ -58,32 +61,25 @@ pub async fn fetch(
     let ended = timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(format!("timed out after {timeout:?}")));
     if let Err(why) = ended {
         for name in names {
-            fetched.entry(name.clone()).or_insert_with(|| Err(call::unasked(stored, region, &why)));
+            fetched.entry(name.clone()).or_insert_with(|| Err(place.unasked(&why)));
         }
     }
     fetched
 }
 
 /// One batch: an entry for each of its names, or why the store could not be asked.
-async fn ask(store: &Store<'_>, stored: &StoredKey, names: &[String]) -> Result<Fetched, String> {
-    match (stored.service, names) {
-        (Service::Parameter, _) => {
-            let body = serde_json::json!({ "Names": names, "WithDecryption": true });
-            let found = store.call("GetParameters", body).await.map_err(|f| f.reason)?;
-            answer::parameters(store, &found, names)
+async fn ask(store: &Store<'_>, names: &[String]) -> Result<Fetched, String> {
+    let (operation, body) = match (store.place.stored.service, names) {
+        (Service::Parameter, _) => (answer::PARAMETERS, json!({ "Names": names, "WithDecryption": true })),
+        // One permission less than a batch needs, and all that a gateway asks that is no hub.
+        (Service::Secret, [name]) => (answer::SECRET, json!({ "SecretId": name })),
+        (Service::Secret, _) => (answer::SECRETS, json!({ "SecretIdList": names })),
+    };
+    match (store.call(operation, body).await, names) {
+        (Ok(Found(found)), _) => answered(store.place, &found, names),
+        (Err(Failure { code, reason }), [name]) if operation == answer::SECRET => {
+            Ok(Fetched::from([(name.clone(), Err(answer::no_secret(store.place, name, &code, &reason)))]))
         }
-        // GetSecretValue needs one permission less, and is all that a gateway needs that is no hub.
-        (Service::Secret, [name]) => {
-            let found = match store.call("GetSecretValue", serde_json::json!({ "SecretId": name })).await {
-                Ok(found) => answer::secret(store, &found, name)?,
-                Err(Failure { code, reason }) => Err(answer::no_secret(store, name, &code, &reason)),
-            };
-            Ok(Fetched::from([(name.clone(), found)]))
-        }
-        (Service::Secret, _) => {
-            let body = serde_json::json!({ "SecretIdList": names });
-            let found = store.call("BatchGetSecretValue", body).await.map_err(|f| f.reason)?;
-            answer::secrets(store, &found, names)
-        }
+        (Err(failure), _) => Err(failure.reason),
     }
 }

@@ -61,9 +61,9 @@ fn no_answer_is_no_missing_key() {
         (Box::new(cut(40)), "it is cut off or no JSON"),
         (Box::new(|_, _| Reply::ok("<html>It works!</html>")), "it is cut off or no JSON"),
         (Box::new(|_, _| Reply::ok("")), "it is cut off or no JSON"),
-        (Box::new(|_, _| Reply::ok("{}")), "it has no list \"Parameters\""),
-        (Box::new(|_, _| Reply::ok("[]")), "it has no list \"Parameters\""),
-        (Box::new(|_, _| Reply::ok(r#"{"Parameters":[]}"#)), "it has no list \"InvalidParameters\""),
+        (Box::new(|_, _| Reply::ok("{}")), "a name that was asked for is not in it"),
+        (Box::new(|_, _| Reply::ok("[]")), "a name that was asked for is not in it"),
+        (Box::new(|_, _| Reply::ok(r#"{"Parameters":7}"#)), "its \"Parameters\" is no list"),
         (
             Box::new(|_, _| Reply::ok(r#"{"Parameters":[],"InvalidParameters":[]}"#)),
             "a name that was asked for is not in it",

@@ -37,33 +37,15 @@ use aws_types::{SigningName, region::SigningRegion, service_config::ServiceConfi
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::super::ec2::{Session, reason};
-use crate::{
-    model::{Region, printable},
-    settings::{NoKey, Service, StoredKey},
+use super::{
+    super::ec2::{Session, reason},
+    place::{Api, Place},
 };
-
-/// A service as its API names it (Smithy models of SSM 2014-11-06 and Secrets Manager 2017-10-17, both AWS JSON 1.1).
-struct Api {
-    /// For people, and for `AWS_ENDPOINT_URL_…`.
-    id: &'static str,
-    /// In host names, signatures and permissions.
-    name: &'static str,
-    /// Before the operation in `X-Amz-Target`.
-    target: &'static str,
-}
-
-const fn api(service: Service) -> Api {
-    match service {
-        Service::Parameter => Api { id: "SSM", name: "ssm", target: "AmazonSSM" },
-        Service::Secret => Api { id: "Secrets Manager", name: "secretsmanager", target: "secretsmanager" },
-    }
-}
+use crate::model::{Region, printable};
 
 /// The store of one region, ready to be asked.
 pub(super) struct Store<'a> {
-    pub stored: &'a StoredKey,
-    region: &'a Region,
+    pub place: Place<'a>,
     config: SdkConfig,
     credentials: Credentials,
     endpoint: String,
@@ -82,22 +64,16 @@ pub(super) struct Failure {
 #[derive(Debug)]
 struct Refused(ErrorMetadata);
 
-/// Why nothing is known of a key.
-pub(super) fn unasked(stored: &StoredKey, region: &Region, why: &str) -> NoKey {
-    NoKey::Unasked(format!("{stored} in {region}: {why}"))
-}
-
 impl<'a> Store<'a> {
     pub async fn connect(
         session: &Session,
-        stored: &'a StoredKey,
-        region: &'a Region,
+        place: Place<'a>,
         timeout: Duration,
         deadline: Instant,
     ) -> Result<Store<'a>, String> {
-        let (config, credentials) = session.shared(region, timeout, deadline).await?.clone();
-        let endpoint = endpoint(&config, &api(stored.service), region).await?;
-        Ok(Store { stored, region, config, credentials, endpoint })
+        let (config, credentials) = session.shared(place.region, timeout, deadline).await?.clone();
+        let endpoint = endpoint(&config, &place.api(), place.region).await?;
+        Ok(Store { place, config, credentials, endpoint })
     }
 
     /// One call, with the retries of the client for EC2.
@@ -106,60 +82,23 @@ impl<'a> Store<'a> {
         answer.map_err(|error| {
             let code = error.code().unwrap_or_default().to_owned();
             let reason = match error.as_service_error().zip(error.raw_response()) {
-                Some((service, raw)) => self.refused(operation, raw.status().as_u16(), &code, service.0.message()),
-                None => reason::failed_at(self.api().id, operation, self.region, error),
+                Some((service, raw)) => {
+                    self.place.refused(operation, raw.status().as_u16(), &code, service.0.message())
+                }
+                None => reason::failed_at(self.place.api().id, operation, self.place.region, error),
             };
             Failure { code, reason }
         })
     }
 
-    /// The store's word that there is nothing under `name`.
-    pub fn missing(&self, name: &str) -> NoKey {
-        let make = match self.stored.service {
-            Service::Parameter => "aws ssm put-parameter --type SecureString",
-            Service::Secret => "aws secretsmanager create-secret",
-        };
-        self.stored.refused(name, format!("there is none in {}; make it with: {make}", self.region))
-    }
-
-    pub fn unasked(&self, why: &str) -> NoKey {
-        unasked(self.stored, self.region, why)
-    }
-
-    /// The service's error in an operator's words; one of permissions names what is missing, as far as AWS says it.
-    pub fn refused(&self, operation: &str, status: u16, code: &str, message: Option<&str>) -> String {
-        if !code.starts_with("AccessDenied") {
-            return reason::refused(self.api().id, operation, self.region, status, code, message);
-        }
-        let message = message.unwrap_or_default();
-        let named = message.split("perform: ").nth(1).and_then(|rest| rest.split_whitespace().next());
-        let is_action =
-            |s: &&str| s.contains(':') && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':' || b == b'-');
-        let permission = match named.filter(is_action) {
-            Some(action) => action.to_owned(),
-            // KMS's refusal, as SSM and Secrets Manager pass it on.
-            None if message.contains("ciphertext") || message.contains("KMS") => {
-                "kms:Decrypt for the key that encrypts it".to_owned()
-            }
-            None => {
-                format!("{}:{operation}, and kms:Decrypt if a key of your own encrypts it,", self.api().name)
-            }
-        };
-        format!("not permitted: the instance's role needs {permission} in {} ({code})", self.region)
-    }
-
-    fn api(&self) -> Api {
-        api(self.stored.service)
-    }
-
     fn operation(&self, operation: &'static str) -> Operation<String, Found, Refused> {
-        let Api { id, name, target } = self.api();
+        let Api { id, name, target } = self.place.api();
         let mut layer = Layer::new("signed JSON call");
         layer.store_put(AuthSchemeOptionResolverParams::new(()));
         // Or `-vv` would show the answer.
         layer.store_put(SensitiveOutput);
         layer.store_put(SigV4OperationSigningConfig {
-            region: Some(SigningRegion::from(aws_config::Region::new(self.region.to_string()))),
+            region: Some(SigningRegion::from(aws_config::Region::new(self.place.region.to_string()))),
             name: Some(SigningName::from_static(name)),
             ..Default::default()
         });
@@ -265,6 +204,7 @@ impl ProvideErrorMetadata for Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Service, StoredKey};
 
     #[tokio::test]
     async fn the_host_beside_ec2s_in_each_partition() {
@@ -278,7 +218,9 @@ mod tests {
             (&config, Service::Parameter, "us-iso-east-1", "https://ssm.us-iso-east-1.c2s.ic.gov"),
             (&fips, Service::Secret, "us-east-1", "https://secretsmanager-fips.us-east-1.amazonaws.com"),
         ] {
-            assert_eq!(endpoint(config, &api(service), &region.parse().unwrap()).await.as_deref(), Ok(want));
+            let (stored, region) = (StoredKey { service, name: "psk".into(), region: None }, region.parse().unwrap());
+            let api = Place { stored: &stored, region: &region }.api();
+            assert_eq!(endpoint(config, &api, &region).await.as_deref(), Ok(want));
         }
     }
 }
