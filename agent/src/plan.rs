@@ -3,6 +3,7 @@
 //! Pure. The same function plans a change, a roll-back (towards the old files) and the verification (whose plan must
 //! come out empty), so the three cannot disagree about what counts as a difference.
 
+mod doubt;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 
+pub use doubt::Touched;
 pub use step::{ManagedFile, Step};
 
 use crate::{
@@ -65,7 +67,7 @@ pub struct Current {
     pub files: Files,
     /// The managed files whose permission bits are not what they should be.
     pub wrong_mode: BTreeSet<ManagedFile>,
-    /// What the files on disk say is loaded; empty where they cannot be believed, so that everything is loaded again
+    /// What the files on disk say is loaded, without what they cannot be believed about, so that this is loaded again
     /// (loading an unchanged connection touches no SA: `docs/facts.md`, "Loading connections").
     pub believed: Target,
     /// Why they cannot be believed: an apply was cut off, or a file does not parse.

@@ -39,7 +39,8 @@ pub struct Claim<'a> {
 /// Decides on every peer. A key that two VPCs announce belongs to the one known by it, or else launched first.
 pub fn trust(claims: &BTreeMap<VpcId, Claim>) -> BTreeMap<VpcId, Trust> {
     let mut order: Vec<_> = claims.iter().collect();
-    order.sort_by_key(|(vpc, claim)| (claim.before.is_none(), claim.gateway.launched, (*vpc).clone()));
+    // Stable: of equals the first VPC comes first.
+    order.sort_by_key(|(_, claim)| (claim.before.is_none(), claim.gateway.launched));
     let mut holders: BTreeMap<PublicKey, VpcId> = BTreeMap::new();
     for (vpc, claim) in &order {
         for key in claim.before.iter().flat_map(|pin| &pin.keys) {

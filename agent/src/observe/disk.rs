@@ -7,7 +7,7 @@ use crate::{
     files, keyring,
     model::plain,
     paths::Paths,
-    plan::{Current, ManagedFile, Target},
+    plan::{Current, ManagedFile, Target, Touched},
     render::Files,
     state::State,
 };
@@ -28,10 +28,14 @@ pub fn current(paths: &Paths) -> Result<Current> {
         secrets: text(ManagedFile::Secrets)?,
         rules: text(ManagedFile::Rules)?,
     };
-    let unfinished = files::read(&paths.unfinished)?.is_some();
+    let unfinished = files::read(&paths.unfinished)?.map(|(marker, _)| Touched::parse(&marker));
+    let cut_off = |what: &str| Some(format!("the last refresh was cut off: {what} is loaded again"));
     let (believed, doubt) = match Target::of(files.clone()) {
-        Ok(target) if !unfinished => (target, None),
-        Ok(_) => (Target::default(), Some("the last refresh was cut off: all of it is loaded again".to_owned())),
+        Ok(target) => match unfinished {
+            None => (target, None),
+            Some(Some(touched)) => (touched.spare(target), cut_off("what it was loading")),
+            Some(None) => (Target::default(), cut_off("all of it")),
+        },
         Err(e) => (Target::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
     };
     let keys = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();

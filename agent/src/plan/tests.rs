@@ -204,6 +204,31 @@ fn after_a_pass_that_was_cut_off_everything_is_loaded_and_stale_selectors_renewe
 }
 
 #[test]
+fn in_doubt_is_only_what_was_being_loaded() {
+    let moved = [peer(1, 11, &["10.1.0.0/16"]), peer(2, 13, &["10.2.0.0/16"])];
+    let mut current = running(&two());
+    let mut under_way = plan(&target(&moved), &current);
+    let secret = target(&moved).secrets.into_iter().next_back().unwrap();
+    under_way.push(Step::LoadSecret { id: secret.0, secret: secret.1, why: "changed" });
+    let touched = Touched::by(&under_way);
+    let marker = touched.marker();
+    assert_eq!(Touched::parse(&marker), Some(touched.clone()), "{marker}");
+    assert_eq!(Touched::parse("an apply is under way, or was cut off\n"), None, "all of it");
+
+    // The files are as they were, and charon looks like it: only the marker tells.
+    current.believed = touched.spare(current.believed);
+    current.doubt = Some("cut off".into());
+    assert_eq!(current.believed.files, Files::default(), "half of it must not pass for the files");
+    assert_eq!(
+        steps(&target(&two()), &current),
+        [
+            "load secret ike-crosswan-vpc-00000002 (not known to be as on disk)",
+            "load connection crosswan-vpc-00000002 (not known to be as on disk)",
+        ]
+    );
+}
+
+#[test]
 fn what_charon_lost_is_loaded_again() {
     let mut current = running(&two()[..1]);
     current.charon = Some(Charon { version: "5.9.8".into(), ..Charon::default() });
