@@ -10,6 +10,7 @@ use crate::{
     plan::{Current, ManagedFile, Target},
     render::Files,
     state::State,
+    swanctl::peer_keys,
 };
 
 /// The managed files, their permissions, and what they say is loaded. charon and iptables are not asked here.
@@ -28,14 +29,18 @@ pub fn current(paths: &Paths) -> Result<Current> {
         secrets: text(ManagedFile::Secrets)?,
         rules: text(ManagedFile::Rules)?,
     };
+    let target = Target::of(files.clone());
+    let connections = target.iter().flat_map(|target| &target.connections);
+    let peer_keys = connections.map(|(name, conn)| (name.clone(), peer_keys(conn)));
+    let peer_keys = peer_keys.filter(|(_, keys)| !keys.is_empty()).collect();
     let unfinished = files::read(&paths.unfinished)?.is_some();
-    let (believed, doubt) = match Target::of(files.clone()) {
+    let (believed, doubt) = match target {
         Ok(target) if !unfinished => (target, None),
         Ok(_) => (Target::default(), Some("the last refresh was cut off: all of it is loaded again".to_owned())),
         Err(e) => (Target::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
     };
     let keys = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
-    Ok(Current { files, wrong_mode, believed, doubt, keys, ..Current::default() })
+    Ok(Current { files, wrong_mode, believed, doubt, peer_keys, keys, ..Current::default() })
 }
 
 /// What the last good pass left, or a fresh start if there is nothing usable: the state only makes a pass wiser.
