@@ -14,7 +14,7 @@ use ring::{
 use crate::{
     error::{Error, Result},
     files,
-    model::{InstanceId, PublicKey, Secret, Timestamp},
+    model::{InstanceId, PublicKey, Secret, Successor, Timestamp, Vouch},
     paths::Paths,
 };
 
@@ -124,6 +124,13 @@ impl PrivateKey {
         PrivateKey::parse(&text).ok_or_else(|| Error::apply("make a key: it does not read back"))
     }
 
+    /// Signs `next`: it is to follow this key.
+    pub fn vouch_for(&self, next: PublicKey) -> Option<Successor> {
+        let text = std::str::from_utf8(self.text.bytes()).ok()?;
+        let signature = pair(text.lines().nth(2)?)?.sign(&Vouch::message(&next));
+        Some(Successor { key: next, vouch: Vouch::new(signature.as_ref().try_into().ok()?) })
+    }
+
     /// Out of its file's text.
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
@@ -131,11 +138,15 @@ impl PrivateKey {
         let (instance, rest) = whose.split_once(", made by crosswan at ")?;
         let made = Timestamp(rest.split_once('.')?.0.parse().ok()?);
         let (BEGIN, pem, END) = (lines.next()?, lines.next()?, lines.next()?) else { return None };
-        let der = STANDARD.decode(pem).ok()?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(der.strip_prefix(&PKCS8)?).ok()?;
-        let public = PublicKey::new(pair.public_key().as_ref().try_into().ok()?);
+        let public = PublicKey::new(pair(pem)?.public_key().as_ref().try_into().ok()?);
         Some(PrivateKey { public, text: Secret::new(text), instance: instance.parse().ok()?, guarded: true, made })
     }
+}
+
+/// Out of PEM's one line.
+fn pair(pem: &str) -> Option<Ed25519KeyPair> {
+    let der = STANDARD.decode(pem).ok()?;
+    Ed25519KeyPair::from_seed_unchecked(der.strip_prefix(&PKCS8)?).ok()
 }
 
 #[cfg(test)]
@@ -162,6 +173,9 @@ mod tests {
         let (both, note) = ensure(&paths, &id(1), Timestamp(7), |key| key.made == Timestamp(5)).unwrap();
         let next = both.next.clone().unwrap();
         assert!(both.current == first.current && next != first.current && note.is_some());
+        let next_one = both.current.vouch_for(next.public).unwrap();
+        assert!(next_one.vouch.holds(&first.current.public, &next.public));
+        assert!(!next_one.vouch.holds(&next.public, &first.current.public));
         assert_eq!(ensure(&paths, &id(1), Timestamp(8), |_| true).unwrap(), (both, None), "one rotation at a time");
         promote(&paths).unwrap();
         assert_eq!(read(&paths).unwrap(), Some(Keyring { current: next, next: None }));

@@ -10,13 +10,13 @@ use ring::digest::{SHA256, digest};
 use crate::{
     error::{Kind, Result},
     keyring::{self, Keyring, PrivateKey},
-    model::{Identity, InstanceId, KEY_TAG, Region, Timestamp},
+    model::{Announcement, Identity, InstanceId, KEY_TAG, PublicKey, Region, Timestamp},
     observe::ec2::{Session, own_tag, publish},
     paths::Paths,
     refresh::Options,
     report::{KeyReport, Outcome, Report},
     settings::{AuthMethod, Settings},
-    trust::{OwnKeys, Showing},
+    trust::{OwnKeys, Showing, fingerprints},
 };
 
 /// See the module. Empty where this gateway needs no key.
@@ -73,7 +73,8 @@ impl Own {
 
     pub fn keys(&self) -> Option<OwnKeys> {
         let ring = self.ring.as_ref()?;
-        Some(OwnKeys { current: ring.current.public, next: ring.next.as_ref().map(|key| key.public) })
+        let next = ring.next.as_ref().and_then(|next| ring.current.vouch_for(next.public));
+        Some(OwnKeys { current: ring.current.public, next })
     }
 
     /// The private keys that charon should have after this pass.
@@ -121,6 +122,25 @@ impl Own {
         }
     }
 
+    /// What is wrong with a tag that this gateway cannot have written.
+    fn tampered(&self) -> Option<String> {
+        let (Some(Ok(Some(text))), Some(ring), Some((_, instance))) = (&self.tag, &self.ring, &self.instance) else {
+            return None;
+        };
+        let own: Vec<PublicKey> = ring.keys().map(|key| key.public).collect();
+        let found = match text.parse::<Announcement>() {
+            // The moment after the next key took over, before that was announced, both are there.
+            Ok(said) if said.forged().is_none() && said.keys.iter().any(|key| own.contains(key)) => return None,
+            Ok(said) => format!("announced {}", fingerprints(&said.keys)),
+            Err(bad) => format!("could not be read ({bad})"),
+        };
+        Some(format!(
+            "tag {KEY_TAG} of {instance} {found}, and this gateway's key is {}: unless its key file was removed, somebody \
+             else wrote the tag; it is written anew",
+            fingerprints(&own)
+        ))
+    }
+
     /// What the report says of it before anything is done.
     pub fn report(&self, report: &mut Report) {
         report.notes.extend(self.notes.iter().cloned());
@@ -130,6 +150,7 @@ impl Own {
         if let Some(Err(why)) = &self.tag {
             report.unasked.push(format!("look up this gateway's own tag: {why}"));
         }
+        report.notes.extend(self.tampered());
         let showing = self.showing.as_ref();
         let promote = showing.is_some_and(|s| s.promote);
         let (current, next) = match &ring.next {

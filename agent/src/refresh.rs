@@ -27,7 +27,6 @@ use crate::{
     report::{Failure, Outcome, Report},
     settings::{AuthMethod, Keys, Settings},
     state::State,
-    swanctl,
     verify::carry_out,
     vici::Vici,
 };
@@ -140,7 +139,6 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         Ok(key) => KeyAnswer { key: Some(key), problem: None },
         Err(problem) => KeyAnswer { key: in_use.get(vpc.as_str()).cloned(), problem: Some(problem) },
     };
-    let pinned = current.believed.connections.iter().map(|(name, conn)| (name.clone(), swanctl::peer_keys(conn)));
     let seen = Seen {
         me: &me,
         answers: &answers,
@@ -154,7 +152,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
             .iter()
             .flat_map(|c| c.connections.keys())
             .find_map(|n| n.parse::<ConnName>().ok()?.hub()),
-        pinned: &pinned.filter(|(_, keys)| !keys.is_empty()).collect(),
+        pinned: &current.peer_keys,
         accept: &options.accept,
     };
     let decision = decide(settings, &seen, options.force)?;

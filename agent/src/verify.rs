@@ -12,7 +12,7 @@ use crate::{
     model::ConnName,
     observe::{disk, live},
     paths::Paths,
-    plan::{Current, Step, Target, plan},
+    plan::{Current, Step, Target, Touched, plan},
     report::Outcome,
     vici::Vici,
 };
@@ -32,8 +32,9 @@ pub async fn carry_out(
     paths: &Paths,
     mut charon: Option<&mut Vici>,
 ) -> (Outcome, Vec<String>) {
+    let touched = Touched::by(steps);
     let done = async {
-        files::write_atomic(&paths.unfinished, b"an apply is under way, or was cut off\n", 0o600)?;
+        files::write_atomic(&paths.unfinished, touched.marker().as_bytes(), 0o600)?;
         apply(steps, paths, charon.as_deref_mut()).await?;
         debug!(stage = "apply", "done");
         let ends = |s: &Step| matches!(s, Step::Terminate { .. } | Step::TerminateChild { .. });
@@ -43,7 +44,8 @@ pub async fn carry_out(
     let Err(e) = done.await else { return (Outcome::Changed, Vec::new()) };
     warn!(problem = %e.chain(), "rolling back");
     let mut problems = vec![e.chain()];
-    let outcome = match roll_back(&roll_back_target(target, before), paths, charon.is_some()).await {
+    let believed = touched.spare(before.believed.clone());
+    let outcome = match roll_back(&roll_back_target(target, before), believed, paths, charon.is_some()).await {
         Ok(()) => Outcome::RolledBack,
         Err(e) => {
             problems.push(format!("while rolling back: {}", e.chain()));
@@ -95,14 +97,15 @@ fn roll_back_target(target: &Target, before: &Current) -> Target {
     old
 }
 
-/// Plans the way back from wherever the failure left things, and takes it, with a fresh connection to charon.
-async fn roll_back(old: &Target, paths: &Paths, with_charon: bool) -> Result<()> {
+/// Plans the way back from wherever the failure left things, and takes it, with a fresh connection to charon. `believed`
+/// is what was loaded before and was not to be loaded anew.
+async fn roll_back(old: &Target, believed: Target, paths: &Paths, with_charon: bool) -> Result<()> {
     let mut fresh = match with_charon {
         true => Some(live::connect(&paths.vici, live::PATIENCE).await?),
         false => None,
     };
     let mut current = look(paths, fresh.as_mut()).await?;
-    current.believed = Target::default(); // whatever was loaded so far, load the old again
+    current.believed = believed;
     apply(&plan(old, &current), paths, fresh.as_mut()).await?;
     verify(old, paths, fresh.as_mut(), false).await?;
     files::remove(&paths.unfinished)

@@ -122,8 +122,13 @@ fn a_charon_that_refuses_or_only_says_yes() -> Result<()> {
         ("load-shared", Answer::Pretend, "read back: still to do"),
     ] {
         let meddler = Meddler::between(&hub, command, &name, answer)?;
+        let logged = hub.charon_log().len();
         let report = refresh_with(&hub, &[], 4)?;
         ensure!(report["outcome"] == "rolled-back" && meddler.met() > 0, "{command}: {report:#}");
+        // "added vici connection: NAME", or "updated": what was not touched is not loaded again either.
+        let log = hub.charon_log().split_off(logged);
+        let bystander = format!("vici connection: crosswan-{}", region.lab.vpc_id("a")?);
+        ensure!(!log.contains(&bystander), "{command}: {log}");
         ensure!(lines(&report, "problems").concat().contains(said), "{command}: {report:#}");
         Snapshot::of(&hub)?.must_be(&before, command)?;
     }
