@@ -51,8 +51,8 @@ install_files() {
     systemctl --quiet preset "${units[@]}"
 }
 
-# A key that is missing is right for an image, so is a hub that user data will name; anything else that the agent does not
-# understand is a mistake, and better found here. render stops at the first thing it cannot ask, after the settings.
+# Regions, a hub or a pre-shared key that are missing are right for an image, user data will bring them; anything else that the agent
+# does not understand is a mistake, and better found here. render stops at the first thing it cannot ask, after the settings.
 check_settings() {
     local said
     said=$(cd / && timeout 30 /usr/bin/crosswan render --out "$(mktemp -d)" 2>&1 >/dev/null) && return
@@ -71,7 +71,9 @@ clean() {
     fi
     rm -f /etc/ssh/ssh_host_* ~root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
     rm -f ~root/.*_history /home/*/.*_history ~root/.wget-hsts /var/lib/systemd/{random-seed,credential.secret}
-    rm -rf /etc/crosswan/psk* /var/lib/crosswan /etc/swanctl/conf.d/crosswan*
+    # Also what a killed pass leaves, hidden. A gateway that is made an image of takes no key, no name and no peer with it.
+    rm -rf /etc/crosswan/psk* /etc/credstore/crosswan.psk /var/lib/crosswan
+    rm -f /etc/swanctl/{conf.d,private}/{,.}crosswan*
     rm -rf /var/lib/cloud/* /var/lib/dhcp/* /var/lib/dhcpcd/* /var/lib/systemd/network/*
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/cache/man/*
     # Empty, not missing: systemd then makes one at boot, without taking that for the machine's first.

@@ -1,4 +1,4 @@
-# Baked by Packer. Another file in /etc/crosswan/conf.d, by user data, overrules what is here; the key never is.
+# Baked by Packer. Another file in /etc/crosswan/conf.d, by user data, overrules what is here; no key ever is.
 mode = ${jsonencode(mode)}
 private_net = ${jsonencode(private_net)}
 %{ if mode == "nat-vpn" && hub != null ~}
@@ -7,7 +7,10 @@ hub = ${jsonencode(hub)}
 %{ if mode == "nat-vpn" && hub_tag != null ~}
 hub_tag = { key = ${jsonencode(hub_tag.key)}, value = ${jsonencode(hub_tag.value)} }
 %{ endif ~}
-%{ if mode != "nat-hub" && length(regions) > 0 ~}
+%{ if mode == "nat-vpn" && hub_region != null ~}
+regions = ${jsonencode([hub_region])}
+%{ endif ~}
+%{ if (mode == "vpn-hub" || mode == "nat-vpn" && hub_region == null) && length(regions) > 0 ~}
 regions = ${jsonencode(regions)}
 %{ endif ~}
 %{ if mode == "vpn-hub" && gateway_tag != null ~}
@@ -15,4 +18,14 @@ gateway_tag = { key = ${jsonencode(gateway_tag.key)}, value = ${jsonencode(gatew
 %{ endif ~}
 %{ if mode != "nat-hub" && environment_tag != null ~}
 environment_tag = { key = ${jsonencode(environment_tag.key)}, value = ${jsonencode(environment_tag.value)} }
+%{ endif ~}
+%{ if mode != "nat-hub" && (auth_method != null || max_key_age != null) ~}
+
+[auth]
+%{ endif ~}
+%{ if mode != "nat-hub" && auth_method != null ~}
+method = ${jsonencode(auth_method)}
+%{ endif ~}
+%{ if mode != "nat-hub" && max_key_age != null ~}
+max_key_age = ${jsonencode(max_key_age)}
 %{ endif ~}

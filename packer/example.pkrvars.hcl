@@ -1,8 +1,8 @@
 # An example of a site: copy it, change it, and give it to Packer with -var-file.
 
-# The gateways' settings
+# The gateways' settings. Each makes a key of its own and finds its peers by their tags: there is nothing else to hand out.
 private_net     = ["10.0.0.0/8"]
-hub             = "198.51.100.100"
+hub_region      = "us-west-2"
 regions         = ["us-west-2", "eu-west-1"]
 environment_tag = { key = "env", value = "prod" }
 

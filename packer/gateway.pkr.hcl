@@ -22,9 +22,17 @@ locals {
     private_net     = var.private_net
     hub             = var.hub
     hub_tag         = var.hub_tag
+    hub_region      = var.hub_region
     regions         = var.regions
     gateway_tag     = var.gateway_tag
     environment_tag = var.environment_tag
+    auth_method     = var.auth_method
+    max_key_age     = var.max_key_age
+  }
+  # By mode.
+  baked = {
+    for mode in ["vpn-hub", "nat-hub", "nat-vpn"] :
+    mode => templatefile("crosswan.toml.pkrtpl.hcl", merge(local.settings, { mode = mode }))
   }
   suffix = "${local.version}-${formatdate("YYYYMMDD", local.now)}-${var.arch}"
 }
@@ -79,7 +87,7 @@ build {
     destination = "/tmp/crosswan"
   }
   provisioner "file" {
-    content     = templatefile("crosswan.toml.pkrtpl.hcl", merge(local.settings, { mode = source.name }))
+    content     = local.baked[source.name]
     destination = "/tmp/crosswan/crosswan.toml"
   }
   # The last word: it takes the key out that let Packer in, and nothing may change the image after it.

@@ -8,6 +8,22 @@ variable "private_net" {
   default     = ["10.0.0.0/8"]
 }
 
+variable "auth_method" {
+  description = "vpn-hub, nat-vpn: key or psk. Default: the agent's, key: each gateway makes and announces a key of its own."
+  type        = string
+  default     = null
+  validation {
+    condition     = contains(["key", "psk"], coalesce(var.auth_method, "key"))
+    error_message = "The auth_method must be key or psk."
+  }
+}
+
+variable "max_key_age" {
+  description = "vpn-hub, nat-vpn: a gateway's key is rotated when it is older than this, as in 90days. Default: only by hand."
+  type        = string
+  default     = null
+}
+
 variable "hub" {
   description = "nat-vpn: the hub's Elastic IP. Without it the hub is looked for by hub_tag, or user data names it."
   type        = string
@@ -15,13 +31,19 @@ variable "hub" {
 }
 
 variable "hub_tag" {
-  description = "nat-vpn: the tag of the hub, { key, value }, looked for in regions."
+  description = "nat-vpn: the tag of the hub, { key, value }, looked for in hub_region."
   type        = object({ key = string, value = string })
   default     = null
 }
 
+variable "hub_region" {
+  description = "nat-vpn: where to look for the hub and its key. Default: in all of regions."
+  type        = string
+  default     = null
+}
+
 variable "regions" {
-  description = "vpn-hub: where to look for gateways. nat-vpn: where to look for the hub."
+  description = "vpn-hub: where to look for gateways."
   type        = list(string)
   default     = []
 }

@@ -8,18 +8,21 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do
   1  an error that is none of the below
-  2  a setting or an argument is wrong, nothing was tried; or the key is missing, NAT was set up
-     without it
-  3  something could not be asked (IMDS, EC2, charon); what worked was kept
+  2  a setting or an argument is wrong, nothing was tried; or the pre-shared key is missing, NAT
+     was set up without it
+  3  something could not be asked (IMDS, EC2, SSM, charon, ...), this gateway's key could not be
+     announced, or a new gateway's key is awaited; what worked was kept
   4  a step failed or did not read back as planned, the old state was restored; or a sysctl of
      this host is wrong
   5  another refresh holds the lock
 
 Files:
   /etc/crosswan/crosswan.toml               settings; then conf.d/*.toml beside it
-  /etc/swanctl/private/crosswan.pem         this gateway's key, made by refresh; its public half is in
-                                            the instance's tag crosswan-key
-  /etc/crosswan/psk                         the pre-shared key, if one is used (mode 0600)
+  /etc/swanctl/private/crosswan.pem         this gateway's key, made by refresh; its public half is
+                                            in the instance's tag crosswan-key. During a rotation
+                                            the next one is crosswan-next.pem
+  /etc/crosswan/psk                         the pre-shared key (mode 0600), if one is used and
+                                            settings name no other place
   /etc/swanctl/conf.d/crosswan*.conf        written by refresh
   /var/lib/crosswan/                        the last good answers, the rules in force
   /run/crosswan/status.json                 the last report";
@@ -65,9 +68,15 @@ pub struct Overrides {
 pub enum Command {
     /// Make one pass: look, decide, change what differs, read it back
     ///
-    /// Asks IMDSv2 who this gateway is and, as its mode needs, EC2 in every listed region for its peers. Loads only
-    /// the connections that changed, restores only its own iptables chains, and rolls back if the system does not
-    /// read back as planned. A region that cannot be asked keeps its tunnels. Run at boot and hourly by systemd.
+    /// Asks IMDSv2 who this gateway is and, as its mode needs, EC2 in every listed region for its peers. Fetches the
+    /// pre-shared key if settings name one in SSM or Secrets Manager. Loads only the connections that changed, restores
+    /// only its own iptables chains, and rolls back if the system does not read back as planned. A region that cannot be
+    /// asked keeps its tunnels. Run at boot and hourly by systemd.
+    ///
+    /// Unless auth.method is psk, the first pass makes this gateway's key and announces the public half in its
+    /// instance's tag. Peers are known by what theirs announce: a new one that has not come so far is awaited (exit
+    /// code 3, so that systemd runs this again soon), and one and the same instance that comes with another key is
+    /// refused, with the fingerprints of both.
     Refresh {
         /// Stop after the plan and print it; change nothing
         #[arg(long)]

@@ -4,7 +4,10 @@
 
 mod auth;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,8 @@ pub struct Seen<'a> {
     pub keys: &'a dyn Fn(&VpcId) -> KeyAnswer,
     /// This gateway's own keys; `None` if it has or may have none.
     pub own: Option<OwnKeys>,
+    /// The hub that a spoke's charon has a connection to: for a state that does not know it.
+    pub hub_in_use: Option<Ipv4Addr>,
     /// The keys of peers by which connections were last loaded: for a state that does not know them.
     pub pinned: &'a BTreeMap<ConnName, Vec<PublicKey>>,
     /// Peers whose new key the operator has found right.
@@ -158,7 +163,9 @@ fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Res
 fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Result<()> {
     let asked = settings.hub.is_none() || !settings.regions.is_empty();
     let found = if asked { the_hub(settings, seen, force, out) } else { None };
-    let hub = settings.hub.or(found.as_ref().and_then(|peer| peer.gateway.public));
+    // A region that is silent hides no hub from a spoke that is connected to it.
+    let remembered = || seen.hub_in_use.filter(|_| seen.answers.values().any(|answer| answer.is_err()));
+    let hub = settings.hub.or(found.as_ref().and_then(|peer| peer.gateway.public)).or_else(remembered);
     let mut children = BTreeMap::new();
     for cidr in &seen.me.cidrs {
         if settings.private_net.iter().any(|p| p.contains(cidr)) {

@@ -86,7 +86,8 @@ pub fn read(path: &Path) -> Result<Option<(String, Option<u32>)>> {
             let meta = fs::metadata(path).context(failed)?;
             let mode = (meta.uid() == geteuid().as_raw()).then_some(meta.mode() & 0o7777);
             // Bytes that are no text were not written by us: they compare unequal and are replaced.
-            Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), mode)))
+            let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+            Ok(Some((text, mode)))
         }
     }
 }

@@ -14,7 +14,7 @@ use ring::{
 use crate::{
     error::{Error, Result},
     files,
-    model::{InstanceId, PublicKey, Secret, Timestamp},
+    model::{InstanceId, PublicKey, Secret, Successor, Timestamp, Vouch},
     paths::Paths,
 };
 
@@ -24,6 +24,8 @@ const PKCS8: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
+/// Root's alone.
+const MODE: u32 = 0o600;
 
 /// One key pair. Only [`PublicKey`] shows in `Debug`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct PrivateKey {
     pub text: Secret,
     pub instance: InstanceId,
     pub made: Timestamp,
+    /// Its file is root's alone.
+    pub guarded: bool,
 }
 
 /// The key this gateway signs with, and during a rotation the one that is to follow.
@@ -52,11 +56,12 @@ impl Keyring {
 /// was in it.
 pub fn read(paths: &Paths) -> Result<Option<Keyring>> {
     let key = |path: &Path| -> Result<Option<PrivateKey>> {
-        let Some((text, _)) = files::read(path)? else { return Ok(None) };
-        let remedy = "restore it from a backup, or remove it: a refresh then makes a new key";
-        PrivateKey::parse(&text).map(Some).ok_or_else(|| {
-            Error::observe(format!("read {}: not a private key written by crosswan", path.display())).because(remedy)
-        })
+        let Some((text, mode)) = files::read(path)? else { return Ok(None) };
+        let Some(key) = PrivateKey::parse(&text) else {
+            let what = format!("read {}: not a private key written by crosswan", path.display());
+            return Err(Error::observe(what).because("restore it, or remove it: a refresh then makes a new key"));
+        };
+        Ok(Some(PrivateKey { guarded: mode == Some(MODE), ..key }))
     };
     let next = key(&paths.next_key)?;
     Ok(key(&paths.key)?.map(|current| Keyring { current, next }))
@@ -75,7 +80,7 @@ pub fn ensure(
 ) -> Result<(Keyring, Option<String>)> {
     let make = |path: &Path| -> Result<PrivateKey> {
         let key = PrivateKey::new(instance.clone(), now)?;
-        files::write_atomic(path, key.text.bytes(), 0o600)?;
+        files::write_atomic(path, key.text.bytes(), MODE)?;
         Ok(key)
     };
     let found = read(paths)?;
@@ -86,8 +91,14 @@ pub fn ensure(
         let note = format!("made this gateway's key {}{of}", current.public.fingerprint());
         return Ok((Keyring { current, next: None }, Some(note)));
     };
+    let mut open = None;
+    for (path, key) in [&paths.key, &paths.next_key].into_iter().zip(ring.keys()).filter(|(_, key)| !key.guarded) {
+        files::write_atomic(path, key.text.bytes(), MODE)?;
+        let remedy = "if somebody did: crosswan rotate-key";
+        open = Some(format!("{}: others could read or change it, and can no longer; {remedy}", path.display()));
+    }
     if ring.next.is_some() || !rotate(&ring.current) {
-        return Ok((ring, None));
+        return Ok((ring, open));
     }
     let next = make(&paths.next_key)?;
     let note = format!("made the next key {}: it follows when the peers have seen it", next.public.fingerprint());
@@ -113,6 +124,13 @@ impl PrivateKey {
         PrivateKey::parse(&text).ok_or_else(|| Error::apply("make a key: it does not read back"))
     }
 
+    /// Signs `next`: it is to follow this key.
+    pub fn vouch_for(&self, next: PublicKey) -> Option<Successor> {
+        let text = std::str::from_utf8(self.text.bytes()).ok()?;
+        let signature = pair(text.lines().nth(2)?)?.sign(&Vouch::message(&next));
+        Some(Successor { key: next, vouch: Vouch::new(signature.as_ref().try_into().ok()?) })
+    }
+
     /// Out of its file's text.
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
@@ -120,11 +138,15 @@ impl PrivateKey {
         let (instance, rest) = whose.split_once(", made by crosswan at ")?;
         let made = Timestamp(rest.split_once('.')?.0.parse().ok()?);
         let (BEGIN, pem, END) = (lines.next()?, lines.next()?, lines.next()?) else { return None };
-        let der = STANDARD.decode(pem).ok()?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(der.strip_prefix(&PKCS8)?).ok()?;
-        let public = PublicKey::new(pair.public_key().as_ref().try_into().ok()?);
-        Some(PrivateKey { public, text: Secret::new(text), instance: instance.parse().ok()?, made })
+        let public = PublicKey::new(pair(pem)?.public_key().as_ref().try_into().ok()?);
+        Some(PrivateKey { public, text: Secret::new(text), instance: instance.parse().ok()?, guarded: true, made })
     }
+}
+
+/// Out of PEM's one line.
+fn pair(pem: &str) -> Option<Ed25519KeyPair> {
+    let der = STANDARD.decode(pem).ok()?;
+    Ed25519KeyPair::from_seed_unchecked(der.strip_prefix(&PKCS8)?).ok()
 }
 
 #[cfg(test)]
@@ -151,6 +173,9 @@ mod tests {
         let (both, note) = ensure(&paths, &id(1), Timestamp(7), |key| key.made == Timestamp(5)).unwrap();
         let next = both.next.clone().unwrap();
         assert!(both.current == first.current && next != first.current && note.is_some());
+        let next_one = both.current.vouch_for(next.public).unwrap();
+        assert!(next_one.vouch.holds(&first.current.public, &next.public));
+        assert!(!next_one.vouch.holds(&next.public, &first.current.public));
         assert_eq!(ensure(&paths, &id(1), Timestamp(8), |_| true).unwrap(), (both, None), "one rotation at a time");
         promote(&paths).unwrap();
         assert_eq!(read(&paths).unwrap(), Some(Keyring { current: next, next: None }));
@@ -166,6 +191,17 @@ mod tests {
         assert!(new.current.public != old.current.public && new.next.is_none());
         assert!(note.unwrap().ends_with("in place of the one i-00000001 had made"));
         assert_eq!(read(&paths).unwrap(), Some(new));
+    }
+
+    #[test]
+    fn a_key_that_others_could_read_is_told_and_closed() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        let (ring, _) = ensure(&paths, &id(1), Timestamp(5), |_| false).unwrap();
+        files::write_atomic(&paths.key, ring.current.text.bytes(), 0o644).unwrap();
+        let (_, note) = ensure(&paths, &id(1), Timestamp(6), |_| false).unwrap();
+        assert!(note.unwrap().contains("crosswan.pem: others could read"));
+        assert_eq!(ensure(&paths, &id(1), Timestamp(7), |_| false).unwrap(), (ring, None));
     }
 
     #[test]

@@ -161,7 +161,8 @@ fn print<T: serde::Serialize + std::fmt::Display>(json: bool, value: &T) -> Resu
 }
 
 fn say(text: impl std::fmt::Display) -> Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
+    // Made first, written at once: stdout takes what is formatted into it line by line, a line for each tunnel.
+    match std::io::stdout().write_all(format!("{text}\n").as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::new(Kind::Other, "write to stdout").because(e))
         }

@@ -5,6 +5,7 @@
 
 mod key;
 mod names;
+mod vouch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +18,7 @@ use ipnet::Ipv4Net;
 pub use key::{Announcement, BadAnnouncement, KEY_TAG, KeyTag, Pin, PublicKey};
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+pub use vouch::{Successor, Vouch};
 
 /// The name of the CHILD_SA for one CIDR: `c-10-1-0-0-16`.
 pub fn child_name(cidr: &Ipv4Net) -> String {

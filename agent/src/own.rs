@@ -10,13 +10,13 @@ use ring::digest::{SHA256, digest};
 use crate::{
     error::{Kind, Result},
     keyring::{self, Keyring, PrivateKey},
-    model::{Identity, InstanceId, Region, Timestamp},
-    observe::ec2::{self, Access},
+    model::{Announcement, Identity, InstanceId, KEY_TAG, PublicKey, Region, Timestamp},
+    observe::ec2::{Session, own_tag, publish},
     paths::Paths,
     refresh::Options,
     report::{KeyReport, Outcome, Report},
     settings::{AuthMethod, Settings},
-    trust::{OwnKeys, Showing},
+    trust::{OwnKeys, Showing, fingerprints},
 };
 
 /// See the module. Empty where this gateway needs no key.
@@ -65,15 +65,16 @@ impl Own {
     }
 
     /// Asks EC2 what the tag says.
-    pub async fn look(&mut self, timeout: Duration) {
+    pub async fn look(&mut self, ec2: &Session, timeout: Duration) {
         if let (Some(_), Some((region, instance))) = (&self.ring, &self.instance) {
-            self.tag = Some(ec2::own_tag(&Access::default(), region, instance, timeout).await);
+            self.tag = Some(own_tag(ec2, region, instance, timeout).await);
         }
     }
 
     pub fn keys(&self) -> Option<OwnKeys> {
         let ring = self.ring.as_ref()?;
-        Some(OwnKeys { current: ring.current.public, next: ring.next.as_ref().map(|key| key.public) })
+        let next = ring.next.as_ref().and_then(|next| ring.current.vouch_for(next.public));
+        Some(OwnKeys { current: ring.current.public, next })
     }
 
     /// The private keys that charon should have after this pass.
@@ -92,7 +93,7 @@ impl Own {
     /// The announcement, as an operator reads it.
     pub fn announcing(&self) -> Option<String> {
         let (_, instance) = self.instance.as_ref()?;
-        self.news().map(|text| format!("announce {text} in tag {} of {instance}", crate::model::KEY_TAG))
+        self.news().map(|text| format!("announce {text} in tag {} of {instance}", KEY_TAG))
     }
 
     /// The next key takes the current one's place, once charon signs with it.
@@ -104,12 +105,12 @@ impl Own {
     }
 
     /// Writes the tag if it does not say what it should, and reads it back.
-    pub async fn announce(&self, timeout: Duration, report: &mut Report) {
+    pub async fn announce(&self, ec2: &Session, timeout: Duration, report: &mut Report) {
         let (Some(text), Some(step), Some((region, instance))) = (self.news(), self.announcing(), &self.instance)
         else {
             return;
         };
-        match ec2::publish(&Access::default(), region, instance, &text, timeout).await {
+        match publish(ec2, region, instance, &text, timeout).await {
             Ok(()) => {
                 report.steps.push(step);
                 if report.outcome == Outcome::Unchanged {
@@ -121,6 +122,25 @@ impl Own {
         }
     }
 
+    /// What is wrong with a tag that this gateway cannot have written.
+    fn tampered(&self) -> Option<String> {
+        let (Some(Ok(Some(text))), Some(ring), Some((_, instance))) = (&self.tag, &self.ring, &self.instance) else {
+            return None;
+        };
+        let own: Vec<PublicKey> = ring.keys().map(|key| key.public).collect();
+        let found = match text.parse::<Announcement>() {
+            // The moment after the next key took over, before that was announced, both are there.
+            Ok(said) if said.forged().is_none() && said.keys.iter().any(|key| own.contains(key)) => return None,
+            Ok(said) => format!("announced {}", fingerprints(&said.keys)),
+            Err(bad) => format!("could not be read ({bad})"),
+        };
+        Some(format!(
+            "tag {KEY_TAG} of {instance} {found}, and this gateway's key is {}: unless its key file was removed, somebody \
+             else wrote the tag; it is written anew",
+            fingerprints(&own)
+        ))
+    }
+
     /// What the report says of it before anything is done.
     pub fn report(&self, report: &mut Report) {
         report.notes.extend(self.notes.iter().cloned());
@@ -130,6 +150,7 @@ impl Own {
         if let Some(Err(why)) = &self.tag {
             report.unasked.push(format!("look up this gateway's own tag: {why}"));
         }
+        report.notes.extend(self.tampered());
         let showing = self.showing.as_ref();
         let promote = showing.is_some_and(|s| s.promote);
         let (current, next) = match &ring.next {

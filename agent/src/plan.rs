@@ -72,6 +72,8 @@ pub struct Current {
     pub believed: Target,
     /// Why they cannot be believed: an apply was cut off, or a file does not parse.
     pub doubt: Option<String>,
+    /// The peers' keys by the file on disk, believed or not.
+    pub peer_keys: BTreeMap<ConnName, Vec<PublicKey>>,
     /// This gateway's private keys on disk.
     pub keys: Vec<PrivateKey>,
     /// `None` where charon was not asked or did not answer.
@@ -102,7 +104,7 @@ pub fn plan(target: &Target, current: &Current) -> Vec<Step> {
         keys_to_load(target, charon, &mut steps);
         secrets_to_load(target, current, charon, &mut steps);
         connections_to_load(target, current, charon, &mut steps);
-        revocations(target, charon, &mut steps);
+        revocations(target, current, charon, &mut steps);
         keys_to_unload(target, current, charon, &mut steps);
         file(ManagedFile::Secrets, &target.files.secrets, &current.files.secrets, current, &mut steps);
         file(ManagedFile::Connections, &target.files.connections, &current.files.connections, current, &mut steps);
@@ -219,7 +221,7 @@ fn joined<'a>(items: impl IntoIterator<Item = &'a String>) -> String {
 }
 
 /// Removal is revocation (safety rule 6): unload, forget the key, end the SAs.
-fn revocations(target: &Target, charon: &Charon, steps: &mut Vec<Step>) {
+fn revocations(target: &Target, current: &Current, charon: &Charon, steps: &mut Vec<Step>) {
     let ours = |name: &str| name.parse::<ConnName>().ok();
     let unwanted = |name: &str| ours(name).is_some_and(|n| !target.connections.contains_key(&n));
     for name in charon.connections.keys().filter(|n| unwanted(n)) {
@@ -229,10 +231,21 @@ fn revocations(target: &Target, charon: &Charon, steps: &mut Vec<Step>) {
         steps.push(Step::UnloadSecret { id: id.clone() });
     }
     let mut ended = BTreeSet::new();
-    for sa in &charon.sas {
+    // Whoever proved to be the peer by a key that counts no more. (A rotation is none of these: old and new overlap.)
+    for (name, tree) in &target.connections {
+        let (before, after) = (current.peer_keys.get(name), swanctl::peer_keys(tree));
+        let replaced = |before: &Vec<PublicKey>| !after.is_empty() && before.iter().all(|key| !after.contains(key));
+        if before.is_some_and(replaced) {
+            let why = "the peer's key was replaced";
+            steps.push(Step::Terminate { connection: name.to_string(), id: None, why });
+            ended.insert(name.as_str());
+        }
+    }
+    let mut gone = BTreeSet::new();
+    for sa in charon.sas.iter().filter(|sa| !ended.contains(sa.conn.as_str())) {
         let Some(name) = ours(&sa.conn) else { continue };
         let Some(tree) = target.connections.get(&name) else {
-            if ended.insert(&sa.conn) {
+            if gone.insert(&sa.conn) {
                 steps.push(Step::Terminate { connection: sa.conn.clone(), id: None, why: "the peer is gone" });
             }
             continue;

@@ -17,8 +17,8 @@ use crate::{
     decide::{Decision, KeyAnswer, Seen, decide},
     error::{Context, Error, Kind, Result},
     files, host,
-    model::{Answers, Identity, Mode, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, live},
+    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
+    observe::{disk, ec2, imds, live, store},
     own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -27,7 +27,6 @@ use crate::{
     report::{Failure, Outcome, Report},
     settings::{AuthMethod, Keys, Settings},
     state::State,
-    swanctl,
     verify::carry_out,
     vici::Vici,
 };
@@ -54,13 +53,19 @@ pub struct Options {
 pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, &options).await?;
-    let Pass { decision, files, current, mut charon, own, mut report, lock: _quiet } = pass;
+    let Pass { decision, files, mut current, mut charon, own, ec2, mut report, lock: _quiet } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
-    let on_disk = &current.believed;
-    let mut target = if on_disk.files == files { on_disk.clone() } else { Target::of(files)? };
-    target.keys = own.wanted();
-    let steps = plan(&target, &current);
+    current.believed.keys = own.wanted();
+    let parsed;
+    let target = match &current.believed {
+        on_disk if on_disk.files == files => on_disk,
+        _ => {
+            parsed = Target { keys: own.wanted(), ..Target::of(files)? };
+            &parsed
+        }
+    };
+    let steps = plan(target, &current);
     debug!(stage = "plan", "done");
     report.steps.extend(steps.iter().map(Step::to_string));
     if options.dry_run {
@@ -72,7 +77,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         // Nothing to do was read from the system just now: that is the verification.
         files::remove(&paths.unfinished)?;
     } else {
-        let (outcome, problems) = carry_out(&steps, &target, &current, paths, charon.as_mut()).await;
+        let (outcome, problems) = carry_out(&steps, target, &current, paths, charon.as_mut()).await;
         report.outcome = outcome;
         report.problems.extend(problems);
     }
@@ -80,7 +85,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         // What is announced is what charon accepts by now; and the state must not remember less than was announced.
         own.settle(paths)?;
         files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
-        own.announce(settings.ec2.timeout, &mut report).await;
+        own.announce(&ec2, settings.ec2.timeout, &mut report).await;
     }
     publish(&report, paths)?;
     debug!(stage = "report", "done");
@@ -100,6 +105,7 @@ struct Pass {
     current: Current,
     charon: Option<Vici>,
     own: Own,
+    ec2: ec2::Session,
     report: Report,
     /// Keeps `crosswan keep` away from here to the verification.
     lock: Flock<File>,
@@ -113,9 +119,11 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let state = state.for_vpc(&me.vpc);
     let uplink = host::default_route_interface()?;
     debug!(stage = "observe IMDS", "done");
+    let ec2 = ec2::Session::default();
     let mut own = Own::ready(settings, paths, &me, now, options)?;
-    let (answers, ()) = tokio::join!(ask_ec2(settings), own.look(settings.ec2.timeout));
+    let (answers, ()) = tokio::join!(ask_ec2(&ec2, settings), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
+    let (keys, keys_unasked) = fetch_keys(&ec2, settings, keys, &me, &answers, &state).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
@@ -131,7 +139,6 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         Ok(key) => KeyAnswer { key: Some(key), problem: None },
         Err(problem) => KeyAnswer { key: in_use.get(vpc.as_str()).cloned(), problem: Some(problem) },
     };
-    let pinned = current.believed.connections.iter().map(|(name, conn)| (name.clone(), swanctl::peer_keys(conn)));
     let seen = Seen {
         me: &me,
         answers: &answers,
@@ -140,7 +147,12 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         uplink: &uplink,
         keys: &key,
         own: own.keys(),
-        pinned: &pinned.filter(|(_, keys)| !keys.is_empty()).collect(),
+        hub_in_use: current
+            .charon
+            .iter()
+            .flat_map(|c| c.connections.keys())
+            .find_map(|n| n.parse::<ConnName>().ok()?.hub()),
+        pinned: &current.peer_keys,
         accept: &options.accept,
     };
     let decision = decide(settings, &seen, options.force)?;
@@ -151,7 +163,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     debug!(stage = "render", "done");
 
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
-    report.unasked.extend(imds_failed.into_iter().chain(charon_failed));
+    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed));
     report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
@@ -159,7 +171,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );
-    Ok(Pass { decision, files, current, charon, own, report, lock })
+    Ok(Pass { decision, files, current, charon, own, ec2, report, lock })
 }
 
 /// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.
@@ -179,7 +191,7 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
 }
 
 /// EC2's answers, as far as the mode needs any.
-async fn ask_ec2(settings: &Settings) -> Answers {
+async fn ask_ec2(session: &ec2::Session, settings: &Settings) -> Answers {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
         Mode::NatVpn if !settings.regions.is_empty() => (&settings.hub_tag, false),
@@ -192,7 +204,32 @@ async fn ask_ec2(settings: &Settings) -> Answers {
         environment: settings.environment_tag.clone(),
         with_cidrs,
     };
-    ec2::ask(&query, settings.ec2.timeout).await
+    ec2::ask(session, &query, settings.ec2.timeout).await
+}
+
+/// The keys, with those that lie in AWS; and what of these could not be asked for.
+async fn fetch_keys(
+    session: &ec2::Session,
+    settings: &Settings,
+    keys: &Keys,
+    me: &Identity,
+    answers: &Answers,
+    state: &State,
+) -> (Keys, BTreeSet<String>) {
+    let is_hub = settings.mode == Mode::VpnHub;
+    // On the hub all that may get a tunnel in this pass, those of a silent region by its last good answer.
+    let clients: BTreeSet<VpcId> = if is_hub {
+        let views = answers.values().flatten().chain(state.regions.values().map(|last| &last.view));
+        let vpcs = views.flat_map(|view| &view.gateways).map(|g| &g.vpc).chain(state.peers.keys());
+        vpcs.filter(|vpc| **vpc != me.vpc).cloned().collect()
+    } else {
+        BTreeSet::from([me.vpc.clone()])
+    };
+    let Some((stored, names)) = keys.to_fetch(&clients) else { return (keys.clone(), BTreeSet::new()) };
+    info!(place = %stored, names = names.len(), "fetching keys");
+    let fetched = store::fetch(session, stored, &names, &me.region, settings.ec2.timeout).await;
+    debug!(stage = "observe keys", "done");
+    keys.with(fetched, !is_hub)
 }
 
 /// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there

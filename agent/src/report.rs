@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     decide::{Decision, Held},
     error::Kind,
-    model::{Answers, Auth, Identity, Mode, PublicKey, Refusal, Region, Timestamp, Tunnel, VpcId},
+    model::{Answers, Auth, Identity, KEY_TAG, Mode, PublicKey, Refusal, Region, Timestamp, Tunnel, VpcId},
     roster::Kept,
 };
 
@@ -90,6 +90,9 @@ pub struct Report {
     pub waiting_for: Option<String>,
     /// What could not be asked (exit code 3).
     pub unasked: Vec<String>,
+    /// New gateways whose key is only a matter of moments (exit code 3, so that the pass is made again soon).
+    #[serde(default)]
+    pub awaited: Vec<String>,
     /// What is wrong with this host or went wrong in the pass (exit code 4).
     pub problems: Vec<String>,
     /// Worth reading, but no failure.
@@ -131,11 +134,8 @@ impl Report {
             key: None,
             steps: Vec::new(),
             waiting_for: None,
-            unasked: answers
-                .iter()
-                .filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?)))
-                .chain(decision.awaited.iter().cloned())
-                .collect(),
+            unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
+            awaited: decision.awaited.clone(),
             problems: Vec::new(),
             notes: Vec::new(),
         }
@@ -146,7 +146,7 @@ impl Report {
         match self.outcome {
             Outcome::RolledBack | Outcome::RollBackFailed => Kind::Apply.exit_code(),
             _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
-            _ if !self.unasked.is_empty() => Kind::Observe.exit_code(),
+            _ if !self.unasked.is_empty() || !self.awaited.is_empty() => Kind::Observe.exit_code(),
             _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
             _ => 0,
         }
@@ -164,6 +164,18 @@ impl From<&Tunnel> for TunnelReport {
                 Auth::Psk(_) => Vec::new(),
                 Auth::Key { peer, .. } => peer.iter().map(PublicKey::fingerprint).collect(),
             },
+        }
+    }
+}
+
+impl TunnelReport {
+    /// How the two ends know each other, for the end of a line. The first characters of a fingerprint tell keys apart.
+    pub fn by(&self) -> String {
+        let short = |key: &String| format!("{}...", key.get(..15).unwrap_or(key));
+        match &self.peer_keys[..] {
+            [] => "pre-shared key".into(),
+            [key] => format!("key {}", short(key)),
+            keys => format!("keys {}", keys.iter().map(short).collect::<Vec<_>>().join(" and ")),
         }
     }
 }
@@ -205,8 +217,8 @@ impl Report {
             });
         }
         if let Some(key) = &self.key {
-            let announced = if key.announced { "announced" } else { "NOT ANNOUNCED" };
-            out.push(format!("key       {} {announced}", key.fingerprint));
+            let announced = if key.announced { "in" } else { "NOT in" };
+            out.push(format!("own key   {} {announced} tag {KEY_TAG}", key.fingerprint));
             out.extend(key.next.iter().map(|next| format!("next key  {next}{}", key.waits())));
         }
         out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
@@ -226,6 +238,7 @@ impl Report {
         let regions: Vec<String> = self.regions.keys().map(|r| format!("{r}: ")).collect();
         let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
         out.extend(unasked.map(|u| format!("UNASKED   {u}")));
+        out.extend(self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon, as systemd does")));
         out.extend(self.problems.iter().map(|p| format!("PROBLEM   {p}")));
         out.extend(self.notes.iter().map(|n| format!("note      {n}")));
         out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
@@ -260,7 +273,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for (name, t) in &self.tunnels {
-            writeln!(f, "  tunnel    {name} to {} for {}", t.remote, cidrs(&t.remote_cidrs))?;
+            writeln!(f, "  tunnel    {name} to {} for {}, {}", t.remote, cidrs(&t.remote_cidrs), t.by())?;
         }
         for line in self.findings().iter().chain(&self.deeds()) {
             writeln!(f, "  {line}")?;

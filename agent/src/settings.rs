@@ -29,12 +29,14 @@ mod legacy;
 mod merged;
 mod parse;
 mod sources;
+mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use keys::{Keys, MissingKey};
 pub use sources::Flags;
+pub use stored::{Fetched, NoKey, Service, StoredKey};
 
 /// Everything crosswan was told, checked: what is here can be acted on in this mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +113,8 @@ pub struct PskSource {
     pub file: Option<PathBuf>,
     /// `auth.psk_dir`, a file per peer named by its VPC id. Default: `/etc/crosswan/psk.d`, if there is one.
     pub dir: Option<PathBuf>,
+    /// `auth.psk_parameter` or `auth.psk_secret`, in place of `file`: fetched at each refresh.
+    pub stored: Option<StoredKey>,
     /// `VPN_PSK` of a 2014 file: weaker than all of the above, as its file is the weakest source.
     pub inline: Option<InlinePsk>,
 }

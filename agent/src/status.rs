@@ -184,7 +184,9 @@ impl fmt::Display for Status {
                 (false, _) => "NOT LOADED",
             };
             let since = t.established.map(|s| format!(" for {}", age(s))).unwrap_or_default();
-            writeln!(f, "  tunnel    {} to {}: {state}{since}", t.connection, t.remote.as_deref().unwrap_or("?"))?;
+            let reported = self.last_refresh.as_ref().and_then(|r| r.tunnels.get(&t.connection));
+            let by = reported.map(|t| format!(", {}", t.by())).unwrap_or_default();
+            writeln!(f, "  tunnel    {} to {}: {state}{since}{by}", t.connection, t.remote.as_deref().unwrap_or("?"))?;
             for c in &t.children {
                 let state = if c.installed { "up  " } else { "DOWN" };
                 let (local, remote) = (c.local.join(", "), c.remote.join(", "));

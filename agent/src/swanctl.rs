@@ -83,18 +83,18 @@ fn sections<'t>(tree: &'t Tree, name: &str) -> impl Iterator<Item = (&'t String,
     })
 }
 
-fn with_lists(tree: Tree) -> Tree {
-    let convert = |key: &str, node| match node {
-        Node::Value(v) if key.eq_ignore_ascii_case(PUBKEYS) => Node::List(split(&v).iter().map(|k| pem(k)).collect()),
-        Node::Value(v) if LIST_KEYS.iter().any(|k| k.eq_ignore_ascii_case(key)) => Node::List(split(&v)),
-        Node::Section(inner) => Node::Section(with_lists(inner)),
-        other => other,
-    };
-    let converted = tree.into_iter().map(|(key, node)| {
-        let node = convert(&key, node);
-        (key, node)
-    });
-    converted.collect()
+fn with_lists(mut tree: Tree) -> Tree {
+    for (key, node) in &mut tree {
+        match node {
+            Node::Value(v) if key.eq_ignore_ascii_case(PUBKEYS) => {
+                *node = Node::List(split(v).iter().map(|k| pem(k)).collect());
+            }
+            Node::Value(v) if LIST_KEYS.iter().any(|k| k.eq_ignore_ascii_case(key)) => *node = Node::List(split(v)),
+            Node::Section(inner) => *inner = with_lists(std::mem::take(inner)),
+            Node::Value(_) | Node::List(_) => {}
+        }
+    }
+    tree
 }
 
 fn split(value: &str) -> Vec<String> {

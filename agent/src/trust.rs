@@ -2,13 +2,13 @@
 //!
 //! EC2 is the directory: what an instance's tag announces counts. But a key that is known stays known: a tag that is gone
 //! or unreadable takes no tunnel down, and the key of one and the same instance changes only by a rotation, in which the
-//! old key and the new one are announced together.
+//! old key and the new one are announced together, the new one signed by the old.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Announcement, Gateway, KEY_TAG, KeyTag, Pin, PublicKey, VpcId};
+use crate::model::{Announcement, Gateway, KEY_TAG, KeyTag, Pin, PublicKey, Successor, VpcId};
 
 /// What came of holding a peer's announcement against what was known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,7 +82,7 @@ fn one(claim: &Claim) -> Trust {
         }
     };
     let same_instance = |pin: &Pin| pin.instance.as_ref() == Some(&gateway.instance);
-    let stranger = |pin: &&Pin| same_instance(pin) && !pin.keys.iter().any(|key| announced.keys.contains(key));
+    let stranger = |pin: &&Pin| same_instance(pin) && !pin.keys.contains(&announced.keys[0]);
     if let Some(pin) = before.as_ref().filter(stranger).filter(|_| !accept) {
         let doubt = Doubt::Refused(format!(
             "{} announces the key {}, and is known by {}, which stays; if the new one is right: crosswan refresh \
@@ -93,6 +93,12 @@ fn one(claim: &Claim) -> Trust {
             gateway.vpc
         ));
         return Trust { pin: Some(pin.clone()), doubt: Some(doubt) };
+    }
+    if let Some(forged) = announced.forged() {
+        let known = before.as_ref().map_or(&announced.keys[..1], |pin| &pin.keys);
+        let (instance, forged, known) = (&gateway.instance, forged.fingerprint(), fingerprints(known));
+        let why = format!("{instance} announces the key {forged} to follow, which {known} has not signed");
+        return Trust { pin: before.clone(), doubt: Some(Doubt::Refused(why)) };
     }
     let pin = Pin { instance: Some(gateway.instance.clone()), keys: announced.keys.clone() };
     Trust { pin: Some(pin), doubt: None }
@@ -113,7 +119,7 @@ pub fn named(keys: &[PublicKey], gateway: Option<&Gateway>) -> Trust {
     Trust { pin: Some(pin), doubt }
 }
 
-fn fingerprints(keys: &[PublicKey]) -> String {
+pub fn fingerprints(keys: &[PublicKey]) -> String {
     keys.iter().map(PublicKey::fingerprint).collect::<Vec<_>>().join(" and ")
 }
 
@@ -122,7 +128,7 @@ fn fingerprints(keys: &[PublicKey]) -> String {
 pub struct OwnKeys {
     pub current: PublicKey,
     /// During a rotation.
-    pub next: Option<PublicKey>,
+    pub next: Option<Successor>,
 }
 
 /// How this gateway shows itself to its peers from this pass on.
@@ -144,20 +150,19 @@ pub fn show<'a>(own: OwnKeys, peers: impl Iterator<Item = (&'a VpcId, &'a Gatewa
     let (mut seen, mut waiting) = (BTreeSet::new(), BTreeSet::new());
     for (vpc, gateway, pin) in peers {
         let announced = gateway.key.announced();
-        let next = announced.and_then(|a| a.keys.get(1)).filter(|key| pin.keys.contains(key));
+        let believed = announced.filter(|a| a.keys.iter().all(|key| pin.keys.contains(key)));
+        let next = believed.and_then(|a| a.keys.get(1));
         seen.extend(next.map(PublicKey::short));
-        if own.next.is_some_and(|key| !announced.is_some_and(|a| a.has_seen(&key))) {
+        if own.next.is_some_and(|next| !announced.is_some_and(|a| a.has_seen(&next.key))) {
             waiting.insert(vpc.clone());
         }
     }
     let promote = own.next.is_some() && waiting.is_empty() && !silent;
-    let keys = match own.next {
-        Some(next) if promote => vec![next],
-        Some(next) => vec![own.current, next],
-        None => vec![own.current],
+    let (sign, next) = match own.next {
+        Some(next) if promote => (next.key, None),
+        next => (own.current, next),
     };
-    let sign = if promote { keys[0] } else { own.current };
-    Showing { sign, announce: Announcement::new(keys, seen), promote, waiting }
+    Showing { sign, announce: Announcement::new(sign, next, seen), promote, waiting }
 }
 
 #[cfg(test)]

@@ -6,7 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::observe::{ec2::ask, imds::identity};
+use crosswan::{
+    observe::{
+        ec2::{Session, ask},
+        imds::identity,
+        store::fetch,
+    },
+    settings::{Service, StoredKey},
+};
 
 use crate::{
     ec2::query,
@@ -27,10 +34,22 @@ fn child() {
             Ok(me) => println!("I am {}", me.instance),
             Err(error) => println!("{}", error.chain()),
         }
-        for (region, answer) in ask(&query(&REGIONS), timeout).await {
+        for (region, answer) in ask(&Session::default(), &query(&REGIONS), timeout).await {
             match answer {
                 Ok(view) => println!("{region}: {} gateways", view.gateways.len()),
                 Err(reason) => println!("{region}: {reason}"),
+            }
+        }
+        if std::env::var_os("WITH_KEYS").is_none() {
+            return;
+        }
+        for (service, name) in [(Service::Parameter, "/psk"), (Service::Secret, "psk")] {
+            let (stored, own) = (StoredKey { service, name: name.into(), region: None }, REGIONS[0].parse().unwrap());
+            for (name, found) in fetch(&Session::default(), &stored, &[name.to_owned()].into(), &own, timeout).await {
+                match found {
+                    Ok(key) => println!("{service} {name}: {} bytes", key.bytes().len()),
+                    Err(no_key) => println!("{no_key:?}"),
+                }
             }
         }
     });
@@ -83,6 +102,30 @@ fn the_instance_role_signs_and_is_fetched_once_for_all_regions() {
 }
 
 #[test]
+fn each_key_store_has_an_endpoint_of_its_own() {
+    let answer = |body: &'static str| Server::start(move |_, _| Reply::ok(body));
+    let ssm = answer(
+        r#"{"Parameters":[{"Name":"/psk","Type":"SecureString","Value":"m4J-0sTq9vLr2XwZ"}],"InvalidParameters":[]}"#,
+    );
+    let secrets = answer(r#"{"Name":"psk","SecretString":"m4J-0sTq9vLr2XwZ+1"}"#);
+    let (imds, ec2) = (Server::start(|request, _| with_role(request)), gateways());
+    let output = run(&[
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &imds.endpoint),
+        ("AWS_ENDPOINT_URL", &ec2.endpoint),
+        ("WITH_KEYS", "1"),
+        ("AWS_ENDPOINT_URL_SSM", &ssm.endpoint),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &secrets.endpoint),
+    ]);
+    assert!(output.contains("parameter /psk: 16 bytes") && output.contains("secret psk: 18 bytes"), "{output}");
+    for (server, service) in [(ssm, "ssm"), (secrets, "secretsmanager")] {
+        let [request] = &server.seen()[..] else { panic!("{:?}", server.seen()) };
+        // The role's, with its session, as for EC2.
+        assert!(request.headers["authorization"].contains("Credential=ASIAROLE/"), "{request:?}");
+        assert_eq!((request.service(), request.headers["x-amz-security-token"].as_str()), (service, "session"));
+    }
+}
+
+#[test]
 fn keys_from_the_environment_need_no_role() {
     let (imds, ec2) = (Server::start(|request, _| good(request)), gateways());
     let output = run(&[
@@ -101,11 +144,18 @@ fn no_credentials_is_a_reason_for_every_region() {
     let hanging = Server::start(|_, _| Reply::ok("").after(Duration::from_secs(20)));
     for endpoint in [&imds.endpoint, &nowhere(), &hanging.endpoint] {
         let start = Instant::now();
-        let output = run(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint), ("AWS_ENDPOINT_URL", &ec2.endpoint)]);
+        let output = run(&[
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint),
+            ("AWS_ENDPOINT_URL", &ec2.endpoint),
+            ("WITH_KEYS", "1"),
+        ]);
         for region in REGIONS {
             assert!(output.contains(&format!("{region}: no credentials: ")), "{output}");
         }
-        assert!(start.elapsed() < Duration::from_secs(9), "not once per region: {:?}", start.elapsed());
+        for place in ["parameter /psk", "secret psk"] {
+            assert!(output.contains(&format!("Unasked(\"{place} in xx-env-1: no credentials: ")), "{output}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(15), "not once per region: {:?}", start.elapsed());
         println!("{output}");
     }
     assert!(ec2.seen().is_empty());

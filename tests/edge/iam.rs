@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use crosswan::{
     model::{InstanceId, KEY_TAG, Region},
-    observe::ec2::{Query, ask_at, own_tag, publish},
+    observe::ec2::{Query, own_tag, publish},
 };
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn everything(server: &Server, with_cidrs: bool) -> BTreeMap<String, String> {
                 refused.insert(call.to_owned(), why);
             }
         };
-        for (region, answer) in ask_at(&access, &query, TIMEOUT).await {
+        for (region, answer) in crosswan::observe::ec2::ask(&access, &query, TIMEOUT).await {
             note(region.as_str(), answer.map(drop));
         }
         note("own_tag", own_tag(&access, &home, &me, TIMEOUT).await.map(drop));
@@ -126,7 +126,7 @@ fn a_region_that_is_not_listed_is_refused_and_the_others_are_not() {
     for file in ["vpn-hub", "nat-vpn"] {
         let server = guarded(&document(file));
         let query = Query { with_cidrs: false, ..query(&["us-west-2", "eu-west-1", "ap-southeast-2"]) };
-        let answers = within(TIMEOUT, ask_at(&access(&server.endpoint), &query, TIMEOUT));
+        let answers = within(TIMEOUT, crosswan::observe::ec2::ask(&access(&server.endpoint), &query, TIMEOUT));
         for (region, answer) in answers {
             match region.as_str() {
                 "ap-southeast-2" => {

@@ -1,4 +1,4 @@
-//! The cloud edge: the agent's EC2 and IMDS clients against a canned server that answers as badly as a cloud can.
+//! The cloud edge: the agent's EC2, IMDS and key store clients against a canned server that answers as badly as a cloud can.
 
 #![allow(clippy::disallowed_methods, reason = "a test plays the cloud and measures time")]
 
@@ -9,4 +9,5 @@ mod iam;
 mod imds;
 mod own;
 mod server;
+mod store;
 mod xml;

@@ -16,10 +16,10 @@ pub struct Request {
     pub path: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// As sent.
-    pub body: String,
     /// The form of an EC2 query.
     pub form: BTreeMap<String, String>,
+    /// As sent.
+    pub body: String,
 }
 
 impl Request {
@@ -27,8 +27,13 @@ impl Request {
     pub fn region(&self) -> &str {
         self.headers["authorization"].split('/').nth(2).unwrap()
     }
+    /// The service the request was signed for.
+    pub fn service(&self) -> &str {
+        self.headers["authorization"].split('/').nth(3).unwrap()
+    }
+    /// `Action` of an EC2 query, else what a JSON call aims at: `AmazonSSM.GetParameters`.
     pub fn action(&self) -> &str {
-        self.field("Action")
+        self.headers.get("x-amz-target").map_or_else(|| self.field("Action"), String::as_str)
     }
     pub fn field(&self, name: &str) -> &str {
         self.form.get(name).map_or("", String::as_str)
@@ -100,7 +105,7 @@ impl Server {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The requests for one EC2 action.
+    /// The requests for one action.
     pub fn asked(&self, action: &str) -> Vec<Request> {
         self.seen().into_iter().filter(|r| r.action() == action).collect()
     }

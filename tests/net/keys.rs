@@ -1,5 +1,7 @@
 //! Gateways with keys of their own: there is no secret to distribute, and whoever is not who he says gets nothing.
 
+mod hostile;
+mod mixed;
 mod rotation;
 
 use anyhow::{Context, Result, ensure};

@@ -17,3 +17,4 @@ mod mtu;
 mod plan2014;
 mod points;
 mod settings;
+mod stores;

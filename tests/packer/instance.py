@@ -5,8 +5,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-# sudo without a password and the launch key for `admin`, new host keys: what cloud-init does at a Debian AMI's first boot.
+# What a gateway's own disk would bring: no image may keep it. Then what cloud-init does at a Debian AMI's first boot:
+# sudo without a password and the launch key for `admin`, new host keys.
 FIRST_BOOT = r"""
+install -d -m 700 /etc/swanctl/private /etc/credstore
+mkdir -p /etc/swanctl/conf.d /etc/crosswan /var/lib/crosswan
+for secret in swanctl/private/crosswan.pem swanctl/private/crosswan-next.pem swanctl/private/.crosswan.pem.new \
+    swanctl/conf.d/crosswan-secrets.conf swanctl/conf.d/.crosswan-secrets.conf.new credstore/crosswan.psk crosswan/psk; do
+    echo secret >/etc/$secret
+done
+echo '{}' >/var/lib/crosswan/state.json
 useradd --create-home --shell /bin/bash admin
 echo 'admin ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/90-cloud-init-users
 install -d -m 700 -o admin -g admin /home/admin/.ssh

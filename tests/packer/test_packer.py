@@ -25,15 +25,21 @@ IPSEC_UNITS = {"crosswan-keep.service", "crosswan-secret.path", "strongswan.serv
 VERSION = re.search(r'(?m)^version = "(.+)"$', (TOP / "Cargo.toml").read_text())[1]
 
 
-def packer(*args, environment=None, limit=300):
+def packer(*args, environment=None, limit=300, ask=""):
     """Runs Packer as a user would, but with the pinned plugins, and without asking HashiCorp for news. Returns what it said."""
     own = {"PACKER_PLUGIN_PATH": TOOLS / "plugins", "PACKER_CONFIG_DIR": WORK, "CHECKPOINT_DISABLE": "1", "PACKER_NO_COLOR": "1",
            "HOME": str(WORK), "PATH": os.environ["PATH"]}
-    ran = subprocess.run([TOOLS / "packer", *map(str, args)], cwd=TOP, env=own | (environment or {}), timeout=limit,
+    ran = subprocess.run([TOOLS / "packer", *map(str, args)], cwd=TOP, env=own | (environment or {}), timeout=limit, input=ask,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if ran.returncode:
         raise AssertionError(f"packer {' '.join(map(str, args))}: exit code {ran.returncode}\n{ran.stdout}")
     return ran.stdout
+
+
+def baked(mode, site):
+    """The settings that an image of this mode would get."""
+    variables = [f"-var={name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in site.items()]
+    return tomllib.loads(packer("console", *variables, TEMPLATES, ask=f'local.baked["{mode}"]'))
 
 
 class Templates(unittest.TestCase):
@@ -58,9 +64,26 @@ class Templates(unittest.TestCase):
         described = re.findall(r"(?m)^\| `(\w+)` \|", (TEMPLATES / "README.md").read_text())
         self.assertEqual(sorted(declared), sorted(described))
 
-    def test_a_wrong_arch_is_refused_in_words(self):
-        with self.assertRaisesRegex(AssertionError, "The arch must be amd64 or arm64"):
-            packer("validate", "-var", "arch=riscv", TEMPLATES)
+    def test_a_wrong_value_is_refused_in_words(self):
+        for wrong, said in (("arch=riscv", "The arch must be amd64 or arm64"), ("auth_method=none", "The auth_method must be key or psk")):
+            with self.assertRaisesRegex(AssertionError, said):
+                packer("validate", "-var", wrong, TEMPLATES)
+
+    def test_settings_by_mode(self):
+        """What each mode's image gets of the same variables; by default gateways have keys of their own, and no setting says so."""
+        common = {"private_net": ["10.0.0.0/8"]}
+        for site, hub, vpn in (
+            ({}, {}, {}),
+            ({"regions": REGIONS}, {"regions": REGIONS}, {"regions": REGIONS}),
+            ({"regions": REGIONS, "hub_region": "us-west-2", "max_key_age": "90days"},
+             {"regions": REGIONS, "auth": {"max_key_age": "90days"}}, {"regions": ["us-west-2"], "auth": {"max_key_age": "90days"}}),
+            ({"regions": REGIONS, "hub": "198.51.100.100", "auth_method": "psk"},
+             {"regions": REGIONS, "auth": {"method": "psk"}},
+             {"regions": REGIONS, "hub": "198.51.100.100", "auth": {"method": "psk"}}),
+        ):
+            for mode, own in (("vpn-hub", hub), ("nat-hub", {}), ("nat-vpn", vpn)):
+                with self.subTest(mode=mode, **site):
+                    self.assertEqual(baked(mode, site), {"mode": mode} | common | own)
 
 
 class Images(unittest.TestCase):
@@ -83,8 +106,7 @@ class Images(unittest.TestCase):
 
     def test_nat_vpn(self):
         self.assertEqual(self.built("nat-vpn"), {
-            "mode": "nat-vpn", "private_net": ["10.0.0.0/8"], "hub": "198.51.100.100", "regions": REGIONS,
-            "environment_tag": {"key": "env", "value": "prod"}})
+            "mode": "nat-vpn", "private_net": ["10.0.0.0/8"], "regions": ["us-west-2"], "environment_tag": {"key": "env", "value": "prod"}})
         self.assertEqual(self.instance.units(), NAT_UNITS | IPSEC_UNITS)
 
     def built(self, mode):
@@ -134,7 +156,8 @@ class Images(unittest.TestCase):
 
     def image_is_clean(self):
         left = self.instance.files("etc/ssh/ssh_host_*", "home/*/.ssh/authorized_keys", "root/.ssh/authorized_keys", "tmp/*",
-                                   "var/lib/apt/lists/*", "var/log/*.log", "etc/crosswan/psk*", "usr/sbin/policy-rc.d")
+                                   "var/lib/apt/lists/*", "var/log/*.log", "etc/crosswan/psk*", "usr/sbin/policy-rc.d",
+                                   "etc/credstore/*", "etc/swanctl/private/*", "etc/swanctl/conf.d/*crosswan*", "var/lib/crosswan")
         self.assertEqual(left, [])
         self.assertEqual(self.instance.text("etc/machine-id"), "")
         self.assertTrue(self.instance.files("usr/bin/crosswan"))

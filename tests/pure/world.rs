@@ -56,6 +56,7 @@ impl World {
             uplink: &uplink,
             keys: &key,
             own: self.own,
+            hub_in_use: None,
             pinned: &BTreeMap::new(),
             accept: &BTreeSet::new(),
         };

@@ -13,7 +13,7 @@ use crosswan::error::Kind;
 
 const SERVICES: [&str; 2] = ["crosswan-refresh.service", "crosswan-keep.service"];
 const TIMER: &str = "crosswan-refresh.timer";
-/// Loads rules at boot, before there is a network; and what waits for the key.
+/// Loads rules at boot, before there is a network; and what waits for a pre-shared key.
 const GUARD: &str = "crosswan-guard.service";
 const SECRET: &str = "crosswan-secret.path";
 
@@ -90,6 +90,28 @@ fn only_wrong_settings_end_the_retries() {
     }
 }
 
+/// The images' drop-in, by systemd's own arithmetic: try n waits RestartSec times (RestartMaxDelaySec / RestartSec) to the power of
+/// (n - 1) / RestartSteps, at most the maximum (systemd.service(5), RestartSteps=).
+#[test]
+fn in_an_image_a_pass_is_tried_again_as_long_as_a_key_is_awaited() {
+    let path = "images/files/all/etc/systemd/system/crosswan-refresh.service.d/10-retry.conf";
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let number = |key: &str| -> f64 {
+        let value = values(&text, key).pop().unwrap_or_else(|| panic!("{path}: {key}"));
+        let unit = value.trim_start_matches(|c: char| c.is_ascii_digit());
+        let seconds = if unit == "min" { 60.0 } else { 1.0 };
+        value[..value.len() - unit.len()].parse::<f64>().unwrap() * seconds
+    };
+    let [first, steps, longest] = ["RestartSec", "RestartSteps", "RestartMaxDelaySec"].map(number);
+    let [tries, within] = ["StartLimitBurst", "StartLimitIntervalSec"].map(number);
+    let delay = |n: f64| (first * (longest / first).powf((n - 1.0) / steps)).min(longest);
+    let delays: Vec<f64> = (1_u32..tries as u32).map(|n| delay(n.into())).collect();
+    let all: f64 = delays.iter().sum();
+    assert!(delays[0] <= 10.0, "who boots first has waited {} s", delays[0]);
+    // decide/auth.rs: a key is awaited for 15 minutes. Beyond the interval the limit would limit nothing.
+    assert!((15.0 * 60.0..within).contains(&all), "tried again for {all} s: {delays:?}");
+}
+
 #[test]
 fn exit_codes_in_the_comments_are_the_agents() {
     let unit = unit("crosswan-refresh.service");
@@ -116,7 +138,7 @@ fn refresh_runs_at_boot_and_every_hour() {
 
 #[test]
 fn every_wait_is_bounded_and_keep_is_watched() {
-    assert_eq!(values(&unit("crosswan-refresh.service"), "TimeoutStartSec"), ["15min"]);
+    assert_eq!(values(&unit("crosswan-refresh.service"), "TimeoutStartSec"), ["25min"]);
     let keep = unit("crosswan-keep.service");
     assert_eq!(values(&keep, "Type"), ["notify"]);
     assert_eq!(values(&keep, "WatchdogSec").len(), 1);
@@ -144,6 +166,8 @@ fn the_guard_stands_before_forwarding_and_any_network() {
 fn a_key_that_comes_starts_a_refresh() {
     let path = unit(SECRET);
     assert_eq!(values(&path, "Unit"), ["crosswan-refresh.service"]);
+    // It fails with a refresh at its start limit; the next refresh starts it.
+    assert_eq!(values(&path, "WantedBy"), ["multi-user.target crosswan-refresh.service"]);
     for place in ["/etc/crosswan/psk", "/etc/crosswan/psk.d", "/etc/credstore/crosswan.psk"] {
         assert!(values(&path, "PathChanged").iter().any(|watched| watched == place), "{SECRET} does not watch {place}");
     }

@@ -104,13 +104,14 @@ pub(super) fn auth(
         AuthMethod::Key if settings.mode == Mode::NatVpn => Some(format!("its hub announces no key (tag {KEY_TAG})")),
         AuthMethod::Key => Some(format!("it announces no key (tag {KEY_TAG})")),
     };
-    let psk = psk(seen, (spoke, region), without, out);
     let young = |peer: &&Gateway| seen.now.0 - peer.launched.0 < YOUNG && peer.key == KeyTag::Absent;
-    if let Some(peer) = peer.filter(young).filter(|_| psk.is_none() && settings.auth.method == AuthMethod::Key) {
+    let by_key = settings.auth.method == AuthMethod::Key && seen.own.is_some();
+    if let Some(peer) = peer.filter(young).filter(|_| by_key && (seen.keys)(spoke).key.is_none()) {
         let age = seen.now.0 - peer.launched.0;
-        out.awaited.push(format!("{} in {} was launched {age} s ago: its key is awaited", peer.instance, peer.vpc));
+        out.awaited.push(format!("the key of {} in {}, launched {age} s ago", peer.instance, peer.vpc));
+        return None;
     }
-    psk.map(Auth::Psk)
+    psk(seen, (spoke, region), without, out).map(Auth::Psk)
 }
 
 /// The pre-shared key of a VPC's tunnel, with its problem (if any) reported. `instead` says why it is needed.

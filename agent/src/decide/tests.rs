@@ -72,6 +72,7 @@ struct Pass<'a> {
     state: State,
     force: bool,
     own: Option<OwnKeys>,
+    in_use: bool,
     keys: &'a dyn Fn(&VpcId) -> KeyAnswer,
 }
 
@@ -79,9 +80,23 @@ fn good_key(_: &VpcId) -> KeyAnswer {
     KeyAnswer { key: Some(Secret::new("correct horse battery")), problem: None }
 }
 
+/// The hub's connection as it was loaded, with the key 1.
+fn hub_pins(in_use: bool) -> BTreeMap<ConnName, Vec<PublicKey>> {
+    let name = ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 1));
+    in_use.then(|| (name, vec![key(1)])).into_iter().collect()
+}
+
 impl Default for Pass<'_> {
     fn default() -> Self {
-        Pass { toml: HUB, answers: Answers::new(), state: State::default(), force: false, own: None, keys: &good_key }
+        Pass {
+            toml: HUB,
+            answers: Answers::new(),
+            state: State::default(),
+            force: false,
+            own: None,
+            in_use: false,
+            keys: &good_key,
+        }
     }
 }
 
@@ -92,9 +107,12 @@ impl Pass<'_> {
     fn try_run(self, me: &Identity) -> Result<Decision> {
         let uplink = "ens5".parse().unwrap();
         let Pass { answers, state, keys, .. } = &self;
-        let (pinned, accept) = Default::default();
+        let accept = BTreeSet::new();
+        let pinned = hub_pins(self.in_use);
+        // Known from its connection: the state is lost.
+        let hub_in_use = self.in_use.then(|| Ipv4Addr::new(198, 51, 100, 1));
         let (now, own, uplink) = (Timestamp(1000), self.own, &uplink);
-        let seen = Seen { me, answers, state, now, uplink, keys, own, pinned: &pinned, accept: &accept };
+        let seen = Seen { me, answers, state, now, uplink, keys, own, hub_in_use, pinned: &pinned, accept: &accept };
         decide(&settings(self.toml), &seen, self.force)
     }
 }
@@ -420,10 +438,37 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
     assert!(reasons(&d)[0].contains(&key(1).fingerprint()) && reasons(&d)[0].contains(&key(7).fingerprint()));
     assert_eq!(run(&named(7), &[], &none).tunnels[&name].auth, by_key(7), "whatever EC2 shows");
 
+    // The state is lost and EC2 does not answer: what is loaded stays. Once it answers, what it says counts.
+    for (answers, tunnels) in [(failed("timed out"), 1), (answered(&[]), 0)] {
+        let d = Pass { toml: by_tag, answers, own: OWN, in_use: true, keys: &none, ..Pass::default() }.run();
+        assert_eq!(d.tunnels.len(), tunnels);
+        assert!(d.tunnels.values().all(|tunnel| tunnel.auth == by_key(1)));
+    }
+
     let d = run(by_tag, &[announcing(1, &[])], &none);
     assert!(d.tunnels.is_empty());
     let why =
         "vpc-000000ff (us-west-2): its hub announces no key (tag crosswan-key), and there is no pre-shared key for it";
     assert_eq!(reasons(&d), [why]);
     assert!(matches!(run(by_tag, &[announcing(1, &[])], &good_key).tunnels[&name].auth, Auth::Psk(_)));
+}
+
+/// At a fleet's first boot nobody is refused for being first.
+#[test]
+fn the_key_of_a_gateway_launched_moments_ago_is_awaited() {
+    let none = |_: &VpcId| KeyAnswer { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    let launched = |at: i64| Gateway { launched: Timestamp(at), ..announcing(1, &[]) };
+    let run = |toml: &str, at: i64, own: Option<OwnKeys>, keys: &dyn Fn(&VpcId) -> KeyAnswer| {
+        Pass { toml, answers: answered(&[launched(at)]), own, keys, ..Pass::default() }.run()
+    };
+    let by_tag = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
+    for toml in [HUB, by_tag] {
+        let d = run(toml, 990, OWN, &none);
+        assert_eq!(d.awaited, ["the key of i-00000001 in vpc-00000001, launched 10 s ago"]);
+        assert!(d.refused.is_empty() && d.tunnels.is_empty(), "{:?}", reasons(&d));
+        // Old, without a key of our own, or with a pre-shared one: there is nothing to wait for.
+        for d in [run(toml, 100, OWN, &none), run(toml, 990, None, &none), run(toml, 990, OWN, &good_key)] {
+            assert!(d.awaited.is_empty() && d.refused.is_empty() != d.tunnels.is_empty(), "{:?}", reasons(&d));
+        }
+    }
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::{BadName, InstanceId, printable};
+use super::{BadName, InstanceId, Successor, Vouch, printable};
 
 /// What precedes the 32 bytes of an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410, section 4).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -24,6 +24,10 @@ pub struct PublicKey([u8; 32]);
 impl PublicKey {
     pub const fn new(bytes: [u8; 32]) -> Self {
         PublicKey(bytes)
+    }
+
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The SubjectPublicKeyInfo in DER.
@@ -87,12 +91,14 @@ impl From<PublicKey> for String {
     }
 }
 
-/// What a gateway says of keys, in the tag of its own instance: `KEY [KEY] [seen:abcdefgh:…]`.
+/// What a gateway says of keys, in the tag of its own instance: `KEY [KEY signed:SIGNATURE] [seen:abcdefgh:…]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Announcement {
     /// The key it signs with, and during a rotation the one that is to follow. Never empty, never more than two.
     pub keys: Vec<PublicKey>,
+    /// What the first key says to the second.
+    pub vouch: Option<Vouch>,
     /// The [short](PublicKey::short) names of peers' next keys that it accepts by now.
     pub seen: BTreeSet<String>,
 }
@@ -102,9 +108,10 @@ impl Announcement {
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html>.
     const LONGEST: usize = 256;
 
-    /// Announces `keys`, with as many of `seen` as fit; the others have their turn when those are done.
-    pub fn new(keys: Vec<PublicKey>, seen: impl IntoIterator<Item = String>) -> Self {
-        let mut out = Announcement { keys, seen: BTreeSet::new() };
+    /// Announces a key and its successor, with as many of `seen` as fit; the others have their turn when those are done.
+    pub fn new(key: PublicKey, next: Option<Successor>, seen: impl IntoIterator<Item = String>) -> Self {
+        let keys = [key].into_iter().chain(next.map(|next| next.key)).collect();
+        let mut out = Announcement { keys, vouch: next.map(|next| next.vouch), seen: BTreeSet::new() };
         for word in seen {
             out.seen.insert(word.clone());
             if out.to_string().len() > Self::LONGEST {
@@ -113,6 +120,12 @@ impl Announcement {
             }
         }
         out
+    }
+
+    /// A second key that the first has not signed: then anybody may have written it there.
+    pub fn forged(&self) -> Option<&PublicKey> {
+        let [key, next] = &self.keys[..] else { return None };
+        Some(next).filter(|next| !self.vouch.is_some_and(|vouch| vouch.holds(key, next)))
     }
 
     /// The gateway accepts this key of its peer.
@@ -125,6 +138,7 @@ impl fmt::Display for Announcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<String> = self.keys.iter().map(PublicKey::to_string).collect();
         f.write_str(&keys.join(" "))?;
+        self.vouch.iter().try_for_each(|vouch| write!(f, " signed:{vouch}"))?;
         if !self.seen.is_empty() {
             f.write_str(" seen")?;
         }
@@ -148,6 +162,10 @@ impl FromStr for Announcement {
     fn from_str(text: &str) -> Result<Self, BadAnnouncement> {
         let mut out = Announcement::default();
         for word in text.split_ascii_whitespace() {
+            if let Some(signature) = word.strip_prefix("signed:") {
+                out.vouch = Some(signature.parse()?);
+                continue;
+            }
             let Some(words) = word.strip_prefix("seen:") else {
                 out.keys.push(word.parse()?);
                 continue;
@@ -239,11 +257,11 @@ mod tests {
 
     #[test]
     fn an_announcement_reads_back_and_fits_a_tag() {
-        let all = |keys: &[u8]| keys.iter().map(|n| key(*n)).collect::<Vec<_>>();
-        for (keys, seen) in [(all(&[1]), 0), (all(&[1, 2]), 0), (all(&[1]), 3), (all(&[1, 2]), 30), (all(&[1]), 30)] {
+        let next = Successor { key: key(2), vouch: Vouch::new([255; 64]) };
+        for (next, seen) in [(None, 0), (Some(next), 0), (None, 3), (Some(next), 4), (Some(next), 30), (None, 30)] {
             let words = (0..seen).map(|n| key(100 + n).short());
-            let said = Announcement::new(keys.clone(), words);
-            assert!(said.to_string().len() <= 256 && said.keys == keys, "{said}");
+            let said = Announcement::new(key(1), next, words);
+            assert!(said.to_string().len() <= 256 && said.keys.len() == 1 + usize::from(next.is_some()), "{said}");
             assert!(said.seen.len() == usize::from(seen) || said.to_string().len() > 240, "{said}");
             assert_eq!(said.to_string().parse(), Ok(said));
         }
@@ -253,8 +271,15 @@ mod tests {
     fn a_bad_announcement_is_told_in_plain_text() {
         let one = key(1);
         let three = format!("{one} {} {}", key(2), key(3));
-        for bad in ["", "nonsense", "seen:abcdefgh", &three, &format!("{one} seen:short"), &format!("{one} \u{1b}[2J")]
-        {
+        for bad in [
+            "",
+            "nonsense",
+            "seen:abcdefgh",
+            &three,
+            &format!("{one} seen:short"),
+            &format!("{one} {one} signed:x"),
+            &format!("{one} \u{1b}[2J"),
+        ] {
             let KeyTag::Unreadable(why) = KeyTag::of(Some(bad)) else { panic!("{bad:?}") };
             assert!(why.bytes().all(|b| (b' '..=b'~').contains(&b)) && why.starts_with("expected "), "{why}");
         }

@@ -105,6 +105,10 @@ impl ConnName {
     pub fn to_hub(hub: Ipv4Addr) -> Self {
         ConnName(format!("crosswan-hub-{}", hub.to_string().replace('.', "-")))
     }
+    /// The hub's Elastic IP, out of the name of a spoke's connection to it.
+    pub fn hub(&self) -> Option<Ipv4Addr> {
+        self.0.strip_prefix("crosswan-hub-")?.replace('-', ".").parse().ok()
+    }
     /// The pass shunt that keeps a spoke's own VPC out of the tunnel.
     pub fn own() -> Self {
         ConnName("crosswan-own".into())

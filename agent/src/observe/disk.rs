@@ -10,6 +10,7 @@ use crate::{
     plan::{Current, ManagedFile, Target, Touched},
     render::Files,
     state::State,
+    swanctl::peer_keys,
 };
 
 /// The managed files, their permissions, and what they say is loaded. charon and iptables are not asked here.
@@ -28,9 +29,13 @@ pub fn current(paths: &Paths) -> Result<Current> {
         secrets: text(ManagedFile::Secrets)?,
         rules: text(ManagedFile::Rules)?,
     };
+    let target = Target::of(files.clone());
+    let connections = target.iter().flat_map(|target| &target.connections);
+    let peer_keys = connections.map(|(name, conn)| (name.clone(), peer_keys(conn)));
+    let peer_keys = peer_keys.filter(|(_, keys)| !keys.is_empty()).collect();
     let unfinished = files::read(&paths.unfinished)?.map(|(marker, _)| Touched::parse(&marker));
     let cut_off = |what: &str| Some(format!("the last refresh was cut off: {what} is loaded again"));
-    let (believed, doubt) = match Target::of(files.clone()) {
+    let (believed, doubt) = match target {
         Ok(target) => match unfinished {
             None => (target, None),
             Some(Some(touched)) => (touched.spare(target), cut_off("what it was loading")),
@@ -39,7 +44,7 @@ pub fn current(paths: &Paths) -> Result<Current> {
         Err(e) => (Target::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
     };
     let keys = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
-    Ok(Current { files, wrong_mode, believed, doubt, keys, ..Current::default() })
+    Ok(Current { files, wrong_mode, believed, doubt, peer_keys, keys, ..Current::default() })
 }
 
 /// What the last good pass left, or a fresh start if there is nothing usable: the state only makes a pass wiser.

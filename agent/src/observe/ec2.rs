@@ -6,8 +6,10 @@
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
+mod lean;
 mod own;
-mod reason;
+mod plain;
+pub(super) mod reason;
 mod whole;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -20,7 +22,10 @@ use aws_sdk_ec2::{
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures_util::future::{join_all, try_join_all};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout_at},
+};
 
 use self::answer::Seen;
 pub use self::own::{own_tag, publish};
@@ -56,37 +61,47 @@ pub struct Access {
     pub keys: Option<(String, String)>,
 }
 
+/// EC2 for the length of one pass: what all clients share is made once, when the first of them needs it.
+#[derive(Debug, Default)]
+pub struct Session {
+    access: Access,
+    shared: OnceCell<Result<(SdkConfig, Credentials), String>>,
+}
+
+impl From<Access> for Session {
+    fn from(access: Access) -> Session {
+        Session { access, shared: OnceCell::new() }
+    }
+}
+
+impl Session {
+    /// One HTTP client, one set of credentials, fetched by `deadline`.
+    pub(super) async fn shared(
+        &self,
+        any: &Region,
+        timeout: Duration,
+        deadline: Instant,
+    ) -> Result<&(SdkConfig, Credentials), String> {
+        let late = |_| Err(format!("no credentials: they could not be fetched within {timeout:?}"));
+        let made = async { timeout_at(deadline, configured(&self.access, any, timeout)).await.unwrap_or_else(late) };
+        self.shared.get_or_init(|| made).await.as_ref().map_err(Clone::clone)
+    }
+}
+
 /// Asks every region of `query` at once. No region takes longer than `timeout`, retries and credentials included.
 ///
 /// Every listed region has an entry: all its pages, sorted by instance, or one line saying why there is no answer.
-pub async fn ask(query: &Query, timeout: Duration) -> Answers {
-    ask_at(&Access::default(), query, timeout).await
-}
-
-/// [`ask`], reaching EC2 by `access`.
-pub async fn ask_at(access: &Access, query: &Query, timeout: Duration) -> Answers {
+pub async fn ask(session: &Session, query: &Query, timeout: Duration) -> Answers {
     let Some(first) = query.regions.first() else { return Answers::new() };
     let deadline = Instant::now() + timeout;
     // Fetched once, not once per region: with no credentials to be had, each region would wait for IMDS in turn.
-    let shared = shared(access, first, timeout, deadline).await;
+    let shared = session.shared(first, timeout, deadline).await;
     let regions = query.regions.iter().map(|region| async {
-        let asked =
-            async { region_answer(&client(shared.as_ref().map_err(Clone::clone)?, region), query, region).await };
+        let asked = async { region_answer(&client(shared.clone()?, region), query, region).await };
         let answer = timeout_at(deadline, asked).await;
         (region.clone(), answer.unwrap_or_else(|_| Err(format!("timed out after {timeout:?}"))))
     });
     join_all(regions).await.into_iter().collect()
-}
-
-/// What all clients share: one HTTP client, one set of credentials, fetched by `deadline`.
-async fn shared(
-    access: &Access,
-    any: &Region,
-    timeout: Duration,
-    deadline: Instant,
-) -> Result<(SdkConfig, Credentials), String> {
-    let late = |_| Err(format!("no credentials: they could not be fetched within {timeout:?}"));
-    timeout_at(deadline, configured(access, any, timeout)).await.unwrap_or_else(late)
 }
 
 async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<(SdkConfig, Credentials), String> {
@@ -159,6 +174,8 @@ async fn instances(client: &Client, query: &Query, seen: &mut Seen<'_>) -> Resul
             .set_filters(Some(filters.clone()))
             .max_results(PAGE)
             .set_next_token(token.clone())
+            .customize()
+            .interceptor(lean::Lean)
             .send()
             .await
             .map_err(|error| reason::failed(OPERATION, seen.region(), error))?;

@@ -88,6 +88,38 @@ fn nothing_to_do_is_an_empty_plan() {
     assert_eq!(steps(&target(&two()), &running(&two())), [""; 0]);
 }
 
+/// By the key, not by the address: that may be the same.
+#[test]
+fn an_sa_made_with_a_key_that_was_replaced_is_ended() {
+    let keyed = |keys: &[u8]| {
+        let keys: Vec<String> = keys.iter().map(|n| format!("0s{}", PublicKey::new([*n; 32]))).collect();
+        let line = if keys.is_empty() { String::new() } else { format!("pubkeys = {}\n", keys.join(",")) };
+        peer(1, 11, &["10.1.0.0/16"]).replace("id = vpc-", &format!("{line}id = vpc-"))
+    };
+    let current = |keys: &[u8]| {
+        let current = running(&[keyed(keys), two()[1].clone()]);
+        let keys = |(name, conn): (&ConnName, &Tree)| (name.clone(), swanctl::peer_keys(conn));
+        let peer_keys = current.believed.connections.iter().map(keys).filter(|(_, keys)| !keys.is_empty()).collect();
+        Current { peer_keys, ..current }
+    };
+    let ended = |current: &Current, keys: &[u8]| {
+        let steps = steps(&target(&[keyed(keys), two()[1].clone()]), current);
+        let load = steps.iter().position(|step| step.starts_with("load connection crosswan-vpc-00000001 "));
+        let end = steps.iter().position(|step| step.starts_with("end "));
+        assert!(end.is_none_or(|end| load.is_some_and(|load| load < end)), "{steps:#?}");
+        end.map(|end| steps[end].clone())
+    };
+    let end = Some("end every IKE_SA of crosswan-vpc-00000001 (the peer's key was replaced)".to_owned());
+    assert_eq!(ended(&current(&[1]), &[3]), end);
+    // A rotation is not that, nor the way from a pre-shared key to a key of one's own.
+    for (before, after) in [(&[1][..], &[1][..]), (&[1], &[1, 2]), (&[1, 2], &[2]), (&[], &[1])] {
+        assert_eq!(ended(&current(before), after), None, "{before:?} => {after:?}");
+    }
+    // A pass that was cut off has not written the file: what that says is what SAs were made with.
+    let cut_off = Current { believed: Target::default(), doubt: Some("cut off".into()), ..current(&[1]) };
+    assert_eq!(ended(&cut_off, &[3]), end);
+}
+
 #[test]
 fn a_first_pass_puts_the_rules_first_and_the_files_last() {
     let current = Current { charon: Some(Charon::default()), ..Current::default() };

@@ -21,6 +21,7 @@ fn report() -> Report {
         steps: Vec::new(),
         waiting_for: None,
         unasked: Vec::new(),
+        awaited: Vec::new(),
         problems: Vec::new(),
         notes: vec!["only a note".into()],
     }
@@ -32,6 +33,8 @@ fn the_exit_code_is_that_of_the_worst_thing() {
     assert_eq!(r.exit_code(), 0, "a note is no failure");
     r.waiting_for = Some("a key".into());
     assert_eq!(r.exit_code(), 2);
+    r.awaited.push("the key of i-0000ffff".into());
+    assert_eq!(r.exit_code(), 3, "made again soon");
     r.unasked.push("eu-west-1: throttled".into());
     assert_eq!(r.exit_code(), 3);
     r.problems.push("ip_forward".into());

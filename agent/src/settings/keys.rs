@@ -1,7 +1,8 @@
-//! Pre-shared keys from their files: read once, and refused if anybody could guess or read them.
+//! Pre-shared keys from their files, or from where AWS keeps them: read once, and refused if anybody could guess or read
+//! them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
     io::ErrorKind,
     os::unix::fs::MetadataExt,
@@ -11,7 +12,7 @@ use std::{
 use nix::unistd::geteuid;
 
 use super::{
-    AuthSettings,
+    AuthSettings, Fetched, NoKey, StoredKey,
     files::{below, read, show},
     wrong,
 };
@@ -57,6 +58,8 @@ const USUAL: [&str; 18] = [
 pub struct Keys {
     shared: Option<(Secret, String)>,
     peers: BTreeMap<VpcId, std::result::Result<Secret, String>>,
+    /// In place of `shared`: where it lies in AWS, and what came of asking there in this pass.
+    stored: Option<(StoredKey, Fetched)>,
     dir: PathBuf,
     /// Files in `psk_dir` that are no peer's, one line each.
     pub warnings: Vec<String>,
@@ -89,7 +92,11 @@ impl std::error::Error for MissingKey {}
 impl Keys {
     /// No key at all, because of `why`: every peer is refused with it.
     pub fn none(why: String) -> Keys {
-        Keys { shared: None, peers: BTreeMap::new(), dir: PathBuf::new(), warnings: Vec::new(), missing: Some(why) }
+        Keys { missing: Some(why), ..Keys::in_folder(PathBuf::new()) }
+    }
+
+    fn in_folder(dir: PathBuf) -> Keys {
+        Keys { shared: None, peers: BTreeMap::new(), stored: None, dir, warnings: Vec::new(), missing: None }
     }
 
     /// Why there is no key at all, if there is none.
@@ -99,7 +106,8 @@ impl Keys {
 
     /// Reads all keys: those of peers from `psk_dir`, the shared one from the first of `psk_file`, or if that is not
     /// set the credential `crosswan.psk` in `credentials_dir` (systemd's `$CREDENTIALS_DIRECTORY`),
-    /// `/etc/crosswan/psk`, and `VPN_PSK` of a 2014 file. Paths but `credentials_dir` are below `root`.
+    /// `/etc/crosswan/psk`, and `VPN_PSK` of a 2014 file. Paths but `credentials_dir` are below `root`. One that lies in
+    /// AWS takes the place of all of these, and is still to be fetched: [`Keys::to_fetch`].
     ///
     /// # Errors
     /// A bad shared key, or a folder that cannot be read. No key at all, or none at a place that was named, is told
@@ -108,10 +116,13 @@ impl Keys {
         let psk = &auth.psk;
         let missing = |looked_for| wrong("find the pre-shared key").because(MissingKey { looked_for });
         let dir = below(root, psk.dir.as_deref().unwrap_or(PER_PEER.as_ref()));
-        let mut keys =
-            Keys { shared: None, peers: BTreeMap::new(), dir: dir.clone(), warnings: Vec::new(), missing: None };
+        let mut keys = Keys::in_folder(dir.clone());
         if !keys.read_peers()? && psk.dir.is_some() {
             return Err(missing(vec![dir]));
+        }
+        if let Some(stored) = &psk.stored {
+            keys.stored = Some((stored.clone(), Fetched::new()));
+            return Ok(keys);
         }
         // systemd guards its credentials itself, by an ACL that shows as group-readable for an unprivileged service.
         let candidates: Vec<(PathBuf, bool)> = match &psk.file {
@@ -144,6 +155,14 @@ impl Keys {
     /// The key for the tunnel of this spoke: on the hub the peer's, on a spoke its own. A file of its own counts
     /// before the shared key, and if that file is bad nothing takes its place: the error is the refusal's reason.
     pub fn for_peer(&self, vpc: &VpcId) -> std::result::Result<Secret, String> {
+        if let (None, Some((stored, fetched))) = (self.peers.get(vpc), &self.stored) {
+            let name = stored.name_for(vpc);
+            return match fetched.get(&name) {
+                Some(Ok(key)) => Ok(key.clone()),
+                Some(Err(NoKey::Refused(why) | NoKey::Unasked(why))) => Err(why.clone()),
+                None => Err(format!("{} {name} was not asked for", stored.service)),
+            };
+        }
         match (self.peers.get(vpc), &self.shared, &self.missing) {
             (Some(own), _, _) => own.clone(),
             (None, Some((shared, _)), _) => Ok(shared.clone()),
@@ -153,6 +172,34 @@ impl Keys {
                 show(&self.dir.join(vpc.as_str()))
             )),
         }
+    }
+
+    /// Where the key lies in AWS, and the names there that the tunnels of these client VPCs need.
+    pub fn to_fetch(&self, vpcs: &BTreeSet<VpcId>) -> Option<(&StoredKey, BTreeSet<String>)> {
+        let (stored, _) = self.stored.as_ref()?;
+        let names = match stored.per_peer() {
+            true => vpcs.iter().filter(|vpc| !self.peers.contains_key(vpc)).map(|vpc| stored.name_for(vpc)).collect(),
+            false => BTreeSet::from([stored.name.clone()]),
+        };
+        Some((stored, names))
+    }
+
+    /// These keys, and what came of fetching the rest. What could not be asked is returned, a line each.
+    ///
+    /// Without the only key there is, one for all or a spoke's own (`lone`), the gateway has none: [`Keys::missing`].
+    pub fn with(&self, fetched: Fetched, lone: bool) -> (Keys, BTreeSet<String>) {
+        let mut keys = self.clone();
+        let mut unasked = BTreeSet::new();
+        let Some((stored, slot)) = &mut keys.stored else { return (keys, unasked) };
+        for no_key in fetched.values().filter_map(|found| found.as_ref().err()) {
+            match no_key {
+                NoKey::Unasked(why) => drop(unasked.insert(why.clone())),
+                NoKey::Refused(why) if lone || !stored.per_peer() => keys.missing = Some(why.clone()),
+                NoKey::Refused(_) => {}
+            }
+        }
+        *slot = fetched;
+        (keys, unasked)
     }
 
     /// The shared key and where it came from.
@@ -207,10 +254,14 @@ fn key_file(path: &Path, guarded: bool) -> std::result::Result<Option<Secret>, S
             return Err(bad(format!("other users may use this key (mode {mode:04o}); chmod 600 {}", show(path))));
         }
     }
-    let line = content.strip_suffix(b"\n").unwrap_or(&content);
+    key_of(&content).map(Some).map_err(bad)
+}
+
+/// The key that somebody stored: the content without a trailing newline, or what is wrong with it.
+pub(super) fn key_of(content: &[u8]) -> std::result::Result<Secret, String> {
+    let line = content.strip_suffix(b"\n").unwrap_or(content);
     let key = line.strip_suffix(b"\r").unwrap_or(line);
-    check(key).map_err(bad)?;
-    Ok(Some(Secret::new(key)))
+    check(key).map(|()| Secret::new(key))
 }
 
 /// What is wrong with a key, without a word of it.

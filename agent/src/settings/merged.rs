@@ -10,11 +10,11 @@ use std::{
 use ipnet::Ipv4Net;
 
 use super::{
-    AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings, Tag,
+    AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Service, Settings, StoredKey, Tag,
     files::{below, show},
     parse,
     sources::{Item, Sourced},
-    table, wrong,
+    stored, table, wrong,
 };
 use crate::{
     error::{Error, Result},
@@ -38,6 +38,9 @@ pub(super) struct Merged {
     max_key_age: Option<Sourced<Duration>>,
     psk_file: Option<Sourced<PathBuf>>,
     psk_dir: Option<Sourced<PathBuf>>,
+    psk_parameter: Option<Sourced<String>>,
+    psk_secret: Option<Sourced<String>>,
+    psk_region: Option<Sourced<Region>>,
     after_misses: Option<Sourced<u32>>,
     spacing: Option<Sourced<Duration>>,
     hold_above: Option<Sourced<u8>>,
@@ -73,6 +76,9 @@ impl Merged {
             }
             "auth.psk_file" => self.psk_file = Some(item.read(parse::path)?),
             "auth.psk_dir" => self.psk_dir = Some(item.read(parse::path)?),
+            "auth.psk_parameter" => self.psk_parameter = Some(item.read(stored::parameter)?),
+            "auth.psk_secret" => self.psk_secret = Some(item.read(stored::secret)?),
+            "auth.psk_region" => self.psk_region = Some(item.read(parse::word)?),
             "removal.after_misses" => self.after_misses = Some(item.read(|raw| parse::count(raw, 1..=1000))?),
             "removal.spacing" => {
                 let spacing = item.read(|raw| parse::duration_from(raw, Duration::ZERO, minutes(24 * 60)))?;
@@ -89,6 +95,7 @@ impl Merged {
     /// Fills in the defaults, and holds the keys against the mode and each other. `root` is for messages.
     pub fn check(self, root: &Path, inline: Option<InlinePsk>) -> Result<Settings> {
         let file = show(&below(root, "/etc/crosswan/crosswan.toml"));
+        let stored = self.stored()?;
         let Some(mode) = self.mode else {
             let set = "mode = \"vpn-hub\", \"nat-hub\" or \"nat-vpn\" there, CROSSWAN_MODE or --mode";
             return Err(wrong(format!("{file}: mode: expected one in any source, found none; set {set}")));
@@ -160,7 +167,12 @@ impl Merged {
                 method,
                 hub_key,
                 max_key_age: self.max_key_age.map(|d| d.value),
-                psk: PskSource { file: self.psk_file.map(|p| p.value), dir: self.psk_dir.map(|p| p.value), inline },
+                psk: PskSource {
+                    file: self.psk_file.map(|p| p.value),
+                    dir: self.psk_dir.map(|p| p.value),
+                    stored,
+                    inline,
+                },
             },
             removal: Removal {
                 after_misses: self.after_misses.map_or(2, |n| n.value),
@@ -172,5 +184,37 @@ impl Merged {
             sources: Vec::new(),
             warnings: Vec::new(),
         })
+    }
+
+    /// Where in AWS the shared key lies, if it does. One place only: which of two counts would be anybody's guess.
+    fn stored(&self) -> Result<Option<StoredKey>> {
+        let places = [
+            self.psk_file.as_ref().map(|p| ("auth.psk_file", &p.place)),
+            self.psk_parameter.as_ref().map(|p| ("auth.psk_parameter", &p.place)),
+            self.psk_secret.as_ref().map(|p| ("auth.psk_secret", &p.place)),
+        ];
+        let mut places = places.into_iter().flatten();
+        if let (Some((first, at)), Some((second, there))) = (places.next(), places.next()) {
+            return Err(wrong(format!(
+                "{at}: {first}: expected one of auth.psk_file, auth.psk_parameter and auth.psk_secret, found two \
+                 ({second} is set in {there})"
+            )));
+        }
+        let (service, name) = match (&self.psk_parameter, &self.psk_secret) {
+            (Some(name), _) => (Service::Parameter, name),
+            (None, Some(name)) => (Service::Secret, name),
+            (None, None) => return Ok(None),
+        };
+        let region = match (StoredKey::region_of_arn(&name.value), &self.psk_region) {
+            (Some(own), Some(set)) if own != set.value => {
+                let (at, there) = (&set.place, &name.place);
+                return Err(wrong(format!(
+                    "{at}: auth.psk_region: expected {own} of the ARN in {there}, found {}",
+                    set.value
+                )));
+            }
+            (own, set) => own.or_else(|| set.as_ref().map(|region| region.value.clone())),
+        };
+        Ok(Some(StoredKey { service, name: name.value.clone(), region }))
     }
 }

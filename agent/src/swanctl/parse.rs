@@ -75,7 +75,7 @@ impl<'t> Parser<'t> {
             if self.peek() != Some('#') {
                 return;
             }
-            self.take_while(|c| c != '\n');
+            self.rest = self.rest.find('\n').map_or("", |end| &self.rest[end..]);
         }
     }
 
@@ -136,25 +136,28 @@ impl<'t> Parser<'t> {
 
     /// Words and quoted strings up to the line's end, a comment or a brace; joined by one space, as charon does.
     fn value(&mut self, name: &str) -> Result<String, SyntaxError> {
-        let mut parts = Vec::new();
+        let mut value: Option<String> = None;
+        let mut add = |part: &str| match &mut value {
+            Some(value) => value.extend([" ", part]),
+            None => value = Some(part.to_owned()),
+        };
         loop {
             self.blanks();
             match self.peek() {
                 None | Some('\n' | '#' | '}') => break,
-                Some('"') => parts.push(self.quoted()?),
+                Some('"') => add(&self.quoted()?),
                 // charon would take it as part of the value; nobody who wrote it meant that.
                 Some('{') => return Err(self.error(format!("unexpected {{ in the value of {}", printable(name)))),
                 Some(_) => {
                     let word = self.take_while(|c| !matches!(c, '#' | '{' | '}' | '"' | ' ' | '\t' | '\r' | '\n'));
-                    parts.push(word.to_owned());
+                    add(word);
                 }
             }
         }
-        let value = parts.join(" ");
-        match value.len() {
-            _ if parts.is_empty() => Err(self.error(format!("{} has no value", printable(name)))),
-            0..=MAX_VALUE => Ok(value),
-            _ => Err(self.error(format!("the value of {} is longer than {MAX_VALUE} bytes", printable(name)))),
+        match value {
+            None => Err(self.error(format!("{} has no value", printable(name)))),
+            Some(value) if value.len() <= MAX_VALUE => Ok(value),
+            Some(_) => Err(self.error(format!("the value of {} is longer than {MAX_VALUE} bytes", printable(name)))),
         }
     }
 

@@ -101,11 +101,15 @@ fn auth(conn: &Tree, side: &str) -> String {
 }
 
 fn selectors(ts: impl Iterator<Item = String>) -> BTreeSet<String> {
-    let net = |s: &str| s.parse::<Ipv4Net>().or_else(|_| s.parse::<Ipv4Addr>().map(Ipv4Net::from));
-    let canonical = |s: String| net(&s).map_or(s, |n| n.trunc().to_string());
-    let all: BTreeSet<String> = ts.map(canonical).collect();
-    let nets: Vec<Ipv4Net> = all.iter().filter_map(|s| s.parse().ok()).collect();
-    let inside_another = |s: &String| s.parse().is_ok_and(|n: Ipv4Net| nets.iter().any(|o| *o != n && o.contains(&n)));
-    let kept: BTreeSet<String> = all.into_iter().filter(|s| !inside_another(s)).collect();
+    let net = |s: &str| s.parse::<Ipv4Net>().or_else(|_| s.parse::<Ipv4Addr>().map(Ipv4Net::from)).ok();
+    let canonical = |s: String| match net(&s).map(|n| n.trunc()) {
+        Some(n) => (n.to_string(), Some(n)),
+        None => (s, None),
+    };
+    let all: BTreeMap<String, Option<Ipv4Net>> = ts.map(canonical).collect();
+    let nets: Vec<Ipv4Net> = all.values().flatten().copied().collect();
+    let inside_another = |n: &Ipv4Net| nets.iter().any(|o| o != n && o.contains(n));
+    let kept = all.into_iter().filter(|(_, net)| !net.as_ref().is_some_and(inside_another));
+    let kept: BTreeSet<String> = kept.map(|(selector, _)| selector).collect();
     if kept.is_empty() { BTreeSet::from(["dynamic".into()]) } else { kept }
 }

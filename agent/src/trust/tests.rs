@@ -1,8 +1,20 @@
+use ring::signature::{Ed25519KeyPair, KeyPair};
+
 use super::*;
-use crate::model::{InstanceId, Timestamp};
+use crate::model::{InstanceId, Timestamp, Vouch};
+
+fn pair(n: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[n; 32]).unwrap()
+}
 
 fn key(n: u8) -> PublicKey {
-    PublicKey::new([n; 32])
+    PublicKey::new(pair(n).public_key().as_ref().try_into().unwrap())
+}
+
+/// Key `n` is to follow, says key `by`.
+fn follows(n: u8, by: u8) -> Successor {
+    let signature = pair(by).sign(&Vouch::message(&key(n)));
+    Successor { key: key(n), vouch: Vouch::new(signature.as_ref().try_into().unwrap()) }
 }
 
 fn vpc(n: u32) -> VpcId {
@@ -28,7 +40,8 @@ fn gateway(n: u32, tag: KeyTag) -> Gateway {
 }
 
 fn says(keys: &[u8]) -> KeyTag {
-    KeyTag::Announced(Announcement::new(keys.iter().map(|n| key(*n)).collect(), []))
+    let next = keys.get(1).map(|n| follows(*n, keys[0]));
+    KeyTag::Announced(Announcement::new(key(keys[0]), next, []))
 }
 
 fn pin(instance: Option<InstanceId>, keys: &[u8]) -> Pin {
@@ -84,6 +97,31 @@ fn a_key_out_of_nowhere_is_refused_with_both_fingerprints() {
     assert!(why.ends_with("crosswan refresh --accept-key vpc-00000001"), "{why}");
 }
 
+/// Who may write the tag, but has no key that counts.
+#[test]
+fn a_key_beside_the_known_one_needs_its_signature() {
+    let forged = |first: u8, next: Successor| KeyTag::Announced(Announcement::new(key(first), Some(next), []));
+    let unsigned = Announcement { vouch: None, ..Announcement::new(key(1), Some(follows(3, 1)), []) };
+    for tag in [
+        KeyTag::Announced(unsigned),
+        forged(1, follows(3, 3)),
+        forged(1, Successor { key: key(3), ..follows(2, 1) }),
+        // In the other order it is a key out of nowhere, whatever it says to the known one.
+        forged(3, follows(1, 3)),
+    ] {
+        let known = pin(Some(instance(1)), &[1]);
+        let got = decide_one(Some(known.clone()), tag.clone(), false);
+        let Trust { pin, doubt: Some(Doubt::Refused(why)) } = got else { panic!("{got:?}") };
+        assert_eq!(pin, Some(known));
+        assert!(why.contains(&key(1).fingerprint()) && why.contains(&key(3).fingerprint()), "{why}");
+    }
+    // Nor is a newcomer believed, or one that took over.
+    for before in [None, Some(pin(Some(instance(9)), &[1]))] {
+        let got = decide_one(before.clone(), forged(1, follows(3, 3)), true);
+        assert!(got.pin == before && matches!(got.doubt, Some(Doubt::Refused(_))), "{got:?}");
+    }
+}
+
 #[test]
 fn a_copied_key_is_refused_and_harms_nobody() {
     let (first, second) = (gateway(1, says(&[1])), gateway(2, says(&[1])));
@@ -112,10 +150,11 @@ fn a_named_key_counts_whatever_is_announced() {
 
 #[test]
 fn the_next_key_waits_until_every_peer_has_seen_it() {
-    let own = OwnKeys { current: key(1), next: Some(key(2)) };
+    let own = OwnKeys { current: key(1), next: Some(follows(2, 1)) };
     let seen = |n: u32, keys: &[u8], seen: &[u8]| {
-        let keys = keys.iter().map(|n| key(*n)).collect();
-        gateway(n, KeyTag::Announced(Announcement::new(keys, seen.iter().map(|n| key(*n).short()))))
+        let KeyTag::Announced(says) = says(keys) else { panic!() };
+        let seen = seen.iter().map(|n| key(*n).short()).collect();
+        gateway(n, KeyTag::Announced(Announcement { seen, ..says }))
     };
     let peers = |peers: &[Gateway], silent| {
         let pin = |g: &Gateway| Pin { instance: None, keys: g.key.announced().unwrap().keys.clone() };
@@ -128,6 +167,10 @@ fn the_next_key_waits_until_every_peer_has_seen_it() {
     let showing = peers(&[seen(1, &[11], &[2]), seen(2, &[12, 13], &[2])], false);
     assert_eq!((showing.sign, showing.promote, showing.announce.keys.clone()), (key(2), true, vec![key(2)]));
     assert!(showing.announce.has_seen(&key(13)) && !showing.announce.has_seen(&key(12)));
+    // Nothing is acknowledged that is not believed.
+    let forged = gateway(1, KeyTag::Announced(Announcement::new(key(3), Some(follows(1, 3)), [])));
+    let known = pin(Some(instance(1)), &[1]);
+    assert_eq!(show(own, [(&vpc(1), &forged, &known)].into_iter(), false).announce.seen.len(), 0);
     assert!(!peers(&[seen(1, &[11], &[2])], true).promote, "somebody could not be asked");
     let settled = show(OwnKeys { next: None, ..own }, [].into_iter(), false);
     assert_eq!((settled.sign, settled.promote, settled.announce.to_string()), (key(1), false, key(1).to_string()));

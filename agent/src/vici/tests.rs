@@ -40,6 +40,29 @@ async fn a_packet_is_handed_over_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn packets_in_a_row_come_one_by_one_whatever_their_size() {
+    let (mut wire, closed, mut charon) = pair();
+    let lengths: Vec<usize> = (0..200).map(|n| n * 7).chain([70_000, 1, 512 * 1024, 3]).collect();
+    let body = |n: usize, length: usize| [&[99], vec![n as u8; length].as_slice()].concat()[..length].to_vec();
+    let bytes: Vec<u8> = lengths.iter().enumerate().flat_map(|(n, length)| packet(&body(n, *length))).collect();
+    let sender = tokio::spawn(async move {
+        // In pieces that end anywhere.
+        for piece in bytes.chunks(9_973) {
+            charon.write_all(piece).await.unwrap();
+        }
+    });
+    for (n, length) in lengths.into_iter().enumerate() {
+        assert_eq!(wire.read_u32().await.unwrap() as usize, length);
+        let mut read = vec![0; length];
+        wire.read_exact(&mut read).now_or_never().expect("already here").unwrap();
+        assert_eq!(read, body(n, length));
+    }
+    sender.await.unwrap();
+    assert!(time::timeout(Duration::from_millis(50), wire.read_u8()).await.is_err());
+    closed.now_or_never().expect("charon hung up").unwrap_err();
+}
+
+#[tokio::test]
 async fn the_end_is_told_once_and_read_never() {
     for last in [&b""[..], &[0, 0], &packet(b"cut")[..5], &[255, 255, 255, 255]] {
         let (mut wire, closed, mut charon) = pair();

@@ -22,15 +22,21 @@ use tokio::{
 /// VICI's own limit on a packet (512 kB), and its length header.
 const MAX_PACKET: usize = 512 * 1024;
 const HEADER: usize = 4;
+/// At first; a longer packet makes room for itself.
+const ROOM: usize = 32 * 1024;
 /// charon's deepest answer, `list-sas`, is at four.
 const MAX_DEPTH: usize = 16;
 
 pub struct Wire {
     stream: UnixStream,
-    /// Bytes of the packet being collected or handed over.
-    packet: Vec<u8>,
-    /// How many of them rsvici has taken.
+    /// Room for what is read: as much as there is at once, for charon sends thousands of small packets in a row.
+    room: Vec<u8>,
+    /// How much of it is filled.
+    filled: usize,
+    /// How much of that rsvici has taken.
     taken: usize,
+    /// Where the packet ends that is being handed over; as `taken` if there is none.
+    whole: usize,
     /// Dropped at the end of the stream: that is the message.
     alive: Option<oneshot::Sender<()>>,
 }
@@ -39,38 +45,41 @@ impl Wire {
     /// The receiver completes when the peer has hung up or sent what cannot be a packet.
     pub fn new(stream: UnixStream) -> (Wire, oneshot::Receiver<()>) {
         let (alive, closed) = oneshot::channel();
-        (Wire { stream, packet: Vec::new(), taken: 0, alive: Some(alive) }, closed)
+        (Wire { stream, room: vec![0; ROOM], filled: 0, taken: 0, whole: 0, alive: Some(alive) }, closed)
     }
 
-    /// Length of the packet being collected, as far as it is known: the header first.
-    fn wanted(&self) -> usize {
-        match self.packet.first_chunk::<HEADER>() {
-            Some(header) => HEADER + u32::from_be_bytes(*header) as usize,
-            None => HEADER,
+    /// The packet after those that were taken: whether all of it is here, and its length with the header, as far as that
+    /// is known. `Err` if it cannot be one.
+    fn next_packet(&self) -> io::Result<(bool, usize)> {
+        let received = &self.room[self.taken..self.filled];
+        let Some(header) = received.first_chunk::<HEADER>() else { return Ok((false, HEADER)) };
+        let length = HEADER + u32::from_be_bytes(*header) as usize;
+        match received.get(HEADER..length) {
+            _ if length > HEADER + MAX_PACKET => Err(io::ErrorKind::InvalidData.into()),
+            Some(packet) if too_deep(packet) => Err(io::ErrorKind::InvalidData.into()),
+            packet => Ok((packet.is_some(), length)),
         }
     }
 
-    /// Collects one whole packet. `Err` is the end.
+    /// Waits for one whole packet. `Err` is the end.
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.packet.len() < HEADER || self.packet.len() < self.wanted() {
-            let wanted = self.wanted();
-            if wanted > HEADER + MAX_PACKET {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        loop {
+            let (here, length) = self.next_packet()?;
+            if here {
+                self.whole = self.taken + length;
+                return Poll::Ready(Ok(()));
             }
-            let have = self.packet.len();
-            self.packet.resize(wanted, 0);
-            let mut buf = ReadBuf::new(&mut self.packet[have..]);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
-            let got = buf.filled().len();
-            self.packet.truncate(have + got);
-            ready!(read)?;
-            if got == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            self.room.copy_within(self.taken..self.filled, 0);
+            (self.filled, self.taken, self.whole) = (self.filled - self.taken, 0, 0);
+            if self.room.len() < length {
+                self.room.resize(length, 0);
             }
-        }
-        match too_deep(&self.packet[HEADER..]) {
-            true => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-            false => Poll::Ready(Ok(())),
+            let mut buf = ReadBuf::new(&mut self.room[self.filled..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            match buf.filled().len() {
+                0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                got => self.filled += got,
+            }
         }
     }
 }
@@ -110,7 +119,7 @@ fn too_deep(packet: &[u8]) -> bool {
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.taken == 0 {
+        if this.taken == this.whole {
             if this.alive.is_none() {
                 return Poll::Pending;
             }
@@ -119,13 +128,10 @@ impl AsyncRead for Wire {
                 return Poll::Pending;
             }
         }
-        let rest = &this.packet[this.taken..];
+        let rest = &this.room[this.taken..this.whole];
         let now = rest.len().min(buf.remaining());
         buf.put_slice(&rest[..now]);
         this.taken += now;
-        if this.taken == this.packet.len() {
-            (this.taken, this.packet) = (0, Vec::new());
-        }
         Poll::Ready(Ok(()))
     }
 }

@@ -89,6 +89,7 @@ impl World {
             uplink: &uplink,
             keys: &keys,
             own: Some(OwnKeys { current: key(0), next: None }),
+            hub_in_use: None,
             pinned: &BTreeMap::new(),
             accept: &BTreeSet::new(),
         };

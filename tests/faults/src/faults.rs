@@ -4,7 +4,7 @@ mod charon;
 mod cloud;
 mod disk;
 mod hostile;
-mod packets;
+pub mod packets;
 mod passes;
 mod steps;
 pub mod tampering;

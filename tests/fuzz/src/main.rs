@@ -11,6 +11,7 @@ mod iptables;
 mod oracle;
 mod settings;
 mod state;
+mod stores;
 mod strongswan;
 mod swanctl;
 mod vici;
@@ -21,7 +22,7 @@ use std::{env, panic, process::abort};
 type Target = fn(&[u8]);
 
 /// By the source of the bytes.
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("settings", settings::toml),
     ("legacy", settings::legacy),
     ("swanctl", swanctl::target),
@@ -30,6 +31,7 @@ const TARGETS: [(&str, Target); 8] = [
     ("state", state::target),
     ("iptables", iptables::target),
     ("ec2", ec2::target),
+    ("stores", stores::target),
 ];
 
 fn main() {

@@ -9,7 +9,9 @@ use crosswan::{
     decide::{Decision, KeyAnswer, Seen, decide},
     error::Error,
     iptables::{self, Rules},
-    model::{Answers, Auth, ConnName, Identity, Interface, PublicKey, Secret, Timestamp, Tunnel, VpcId},
+    model::{
+        Answers, Auth, ConnName, Identity, Interface, PublicKey, Secret, Successor, Timestamp, Tunnel, Vouch, VpcId,
+    },
     plan::{Charon, Current, Step, Target, plan},
     render::{Capabilities, Files, render},
     report::Report,
@@ -47,7 +49,11 @@ pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State
         now: NOW,
         uplink: &uplink,
         keys: &keys,
-        own: Some(OwnKeys { current: PublicKey::new([251; 32]), next: Some(PublicKey::new([252; 32])) }),
+        own: Some(OwnKeys {
+            current: PublicKey::new([251; 32]),
+            next: Some(Successor { key: PublicKey::new([252; 32]), vouch: Vouch::new([253; 64]) }),
+        }),
+        hub_in_use: None,
         pinned: &BTreeMap::new(),
         accept: &BTreeSet::new(),
     };

@@ -175,14 +175,23 @@ impl Lab {
     pub fn delete_vpc(&self, name: &str) -> Result<()> {
         let mut state = self.state();
         let vpc = state.vpcs.remove(name).with_context(|| format!("no VPC {name} in the lab"))?;
+        let _machines: Vec<_> = vpc.gateways.values().filter_map(|gateway| gateway.power_off()).collect();
+        vpc.router.announce(&self.internet, &VpcView::default())?;
+        self.delete_from_ec2(&vpc)
+    }
+
+    /// Deletes a VPC with everything in it as far as EC2 tells; its machines and wires stay as they are.
+    pub fn delete_vpc_on_paper(&self, name: &str) -> Result<()> {
+        self.delete_from_ec2(self.state().vpc(name)?)
+    }
+
+    fn delete_from_ec2(&self, vpc: &Vpc) -> Result<()> {
         let call =
             |action: &str, parameters: &[(&str, &str)]| self.ec2().call(&vpc.region, action, parameters).map(drop);
         for instance in lock(&vpc.view).instances.clone() {
-            self.release_addresses(&vpc, &instance.id)?;
+            self.release_addresses(vpc, &instance.id)?;
             call("TerminateInstances", &[("InstanceId.1", &instance.id)])?;
         }
-        let _machines: Vec<_> = vpc.gateways.values().filter_map(|gateway| gateway.power_off()).collect();
-        vpc.router.announce(&self.internet, &VpcView::default())?;
         for subnet in &vpc.subnets {
             call("DisassociateRouteTable", &[("AssociationId", &subnet.association)])?;
             call("DeleteSubnet", &[("SubnetId", &subnet.id)])?;

@@ -5,6 +5,7 @@ mod boot;
 mod change;
 mod clear;
 mod keep;
+mod keys;
 mod logs;
 mod reach;
 mod screen;

@@ -13,8 +13,8 @@ use crate::netns::Netns;
 /// Calls EC2 actions. Regions do not see each other, as in life.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
-    ns: Arc<Netns>,
-    address: SocketAddr,
+    pub(crate) ns: Arc<Netns>,
+    pub(crate) address: SocketAddr,
 }
 
 /// The XML of an answer.
@@ -113,11 +113,8 @@ impl Ec2 {
         for (key, value) in parameters {
             body += &format!("&{key}={}", encode(value));
         }
-        // moto reads the region from the credential scope and checks no signature.
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential=lab/20250101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
-        );
-        let (status, text) = http::post(&self.ns, self.address, &authorization, &body).context(action.to_string())?;
+        let (form, signed) = ("application/x-www-form-urlencoded", authorization(region, "ec2"));
+        let (status, text) = http::post(&self.ns, self.address, form, &signed, &body).context(action.to_string())?;
         if status != 200 {
             bail!("{action} in {region} with {parameters:?}: {status} {text}");
         }
@@ -160,6 +157,12 @@ impl Ec2 {
             tables: items(&Document::parse(&tables.0)?, "routeTableSet", route_table)?,
         })
     }
+}
+
+/// The header by which moto knows region and service; it checks no signature.
+pub(crate) fn authorization(region: &str, service: &str) -> String {
+    let scope = format!("20250101/{region}/{service}/aws4_request");
+    format!("Authorization: AWS4-HMAC-SHA256 Credential=lab/{scope}, SignedHeaders=host, Signature=0\r\n")
 }
 
 /// Percent-encoding of a form value.

@@ -261,12 +261,14 @@ impl Gateway {
         spawn::output(self.command(program, args), Some(inside.namespaces()), input, limit)
     }
 
-    /// A command with the environment a systemd unit would have, and the lab's EC2 endpoint.
+    /// A command with the environment a systemd unit would have, and the lab's endpoint of AWS.
     pub(crate) fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(args).current_dir("/").env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
-        command.env("AWS_ENDPOINT_URL_EC2", format!("http://{}", internet::EC2));
+        for service in ["EC2", "SSM", "SECRETS_MANAGER"] {
+            command.env(format!("AWS_ENDPOINT_URL_{service}"), format!("http://{}", internet::EC2));
+        }
         // What the developer sets to see more of a failing test.
         for name in ["RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));

@@ -101,15 +101,15 @@ pub fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// POSTs a form from inside `ns` and returns status and body.
-pub fn post(ns: &Netns, to: SocketAddr, authorization: &str, body: &str) -> Result<(u16, String)> {
+/// POSTs a body of that type from inside `ns`, with further headers (`Name: value\r\n`), and returns status and body.
+pub fn post(ns: &Netns, to: SocketAddr, content_type: &str, headers: &str, body: &str) -> Result<(u16, String)> {
     let mut stream = ns.run(|| Ok(TcpStream::connect_timeout(&to, Duration::from_secs(5))?))?;
     prepare(&stream)?;
     let length = body.len();
     write!(
         stream,
-        "POST / HTTP/1.0\r\nHost: ec2\r\nAuthorization: {authorization}\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{body}"
+        "POST / HTTP/1.0\r\nHost: aws\r\n{headers}\
+         Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
     )?;
     let (head, mut body) = read_head(&mut stream)?;
     stream.read_to_end(&mut body).context("read an answer")?;

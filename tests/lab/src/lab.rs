@@ -237,7 +237,7 @@ impl Lab {
         Ok(self.state().vpc(vpc)?.region.clone())
     }
 
-    /// The pre-shared key all gateways were given.
+    /// The pre-shared key all gateways are given with [`Auth::Psk`].
     pub fn psk(&self) -> &str {
         &self.psk
     }

@@ -25,6 +25,7 @@ mod ping;
 mod proxy;
 mod router;
 mod spawn;
+mod store;
 mod topology;
 mod vm;
 mod workdir;

@@ -1,4 +1,4 @@
-//! moto, the EC2 of the lab: found or installed once per machine, started per lab.
+//! moto, the EC2, SSM and Secrets Manager of the lab: found or installed once per machine, started per lab.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
@@ -14,6 +14,8 @@ use crate::workdir::wait_lock;
 
 /// The version that `docs/facts.md`, "moto", was measured with.
 const VERSION: &str = "5.2.5";
+/// What of it is used; each brings packages of its own.
+const EXTRAS: &str = "ec2,secretsmanager,server,ssm";
 /// Port of moto itself; gateways talk to the fault proxy in front of it.
 pub const PORT: u16 = 5000;
 
@@ -26,13 +28,14 @@ pub fn server() -> Result<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let base = cache.or_else(home).unwrap_or_else(|| "/var/cache".into()).join("crosswan");
     fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
-    let (venv, done) = (base.join(format!("moto-{VERSION}")), base.join(format!("moto-{VERSION}.done")));
+    let name = format!("moto-{VERSION}-{}", EXTRAS.replace(',', "-"));
+    let (venv, done) = (base.join(&name), base.join(format!("{name}.done")));
     let _lock = wait_lock(&base.join("moto.lock"))?;
     if !done.exists() {
         eprintln!("lab: installing moto {VERSION} in {} (once)", venv.display());
         let venv_name = venv.to_string_lossy().into_owned();
         run("python3", &["-m", "venv", "--clear", &venv_name])?;
-        let package = format!("moto[ec2,server]=={VERSION}");
+        let package = format!("moto[{EXTRAS}]=={VERSION}");
         run(&format!("{venv_name}/bin/python"), &["-m", "pip", "install", "--quiet", &package])?;
         File::create(&done)?;
     }

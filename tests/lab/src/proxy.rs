@@ -1,5 +1,5 @@
-//! The EC2 endpoint gateways talk to: moto behind a proxy that counts, refuses what a role may not do, and fails on
-//! request, per region and action.
+//! The endpoint of EC2, SSM and Secrets Manager that gateways talk to: moto behind a proxy that counts, refuses what a
+//! role may not do in EC2, and fails on request, per region and action.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -103,17 +103,25 @@ pub fn serve(ns: &Arc<Netns>, ip: Ipv4Addr, moto: SocketAddr, faults: Arc<Faults
 fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults, iam: &Iam) -> Result<()> {
     let request = Request::read(stream)?;
     let form = String::from_utf8_lossy(&request.body).into_owned();
-    let action = field(&form, "Action").unwrap_or_default();
+    // A JSON call names its operation in a header: `AmazonSSM.GetParameters`.
+    let json = request.header("x-amz-target").and_then(|target| target.split('.').nth(1));
+    let action = json.or_else(|| field(&form, "Action")).unwrap_or_default();
     let scope = request.header("authorization").and_then(|a| a.split("Credential=").nth(1)).unwrap_or_default();
     let (access_key, region) =
         (scope.split('/').next().unwrap_or_default(), scope.split('/').nth(2).unwrap_or_default());
     let forward = |form: &str| forward(ns, moto, &request, form);
     let send = |stream: &mut TcpStream, status, body: String| Ok(stream.write_all(&xml(status, body).bytes())?);
     let fault = faults.count(region, action);
-    if let Some(refusal) = iam.refusal(access_key, &Call::new(region, &form)) {
+    // The policies under test are those for EC2.
+    let refusal = || iam.refusal(access_key, &Call::new(region, &form));
+    if let Some(refusal) = json.is_none().then(refusal).flatten() {
         return send(stream, 403, error("UnauthorizedOperation", &refusal));
     }
     match fault {
+        Some(Fault::Throttle) if json.is_some() => json_error(stream, 400, "ThrottlingException"),
+        Some(Fault::Unauthorized) if json.is_some() => json_error(stream, 400, "AccessDeniedException"),
+        Some(Fault::AuthFailure) if json.is_some() => json_error(stream, 400, "UnrecognizedClientException"),
+        Some(Fault::ServerError) if json.is_some() => json_error(stream, 500, "InternalServerError"),
         None => Ok(stream.write_all(&forward(&form)?)?),
         Some(Fault::Throttle) => send(stream, 503, error("RequestLimitExceeded", "Request limit exceeded.")),
         Some(Fault::Unauthorized) => send(stream, 403, error("UnauthorizedOperation", "You are not authorized.")),
@@ -187,6 +195,12 @@ fn xml(status: u16, body: String) -> Response {
     let mut response = Response::new(status, body);
     response.headers.push(("Content-Type", "text/xml;charset=UTF-8".into()));
     response
+}
+
+/// An error as the JSON services have it.
+fn json_error(stream: &mut TcpStream, status: u16, code: &str) -> Result<()> {
+    let response = Response::new(status, format!(r#"{{"__type":"{code}","message":"by the lab"}}"#));
+    Ok(stream.write_all(&response.bytes())?)
 }
 
 fn error(code: &str, message: &str) -> String {

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use anyhow::{Context, Result, ensure};
 use crosswan::{
     model::KEY_TAG,
-    observe::ec2::{Access, own_tag, publish},
+    observe::ec2::{Access, Session, own_tag, publish},
 };
 use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy, internet};
 use serde_json::{Value, json};
@@ -92,6 +92,7 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
         let instance = instance.parse()?;
         gateway.ns()?.run(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let access = Session::from(access.clone());
             Ok(runtime.block_on(async {
                 let wrote = publish(&access, &region, &instance, value, LIMIT).await;
                 (wrote, own_tag(&access, &region, &instance, LIMIT).await)

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{announced, reconnect, ring};
 use crate::region::{Region, lines, refresh, refresh_with};
 
-fn rotate(gateway: &Gateway) -> Result<Value> {
+pub fn rotate(gateway: &Gateway) -> Result<Value> {
     let output = gateway.agent(&["rotate-key", "--json"])?.ok()?;
     Ok(serde_json::from_str(&output.stdout)?)
 }

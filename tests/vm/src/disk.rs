@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::region::Region;
 
 /// Folders, and all that may be in them.
-const CLEAN: [(&str, &[&str]); 12] = [
+const CLEAN: [(&str, &[&str]); 15] = [
     ("/etc/ssh", &["moduli", "ssh_config", "ssh_config.d", "sshd_config", "sshd_config.d"]),
     ("/root", &[".bashrc", ".profile", ".ssh"]),
     ("/root/.ssh", &[]),
@@ -21,6 +21,9 @@ const CLEAN: [(&str, &[&str]); 12] = [
     ("/var/lib/apt/lists", &[]),
     ("/etc/crosswan", &["crosswan.toml", "conf.d"]),
     ("/etc/swanctl/conf.d", &["README"]),
+    ("/etc/swanctl/private", &[]),
+    ("/etc/credstore", &[]),
+    ("/var/lib/crosswan", &[]),
 ];
 
 /// Reads the images themselves: once booted it would be too late.
@@ -42,7 +45,7 @@ pub fn clean(region: &mut Region) -> Result<()> {
     Ok(())
 }
 
-/// The names in a folder; none where there is no such folder, or as in nat-hub no swanctl's.
+/// The names in a folder; none where there is no such folder.
 fn names(disk: &Path, folder: &str) -> Result<Vec<String>> {
     // /inode/mode/uid/gid/name/size/
     let text = debugfs(disk, &format!("ls -p {folder}"))?;

@@ -1,4 +1,4 @@
-//! The machines themselves: the missing key, the timer, power cuts, journals, sandboxes and memory.
+//! The machines themselves: the timer, power cuts, journals, sandboxes and memory.
 
 use std::time::Instant;
 
@@ -13,27 +13,6 @@ const SYSCTLS: &str = r#"sed -n 's/^\(net[^ *]*\) = /\1 /p' /etc/sysctl.d/60-cro
     now=$(tr '\t' ' ' <"/proc/sys/${key//.//}")
     [[ $now == "$value" && $key != *.ip_forward ]] || echo "$key $now"
 done"#;
-
-/// The client was built and booted without a key.
-pub fn key(region: &mut Region) -> Result<()> {
-    let vm = region.vm(CLIENT)?;
-    let status = vm.sh("crosswan status")?.stdout;
-    let journal = vm.ok("journalctl -q --no-pager -u crosswan-refresh.service")?;
-    let says = |text: &str| text.contains("/etc/crosswan/psk");
-    let shown: String = status.lines().filter(|line| line.contains("WAITING") && says(line)).map(str::trim).collect();
-    let (ok, journal) = (!shown.is_empty(), says(&journal));
-    let nat = region.lab.host("a/host")?.whoami_tcp(crosswan_lab::internet::ECHO)?;
-    let public = region.lab.gateway(CLIENT)?.public();
-    region.check(ok && journal, &format!("crosswan status and the journal say what is missing: {shown}"));
-    region.check(Some(nat) == public, "its NAT works without the key");
-    let psk = region.lab.psk().to_owned();
-    let started = Instant::now();
-    region.vm(CLIENT)?.ok(&format!("umask 077; printf '%s\\n' {psk} >/etc/crosswan/psk"))?;
-    wait_for_tunnel(region, UP)?;
-    let took = seconds(started.elapsed());
-    region.check(true, &format!("the key was written: the tunnel is up {took} later, and nobody started anything"));
-    Ok(())
-}
 
 /// Armed as shipped, and fires when its time comes.
 pub fn timer(region: &mut Region) -> Result<()> {
@@ -75,6 +54,7 @@ pub fn timer(region: &mut Region) -> Result<()> {
 pub fn reboot(region: &mut Region) -> Result<()> {
     let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
     region.lab.ec2_fault("*", "*", Fault::Reset);
+    let keys = crate::key::prints(region)?;
     let streams = [a.ping_stream(hub.address)?, hub.ping_stream(a.address)?];
     let client = region.vm(CLIENT)?;
     client.power_off();
@@ -111,13 +91,18 @@ pub fn reboot(region: &mut Region) -> Result<()> {
             &format!("{name}: EC2 answers again; the refresh says {}", report["outcome"]),
         );
     }
+    let same = crate::key::prints(region)? == keys;
+    region.check(same, "each gateway has the key it had");
     // Alone, to measure it: the others are up.
     let client = region.vm(CLIENT)?;
     client.power_off();
     client.power_on()?;
     wait_for_tunnel(region, BOOT)?;
     let age = region.vm(CLIENT)?.age();
-    region.report.figure(format!("power-on to first packet through the tunnel, nat-vpn under TCG: {}", seconds(age)));
+    region.report.figure(format!(
+        "power-on to first packet through the tunnel, a nat-vpn that was there before, under TCG: {}",
+        seconds(age)
+    ));
     region.vm(CLIENT)?.wait_for_boot(BOOT)?;
     Ok(())
 }
@@ -142,6 +127,10 @@ pub fn health(region: &mut Region) -> Result<()> {
             .collect::<Result<_>>()?;
         let worst = scores.iter().filter_map(|score| score.rsplit(' ').next()?.parse::<f32>().ok()).fold(0.0, f32::max);
         let sysctls = vm.ok(SYSCTLS)?;
+        // As installed, with what the image adds.
+        let mistakes = vm
+            .sh("systemd-analyze verify --man=no --recursive-errors=no crosswan-refresh.service crosswan-secret.path")?
+            .stdout;
         let upgrades = vm.ok("systemctl is-enabled apt-daily-upgrade.timer; apt-config dump | grep -E 'Periodic::Unattended-Upgrade|Automatic-Reboot '")?;
         let memory = memory(vm, ipsec)?;
         let disk = vm.ok("df -m --output=used / | tail -n1")?.trim().to_owned();
@@ -167,6 +156,7 @@ pub fn health(region: &mut Region) -> Result<()> {
             errors.trim().is_empty(),
             &format!("{name}: errors in the journal since its boot: {:?}", errors.trim()),
         );
+        region.check(mistakes.trim().is_empty(), &format!("{name}: mistakes in its units: {:?}", mistakes.trim()));
         region.check(worst > 0.0 && worst <= 2.5, &format!("{name}: exposure as installed: {}", scores.join(", ")));
         region.report.figure(format!("{name}: {memory}; disk {disk} MB used"));
     }

@@ -1,9 +1,10 @@
 //! `crosswan-vm`: boots the three built images in the lab's region, under QEMU, and checks what they do. See `make vm-test`.
 //!
-//! The images are not changed: what a site would bring (address, key, EC2's endpoint) comes as systemd credentials.
+//! The images are not changed: what a site would bring (address, EC2's endpoint) comes as systemd credentials.
 
 mod change;
 mod disk;
+mod key;
 mod machine;
 mod outage;
 mod package;
@@ -37,10 +38,10 @@ Environment:
 type Step = fn(&mut Region) -> Result<()>;
 
 /// What is shown, in this order; each step needs the ones before.
-const STEPS: [(&str, Step); 16] = [
+const STEPS: [(&str, Step); 17] = [
     ("The images as they were built", disk::clean),
     ("Power on: nothing private gets out before the guard stands", region::boot),
-    ("An image without its key waits for it, and comes up by itself when it is there", machine::key),
+    ("Each gateway made a key of its own, and nobody was given a secret", key::own),
     ("1. Private hosts reach each other, source address kept", reach::private),
     ("2. Private hosts reach the internet with their gateway's Elastic IP", reach::internet),
     ("Kernel ESP: policy matches, the own VPC passed by, path MTU, 50 MB", wire::kernel),
@@ -49,6 +50,7 @@ const STEPS: [(&str, Step); 16] = [
     ("4. A new client VPC, and nobody else notices", change::launch),
     ("5. It is deleted", change::delete),
     ("6. A refresh with nothing new changes nothing", change::unchanged),
+    ("A gateway for pre-shared keys waits for one, and goes on by itself when it is there", key::pre_shared),
     ("The hourly timer", machine::timer),
     ("Power cut and reboot of everything, without EC2", machine::reboot),
     ("The machines as they are", machine::health),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_ec2::{Client, types::Tag};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Access, client, reason, shared};
+use super::{Session, client, reason};
 use crate::model::{InstanceId, KEY_TAG, Region, printable};
 
 /// Characters EC2 takes as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
@@ -21,13 +21,13 @@ const PAUSES: [u64; 6] = [100, 200, 400, 800, 1600, 3200];
 ///
 /// The error is one line saying why EC2 could not be asked. Takes no longer than `timeout`.
 pub async fn own_tag(
-    access: &Access,
+    session: &Session,
     region: &Region,
     instance: &InstanceId,
     timeout: Duration,
 ) -> Result<Option<String>, String> {
     let deadline = Instant::now() + timeout;
-    let client = client(&shared(access, region, timeout, deadline).await?, region);
+    let client = client(session.shared(region, timeout, deadline).await?, region);
     bounded(deadline, timeout, read(&client, region, instance)).await
 }
 
@@ -36,7 +36,7 @@ pub async fn own_tag(
 /// The error is one line: a value EC2 would not take (nothing was asked then), why EC2 could not be asked or refused, or
 /// that the tag did not read back. Takes no longer than `timeout`.
 pub async fn publish(
-    access: &Access,
+    session: &Session,
     region: &Region,
     instance: &InstanceId,
     value: &str,
@@ -47,7 +47,7 @@ pub async fn publish(
         return Err(format!("the value of tag {KEY_TAG} must have 1 to {LONGEST} characters, not {length}"));
     }
     let deadline = Instant::now() + timeout;
-    let client = client(&shared(access, region, timeout, deadline).await?, region);
+    let client = client(session.shared(region, timeout, deadline).await?, region);
     bounded(deadline, timeout, write(&client, region, instance, value)).await?;
     let mut pauses =
         PAUSES.into_iter().map(Duration::from_millis).take_while(|pause| Instant::now() + *pause < deadline);

@@ -1,4 +1,4 @@
-//! Why a region gave no answer, in the operator's words: one line with the remedy where there is one.
+//! Why EC2, or another service that is reached the same way, gave no answer, in the operator's words: one line with the remedy where there is one.
 
 use std::error::Error as StdError;
 
@@ -14,8 +14,8 @@ pub(super) fn no_credentials(error: &(dyn StdError + 'static)) -> String {
     format!("no credentials: give the instance a role (or set AWS_ACCESS_KEY_ID): {}", innermost(error))
 }
 
-/// The answer was whole XML, but not what `operation` returns.
-pub(super) fn misfit(operation: &str, why: &str) -> String {
+/// The answer was whole, but not what `operation` returns.
+pub(in crate::observe) fn misfit(operation: &str, why: &str) -> String {
     format!("the answer to {operation} did not parse: {why}")
 }
 
@@ -24,24 +24,44 @@ pub(super) fn failed<E>(operation: &str, region: &Region, error: SdkError<E, Htt
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
+    failed_at("EC2", operation, region, error)
+}
+
+/// [`failed`] of another `service`.
+pub(in crate::observe) fn failed_at<E>(
+    service: &str,
+    operation: &str,
+    region: &Region,
+    error: SdkError<E, HttpResponse>,
+) -> String
+where
+    E: StdError + ProvideErrorMetadata + 'static,
+{
     match &error {
-        SdkError::ServiceError(service) => {
-            let status = service.raw().status();
+        SdkError::ServiceError(answer) => {
+            let status = answer.raw().status();
             if status.is_success() {
-                return misfit(operation, &innermost(service.err()));
+                return misfit(operation, &innermost(answer.err()));
             }
-            let code = service.err().code().unwrap_or_default();
-            refused(operation, region, status.as_u16(), code, service.err().message())
+            let code = answer.err().code().unwrap_or_default();
+            refused(service, operation, region, status.as_u16(), code, answer.err().message())
         }
         SdkError::ResponseError(_) => misfit(operation, &innermost(&error)),
         SdkError::TimeoutError(_) => format!("{operation} timed out: no answer to any of {} attempts", super::ATTEMPTS),
-        SdkError::DispatchFailure(_) => format!("cannot reach EC2 in {region}: {}", innermost(&error)),
+        SdkError::DispatchFailure(_) => format!("cannot reach {service} in {region}: {}", innermost(&error)),
         _ => format!("cannot ask {operation}: {}", innermost(&error)),
     }
 }
 
-/// An error of EC2's own, by its code (EC2 API reference, "Common client errors").
-fn refused(operation: &str, region: &Region, status: u16, code: &str, message: Option<&str>) -> String {
+/// An error of the service's own, by its code (EC2 API reference, "Common client errors").
+pub(in crate::observe) fn refused(
+    service: &str,
+    operation: &str,
+    region: &Region,
+    status: u16,
+    code: &str,
+    message: Option<&str>,
+) -> String {
     match code {
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
             // A Deny, as in an organization's policy, is not healed by a permission more (IAM User Guide, "Troubleshoot
@@ -65,11 +85,11 @@ fn refused(operation: &str, region: &Region, status: u16, code: &str, message: O
         // 50 (EC2 User Guide, "Tag your Amazon EC2 resources"); not of the kind that passes.
         "TagLimitExceeded" => format!("the instance has as many tags as EC2 lets it have: remove one ({code})"),
         _ if code.contains("Throttl") || code.contains("LimitExceeded") || code.contains("TooManyRequests") => {
-            format!("throttled: EC2 answered {} to {} attempts at {operation}", printable(code), super::ATTEMPTS)
+            format!("throttled: {service} answered {} to {} attempts at {operation}", printable(code), super::ATTEMPTS)
         }
-        "" => format!("EC2 answered {status} to {operation}, without an error code"),
+        "" => format!("{service} answered {status} to {operation}, without an error code"),
         _ => format!(
-            "EC2 answered {status} to {operation}: {}: {}",
+            "{service} answered {status} to {operation}: {}: {}",
             printable(code),
             printable(message.unwrap_or_default())
         ),

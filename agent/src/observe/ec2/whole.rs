@@ -2,12 +2,16 @@
 //!
 //! The SDK's decoder takes the end of the text for the end of every open element: a proxy that cuts a page in the middle
 //! would leave a shorter list of gateways without any error, and the missing ones would lose their tunnels.
+//! To read every token a second time was a fifth of what a pass cost; [`plain`] proves the same of the XML that EC2 writes
+//! in a sixth of that. What it cannot prove is left to the decoder.
 
 use aws_sdk_ec2::{
     config::{ConfigBag, Intercept, RuntimeComponents, interceptors::AfterDeserializationInterceptorContextRef},
     error::BoxError,
 };
 use aws_smithy_xml::decode::Document;
+
+use super::plain;
 
 #[derive(Debug)]
 pub(super) struct Whole;
@@ -35,25 +39,14 @@ impl Intercept for Whole {
 
 /// Every token reads and every element is closed.
 fn well_formed(body: &[u8]) -> bool {
+    plain::well_formed(body) || decodes(body)
+}
+
+/// As the SDK's decoder sees it, token by token.
+fn decodes(body: &[u8]) -> bool {
     let Ok(mut tokens) = Document::try_from(body) else { return false };
     tokens.try_fold(0, |_, token| token.map(|(_, depth)| depth)).is_ok_and(|depth| depth == 0)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::well_formed;
-
-    #[test]
-    fn a_page_cut_anywhere_is_not_whole() {
-        let page = br#"<?xml version="1.0"?><R xmlns="x"><set><item><a>1</a></item><b/></set></R>"#;
-        assert!(well_formed(page));
-        assert!(well_formed(b"<R/>\n"));
-        // Within the root's own start tag the decoder finds no root element and says so itself.
-        let root = page.windows(5).position(|w| w == b"<set>").unwrap();
-        for cut in root..page.len() {
-            assert!(!well_formed(&page[..cut]), "{}", String::from_utf8_lossy(&page[..cut]));
-        }
-        assert!(!well_formed(b"<R><a>1</a><<</R>"));
-        assert!(!well_formed(b"<R>\xff</R>"));
-    }
-}
+mod tests;

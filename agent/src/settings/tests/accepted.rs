@@ -59,6 +59,7 @@ fn every_key_in_toml_and_in_the_environment() {
         max_key_age = "90days"
         psk_file = "/run/psk"
         psk_dir = "/run/psk.d"
+        psk_region = "eu-west-1"
         [removal]
         after_misses = 1000
         spacing = "1day"
@@ -82,7 +83,7 @@ fn every_key_in_toml_and_in_the_environment() {
             max_key_age: Some(Duration::from_secs(90 * 86400)),
             ..auth(
                 AuthMethod::Key,
-                PskSource { file: Some("/run/psk".into()), dir: Some("/run/psk.d".into()), inline: None },
+                PskSource { file: Some("/run/psk".into()), dir: Some("/run/psk.d".into()), ..PskSource::default() },
             )
         },
         removal: Removal { after_misses: 1000, spacing: Duration::from_secs(86400), hold_above: 0 },
@@ -106,6 +107,7 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_MAX_KEY_AGE", "90days"),
         ("CROSSWAN_PSK_FILE", "/run/psk"),
         ("CROSSWAN_PSK_DIR", "/run/psk.d"),
+        ("CROSSWAN_PSK_REGION", "eu-west-1"),
         ("CROSSWAN_AFTER_MISSES", "1000"),
         ("CROSSWAN_SPACING", "1day"),
         ("CROSSWAN_HOLD_ABOVE", "0%"),
@@ -118,6 +120,38 @@ fn every_key_in_toml_and_in_the_environment() {
         ("PATH", "/bin"),
     ];
     assert_eq!(Host::new(&[]).load(&env, &Flags::default()).unwrap(), want);
+}
+
+#[test]
+fn a_key_in_aws_by_name_or_arn() {
+    let secret_arn = "arn:aws:secretsmanager:us-west-2:123456789012:secret:crosswan/{vpc}";
+    let parameter_arn = "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/crosswan/psk";
+    let long = format!("/{}", "a".repeat(2047));
+    #[rustfmt::skip]
+    let table = [
+        ("psk_parameter = '/crosswan/psk'", Service::Parameter, "/crosswan/psk", None, false),
+        ("psk_parameter = '/crosswan/{vpc}/psk'", Service::Parameter, "/crosswan/{vpc}/psk", None, true),
+        (&format!("psk_parameter = '{parameter_arn}'"), Service::Parameter, parameter_arn, Some("cn-north-1"), false),
+        (&format!("psk_parameter = '{long}'"), Service::Parameter, &long, None, false),
+        ("psk_secret = 'crosswan'", Service::Secret, "crosswan", None, false),
+        ("psk_secret = 'crosswan@a.b_c/{vpc}'\npsk_region = 'eu-west-1'", Service::Secret, "crosswan@a.b_c/{vpc}", Some("eu-west-1"), true),
+        (&format!("psk_secret = '{secret_arn}'"), Service::Secret, secret_arn, Some("us-west-2"), true),
+        (&format!("psk_secret = '{secret_arn}'\npsk_region = 'us-west-2'"), Service::Secret, secret_arn, Some("us-west-2"), true),
+    ];
+    for (toml, service, name, region, per_peer) in table {
+        let PskSource { stored, .. } = with(&format!("[auth]\n{toml}")).unwrap().auth.psk;
+        let stored = stored.unwrap();
+        let region = region.map(|r| r.parse().unwrap());
+        assert_eq!(stored, StoredKey { service, name: name.into(), region }, "{toml}");
+        assert_eq!(stored.per_peer(), per_peer, "{toml}");
+        assert_eq!(stored.name_for(&"vpc-0a1b2c3d".parse().unwrap()), name.replace("{vpc}", "vpc-0a1b2c3d"));
+    }
+    let env = [("CROSSWAN_PSK_PARAMETER", "/crosswan/psk"), ("CROSSWAN_PSK_REGION", "eu-west-1")];
+    let from_env = Host::new(&[(TOML, NAT_HUB)]).load(&env, &Flags::default()).unwrap();
+    assert_eq!(from_env.auth, with("[auth]\npsk_parameter='/crosswan/psk'\npsk_region='eu-west-1'").unwrap().auth);
+    let env = [("CROSSWAN_PSK_SECRET", "crosswan/psk")];
+    let from_env = Host::new(&[(TOML, NAT_HUB)]).load(&env, &Flags::default()).unwrap();
+    assert_eq!(from_env.auth, with("[auth]\npsk_secret='crosswan/psk'").unwrap().auth);
 }
 
 /// The names in the table are the names that `merged` knows: a key that only one of them has would be dead.

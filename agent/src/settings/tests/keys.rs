@@ -165,3 +165,62 @@ fn no_key_at_all_can_be_told_apart() {
     let host = Host::new(&[(PSK, "short")]);
     assert!(!MissingKey::is(&load(&host, &default, None).unwrap_err()), "a bad key is not a missing one");
 }
+
+#[test]
+fn a_key_in_aws_takes_the_place_of_the_shared_file() {
+    let stored = |name: &str| StoredKey { service: Service::Parameter, name: name.into(), region: None };
+    let load = |name: &str| {
+        let host = Host::new(&[]);
+        host.write(PSK, GOOD, 0o600);
+        host.write("/etc/crosswan/psk.d/vpc-00000001", OTHER, 0o600);
+        load(&host, &PskSource { stored: Some(stored(name)), ..inline(GOOD) }, None).unwrap()
+    };
+    let vpcs = BTreeSet::from([vpc(1), vpc(2), vpc(3), vpc(4), vpc(5)]);
+    let refused = |why: &str| Err(NoKey::Refused(why.into()));
+    let unasked = |why: &str| Err(NoKey::Unasked(why.into()));
+
+    // One for all; a peer's own file counts before it, the file of the shared key does not count.
+    let keys = load("/psk");
+    assert_eq!(keys.to_fetch(&vpcs), Some((&stored("/psk"), ["/psk".to_owned()].into())));
+    assert_eq!(keys.for_peer(&vpc(1)).unwrap().bytes(), OTHER);
+    assert_eq!(keys.for_peer(&vpc(2)).unwrap_err(), "parameter /psk was not asked for");
+    let (there, none) = keys.with([("/psk".into(), Ok(Secret::new(GOOD)))].into(), false);
+    assert_eq!((there.for_peer(&vpc(2)).unwrap().bytes(), there.missing(), none.len()), (GOOD, None, 0));
+    assert_eq!(there.for_peer(&vpc(1)).unwrap().bytes(), OTHER);
+    let (gone, none) = keys.with([("/psk".into(), refused("no such"))].into(), false);
+    assert_eq!(
+        (gone.for_peer(&vpc(2)).unwrap_err().as_str(), gone.missing(), none.len()),
+        ("no such", Some("no such"), 0)
+    );
+    let (silent, lines) = keys.with([("/psk".into(), unasked("slow"))].into(), false);
+    assert_eq!((silent.for_peer(&vpc(2)).unwrap_err().as_str(), silent.missing()), ("slow", None));
+    assert_eq!(lines, ["slow".to_owned()].into());
+
+    // One per peer: only those are asked for that have no file, and a bad one is that peer's alone.
+    let keys = load("/psk/{vpc}");
+    let name = |n: u8| format!("/psk/{}", vpc(n));
+    assert_eq!(keys.to_fetch(&vpcs).unwrap().1, [name(2), name(3), name(4), name(5)].into());
+    let fetched = [
+        (name(2), Ok(Secret::new(GOOD))),
+        (name(3), refused("no such")),
+        (name(4), unasked("slow")),
+        (name(5), unasked("slow")),
+    ];
+    let (hub, lines) = keys.with(fetched.clone().into(), false);
+    assert_eq!((hub.for_peer(&vpc(2)).unwrap().bytes(), hub.missing()), (GOOD, None));
+    assert_eq!(hub.for_peer(&vpc(3)).unwrap_err(), "no such");
+    assert_eq!(lines, ["slow".to_owned()].into(), "said once");
+    // A spoke without its own has none at all.
+    assert_eq!(keys.with([fetched[1].clone()].into(), true).0.missing(), Some("no such"));
+    assert!(!format!("{hub:?}").contains("m4J"), "Debug shows a key");
+}
+
+#[test]
+fn what_is_fetched_is_held_to_the_rules_of_a_file() {
+    let stored = StoredKey { service: Service::Secret, name: "psk".into(), region: None };
+    assert_eq!(stored.check("psk", b"m4J-0sTq9vLr2XwZ\n").unwrap().bytes(), GOOD);
+    let short = format!("secret psk: a key of 3 bytes, fewer than 16; {REMEDY}");
+    assert_eq!(stored.check("psk", b"m4J").unwrap_err(), NoKey::Refused(short));
+    let known = format!("secret psk: a well-known default key; {REMEDY}");
+    assert_eq!(stored.check("psk", b"change-me-please-now").unwrap_err(), NoKey::Refused(known));
+}

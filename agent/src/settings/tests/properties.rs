@@ -61,6 +61,7 @@ prop_compose! {
         masquerade in any::<bool>(),
         interface in option::of("[a-z][a-z0-9._-]{0,14}"),
         (file, dir) in (option::of("/[ -~é]{0,40}"), option::of("/[ -~é]{0,40}")),
+        stored in option::of((any::<bool>(), r"/[a-zA-Z0-9/_.@-]{0,40}(\{vpc\})?", option::of("(us|eu)-west-[1-9]"))),
         (after_misses, spacing, hold_above) in (1u32..=1000, 0u64..=86_400, 0u8..=100),
         (interval, timeout) in (1_000u64..=60_000, 1_000u64..=600_000),
     ) -> Settings {
@@ -75,7 +76,16 @@ prop_compose! {
             environment_tag,
             masquerade,
             ipsec_interface: interface.map(|i| i.parse().unwrap()),
-            auth: auth(AuthMethod::Psk, PskSource { file: file.map(Into::into), dir: dir.map(Into::into), inline: None }),
+            auth: auth(AuthMethod::Psk, PskSource {
+                file: file.filter(|_| stored.is_none()).map(Into::into),
+                dir: dir.map(Into::into),
+                stored: stored.map(|(secret, name, region)| StoredKey {
+                    service: if secret { Service::Secret } else { Service::Parameter },
+                    name,
+                    region: region.map(|r| r.parse().unwrap()),
+                }),
+                inline: None,
+            }),
             removal: Removal { after_misses, spacing: Duration::from_secs(spacing), hold_above },
             keep: Keep { interval: Duration::from_millis(interval) },
             ec2: Ec2 { timeout: Duration::from_millis(timeout) },
@@ -95,7 +105,16 @@ fn to_toml(s: &Settings) -> String {
         toml::Value::Table(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
     };
     let psk = &s.auth.psk;
-    let paths = [("psk_file", &psk.file), ("psk_dir", &psk.dir)];
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.to_str().unwrap().to_owned());
+    let name = |service| psk.stored.as_ref().filter(|s| s.service == service).map(|s| s.name.clone());
+    let auth = [
+        ("method", Some("psk".to_owned())),
+        ("psk_file", path(&psk.file)),
+        ("psk_dir", path(&psk.dir)),
+        ("psk_parameter", name(Service::Parameter)),
+        ("psk_secret", name(Service::Secret)),
+        ("psk_region", psk.stored.as_ref().and_then(|s| Some(s.region.as_ref()?.to_string()))),
+    ];
     let mut top = toml::Table::from_iter([
         ("mode".to_owned(), text(s.mode.to_string())),
         ("private_net".to_owned(), s.private_net.iter().map(|n| n.to_string()).collect::<Vec<_>>().into()),
@@ -112,16 +131,7 @@ fn to_toml(s: &Settings) -> String {
         ),
         ("keep".to_owned(), section(vec![("interval", text(humantime::format_duration(s.keep.interval).to_string()))])),
         ("ec2".to_owned(), section(vec![("timeout", text(humantime::format_duration(s.ec2.timeout).to_string()))])),
-        (
-            "auth".to_owned(),
-            section(
-                paths
-                    .into_iter()
-                    .filter_map(|(k, p)| Some((k, text(p.as_ref()?.to_str().unwrap().to_owned()))))
-                    .chain([("method", text("psk".into()))])
-                    .collect(),
-            ),
-        ),
+        ("auth".to_owned(), section(auth.into_iter().filter_map(|(k, value)| Some((k, text(value?)))).collect())),
     ]);
     match s.hub {
         Some(hub) => top.insert("hub".into(), text(hub.to_string())),

@@ -7,6 +7,10 @@ const NETS: &str = "expected a list of one or more networks such as 10.0.0.0/8, 
 const HUB: &str = "expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100";
 const TAG: &str = "expected a tag { key = \"…\", value = \"…\" } or \"key=value\", key of 1 to 128 and value of up to 256 \
                    characters, without control characters and EC2's filter characters * ? \\";
+const PARAMETER: &str = "expected an SSM parameter's full name such as /crosswan/psk or /crosswan/{vpc}, or its ARN";
+const SECRET: &str = "expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN";
+const HIDDEN: &str = "found text that is none (not shown: it may be a key)";
+const ONE: &str = "expected one of auth.psk_file, auth.psk_parameter and auth.psk_secret";
 
 /// `(content of conf.d/50-more.toml, the error after its path)`, over a good crosswan.toml.
 #[test]
@@ -55,6 +59,21 @@ fn each_wrong_key_in_toml() {
         ("[auth]\nmax_key_age = '1h'", ":2: auth.max_key_age: expected a duration from \"1day\" to \"10years\", found \"1h\"".into()),
         ("[auth]\npsk_file = 'Ahs3theKeyItself'", ":2: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a key)".into()),
         ("[auth]\npsk_dir = \"/a\\tb\"", ":2: auth.psk_dir: expected an absolute path, found \"/a\\tb\"".into()),
+        ("[auth]\npsk_parameter = 'Ahs3theKeyItself'", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
+        ("[auth]\npsk_parameter = '/crosswan/psk key'", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
+        ("[auth]\npsk_parameter = '/crosswan/{VPC}'", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
+        ("[auth]\npsk_parameter = '/crosswan:1'", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
+        ("[auth]\npsk_parameter = 'arn:aws:secretsmanager:us-west-2:1:secret:psk'", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
+        ("[auth]\npsk_parameter = 'arn:aws:ssm:Oregon:1:parameter/psk'", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
+        ("[auth]\npsk_parameter = ''", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
+        ("[auth]\npsk_parameter = 7", format!(":2: auth.psk_parameter: {PARAMETER}, found 7")),
+        ("[auth]\npsk_secret = 'c2VsZG9tIGFueXRoaW5nIGxpa2UgYSBrZXk='", format!(":2: auth.psk_secret: {SECRET}, {HIDDEN}")),
+        ("[auth]\npsk_secret = ''", format!(":2: auth.psk_secret: {SECRET}, {HIDDEN}")),
+        ("[auth]\npsk_secret = \"crosswan\\n\"", format!(":2: auth.psk_secret: {SECRET}, {HIDDEN}")),
+        ("[auth]\npsk_region = 'Oregon'", ":2: auth.psk_region: expected a region such as eu-west-1, found \"Oregon\"".into()),
+        ("[auth]\npsk_file = '/a'\npsk_secret = 'b'", format!(":2: auth.psk_file: {ONE}, found two (auth.psk_secret is set in {MORE}:3)")),
+        ("[auth]\npsk_secret = 'b'\npsk_parameter = '/a'", format!(":3: auth.psk_parameter: {ONE}, found two (auth.psk_secret is set in {MORE}:2)")),
+        ("[auth]\npsk_parameter = 'arn:aws:ssm:us-west-2:1:parameter/psk'\npsk_region = 'eu-west-1'", format!(":3: auth.psk_region: expected us-west-2 of the ARN in {MORE}:2, found eu-west-1")),
         ("[auth]\npsk = 'Ahs3theKeyItself'", ":2: auth.psk: unknown key; did you mean auth.psk_dir?".into()),
         ("[removal]\nafter_misses = 0", ":2: removal.after_misses: expected a whole number from 1 to 1000, found 0".into()),
         ("[removal]\nafter_misses = 1001", ":2: removal.after_misses: expected a whole number from 1 to 1000, found 1001".into()),
@@ -70,7 +89,7 @@ fn each_wrong_key_in_toml() {
         ("privat_net = []", ":1: privat_net: unknown key; did you mean private_net?".into()),
         ("after_misses = 3", ":1: after_misses: unknown key; did you mean removal.after_misses?".into()),
         ("[remove]\nafter_misses = 3", ":1: remove: unknown key; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, removal.after_misses, removal.spacing, removal.hold_above, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -95,9 +114,10 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_MASQUERADE", "yes", "CROSSWAN_MASQUERADE: masquerade: expected true or false, found \"yes\""),
         ("CROSSWAN_AFTER_MISSES", "two", "CROSSWAN_AFTER_MISSES: removal.after_misses: expected a whole number from 1 to 1000, found \"two\""),
         ("CROSSWAN_PSK_FILE", "theKeyItself", "CROSSWAN_PSK_FILE: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a key)"),
+        ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found text that is none (not shown: it may be a key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
-        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
+        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
     ];
     for (name, value, want) in table {
         let got = Host::new(&[(TOML, NAT_HUB)]).load(&[(name, value)], &Flags::default());

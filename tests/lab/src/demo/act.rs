@@ -14,6 +14,8 @@ pub enum Show {
     Verdict,
     /// What was done or not done and why, and the outcome; not what was found as it should be.
     Deeds,
+    /// The keys that are awaited.
+    Awaited,
     Nothing,
 }
 
@@ -41,11 +43,13 @@ impl Demo {
         self.journal += &format!("--- {}: crosswan {args:?}: exit {code}\n{stdout}{stderr}\n", gateway.name);
         match show {
             Show::All => self.screen.quote(stdout.trim_end()),
-            Show::Deeds => self.screen.quote(&deeds(stdout.trim_end())),
+            Show::Deeds => self.screen.quote(&lines(stdout, is_deed)),
+            Show::Awaited => self.screen.quote(&lines(stdout, |line| line.starts_with("AWAITED "))),
             Show::Verdict => self.screen.quote(stdout.trim_end().lines().last().unwrap_or_default()),
             Show::Nothing => {}
         }
-        if *code != 0 {
+        // 3 is a key that is awaited, which the report tells; the log has nothing to add.
+        if *code != 0 && (*code != 3 || show == Show::Nothing) {
             self.screen.quote(stderr);
         }
     }
@@ -65,11 +69,15 @@ impl Demo {
     }
 }
 
-/// A refresh's output without who it is, which tunnels there should be and which regions answered.
-fn deeds(output: &str) -> String {
-    let plain = |line: &&str| ["tunnel ", "asked "].iter().any(|word| line.trim_start().starts_with(word));
-    let lines: Vec<&str> = output.lines().skip(1).filter(|line| !plain(line)).collect();
+/// The lines of a refresh's output that are wanted, without the first, which says who it is.
+fn lines(output: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let lines: Vec<&str> = output.lines().skip(1).filter(|line| wanted(line.trim_start())).collect();
     lines.join("\n")
+}
+
+/// Not which tunnels there should be, which regions answered, and whose key this is.
+fn is_deed(line: &str) -> bool {
+    !["tunnel ", "asked ", "own key "].iter().any(|word| line.starts_with(word))
 }
 
 /// The last pass's report.

@@ -7,12 +7,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use crosswan_lab::{AgentProcess, Auth, Gateway, Lab, Output, Role};
 
-use super::Demo;
 use super::act::{Show, report};
+use super::keys;
 use super::screen::{Screen, seconds};
+use super::{Demo, signals};
 
 /// The bound on tunnels coming up; a quiet machine takes about a second.
 pub const UP: Duration = Duration::from_secs(30);
+/// Until a refresh that awaits a key is made again; `crosswan-refresh.service` takes longer.
+const AGAIN: Duration = Duration::from_secs(1);
+/// As in `crosswan-refresh.service`.
+const TRIES: usize = 8;
 
 pub const PICTURE: &str = r"
 crosswan joins the private networks of many VPCs through one hub. Here: a region on this machine.
@@ -65,7 +70,9 @@ pub fn lab(agent: &Path, screen: Screen) -> Result<Demo> {
 pub fn gateways(demo: &mut Demo) -> Result<String> {
     demo.screen.text(
         "All at once, as after a power cut. Each does what its systemd units do: charon starts, `crosswan refresh` finds \
-         out who it is and what should be there, `crosswan keep` holds the tunnels up.",
+         out who it is and what should be there, `crosswan keep` holds the tunnels up. Nobody gives them a secret: each \
+         makes a key and announces the public half in its instance's tag. Who looks before its peer has done so ends \
+         with exit code 3, and systemd has it look again soon; here that is after a second.",
     );
     let gateways = demo.lab.gateways();
     for gateway in &gateways {
@@ -77,21 +84,14 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
         all.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("the boot panicked"))).collect()
     });
     for (gateway, booted) in gateways.iter().zip(booted) {
-        let (output, keeper) = booted?;
+        let Booted { passes, keeper } = booted?;
         demo.keepers.extend(keeper);
-        let hub = gateway.role == Role::VpnHub;
-        let changed = output.code == 0 && report(gateway).is_ok_and(|report| report["outcome"] == "changed");
-        let said = match output.stdout.trim_end().lines().last() {
-            Some(verdict) if changed && hub => format!("{verdict}; in full:"),
-            Some(verdict) if changed => verdict.to_owned(),
-            _ => format!("crosswan refresh ended with exit code {} and did not change anything", output.code),
-        };
-        demo.check(changed, &format!("{}: {said}", gateway.name));
-        demo.said(gateway, &["refresh"], &output, if hub { Show::All } else { Show::Nothing });
+        came_up(demo, gateway, &passes);
     }
     if !demo.failures.is_empty() {
         bail!("without its gateways the region has nothing to show");
     }
+    keys::announced(demo)?;
     let from = demo.lab.host("a/host")?;
     for to in demo.lab.hosts().iter().filter(|host| !host.name.starts_with("a/")) {
         from.wait_for(to.address, UP)?;
@@ -104,17 +104,56 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
     Ok(format!("{} gateways booted at once; private hosts reached each other in {took}", gateways.len()))
 }
 
-const BOOT: &str = "charon; crosswan refresh; crosswan keep &";
+/// What each refresh of a boot said: which keys it awaited, and of the hub everything.
+fn came_up(demo: &mut Demo, gateway: &Gateway, passes: &[Output]) {
+    for (n, output) in passes.iter().enumerate() {
+        let last = n + 1 == passes.len();
+        let changed = output.code == 0 && report(gateway).is_ok_and(|report| report["outcome"] == "changed");
+        let verdict = output.stdout.trim_end().lines().last().unwrap_or_default();
+        let again = if n == 0 { "" } else { "again: " };
+        let (show, said) = match (last, gateway.role) {
+            (false, Role::VpnHub) if n == 0 => (Show::All, "; exit code 3, because keys are awaited; in full:"),
+            (false, _) => (Show::Awaited, "; exit code 3:"),
+            (true, Role::VpnHub) => (Show::All, "; in full:"),
+            (true, _) => (Show::Nothing, ""),
+        };
+        let text = match last && !changed {
+            true => format!("crosswan refresh ended with exit code {} and did not change anything", output.code),
+            false => format!("{verdict}{said}"),
+        };
+        demo.check(!last || changed, &format!("{}: {again}{text}", gateway.name));
+        demo.said(gateway, &["refresh"], output, show);
+    }
+}
 
-type Booted = (Output, Option<AgentProcess>);
+/// The units of a gateway with tunnels, as commands.
+pub const BOOT: &str = "charon; crosswan refresh; crosswan keep &";
 
-/// What systemd does at boot.
+/// What came of a boot.
+pub struct Booted {
+    /// Each refresh; all but the last one awaited a key.
+    pub passes: Vec<Output>,
+    pub keeper: Option<AgentProcess>,
+}
+
+/// What systemd does at boot, where a refresh that did not end well is made again.
 pub fn boot(gateway: &Arc<Gateway>) -> Result<Booted> {
     let tunnels = gateway.role != Role::NatHub;
     if tunnels {
         gateway.start_charon()?;
     }
-    let output = gateway.agent(&["refresh"])?;
+    let mut output = gateway.agent(&["refresh"])?;
     let keeper = tunnels.then(|| gateway.spawn_agent(&["keep"])).transpose()?;
-    Ok((output, keeper))
+    let mut passes = Vec::new();
+    while output.code == 3 && passes.len() + 1 < TRIES && awaits_a_key(gateway)? && !signals::interrupted() {
+        passes.push(output);
+        signals::sleep(AGAIN);
+        output = gateway.agent(&["refresh"])?;
+    }
+    passes.push(output);
+    Ok(Booted { passes, keeper })
+}
+
+fn awaits_a_key(gateway: &Gateway) -> Result<bool> {
+    Ok(report(gateway)?["awaited"].as_array().is_some_and(|awaited| !awaited.is_empty()))
 }

@@ -5,9 +5,10 @@ use crosswan_lab::{Gateway, Role};
 
 use super::Demo;
 use super::act::{Show, go_on};
-use super::boot::{UP, boot};
-use super::screen::seconds;
-use super::vici::shared_keys;
+use super::boot::{BOOT, Booted, UP, boot};
+use super::keys::{accepts, key_of, remembers};
+use super::screen::{count, seconds};
+use super::vici::loaded;
 
 /// VPC C, while client A talks to client B.
 pub fn launch(demo: &mut Demo) -> Result<String> {
@@ -18,11 +19,18 @@ pub fn launch(demo: &mut Demo) -> Result<String> {
     demo.screen.command("EC2", "CreateVpc 10.3.0.0/16 in eu-west-1, ... RunInstances nat-vpn, service=nat");
     demo.lab.add_client("c", "eu-west-1", &["10.3.0.0/16"])?;
     let (c, gateway) = (demo.lab.host("c/host")?, demo.lab.gateway("c/nat-vpn")?);
-    demo.screen.command(&gateway.name, "charon; crosswan refresh; crosswan keep &");
-    let (output, keeper) = boot(&gateway)?;
+    demo.screen.command(&gateway.name, BOOT);
+    let Booted { passes, keeper } = boot(&gateway)?;
     demo.keepers.extend(keeper);
-    demo.said(&gateway, &["refresh"], &output, Show::Verdict);
-    ensure!(output.code == 0, "c/nat-vpn: crosswan refresh ended with exit code {}", output.code);
+    for output in &passes {
+        demo.said(&gateway, &["refresh"], output, Show::Verdict);
+    }
+    let code = passes.last().map_or(-1, |output| output.code);
+    ensure!(code == 0, "c/nat-vpn: crosswan refresh ended with exit code {code}");
+    let (own, given) = (loaded(&gateway, "get-keys")?.len(), loaded(&gateway, "get-shared")?.len());
+    let known = accepts(&gateway, &key_of(demo, &hub)?)?;
+    let text = format!("its charon has {}, made there, and {given} pre-shared ones", count(own as u64, "private key"));
+    demo.check(own == 1 && given == 0 && known == 1, &format!("{text}; it found the hub's key in the hub's tag"));
     let early = a.reaches(c.address)?;
     demo.check(!early, &format!("not yet: the hub does not know it, and {} does not reach {}", a.name, c.name));
 
@@ -46,6 +54,7 @@ pub fn delete(demo: &mut Demo) -> Result<String> {
     let hub = demo.lab.gateway("hub/vpn-hub")?;
     let id = demo.lab.vpc_id("b")?;
     let gone = demo.lab.host("b/host")?.address;
+    let key = key_of(demo, &*demo.lab.gateway("b/nat-vpn")?)?;
     let polls = after_misses(&hub)?;
     demo.screen.text(&format!(
         "One wrong answer of EC2 must not cost a tunnel: the hub's settings ask for {polls} polls without client B \
@@ -53,12 +62,12 @@ pub fn delete(demo: &mut Demo) -> Result<String> {
     ));
     demo.screen.command("EC2", &format!("TerminateInstances, DeleteSubnet, ... DeleteVpc {id}"));
     demo.lab.delete_vpc("b")?;
-    let before = Holds::of(&hub, &id)?;
+    let before = Holds::of(&hub, &id, &key)?;
     let text = format!("before its next refresh the hub holds for {id}: {before}");
-    demo.check(before.connections > 0 && before.keys_loaded > 0 && before.keys_on_disk > 0, &text);
+    demo.check(before.connections > 0 && before.keys_accepted > 0 && before.keys_known > 0, &text);
     for poll in 1..=polls {
         let report = demo.refresh(&hub, Show::Deeds)?;
-        let now = Holds::of(&hub, &id)?;
+        let now = Holds::of(&hub, &id, &key)?;
         if poll < polls {
             let kept = report["kept"].as_array().into_iter().flatten().any(|kept| kept["vpc"] == id.as_str());
             let said = if kept { "and says so" } else { "but does not say so" };
@@ -78,8 +87,8 @@ pub fn delete(demo: &mut Demo) -> Result<String> {
         if told { "\"network unreachable\" at once" } else { "and nobody said why" }
     );
     demo.check(report.received == 0 && told, &text);
-    let Holds { connections, keys_loaded, keys_on_disk, associations } = Holds::of(&hub, &id)?;
-    let keys = keys_loaded + keys_on_disk;
+    let Holds { connections, keys_accepted, keys_known, associations } = Holds::of(&hub, &id, &key)?;
+    let keys = keys_accepted + keys_known;
     Ok(format!(
         "client B, at poll {polls} of {polls}: {connections} connections, {keys} keys, {associations} IKE_SAs left"
     ))
@@ -89,21 +98,22 @@ pub fn delete(demo: &mut Demo) -> Result<String> {
 #[derive(Default, PartialEq, Eq)]
 struct Holds {
     connections: usize,
-    keys_loaded: usize,
-    keys_on_disk: usize,
+    /// Connections that accept its key.
+    keys_accepted: usize,
+    /// Times its key is remembered for the next pass.
+    keys_known: usize,
     associations: usize,
 }
 
 impl Holds {
-    fn of(hub: &Gateway, vpc: &str) -> Result<Holds> {
+    fn of(hub: &Gateway, vpc: &str, key: &str) -> Result<Holds> {
         go_on()?;
         let name = format!("crosswan-{vpc}:");
         let count = |text: &str| text.lines().filter(|line| line.starts_with(&name)).count();
-        let secrets = hub.read_file("/etc/swanctl/conf.d/crosswan-secrets.conf")?;
         Ok(Holds {
             connections: count(&hub.swanctl(&["--list-conns"])?),
-            keys_loaded: shared_keys(hub)?.iter().filter(|id| id.contains(vpc)).count(),
-            keys_on_disk: secrets.lines().filter(|line| line.contains(vpc) && line.contains('{')).count(),
+            keys_accepted: accepts(hub, key)?,
+            keys_known: remembers(hub, key)?,
             associations: count(&hub.swanctl(&["--list-sas"])?),
         })
     }
@@ -111,10 +121,11 @@ impl Holds {
 
 impl std::fmt::Display for Holds {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let Holds { connections, keys_loaded, keys_on_disk, associations } = self;
+        let Holds { connections, keys_accepted, keys_known, associations } = self;
         write!(
             f,
-            "connections {connections}, keys {keys_loaded} loaded and {keys_on_disk} on disk, IKE_SAs {associations}"
+            "connections {connections}, IKE_SAs {associations}, mentions of its key {keys_accepted} in crosswan.conf and \
+             {keys_known} in state.json"
         )
     }
 }

@@ -3,16 +3,17 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use crosswan_lab::internet::{EC2, ECHO};
-use crosswan_lab::{Capture, Packet, Packets};
+use crosswan_lab::{Capture, Packet, Packets, PingStream};
 
 use super::boot::UP;
 use super::screen::{count, seconds};
 use super::{Demo, signals};
 
-/// How long traffic goes on without a tunnel.
-const OUTAGE: Duration = Duration::from_millis(2500);
+/// How much traffic goes on without a tunnel, and how fast.
+const PACKETS: u32 = 50;
+const EVERY: Duration = Duration::from_millis(50);
 
 /// Takes client A's tunnel down under traffic, brings it back, and counts what was captured since before the boot.
 pub fn outage(demo: &mut Demo) -> Result<String> {
@@ -25,14 +26,15 @@ pub fn outage(demo: &mut Demo) -> Result<String> {
     let (host_a, host_b) = (demo.lab.host("a/host")?, demo.lab.host("b/host")?);
     demo.screen.command(&a.name, "kill -TERM charon");
     a.stop_charon()?;
-    let streams = [(&host_a, &host_b), (&host_b, &host_a)]
-        .map(|(from, to)| from.ping_stream(to.address).map(|stream| (from.name.clone(), to.name.clone(), stream)));
-    signals::sleep(OUTAGE);
+    let streams = [(&host_a, &host_b), (&host_b, &host_a)].map(|(from, to)| {
+        let stream = PingStream::start(&from.ns, from.address, to.address, EVERY, PACKETS);
+        stream.map(|stream| (from.name.clone(), to.name.clone(), stream))
+    });
+    signals::sleep(EVERY * PACKETS);
     let internet = host_a.whoami_tcp(ECHO)?;
-    for stream in
-        streams.map(|stream| std::thread::spawn(|| stream.and_then(|(from, to, s)| Ok((from, to, s.stop()?)))))
-    {
-        let (from, to, report) = stream.join().map_err(|_| anyhow!("the pinger panicked"))??;
+    for stream in streams {
+        let (from, to, mut stream) = stream?;
+        let report = stream.finish()?;
         let mut told: Vec<Ipv4Addr> = report.errors.iter().filter(|(_, kind, _)| *kind == 3).map(|e| e.0).collect();
         told.sort();
         told.dedup();

@@ -30,6 +30,7 @@ The region stays up; agents, tunnels and EC2 keep running. In another terminal, 
   ./on hub/vpn-hub crosswan status --watch
   ./on hub/vpn-hub crosswan refresh --dry-run
   ./on hub/vpn-hub swanctl --list-sas
+  ./on a/nat-vpn crosswan rotate-key          its next key: in use once the hub, then it, has refreshed
   ./on a/nat-vpn iptables-save
   ./on a/host ping {c}
   ./on a/host bash -c 'cat </dev/tcp/{ECHO}/{WHOAMI}; echo'    the address the internet sees

@@ -1,4 +1,4 @@
-//! What is left of a demo that failed: the logs, out of the lab's directory, which goes with the lab. No keys.
+//! What is left of a demo that failed: the logs, out of the lab's directory, which goes with the lab. No secrets.
 
 use std::fs;
 use std::path::PathBuf;

@@ -12,9 +12,10 @@ use super::act::{Show, go_on};
 use super::screen::count;
 
 /// What a refresh may write.
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "/etc/swanctl/conf.d/crosswan.conf",
     "/etc/swanctl/conf.d/crosswan-secrets.conf",
+    "/etc/swanctl/private/crosswan.pem",
     "/var/lib/crosswan/iptables.rules",
 ];
 

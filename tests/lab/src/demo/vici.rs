@@ -9,25 +9,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::Gateway;
 
-const COMMAND: &[u8] = b"get-shared";
 const REQUEST: u8 = 0;
 const RESPONSE: u8 = 1;
 const LIST_ITEM: u8 = 5;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Identifiers of the shared keys charon has in memory.
-pub fn shared_keys(gateway: &Gateway) -> Result<Vec<String>> {
+/// Identifiers of the keys charon has in memory: `command` is `get-shared` for pre-shared ones, `get-keys` for private ones.
+pub fn loaded(gateway: &Gateway, command: &str) -> Result<Vec<String>> {
     let socket = gateway.path("/run/charon.vici");
     let mut charon = UnixStream::connect(&socket).with_context(|| format!("{}: charon's socket", gateway.name))?;
     charon.set_read_timeout(Some(PATIENCE))?;
-    let request = [&[REQUEST, COMMAND.len() as u8], COMMAND].concat();
+    let request = [&[REQUEST, command.len() as u8], command.as_bytes()].concat();
     charon.write_all(&(request.len() as u32).to_be_bytes())?;
     charon.write_all(&request)?;
     let mut length = [0; 4];
     charon.read_exact(&mut length).context("read charon's answer")?;
     let mut answer = vec![0; u32::from_be_bytes(length) as usize];
     charon.read_exact(&mut answer).context("read charon's answer")?;
-    ensure!(answer.first() == Some(&RESPONSE), "charon does not know get-shared");
+    ensure!(answer.first() == Some(&RESPONSE), "charon does not know {command}");
     Ok(items(&answer[1..]))
 }
 

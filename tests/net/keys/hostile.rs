@@ -1,0 +1,143 @@
+//! What `docs/security.md` claims, tried: a gateway that lies, a tag that was forged, a key that was stolen. Every attempt
+//! goes through real charon, and an honest one made the same way succeeds.
+
+mod claims;
+mod gone;
+mod spoofed;
+mod stolen;
+mod tags;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use crosswan::{keyring::PrivateKey, model::PublicKey, vici::Target};
+use crosswan_faults::look::{ask, newest_ike, sas};
+use crosswan_lab::{Gateway, PingStream};
+
+use super::ring;
+use crate::region::{Region, show};
+
+/// Where an attacker on a gateway writes his own connections, and a key he brought.
+const EVIL: &str = "/etc/swanctl/conf.d/evil.conf";
+const KEY: &str = "/etc/swanctl/private/evil.pem";
+
+/// A gateway in an attacker's hands. Its keep has ended: only the attacker speaks.
+struct Evil {
+    gateway: Arc<Gateway>,
+    hub: Arc<Gateway>,
+    /// Its VPC's id.
+    vpc: String,
+}
+
+/// What charon answers to an address of which it has no connection at all, to the very first message.
+const UNKNOWN: &str = "NO_PROPOSAL_CHOSEN";
+/// What it answers to whoever fails to prove who he is, or is nobody it knows at that address.
+const NOBODY: &str = "AUTHENTICATION_FAILED";
+
+/// Who it says it is.
+struct Claim<'a> {
+    /// Of the connection: short, each its own.
+    name: &'a str,
+    id: &'a str,
+    key: PublicKey,
+    /// The CIDR it asks for.
+    ts: &'a str,
+}
+
+impl Evil {
+    fn takes_over(region: &mut Region, vpc: &str) -> Result<Evil> {
+        let (gateway, hub) = (region.gateway(&format!("{vpc}/nat-vpn"))?, region.gateway("hub/vpn-hub")?);
+        region.keepers.remove(&gateway.name);
+        Ok(Evil { gateway, hub, vpc: region.lab.vpc_id(vpc)? })
+    }
+
+    fn own_key(&self) -> Result<PublicKey> {
+        Ok(ring(&self.gateway)?.current.public)
+    }
+
+    /// Brings a private key along.
+    fn brings(&self, key: &PrivateKey) -> Result<()> {
+        self.gateway.write_file(KEY, std::str::from_utf8(key.text.bytes())?, 0o600)
+    }
+
+    /// One attempt on the hub, and what charon said of it: the exit code and the output.
+    fn tries(&self, claim: &Claim) -> Result<(i32, String)> {
+        let hub = self.hub.public().context("the hub's address")?;
+        let Claim { name, id, key, ts } = claim;
+        let (own, hubs) = (self.gateway.address, ring(&self.hub)?.current.public);
+        let text = format!(
+            "connections {{ {name} {{
+               version = 2
+               local_addrs = {own}
+               remote_addrs = {hub}
+               encap = yes
+               mobike = no
+               local {{ auth = pubkey\n id = {id}\n pubkeys = 0s{key} }}
+               remote {{ auth = pubkey\n id = {hub}\n pubkeys = 0s{hubs} }}
+               children {{ {name} {{ local_ts = {ts}\n remote_ts = 10.0.0.0/8 }} }}
+             }} }}\n"
+        );
+        self.gateway.write_file(EVIL, &text, 0o600)?;
+        self.gateway.swanctl(&["--load-all", "--noprompt"])?;
+        // charon would make the child over an IKE_SA that is there already.
+        for sa in ask(&self.gateway, async |vici| vici.sas().await)? {
+            let (id, limit) = (Target::IkeId(sa.id), Some(Duration::from_secs(2)));
+            ask(&self.gateway, async |vici| vici.terminate(id, true, limit).await)?;
+        }
+        let tried =
+            self.gateway.run("swanctl", &["--initiate", "--ike", name, "--child", name, "--timeout", "10"], "")?;
+        Ok((tried.code, show(&tried)))
+    }
+
+    /// An attempt that must fail by these words of charon's.
+    fn is_refused(&self, claim: &Claim, by: &str) -> Result<()> {
+        let before = sas(&self.hub)?;
+        let (code, said) = self.tries(claim)?;
+        ensure!(code != 0 && said.contains(by), "{}: not refused by {by}: {said}", claim.name);
+        let (before, after): (Vec<_>, Vec<_>) = (of_others(before, self), of_others(sas(&self.hub)?, self));
+        ensure!(before == after, "{}: another's SAs were {before:?}, and are {after:?}", claim.name);
+        Ok(())
+    }
+
+    /// An attempt that must succeed: or the others would prove nothing.
+    fn is_taken(&self, claim: &Claim) -> Result<()> {
+        let newest = newest_ike(&self.hub)?;
+        let (code, said) = self.tries(claim)?;
+        ensure!(code == 0 && said.contains("initiate completed successfully"), "{}: {said}", claim.name);
+        let conn = format!("crosswan-{}", claim.id);
+        // The SA it takes the place of may stay for some seconds.
+        let its: Vec<_> = sas(&self.hub)?.into_iter().filter(|sa| sa.conn == conn && sa.is_established()).collect();
+        ensure!(its.iter().any(|sa| sa.id > newest), "{}: {its:?}", claim.name);
+        Ok(())
+    }
+}
+
+/// The established SAs of all but the attacker's VPC: connection, id, their children's selectors.
+fn of_others(sas: Vec<crosswan::vici::Sa>, evil: &Evil) -> Vec<(String, u32, Vec<Vec<String>>)> {
+    let others = sas.into_iter().filter(|sa| !sa.conn.contains(&evil.vpc));
+    let mut all: Vec<_> =
+        others.map(|sa| (sa.conn, sa.id, sa.children.into_iter().map(|child| child.remote_ts).collect())).collect();
+    all.sort();
+    all
+}
+
+/// Packets between others, both ways.
+fn bystanders(region: &Region, pairs: &[(&str, &str)]) -> Result<Vec<PingStream>> {
+    pairs.iter().map(|(from, to)| crosswan_faults::look::stream(region, from, to)).collect()
+}
+
+fn undisturbed(streams: Vec<PingStream>, what: &str) -> Result<()> {
+    streams.into_iter().try_for_each(|stream| crosswan_faults::look::unharmed(stream, what).map(drop))
+}
+
+/// What the hub has loaded for a VPC: the keys it accepts, as `crosswan.conf` has them; `None` without a connection.
+fn accepted(hub: &Gateway, vpc: &str) -> Result<Option<String>> {
+    let conn = format!("crosswan-{vpc}");
+    if !ask(hub, async |vici| vici.list_conns().await)?.contains_key(&conn) {
+        return Ok(None);
+    }
+    let text = hub.read_file("/etc/swanctl/conf.d/crosswan.conf")?;
+    let own = text.split_once(&format!("{conn} {{")).context("loaded, but in no file")?.1;
+    let remote = own.split_once("remote {").context("no remote section")?.1;
+    Ok(remote.lines().find_map(|line| line.trim().strip_prefix("pubkeys = ")).map(str::to_owned))
+}
