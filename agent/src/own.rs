@@ -172,3 +172,20 @@ fn is_old(made: Timestamp, now: Timestamp, age: Duration, instance: &InstanceId)
     let limit = age * (100 - spread) / 100;
     u64::try_from(now.0 - made.0).is_ok_and(|old| old > limit.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleets_keys_grow_old_within_a_tenth_of_their_age_and_not_at_once() {
+        let day = |n: i64| Timestamp(n * 86_400);
+        let age = Duration::from_secs(100 * 86_400);
+        let id = |n: u32| format!("i-{n:08x}").parse::<InstanceId>().unwrap();
+        let old = |at: i64| (0..100).filter(|n| is_old(day(0), day(at), age, &id(*n))).count();
+        assert_eq!((old(89), old(101)), (0, 100));
+        assert!((20..80).contains(&old(95)), "{}", old(95));
+        // A clock that was set back makes no key old.
+        assert!(!is_old(day(500), day(0), age, &id(1)));
+    }
+}

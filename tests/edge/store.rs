@@ -55,7 +55,7 @@ fn secret(name: &str) -> StoredKey {
 fn one(stored: StoredKey, answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Result<String, NoKey> {
     let server = Server::start(answer);
     let names = std::slice::from_ref(&stored.name);
-    let found = fetch_within(&server.endpoint, &stored, names, TIMEOUT / 2).into_values().next().unwrap();
+    let found = fetch_within(&server.endpoint, &stored, names, TIMEOUT).into_values().next().unwrap();
     found.map(|key| String::from_utf8(key.bytes().to_vec()).unwrap())
 }
 

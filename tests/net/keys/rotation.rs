@@ -91,6 +91,24 @@ fn a_tunnel_that_breaks_in_the_middle_comes_up_again() -> Result<()> {
     Ok(())
 }
 
+/// By age: the next key is made when the current one is old, and not before.
+#[test]
+fn a_key_that_is_old_is_followed() -> Result<()> {
+    let region = Region::with(Auth::Key)?;
+    let a = region.gateway("a/nat-vpn")?;
+    a.write_file("/etc/crosswan/conf.d/60-age.toml", "[auth]\nmax_key_age = \"90days\"\n", 0o644)?;
+    ensure!(refresh(&a)?["key"]["next"].is_null(), "it is new");
+    let (file, made) = ("/etc/swanctl/private/crosswan.pem", ring(&a)?.current.made.0);
+    let older = a.read_file(file)?.replace(&format!("at {made}."), &format!("at {}.", made - 91 * 86_400));
+    a.write_file(file, &older, 0o600)?;
+    ensure!(!refresh(&a)?["key"]["next"].is_null(), "it is old");
+    ensure!(announced(&region.lab, &a)?.keys.len() == 2);
+    refresh(&region.gateway("hub/vpn-hub")?)?;
+    let report = refresh(&a)?;
+    ensure!(report["key"]["next"].is_null() && ring(&a)?.current.made.0 >= made, "{report:#}");
+    Ok(())
+}
+
 /// A new instance has a key of its own, and the tunnel at the hub's next pass; one that merely says that it is another
 /// is not believed until somebody who knows says so.
 #[test]
