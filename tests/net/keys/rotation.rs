@@ -103,7 +103,8 @@ fn a_key_that_is_old_is_followed() -> Result<()> {
     a.write_file(file, &older, 0o600)?;
     ensure!(!refresh(&a)?["key"]["next"].is_null(), "it is old");
     ensure!(announced(&region.lab, &a)?.keys.len() == 2);
-    refresh(&region.gateway("hub/vpn-hub")?)?;
+    let hub = region.gateway("hub/vpn-hub")?;
+    refresh(&hub)?;
     let report = refresh(&a)?;
     ensure!(report["key"]["next"].is_null() && ring(&a)?.current.made.0 >= made, "{report:#}");
     Ok(())
