@@ -18,7 +18,7 @@ pub fn own(region: &mut Region) -> Result<()> {
             "ls -A /etc/crosswan; ls -A /etc/credstore; grep -c secret /etc/swanctl/conf.d/crosswan-secrets.conf",
         )?;
         let methods =
-            vm.ok("swanctl --list-conns | sed -n 's/^ *\\(local\\|remote\\) \\(.*\\) authentication:.*/\\2/p'")?;
+            vm.ok("swanctl --list-conns | sed -n 's/^ *\\(local\\|remote\\) \\(.*\\) authentication:.*/\\2/p' | grep -v unspecified")?;
         let report = region.status(name)?;
         let key = report["key"]["fingerprint"].as_str().context("no key in the report")?.to_owned();
         let tunnels = report["tunnels"].as_object().context("no tunnels in the report")?;
