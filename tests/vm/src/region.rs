@@ -62,8 +62,9 @@ impl Region {
     /// Lets systemd refresh, and returns the report of that pass.
     pub fn refresh(&self, name: &str) -> Result<Value> {
         let vm = self.vm(name)?;
-        // One that waits for its next try would let this one wait, too.
-        vm.ok("[[ $(systemctl show -P SubState crosswan-refresh.service) != auto-restart ]] || systemctl stop crosswan-refresh.service
+        // A pass of its own: neither the one that runs, nor after the pause of one that is to be tried again.
+        vm.ok("while state=$(systemctl show -P SubState crosswan-refresh.service); [[ $state == start* ]]; do sleep 0.5; done
+            [[ $state != auto-restart* ]] || systemctl stop crosswan-refresh.service
             systemctl start crosswan-refresh.service || { systemctl status crosswan-refresh; exit 1; }")?;
         self.status(name)
     }
@@ -169,16 +170,14 @@ pub fn boot(region: &mut Region) -> Result<()> {
     for name in [HUB, NAT, CLIENT] {
         let vm = region.vm(name)?;
         let passes = first_passes(vm)?;
-        let errors = vm.ok("journalctl -b -q --no-pager -p err -o cat")?;
-        // Who was first awaits the other's key, and is asked to try again by systemd, which calls each such end a failure.
-        let own = errors.lines().all(|line| line.starts_with("Failed to start crosswan-refresh.service"));
+        let errors = errors(vm)?;
         let (last, early) = passes.split_last().context("no pass")?;
         let shown: Vec<String> = passes.iter().map(|(code, at)| format!("{code} at {at:.0} s")).collect();
         region.check(
             last.0 == 0 && early.iter().all(|(code, _)| *code == 3 && name != NAT),
             &format!("{name}: its refreshes since the kernel started, by exit code: {}", shown.join(", ")),
         );
-        region.check(own, &format!("{name}: errors in its journal: {errors:?}"));
+        region.check(errors.is_empty(), &format!("{name}: errors in its journal: {errors:?}"));
     }
     for stream in streams {
         let report = stream?.stop()?;
@@ -217,6 +216,14 @@ fn first_passes(vm: &Vm) -> Result<Vec<(i32, f64)>> {
         passes.push((code, at / 1e6));
     }
     Ok(passes)
+}
+
+/// What the journal calls errors since boot, but for systemd's word on a pass that ended early and is tried again: who boots first
+/// awaits the other's key, and without EC2 there is no other end.
+pub fn errors(vm: &Vm) -> Result<String> {
+    let line =
+        "journalctl -b -q --no-pager -p err -o cat | grep -v '^Failed to start crosswan-refresh.service' || true";
+    Ok(vm.ok(line)?.trim().to_owned())
 }
 
 /// A private pair of hosts whose traffic needs the tunnel, once it works.
