@@ -94,7 +94,7 @@ fn only_wrong_settings_end_the_retries() {
 /// (n - 1) / RestartSteps, at most the maximum (systemd.service(5), RestartSteps=).
 #[test]
 fn in_an_image_a_pass_is_tried_again_as_long_as_a_key_is_awaited() {
-    let path = "images/files/all/etc/systemd/system/crosswan-refresh.service.d/10-retry.conf";
+    let path = "images/files/all/etc/systemd/system/crosswan-refresh.service.d/10-image.conf";
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let number = |key: &str| -> f64 {
         let value = values(&text, key).pop().unwrap_or_else(|| panic!("{path}: {key}"));

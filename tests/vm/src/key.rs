@@ -18,7 +18,7 @@ pub fn own(region: &mut Region) -> Result<()> {
             "ls -A /etc/crosswan; ls -A /etc/credstore; grep -c secret /etc/swanctl/conf.d/crosswan-secrets.conf",
         )?;
         let methods =
-            vm.ok("swanctl --list-conns | sed -n 's/^ *\\(local\\|remote\\) \\(.*\\) authentication:.*/\\2/p'")?;
+            vm.ok("swanctl --list-conns | sed -n 's/^ *\\(local\\|remote\\) \\(.*\\) authentication:.*/\\2/p' | grep -v unspecified")?;
         let report = region.status(name)?;
         let key = report["key"]["fingerprint"].as_str().context("no key in the report")?.to_owned();
         let tunnels = report["tunnels"].as_object().context("no tunnels in the report")?;
@@ -64,16 +64,18 @@ pub fn pre_shared(region: &mut Region) -> Result<()> {
     let psk = region.lab.psk().to_owned();
     let vm = region.vm(CLIENT)?;
     let (started, before) = (Instant::now(), last(vm)?);
-    vm.ok(&format!("umask 077; printf '%s\\n' {psk} >/etc/crosswan/psk"))?;
+    vm.ok(&format!("umask 077; printf '%s\\n' {psk} >/etc/credstore/crosswan.psk"))?;
     while last(vm)? == before || vm.sh("grep -q ike- /etc/swanctl/conf.d/crosswan-secrets.conf")?.code != 0 {
         ensure!(started.elapsed() < UP, "the key was written, and no refresh took it");
     }
-    let text =
-        format!("the key was written: charon has it {} later, and nobody started anything", seconds(started.elapsed()));
+    let text = format!(
+        "the key was written to /etc/credstore: charon has it {} later, and nobody started anything",
+        seconds(started.elapsed())
+    );
     region.check(true, &text);
     limit(region)?;
     let vm = region.vm(CLIENT)?;
-    vm.ok("rm /etc/crosswan/conf.d/psk.toml /etc/crosswan/psk")?;
+    vm.ok("rm /etc/crosswan/conf.d/psk.toml /etc/credstore/crosswan.psk")?;
     region.refresh(CLIENT)?;
     let back = wait_for_tunnel(region, UP)?;
     region.check(true, &format!("set back to keys of their own: the tunnel is up again after {}", seconds(back)));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Fault, Vm};
 
-use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, wait_for_tunnel};
+use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, errors, wait_for_tunnel};
 use crate::report::seconds;
 
 /// Forwarding, and a line for each setting that is not as the package has it.
@@ -115,7 +115,7 @@ pub fn health(region: &mut Region) -> Result<()> {
         let failed = vm.ok("systemctl --failed --plain --no-legend --no-pager")?;
         let ipsec = name != NAT;
         let charon = vm.sh("systemctl is-active strongswan.service crosswan-keep.service")?.stdout;
-        let errors = vm.ok("journalctl -b -q --no-pager -p err -o cat")?;
+        let errors = errors(vm)?;
         let scores: Vec<String> = ["refresh", "keep", "guard"]
             .iter()
             .map(|unit| {
@@ -152,10 +152,7 @@ pub fn health(region: &mut Region) -> Result<()> {
             charon.trim() == wanted,
             &format!("{name}: strongswan and keep are {}", charon.trim().replace('\n', " and ")),
         );
-        region.check(
-            errors.trim().is_empty(),
-            &format!("{name}: errors in the journal since its boot: {:?}", errors.trim()),
-        );
+        region.check(errors.is_empty(), &format!("{name}: errors in the journal since its boot: {errors:?}"));
         region.check(mistakes.trim().is_empty(), &format!("{name}: mistakes in its units: {:?}", mistakes.trim()));
         region.check(worst > 0.0 && worst <= 2.5, &format!("{name}: exposure as installed: {}", scores.join(", ")));
         region.report.figure(format!("{name}: {memory}; disk {disk} MB used"));
