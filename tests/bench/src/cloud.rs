@@ -91,11 +91,6 @@ impl Cloud {
         lock(&self.state).shape.clone()
     }
 
-    /// What this instance announces, as it was last written.
-    pub fn announced(&self, instance: &str) -> Option<String> {
-        lock(&self.state).own.get(instance).cloned()
-    }
-
     /// Calls since the last [`Cloud::set`].
     pub fn calls(&self) -> u64 {
         lock(&self.state).calls.values().sum()

@@ -1,4 +1,4 @@
-//! The Ed25519 key pair of each gateway, by number: a real one, since charon and the agent read it.
+//! The Ed25519 public key of each gateway, by number: a real one, since charon and the agent read it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,9 +6,6 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 
 /// What precedes the 32 bytes of a public key in its SubjectPublicKeyInfo (RFC 8410, section 4).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// What precedes the 32 bytes of a seed in its PKCS#8 (RFC 8410, section 7).
-const PKCS8: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// The same in every run, so that runs compare; nobody guards these.
 fn seed(n: usize) -> [u8; 32] {
@@ -21,10 +18,4 @@ fn seed(n: usize) -> [u8; 32] {
 pub fn public(n: usize) -> String {
     let pair = Ed25519KeyPair::from_seed_unchecked(&seed(n)).expect("32 bytes are a seed");
     STANDARD.encode([&SPKI[..], pair.public_key().as_ref()].concat())
-}
-
-/// The private half, as PEM.
-pub fn private(n: usize) -> String {
-    let pem = STANDARD.encode([&PKCS8[..], &seed(n)].concat());
-    format!("-----BEGIN PRIVATE KEY-----\n{pem}\n-----END PRIVATE KEY-----\n")
 }
