@@ -3,7 +3,8 @@
 //! when a machine's clock is set.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -38,8 +39,27 @@ impl Clock {
         gateway.set_env("LAB_CLOCK_STEP", &self.step.to_string_lossy());
     }
 
-    /// Seconds from the machine's own clock, from now on. In place: the programs have it mapped.
+    /// Seconds from the machine's own clock, from now on. In place and never shorter: the programs have it mapped, and one
+    /// that looks at a page its file no longer reaches is killed (SIGBUS).
     pub fn set(&self, seconds: i64) -> Result<()> {
-        Ok(fs::write(&self.step, seconds.to_ne_bytes())?)
+        let mut step = File::options().write(true).create(true).truncate(false).open(&self.step)?;
+        Ok(step.write_all(&seconds.to_ne_bytes())?)
     }
+}
+
+#[test]
+fn a_program_that_looks_at_the_clock_all_the_time_survives_its_being_set() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let clock = Clock::new(folder.path())?;
+    let mut perl = Command::new("perl");
+    perl.args(["-e", "1 while time < 4e9"]).env("LD_PRELOAD", &clock.shim).env("LAB_CLOCK_STEP", &clock.step);
+    let mut program = perl.spawn().context("start perl")?;
+    for step in 0..50_000 {
+        clock.set(-step)?;
+    }
+    let ended = program.try_wait()?;
+    clock.set(4_000_000_000)?;
+    ensure!(ended.is_none(), "it ended while the clock was being set: {ended:?}");
+    ensure!(program.wait()?.success());
+    Ok(())
 }

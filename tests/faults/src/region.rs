@@ -128,9 +128,9 @@ pub fn status(gateway: &Gateway) -> Result<Value> {
     serde_json::from_str(&output.stdout).with_context(|| show(&output))
 }
 
-/// Both streams, for a failure's message.
+/// Both streams, for a failure's message: what it said first, as a report is long and logs get cut.
 pub fn show(output: &Output) -> String {
-    format!("stdout:\n{}\nstderr:\n{}", output.stdout, output.stderr)
+    format!("stderr:\n{}\nstdout:\n{}", output.stderr, output.stdout)
 }
 
 /// The strings of an array in a report.
