@@ -103,8 +103,8 @@ pub enum Command {
     },
     /// Keep the tunnels of the last refresh up, until stopped
     ///
-    /// Speaks only to charon. Initiates children that should be up and are not, deletes childless and duplicate
-    /// IKE_SAs, and does nothing else.
+    /// Speaks only to charon. Initiates children that should be up and are not, and deletes childless and duplicate
+    /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted.
     Keep,
     /// Write the files of a pass somewhere else, for review
     ///

@@ -4,6 +4,7 @@
 //! it never tries again. It looks at an interval, on charon's events and when the managed file has changed;
 //! [`decide`] says what to do, and here it is done. Initiations do not wait for their outcome: a waiting one holds
 //! one of charon's threads, so a few dead peers would stop it for everyone. The next look is the outcome.
+//! What no initiation brings back may need what only EC2 knows, a new gateway or its key: for that it asks for a pass.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock and a lock file")]
 
@@ -45,6 +46,11 @@ const QUIET: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_millis(600);
 const FILE_POLL: Duration = Duration::from_secs(1);
 const MAX_RECONNECT: Duration = Duration::from_secs(5);
+/// A pass is wanted for a tunnel that has been missing for so many intervals, or up to twice as many: gateways whose hub
+/// is gone must not ask EC2 all at once.
+const PATIENCE: u32 = 8;
+/// Between two passes that are asked for: the unit's start limit is there for those that fail.
+const PASS_SPACING: Duration = Duration::from_mins(5);
 
 /// What `crosswan keep` needs to know.
 #[derive(Debug, Clone)]
@@ -59,6 +65,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// The pass lock: held shared for each look with its actions; while a refresh holds it exclusively nothing is done.
     pub lock: PathBuf,
+    /// Written when a pass is wanted; systemd watches it.
+    pub wanted: PathBuf,
 }
 
 /// Runs until `shutdown` completes. charon being away is no error: it is waited for.
@@ -77,9 +85,10 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
 async fn forever(cfg: &Config) -> Infallible {
     let mut wait = FILE_POLL;
     let mut complained = false;
+    let mut asked = None;
     loop {
         let mut met = false;
-        let Err(gone) = while_charon_lives(cfg, &mut met).await;
+        let Err(gone) = while_charon_lives(cfg, &mut met, &mut asked).await;
         if met {
             (wait, complained) = (FILE_POLL, false);
         }
@@ -94,7 +103,7 @@ async fn forever(cfg: &Config) -> Infallible {
 }
 
 /// One charon's life. Its SAs' ids, and so all memory of them, end with it.
-async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> {
+async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Instant>) -> Result<Infallible> {
     let mut vici = Vici::connect(&cfg.socket, VICI_TIMEOUT).await?;
     let mut events = Events::connect(&cfg.socket, VICI_TIMEOUT).await?;
     let version = vici.version().await?;
@@ -102,6 +111,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> 
     *met = true;
     let start = Instant::now();
     let mut memory = Memory::default();
+    let patience = (cfg.interval * PATIENCE).mul_f64(1.0 + random()).as_millis() as u64;
     let mut file = stamps(&cfg.conf_file);
     let mut file_poll = time::interval(FILE_POLL);
     file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -127,6 +137,12 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool) -> Result<Infallible> 
         let now = begun.duration_since(start).as_millis() as u64;
         let next = tick(cfg, &mut vici, &mut memory, now).await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
+        if asked.is_none_or(|last| begun >= last + PASS_SPACING)
+            && let Some((conn, missing)) = memory.take_wanted(now, patience)
+        {
+            *asked = Some(begun);
+            ask_for_a_pass(cfg, &conn, missing);
+        }
         // Listing thousands of connections costs charon time: under a storm of events, at most a fifth of it.
         earliest = Instant::now() + begun.elapsed() * 4;
         due = Instant::now() + next.unwrap_or_else(|| jittered(cfg.interval));
@@ -174,6 +190,17 @@ async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     Ok(())
 }
 
+/// Nobody may be watching: then the next pass is the hourly one.
+fn ask_for_a_pass(cfg: &Config, conn: &str, missing: u64) {
+    let seconds = missing / 1000;
+    match fs::write(&cfg.wanted, "") {
+        Ok(()) => info!(conn, "missing for {seconds} s: asked for a refresh"),
+        Err(e) => {
+            warn!(conn, reason = %e, "missing for {seconds} s: cannot ask for a refresh in {}", cfg.wanted.display())
+        }
+    }
+}
+
 /// The pass lock, shared, without waiting. `Kind::Busy`: a refresh holds it.
 fn lock(path: &Path) -> Result<Flock<File>> {
     let failed = || Error::new(Kind::Other, format!("lock {}", path.display()));
@@ -194,10 +221,14 @@ fn stamps(path: &Path) -> [Stamp; 2] {
     [stamp(path), path.parent().and_then(stamp)]
 }
 
-/// The interval ±20 %. The standard library's hash seeds are random enough to keep gateways apart.
+/// The interval ±20 %.
 fn jittered(interval: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-    interval.mul_f64(0.8 + 0.4 * random)
+    interval.mul_f64(0.8 + 0.4 * random())
+}
+
+/// From 0 to 1. The standard library's hash seeds are random enough to keep gateways apart.
+fn random() -> f64 {
+    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
 }
 
 /// Without systemd there is nobody to tell.

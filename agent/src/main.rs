@@ -68,8 +68,14 @@ async fn run(cli: Cli) -> Result<u8> {
         Command::Keep => {
             let settings = load(&root, cli.overrides)?;
             let role = if settings.mode == Mode::VpnHub { keep::Role::Hub } else { keep::Role::Spoke };
-            let (interval, lock) = (settings.keep.interval, paths.charon_lock);
-            let config = keep::Config { role, interval, conf_file: paths.connections, socket: paths.vici, lock };
+            let config = keep::Config {
+                role,
+                interval: settings.keep.interval,
+                conf_file: paths.connections,
+                socket: paths.vici,
+                lock: paths.charon_lock,
+                wanted: paths.wanted,
+            };
             keep::run(config, interrupted()).await?;
             Ok(0)
         }

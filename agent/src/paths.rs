@@ -23,6 +23,8 @@ pub struct Paths {
     /// Held by whoever is about to change what charon does: `refresh` from its look to its verification, `keep` for
     /// each look. Apart from `lock`, so that a slow EC2 never keeps `keep` from healing.
     pub charon_lock: PathBuf,
+    /// Written by `keep` when it wants a pass.
+    pub wanted: PathBuf,
     pub vici: PathBuf,
 }
 
@@ -40,6 +42,7 @@ impl Paths {
             failure: root.join("run/crosswan/failure.json"),
             lock: root.join("run/crosswan/refresh.lock"),
             charon_lock: root.join("run/crosswan/charon.lock"),
+            wanted: root.join("run/crosswan/refresh-wanted"),
             vici: root.join("run/charon.vici"),
         }
     }

@@ -133,6 +133,7 @@ fn keep(host: &Host, role: Role) -> Keep {
         conf_file: host.dir.path().join("crosswan.conf"),
         socket: host.socket(),
         lock: lock.clone(),
+        wanted: host.dir.path().join("refresh-wanted"),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     Keep { task: tokio::spawn(keep::run(cfg, stopped)), stop, lock }

@@ -9,13 +9,13 @@ use std::{
     process::Command,
 };
 
-use crosswan::error::Kind;
+use crosswan::{error::Kind, paths::Paths};
 
 const SERVICES: [&str; 2] = ["crosswan-refresh.service", "crosswan-keep.service"];
 const TIMER: &str = "crosswan-refresh.timer";
-/// Loads rules at boot, before there is a network; and what waits for a pre-shared key.
+/// Loads rules at boot, before there is a network; and what starts a refresh when one is needed.
 const GUARD: &str = "crosswan-guard.service";
-const SECRET: &str = "crosswan-secret.path";
+const PATH: &str = "crosswan-refresh.path";
 
 fn unit_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name)
@@ -42,7 +42,7 @@ fn verify(change: impl Fn(&str) -> String) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut args = vec!["verify".to_owned(), "--man=no".into(), "--recursive-errors=no".into()];
     let guard = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/guard/guard");
-    for name in SERVICES.into_iter().chain([TIMER, GUARD, SECRET]) {
+    for name in SERVICES.into_iter().chain([TIMER, GUARD, PATH]) {
         let copy = dir.path().join(name);
         let text = change(&unit(name)).replace("/usr/bin/crosswan", env!("CARGO_BIN_EXE_crosswan"));
         fs::write(&copy, text.replace("/usr/lib/crosswan/guard", guard.to_str().unwrap())).unwrap();
@@ -163,12 +163,13 @@ fn the_guard_stands_before_forwarding_and_any_network() {
 }
 
 #[test]
-fn a_key_that_comes_starts_a_refresh() {
-    let path = unit(SECRET);
-    assert_eq!(values(&path, "Unit"), ["crosswan-refresh.service"]);
+fn a_key_that_comes_and_a_tunnel_that_stays_down_start_a_refresh() {
+    // By its name it starts crosswan-refresh.service.
+    let path = unit(PATH);
+    assert!(values(&path, "Unit").is_empty());
     // It fails with a refresh at its start limit; the next refresh starts it.
     assert_eq!(values(&path, "WantedBy"), ["multi-user.target crosswan-refresh.service"]);
-    for place in ["/etc/crosswan/psk", "/etc/crosswan/psk.d", "/etc/credstore/crosswan.psk"] {
-        assert!(values(&path, "PathChanged").iter().any(|watched| watched == place), "{SECRET} does not watch {place}");
-    }
+    let wanted = Paths::below(Path::new("/")).wanted;
+    let keys = ["/etc/crosswan/psk", "/etc/crosswan/psk.d", "/etc/credstore/crosswan.psk"];
+    assert_eq!(values(&path, "PathChanged"), [[wanted.to_str().unwrap()].as_slice(), &keys].concat());
 }

@@ -16,8 +16,8 @@ use crate::{
     vici::{ChildSa, Sa},
 };
 
-/// Initiations per look: a hub that lost everything fills up in steps.
-const MAX_INITIATIONS: usize = 64;
+/// Initiations per look: a hub that lost everything fills up in steps, between which charon gets to its answers.
+const MAX_INITIATIONS: usize = 256;
 /// A look leaves out SAs charon is working on: only what is still missing this much later is missing.
 const SURE: u64 = 500;
 /// The hub leaves a missing peer to the peer for so long, and knows by such an uptime that its charon has restarted.

@@ -5,6 +5,9 @@ use std::{
     fmt, mem,
 };
 
+/// Times a pass is wanted for one tunnel: each after twice as long, until the hourly one is as soon.
+const MAX_PASSES: u32 = 5;
+
 /// A CHILD_SA's place: connection and child name.
 pub(super) type Place = (String, String);
 
@@ -34,6 +37,8 @@ pub(super) struct Missing {
     pub attempts: u32,
     /// Not to be initiated before.
     pub next: u64,
+    /// Passes that were wanted for it.
+    pub passes: u32,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +87,18 @@ impl Memory {
         mem::take(&mut self.changes)
     }
 
+    /// The tunnel that has been missing for longest, and for how long, if a pass is wanted for any: after `patience`, and
+    /// each time after twice as long. The answer is taken for a promise: that pass is not wanted again.
+    pub fn take_wanted(&mut self, now: u64, patience: u64) -> Option<(String, u64)> {
+        let overdue = |m: &Missing| m.passes < MAX_PASSES && now >= m.since + (patience << m.passes);
+        let overdue = self.missing.iter_mut().filter(|(_, m)| overdue(m));
+        let counted = overdue.map(|((conn, _), m)| {
+            m.passes += 1;
+            (m.since, conn)
+        });
+        counted.min().map(|(since, conn)| (conn.clone(), now - since))
+    }
+
     /// Something was seen missing once only, or there was more to initiate than one look may: look again soon.
     pub fn unsure(&self) -> bool {
         self.more || self.missing.values().any(|m| m.looks < 2)
@@ -91,7 +108,7 @@ impl Memory {
         if self.known.remove(place) {
             self.change(place, None, 0);
         }
-        let fresh = Missing { since: now, looks: 0, attempts: 0, next: 0 };
+        let fresh = Missing { since: now, looks: 0, attempts: 0, next: 0, passes: 0 };
         self.missing.entry(place.clone()).or_insert(fresh).looks += 1;
     }
 

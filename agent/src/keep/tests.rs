@@ -254,22 +254,39 @@ fn a_duplicate_that_went_away_meanwhile_starts_anew() {
 }
 
 #[test]
-fn a_look_initiates_64_at_most_the_least_tried_first() {
+fn a_look_initiates_256_at_most_the_least_tried_first() {
     let name = |n: usize| format!("crosswan-vpc-{n:08x}");
     let mut v = view(&[]);
-    v.conns = (0..100).map(|n| (name(n), conn(&[("a", "tunnel")]))).collect();
+    v.conns = (0..300).map(|n| (name(n), conn(&[("a", "tunnel")]))).collect();
     let mut memory = Memory::default();
     decide(0, &v, &mut memory, SPOKE);
     let first = decide(1_000, &v, &mut memory, SPOKE);
-    assert_eq!(first.len(), 64);
+    assert_eq!(first.len(), 256);
     assert!(memory.unsure(), "there is more: do not wait a whole interval");
     let second = decide(2_000, &v, &mut memory, SPOKE);
-    assert_eq!(second.len(), 36, "the others, and nobody twice");
+    assert_eq!(second.len(), 44, "the others, and nobody twice");
     assert!(!memory.unsure());
     v.conns.insert(name(999), conn(&[("a", "tunnel")]));
     decide(30_000, &v, &mut memory, SPOKE);
     let third = decide(60_000, &v, &mut memory, SPOKE);
     assert!(third[0].conn() == name(999), "the newcomer waits behind nobody: {:?}", third[0]);
+}
+
+#[test]
+fn a_pass_is_wanted_for_what_stays_missing_less_and_less_often() {
+    let mut memory = Memory::default();
+    let (down, up) = (view(&[]), view(&[sa(1, "ESTABLISHED", &[("a", 1, "INSTALLED"), ("b", 2, "INSTALLED")])]));
+    let mut wanted = Vec::new();
+    for s in 0..10_000 {
+        decide(s * 1_000, &down, &mut memory, SPOKE);
+        wanted.extend(memory.take_wanted(s * 1_000, 120_000).map(|(conn, missing)| (conn, missing / 1_000)));
+    }
+    assert_eq!(wanted, [120, 240, 480, 960, 1_920].map(|s| (CONN.to_owned(), s)), "once for both children");
+    // Up again ends it; the next time starts from the beginning.
+    decide(10_000_000, &up, &mut memory, SPOKE);
+    decide(10_001_000, &down, &mut memory, SPOKE);
+    assert_eq!(memory.take_wanted(10_120_000, 120_000), None);
+    assert_eq!(memory.take_wanted(10_121_000, 120_000), Some((CONN.to_owned(), 120_000)));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A key is followed by the next: both count until the peers have seen it, and no packet notices.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use crosswan::model::PublicKey;
 use crosswan_faults::look::{ask, stream, unharmed};
@@ -7,7 +9,10 @@ use crosswan_lab::{Auth, Gateway, Role};
 use serde_json::Value;
 
 use super::{announced, reconnect, ring};
-use crate::region::{Region, lines, refresh, refresh_with};
+use crate::region::{Region, UP, eventually, lines, refresh, refresh_with};
+
+/// Until charon has given the old address up (dead peer detection), and 32 s: keep's interval is 2 s here.
+const NOTICED: Duration = Duration::from_mins(4);
 
 pub fn rotate(gateway: &Gateway) -> Result<Value> {
     let output = gateway.agent(&["rotate-key", "--json"])?.ok()?;
@@ -121,6 +126,9 @@ fn a_replaced_instance_takes_over_and_a_key_out_of_nowhere_does_not() -> Result<
     let new = region.lab.replace_gateway(&old)?;
     ensure!(new.role == Role::NatVpn);
     region.boot(&new)?;
+    // Nobody waits for the hour: the hub's keep asks for a pass when the tunnel stays down, and systemd starts it.
+    eventually(NOTICED, "the hub's keep wants a pass", || Ok(hub.path("/run/crosswan/refresh-wanted").exists()))?;
+    region.keepers[&hub.name].wait_for_log("asked for a refresh", UP)?;
     refresh(&hub)?;
     region.settle()?;
 

@@ -85,7 +85,7 @@ pub fn pre_shared(region: &mut Region) -> Result<()> {
 /// A refresh at its start limit takes what waits for the key down with it, and the next one brings it back.
 fn limit(region: &mut Region) -> Result<()> {
     let vm = region.vm(CLIENT)?;
-    let path = || Ok::<_, anyhow::Error>(vm.sh("systemctl is-active crosswan-secret.path")?.stdout.trim().to_owned());
+    let path = || Ok::<_, anyhow::Error>(vm.sh("systemctl is-active crosswan-refresh.path")?.stdout.trim().to_owned());
     vm.ok("mkdir -p /run/systemd/system/crosswan-refresh.service.d
         printf '[Unit]\\nStartLimitBurst=1\\n' >/run/systemd/system/crosswan-refresh.service.d/limit.conf
         systemctl daemon-reload
@@ -96,7 +96,7 @@ fn limit(region: &mut Region) -> Result<()> {
     let after = path()?;
     region.check(
         during == "failed" && after == "active",
-        &format!("crosswan-secret.path with refresh at its start limit: {during}; after the next refresh: {after}"),
+        &format!("crosswan-refresh.path with refresh at its start limit: {during}; after the next refresh: {after}"),
     );
     Ok(())
 }

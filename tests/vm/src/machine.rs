@@ -25,8 +25,6 @@ pub fn timer(region: &mut Region) -> Result<()> {
         region.check(ok, &format!("{name}: crosswan-refresh.timer is {}, next at {}", state.trim(), next.trim()));
     }
     let vm = region.vm(NAT)?;
-    let last =
-        |vm: &Vm| vm.ok("systemctl show -P InvocationID crosswan-refresh.service").map(|id| id.trim().to_owned());
     let before = last(vm)?;
     // Debian's own timers would fire, too, and there is no Debian to be reached from here. The jitter is taken away for this once:
     // after a jump of the clock systemd counts it from the boot, by the new time, and it would still take its quarter of an hour.
@@ -37,7 +35,7 @@ pub fn timer(region: &mut Region) -> Result<()> {
          date -s @$(( ($(date +%s) / 3600 + 2) * 3600 - 10 ))
          systemctl restart crosswan-refresh.timer")?;
     let started = Instant::now();
-    while last(vm)? == before || vm.ok("systemctl show -P ActiveState crosswan-refresh.service")?.trim() != "inactive" {
+    while !ran_since(vm, &before)? {
         ensure!(started.elapsed() < UP, "the clock passed the full hour, and no refresh ran");
     }
     let ended = vm.ok("systemctl show -P Result crosswan-refresh.service")?;
@@ -47,6 +45,27 @@ pub fn timer(region: &mut Region) -> Result<()> {
         ended.trim()
     );
     region.check(ended.trim() == "success", &text);
+    Ok(())
+}
+
+fn last(vm: &Vm) -> Result<String> {
+    Ok(vm.ok("systemctl show -P InvocationID crosswan-refresh.service")?.trim().to_owned())
+}
+
+fn ran_since(vm: &Vm, before: &str) -> Result<bool> {
+    Ok(last(vm)? != before && vm.ok("systemctl show -P ActiveState crosswan-refresh.service")?.trim() == "inactive")
+}
+
+/// keep's way to ask for a refresh: from inside its sandbox, as it does when a tunnel stays down.
+pub fn wanted(region: &mut Region) -> Result<()> {
+    let vm = region.vm(CLIENT)?;
+    let before = last(vm)?;
+    vm.ok("nsenter -m -t $(systemctl show -P MainPID crosswan-keep.service) sh -c ': >/run/crosswan/refresh-wanted'")?;
+    let started = Instant::now();
+    while !ran_since(vm, &before)? {
+        ensure!(started.elapsed() < UP, "keep's file was written, and no refresh ran");
+    }
+    region.check(true, &format!("{CLIENT}: what keep writes to ask for a refresh starts one"));
     Ok(())
 }
 
@@ -129,7 +148,7 @@ pub fn health(region: &mut Region) -> Result<()> {
         let sysctls = vm.ok(SYSCTLS)?;
         // As installed, with what the image adds.
         let mistakes = vm
-            .sh("systemd-analyze verify --man=no --recursive-errors=no crosswan-refresh.service crosswan-secret.path")?
+            .sh("systemd-analyze verify --man=no --recursive-errors=no crosswan-refresh.service crosswan-refresh.path")?
             .stdout;
         let upgrades = vm.ok("systemctl is-enabled apt-daily-upgrade.timer; apt-config dump | grep -E 'Periodic::Unattended-Upgrade|Automatic-Reboot '")?;
         let memory = memory(vm, ipsec)?;

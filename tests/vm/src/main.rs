@@ -38,7 +38,7 @@ Environment:
 type Step = fn(&mut Region) -> Result<()>;
 
 /// What is shown, in this order; each step needs the ones before.
-const STEPS: [(&str, Step); 17] = [
+const STEPS: [(&str, Step); 18] = [
     ("The images as they were built", disk::clean),
     ("Power on: nothing private gets out before the guard stands", region::boot),
     ("Each gateway made a key of its own, and nobody was given a secret", key::own),
@@ -52,6 +52,7 @@ const STEPS: [(&str, Step); 17] = [
     ("6. A refresh with nothing new changes nothing", change::unchanged),
     ("A gateway for pre-shared keys waits for one, and goes on by itself when it is there", key::pre_shared),
     ("The hourly timer", machine::timer),
+    ("A refresh that keep asks for", machine::wanted),
     ("Power cut and reboot of everything, without EC2", machine::reboot),
     ("The machines as they are", machine::health),
     ("The package: a newer one on both ends of a tunnel in use", package::upgrade),
