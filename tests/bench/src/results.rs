@@ -103,7 +103,7 @@ pub fn circumstances(agent: &Path) -> Result<String> {
         count(std::thread::available_parallelism().map_or(1, usize::from), "core"),
         model.trim_start_matches(['\t', ' ', ':']),
         read("/proc/sys/kernel/osrelease").trim(),
-        first(Command::new("swanctl").arg("--version"))?,
+        first(Command::new("dpkg-query").args(["-Wf", "strongSwan ${Version}", "charon-systemd"]))?,
         read("/proc/loadavg").split(' ').next().unwrap_or_default(),
     ))
 }
