@@ -7,11 +7,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::region::Region;
 
+/// Root's home. What SSH keeps there has to be empty, too.
+const HOME: &str = "/root";
+
 /// Folders, and all that may be in them.
-const CLEAN: [(&str, &[&str]); 15] = [
+const CLEAN: [(&str, &[&str]); 14] = [
     ("/etc/ssh", &["moduli", "ssh_config", "ssh_config.d", "sshd_config", "sshd_config.d"]),
-    ("/root", &[".bashrc", ".profile", ".ssh"]),
-    ("/root/.ssh", &[]),
+    (HOME, &[".bashrc", ".profile", ".ssh"]),
     ("/home", &[]),
     ("/tmp", &[]),
     ("/var/tmp", &[]),
@@ -28,10 +30,12 @@ const CLEAN: [(&str, &[&str]); 15] = [
 
 /// Reads the images themselves: once booted it would be too late.
 pub fn clean(region: &mut Region) -> Result<()> {
+    let ssh = format!("{HOME}/.ssh");
+    let folders = [&CLEAN[..], &[(&ssh, &[])]].concat();
     for mode in ["vpn-hub", "nat-hub", "nat-vpn"] {
         let disk = region.images.join(mode).with_extension("raw");
         let mut found = Vec::new();
-        for (folder, expected) in CLEAN {
+        for (folder, expected) in &folders {
             let names = names(&disk, folder).with_context(|| format!("{mode}: {folder}"))?;
             found
                 .extend(names.into_iter().filter(|n| !expected.contains(&n.as_str())).map(|n| format!("{folder}/{n}")));
@@ -39,7 +43,7 @@ pub fn clean(region: &mut Region) -> Result<()> {
         let id = debugfs(&disk, "cat /etc/machine-id")?;
         region.check(
             found.is_empty() && id.is_empty(),
-            &format!("{mode}.raw: left behind in {} folders: {found:?}; machine-id {id:?}", CLEAN.len()),
+            &format!("{mode}.raw: left behind in {} folders: {found:?}; machine-id {id:?}", folders.len()),
         );
     }
     Ok(())
