@@ -3,8 +3,9 @@
 //! Every name that can reach a template, a file name or a VICI message is a newtype with a closed
 //! character set, parsed once at the edge. A tag's value never becomes one of these.
 
-mod key;
+#[macro_use]
 mod names;
+mod key;
 mod vouch;
 
 use std::{

@@ -241,13 +241,11 @@ fn revocations(target: &Target, current: &Current, charon: &Charon, steps: &mut 
             ended.insert(name.as_str());
         }
     }
-    let mut gone = BTreeSet::new();
-    for sa in charon.sas.iter().filter(|sa| !ended.contains(sa.conn.as_str())) {
-        let Some(name) = ours(&sa.conn) else { continue };
+    for sa in &charon.sas {
+        let Some(name) = ours(&sa.conn).filter(|_| !ended.contains(sa.conn.as_str())) else { continue };
         let Some(tree) = target.connections.get(&name) else {
-            if gone.insert(&sa.conn) {
-                steps.push(Step::Terminate { connection: sa.conn.clone(), id: None, why: "the peer is gone" });
-            }
+            steps.push(Step::Terminate { connection: sa.conn.clone(), id: None, why: "the peer is gone" });
+            ended.insert(&sa.conn);
             continue;
         };
         let wanted = Summary::of(tree);

@@ -19,7 +19,7 @@ fn nothing_private_leaves_in_the_clear_whatever_is_down() -> Result<()> {
     assert!(at_boot.iter().all(|out| matches!(out, Ok(0))), "{at_boot:?}");
 
     // The first pass at boot: rules are in force, no tunnel is up yet since nothing keeps them.
-    let mut region = Region { lab, keepers: Default::default() };
+    let mut region = Region::from(lab);
     for gateway in region.lab.gateways() {
         if gateway.role != Role::NatHub {
             gateway.start_charon()?;

@@ -22,7 +22,7 @@ fn a_missing_key_is_waited_for_and_nat_does_not_wait() -> Result<()> {
         words.stdout.lines().filter(|line| line.contains("WAITING") && line.contains("pre-shared key")).count();
     assert_eq!(waiting, 1, "{}", show(&words));
 
-    let mut region = Region { lab, keepers: Default::default() };
+    let mut region = Region::from(lab);
     let host = region.lab.host("a/host")?;
     assert_eq!(Some(host.whoami_tcp(region.lab.internet().address)?), late.public(), "NAT is there");
     let rejected = host.ping(region.address("hub/host")?, 3)?;
@@ -58,7 +58,7 @@ fn hubs_and_gateways_are_found_by_their_tags() -> Result<()> {
     a.write_settings(&format!("{environment}{}", settings.replace(&by_address, &region_of_hub)))?;
     hub.write_settings(&format!("{environment}{}", hub.read_file("/etc/crosswan/crosswan.toml")?))?;
 
-    let mut region = Region { lab, keepers: Default::default() };
+    let mut region = Region::from(lab);
     for gateway in region.lab.gateways().iter().filter(|g| g.name != decoy.name) {
         region.boot(gateway)?;
     }

@@ -133,7 +133,7 @@ fn a_store_that_cannot_be_asked_changes_nothing() -> Result<()> {
     lab.ec2_heal();
 
     lab.ec2().put_parameter(HOME, "/crosswan/psk", &key(1))?;
-    let mut region = Region { lab, keepers: Default::default() };
+    let mut region = Region::from(lab);
     for gateway in region.lab.gateways().iter().filter(|g| g.name != a.name) {
         region.boot(gateway)?;
     }
@@ -197,7 +197,7 @@ fn a_key_per_peer_by_its_vpc() -> Result<()> {
     }
     lab.ec2().put_secret(HOME, &of_a, &key(1))?;
     // `b` has none yet: its refusal, and nobody else's.
-    let mut region = Region { lab, keepers: Default::default() };
+    let mut region = Region::from(lab);
     for gateway in region.lab.gateways().iter().filter(|g| g.name != b.name) {
         region.boot(gateway)?;
     }

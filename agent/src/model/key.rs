@@ -78,18 +78,7 @@ impl FromStr for PublicKey {
     }
 }
 
-impl TryFrom<String> for PublicKey {
-    type Error = BadName;
-    fn try_from(text: String) -> Result<Self, BadName> {
-        text.parse()
-    }
-}
-
-impl From<PublicKey> for String {
-    fn from(key: PublicKey) -> String {
-        key.to_string()
-    }
-}
+as_text!(PublicKey, BadName);
 
 /// What a gateway says of keys, in the tag of its own instance: `KEY [KEY signed:SIGNATURE] [seen:abcdefgh:…]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,18 +171,7 @@ impl FromStr for Announcement {
     }
 }
 
-impl TryFrom<String> for Announcement {
-    type Error = BadAnnouncement;
-    fn try_from(text: String) -> Result<Self, BadAnnouncement> {
-        text.parse()
-    }
-}
-
-impl From<Announcement> for String {
-    fn from(announcement: Announcement) -> String {
-        announcement.to_string()
-    }
-}
+as_text!(Announcement, BadAnnouncement);
 
 /// What EC2 shows of a gateway's announcement.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,6 +34,23 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// In JSON such a value is its text: [`fmt::Display`] out, [`FromStr`] with its error in.
+macro_rules! as_text {
+    ($name:ident, $error:ty) => {
+        impl TryFrom<String> for $name {
+            type Error = $error;
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.to_string()
+            }
+        }
+    };
+}
+
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $expected:literal, $valid:expr) => {
         $(#[$doc])*

@@ -55,15 +55,4 @@ impl std::str::FromStr for Vouch {
     }
 }
 
-impl TryFrom<String> for Vouch {
-    type Error = BadName;
-    fn try_from(text: String) -> Result<Self, BadName> {
-        text.parse()
-    }
-}
-
-impl From<Vouch> for String {
-    fn from(vouch: Vouch) -> String {
-        vouch.to_string()
-    }
-}
+as_text!(Vouch, BadName);

@@ -14,6 +14,8 @@ use serde_json::Value;
 use crate::cloud::{self, Cloud};
 use crate::measure::{self, Run};
 
+/// Over which the gateways are spread.
+pub const REGIONS: usize = 8;
 /// What a pass writes, and what an earlier size must not leave to the next. Its own key is the instance's, and stays.
 const WRITTEN: [&str; 6] = [
     "/etc/swanctl/conf.d/crosswan.conf",

@@ -6,14 +6,13 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::Auth;
 
-use crate::hub::{Hub, Pass};
+use crate::hub::{Hub, Pass, REGIONS};
 use crate::measure::Run;
 use crate::peers::waited;
 use crate::plot::{Scale, Series, lines};
 use crate::results::{Budget, Section, megabytes, millis, seconds, table};
 use crate::{Setup, say};
 
-const REGIONS: usize = 8;
 /// What charon may have allocated more after all passes, MB. malloc's count takes what each of 16 threads sets aside for its
 /// next request (tcache, at most 0.2 MB) for allocated; a changed peer leaves 2 kB, its keys.
 const FLAT: f64 = 2.0;

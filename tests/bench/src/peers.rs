@@ -6,14 +6,13 @@ use anyhow::{Context, Result, ensure};
 use crosswan_lab::Auth;
 
 use crate::cloud::{self, ENDPOINT};
-use crate::hub::{Hub, LOAD_ALL, Pass};
+use crate::hub::{Hub, LOAD_ALL, Pass, REGIONS};
 use crate::measure::Run;
 use crate::plot::{Scale, Series, lines};
 use crate::results::{Budget, Section, megabytes, millis, seconds, table};
 use crate::vici::Relay;
 use crate::{Setup, say};
 
-const REGIONS: usize = 8;
 /// The most peers for the poller: it takes minutes to load more, into a charon that has to forget as many keys.
 const POLLED: usize = 5000;
 

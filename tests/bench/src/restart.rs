@@ -18,12 +18,11 @@ use anyhow::{Result, ensure};
 use crosswan_lab::{AgentProcess, Auth, Gateway};
 use nix::libc;
 
-use crate::hub::Hub;
+use crate::hub::{Hub, REGIONS};
 use crate::plot::{Scale, Series, lines};
 use crate::results::{Section, megabytes, seconds, table};
 use crate::{Setup, say, xml};
 
-const REGIONS: usize = 8;
 /// Longest wait for all tunnels.
 const LIMIT: Duration = Duration::from_secs(240);
 

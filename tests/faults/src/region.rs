@@ -22,6 +22,13 @@ pub struct Region {
     pub keepers: BTreeMap<String, AgentProcess>,
 }
 
+/// Nothing in it has been booted by this.
+impl From<Lab> for Region {
+    fn from(lab: Lab) -> Region {
+        Region { lab, keepers: BTreeMap::new() }
+    }
+}
+
 impl Region {
     /// The hub VPC and clients `a` and `b` with a pre-shared key, all booted; returns when all reach all.
     pub fn standard() -> Result<Region> {
@@ -37,7 +44,7 @@ impl Region {
 
     /// Boots every gateway of a lab.
     pub fn booted(lab: Lab) -> Result<Region> {
-        let mut region = Region { lab, keepers: BTreeMap::new() };
+        let mut region = Region::from(lab);
         let mut again = Vec::new();
         for gateway in region.lab.gateways() {
             let output = region.power_on(&gateway)?;

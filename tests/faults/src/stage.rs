@@ -1,7 +1,6 @@
 //! Where the campaign plays: the standard region, a client VPC of its own to be the victim, and work for a pass.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -53,7 +52,7 @@ impl<'a> Stage<'a> {
         [&hub, &peer.first].into_iter().for_each(|gateway| clock.give(gateway));
         hub.set_env("CROSSWAN_AFTER_MISSES", "1");
         hub.write_file("/etc/crosswan/conf.d/50-faults.toml", "[ec2]\ntimeout = \"20s\"\n", 0o644)?;
-        let mut region = Region { lab, keepers: BTreeMap::new() };
+        let mut region = Region::from(lab);
         for gateway in region.lab.gateways() {
             if gateway.name != peer.second.name {
                 region.boot(&gateway)?;

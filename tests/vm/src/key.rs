@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::Vm;
 
+use crate::machine::refresh;
 use crate::region::{CLIENT, HUB, Region, UP, wait_for_tunnel};
 use crate::report::seconds;
 
@@ -103,8 +104,5 @@ fn limit(region: &mut Region) -> Result<()> {
 
 /// The last pass: its exit code, and which it was.
 fn last(vm: &Vm) -> Result<(String, String)> {
-    let get = |what: &str| {
-        Ok::<_, anyhow::Error>(vm.ok(&format!("systemctl show -P {what} crosswan-refresh.service"))?.trim().to_owned())
-    };
-    Ok((get("ExecMainStatus")?, get("InvocationID")?))
+    Ok((refresh(vm, "ExecMainStatus")?, refresh(vm, "InvocationID")?))
 }

@@ -25,7 +25,7 @@ pub fn timer(region: &mut Region) -> Result<()> {
         region.check(ok, &format!("{name}: crosswan-refresh.timer is {}, next at {}", state.trim(), next.trim()));
     }
     let vm = region.vm(NAT)?;
-    let before = last(vm)?;
+    let before = refresh(vm, "InvocationID")?;
     // Debian's own timers would fire, too, and there is no Debian to be reached from here. The jitter is taken away for this once:
     // after a jump of the clock systemd counts it from the boot, by the new time, and it would still take its quarter of an hour.
     vm.ok("systemctl stop apt-daily.timer apt-daily-upgrade.timer
@@ -38,28 +38,29 @@ pub fn timer(region: &mut Region) -> Result<()> {
     while !ran_since(vm, &before)? {
         ensure!(started.elapsed() < UP, "the clock passed the full hour, and no refresh ran");
     }
-    let ended = vm.ok("systemctl show -P Result crosswan-refresh.service")?;
+    let ended = refresh(vm, "Result")?;
     vm.ok("rm -r /run/systemd/system/crosswan-refresh.timer.d; systemctl daemon-reload")?;
     let text = format!(
         "{NAT}: the clock is put forward to ten seconds before the full hour: the timer's refresh ran: {}",
-        ended.trim()
+        ended
     );
-    region.check(ended.trim() == "success", &text);
+    region.check(ended == "success", &text);
     Ok(())
 }
 
-fn last(vm: &Vm) -> Result<String> {
-    Ok(vm.ok("systemctl show -P InvocationID crosswan-refresh.service")?.trim().to_owned())
+/// A property of the unit that refreshes.
+pub fn refresh(vm: &Vm, property: &str) -> Result<String> {
+    Ok(vm.ok(&format!("systemctl show -P {property} crosswan-refresh.service"))?.trim().to_owned())
 }
 
 fn ran_since(vm: &Vm, before: &str) -> Result<bool> {
-    Ok(last(vm)? != before && vm.ok("systemctl show -P ActiveState crosswan-refresh.service")?.trim() == "inactive")
+    Ok(refresh(vm, "InvocationID")? != before && refresh(vm, "ActiveState")? == "inactive")
 }
 
 /// keep's way to ask for a refresh: from inside its sandbox, as it does when a tunnel stays down.
 pub fn wanted(region: &mut Region) -> Result<()> {
     let vm = region.vm(CLIENT)?;
-    let before = last(vm)?;
+    let before = refresh(vm, "InvocationID")?;
     vm.ok("nsenter -m -t $(systemctl show -P MainPID crosswan-keep.service) sh -c ': >/run/crosswan/refresh-wanted'")?;
     let started = Instant::now();
     while !ran_since(vm, &before)? {
@@ -186,7 +187,7 @@ fn score(text: &str) -> Result<&str> {
 }
 
 fn memory(vm: &Vm, ipsec: bool) -> Result<String> {
-    let peak = vm.ok("systemctl show -P MemoryPeak crosswan-refresh.service")?;
+    let peak = refresh(vm, "MemoryPeak")?;
     let mut text = format!("refresh {} at its peak", megabytes(peak.trim()));
     if ipsec {
         for (name, unit) in [("keep", "crosswan-keep"), ("charon", "strongswan")] {
