@@ -8,7 +8,7 @@ use std::{
 use tracing::info;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     files, host,
     paths::Paths,
     plan::{ManagedFile, Step},
@@ -52,11 +52,23 @@ async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()
         Step::LoadConnection { name, tree, .. } => charon.load_conn(name.as_str(), tree).await,
         Step::RenewChild { connection, child, old } => {
             // The old SA carries traffic until the new one is there; without a new one it stays.
-            charon.initiate(connection.as_str(), child, Some(INITIATE)).await?;
+            charon.initiate(connection.as_str(), Some(child), Some(INITIATE)).await?;
             for id in old {
                 charon.terminate(Target::ChildId(*id), false, Some(TERMINATE)).await?;
             }
             Ok(())
+        }
+        Step::TakeOver { connection, children } => {
+            // One is enough: what is missing besides is `keep`'s to bring up, as with any tunnel.
+            let mut failed = None;
+            for child in children {
+                match charon.initiate(connection.as_str(), Some(child), Some(INITIATE)).await {
+                    Ok(()) => failed = Some(Ok(())),
+                    Err(e) if e.kind() == Kind::Apply => drop(failed.get_or_insert(Err(e))),
+                    Err(e) => return Err(e),
+                }
+            }
+            failed.unwrap_or(Ok(()))
         }
         // Gone already is as good as done: another program, or a pass that was cut off, was there first.
         Step::UnloadConnection { name } => charon.unload_conn(name).await.map(drop),

@@ -84,8 +84,11 @@ pub enum Command {
         /// Let more peers go in one pass than removal.hold_above allows
         #[arg(long)]
         force: bool,
-        /// Take the key that this VPC's gateway announces for right, though it is known by another; repeatable
-        #[arg(long, value_name = "VPC")]
+        /// Accept the key with this fingerprint for a gateway of this VPC, though that is known by another; repeatable
+        ///
+        /// For instance --accept-key vpc-0a1b2c3d=SHA256:…, with the fingerprint that `crosswan status` shows as `own
+        /// key` on that gateway. Any other key that its tag may hold at that moment is refused.
+        #[arg(long, value_name = "VPC=FINGERPRINT")]
         accept_key: Vec<String>,
         /// Print the report as JSON
         #[arg(long)]

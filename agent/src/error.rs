@@ -19,6 +19,10 @@ pub enum Kind {
     Other,
 }
 
+/// The exit code of a pass that is in force, while something waits that only an operator, a peer or time can end. It is no
+/// error, and trying again at once would change nothing.
+pub const WAITING: u8 = 6;
+
 impl Kind {
     /// The process's exit code. Stable: documented in the README, the man page and `--help`.
     pub fn exit_code(self) -> u8 {

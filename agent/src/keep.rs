@@ -138,10 +138,10 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
         let next = tick(cfg, &mut vici, &mut memory, now).await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
         if asked.is_none_or(|last| begun >= last + PASS_SPACING)
-            && let Some((conn, missing)) = memory.take_wanted(now, patience)
+            && let Some((conn, why)) = wanted(&mut memory, now, patience)
         {
             *asked = Some(begun);
-            ask_for_a_pass(cfg, &conn, missing);
+            ask_for_a_pass(cfg, &conn, &why);
         }
         // Listing thousands of connections costs charon time: under a storm of events, at most a fifth of it.
         earliest = Instant::now() + begun.elapsed() * 4;
@@ -176,7 +176,8 @@ async fn tick(cfg: &Config, vici: &mut Vici, memory: &mut Memory, now: u64) -> R
 /// Does one thing and logs it. Only losing charon is an error; its refusals are logged and tried again later.
 async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     let outcome = match action {
-        Action::Initiate { conn, child, .. } => vici.initiate(conn, child, None).await.map(|()| true),
+        Action::Prove { conn, .. } => vici.initiate(conn, None, None).await.map(|()| true),
+        Action::Initiate { conn, child, .. } => vici.initiate(conn, Some(child), None).await.map(|()| true),
         Action::TerminateIke { id, .. } => vici.terminate(Target::IkeId(*id), false, None).await,
         Action::TerminateChild { id, .. } => vici.terminate(Target::ChildId(*id), false, None).await,
     };
@@ -190,14 +191,18 @@ async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     Ok(())
 }
 
+/// The connection that a pass is wanted for, and why.
+fn wanted(memory: &mut Memory, now: u64, patience: u64) -> Option<(String, String)> {
+    let missing = memory.take_wanted(now, patience);
+    let missing = missing.map(|(conn, missing)| (conn, format!("missing for {} s", missing / 1000)));
+    missing.or_else(|| Some((memory.take_proven()?, "has proved that it works".into())))
+}
+
 /// Nobody may be watching: then the next pass is the hourly one.
-fn ask_for_a_pass(cfg: &Config, conn: &str, missing: u64) {
-    let seconds = missing / 1000;
+fn ask_for_a_pass(cfg: &Config, conn: &str, why: &str) {
     match fs::write(&cfg.wanted, "") {
-        Ok(()) => info!(conn, "missing for {seconds} s: asked for a refresh"),
-        Err(e) => {
-            warn!(conn, reason = %e, "missing for {seconds} s: cannot ask for a refresh in {}", cfg.wanted.display())
-        }
+        Ok(()) => info!(conn, "{why}: asked for a refresh"),
+        Err(e) => warn!(conn, reason = %e, "{why}: cannot ask for a refresh in {}", cfg.wanted.display()),
     }
 }
 

@@ -9,7 +9,6 @@
 //! IO lives at the two ends: the pure stages may not spawn, write files or read the clock (see `clippy.toml`).
 
 pub mod apply;
-mod claims;
 pub mod cli;
 pub mod decide;
 pub mod error;
@@ -29,11 +28,9 @@ mod recover;
 pub mod refresh;
 pub mod render;
 pub mod report;
-pub mod roster;
 pub mod settings;
 pub mod state;
 pub mod status;
 pub mod swanctl;
-pub mod trust;
 pub mod verify;
 pub mod vici;

@@ -14,10 +14,10 @@ use serde::Serialize;
 use tracing::{debug, info, warn};
 
 use crate::{
-    decide::{Decision, KeyAnswer, Seen, decide},
+    decide::{Contacts, Decision, KeyAnswer, Seen, decide},
     error::{Context, Error, Kind, Result},
     files, host,
-    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
+    model::{Answers, Identity, Mode, Region, Secret, Timestamp, VpcId, printable},
     observe::{disk, ec2, imds, live, store},
     own::Own,
     paths::Paths,
@@ -45,8 +45,8 @@ pub struct Options {
     pub force: bool,
     /// Make the next key now, whatever the age of the current one.
     pub rotate: bool,
-    /// Peers whose new key is right though it is not the one they are known by.
-    pub accept: BTreeSet<VpcId>,
+    /// The fingerprints of keys that are right though their VPCs' gateways are not known by them.
+    pub accept: BTreeMap<VpcId, String>,
 }
 
 /// Runs one pass. The report says what came of it, failed applies included; `Err` is for passes that could not decide.
@@ -83,7 +83,10 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     }
     if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
         // What is announced is what charon accepts by now; and the state must not remember less than was announced.
-        own.settle(paths)?;
+        if let (Some(old), Some(charon)) = (own.settle(paths)?, charon.as_mut()) {
+            // No file names it any more, and no connection.
+            charon.unload_key(&old.charon_id()).await?;
+        }
         files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
         own.announce(&ec2, settings.ec2.timeout, &mut report).await;
     }
@@ -121,7 +124,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     debug!(stage = "observe IMDS", "done");
     let ec2 = ec2::Session::default();
     let mut own = Own::ready(settings, paths, &me, now, options)?;
-    let (answers, ()) = tokio::join!(ask_ec2(&ec2, settings), own.look(&ec2, settings.ec2.timeout));
+    let (answers, ()) = tokio::join!(ask_ec2(&ec2, settings, &state), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
     let (keys, keys_unasked) = fetch_keys(&ec2, settings, keys, &me, &answers, &state).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
@@ -129,15 +132,18 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
     current.rules = live::rules().await?;
     let state = match &current.charon {
-        Some(charon) if settings.mode == Mode::VpnHub => recover(state, &answers, &me, charon),
+        Some(charon) => recover(state, &answers, &me, charon, &current.peer_keys),
         _ => state,
     };
+    let contacts = current.charon.as_ref().map(|charon| Contacts::of(&charon.sas)).unwrap_or_default();
+    let loaded = current.charon.iter().flat_map(|charon| charon.connections.keys()).filter_map(|n| n.parse().ok());
+    let loaded = loaded.collect();
     debug!(stage = "observe", "done");
 
     let in_use = keys_in_use(&current);
     let key = |vpc: &VpcId| match keys.for_peer(vpc) {
         Ok(key) => KeyAnswer { key: Some(key), problem: None },
-        Err(problem) => KeyAnswer { key: in_use.get(vpc.as_str()).cloned(), problem: Some(problem) },
+        Err(problem) => KeyAnswer { key: in_use.get(vpc).cloned(), problem: Some(problem) },
     };
     let seen = Seen {
         me: &me,
@@ -147,16 +153,13 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         uplink: &uplink,
         keys: &key,
         own: own.keys(),
-        hub_in_use: current
-            .charon
-            .iter()
-            .flat_map(|c| c.connections.keys())
-            .find_map(|n| n.parse::<ConnName>().ok()?.hub()),
+        contacts: &contacts,
+        loaded: &loaded,
         pinned: &current.peer_keys,
         accept: &options.accept,
     };
     let decision = decide(settings, &seen, options.force)?;
-    own.showing = decision.showing.clone();
+    own.presence = decision.presence.clone();
     debug!(stage = "decide", "done");
     let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
     let files = render(settings.mode, &decision, capabilities)?;
@@ -191,7 +194,7 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
 }
 
 /// EC2's answers, as far as the mode needs any.
-async fn ask_ec2(session: &ec2::Session, settings: &Settings) -> Answers {
+async fn ask_ec2(session: &ec2::Session, settings: &Settings, state: &State) -> Answers {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
         Mode::NatVpn if !settings.regions.is_empty() => (&settings.hub_tag, false),
@@ -203,8 +206,20 @@ async fn ask_ec2(session: &ec2::Session, settings: &Settings) -> Answers {
         tag: tag.clone(),
         environment: settings.environment_tag.clone(),
         with_cidrs,
+        known: known(state),
     };
     ec2::ask(session, &query, settings.ec2.timeout).await
+}
+
+/// The peers to ask for by their ids.
+fn known(state: &State) -> BTreeMap<Region, ec2::Known> {
+    let mut known: BTreeMap<Region, ec2::Known> = BTreeMap::new();
+    for (vpc, peer) in &state.peers {
+        let known = known.entry(peer.gateway.region.clone()).or_default();
+        known.vpcs.insert(vpc.clone());
+        known.instances.insert(peer.gateway.instance.clone());
+    }
+    known
 }
 
 /// The keys, with those that lie in AWS; and what of these could not be asked for.
@@ -255,10 +270,11 @@ async fn ask_charon(mode: Mode, paths: &Paths, current: &mut Current) -> (Option
     }
 }
 
-/// The keys of the secrets file, by identity: a peer whose configured key became unusable keeps the one in use.
-fn keys_in_use(current: &Current) -> BTreeMap<String, Secret> {
-    let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o.clone(), s.secret.clone())));
-    owned.collect()
+/// The keys of the secrets file, by client VPC: a peer whose configured key became unusable keeps the one in use.
+fn keys_in_use(current: &Current) -> BTreeMap<VpcId, Secret> {
+    let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o, &s.secret)));
+    let of_spoke = |owner: &str| owner.split_once('/')?.0.parse().ok();
+    owned.filter_map(|(owner, secret)| Some((of_spoke(owner)?, secret.clone()))).collect()
 }
 
 /// report: where `crosswan status` and monitoring find it.

@@ -10,10 +10,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    decide::{Decision, Held},
-    error::Kind,
+    decide::{Decision, Held, Kept, Replacing},
+    error::{Kind, WAITING},
     model::{Answers, Auth, Identity, KEY_TAG, Mode, PublicKey, Refusal, Region, Timestamp, Tunnel, VpcId},
-    roster::Kept,
 };
 
 /// What a pass came to.
@@ -60,9 +59,9 @@ pub struct TunnelReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyReport {
     pub fingerprint: String,
-    /// During a rotation the key that is to follow, and the peers that have not seen it.
+    /// During a rotation the key that is to follow, and the peers that have not accepted it.
     pub next: Option<String>,
-    pub waiting: BTreeSet<VpcId>,
+    pub waiting: BTreeSet<String>,
     /// The instance's tag reads back as it should.
     pub announced: bool,
 }
@@ -81,6 +80,9 @@ pub struct Report {
     pub kept: Vec<Kept>,
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
+    /// Gateways that wait beside the ones in use (exit code 6).
+    #[serde(default)]
+    pub replacing: Vec<Replacing>,
     /// This gateway's own key; `None` if it has none.
     #[serde(default)]
     pub key: Option<KeyReport>,
@@ -126,11 +128,17 @@ impl Report {
             me: me.clone(),
             outcome: Outcome::Unchanged,
             regions: regions.collect(),
-            tunnels: decision.tunnels.iter().map(|(name, t)| (name.to_string(), t.into())).collect(),
+            tunnels: decision
+                .tunnels
+                .iter()
+                .filter(|(_, t)| !t.children.is_empty())
+                .map(|(n, t)| (n.to_string(), t.into()))
+                .collect(),
             refused: decision.refused.clone(),
             kept: decision.kept.clone(),
             removed: decision.removed.clone(),
             held: decision.held.clone(),
+            replacing: decision.replacing.clone(),
             key: None,
             steps: Vec::new(),
             waiting_for: None,
@@ -148,6 +156,7 @@ impl Report {
             _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
             _ if !self.unasked.is_empty() || !self.awaited.is_empty() => Kind::Observe.exit_code(),
             _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
+            _ if self.held.is_some() || !self.replacing.is_empty() => WAITING,
             _ => 0,
         }
     }
@@ -182,12 +191,12 @@ impl TunnelReport {
 
 impl KeyReport {
     fn waits(&self) -> String {
-        let peers: Vec<String> = self.waiting.iter().take(5).map(VpcId::to_string).collect();
+        let peers: Vec<&str> = self.waiting.iter().take(5).map(String::as_str).collect();
         let more = self.waiting.len() - peers.len();
         match (peers.is_empty(), more) {
             (true, _) => String::new(),
-            (false, 0) => format!(": waits for {} to see it", peers.join(", ")),
-            (false, more) => format!(": waits for {} and {more} more to see it", peers.join(", ")),
+            (false, 0) => format!(": waits for {} to accept it", peers.join(", ")),
+            (false, more) => format!(": waits for {} and {more} more to accept it", peers.join(", ")),
         }
     }
 }
@@ -222,6 +231,9 @@ impl Report {
             out.extend(key.next.iter().map(|next| format!("next key  {next}{}", key.waits())));
         }
         out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
+        out.extend(self.replacing.iter().map(|r| {
+            format!("REPLACING {} ({}): {} by {}, once that has worked: {}", r.vpc, r.region, r.old, r.new, r.why)
+        }));
         out.extend(self.refused.iter().map(|r| format!("refused   {r}")));
         out.extend(self.removed.iter().map(|vpc| format!("removed   {vpc}")));
         if let Some(Held { would_remove, of, hold_above }) = &self.held {

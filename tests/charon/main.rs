@@ -3,5 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "a test crate: starts real programs")]
 
 mod host;
+mod proof;
 mod requests;
 mod tunnel;

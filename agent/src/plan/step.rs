@@ -44,6 +44,12 @@ pub enum Step {
         child: String,
         old: Vec<u32>,
     },
+    /// The gateway that stood by becomes the one in use: these children come up over its IKE_SA, before the ones of the
+    /// gateway before it go.
+    TakeOver {
+        connection: ConnName,
+        children: Vec<String>,
+    },
     UnloadConnection {
         name: String,
     },
@@ -90,6 +96,9 @@ impl fmt::Display for Step {
             Step::LoadSecret { id, why, .. } => write!(f, "load secret {id} ({why})"),
             Step::LoadConnection { name, why, .. } => write!(f, "load connection {name} ({why})"),
             Step::RenewChild { connection, child, .. } => write!(f, "renew {connection}/{child} (selectors changed)"),
+            Step::TakeOver { connection, children } => {
+                write!(f, "bring up {} of {connection} (it takes over)", children.join(", "))
+            }
             Step::UnloadConnection { name } => write!(f, "unload connection {name}"),
             Step::UnloadSecret { id } => write!(f, "unload secret {id}"),
             Step::TerminateChild { connection, child, id } => {

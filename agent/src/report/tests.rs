@@ -17,6 +17,7 @@ fn report() -> Report {
         kept: Vec::new(),
         removed: BTreeSet::new(),
         held: None,
+        replacing: Vec::new(),
         key: None,
         steps: Vec::new(),
         waiting_for: None,
