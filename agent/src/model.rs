@@ -213,10 +213,10 @@ pub struct RegionView {
     /// What was in the answer but did not fit the model (no VPC, an invalid CIDR, …).
     pub unusable: Vec<Refusal>,
     /// Instances that this gateway knew as gateways and that do not run: EC2 was asked for them by their ids.
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     pub stopped: BTreeSet<InstanceId>,
     /// VPCs of known peers that do not exist any more: EC2 was asked for them by their ids.
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     pub deleted: BTreeSet<VpcId>,
 }
 

@@ -5,7 +5,7 @@
 //! a tag that is gone, unreadable or older takes no tunnel down, and one and the same instance changes its key only by a
 //! rotation, which the known key has signed. An accepted next key stays accepted through reads that do not show it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, ProvenKey, PublicKey, Succession, Tagged};
 
@@ -40,20 +40,30 @@ pub struct Claim<'a> {
 pub fn trust(claims: &BTreeMap<InstanceId, Claim>) -> BTreeMap<InstanceId, Trust> {
     let mut out: BTreeMap<InstanceId, Trust> =
         claims.iter().map(|(instance, claim)| (instance.clone(), one(claim))).collect();
-    let mut holders: BTreeMap<PublicKey, Vec<InstanceId>> = BTreeMap::new();
-    for (instance, trust) in &out {
-        trust.keys.iter().for_each(|key| holders.entry(*key).or_default().push(instance.clone()));
+    // Who proves to hold which key, whether that counts or not.
+    let mut holders: BTreeMap<PublicKey, BTreeSet<&InstanceId>> = BTreeMap::new();
+    for (instance, claim) in claims {
+        let refused = refused_though_proven(claim, &out[instance]);
+        let keys = out[instance].keys.iter().copied().chain(refused);
+        keys.for_each(|key| drop(holders.entry(key).or_default().insert(instance)));
     }
     for (key, instances) in holders.iter().filter(|(_, instances)| instances.len() > 1) {
         for instance in instances {
-            let claim = &claims[instance];
+            let claim = &claims[*instance];
             if !claim.known.contains(key) && !accepted(claim, key) {
-                let others = instances.iter().filter(|other| *other != instance).map(|other| claims[other].gateway);
-                out.insert(instance.clone(), without(claim, &out[instance], key, others));
+                let others = instances.iter().filter(|other| *other != instance).map(|other| claims[*other].gateway);
+                let trust = without(claim, &out[*instance], key, others);
+                out.insert((*instance).clone(), trust);
             }
         }
     }
     out
+}
+
+/// The key that a gateway announces and proves to hold, if that does not count.
+fn refused_though_proven(claim: &Claim, trust: &Trust) -> Option<PublicKey> {
+    let proven = claim.gateway.tags.key.read().filter(|proven| !trust.keys.contains(&proven.key))?;
+    proven.belongs_to(&claim.gateway.holder()).then_some(proven.key)
 }
 
 /// The gateway after a key that others hold, too, was refused.
@@ -67,8 +77,8 @@ fn without<'a>(claim: &Claim, was: &Trust, key: &PublicKey, others: impl Iterato
         accept_command(claim.gateway, key)
     ));
     // A key that is refused as the next one leaves the current one as it was.
-    let current = was.keys.first().filter(|current| *current != key).copied();
-    let keys = current.map_or_else(|| claim.known.to_vec(), |current| vec![current]);
+    let rest: Vec<PublicKey> = was.keys.iter().copied().filter(|other| other != key).collect();
+    let keys = if rest.is_empty() { claim.known.to_vec() } else { rest };
     Trust { keys, doubt: Some(doubt) }
 }
 

@@ -1,4 +1,4 @@
-//! A client VPC with two gateways, of which the newer one counts: a peer that comes, moves to another address and goes.
+//! A client VPC with two gateways, of which EC2 shows one at a time: a peer that comes, moves to another address and goes.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Peer {
 
     /// Tells EC2 where it is.
     pub fn tag(&self, lab: &Lab, at: At) -> Result<()> {
-        let gateways = [(&self.first, at != At::Nowhere), (&self.second, at == At::Second)];
+        let gateways = [(&self.first, at == At::First), (&self.second, at == At::Second)];
         let service = |on| Some(if on { "nat" } else { "off" });
         gateways.into_iter().try_for_each(|(gateway, on)| lab.tag(gateway, "service", service(on)))
     }

@@ -115,7 +115,7 @@ fn a_charon_that_refuses_or_only_says_yes() -> Result<()> {
     let before = Snapshot::of(&hub)?;
     region.lab.add_client("d", "eu-west-1", &["10.4.0.0/16"])?;
     region.lab.add_client("e", "eu-west-1", &["10.5.0.0/16"])?;
-    let name = format!("crosswan-{}", region.lab.vpc_id("d")?);
+    let name = region.lab.connection_to(&*region.gateway("d/nat-vpn")?)?;
     for (command, answer, said) in [
         ("load-conn", Answer::Refuse("no"), "load connection"),
         ("load-conn", Answer::Pretend, "read back: still to do"),

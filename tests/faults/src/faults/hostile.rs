@@ -8,10 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan::{
-    model::{ConnName, VpcId},
-    vici::Target,
-};
+use crosswan::vici::Target;
 
 use super::{
     Healed,
