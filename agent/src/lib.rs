@@ -34,6 +34,6 @@ pub mod settings;
 pub mod state;
 pub mod status;
 pub mod swanctl;
+pub mod transact;
 pub mod trust;
-pub mod verify;
 pub mod vici;

@@ -104,6 +104,14 @@ impl Own {
         }
     }
 
+    /// Takes back the acknowledgements of these keys of peers: no connection accepts them yet.
+    pub fn withdraw(&mut self, keys: impl IntoIterator<Item = PublicKey>) {
+        let Some(showing) = &mut self.showing else { return };
+        for key in keys {
+            showing.announce.seen.remove(&key.short());
+        }
+    }
+
     /// Writes the tag if it does not say what it should, and reads it back.
     pub async fn announce(&self, ec2: &Session, timeout: Duration, report: &mut Report) {
         let (Some(text), Some(step), Some((region, instance))) = (self.news(), self.announcing(), &self.instance)

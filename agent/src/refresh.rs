@@ -17,17 +17,18 @@ use crate::{
     decide::{Decision, KeyAnswer, Seen, decide},
     error::{Context, Error, Kind, Result},
     files, host,
-    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
+    model::{Answers, ConnName, Identity, Mode, PublicKey, Secret, Timestamp, VpcId, printable},
     observe::{disk, ec2, imds, live, store},
     own::Own,
     paths::Paths,
-    plan::{Current, Step, Target, plan},
+    plan::{Current, Step, Target, place, plan},
     recover::recover,
     render::{Capabilities, Files, render},
-    report::{Failure, Outcome, Report},
+    report::{Failure, Outcome, PeerFailure, Report},
     settings::{AuthMethod, Keys, Settings},
     state::State,
-    verify::carry_out,
+    swanctl::peer_keys,
+    transact::{Done, carry_out},
     vici::Vici,
 };
 
@@ -53,7 +54,7 @@ pub struct Options {
 pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, &options).await?;
-    let Pass { decision, files, mut current, mut charon, own, ec2, mut report, lock: _quiet } = pass;
+    let Pass { decision, before, files, mut current, mut charon, mut own, ec2, mut report, lock } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
     current.believed.keys = own.wanted();
@@ -73,23 +74,86 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         report.outcome = Outcome::Planned;
         return Ok(report);
     }
-    if steps.is_empty() {
-        // Nothing to do was read from the system just now: that is the verification.
-        files::remove(&paths.unfinished)?;
-    } else {
-        let (outcome, problems) = carry_out(&steps, target, &current, paths, charon.as_mut()).await;
-        report.outcome = outcome;
-        report.problems.extend(problems);
+    // Nothing to do was read from the system just now: that is the verification.
+    let done = match steps.is_empty() {
+        true => Done::nothing(&current, paths),
+        false => carry_out(&steps, target, &current, paths, charon.as_mut()).await,
+    };
+    // Nothing from here on asks charon or changes it: `keep` may look, however long EC2 takes.
+    drop((charon, lock));
+    own.withdraw(done.failed.keys().flat_map(|name| newly_accepted(name, target, &current)));
+    report.removed.retain(|vpc| done.failed.keys().all(|name| !leads_to(name, vpc)));
+    let state = remembered(decision, before, &done.failed);
+    let in_force = done.is_in_force();
+    if done.outcome == Outcome::Partly {
+        report.steps = done.steps;
     }
-    if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
-        // What is announced is what charon accepts by now; and the state must not remember less than was announced.
-        own.settle(paths)?;
-        files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
-        own.announce(&ec2, settings.ec2.timeout, &mut report).await;
+    report.outcome = done.outcome;
+    report.failed = done.failed.into_iter().map(|(name, failure)| (name.to_string(), failure)).collect();
+    report.problems.extend(done.problems);
+    if in_force {
+        conclude(&own, &state, done.keys_in_use, paths, &mut report, async |report| {
+            own.announce(&ec2, settings.ec2.timeout, report).await;
+        })
+        .await;
     }
-    publish(&report, paths)?;
+    // The report is published whatever failed; if that is what fails, whoever called has it on standard output.
+    if let Err(e) = publish(&report, paths) {
+        warn!(problem = %e.chain(), "the report was not published");
+        report.problems.push(e.chain());
+    }
     debug!(stage = "report", "done");
     Ok(report)
+}
+
+/// What follows a pass that is in force: the next key takes over, the state is written, the tag is. Each only after the
+/// one before, as what is announced is what charon accepts by now, and the state must not remember less. A failure is
+/// the report's: the system has been changed, and goes back no more.
+async fn conclude(
+    own: &Own,
+    state: &State,
+    keys_in_use: bool,
+    paths: &Paths,
+    report: &mut Report,
+    announce: impl AsyncFnOnce(&mut Report),
+) {
+    let settled = match keys_in_use {
+        true => own.settle(paths),
+        false => Ok(()),
+    };
+    let written = json(state).and_then(|json| files::write_atomic(&paths.state, &json, 0o600));
+    let good = settled.is_ok() && written.is_ok();
+    report.problems.extend([settled, written].into_iter().filter_map(|result| Some(result.err()?.chain())));
+    if good && keys_in_use {
+        announce(report).await;
+    }
+}
+
+/// The state to remember: of the peers that failed as it was before the pass, as that is what they have.
+fn remembered(decision: Decision, before: State, failed: &BTreeMap<ConnName, PeerFailure>) -> State {
+    let mut state = decision.state;
+    for name in failed.keys() {
+        let known = before.peers.keys().chain(state.peers.keys()).find(|vpc| leads_to(name, vpc));
+        let tunnel = decision.tunnels.get(name).and_then(|tunnel| tunnel.vpc.as_ref());
+        let Some(vpc) = tunnel.or(known).cloned() else { continue };
+        match before.peers.get(&vpc) {
+            Some(peer) => drop(state.peers.insert(vpc, peer.clone())),
+            None => drop(state.peers.remove(&vpc)),
+        }
+    }
+    state
+}
+
+/// Whether a connection's name says that it is one to this VPC.
+fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
+    place(name) == vpc.as_str()
+}
+
+/// The keys of a peer that its connection would have accepted from now on, and did not before.
+fn newly_accepted(name: &ConnName, target: &Target, current: &Current) -> Vec<PublicKey> {
+    let before = current.peer_keys.get(name).map_or(&[][..], Vec::as_slice);
+    let wanted = target.connections.get(name).map(peer_keys).unwrap_or_default();
+    wanted.into_iter().filter(|key| !before.contains(key)).collect()
 }
 
 /// `crosswan render`: the files of a pass, without the pass. Changes nothing.
@@ -101,13 +165,15 @@ pub async fn files(settings: &Settings, keys: &Keys, paths: &Paths) -> Result<(F
 /// Everything up to the plan.
 struct Pass {
     decision: Decision,
+    /// What was remembered before.
+    before: State,
     files: Files,
     current: Current,
     charon: Option<Vici>,
     own: Own,
     ec2: ec2::Session,
     report: Report,
-    /// Keeps `crosswan keep` away from here to the verification.
+    /// Keeps `crosswan keep` away from the look at charon to the verification.
     lock: Flock<File>,
 }
 
@@ -171,7 +237,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );
-    Ok(Pass { decision, files, current, charon, own, ec2, report, lock })
+    Ok(Pass { decision, before: state, files, current, charon, own, ec2, report, lock })
 }
 
 /// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.
