@@ -4,4 +4,5 @@
 
 mod host;
 mod requests;
+mod transact;
 mod tunnel;

@@ -16,18 +16,18 @@ use crosswan_lab::{Auth, Fault, Gateway, Lab};
 use crate::region::{Region, UP, lines, refresh, show, status};
 
 /// A gateway's keys, as they are on its disk.
-fn ring(gateway: &Gateway) -> Result<Keyring> {
+pub fn ring(gateway: &Gateway) -> Result<Keyring> {
     keyring::read(&Paths::below(&gateway.path("/")))?.with_context(|| format!("{} has no key", gateway.name))
 }
 
 /// What its instance's tag says.
-fn announced(lab: &Lab, gateway: &Gateway) -> Result<Announcement> {
+pub fn announced(lab: &Lab, gateway: &Gateway) -> Result<Announcement> {
     let tag = lab.tag_of(gateway, KEY_TAG)?;
     Ok(tag.unwrap_or_default().parse()?)
 }
 
 /// Ends the SAs of a gateway, so that they have to be made anew.
-fn reconnect(region: &Region, gateway: &Gateway) -> Result<()> {
+pub fn reconnect(region: &Region, gateway: &Gateway) -> Result<()> {
     for sa in ask(gateway, async |vici| vici.sas().await)? {
         gateway.swanctl(&["--terminate", "--ike-id", &sa.id.to_string(), "--timeout", "5"])?;
     }

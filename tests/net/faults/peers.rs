@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use crosswan::model::{ConnName, VpcId};
+use crosswan::model::{ConnName, PublicKey, VpcId};
 use crosswan_faults::{
     paper::Paper,
     peer::Peer,
@@ -16,8 +16,14 @@ use crosswan_lab::{Auth, Fault, Gateway};
 use nix::libc::{SIGCONT, SIGSTOP};
 use serde_json::Value;
 
-use super::look::{CONNECTIONS, Snapshot, all_well, gap, rules, sas, stream, unharmed};
-use crate::region::{Region, UP, eventually, lines, refresh, refresh_with, show};
+use super::{
+    look::{CONNECTIONS, Snapshot, all_well, gap, rules, sas, stream, unharmed},
+    meddler::{Answer, Meddler},
+};
+use crate::{
+    keys::{announced, reconnect, ring},
+    region::{Region, UP, eventually, lines, refresh, refresh_with, show},
+};
 
 /// The hub's private network, and what it is widened by.
 const WIDER: &str = "172.16.0.0/12";
@@ -169,6 +175,38 @@ fn a_charon_that_hangs_in_the_middle_leaves_rules_and_nat_going_on() -> Result<(
     Snapshot::of(&spoke)?.must_be(&before, "the pass after")?;
     all_well(&region, UP)?;
     unharmed(others, "a tunnel of another spoke").map(drop)
+}
+
+/// Who acknowledges a key accepts it: the peer destroys its old one on that word.
+#[test]
+fn the_next_key_of_a_peer_that_failed_is_not_acknowledged_and_anothers_is() -> Result<()> {
+    let region = Region::with(Auth::Key)?;
+    let (hub, a, b) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?, region.gateway("b/nat-vpn")?);
+    let packets = [("a/host", "hub/host"), ("b/host", "hub/host")].map(|(from, to)| stream(&region, from, to));
+    let next = |spoke: &Gateway| -> Result<PublicKey> {
+        spoke.agent(&["rotate-key"])?.ok()?;
+        Ok(ring(spoke)?.next.context("no next key")?.public)
+    };
+    let (next_of_a, next_of_b) = (next(&a)?, next(&b)?);
+    let meddler = Meddler::between(&hub, "load-conn", &connection(&region, "a")?, Answer::Refuse("no"))?;
+    let report = refresh_with(&hub, &[], 4)?;
+    ensure!(failed(&report).len() == 1 && meddler.met() > 0, "{report:#}");
+    let said = announced(&region.lab, &hub)?;
+    ensure!(said.has_seen(&next_of_b) && !said.has_seen(&next_of_a), "{said}");
+    for (spoke, takes_over) in [(&a, false), (&b, true)] {
+        refresh(spoke)?;
+        ensure!(ring(spoke)?.next.is_none() == takes_over, "{}", spoke.name);
+    }
+    drop(meddler);
+    refresh(&hub)?;
+    ensure!(announced(&region.lab, &hub)?.has_seen(&next_of_a));
+    refresh(&a)?;
+    refresh(&hub)?;
+    ensure!(ring(&a)?.current.public == next_of_a);
+    for stream in packets {
+        unharmed(stream?, "keys were rotated")?;
+    }
+    [&a, &b].into_iter().try_for_each(|spoke| reconnect(&region, spoke))
 }
 
 /// EC2 takes its time over the tag: that needs no charon, so `keep` may go on.

@@ -123,6 +123,7 @@ fn a_charon_that_refuses_or_only_says_yes() -> Result<()> {
     let mut with_e = None;
     for (command, answer, said) in [
         ("load-conn", Answer::Refuse("no"), "load connection"),
+        ("load-conn", Answer::Silence, "no answer in 10 s"),
         ("load-conn", Answer::Pretend, "read back: still to do"),
         ("load-shared", Answer::Pretend, "read back: still to do"),
     ] {
