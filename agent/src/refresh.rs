@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
 
+mod conclude;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -9,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use conclude::{conclude, leads_to, newly_accepted, remembered};
 use nix::fcntl::Flock;
 use serde::Serialize;
 use tracing::{debug, info, warn};
@@ -17,17 +20,16 @@ use crate::{
     decide::{Decision, KeyAnswer, Seen, decide},
     error::{Context, Error, Kind, Result},
     files, host,
-    model::{Answers, ConnName, Identity, Mode, PublicKey, Secret, Timestamp, VpcId, printable},
+    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
     observe::{disk, ec2, imds, live, store},
     own::Own,
     paths::Paths,
-    plan::{Current, Step, Target, place, plan},
+    plan::{Current, Step, Target, plan},
     recover::recover,
     render::{Capabilities, Files, render},
-    report::{Failure, Outcome, PeerFailure, Report},
+    report::{Failure, Outcome, Report},
     settings::{AuthMethod, Keys, Settings},
     state::State,
-    swanctl::peer_keys,
     transact::{Done, carry_out},
     vici::Vici,
 };
@@ -83,7 +85,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     drop((charon, lock));
     own.withdraw(done.failed.keys().flat_map(|name| newly_accepted(name, target, &current)));
     report.removed.retain(|vpc| done.failed.keys().all(|name| !leads_to(name, vpc)));
-    let state = remembered(decision, before, &done.failed);
+    let state = remembered(decision.state, &decision.tunnels, &before, &done.failed);
     let in_force = done.is_in_force();
     if done.outcome == Outcome::Partly {
         report.steps = done.steps;
@@ -104,56 +106,6 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     }
     debug!(stage = "report", "done");
     Ok(report)
-}
-
-/// What follows a pass that is in force: the next key takes over, the state is written, the tag is. Each only after the
-/// one before, as what is announced is what charon accepts by now, and the state must not remember less. A failure is
-/// the report's: the system has been changed, and goes back no more.
-async fn conclude(
-    own: &Own,
-    state: &State,
-    keys_in_use: bool,
-    paths: &Paths,
-    report: &mut Report,
-    announce: impl AsyncFnOnce(&mut Report),
-) {
-    let settled = match keys_in_use {
-        true => own.settle(paths),
-        false => Ok(()),
-    };
-    let written = json(state).and_then(|json| files::write_atomic(&paths.state, &json, 0o600));
-    let good = settled.is_ok() && written.is_ok();
-    report.problems.extend([settled, written].into_iter().filter_map(|result| Some(result.err()?.chain())));
-    if good && keys_in_use {
-        announce(report).await;
-    }
-}
-
-/// The state to remember: of the peers that failed as it was before the pass, as that is what they have.
-fn remembered(decision: Decision, before: State, failed: &BTreeMap<ConnName, PeerFailure>) -> State {
-    let mut state = decision.state;
-    for name in failed.keys() {
-        let known = before.peers.keys().chain(state.peers.keys()).find(|vpc| leads_to(name, vpc));
-        let tunnel = decision.tunnels.get(name).and_then(|tunnel| tunnel.vpc.as_ref());
-        let Some(vpc) = tunnel.or(known).cloned() else { continue };
-        match before.peers.get(&vpc) {
-            Some(peer) => drop(state.peers.insert(vpc, peer.clone())),
-            None => drop(state.peers.remove(&vpc)),
-        }
-    }
-    state
-}
-
-/// Whether a connection's name says that it is one to this VPC.
-fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
-    place(name) == vpc.as_str()
-}
-
-/// The keys of a peer that its connection would have accepted from now on, and did not before.
-fn newly_accepted(name: &ConnName, target: &Target, current: &Current) -> Vec<PublicKey> {
-    let before = current.peer_keys.get(name).map_or(&[][..], Vec::as_slice);
-    let wanted = target.connections.get(name).map(peer_keys).unwrap_or_default();
-    wanted.into_iter().filter(|key| !before.contains(key)).collect()
 }
 
 /// `crosswan render`: the files of a pass, without the pass. Changes nothing.

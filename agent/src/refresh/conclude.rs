@@ -1,0 +1,113 @@
+//! What follows the steps: what is remembered and announced of a pass, as far as it is in force.
+
+use std::collections::BTreeMap;
+
+use super::json;
+use crate::{
+    files,
+    model::{ConnName, PublicKey, Tunnel, VpcId},
+    own::Own,
+    paths::Paths,
+    plan::{Current, Target, place},
+    report::{PeerFailure, Report},
+    state::State,
+    swanctl::peer_keys,
+};
+
+/// What follows a pass that is in force: the next key takes over, the state is written, the tag is. Each only after the
+/// one before, as what is announced is what charon accepts by now, and the state must not remember less. A failure is
+/// the report's: the system has been changed, and goes back no more.
+pub async fn conclude(
+    own: &Own,
+    state: &State,
+    keys_in_use: bool,
+    paths: &Paths,
+    report: &mut Report,
+    announce: impl AsyncFnOnce(&mut Report),
+) {
+    let settled = match keys_in_use {
+        true => own.settle(paths),
+        false => Ok(()),
+    };
+    let written = json(state).and_then(|json| files::write_atomic(&paths.state, &json, 0o600));
+    let good = settled.is_ok() && written.is_ok();
+    report.problems.extend([settled, written].into_iter().filter_map(|result| Some(result.err()?.chain())));
+    if good && keys_in_use {
+        announce(report).await;
+    }
+}
+
+/// The state to remember: `decided`, but of the peers that failed what was there before, as that is what they have. One
+/// whose removal failed is still a peer, so that the next pass goes on with it.
+pub fn remembered(
+    decided: State,
+    tunnels: &BTreeMap<ConnName, Tunnel>,
+    before: &State,
+    failed: &BTreeMap<ConnName, PeerFailure>,
+) -> State {
+    let mut state = decided;
+    for name in failed.keys() {
+        let known = before.peers.keys().chain(state.peers.keys()).find(|vpc| leads_to(name, vpc));
+        let tunnel = tunnels.get(name).and_then(|tunnel| tunnel.vpc.as_ref());
+        let Some(vpc) = tunnel.or(known).cloned() else { continue };
+        match before.peers.get(&vpc) {
+            Some(peer) => drop(state.peers.insert(vpc, peer.clone())),
+            None => drop(state.peers.remove(&vpc)),
+        }
+    }
+    state
+}
+
+/// Whether a connection's name says that it is one to this VPC.
+pub fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
+    place(name) == vpc.as_str()
+}
+
+/// The keys of a peer that its connection would have accepted from now on, and did not before.
+pub fn newly_accepted(name: &ConnName, target: &Target, current: &Current) -> Vec<PublicKey> {
+    let before = current.peer_keys.get(name).map_or(&[][..], Vec::as_slice);
+    let wanted = target.connections.get(name).map(peer_keys).unwrap_or_default();
+    wanted.into_iter().filter(|key| !before.contains(key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::Gateway, state::Peer};
+
+    fn peer(vpc: &str, misses: u32) -> (VpcId, Peer) {
+        let gateway: Gateway = serde_json::from_value(serde_json::json!({
+            "instance": "i-0000ffff", "region": "eu-west-1", "vpc": vpc, "private": "10.1.0.5", "public": null,
+            "launched": 1, "cidrs": []
+        }))
+        .unwrap();
+        (vpc.parse().unwrap(), Peer { misses, ..Peer::new(gateway) })
+    }
+
+    fn state<const N: usize>(peers: [(&str, u32); N]) -> State {
+        State { peers: peers.map(|(vpc, misses)| peer(vpc, misses)).into(), ..State::default() }
+    }
+
+    fn of(state: &State) -> Vec<(&str, u32)> {
+        state.peers.iter().map(|(vpc, peer)| (vpc.as_str(), peer.misses)).collect()
+    }
+
+    #[test]
+    fn of_a_peer_that_failed_the_state_says_what_it_said_before() {
+        let before = state([("vpc-0000000a", 1), ("vpc-0000000b", 1), ("vpc-0000000c", 1)]);
+        // A and B are seen again, C is removed, D and E come.
+        let decided = state([("vpc-0000000a", 0), ("vpc-0000000b", 0), ("vpc-0000000d", 0), ("vpc-0000000e", 0)]);
+        let failure = || PeerFailure { why: String::new(), restored: true };
+        let failed = |names: &[&str]| names.iter().map(|n| (n.parse().unwrap(), failure())).collect();
+        let remembered = |names: &[&str]| remembered(decided.clone(), &BTreeMap::new(), &before, &failed(names));
+        assert_eq!(remembered(&[]), decided);
+        let some = ["crosswan-vpc-0000000a", "crosswan-vpc-0000000c", "crosswan-vpc-0000000d"];
+        assert_eq!(
+            of(&remembered(&some)),
+            [("vpc-0000000a", 1), ("vpc-0000000b", 0), ("vpc-0000000c", 1), ("vpc-0000000e", 0)]
+        );
+        // Named by its gateway, too; and one of which nothing was known.
+        let odd = ["crosswan-vpc-0000000a-i-0000ffff", "crosswan-vpc-0000ffff", "crosswan-own"];
+        assert_eq!(of(&remembered(&odd))[0], ("vpc-0000000a", 1));
+    }
+}
