@@ -1,11 +1,12 @@
-//! apply: one `match` over steps. Dumb on purpose: it decides nothing, the plan did.
+//! apply: one `match` over steps. It decides nothing: what is to be done the plan says, and what a failure means [`transact`]
+//! does.
+//!
+//! [`transact`]: crate::transact
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-
-use tracing::info;
 
 use crate::{
     error::{Error, Kind, Result},
@@ -23,19 +24,11 @@ const INITIATE: Duration = Duration::from_secs(10);
 /// The bound on `iptables-restore`, its own wait for the lock (5 s) included.
 const RESTORE: Duration = Duration::from_secs(15);
 
-/// Carries the steps out in order and stops at the first that fails.
+/// Takes one step. `charon` may be absent only if the step does not need it.
 ///
-/// `charon` may be absent only if no step needs it. Errors are [`crate::error::Kind::Apply`].
-pub async fn apply(steps: &[Step], paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
-    let mut charon = charon;
-    for step in steps {
-        info!(step = %step, "apply");
-        one(step, paths, charon.as_deref_mut()).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
-    }
-    Ok(())
-}
-
-async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
+/// Errors: [`Kind::Observe`](crate::error::Kind::Observe) if charon gave no answer, so that it is not known whether the
+/// step was taken; else it was refused.
+pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
     match step {
         Step::RestoreRules(change) => return host::iptables_restore(&change.input(), RESTORE).await,
         Step::WriteFile { file, contents, .. } => {

@@ -12,8 +12,10 @@ Exit codes:
      was set up without it
   3  something could not be asked (IMDS, EC2, SSM, charon, ...), this gateway's key could not be
      announced, or a new gateway's key is awaited; what worked was kept
-  4  a step failed or did not read back as planned, the old state was restored; or a sysctl of
-     this host is wrong
+  4  a step failed or did not read back as planned. The report names each peer that failed and
+     says whether what it had is in force again; everything else was done. If something shared
+     failed (rules, files, this gateway's key), nothing was: the whole old state was restored,
+     or the report says that it was not. Or a sysctl of this host is wrong
   5  another refresh holds the lock
 
 Files:
@@ -70,8 +72,9 @@ pub enum Command {
     ///
     /// Asks IMDSv2 who this gateway is and, as its mode needs, EC2 in every listed region for its peers. Fetches the
     /// pre-shared key if settings name one in SSM or Secrets Manager. Loads only the connections that changed, restores
-    /// only its own iptables chains, and rolls back if the system does not read back as planned. A region that cannot be
-    /// asked keeps its tunnels. Run at boot and hourly by systemd.
+    /// only its own iptables chains, and restores what was there where the system does not read back as planned: for the
+    /// one peer that failed, or for all if what failed is shared. A region that cannot be asked keeps its tunnels. Run at
+    /// boot and hourly by systemd.
     ///
     /// Unless auth.method is psk, the first pass makes this gateway's key and announces the public half in its
     /// instance's tag. Peers are known by what theirs announce: a new one that has not come so far is awaited (exit

@@ -32,5 +32,5 @@ pub mod settings;
 pub mod state;
 pub mod status;
 pub mod swanctl;
-pub mod verify;
+pub mod transact;
 pub mod vici;

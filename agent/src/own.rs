@@ -103,6 +103,11 @@ impl Own {
         self.news().iter().map(|(tag, value)| format!("announce {value} in tag {tag} of {instance}")).collect()
     }
 
+    /// This pass signs with the next key alone.
+    pub fn promotes(&self) -> bool {
+        self.presence.as_ref().is_some_and(|presence| presence.promote)
+    }
+
     /// The next key takes the current one's place, once charon signs with it for every peer. The old key; charon still has
     /// it.
     pub fn settle(&self, paths: &Paths) -> Result<Option<PublicKey>> {

@@ -4,6 +4,7 @@
 //! come out empty), so the three cannot disagree about what counts as a difference.
 
 mod doubt;
+mod standing;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 pub use doubt::Touched;
+pub use standing::{Standing, standing};
 pub use step::{ManagedFile, Step};
 
 use crate::{
@@ -59,6 +61,11 @@ impl Target {
 /// Secrets are ours by name, like connections.
 pub fn is_our_secret(id: &str) -> bool {
     id.strip_prefix("ike-").is_some_and(|name| name.parse::<ConnName>().is_ok())
+}
+
+/// The id of a connection's pre-shared key.
+pub fn secret_id(name: &ConnName) -> String {
+    format!("ike-{name}")
 }
 
 /// What is: the managed files, charon and iptables at this moment.

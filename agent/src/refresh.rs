@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
 
+mod conclude;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -9,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use conclude::{conclude, leads_to, remembered, settle};
 use nix::fcntl::Flock;
 use serde::Serialize;
 use tracing::{debug, info, warn};
@@ -27,7 +30,7 @@ use crate::{
     report::{Failure, Outcome, Report},
     settings::{AuthMethod, Keys, Settings},
     state::State,
-    verify::carry_out,
+    transact::{Done, carry_out},
     vici::Vici,
 };
 
@@ -53,7 +56,7 @@ pub struct Options {
 pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, &options).await?;
-    let Pass { decision, files, mut current, mut charon, own, ec2, mut report, lock: _quiet } = pass;
+    let Pass { decision, before, files, mut current, mut charon, own, ec2, mut report, lock } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
     current.believed.keys = own.wanted();
@@ -73,24 +76,34 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         report.outcome = Outcome::Planned;
         return Ok(report);
     }
-    if steps.is_empty() {
-        // Nothing to do was read from the system just now: that is the verification.
-        files::remove(&paths.unfinished)?;
-    } else {
-        let (outcome, problems) = carry_out(&steps, target, &current, paths, charon.as_mut()).await;
-        report.outcome = outcome;
-        report.problems.extend(problems);
+    // Nothing to do was read from the system just now: that is the verification.
+    let done = match steps.is_empty() {
+        true => Done::nothing(&current, paths),
+        false => carry_out(&steps, target, &current, paths, charon.as_mut()).await,
+    };
+    let settled = settle(&own, &done, paths, charon.as_mut()).await;
+    // Nothing from here on asks charon or changes it: `keep` may look, however long EC2 takes.
+    drop((charon, lock));
+    report.removed.retain(|vpc| done.failed.keys().all(|name| !leads_to(name, vpc)));
+    let state = remembered(decision.state, &decision.tunnels, &before, &done.failed);
+    let in_force = done.is_in_force();
+    if done.outcome == Outcome::Partly {
+        report.steps = done.steps;
     }
-    if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
-        // What is announced is what charon accepts by now; and the state must not remember less than was announced.
-        if let (Some(old), Some(charon)) = (own.settle(paths)?, charon.as_mut()) {
-            // No file names it any more, and no connection.
-            charon.unload_key(&old.charon_id()).await?;
-        }
-        files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
-        own.announce(&ec2, settings.ec2.timeout, &mut report).await;
+    report.outcome = done.outcome;
+    report.failed = done.failed.into_iter().map(|(name, failure)| (name.to_string(), failure)).collect();
+    report.problems.extend(done.problems);
+    if in_force {
+        conclude(&state, settled, paths, &mut report, async |report| {
+            own.announce(&ec2, settings.ec2.timeout, report).await;
+        })
+        .await;
     }
-    publish(&report, paths)?;
+    // The report is published whatever failed; if that is what fails, whoever called has it on standard output.
+    if let Err(e) = publish(&report, paths) {
+        warn!(problem = %e.chain(), "the report was not published");
+        report.problems.push(e.chain());
+    }
     debug!(stage = "report", "done");
     Ok(report)
 }
@@ -104,13 +117,15 @@ pub async fn files(settings: &Settings, keys: &Keys, paths: &Paths) -> Result<(F
 /// Everything up to the plan.
 struct Pass {
     decision: Decision,
+    /// What was remembered before.
+    before: State,
     files: Files,
     current: Current,
     charon: Option<Vici>,
     own: Own,
     ec2: ec2::Session,
     report: Report,
-    /// Keeps `crosswan keep` away from here to the verification.
+    /// Keeps `crosswan keep` away from the look at charon to the verification.
     lock: Flock<File>,
 }
 
@@ -174,7 +189,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );
-    Ok(Pass { decision, files, current, charon, own, ec2, report, lock })
+    Ok(Pass { decision, before: state, files, current, charon, own, ec2, report, lock })
 }
 
 /// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.

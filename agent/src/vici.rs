@@ -79,6 +79,17 @@ impl Vici {
         Ok(Vici { socket: socket.to_owned(), timeout, open })
     }
 
+    /// Whether the connection is usable: no error on it yet but charon's own answers.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Connects anew, after an error.
+    pub async fn reopen(&mut self) -> Result<()> {
+        self.open = Some(Open::to(&self.socket, self.timeout).await?);
+        Ok(())
+    }
+
     /// charon's version, as in `5.9.8`.
     pub async fn version(&mut self) -> Result<String> {
         let answer = self.ask("version", Tree::new(), Duration::ZERO).await?;

@@ -5,4 +5,5 @@
 mod host;
 mod proof;
 mod requests;
+mod transact;
 mod tunnel;

@@ -2,7 +2,7 @@
 
 mod hostile;
 mod mixed;
-mod rotation;
+pub mod rotation;
 
 use anyhow::{Context, Result, ensure};
 use crosswan::{
@@ -16,12 +16,12 @@ use crosswan_lab::{Auth, Fault, Gateway, Lab};
 use crate::region::{Region, UP, lines, refresh, show, status};
 
 /// A gateway's keys, as they are on its disk.
-fn ring(gateway: &Gateway) -> Result<Keyring> {
+pub fn ring(gateway: &Gateway) -> Result<Keyring> {
     keyring::read(&Paths::below(&gateway.path("/")))?.with_context(|| format!("{} has no key", gateway.name))
 }
 
 /// The keys that its instance's tags announce: its key, and one that is to follow.
-fn announced(lab: &Lab, gateway: &Gateway) -> Result<Vec<PublicKey>> {
+pub fn announced(lab: &Lab, gateway: &Gateway) -> Result<Vec<PublicKey>> {
     let (key, next) = (lab.tag_of(gateway, KEY_TAG)?, lab.tag_of(gateway, NEXT_KEY_TAG)?);
     let tags = KeyTags::of(key.as_deref(), next.as_deref());
     let key = tags.key.read().map(|proven| proven.key);
@@ -30,7 +30,7 @@ fn announced(lab: &Lab, gateway: &Gateway) -> Result<Vec<PublicKey>> {
 }
 
 /// Ends the SAs of a gateway, so that they have to be made anew.
-fn reconnect(region: &Region, gateway: &Gateway) -> Result<()> {
+pub fn reconnect(region: &Region, gateway: &Gateway) -> Result<()> {
     for sa in ask(gateway, async |vici| vici.sas().await)? {
         gateway.swanctl(&["--terminate", "--ike-id", &sa.id.to_string(), "--timeout", "5"])?;
     }

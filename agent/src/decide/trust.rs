@@ -45,7 +45,9 @@ pub fn trust(claims: &BTreeMap<InstanceId, Claim>) -> BTreeMap<InstanceId, Trust
     for (instance, claim) in claims {
         let refused = refused_though_proven(claim, &out[instance]);
         let keys = out[instance].keys.iter().copied().chain(refused);
-        keys.for_each(|key| drop(holders.entry(key).or_default().insert(instance)));
+        for key in keys {
+            holders.entry(key).or_default().insert(instance);
+        }
     }
     for (key, instances) in holders.iter().filter(|(_, instances)| instances.len() > 1) {
         for instance in instances {
