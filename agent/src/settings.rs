@@ -182,7 +182,11 @@ impl Settings {
             merged.set(&item)?;
         }
         sources.splice(0..0, legacy.path);
-        let mut settings = merged.check(root, legacy.psk)?;
+        // A setting that is missing may stand in one of the lines that were ignored.
+        let mut settings = merged.check(root, legacy.psk).map_err(|e| match &legacy.warnings[..] {
+            [] => e,
+            ignored => e.because(ignored.join("; ")),
+        })?;
         settings.sources = sources;
         settings.warnings = legacy.warnings;
         Ok(settings)
