@@ -87,6 +87,27 @@ fn rules_read_back_as_rendered() {
     });
 }
 
+/// As from cron, whose PATH is this one; and with none at all.
+#[test]
+fn the_programs_are_found_with_the_path_of_cron() {
+    each_backend("the_programs_are_found_with_the_path_of_cron", || {
+        let root = tempfile::tempdir().unwrap();
+        let paths = crosswan::paths::Paths::below(root.path());
+        std::fs::create_dir_all(paths.rules.parent().unwrap()).unwrap();
+        std::fs::write(&paths.rules, render(&modes()[0])).unwrap();
+        apply(&wanted(&modes()[0])).unwrap();
+        for path in [Some("/usr/bin:/bin"), Some(""), None] {
+            let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_crosswan"));
+            status.arg("status").env("CROSSWAN_ROOT", root.path()).env_remove("PATH");
+            let out = status.envs(path.map(|path| ("PATH", path))).output().unwrap();
+            let said = String::from_utf8_lossy(&out.stdout);
+            // What /usr/sbin/iptables is belongs to the alternatives, and these rules may be in the other backend.
+            let in_force = is_legacy() || said.contains("rules     in force: ");
+            assert!(in_force && !said.contains("run iptables"), "PATH={path:?}: {said}");
+        }
+    });
+}
+
 #[test]
 fn foreign_rules_stay_and_removal_leaves_no_trace() {
     each_backend("foreign_rules_stay_and_removal_leaves_no_trace", || {
