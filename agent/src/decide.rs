@@ -124,7 +124,10 @@ fn nat(settings: &Settings, seen: &Seen) -> Nat {
 /// The hub: one tunnel per client VPC, one child per accepted CIDR.
 fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Result<()> {
     let me = seen.me.public.ok_or_else(|| {
-        Error::observe("this hub has no public address: associate an Elastic IP, the clients name the hub by it")
+        Error::observe(
+            "this hub has no public address on its first network interface: associate an Elastic IP with that one, the \
+             clients name the hub by it",
+        )
     })?;
     let Roster { mut peers, .. } = take_roster(settings, seen, force, out);
     let accepted = claims(settings, seen, &peers, &mut out.refused);

@@ -4,4 +4,5 @@ pub mod disk;
 pub mod ec2;
 pub mod imds;
 pub mod live;
+pub mod resolver;
 pub mod store;

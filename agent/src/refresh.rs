@@ -18,7 +18,7 @@ use crate::{
     error::{Context, Error, Kind, Result},
     files, host,
     model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, live, store},
+    observe::{disk, ec2, imds, live, resolver, store},
     own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -155,7 +155,11 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         pinned: &current.peer_keys,
         accept: &options.accept,
     };
-    let decision = decide(settings, &seen, options.force)?;
+    let elsewhere = if me.public.is_none() { imds::public_elsewhere(PATIENCE_IMDS).await } else { None };
+    let decision = decide(settings, &seen, options.force).map_err(|e| match &elsewhere {
+        Some(where_it_is) => e.because(where_it_is.clone()),
+        None => e,
+    })?;
     own.showing = decision.showing.clone();
     debug!(stage = "decide", "done");
     let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
@@ -168,6 +172,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
     own.report(&mut report);
+    report.notes.extend(elsewhere.into_iter().chain(resolver::hint(report.unasked.iter(), &decision.nat)));
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );

@@ -127,7 +127,11 @@ fn missed(known: &Peer, removal: &Removal, seen: &Seen) -> Peer {
 fn newest(gateways: Vec<Gateway>, refused: &mut BTreeSet<Refusal>) -> Option<Gateway> {
     let (mut usable, unaddressed): (Vec<_>, Vec<_>) = gateways.into_iter().partition(|g| g.public.is_some());
     for g in &unaddressed {
-        refused.insert(refusal(g, Some(&g.vpc), "has no public address: associate an Elastic IP".into()));
+        refused.insert(refusal(
+            g,
+            Some(&g.vpc),
+            "has no public address on its first network interface: associate an Elastic IP with that one".into(),
+        ));
     }
     usable.sort_by(|a, b| (a.launched, &a.instance).cmp(&(b.launched, &b.instance)));
     let winner = usable.pop()?;

@@ -318,7 +318,12 @@ fn rule_4_the_newest_gateway_of_a_vpc_wins_unless_it_has_no_address_yet() {
     let unaddressed = Gateway { public: None, ..new };
     let d = pass(&[unaddressed, old.clone()]);
     assert_eq!(d.tunnels[&ConnName::to_vpc(&vpc(1))].remote_addr, old.public.unwrap());
-    assert_eq!(reasons(&d), ["vpc-00000001 (eu-west-1): has no public address: associate an Elastic IP"]);
+    assert_eq!(
+        reasons(&d),
+        [
+            "vpc-00000001 (eu-west-1): has no public address on its first network interface: associate an Elastic IP with that one"
+        ]
+    );
 }
 
 #[test]

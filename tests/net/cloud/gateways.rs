@@ -34,7 +34,8 @@ fn the_newest_of_two_wins_and_the_older_is_back_when_it_is_gone(region: &mut Reg
     let report = refresh(&hub)?;
     ensure_no_steps(&report)?;
     ensure!(
-        why(&report, "refused", &a).as_deref() == Some("has no public address: associate an Elastic IP"),
+        why(&report, "refused", &a).as_deref()
+            == Some("has no public address on its first network interface: associate an Elastic IP with that one"),
         "{report:#}"
     );
     carried.undisturbed("the newest of two gateways had no address")?;
