@@ -6,6 +6,8 @@
 mod packets;
 mod space;
 
+use std::collections::BTreeSet;
+
 use crosswan::{
     error::Kind,
     host,
@@ -20,17 +22,26 @@ fn nat(masquerade: Option<&str>, tunnel: TunnelMatch) -> Nat {
         private_net: ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()].into(),
         own: ["10.1.0.0/16".parse().unwrap(), "100.64.0.0/24".parse().unwrap()].into(),
         masquerade: masquerade.map(|i| i.parse().unwrap()),
+        sources: BTreeSet::new(),
+        exclude: BTreeSet::new(),
+        input: BTreeSet::new(),
         tunnel,
     }
 }
 
-fn modes() -> [Nat; 4] {
+fn modes() -> [Nat; 5] {
     let device = TunnelMatch::Interface("ipsec0".parse().unwrap());
     [
         nat(Some("ens5"), TunnelMatch::Policy),
         nat(Some("ens5.100"), TunnelMatch::None),
         nat(None, TunnelMatch::Policy),
         nat(Some("ens5"), device),
+        Nat {
+            sources: ["10.2.0.0/16".parse().unwrap(), "192.168.0.7/32".parse().unwrap()].into(),
+            exclude: ["10.9.0.0/16".parse().unwrap(), "10.9.1.2/32".parse().unwrap()].into(),
+            input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
+            ..nat(Some("ens5"), TunnelMatch::Policy)
+        },
     ]
 }
 
@@ -173,7 +184,7 @@ fn hooks_heal() {
                 "iptables -w 5 -t nat -I POSTROUTING 1 -j RETURN",
                 "nat POSTROUTING: hook -j CROSSWAN-NAT at 1 (was hook -j CROSSWAN-NAT at 2)",
             ),
-            ("iptables -w 5 -t nat -F CROSSWAN-NAT", "nat CROSSWAN-NAT 6 rules (was 0)"),
+            ("iptables -w 5 -t nat -F CROSSWAN-NAT", "nat CROSSWAN-NAT 8 rules (was 0)"),
             ("iptables -w 5 -I CROSSWAN-TO 1 -j ACCEPT", "filter CROSSWAN-TO 4 rules (was 5)"),
             ("iptables -w 5 -F; iptables -w 5 -X", "CROSSWAN-GUARD"),
         ] {

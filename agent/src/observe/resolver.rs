@@ -5,7 +5,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads which resolvers this host has")]
 
-use std::{fs, net::Ipv4Addr};
+use std::{collections::BTreeSet, fs, net::Ipv4Addr};
+
+use ipnet::Ipv4Net;
 
 use super::ec2::reason::NO_NAME;
 use crate::model::{Nat, TunnelMatch};
@@ -29,8 +31,8 @@ fn resolvers(resolv_conf: &str) -> Vec<Ipv4Addr> {
 fn cause(resolvers: &[Ipv4Addr], nat: &Nat) -> String {
     let list = |found: &[Ipv4Addr]| found.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", ");
     let guarded = |ip: &&Ipv4Addr| {
-        let within = |nets: &std::collections::BTreeSet<ipnet::Ipv4Net>| nets.iter().any(|net| net.contains(*ip));
-        nat.tunnel != TunnelMatch::None && within(&nat.private_net) && !within(&nat.own)
+        let within = |nets: &BTreeSet<Ipv4Net>| nets.iter().any(|net| net.contains(*ip));
+        nat.tunnel != TunnelMatch::None && within(&nat.private_net) && !within(&nat.own) && !within(&nat.exclude)
     };
     let blocked: Vec<Ipv4Addr> = resolvers.iter().filter(guarded).copied().collect();
     match (resolvers, &blocked[..]) {
@@ -38,7 +40,8 @@ fn cause(resolvers: &[Ipv4Addr], nat: &Nat) -> String {
         (all, []) => format!("names do not resolve: does a resolver of this host ({}) answer?", list(all)),
         (_, blocked) => format!(
             "names do not resolve: the resolver {} lies in private_net and outside this VPC, so only a tunnel may carry its \
-             queries, and no tunnel comes up before names resolve: use the VPC's own resolver, 169.254.169.253",
+             queries, and no tunnel comes up before names resolve: use the VPC's own resolver, 169.254.169.253, or list its network in \
+             guard.exclude if peering or Direct Connect leads to it",
             list(blocked)
         ),
     }
@@ -51,8 +54,15 @@ mod tests {
     #[test]
     fn a_resolver_that_only_a_tunnel_reaches_is_named_with_the_remedy() {
         let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
-        let nat =
-            |tunnel| Nat { private_net: nets(&["10.0.0.0/8"]), own: nets(&["10.1.0.0/16"]), masquerade: None, tunnel };
+        let nat = |tunnel| Nat {
+            private_net: nets(&["10.0.0.0/8"]),
+            own: nets(&["10.1.0.0/16"]),
+            masquerade: None,
+            sources: nets(&[]),
+            exclude: nets(&["10.9.0.0/16"]),
+            input: BTreeSet::new(),
+            tunnel,
+        };
         let spoke = nat(TunnelMatch::Policy);
         let said = |conf: &str, nat: &Nat| cause(&resolvers(conf), nat);
         let blocked = said("# ours\nsearch x\nnameserver 10.0.0.2\nnameserver 10.1.0.2\nnameserver fd00::2\n", &spoke);
@@ -62,6 +72,7 @@ mod tests {
         );
         for (conf, nat) in [
             ("nameserver 10.1.0.2\nnameserver\t169.254.169.253", &spoke),
+            ("nameserver 10.9.0.2", &spoke),
             // A nat-hub's own packets are not held back.
             ("nameserver 10.0.0.2", &nat(TunnelMatch::None)),
         ] {
