@@ -51,7 +51,7 @@ async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Resul
         .spawn()
         .map_err(|e| match e.kind() {
             ErrorKind::NotFound => failed().because(format!(
-                "not found, neither on PATH nor in {}; install the package iptables",
+                "not found on PATH, nor in {}; install the package iptables",
                 SYSTEM_FOLDERS.join(", ")
             )),
             _ => failed().because(e),

@@ -18,7 +18,7 @@ use crate::{
     error::{Context, Error, Kind, Result},
     files, host,
     model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, live, resolver, store},
+    observe::{disk, ec2, imds, kernel, live, resolver, store},
     own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -169,6 +169,8 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
     report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed));
     report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
+    report.problems.extend(kernel::problems());
+    report.notes.extend(kernel::notes(settings.masquerade));
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
     own.report(&mut report);
