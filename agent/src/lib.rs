@@ -12,6 +12,7 @@ pub mod apply;
 mod claims;
 pub mod cli;
 pub mod decide;
+pub mod disabled;
 pub mod error;
 pub mod files;
 pub mod host;

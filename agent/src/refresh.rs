@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     decide::{Decision, KeyAnswer, Seen, decide},
+    disabled,
     error::{Context, Error, Kind, Result},
     files, host,
     model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
@@ -121,8 +122,9 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     debug!(stage = "observe IMDS", "done");
     let ec2 = ec2::Session::default();
     let mut own = Own::ready(settings, paths, &me, now, options)?;
-    let (answers, ()) = tokio::join!(ask_ec2(&ec2, settings), own.look(&ec2, settings.ec2.timeout));
+    let (mut answers, ()) = tokio::join!(ask_ec2(&ec2, settings), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
+    let sorted_out = disabled::sort_out(&mut answers, &state, settings.removal.spacing, now);
     let (keys, keys_unasked) = fetch_keys(&ec2, settings, keys, &me, &answers, &state).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
@@ -156,10 +158,11 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         accept: &options.accept,
     };
     let elsewhere = if me.public.is_none() { imds::public_elsewhere(PATIENCE_IMDS).await } else { None };
-    let decision = decide(settings, &seen, options.force).map_err(|e| match &elsewhere {
+    let mut decision = decide(settings, &seen, options.force).map_err(|e| match &elsewhere {
         Some(where_it_is) => e.because(where_it_is.clone()),
         None => e,
     })?;
+    decision.state.disabled = sorted_out.refused;
     own.showing = decision.showing.clone();
     debug!(stage = "decide", "done");
     let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
@@ -174,7 +177,9 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
     own.report(&mut report);
-    report.notes.extend(elsewhere.into_iter().chain(resolver::hint(report.unasked.iter(), &decision.nat)));
+    report.notes.extend(
+        sorted_out.notes.into_iter().chain(elsewhere).chain(resolver::hint(report.unasked.iter(), &decision.nat)),
+    );
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );

@@ -7,7 +7,10 @@ use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crate::model::{KEY_TAG, Region, printable};
+use crate::{
+    disabled::NOT_ENABLED,
+    model::{KEY_TAG, Region, printable},
+};
 
 /// How the line begins that says that a name did not resolve; `observe/resolver.rs` looks for the cause then.
 pub(in crate::observe) const NO_NAME: &str = "cannot resolve the name of";
@@ -112,11 +115,9 @@ pub(in crate::observe) fn refused(
                 needed(operation, region)
             )
         }
-        "OptInRequired" => format!("region {region} is not enabled for this account ({code})"),
+        "OptInRequired" => format!("region {region} {NOT_ENABLED} ({code})"),
         "AuthFailure" | "InvalidClientTokenId" | "SignatureDoesNotMatch" | "UnrecognizedClientException" => {
-            format!(
-                "credentials refused ({code}): they or the clock are wrong, or {region} is not enabled for this account"
-            )
+            format!("credentials refused ({code}): they or the clock are wrong, or {region} {NOT_ENABLED}")
         }
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
             format!("credentials refused ({code}): they have expired, or the clock is wrong")
