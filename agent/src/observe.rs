@@ -3,5 +3,7 @@
 pub mod disk;
 pub mod ec2;
 pub mod imds;
+pub mod kernel;
 pub mod live;
+pub mod resolver;
 pub mod store;

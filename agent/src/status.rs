@@ -14,7 +14,10 @@ use crate::{
     error::{Context, Error, Result},
     files, iptables,
     model::ConnName,
-    observe::live,
+    observe::{
+        kernel::{self, Conntrack},
+        live,
+    },
     paths::Paths,
     plan::Charon,
     report::{Failure, Report},
@@ -35,6 +38,8 @@ pub struct Status {
     pub last_failure: Option<Failure>,
     pub tunnels: Vec<TunnelStatus>,
     pub nat: NatStatus,
+    /// The kernel's table of connections.
+    pub conntrack: Option<Conntrack>,
     /// charon's version, if it answers.
     pub charon: Option<String>,
     /// What could not be asked just now.
@@ -98,6 +103,7 @@ pub async fn look(paths: &Paths) -> Status {
     Status {
         tunnels: tunnels(last_refresh.as_ref(), charon.as_ref()),
         nat,
+        conntrack: kernel::conntrack(),
         age,
         last_failure,
         charon: charon.map(|c| c.version),
@@ -204,6 +210,7 @@ impl fmt::Display for Status {
             true => writeln!(f, "  rules     in force: {}", self.nat.rules.join(", "))?,
             false => writeln!(f, "  RULES     not as they should be: {}", self.nat.mismatches.join("; "))?,
         }
+        self.conntrack.iter().try_for_each(|table| writeln!(f, "  {table}"))?;
         for line in &self.unasked {
             writeln!(f, "  UNASKED   {line}")?;
         }
