@@ -12,9 +12,11 @@ Exit codes:
      was set up without it
   3  something could not be asked (IMDS, EC2, SSM, charon, ...), this gateway's key could not be
      announced, or a new gateway's key is awaited; what worked was kept
-  4  a step failed or did not read back as planned, the old state was restored; or a sysctl of
-     this host is wrong
+  4  a step failed or did not read back as planned, the old state was restored
   5  another refresh holds the lock
+  7  all is as planned, but this host stops packets, or will: a sysctl, the policy of FORWARD, other
+     rules, EC2's source/destination check, a swanctl.conf without its include. The PROBLEM lines
+     say which, with the remedy
 
 Files:
   /etc/crosswan/crosswan.toml               settings; then conf.d/*.toml beside it

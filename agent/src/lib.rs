@@ -14,6 +14,7 @@ pub mod cli;
 pub mod decide;
 pub mod error;
 pub mod files;
+pub mod forwarding;
 pub mod host;
 pub mod iptables;
 pub mod keep;

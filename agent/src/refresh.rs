@@ -16,7 +16,10 @@ use tracing::{debug, info, warn};
 use crate::{
     decide::{Decision, KeyAnswer, Seen, decide},
     error::{Context, Error, Kind, Result},
-    files, host,
+    files,
+    forwarding::Traffic,
+    host,
+    iptables::Rules,
     model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
     observe::{disk, ec2, imds, live, store},
     own::Own,
@@ -127,7 +130,12 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
-    current.rules = live::rules().await?;
+    // NAT and guard alone wait for a firewall that cannot be asked.
+    let (saved, rules_failed) = match live::saved().await {
+        Ok(saved) => (Some(saved), None),
+        Err(e) => (None, Some(format!("{}; NAT and guard were left as they are", e.chain()))),
+    };
+    current.rules = saved.as_deref().map_or_else(Rules::unreadable, Rules::parse);
     let state = match &current.charon {
         Some(charon) if settings.mode == Mode::VpnHub => recover(state, &answers, &me, charon),
         _ => state,
@@ -163,8 +171,19 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     debug!(stage = "render", "done");
 
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
-    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed));
-    report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
+    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed).chain(rules_failed));
+    report.unasked.extend(saved.iter().flat_map(|_| current.rules.closed()).map(|table| {
+        format!(
+            "table ip {table} of nft holds rules that iptables cannot read, so nothing of crosswan's was added there or read \
+             back: move them to a table of another name, then nft delete table ip {table}"
+        )
+    }));
+    let traffic = Traffic::of(settings.mode, &decision.nat, &uplink);
+    let (found, not_asked) = live::forwarding(&traffic, saved.as_deref().unwrap_or_default()).await;
+    report.stopped.extend(found.stopped);
+    report.notes.extend(found.notes);
+    report.unasked.extend(not_asked);
+    report.traffic = Some(traffic);
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
     own.report(&mut report);

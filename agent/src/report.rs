@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     decide::{Decision, Held},
-    error::Kind,
+    error::{Kind, STOPPED},
+    forwarding::Traffic,
     model::{Answers, Auth, Identity, KEY_TAG, Mode, PublicKey, Refusal, Region, Timestamp, Tunnel, VpcId},
     roster::Kept,
 };
@@ -93,8 +94,14 @@ pub struct Report {
     /// New gateways whose key is only a matter of moments (exit code 3, so that the pass is made again soon).
     #[serde(default)]
     pub awaited: Vec<String>,
-    /// What is wrong with this host or went wrong in the pass (exit code 4).
+    /// What went wrong in the pass (exit code 4).
     pub problems: Vec<String>,
+    /// What else on this host stops or changes packets, or will (exit code 7).
+    #[serde(default)]
+    pub stopped: Vec<String>,
+    /// What this gateway forwards; `status` looks whether it still may.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
     /// Worth reading, but no failure.
     pub notes: Vec<String>,
 }
@@ -137,6 +144,8 @@ impl Report {
             unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
             awaited: decision.awaited.clone(),
             problems: Vec::new(),
+            stopped: Vec::new(),
+            traffic: None,
             notes: Vec::new(),
         }
     }
@@ -148,6 +157,7 @@ impl Report {
             _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
             _ if !self.unasked.is_empty() || !self.awaited.is_empty() => Kind::Observe.exit_code(),
             _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
+            _ if !self.stopped.is_empty() => STOPPED,
             _ => 0,
         }
     }
@@ -239,7 +249,7 @@ impl Report {
         let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
         out.extend(unasked.map(|u| format!("UNASKED   {u}")));
         out.extend(self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon, as systemd does")));
-        out.extend(self.problems.iter().map(|p| format!("PROBLEM   {p}")));
+        out.extend(self.problems.iter().chain(&self.stopped).map(|p| format!("PROBLEM   {p}")));
         out.extend(self.notes.iter().map(|n| format!("note      {n}")));
         out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
         out
@@ -247,6 +257,14 @@ impl Report {
 
     /// The outcome in words.
     pub fn verdict(&self) -> String {
+        let but = match self.stopped.is_empty() {
+            true => "",
+            false => "; but this host stops packets, or will: see the problems",
+        };
+        self.outcome_in_words() + but
+    }
+
+    fn outcome_in_words(&self) -> String {
         let steps = plural(self.steps.len(), "step");
         match self.outcome {
             Outcome::Unchanged if !self.kept.is_empty() => {

@@ -38,14 +38,14 @@ pub async fn carry_out(
         apply(steps, paths, charon.as_deref_mut()).await?;
         debug!(stage = "apply", "done");
         let ends = |s: &Step| matches!(s, Step::Terminate { .. } | Step::TerminateChild { .. });
-        verify(target, paths, charon.as_deref_mut(), steps.iter().any(ends)).await?;
+        verify(target, before, paths, charon.as_deref_mut(), steps.iter().any(ends)).await?;
         files::remove(&paths.unfinished)
     };
     let Err(e) = done.await else { return (Outcome::Changed, Vec::new()) };
     warn!(problem = %e.chain(), "rolling back");
     let mut problems = vec![e.chain()];
     let believed = touched.spare(before.believed.clone());
-    let outcome = match roll_back(&roll_back_target(target, before), believed, paths, charon.is_some()).await {
+    let outcome = match roll_back(&roll_back_target(target, before), before, believed, paths, charon.is_some()).await {
         Ok(()) => Outcome::RolledBack,
         Err(e) => {
             problems.push(format!("while rolling back: {}", e.chain()));
@@ -56,11 +56,17 @@ pub async fn carry_out(
 }
 
 /// Reads everything back: planning towards the same target must find nothing left to do; twice, where SAs were ended.
-async fn verify(target: &Target, paths: &Paths, mut charon: Option<&mut Vici>, twice: bool) -> Result<()> {
+async fn verify(
+    target: &Target,
+    before: &Current,
+    paths: &Paths,
+    mut charon: Option<&mut Vici>,
+    twice: bool,
+) -> Result<()> {
     let mut clean = 0;
     let mut left = Vec::new();
     for _ in 0..LOOKS {
-        let mut current = look(paths, charon.as_deref_mut()).await?;
+        let mut current = look(before, paths, charon.as_deref_mut()).await?;
         // The marker is ours here: what the files say is what was just loaded.
         current.believed = Target::of(current.files.clone()).unwrap_or_default();
         current.doubt = None;
@@ -99,24 +105,24 @@ fn roll_back_target(target: &Target, before: &Current) -> Target {
 
 /// Plans the way back from wherever the failure left things, and takes it, with a fresh connection to charon. `believed`
 /// is what was loaded before and was not to be loaded anew.
-async fn roll_back(old: &Target, believed: Target, paths: &Paths, with_charon: bool) -> Result<()> {
+async fn roll_back(old: &Target, before: &Current, believed: Target, paths: &Paths, with_charon: bool) -> Result<()> {
     let mut fresh = match with_charon {
         true => Some(live::connect(&paths.vici, live::PATIENCE).await?),
         false => None,
     };
-    let mut current = look(paths, fresh.as_mut()).await?;
+    let mut current = look(before, paths, fresh.as_mut()).await?;
     current.believed = believed;
     apply(&plan(old, &current), paths, fresh.as_mut()).await?;
-    verify(old, paths, fresh.as_mut(), false).await?;
+    verify(old, before, paths, fresh.as_mut(), false).await?;
     files::remove(&paths.unfinished)
 }
 
-/// Disk, charon and iptables as they are now.
-async fn look(paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
+/// Disk, charon and iptables as they are now, as far as they could be read before.
+async fn look(before: &Current, paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
     let mut current = disk::current(paths)?;
     if let Some(vici) = charon {
         current.charon = Some(live::charon(vici).await?);
     }
-    current.rules = live::rules().await?;
+    current.rules = before.rules.again(live::rules().await)?;
     Ok(current)
 }
