@@ -108,6 +108,12 @@ pub enum Command {
     /// Speaks only to charon. Initiates children that should be up and are not, and deletes childless and duplicate
     /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted.
     Keep,
+    /// Put this agent's rules back when somebody takes them away, until stopped
+    ///
+    /// Speaks only to the kernel's firewall. Between two refreshes it compares what is loaded with the rules loaded last
+    /// (/var/lib/crosswan/iptables.rules), at each change of nft's rules and every three seconds, and puts back what is
+    /// missing. Stop it before removing rules by hand.
+    Watch,
     /// Write the files of a pass somewhere else, for review
     ///
     /// Observes and decides as refresh does, then writes the files below DIR instead of the system. The secrets file

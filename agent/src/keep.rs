@@ -202,7 +202,7 @@ fn ask_for_a_pass(cfg: &Config, conn: &str, missing: u64) {
 }
 
 /// The pass lock, shared, without waiting. `Kind::Busy`: a refresh holds it.
-fn lock(path: &Path) -> Result<Flock<File>> {
+pub(crate) fn lock(path: &Path) -> Result<Flock<File>> {
     let failed = || Error::new(Kind::Other, format!("lock {}", path.display()));
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path).context(failed)?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {

@@ -38,3 +38,4 @@ pub mod swanctl;
 pub mod trust;
 pub mod verify;
 pub mod vici;
+pub mod watch;

@@ -19,7 +19,7 @@ use crosswan::{
     paths::Paths,
     refresh::{self, Options},
     settings::{AuthMethod, Flags, Keys, MissingKey, Settings},
-    status,
+    status, watch,
 };
 use tracing::warn;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
@@ -77,6 +77,11 @@ async fn run(cli: Cli) -> Result<u8> {
                 wanted: paths.wanted,
             };
             keep::run(config, interrupted()).await?;
+            Ok(0)
+        }
+        Command::Watch => {
+            let config = watch::Config { rules: paths.rules, lock: paths.charon_lock, put_back: paths.put_back };
+            watch::run(config, interrupted()).await?;
             Ok(0)
         }
         Command::Status { json, watch: false } => {

@@ -25,6 +25,8 @@ pub struct Paths {
     pub charon_lock: PathBuf,
     /// Written by `keep` when it wants a pass.
     pub wanted: PathBuf,
+    /// Written by `watch`: what it put back last.
+    pub put_back: PathBuf,
     pub vici: PathBuf,
 }
 
@@ -43,6 +45,7 @@ impl Paths {
             lock: root.join("run/crosswan/refresh.lock"),
             charon_lock: root.join("run/crosswan/charon.lock"),
             wanted: root.join("run/crosswan/refresh-wanted"),
+            put_back: root.join("run/crosswan/put-back.json"),
             vici: root.join("run/charon.vici"),
         }
     }
