@@ -25,6 +25,19 @@ pub use xtables::{is_nft, tables as iptables_tables};
 
 use walk::{End, walk};
 
+/// The tables of iptables-save and those of `nft -j list ruleset`, each once. The nft backend's are in both: iptables-save
+/// tells more of them, but of nft's own rules among them it tells nothing, or what is not so (a set as "everything").
+pub fn each_once(by_iptables: Vec<Table>, by_nft: Vec<Table>) -> Vec<Table> {
+    let same = |a: &Table, b: &Table| a.ip.is_some() && a.ip == b.ip;
+    let has_all =
+        |a: &Table, b: &Table| b.chains.iter().all(|(name, c)| c.base.is_none() || a.chains.contains_key(name));
+    let worse = |a: &Table, b: &Table| same(a, b) && (b.native || !has_all(a, b));
+    let (worse, better): (Vec<_>, Vec<_>) = by_iptables.into_iter().partition(|a| by_nft.iter().any(|b| worse(a, b)));
+    drop(worse);
+    let rest: Vec<Table> = by_nft.into_iter().filter(|b| !better.iter().any(|a| same(a, b))).collect();
+    better.into_iter().chain(rest).collect()
+}
+
 /// How many lines of a kind are told; a firewall of thousands of rules is not recited.
 const TOLD: usize = 5;
 

@@ -152,6 +152,18 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
                 "nft delete rule inet other passing handle",
             ),
             (nft("policy accept; meta nfproto ipv6 drop; ip6 daddr fe80::/10 drop;"), Nothing, ""),
+            // iptables-save shows the first as a drop of everything, and nothing of the second.
+            (
+                "table ip filter { set bad { type ipv4_addr; }; chain FORWARD { type filter hook forward priority 0; ip saddr @bad drop; }; }"
+                    .into(),
+                Note,
+                "may stop some of",
+            ),
+            (
+                "table ip filter { chain passing { type filter hook forward priority 5; policy drop; }; }".into(),
+                Stopped,
+                "nft ip filter passing: the policy drop stops",
+            ),
             (nft("policy accept; limit rate over 1/hour counter drop;"), Note, "may stop some of"),
         ] {
             load(&rules);
@@ -166,7 +178,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
                 }
             }
             sh("iptables -P FORWARD ACCEPT; for t in filter mangle raw nat; do iptables -t $t -F; iptables -t $t -X; done
-                nft list tables | grep inet | while read -r _ family name; do nft delete table $family $name; done");
+                nft list tables | grep 'inet\\|ip filter' | while read -r _ family name; do nft delete table $family $name; done");
             protect(userspace());
             assert_eq!((findings(), passes()), (Findings::default(), [true; 3]), "after {rules}");
         }

@@ -11,6 +11,10 @@ use super::flow::{Answer, Flow};
 pub struct Table {
     /// As an operator finds it: `iptables filter`, `nft inet firewalld`.
     pub name: String,
+    /// The name alone, where this is a table of nft's family `ip`, as those of iptables' nft backend are.
+    pub ip: Option<String>,
+    /// It holds rules that iptables-save cannot print, or prints without their condition.
+    pub native: bool,
     pub chains: BTreeMap<String, Chain>,
 }
 

@@ -1,17 +1,17 @@
 //! `nft -j list ruleset` as tables (libnftables-json(5)). What is not understood makes a rule's match unknown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ipnet::{Ipv4Net, Ipv4Subnets};
 use serde_json::Value;
 
 use super::chains::{Base, Chain, Condition, Hook, Match, Rule, Table, Verdict};
+use crate::iptables::OWN_PREFIX;
 
-/// The tables of families that see IPv4 being forwarded, but for those of the family `ip` that are named in `known`:
-/// iptables-save has told of them, and tells more.
+/// The tables of families that see IPv4 being forwarded.
 ///
 /// The error says that `json` is not what nft prints.
-pub fn tables(json: &str, known: &BTreeSet<&str>) -> Result<Vec<Table>, serde_json::Error> {
+pub fn tables(json: &str) -> Result<Vec<Table>, serde_json::Error> {
     let all: Value = serde_json::from_str(json)?;
     let objects: Vec<&Value> = all["nftables"].as_array().into_iter().flatten().collect();
     let sets = sets(&objects);
@@ -23,21 +23,30 @@ pub fn tables(json: &str, known: &BTreeSet<&str>) -> Result<Vec<Table>, serde_js
             _ => continue,
         };
         let (family, table) = (word(of, "family"), word(of, "table"));
-        if !matches!(family, "ip" | "inet") || family == "ip" && known.contains(table) {
+        if !matches!(family, "ip" | "inet") {
             continue;
         }
-        let at = tables
-            .entry((family, table))
-            .or_insert_with(|| Table { name: format!("nft {family} {}", table.escape_default()), ..Table::default() });
+        let at = tables.entry((family, table)).or_insert_with(|| Table {
+            name: format!("nft {family} {}", table.escape_default()),
+            ip: (family == "ip").then(|| table.to_owned()),
+            ..Table::default()
+        });
         if what == "chain" {
             let chain = Chain { base: base(of, family, table), rules: Vec::new() };
             at.chains.insert(word(of, "name").to_owned(), chain);
         } else {
+            at.native |= is_native(of);
             let sets = |name: &str| sets.get(&(family, table, name)).cloned().flatten();
             at.chains.entry(word(of, "chain").to_owned()).or_default().rules.extend(rules(of, &sets));
         }
     }
     Ok(tables.into_values().collect())
+}
+
+/// Named sets and verdict maps: iptables makes neither.
+fn is_native(rule: &Value) -> bool {
+    let named = |m: &Value| m["match"]["right"].as_str().is_some_and(|right| right.starts_with('@'));
+    rule["expr"].as_array().into_iter().flatten().any(|s| s.get("vmap").is_some() || named(s))
 }
 
 fn word<'a>(of: &'a Value, key: &str) -> &'a str {
@@ -69,6 +78,7 @@ fn base(chain: &Value, family: &str, table: &str) -> Option<Base> {
 /// A rule; several for a verdict map, one for each of its elements.
 fn rules(rule: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<Rule> {
     let (mut matches, mut verdicts) = (Vec::new(), Vec::new());
+    let nat = word(rule, "table") == "nat";
     for statement in rule["expr"].as_array().into_iter().flatten() {
         let Some((name, body)) = statement.as_object().and_then(|s| s.iter().next()) else {
             matches.push(Match::unknown());
@@ -76,9 +86,9 @@ fn rules(rule: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<Rule>
         };
         match name.as_str() {
             "match" => matches.push(condition(body, sets)),
-            "vmap" => verdicts.extend(mapped(body, sets)),
+            "vmap" => verdicts.extend(mapped(body, nat, sets)),
             "counter" | "log" | "comment" | "mangle" | "notrack" | "ct helper" | "ct timeout" | "set" | "map" => {}
-            other => match verdict(other, body) {
+            other => match verdict(other, body, nat) {
                 Some(verdict) => verdicts.push((None, verdict)),
                 // A limit, a quota, a match of iptables' extensions.
                 None => matches.push(Match::unknown()),
@@ -107,12 +117,13 @@ fn rules(rule: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<Rule>
     verdicts.into_iter().map(one).collect()
 }
 
-fn verdict(name: &str, body: &Value) -> Option<Verdict> {
+fn verdict(name: &str, body: &Value, nat: bool) -> Option<Verdict> {
     Some(match name {
         "accept" => Verdict::Accept,
         "drop" | "reject" | "queue" => Verdict::Stop,
         "return" => Verdict::Return,
         "continue" => Verdict::Next,
+        "jump" | "goto" if !nat && word(body, "target").starts_with(OWN_PREFIX) => Verdict::Next,
         "jump" => Verdict::Jump(word(body, "target").to_owned()),
         "goto" => Verdict::Goto(word(body, "target").to_owned()),
         "masquerade" | "snat" => Verdict::Translate,
@@ -122,7 +133,7 @@ fn verdict(name: &str, body: &Value) -> Option<Verdict> {
 }
 
 /// The elements of a verdict map in its own words: a condition each, and what follows.
-fn mapped(map: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<(Option<Match>, Verdict)> {
+fn mapped(map: &Value, nat: bool, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<(Option<Match>, Verdict)> {
     let Some(elements) = map["data"]["set"].as_array() else {
         // A map by name: it may do anything.
         return vec![(Some(Match::unknown()), Verdict::Stop)];
@@ -131,7 +142,7 @@ fn mapped(map: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<(Opti
         let (key, outcome) = (element.get(0)?, element.get(1)?);
         let (name, body) = outcome.as_object()?.iter().next()?;
         let when = serde_json::json!({ "op": "==", "left": map["key"], "right": key });
-        Some((Some(condition(&when, sets)), verdict(name, body)?))
+        Some((Some(condition(&when, sets)), verdict(name, body, nat)?))
     };
     elements.iter().filter_map(one).collect()
 }

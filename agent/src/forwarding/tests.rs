@@ -78,17 +78,17 @@ fn foreign_text_is_shown_in_plain_characters_and_not_at_any_length() {
 
 #[test]
 fn what_nft_never_prints_is_an_error_or_no_certainty() {
-    assert!(nft_tables("<html>", &BTreeSet::new()).is_err());
+    assert!(nft_tables("<html>").is_err());
     let chain =
         r#"{"chain":{"family":"inet","table":"t","name":"c","type":"filter","hook":"forward","policy":"drop"}}"#;
     for rule in [r#"{}"#, r#"7"#, r#"{"match":7}"#, r#"{"vmap":{"key":1,"data":"@m"}}"#, r#"{"match":{"op":"<"}}"#] {
         let rule =
             format!(r#"{{"rule":{{"family":"inet","table":"t","chain":"c","expr":[{rule},{{"accept":null}}]}}}}"#);
-        let tables = nft_tables(&format!(r#"{{"nftables":[{chain},{rule}]}}"#), &BTreeSet::new()).unwrap();
+        let tables = nft_tables(&format!(r#"{{"nftables":[{chain},{rule}]}}"#)).unwrap();
         let found = judged(&tables);
         assert!(found.stopped.is_empty() && found.notes.len() == 1, "{rule}: {found:?}");
     }
-    let found = judged(&nft_tables(&format!(r#"{{"nftables":[{chain}]}}"#), &BTreeSet::new()).unwrap());
+    let found = judged(&nft_tables(&format!(r#"{{"nftables":[{chain}]}}"#)).unwrap());
     assert!(found.stopped[0].contains("nft inet t c: the policy drop stops"), "{found:?}");
 }
 

@@ -14,10 +14,12 @@ pub fn is_nft(saved: &str) -> Option<bool> {
 /// The tables that `saved` prints. `program` is the iptables that changes them: a remedy names it. `ours` where this agent's
 /// own rules are in it: its hook in POSTROUTING comes first, and decides alone.
 pub fn tables(saved: &str, program: &str, ours: bool) -> Vec<Table> {
+    let nft = is_nft(saved).unwrap_or(false);
     let mut tables: Vec<Table> = Vec::new();
     for line in saved.lines() {
         if let Some(name) = line.strip_prefix('*') {
-            tables.push(Table { name: format!("{program} {name}"), ..Table::default() });
+            let ip = nft.then(|| name.to_owned());
+            tables.push(Table { name: format!("{program} {name}"), ip, ..Table::default() });
             continue;
         }
         let Some(table) = tables.last_mut() else { continue };

@@ -2,12 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: waits for charon")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
 use crate::{
     error::{Context, Error, Result},
@@ -94,15 +89,12 @@ async fn foreign(
     });
     let other = other.unwrap_or_default();
     tables.extend(forwarding::iptables_tables(&other, program, false));
-    // What iptables-save has printed of nft's tables, nft would print less well.
-    let by_nft = if nft { saved } else { &other };
-    let known: BTreeSet<&str> = by_nft.lines().filter_map(|line| line.strip_prefix('*')).collect();
     let mut notes = Vec::new();
     match ruleset {
         Ok(Some(json)) => {
-            let parsed = forwarding::nft_tables(&json, &known);
+            let parsed = forwarding::nft_tables(&json);
             match parsed.context(|| Error::observe("understand what nft -j list ruleset prints")) {
-                Ok(parsed) => tables.extend(parsed),
+                Ok(parsed) => tables = forwarding::each_once(tables, parsed),
                 Err(e) => unasked.push(e.chain()),
             }
         }
