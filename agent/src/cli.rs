@@ -29,6 +29,14 @@ Files:
   /var/lib/crosswan/                        the last good answers, the rules in force
   /run/crosswan/status.json                 the last report";
 
+const STATUS_CODES: &str = "\
+Exit codes of status, the worst first:
+  9  the rules of the last refresh are not in force
+  8  a tunnel is down
+  7  tunnels and rules are as they should be, but this host stops packets
+  3  something could not be asked: it is shown as unknown, as to whoever is not root
+  0  all is well";
+
 /// Joins the private networks of many VPCs through one IPsec hub, and gives each VPC its NAT on the way.
 ///
 /// One pass of `crosswan refresh` observes (IMDS, EC2, charon, iptables), decides which tunnels and rules should
@@ -125,7 +133,9 @@ pub enum Command {
     },
     /// Show tunnels, NAT, the last refresh, and what was refused and why
     ///
-    /// Tunnels and rules are read from charon and iptables at this moment; the rest is the last refresh's report.
+    /// Tunnels and rules are read from charon and iptables at this moment, and whether packets may pass from sysctls and
+    /// other programs' rules; the rest is the last refresh's report.
+    #[command(after_help = STATUS_CODES)]
     Status {
         /// Print as JSON
         #[arg(long)]

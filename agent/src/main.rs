@@ -87,7 +87,7 @@ async fn run(cli: Cli) -> Result<u8> {
         Command::Status { json, watch: false } => {
             let status = status::look(&paths).await;
             print(json, &status)?;
-            Ok(if status.unasked.is_empty() { 0 } else { Kind::Observe.exit_code() })
+            Ok(status.exit_code())
         }
         Command::Status { json, watch: true } => {
             let mut stop = std::pin::pin!(interrupted());

@@ -3,5 +3,6 @@
 pub mod disk;
 pub mod ec2;
 pub mod imds;
+pub mod includes;
 pub mod live;
 pub mod store;

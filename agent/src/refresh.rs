@@ -21,7 +21,7 @@ use crate::{
     host,
     iptables::Rules,
     model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, live, store},
+    observe::{disk, ec2, imds, includes, live, store},
     own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -184,6 +184,9 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     report.notes.extend(found.notes);
     report.unasked.extend(not_asked);
     report.traffic = Some(traffic);
+    if settings.mode.has_ipsec() {
+        report.stopped.extend(includes::unreached(paths)?);
+    }
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
     own.report(&mut report);

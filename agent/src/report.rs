@@ -99,6 +99,9 @@ pub struct Report {
     /// What else on this host stops or changes packets, or will (exit code 7).
     #[serde(default)]
     pub stopped: Vec<String>,
+    /// EC2's source/destination check of the own interface; `None` where EC2 was not asked for it.
+    #[serde(default)]
+    pub source_dest_check: Option<bool>,
     /// What this gateway forwards; `status` looks whether it still may.
     #[serde(default)]
     pub traffic: Option<Traffic>,
@@ -145,9 +148,22 @@ impl Report {
             awaited: decision.awaited.clone(),
             problems: Vec::new(),
             stopped: Vec::new(),
+            source_dest_check: None,
             traffic: None,
             notes: Vec::new(),
         }
+    }
+
+    /// With that check on, EC2 drops whatever this gateway forwards.
+    pub fn source_dest_problem(&self) -> Option<String> {
+        let me = &self.me;
+        (self.source_dest_check == Some(true)).then(|| {
+            format!(
+                "EC2's source/destination check of {} is on, which drops all that is forwarded; \
+                 aws ec2 modify-instance-attribute --region {} --instance-id {} --no-source-dest-check",
+                me.instance, me.region, me.instance
+            )
+        })
     }
 
     /// 0 if all is well, else the code of the worst thing in it. A dry run judges what it could see, not what it left.

@@ -24,6 +24,7 @@ fn report() -> Report {
         awaited: Vec::new(),
         problems: Vec::new(),
         stopped: Vec::new(),
+        source_dest_check: None,
         traffic: None,
         notes: vec!["only a note".into()],
     }
