@@ -15,8 +15,11 @@ Exit codes:
   4  a step failed or did not read back as planned. The report names each peer that failed and
      says whether what it had is in force again; everything else was done. If something shared
      failed (rules, files, this gateway's key), nothing was: the whole old state was restored,
-     or the report says that it was not. Or a sysctl of this host is wrong
+     or the report says that it was not
   5  another refresh holds the lock
+  7  all is as planned, but this host stops packets, or will: a sysctl, the policy of FORWARD, other
+     rules, EC2's source/destination check, a swanctl.conf without its include. The PROBLEM lines
+     say which, with the remedy
 
 Files:
   /etc/crosswan/crosswan.toml               settings; then conf.d/*.toml beside it
@@ -28,6 +31,14 @@ Files:
   /etc/swanctl/conf.d/crosswan*.conf        written by refresh
   /var/lib/crosswan/                        the last good answers, the rules in force
   /run/crosswan/status.json                 the last report";
+
+const STATUS_CODES: &str = "\
+Exit codes of status, the worst first:
+  9  the rules of the last refresh are not in force
+  8  a tunnel is down
+  7  tunnels and rules are as they should be, but this host stops packets
+  3  something could not be asked: it is shown as unknown, as to whoever is not root
+  0  all is well";
 
 /// Joins the private networks of many VPCs through one IPsec hub, and gives each VPC its NAT on the way.
 ///
@@ -112,6 +123,12 @@ pub enum Command {
     /// Speaks only to charon. Initiates children that should be up and are not, and deletes childless and duplicate
     /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted.
     Keep,
+    /// Put this agent's rules back when somebody takes them away, until stopped
+    ///
+    /// Speaks only to the kernel's firewall. Between two refreshes it compares what is loaded with the rules loaded last
+    /// (/var/lib/crosswan/iptables.rules), at each change of nft's rules and every three seconds, and puts back what is
+    /// missing. Stop it before removing rules by hand.
+    Watch,
     /// Write the files of a pass somewhere else, for review
     ///
     /// Observes and decides as refresh does, then writes the files below DIR instead of the system. The secrets file
@@ -123,7 +140,9 @@ pub enum Command {
     },
     /// Show tunnels, NAT, the last refresh, and what was refused and why
     ///
-    /// Tunnels and rules are read from charon and iptables at this moment; the rest is the last refresh's report.
+    /// Tunnels and rules are read from charon and iptables at this moment, and whether packets may pass from sysctls and
+    /// other programs' rules; the rest is the last refresh's report.
+    #[command(after_help = STATUS_CODES)]
     Status {
         /// Print as JSON
         #[arg(long)]

@@ -12,8 +12,10 @@ mod decide;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod unloaded;
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     fs::{self, File},
     hash::{BuildHasher, Hasher, RandomState},
@@ -33,8 +35,11 @@ use tracing::{debug, info, warn};
 pub use decide::{Action, Reason, Role, Rules, View, decide};
 pub use memory::{Change, Memory};
 
+use unloaded::Unloaded;
+
 use crate::{
     error::{Context, Error, Kind, Result},
+    swanctl,
     vici::{Events, Target, Vici},
 };
 
@@ -113,6 +118,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
     let mut memory = Memory::default();
     let patience = (cfg.interval * PATIENCE).mul_f64(1.0 + random()).as_millis() as u64;
     let mut file = stamps(&cfg.conf_file);
+    let (mut named, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
     let mut file_poll = time::interval(FILE_POLL);
     file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut due, mut earliest) = (start, start);
@@ -130,15 +136,17 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
                     continue;
                 }
                 file = now;
+                named = names(&cfg.conf_file);
                 memory.forget_failures();
             }
         }
         let begun = Instant::now();
         let now = begun.duration_since(start).as_millis() as u64;
-        let next = tick(cfg, &mut vici, &mut memory, now).await?;
+        let next = tick(cfg, &mut vici, &mut memory, now, |view| unloaded.look(now, &named, view.conns.keys()));
+        let next = next.await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
         if asked.is_none_or(|last| begun >= last + PASS_SPACING)
-            && let Some((conn, why)) = wanted(&mut memory, now, patience)
+            && let Some((conn, why)) = wanted(cfg, &mut memory, &mut unloaded, now, patience)
         {
             *asked = Some(begun);
             ask_for_a_pass(cfg, &conn, &why);
@@ -150,7 +158,13 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
 }
 
 /// One look and its actions. Returns when to look again, if sooner than the interval.
-async fn tick(cfg: &Config, vici: &mut Vici, memory: &mut Memory, now: u64) -> Result<Option<Duration>> {
+async fn tick(
+    cfg: &Config,
+    vici: &mut Vici,
+    memory: &mut Memory,
+    now: u64,
+    seen: impl FnOnce(&View),
+) -> Result<Option<Duration>> {
     let _held = match lock(&cfg.lock) {
         Ok(held) => held,
         Err(e) if e.kind() == Kind::Busy => {
@@ -163,6 +177,7 @@ async fn tick(cfg: &Config, vici: &mut Vici, memory: &mut Memory, now: u64) -> R
         }
     };
     let view = View { uptime: vici.uptime().await?, conns: vici.list_conns().await?, sas: vici.sas().await? };
+    seen(&view);
     let actions = decide(now, &view, memory, Rules { role: cfg.role, interval: cfg.interval });
     for change in memory.take_changes() {
         info!(conn = %change.conn, child = %change.child, attempts = change.attempts, "{change}");
@@ -194,10 +209,23 @@ async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
 }
 
 /// The connection that a pass is wanted for, and why.
-fn wanted(memory: &mut Memory, now: u64, patience: u64) -> Option<(String, String)> {
-    let missing = memory.take_wanted(now, patience);
+fn wanted(
+    cfg: &Config,
+    memory: &mut Memory,
+    unloaded: &mut Unloaded,
+    now: u64,
+    patience: u64,
+) -> Option<(String, String)> {
+    let missing = unloaded.take_wanted(now, cfg.interval.as_millis() as u64);
+    let missing = missing.or_else(|| memory.take_wanted(now, patience));
     let missing = missing.map(|(conn, missing)| (conn, format!("missing for {} s", missing / 1000)));
     missing.or_else(|| Some((memory.take_proven()?, "has proved that it works".into())))
+}
+
+/// The connections that charon should have: those of the managed file. What cannot be read or understood names none.
+fn names(conf_file: &Path) -> BTreeSet<String> {
+    let parsed = fs::read_to_string(conf_file).ok().and_then(|text| swanctl::parse(&text).ok());
+    parsed.map(|tree| swanctl::connections(tree).into_keys().collect()).unwrap_or_default()
 }
 
 /// Nobody may be watching: then the next pass is the hourly one.
@@ -209,7 +237,7 @@ fn ask_for_a_pass(cfg: &Config, conn: &str, why: &str) {
 }
 
 /// The pass lock, shared, without waiting. `Kind::Busy`: a refresh holds it.
-fn lock(path: &Path) -> Result<Flock<File>> {
+pub(crate) fn lock(path: &Path) -> Result<Flock<File>> {
     let failed = || Error::new(Kind::Other, format!("lock {}", path.display()));
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path).context(failed)?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {

@@ -19,7 +19,7 @@ use crosswan::{
     paths::Paths,
     refresh::{self, Options},
     settings::{AuthMethod, Flags, Keys, MissingKey, Settings},
-    status,
+    status, watch,
 };
 use tracing::warn;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
@@ -79,10 +79,15 @@ async fn run(cli: Cli) -> Result<u8> {
             keep::run(config, interrupted()).await?;
             Ok(0)
         }
+        Command::Watch => {
+            let config = watch::Config { rules: paths.rules, lock: paths.charon_lock, put_back: paths.put_back };
+            watch::run(config, interrupted()).await?;
+            Ok(0)
+        }
         Command::Status { json, watch: false } => {
             let status = status::look(&paths).await;
             print(json, &status)?;
-            Ok(if status.unasked.is_empty() { 0 } else { Kind::Observe.exit_code() })
+            Ok(status.exit_code())
         }
         Command::Status { json, watch: true } => {
             let mut stop = std::pin::pin!(interrupted());

@@ -20,9 +20,12 @@ use crate::{
     decide::{Contacts, Decision, KeyAnswer, Seen, decide},
     disabled,
     error::{Context, Error, Kind, Result},
-    files, host,
+    files,
+    forwarding::Traffic,
+    host,
+    iptables::Rules,
     model::{Answers, Identity, Mode, Region, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, kernel, live, resolver, store},
+    observe::{disk, ec2, imds, includes, kernel, live, resolver, store},
     own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -147,7 +150,12 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
-    current.rules = live::rules().await?;
+    // NAT and guard alone wait for a firewall that cannot be asked.
+    let (saved, rules_failed) = match live::saved().await {
+        Ok(saved) => (Some(saved), None),
+        Err(e) => (None, Some(format!("{}; NAT and guard were left as they are", e.chain()))),
+    };
+    current.rules = saved.as_deref().map_or_else(Rules::unreadable, Rules::parse);
     let state = match &current.charon {
         Some(charon) => recover(state, &answers, &me, charon, &current.peer_keys),
         _ => state,
@@ -188,9 +196,23 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     debug!(stage = "render", "done");
 
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
-    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed));
-    report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
-    report.problems.extend(kernel::problems());
+    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed).chain(rules_failed));
+    report.unasked.extend(saved.iter().flat_map(|_| current.rules.closed()).map(|table| {
+        format!(
+            "table ip {table} of nft holds rules that iptables cannot read, so nothing of crosswan's was added there or read \
+             back: move them to a table of another name, then nft delete table ip {table}"
+        )
+    }));
+    let traffic = Traffic::of(settings.mode, &decision.nat, &uplink);
+    let (found, not_asked) = live::forwarding(&traffic, saved.as_deref().unwrap_or_default()).await;
+    report.stopped.extend(found.stopped);
+    report.notes.extend(found.notes);
+    report.unasked.extend(not_asked);
+    report.traffic = Some(traffic);
+    if settings.mode.has_ipsec() {
+        report.stopped.extend(includes::unreached(paths)?);
+    }
+    report.stopped.extend(kernel::problems());
     report.notes.extend(kernel::notes(settings.masquerade));
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);

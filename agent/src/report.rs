@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     decide::{Decision, Held, Kept, Replacing},
-    error::{Kind, WAITING},
+    error::{Kind, STOPPED, WAITING},
+    forwarding::Traffic,
     model::{Answers, Auth, Identity, KEY_TAG, Mode, PublicKey, Refusal, Region, Timestamp, Tunnel, VpcId},
 };
 
@@ -109,8 +110,17 @@ pub struct Report {
     /// New gateways whose key is only a matter of moments (exit code 3, so that the pass is made again soon).
     #[serde(default)]
     pub awaited: Vec<String>,
-    /// What is wrong with this host or went wrong in the pass (exit code 4).
+    /// What went wrong in the pass (exit code 4).
     pub problems: Vec<String>,
+    /// What else on this host stops or changes packets, or will (exit code 7).
+    #[serde(default)]
+    pub stopped: Vec<String>,
+    /// EC2's source/destination check of the own interface; `None` where EC2 was not asked for it.
+    #[serde(default)]
+    pub source_dest_check: Option<bool>,
+    /// What this gateway forwards; `status` looks whether it still may.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
     /// Worth reading, but no failure.
     pub notes: Vec<String>,
 }
@@ -160,8 +170,23 @@ impl Report {
             unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
             awaited: decision.awaited.clone(),
             problems: Vec::new(),
+            stopped: Vec::new(),
+            source_dest_check: None,
+            traffic: None,
             notes: Vec::new(),
         }
+    }
+
+    /// With that check on, EC2 drops whatever this gateway forwards.
+    pub fn source_dest_problem(&self) -> Option<String> {
+        let me = &self.me;
+        (self.source_dest_check == Some(true)).then(|| {
+            format!(
+                "EC2's source/destination check of {} is on, which drops all that is forwarded; \
+                 aws ec2 modify-instance-attribute --region {} --instance-id {} --no-source-dest-check",
+                me.instance, me.region, me.instance
+            )
+        })
     }
 
     /// 0 if all is well, else the code of the worst thing in it. A dry run judges what it could see, not what it left.
@@ -171,6 +196,7 @@ impl Report {
             _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
             _ if !self.unasked.is_empty() || !self.awaited.is_empty() => Kind::Observe.exit_code(),
             _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
+            _ if !self.stopped.is_empty() => STOPPED,
             _ if self.held.is_some() || !self.replacing.is_empty() => WAITING,
             _ => 0,
         }
@@ -267,7 +293,7 @@ impl Report {
         out.extend(unasked.map(|u| format!("UNASKED   {u}")));
         out.extend(self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon, as systemd does")));
         out.extend(self.failures());
-        out.extend(self.problems.iter().map(|p| format!("PROBLEM   {p}")));
+        out.extend(self.problems.iter().chain(&self.stopped).map(|p| format!("PROBLEM   {p}")));
         out.extend(self.notes.iter().map(|n| format!("note      {n}")));
         out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
         out
@@ -294,6 +320,14 @@ impl Report {
 
     /// The outcome in words.
     pub fn verdict(&self) -> String {
+        let but = match self.stopped.is_empty() {
+            true => "",
+            false => "; but this host stops packets, or will: see the problems",
+        };
+        self.outcome_in_words() + but
+    }
+
+    fn outcome_in_words(&self) -> String {
         let steps = plural(self.steps.len(), "step");
         match self.outcome {
             Outcome::Unchanged if !self.kept.is_empty() => {

@@ -4,6 +4,7 @@ use crosswan_faults::look;
 
 mod charon;
 mod foreign;
+mod forwarding;
 mod kills;
 mod last;
 mod meddler;

@@ -25,6 +25,9 @@ fn report() -> Report {
         unasked: Vec::new(),
         awaited: Vec::new(),
         problems: Vec::new(),
+        stopped: Vec::new(),
+        source_dest_check: None,
+        traffic: None,
         notes: vec!["only a note".into()],
     }
 }
@@ -33,6 +36,9 @@ fn report() -> Report {
 fn the_exit_code_is_that_of_the_worst_thing() {
     let mut r = report();
     assert_eq!(r.exit_code(), 0, "a note is no failure");
+    r.stopped.push("the policy drop stops NAT to the internet".into());
+    assert_eq!(r.exit_code(), 7);
+    assert!(r.verdict().contains("but this host stops packets"), "{}", r.verdict());
     r.waiting_for = Some("a key".into());
     assert_eq!(r.exit_code(), 2);
     r.awaited.push("the key of i-0000ffff".into());

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::{
     error::{Error, Kind, Result},
+    iptables::Rules,
     observe::{disk, live},
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -72,13 +73,13 @@ impl<'v> Line<'v> {
     }
 }
 
-/// Disk, charon and iptables as they are now.
-pub async fn look(paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
+/// Disk, charon and iptables as they are now, as far as the latter could be read `before`.
+pub async fn look(before: &Rules, paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
     let mut current = disk::current(paths)?;
     if let Some(vici) = charon {
         current.charon = Some(live::charon(vici).await?);
     }
-    current.rules = live::rules().await?;
+    current.rules = before.again(live::rules().await)?;
     Ok(current)
 }
 
@@ -86,6 +87,7 @@ pub async fn look(paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
 /// ended. The last look, and what was left to do but for the files.
 pub async fn read_back(
     goal: &Target,
+    before: &Rules,
     paths: &Paths,
     mut charon: Option<&mut Line<'_>>,
     twice: bool,
@@ -93,7 +95,7 @@ pub async fn read_back(
     let mut believed = goal.clone();
     let mut clean = 0;
     for n in 1.. {
-        let looked = look(paths, charon.as_mut().map(|line| &mut *line.vici)).await;
+        let looked = look(before, paths, charon.as_mut().map(|line| &mut *line.vici)).await;
         let mut current = match (looked, &mut charon) {
             (Ok(current), _) => current,
             (Err(e), Some(line)) if !line.vici.is_open() => match line.lives(&e).await {

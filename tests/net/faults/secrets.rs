@@ -141,10 +141,10 @@ fn wrong_sysctls_are_told_with_the_command_that_mends_them() -> Result<()> {
         spoke.sh(&format!("sysctl -w {key}={wrong}"))?.ok()?;
         // The rules are mended all the same, and not rolled back for what is no fault of theirs.
         spoke.run("iptables", &["-t", "nat", "-F", "CROSSWAN-NAT"], "")?.ok()?;
-        let report = refresh_with(&spoke, &[], 4)?;
+        let report = refresh_with(&spoke, &[], 7)?;
         ensure!(report["outcome"] == "changed", "{report:#}");
         Snapshot::of(&spoke)?.must_be(&before, key)?;
-        let problems = lines(&report, "problems");
+        let problems = lines(&report, "stopped");
         ensure!(problems.len() == 1, "{problems:#?}");
         let command = problems[0].rsplit("; ").next().unwrap_or_default();
         ensure!(command.starts_with(&format!("sysctl -w {key}=")), "{problems:#?}");

@@ -136,7 +136,7 @@ pub fn health(region: &mut Region) -> Result<()> {
         let ipsec = name != NAT;
         let charon = vm.sh("systemctl is-active strongswan.service crosswan-keep.service")?.stdout;
         let errors = errors(vm)?;
-        let scores: Vec<String> = ["refresh", "keep", "guard"]
+        let scores: Vec<String> = ["refresh", "keep", "watch", "guard"]
             .iter()
             .map(|unit| {
                 Ok(format!(
