@@ -2,6 +2,8 @@
 //!
 //! A peer whose step fails, or does not read back, gets back what it had ([`standing`]); everyone else's go on.
 
+#![allow(clippy::disallowed_methods, reason = "edge: bounds what renewals may take")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
