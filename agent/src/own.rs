@@ -104,6 +104,16 @@ impl Own {
         }
     }
 
+    /// The report when the next key has not taken the current one's place after all.
+    pub fn not_settled(&self, report: &mut Report) {
+        let promoting = self.showing.as_ref().is_some_and(|showing| showing.promote);
+        if let (true, Some(ring), Some(key)) = (promoting, &self.ring, &mut report.key) {
+            key.fingerprint = ring.current.public.fingerprint();
+            key.next = ring.next.as_ref().map(|next| next.public.fingerprint());
+            report.notes.push("this gateway's next key does not take over in this pass: both stay valid".into());
+        }
+    }
+
     /// Takes back the acknowledgements of these keys of peers: no connection accepts them yet.
     pub fn withdraw(&mut self, keys: impl IntoIterator<Item = PublicKey>) {
         let Some(showing) = &mut self.showing else { return };

@@ -30,6 +30,9 @@ pub async fn conclude(
         false => Ok(()),
     };
     let written = json(state).and_then(|json| files::write_atomic(&paths.state, &json, 0o600));
+    if !keys_in_use || settled.is_err() {
+        own.not_settled(report);
+    }
     let good = settled.is_ok() && written.is_ok();
     report.problems.extend([settled, written].into_iter().filter_map(|result| Some(result.err()?.chain())));
     if good && keys_in_use {

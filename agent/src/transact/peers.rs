@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     model::ConnName,
     paths::Paths,
-    plan::{Current, Standing, Step, Target, plan, standing},
+    plan::{Current, Standing, Step, Target, plan, secret_id, standing},
 };
 
 /// How often peers that have just failed get back what they had, and all is read back again.
@@ -147,9 +147,10 @@ impl<'a> Peers<'a> {
         self.goal = Some(target);
         self.adrift.extend(unknown);
         let more: BTreeSet<ConnName> = failed.into_iter().filter(|name| !self.failed.contains_key(name)).collect();
-        let others = self.failed.keys().map(ConnName::to_string).collect::<Vec<_>>().join(", ");
+        let some = self.failed.keys().take(3).map(ConnName::to_string).collect::<Vec<_>>().join(", ");
         for name in &more {
-            self.failed.insert(name.clone(), format!("put off, as it depends on {others}"));
+            let why = format!("put off: it takes the place, or a CIDR, of a connection that has failed (of {some})");
+            self.failed.insert(name.clone(), why);
         }
         Ok(more)
     }
@@ -165,7 +166,7 @@ impl<'a> Peers<'a> {
         };
         let mut believed = self.goal().clone();
         believed.connections.retain(|name, _| !new.contains(name));
-        believed.secrets.retain(|id, _| !new.iter().any(|name| *id == crate::plan::secret_id(name)));
+        believed.secrets.retain(|id, _| !new.iter().any(|name| *id == secret_id(name)));
         current.believed = believed;
         (current.doubt, current.peer_keys) = (None, BTreeMap::new());
         let theirs = |step: &Step| match step.peer() {
@@ -212,6 +213,7 @@ impl<'a> Peers<'a> {
         let (goal, target) = (self.goal.as_ref().unwrap_or(self.target), self.target);
         let gone = |name: &ConnName| !goal.connections.contains_key(name) && !target.connections.contains_key(name);
         self.failed.retain(|name, _| !gone(name) || of_peers.contains_key(name));
+        self.adrift.retain(|name| self.failed.contains_key(name));
         Ok(new)
     }
 
