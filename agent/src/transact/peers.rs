@@ -18,6 +18,7 @@ use crate::{
     model::ConnName,
     paths::Paths,
     plan::{Current, Standing, Step, Target, plan, secret_id, standing},
+    report::PeerFailure,
 };
 
 /// How often peers that have just failed get back what they had, and all is read back again.
@@ -97,8 +98,26 @@ impl<'a> Peers<'a> {
     pub fn charon_is_gone(&mut self, steps: &[Step]) {
         let why = || "charon gave no answer, and what it has of this peer is not known".to_owned();
         for name in steps.iter().filter_map(Step::peer) {
+            self.adrift.insert(name.clone());
             self.failed.entry(name).or_insert_with(why);
         }
+        self.adrift.extend(self.failed.keys().cloned());
+    }
+
+    /// Connections that charon has in a state that cannot be read from it. One that should not be there can: it is there.
+    pub fn in_doubt(&self) -> BTreeSet<ConnName> {
+        self.adrift.iter().filter(|name| self.goal().connections.contains_key(*name)).cloned().collect()
+    }
+
+    /// The peers that failed, for the report.
+    pub fn failures(&self) -> BTreeMap<ConnName, PeerFailure> {
+        let failure = |(name, why): (&ConnName, &String)| {
+            let going = !self.target.connections.contains_key(name) && !self.goal().connections.contains_key(name);
+            let stays = if going { "; what was taken from it stays away" } else { "" };
+            let restored = !self.adrift.contains(name);
+            (name.clone(), PeerFailure { why: format!("{why}{stays}"), restored })
+        };
+        self.failed.iter().map(failure).collect()
     }
 
     /// Takes steps in order. What fails is a peer's, or shared, or charon's.
@@ -219,7 +238,7 @@ impl<'a> Peers<'a> {
 
     /// A peer that failed is not back at what it had.
     fn note(&mut self, name: &ConnName, e: &Error) {
-        warn!(peer = %name, problem = %e.chain(), "this peer is not back at what it had");
+        warn!(peer = %name, problem = %e.chain(), "this peer is neither as planned nor as it was");
         self.adrift.insert(name.clone());
         if let Some(why) = self.failed.get_mut(name).filter(|why| !why.contains(&e.chain())) {
             *why = format!("{why}; {}", e.chain());
