@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use conclude::{conclude, leads_to, newly_accepted, remembered};
+use conclude::{conclude, leads_to, newly_accepted, remembered, without_charon};
 use nix::fcntl::Flock;
 use serde::Serialize;
 use tracing::{debug, info, warn};
@@ -85,7 +85,13 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     drop((charon, lock));
     own.withdraw(done.failed.keys().flat_map(|name| newly_accepted(name, target, &current)));
     report.removed.retain(|vpc| done.failed.keys().all(|name| !leads_to(name, vpc)));
-    let state = remembered(decision.state, &decision.tunnels, &before, &done.failed);
+    let state = match &current.charon {
+        Some(_) => remembered(decision.state, &decision.tunnels, &before, &done.failed),
+        None => {
+            report.removed.clear();
+            without_charon(decision.state, &before)
+        }
+    };
     let in_force = done.is_in_force();
     if done.outcome == Outcome::Partly {
         report.steps = done.steps;

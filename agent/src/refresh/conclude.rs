@@ -10,7 +10,7 @@ use crate::{
     paths::Paths,
     plan::{Current, Target, place},
     report::{PeerFailure, Report},
-    state::State,
+    state::{Peer, State},
     swanctl::peer_keys,
 };
 
@@ -61,6 +61,18 @@ pub fn remembered(
     state
 }
 
+/// The state to remember when charon could not be asked: every tunnel is what it was, whatever was decided. Polls that
+/// missed a peer count all the same, and what EC2 said is good.
+pub fn without_charon(mut decided: State, before: &State) -> State {
+    let counted = decided.peers;
+    let peer = |(vpc, peer): (&VpcId, &Peer)| {
+        let counted = counted.get(vpc).map_or((peer.misses, peer.missed_at), |now| (now.misses, now.missed_at));
+        (vpc.clone(), Peer { misses: counted.0, missed_at: counted.1, ..peer.clone() })
+    };
+    decided.peers = before.peers.iter().map(peer).collect();
+    decided
+}
+
 /// Whether a connection's name says that it is one to this VPC.
 pub fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
     place(name) == vpc.as_str()
@@ -76,7 +88,7 @@ pub fn newly_accepted(name: &ConnName, target: &Target, current: &Current) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::Gateway, state::Peer};
+    use crate::model::Gateway;
 
     fn peer(vpc: &str, misses: u32) -> (VpcId, Peer) {
         let gateway: Gateway = serde_json::from_value(serde_json::json!({
@@ -112,5 +124,12 @@ mod tests {
         // Named by its gateway, too; and one of which nothing was known.
         let odd = ["crosswan-vpc-0000000a-i-0000ffff", "crosswan-vpc-0000ffff", "crosswan-own"];
         assert_eq!(of(&remembered(&odd))[0], ("vpc-0000000a", 1));
+    }
+
+    #[test]
+    fn without_charon_nobody_comes_or_goes_and_misses_count() {
+        let before = state([("vpc-0000000a", 1), ("vpc-0000000b", 0)]);
+        let decided = state([("vpc-0000000b", 1), ("vpc-0000000c", 0)]);
+        assert_eq!(of(&without_charon(decided, &before)), [("vpc-0000000a", 1), ("vpc-0000000b", 1)]);
     }
 }
