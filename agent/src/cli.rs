@@ -12,7 +12,10 @@ Exit codes:
      was set up without it
   3  something could not be asked (IMDS, EC2, SSM, charon, ...), this gateway's key could not be
      announced, or a new gateway's key is awaited; what worked was kept
-  4  a step failed or did not read back as planned, the old state was restored
+  4  a step failed or did not read back as planned. The report names each peer that failed and
+     says whether what it had is in force again; everything else was done. If something shared
+     failed (rules, files, this gateway's key), nothing was: the whole old state was restored,
+     or the report says that it was not
   5  another refresh holds the lock
   7  all is as planned, but this host stops packets, or will: a sysctl, the policy of FORWARD, other
      rules, EC2's source/destination check, a swanctl.conf without its include. The PROBLEM lines
@@ -80,8 +83,9 @@ pub enum Command {
     ///
     /// Asks IMDSv2 who this gateway is and, as its mode needs, EC2 in every listed region for its peers. Fetches the
     /// pre-shared key if settings name one in SSM or Secrets Manager. Loads only the connections that changed, restores
-    /// only its own iptables chains, and rolls back if the system does not read back as planned. A region that cannot be
-    /// asked keeps its tunnels. Run at boot and hourly by systemd.
+    /// only its own iptables chains, and restores what was there where the system does not read back as planned: for the
+    /// one peer that failed, or for all if what failed is shared. A region that cannot be asked keeps its tunnels. Run at
+    /// boot and hourly by systemd.
     ///
     /// Unless auth.method is psk, the first pass makes this gateway's key and announces the public half in its
     /// instance's tag. Peers are known by what theirs announce: a new one that has not come so far is awaited (exit
@@ -94,8 +98,11 @@ pub enum Command {
         /// Let more peers go in one pass than removal.hold_above allows
         #[arg(long)]
         force: bool,
-        /// Take the key that this VPC's gateway announces for right, though it is known by another; repeatable
-        #[arg(long, value_name = "VPC")]
+        /// Accept the key with this fingerprint for a gateway of this VPC, though that is known by another; repeatable
+        ///
+        /// For instance --accept-key vpc-0a1b2c3d=SHA256:…, with the fingerprint that `crosswan status` shows as `own
+        /// key` on that gateway. Any other key that its tag may hold at that moment is refused.
+        #[arg(long, value_name = "VPC=FINGERPRINT")]
         accept_key: Vec<String>,
         /// Print the report as JSON
         #[arg(long)]

@@ -118,7 +118,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
     let mut memory = Memory::default();
     let patience = (cfg.interval * PATIENCE).mul_f64(1.0 + random()).as_millis() as u64;
     let mut file = stamps(&cfg.conf_file);
-    let (mut wanted, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
+    let (mut in_file, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
     let mut file_poll = time::interval(FILE_POLL);
     file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut due, mut earliest) = (start, start);
@@ -136,21 +136,20 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
                     continue;
                 }
                 file = now;
-                wanted = names(&cfg.conf_file);
+                in_file = names(&cfg.conf_file);
                 memory.forget_failures();
             }
         }
         let begun = Instant::now();
         let now = begun.duration_since(start).as_millis() as u64;
-        let next = tick(cfg, &mut vici, &mut memory, now, |view| unloaded.look(now, &wanted, view.conns.keys()));
+        let next = tick(cfg, &mut vici, &mut memory, now, |view| unloaded.look(now, &in_file, view.conns.keys()));
         let next = next.await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
         if asked.is_none_or(|last| begun >= last + PASS_SPACING)
-            && let Some((conn, missing)) =
-                unloaded.take_wanted(now, cfg.interval.as_millis() as u64).or_else(|| memory.take_wanted(now, patience))
+            && let Some((conn, why)) = wanted(&mut unloaded, &mut memory, now, cfg.interval, patience)
         {
             *asked = Some(begun);
-            ask_for_a_pass(cfg, &conn, missing);
+            ask_for_a_pass(cfg, &conn, &why);
         }
         // Listing thousands of connections costs charon time: under a storm of events, at most a fifth of it.
         earliest = Instant::now() + begun.elapsed() * 4;
@@ -192,7 +191,8 @@ async fn tick(
 /// Does one thing and logs it. Only losing charon is an error; its refusals are logged and tried again later.
 async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     let outcome = match action {
-        Action::Initiate { conn, child, .. } => vici.initiate(conn, child, None).await.map(|()| true),
+        Action::Prove { conn, .. } => vici.initiate(conn, None, None).await.map(|()| true),
+        Action::Initiate { conn, child, .. } => vici.initiate(conn, Some(child), None).await.map(|()| true),
         Action::TerminateIke { id, .. } => vici.terminate(Target::IkeId(*id), false, None).await,
         Action::TerminateChild { id, .. } => vici.terminate(Target::ChildId(*id), false, None).await,
     };
@@ -212,14 +212,28 @@ fn names(conf_file: &Path) -> BTreeSet<String> {
     parsed.map(|tree| swanctl::connections(tree).into_keys().collect()).unwrap_or_default()
 }
 
+/// The connection that a pass is wanted for, and why.
+fn wanted(
+    unloaded: &mut Unloaded,
+    memory: &mut Memory,
+    now: u64,
+    interval: Duration,
+    patience: u64,
+) -> Option<(String, String)> {
+    let seconds = |missing: u64| missing / 1000;
+    if let Some((conn, missing)) = unloaded.take_wanted(now, interval.as_millis() as u64) {
+        return Some((conn, format!("in its file and not in charon for {} s", seconds(missing))));
+    }
+    let missing = memory.take_wanted(now, patience);
+    let missing = missing.map(|(conn, missing)| (conn, format!("missing for {} s", seconds(missing))));
+    missing.or_else(|| Some((memory.take_proven()?, "has proved that it works".into())))
+}
+
 /// Nobody may be watching: then the next pass is the hourly one.
-fn ask_for_a_pass(cfg: &Config, conn: &str, missing: u64) {
-    let seconds = missing / 1000;
+fn ask_for_a_pass(cfg: &Config, conn: &str, why: &str) {
     match fs::write(&cfg.wanted, "") {
-        Ok(()) => info!(conn, "missing for {seconds} s: asked for a refresh"),
-        Err(e) => {
-            warn!(conn, reason = %e, "missing for {seconds} s: cannot ask for a refresh in {}", cfg.wanted.display())
-        }
+        Ok(()) => info!(conn, "{why}: asked for a refresh"),
+        Err(e) => warn!(conn, reason = %e, "{why}: cannot ask for a refresh in {}", cfg.wanted.display()),
     }
 }
 

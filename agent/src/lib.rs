@@ -9,7 +9,6 @@
 //! IO lives at the two ends: the pure stages may not spawn, write files or read the clock (see `clippy.toml`).
 
 pub mod apply;
-mod claims;
 pub mod cli;
 pub mod decide;
 pub mod error;
@@ -30,12 +29,10 @@ mod recover;
 pub mod refresh;
 pub mod render;
 pub mod report;
-pub mod roster;
 pub mod settings;
 pub mod state;
 pub mod status;
 pub mod swanctl;
-pub mod trust;
-pub mod verify;
+pub mod transact;
 pub mod vici;
 pub mod watch;

@@ -15,7 +15,7 @@ use crosswan::{
     cli::{Cli, Command, Overrides},
     error::{Context, Error, Kind, Result},
     keep,
-    model::{BadName, Mode},
+    model::{BadName, Mode, VpcId},
     paths::Paths,
     refresh::{self, Options},
     settings::{AuthMethod, Flags, Keys, MissingKey, Settings},
@@ -45,7 +45,7 @@ async fn run(cli: Cli) -> Result<u8> {
     let paths = Paths::below(&root);
     match cli.command {
         Command::Refresh { dry_run, force, accept_key, json } => {
-            let accept = accept_key.iter().map(|vpc| vpc.parse()).collect::<std::result::Result<_, BadName>>();
+            let accept = accept_key.iter().map(|word| accepted(word)).collect::<std::result::Result<_, BadName>>();
             let accept = accept.context(|| Error::settings("--accept-key"))?;
             let options = Options { dry_run, force, rotate: false, accept };
             pass(&root, cli.overrides, &paths, options, json).await
@@ -103,6 +103,17 @@ async fn run(cli: Cli) -> Result<u8> {
                 }
             }
         }
+    }
+}
+
+/// What `--accept-key` takes: a VPC, and the fingerprint of the key that is right for its gateway.
+fn accepted(word: &str) -> std::result::Result<(VpcId, String), BadName> {
+    let expected = "VPC=FINGERPRINT such as vpc-0a1b2c3d=SHA256:… (44 characters after the colon)";
+    let bad = || BadName { expected, found: word.to_owned() };
+    let (vpc, fingerprint) = word.split_once('=').ok_or_else(bad)?;
+    match fingerprint.strip_prefix("SHA256:") {
+        Some(digest) if digest.len() == 44 => Ok((vpc.parse()?, fingerprint.to_owned())),
+        _ => Err(bad()),
     }
 }
 

@@ -207,9 +207,11 @@ impl NatStatus {
 fn tunnels(report: Option<&Report>, charon: Option<&Charon>) -> Vec<TunnelStatus> {
     let expected = report.into_iter().flat_map(|r| r.tunnels.keys().cloned());
     let loaded = charon.into_iter().flat_map(|c| c.connections.keys().cloned());
+    // A connection without children is no tunnel.
+    let proof = |name: &String| charon.and_then(|c| c.connections.get(name)).is_some_and(|c| c.children.is_empty());
     let own = ConnName::own();
     let mut names: Vec<String> =
-        expected.chain(loaded).filter(|n| n.parse::<ConnName>().is_ok_and(|name| name != own)).collect();
+        expected.chain(loaded).filter(|n| n.parse::<ConnName>().is_ok_and(|name| name != own) && !proof(n)).collect();
     names.sort();
     names.dedup();
     names.into_iter().map(|name| tunnel(name, charon)).collect()

@@ -17,6 +17,8 @@ fn report() -> Report {
         kept: Vec::new(),
         removed: BTreeSet::new(),
         held: None,
+        replacing: Vec::new(),
+        failed: BTreeMap::new(),
         key: None,
         steps: Vec::new(),
         waiting_for: None,
@@ -45,7 +47,7 @@ fn the_exit_code_is_that_of_the_worst_thing() {
     assert_eq!(r.exit_code(), 3);
     r.problems.push("ip_forward".into());
     assert_eq!(r.exit_code(), 4);
-    for outcome in [Outcome::RolledBack, Outcome::RollBackFailed] {
+    for outcome in [Outcome::Partly, Outcome::RolledBack, Outcome::RollBackFailed] {
         assert_eq!(Report { outcome, ..report() }.exit_code(), 4);
     }
 }

@@ -1,5 +1,7 @@
 //! Text to tree. Never panics; refuses what it does not know, with the line.
 
+use std::ops::Range;
+
 use super::{Node, Tree};
 use crate::model::printable;
 
@@ -31,6 +33,46 @@ pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
     parser.section(0)
 }
 
+/// Where the sections inside the top section `outer` of a text stand.
+#[derive(Debug, Default)]
+pub struct Places<'t> {
+    /// In the text's order: each from its name to behind its closing brace.
+    pub sections: Vec<(&'t str, Range<usize>)>,
+    /// Where `outer`'s own closing brace is; `None` if the text has no such section.
+    pub end: Option<usize>,
+}
+
+/// Finds the sections inside `outer`, so that one of them can be replaced by its text of another time.
+pub fn places<'t>(text: &'t str, outer: &str) -> Result<Places<'t>, SyntaxError> {
+    let mut parser = Parser { text, rest: text };
+    let mut places = Places::default();
+    loop {
+        parser.gap();
+        if parser.rest.is_empty() {
+            return Ok(places);
+        }
+        let name = parser.name()?;
+        parser.gap();
+        if name != outer || parser.peek() != Some('{') {
+            parser.statement(name, 0)?;
+            continue;
+        }
+        parser.next();
+        loop {
+            parser.gap();
+            let start = parser.taken();
+            if parser.peek() == Some('}') {
+                places.end = Some(start);
+                return Ok(places);
+            }
+            let name = parser.name()?;
+            if let Node::Section(_) = parser.statement(name, 1)? {
+                places.sections.push((name, start..parser.taken()));
+            }
+        }
+    }
+}
+
 struct Parser<'t> {
     text: &'t str,
     rest: &'t str,
@@ -45,6 +87,11 @@ impl<'t> Parser<'t> {
     fn error_before(&self, rest: &str, what: impl Into<String>) -> SyntaxError {
         let taken = &self.text[..self.text.len() - rest.len()];
         SyntaxError { line: 1 + taken.matches('\n').count(), what: what.into() }
+    }
+
+    /// Bytes of the text that were read.
+    fn taken(&self) -> usize {
+        self.text.len() - self.rest.len()
     }
 
     fn peek(&self) -> Option<char> {

@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, ensure};
-use crosswan::model::{ConnName, VpcId};
 use crosswan_lab::INTERFACE;
 
 use super::look::{SECRETS, Snapshot, ask, sas, stream, unharmed};
@@ -100,7 +99,7 @@ fn a_peer_that_left_is_locked_out_although_its_key_is_right() -> Result<()> {
     let (host, far) = (region.lab.host("c/host")?, region.address("hub/host")?);
     host.wait_for(far, UP)?;
     let others = stream(&region, "a/host", "b/host")?;
-    let name = ConnName::to_vpc(&region.lab.vpc_id("c")?.parse::<VpcId>()?).to_string();
+    let name = region.lab.connection_to(&spoke)?;
 
     region.lab.tag(&spoke, "service", Some("off"))?;
     let report = refresh(&hub)?;

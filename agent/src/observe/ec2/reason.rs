@@ -7,7 +7,7 @@ use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crate::model::{KEY_TAG, Region, printable};
+use crate::model::{KEY_TAG, NEXT_KEY_TAG, Region, printable};
 
 /// No credentials to sign a request with.
 pub(super) fn no_credentials(error: &(dyn StdError + 'static)) -> String {
@@ -100,7 +100,7 @@ pub(in crate::observe) fn refused(
 fn needed(operation: &str, region: &Region) -> String {
     match operation {
         "CreateTags" => {
-            format!("ec2:CreateTags on its own instance for the tag {}, in {region}", KEY_TAG)
+            format!("ec2:CreateTags on its own instance for the tags {KEY_TAG} and {NEXT_KEY_TAG}, in {region}")
         }
         _ => format!("ec2:{operation} in {region}"),
     }

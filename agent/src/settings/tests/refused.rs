@@ -89,7 +89,7 @@ fn each_wrong_key_in_toml() {
         ("privat_net = []", ":1: privat_net: unknown key; did you mean private_net?".into()),
         ("after_misses = 3", ":1: after_misses: unknown key; did you mean removal.after_misses?".into()),
         ("[remove]\nafter_misses = 3", ":1: remove: unknown key; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -117,7 +117,7 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found text that is none (not shown: it may be a key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
-        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
+        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
     ];
     for (name, value, want) in table {
         let got = Host::new(&[(TOML, NAT_HUB)]).load(&[(name, value)], &Flags::default());
