@@ -48,7 +48,7 @@ lint: ## rustfmt, clippy with warnings denied, shellcheck, licences and sources 
 	@tests/setup/debian.sh lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck .ci/run tests/setup/*.sh tests/fuzz/{run,rustc} tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/guard tests/packer/run tests/packer/*.sh packer/*.sh
+	shellcheck .ci/run tests/setup/*.sh tests/fuzz/{run,rustc} tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/{guard,forwarding} tests/packer/run tests/packer/*.sh packer/*.sh
 	cargo deny --log-level error check licenses bans sources
 	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: advisories not checked, their database cannot be fetched'; fi
 

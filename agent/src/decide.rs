@@ -145,6 +145,9 @@ fn nat(settings: &Settings, seen: &Seen) -> Nat {
         private_net: settings.private_net.clone(),
         own: seen.me.cidrs.clone(),
         masquerade: settings.masquerade.then(|| seen.uplink.clone()),
+        sources: settings.nat_sources.clone(),
+        exclude: settings.guard_exclude.clone(),
+        input: settings.guard_input.clone(),
         tunnel,
     }
 }

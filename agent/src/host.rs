@@ -5,7 +5,7 @@
 
 mod sysctl;
 
-use std::{collections::BTreeMap, io::ErrorKind, net::Ipv4Addr, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, env, io::ErrorKind, net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
 
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -16,6 +16,9 @@ use crate::{
     error::{Context, Error, Kind, Result},
     model::Interface,
 };
+
+/// Where iptables and nft are on every distribution, whatever PATH says.
+const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// What `iptables --version` says, such as `iptables v1.8.11 (nf_tables)`: the release, and which backend Debian's
 /// alternatives chose. The same link decides for save and restore.
@@ -72,15 +75,24 @@ fn package(program: &str) -> &str {
 /// Runs `argv` with `input` on its stdin; its stdout. At the timeout it is killed.
 async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Result<String> {
     let failed = || Error::new(kind, format!("run {}", argv.join(" ")));
+    // cron and some sudo have a PATH without the folders of administrators' programs. (With an environment of its own the
+    // program, too, is looked for in the PATH given here.)
+    let path = env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| "/usr/bin:/bin".into());
+    let path = env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from));
     let mut child = Command::new(argv[0])
         .args(&argv[1..])
+        .env("PATH", env::join_paths(path).context(failed)?)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| match e.kind() {
-            ErrorKind::NotFound => failed().because(format!("{NOT_FOUND}; install the package {}", package(argv[0]))),
+            ErrorKind::NotFound => failed().because(format!(
+                "{NOT_FOUND}, nor in {}; install the package {}",
+                SYSTEM_FOLDERS.join(", "),
+                package(argv[0])
+            )),
             _ => failed().because(e),
         })?;
     let stdin = child.stdin.take();

@@ -184,6 +184,8 @@ async fn tick(
     }
     for action in actions {
         act(vici, &action).await?;
+        // A busy charon takes seconds for each of hundreds: a look that long is work, and no hang.
+        notify(&[NotifyState::Watchdog]);
     }
     Ok(memory.unsure().then_some(SOON))
 }

@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod cli;
 pub mod decide;
+pub mod disabled;
 pub mod error;
 pub mod files;
 pub mod forwarding;

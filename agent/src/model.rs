@@ -297,5 +297,55 @@ pub struct Nat {
     pub own: BTreeSet<Ipv4Net>,
     /// Masquerade the own VPC's CIDRs behind the default route's interface.
     pub masquerade: Option<Interface>,
+    /// Further networks to masquerade, whose packets reach this gateway by a Transit Gateway or a peering.
+    pub sources: BTreeSet<Ipv4Net>,
+    /// Parts of the private network that this gateway itself reaches in the clear.
+    pub exclude: BTreeSet<Ipv4Net>,
+    /// What of this gateway can be reached out of a tunnel, beside ICMP.
+    pub input: BTreeSet<Opening>,
     pub tunnel: TunnelMatch,
+}
+
+/// A port of this gateway's own, as settings have it: `tcp/22`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Opening {
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
+/// What has ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Protocol::Tcp { "tcp" } else { "udp" })
+    }
+}
+
+impl fmt::Display for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.protocol, self.port)
+    }
+}
+
+impl FromStr for Opening {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let (protocol, port) = text.split_once('/').unwrap_or_default();
+        let protocol = match protocol {
+            "tcp" => Some(Protocol::Tcp),
+            "udp" => Some(Protocol::Udp),
+            _ => None,
+        };
+        // Digits alone: u16 would also read "+22".
+        let port = Some(port).filter(|p| p.bytes().all(|b| b.is_ascii_digit())).and_then(|p| p.parse().ok());
+        match (protocol, port) {
+            (Some(protocol), Some(port @ 1..)) => Ok(Opening { protocol, port }),
+            _ => Err(BadName { expected: "a port such as tcp/22", found: text.into() }),
+        }
+    }
 }

@@ -18,13 +18,14 @@ use tracing::{debug, info, warn};
 
 use crate::{
     decide::{Contacts, Decision, KeyAnswer, Seen, decide},
+    disabled,
     error::{Context, Error, Kind, Result},
     files,
     forwarding::Traffic,
     host,
     iptables::Rules,
     model::{Answers, Identity, Mode, Region, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, includes, live, store},
+    observe::{disk, ec2, imds, includes, kernel, live, resolver, store},
     own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -144,8 +145,9 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     debug!(stage = "observe IMDS", "done");
     let ec2 = ec2::Session::default();
     let mut own = Own::ready(settings, paths, &me, now, options)?;
-    let (answers, ()) = tokio::join!(ask_ec2(&ec2, settings, &state), own.look(&ec2, settings.ec2.timeout));
+    let (mut answers, ()) = tokio::join!(ask_ec2(&ec2, settings, &state), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
+    let sorted_out = disabled::sort_out(&mut answers, &state, settings.removal.spacing, now);
     let (keys, keys_unasked) = fetch_keys(&ec2, settings, keys, &me, &answers, &state).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
@@ -183,7 +185,12 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         pinned: &current.peer_keys,
         accept: &options.accept,
     };
-    let decision = decide(settings, &seen, options.force)?;
+    let elsewhere = if me.public.is_none() { imds::public_elsewhere(PATIENCE_IMDS).await } else { None };
+    let mut decision = decide(settings, &seen, options.force).map_err(|e| match &elsewhere {
+        Some(where_it_is) => e.because(where_it_is.clone()),
+        None => e,
+    })?;
+    decision.state.disabled = sorted_out.refused;
     own.presence = decision.presence.clone();
     debug!(stage = "decide", "done");
     let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
@@ -207,9 +214,13 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     if settings.mode.has_ipsec() {
         report.stopped.extend(includes::unreached(paths)?);
     }
+    report.notes.extend(kernel::notes(settings.masquerade));
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
     own.report(&mut report);
+    report.notes.extend(
+        sorted_out.notes.into_iter().chain(elsewhere).chain(resolver::hint(report.unasked.iter(), &decision.nat)),
+    );
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    net::Ipv4Addr,
 };
 
 use askama::Template;
@@ -69,6 +70,8 @@ pub fn render(mode: Mode, decision: &Decision, charon: Capabilities) -> Result<F
         mode,
         tunnels: &decision.tunnels,
         bypass: &decision.bypass,
+        private: decision.state.identity.as_ref().map(|me| me.private),
+        exclude: &decision.nat.exclude,
         own: ConnName::own(),
         ike_proposals: charon.ike_proposals(),
         esp_proposals: charon.esp_proposals(),
@@ -87,6 +90,9 @@ struct Connections<'a> {
     mode: Mode,
     tunnels: &'a BTreeMap<ConnName, Tunnel>,
     bypass: &'a BTreeSet<Ipv4Net>,
+    /// This gateway's own address, and what it reaches in the clear.
+    private: Option<Ipv4Addr>,
+    exclude: &'a BTreeSet<Ipv4Net>,
     own: ConnName,
     ike_proposals: &'static str,
     esp_proposals: &'static str,

@@ -20,7 +20,7 @@ use ipnet::Ipv4Net;
 
 use crate::{
     error::{Error, Result},
-    model::{BadName, Interface, Mode, PublicKey, Region, Secret},
+    model::{BadName, Interface, Mode, Opening, PublicKey, Region, Secret},
 };
 
 mod files;
@@ -54,6 +54,12 @@ pub struct Settings {
     pub environment_tag: Option<Tag>,
     /// By default off on vpn-hub and on elsewhere.
     pub masquerade: bool,
+    /// Further networks to masquerade; empty where nothing is masqueraded.
+    pub nat_sources: BTreeSet<Ipv4Net>,
+    /// What of this gateway can be reached out of a tunnel, beside ICMP.
+    pub guard_input: BTreeSet<Opening>,
+    /// Parts of `private_net` that this gateway itself reaches in the clear.
+    pub guard_exclude: BTreeSet<Ipv4Net>,
     /// The interface of charon's userspace ESP backend; only a lab sets it. `None`: kernel ESP.
     pub ipsec_interface: Option<Interface>,
     pub auth: AuthSettings,
@@ -186,7 +192,11 @@ impl Settings {
             merged.set(&item)?;
         }
         sources.splice(0..0, legacy.path);
-        let mut settings = merged.check(root, legacy.psk)?;
+        // A setting that is missing may stand in one of the lines that were ignored.
+        let mut settings = merged.check(root, legacy.psk).map_err(|e| match &legacy.warnings[..] {
+            [] => e,
+            ignored => e.because(ignored.join("; ")),
+        })?;
         settings.sources = sources;
         settings.warnings = legacy.warnings;
         Ok(settings)

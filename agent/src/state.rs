@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disabled::Refused;
 use crate::model::{Gateway, Identity, InstanceId, PublicKey, Region, RegionView, Timestamp, VpcId};
 
 /// Written after a verified pass only. A lost or broken file is a fresh start, never an error that stops a pass.
@@ -17,6 +18,9 @@ pub struct State {
     /// The VPCs that have a tunnel, with the CIDRs they hold.
     #[serde(default)]
     pub peers: BTreeMap<VpcId, Peer>,
+    /// Regions that never answered, and refuse as one does that the account has not enabled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disabled: BTreeMap<Region, Refused>,
 }
 
 /// A region's last complete answer and when it came.

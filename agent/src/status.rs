@@ -19,7 +19,11 @@ use crate::{
     error::{Context, Error, Kind, Result, STOPPED},
     files, iptables,
     model::ConnName,
-    observe::{includes, live},
+    observe::{
+        includes,
+        kernel::{self, Conntrack},
+        live,
+    },
     paths::Paths,
     plan::Charon,
     report::{Failure, Report},
@@ -52,6 +56,8 @@ pub struct Status {
     pub stopped: Vec<String>,
     /// What `crosswan watch` put back last since boot.
     pub put_back: Option<PutBack>,
+    /// The kernel's table of connections.
+    pub conntrack: Option<Conntrack>,
     /// charon's version, if it answers.
     pub charon: Option<String>,
     /// What could not be asked just now.
@@ -135,6 +141,7 @@ pub async fn look(paths: &Paths) -> Status {
         nat,
         stopped,
         put_back: json(&paths.put_back, &mut unasked),
+        conntrack: kernel::conntrack(),
         age,
         now,
         last_failure,

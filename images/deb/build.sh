@@ -27,10 +27,12 @@ share=$(sed -n '/"reason":"build-script-executed"/{/\/crosswan#\|crosswan@\|#cro
 put() { install -D -m "$1" "$2" "$root/$3"; } # MODE FILE WHERE
 put 755 "$target/release/crosswan" usr/bin/crosswan
 put 755 images/guard/guard usr/lib/crosswan/guard
+put 755 images/guard/forwarding usr/lib/crosswan/forwarding
 put 644 images/guard/closed.rules usr/lib/crosswan/closed.rules
 for unit in systemd/*; do put 644 "$unit" "usr/lib/systemd/system/${unit#*/}"; done
 put 644 images/strongswan.service.d/10-crosswan.conf usr/lib/systemd/system/strongswan.service.d/10-crosswan.conf
-put 644 images/sysctl.d/60-crosswan.conf etc/sysctl.d/60-crosswan.conf
+# Not into a folder of sysctl.d: forwarding is switched on where a mode is set up, and by nothing else.
+put 644 images/sysctl.d/60-crosswan.conf usr/lib/crosswan/60-crosswan.conf
 put 644 images/modules-load.d/crosswan.conf etc/modules-load.d/crosswan.conf
 put 644 images/charon.d/crosswan.conf etc/strongswan.d/crosswan.conf
 install -d -m 755 "$root/etc/crosswan/conf.d"

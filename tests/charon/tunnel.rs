@@ -146,6 +146,54 @@ impl Keep {
     }
 }
 
+/// A look that starts hundreds of tunnels at a busy charon takes longer than the watchdog waits: each answer counts as a sign of life.
+#[tokio::test]
+async fn within_a_long_look_each_answer_feeds_the_watchdog() {
+    const CHILDREN: usize = 40;
+    let spoke = Host::with_charon();
+    spoke.ip("addr add 192.0.2.2/24 dev lo");
+    let (head, tail) = text(Role::Spoke, "10.0.0.0/16")
+        .split_once("      c-10-1-0-0-16 {")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let child = |n: usize| {
+        format!(
+            "      c-10-1-{n}-0-24 {{\n        local_ts = 10.1.{n}.0/24\n        remote_ts = 10.0.0.0/16\n      }}\n"
+        )
+    };
+    let more: String = (1..CHILDREN).map(child).collect();
+    load(&spoke, &format!("{head}{more}      c-10-1-0-0-16 {{{tail}")).await;
+
+    let root = spoke.dir.path().join("root");
+    for folder in ["etc/crosswan", "run/crosswan", "etc/swanctl/conf.d"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    let settings = "mode = 'nat-vpn'\nprivate_net = ['10.0.0.0/8']\nregions = ['us-west-2']\n[keep]\ninterval = '1s'\n";
+    fs::write(root.join("etc/crosswan/crosswan.toml"), settings).unwrap();
+    std::os::unix::fs::symlink(spoke.socket(), root.join("run/charon.vici")).unwrap();
+    let systemd = std::os::unix::net::UnixDatagram::bind(spoke.dir.path().join("notify")).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut keep = std::process::Command::new(env!("CARGO_BIN_EXE_crosswan"))
+        .arg("keep")
+        .env_clear()
+        .env("CROSSWAN_ROOT", &root)
+        .env("NOTIFY_SOCKET", spoke.dir.path().join("notify"))
+        .spawn()
+        .unwrap();
+    // Up to the end of the second look, in which all are initiated.
+    let (mut signs, mut looks) = (0, 0);
+    while looks < 2 {
+        let mut message = [0; 512];
+        let length = systemd.recv(&mut message).expect("keep says that it lives");
+        let message = String::from_utf8_lossy(&message[..length]);
+        looks += usize::from(message.contains(&format!("STATUS=0 of {CHILDREN} tunnels up")));
+        signs += message.matches("WATCHDOG=1").count();
+    }
+    keep.kill().unwrap();
+    keep.wait().unwrap();
+    assert!(signs >= CHILDREN, "{signs} signs of life in two looks and {CHILDREN} initiations");
+}
+
 #[tokio::test]
 async fn the_spoke_initiates_what_is_missing_and_then_leaves_it_alone() {
     let (hub, spoke) = pair();

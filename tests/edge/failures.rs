@@ -103,16 +103,27 @@ fn refusals_name_what_to_do() {
 }
 
 #[test]
-fn html_is_no_answer() {
+fn a_web_page_is_no_answer_and_is_called_by_its_name() {
+    let instead = |what: &str, status: u16| {
+        format!(
+            "{what} came in place of EC2's answer to DescribeInstances (HTTP {status}): something between this gateway and EC2 \
+             answers, such as a proxy; look at HTTPS_PROXY, AWS_ENDPOINT_URL and the VPC's endpoints"
+        )
+    };
     let html = "<html><body><h1>502 Bad Gateway</h1></body></html>";
-    assert_eq!(
-        reason("xx-html-1", move |_, _| Reply::new(500, html)),
-        "EC2 answered 500 to DescribeInstances, without an error code"
-    );
-    for (n, body) in [(2, html), (3, ""), (4, "not XML"), (5, "<a/>")] {
-        let reason = reason(&format!("xx-html-{n}"), move |_, _| Reply::ok(body));
-        assert!(reason.starts_with("the answer to DescribeInstances did not parse: "), "{reason}");
+    assert_eq!(reason("xx-html-1", move |_, _| Reply::new(500, html)), instead("a web page", 500));
+    let misfit = |why: &str| format!("the answer to DescribeInstances did not parse: {why}");
+    for (n, body, want) in [
+        (2, html, instead("a web page", 200)),
+        (3, "\n <!DOCTYPE HTML>\n<html lang=en>Log in</html>", instead("a web page", 200)),
+        (4, "", instead("nothing", 200)),
+        (5, "not XML", misfit("it is cut off or broken XML")),
+        (6, "<a/>", misfit("it is XML of another kind")),
+    ] {
+        assert_eq!(reason(&format!("xx-html-{n}"), move |_, _| Reply::ok(body)), want);
     }
+    // A captive portal's, with a status of its own.
+    assert_eq!(reason("xx-html-7", move |_, _| Reply::new(403, html)), instead("a web page", 403));
 }
 
 #[test]
@@ -166,4 +177,11 @@ fn nobody_listens() {
     let answers = ask(&nowhere(), &query(&["xx-refused-1"]), Duration::from_secs(2));
     let reason = answers.into_values().next().unwrap().unwrap_err();
     assert_eq!(reason, "cannot reach EC2 in xx-refused-1: Connection refused (os error 111)");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_told_apart_from_a_host_that_does_not_answer() {
+    let answers = ask("http://ec2.invalid", &query(&["xx-name-1"]), Duration::from_secs(5));
+    let reason = answers.into_values().next().unwrap().unwrap_err();
+    assert!(reason.starts_with("cannot resolve the name of EC2's endpoint in xx-name-1: "), "{reason}");
 }

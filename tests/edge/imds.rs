@@ -9,7 +9,7 @@ use std::{
 use crosswan::{
     error::{Kind, Result},
     model::Identity,
-    observe::imds::identity_at,
+    observe::imds::{identity_at, public_elsewhere_at},
 };
 
 use crate::server::{Reply, Request, Server, nowhere};
@@ -69,6 +69,41 @@ fn who_am_i() {
 fn no_public_address() {
     let server = except("public-ipv4", |_| Reply::new(404, ""));
     assert_eq!(identity(&server.endpoint, SHORT).unwrap().public, None);
+}
+
+/// Two interfaces: the Elastic IP was associated with the second.
+#[test]
+fn an_elastic_ip_on_the_second_interface_is_found_and_named() {
+    const SECOND: &str = "06:00:00:00:00:02";
+    let server = |address: &'static str, id: &'static str| {
+        Server::start(move |request, _| {
+            let path = request.path.strip_prefix("/latest/meta-data/").unwrap_or_default();
+            let of = |mac: &str, name: &str| path == format!("network/interfaces/macs/{mac}/{name}");
+            match path {
+                "public-ipv4" => Reply::new(404, ""),
+                "network/interfaces/macs/" => Reply::ok(format!("{MAC}/\n{SECOND}/\n../x/\n")),
+                _ if of(SECOND, "public-ipv4s") && !address.is_empty() => Reply::ok(address),
+                _ if of(SECOND, "interface-id") => Reply::ok(id),
+                _ if of(MAC, "interface-id") => Reply::ok("eni-0001"),
+                _ => good(request),
+            }
+        })
+    };
+    let ask = |server: &Server| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(public_elsewhere_at(Some(&server.endpoint), SHORT))
+    };
+    let there = server("198.51.100.9", "eni-0002");
+    assert_eq!(identity(&there.endpoint, SHORT).unwrap().public, None);
+    assert_eq!(
+        ask(&there).unwrap(),
+        "the public address 198.51.100.9 is on network interface eni-0002, which is not the first one of this instance: \
+         associate it with the first, eni-0001, by which peers find a gateway and over which it sends"
+    );
+    assert_eq!(ask(&server("", "eni-0002")), None);
+    assert_eq!(ask(&server("\x1b[2J", "eni-0002")), None);
+    assert!(!ask(&server("198.51.100.9", "eni-\x1b[2J")).unwrap().contains('\x1b'));
+    assert_eq!(ask(&Server::start(|_, _| Reply::new(500, ""))), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod forwarding;
 mod packets;
 mod space;
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use crosswan::{
     error::Kind,
@@ -23,17 +23,26 @@ fn nat(masquerade: Option<&str>, tunnel: TunnelMatch) -> Nat {
         private_net: ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()].into(),
         own: ["10.1.0.0/16".parse().unwrap(), "100.64.0.0/24".parse().unwrap()].into(),
         masquerade: masquerade.map(|i| i.parse().unwrap()),
+        sources: BTreeSet::new(),
+        exclude: BTreeSet::new(),
+        input: BTreeSet::new(),
         tunnel,
     }
 }
 
-fn modes() -> [Nat; 4] {
+fn modes() -> [Nat; 5] {
     let device = TunnelMatch::Interface("ipsec0".parse().unwrap());
     [
         nat(Some("ens5"), TunnelMatch::Policy),
         nat(Some("ens5.100"), TunnelMatch::None),
         nat(None, TunnelMatch::Policy),
         nat(Some("ens5"), device),
+        Nat {
+            sources: ["10.2.0.0/16".parse().unwrap(), "192.168.0.7/32".parse().unwrap()].into(),
+            exclude: ["10.9.0.0/16".parse().unwrap(), "10.9.1.2/32".parse().unwrap()].into(),
+            input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
+            ..nat(Some("ens5"), TunnelMatch::Policy)
+        },
     ]
 }
 
@@ -87,6 +96,27 @@ fn rules_read_back_as_rendered() {
         apply(&Rules::default());
         restore(&render(&modes()[0])).unwrap();
         assert_eq!(apply(&wanted(&modes()[0])), None);
+    });
+}
+
+/// As from cron, whose PATH is this one; and with none at all.
+#[test]
+fn the_programs_are_found_with_the_path_of_cron() {
+    each_backend("the_programs_are_found_with_the_path_of_cron", || {
+        let root = tempfile::tempdir().unwrap();
+        let paths = crosswan::paths::Paths::below(root.path());
+        std::fs::create_dir_all(paths.rules.parent().unwrap()).unwrap();
+        std::fs::write(&paths.rules, render(&modes()[0])).unwrap();
+        apply(&wanted(&modes()[0])).unwrap();
+        for path in [Some("/usr/bin:/bin"), Some(""), None] {
+            let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_crosswan"));
+            status.arg("status").env("CROSSWAN_ROOT", root.path()).env_remove("PATH");
+            let out = status.envs(path.map(|path| ("PATH", path))).output().unwrap();
+            let said = String::from_utf8_lossy(&out.stdout);
+            // What /usr/sbin/iptables is belongs to the alternatives, and these rules may be in the other backend.
+            let in_force = is_legacy() || said.contains("rules     in force: ");
+            assert!(in_force && !said.contains("run iptables"), "PATH={path:?}: {said}");
+        }
     });
 }
 
@@ -155,7 +185,7 @@ fn hooks_heal() {
                 "iptables -w 5 -t nat -I POSTROUTING 1 -j RETURN",
                 "nat POSTROUTING: hook -j CROSSWAN-NAT at 1 (was hook -j CROSSWAN-NAT at 2)",
             ),
-            ("iptables -w 5 -t nat -F CROSSWAN-NAT", "nat CROSSWAN-NAT 6 rules (was 0)"),
+            ("iptables -w 5 -t nat -F CROSSWAN-NAT", "nat CROSSWAN-NAT 8 rules (was 0)"),
             ("iptables -w 5 -I CROSSWAN-TO 1 -j ACCEPT", "filter CROSSWAN-TO 4 rules (was 5)"),
             ("iptables -w 5 -F; iptables -w 5 -X", "CROSSWAN-GUARD"),
         ] {

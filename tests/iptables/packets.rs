@@ -6,6 +6,8 @@
 //! host2 10.1.1.10 - own1 [       ] ipsec0 ------------ peer 10.2.0.10, the tunnel's other side
 //! ```
 
+use std::collections::BTreeSet;
+
 use crosswan::{
     host,
     iptables::{Rules, render},
@@ -36,10 +38,25 @@ pub fn lay_out() {
         done");
 }
 
+/// The rules of a client VPC 10.1.0.0/16.
+fn rules(tunnel: TunnelMatch) -> Nat {
+    Nat {
+        private_net: ["10.0.0.0/8".parse().unwrap()].into(),
+        own: ["10.1.0.0/16".parse().unwrap()].into(),
+        masquerade: Some(host::default_route_interface().unwrap()),
+        sources: BTreeSet::new(),
+        exclude: BTreeSet::new(),
+        input: BTreeSet::new(),
+        tunnel,
+    }
+}
+
 pub fn protect(tunnel: TunnelMatch) {
-    let masquerade = Some(host::default_route_interface().unwrap());
-    let (private_net, own) = (["10.0.0.0/8".parse().unwrap()].into(), ["10.1.0.0/16".parse().unwrap()].into());
-    apply(&Rules::parse(&render(&Nat { private_net, own, masquerade, tunnel }))).unwrap();
+    protect_by(&rules(tunnel));
+}
+
+fn protect_by(nat: &Nat) {
+    apply(&Rules::parse(&render(nat))).unwrap();
 }
 
 pub fn userspace() -> TunnelMatch {
@@ -198,5 +215,132 @@ fn mss_is_clamped_in_the_tunnel_both_ways_and_never_raised() {
         assert_eq!(mss_seen("host", "internet", "203.0.113.2"), [1460, 1460], "not in a tunnel");
         sh("ip -n host route replace default via 10.1.0.1 advmss 900");
         assert_eq!(mss_seen("host", "peer", "10.2.0.10"), [900, 1360], "a smaller one stays");
+    });
+}
+
+/// Sends a datagram from `port` in `space` to `target`, `PORT` after a colon.
+fn datagram(space: &str, port: u16, target: &str) {
+    let within = if space.is_empty() { String::new() } else { format!("ip netns exec {space} ") };
+    sh(&format!(
+        "{within}perl -MIO::Socket::INET -e 'IO::Socket::INET->new(Proto => \"udp\", LocalPort => {port}, \
+         PeerAddr => \"{target}\", ReuseAddr => 1)->send(\"x\") or die'"
+    ));
+}
+
+#[test]
+fn no_private_host_gets_a_port_of_ike() {
+    each_backend("packets::no_private_host_gets_a_port_of_ike", || {
+        lay_out();
+        let seen = |ports: &[u16], target: &str| -> Vec<u16> {
+            let send = || ports.iter().for_each(|port| datagram("host", *port, target));
+            let lines = capture("internet", "eth0", "udp", send);
+            let port = |line: &String| line.split_whitespace().nth(1)?.rsplit_once('.')?.1.parse().ok();
+            assert!(lines.iter().all(|line| line.starts_with("IP 203.0.113.1.")), "{lines:?}");
+            lines.iter().filter_map(port).collect()
+        };
+        // Without the rule a host that speaks IKE itself takes the gateway's own port, if it is first.
+        sh("iptables -w 5 -t nat -A POSTROUTING -s 10.1.0.0/16 -o ens5 -j MASQUERADE");
+        assert_eq!(seen(&[500, 4500], "203.0.113.2:9"), [500, 4500], "without the rules");
+        sh("iptables -w 5 -t nat -F POSTROUTING");
+        protect(userspace());
+        let ports: Vec<u16> = (500..520).chain([4500]).collect();
+        let got = seen(&ports, "203.0.113.2:10");
+        assert!(got.len() == ports.len() && got.iter().all(|port| *port > 4500), "{got:?}");
+        // At random: neither the host's own port, nor one after the other.
+        assert!(got.windows(2).filter(|two| two[1] == two[0] + 1).count() < 3, "{got:?}");
+    });
+}
+
+#[test]
+fn an_error_of_a_privately_numbered_router_reaches_the_host_whose_flow_is_masqueraded() {
+    each_backend("packets::an_error_of_a_privately_numbered_router_reaches_the_host_whose_flow_is_masqueraded", || {
+        lay_out();
+        protect(userspace());
+        // A router on the way to 198.51.100.9 that calls itself 10.2.0.66 and has an MTU of 1000 behind it.
+        sh("ip netns add far; ip -n internet link add far mtu 1000 type veth peer name eth0 netns far
+            ip -n internet link set far up; ip -n far link set eth0 up; ip -n internet route add 198.51.100.9 dev far
+            ip netns exec internet sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+            ip -n internet route replace 203.0.113.1 dev eth0 src 10.2.0.66");
+        let big = || ping("host", "-M do -s 1300 198.51.100.9").1;
+        let first = big();
+        assert!(first.contains("From 10.2.0.66") && first.contains("mtu = 1000"), "{first}");
+        // What is related to nothing is still an intruder.
+        sh("ip -n internet route add 10.1.0.0/16 via 203.0.113.1");
+        let intruded = capture("host", "eth0", "src host 10.2.0.66", || _ = ping("internet", "-I 10.2.0.66 10.1.0.10"));
+        assert_eq!(intruded, Vec::<String>::new());
+    });
+}
+
+/// Whether a connection from `space` to `target` (`ADDRESS/PORT`) on the gateway comes about, and if not, how soon that is
+/// known.
+fn connects(space: &str, target: &str) -> Result<(), String> {
+    let (ok, text) = try_sh(&format!("ip netns exec {space} timeout 2 bash -c 'exec 3<>/dev/tcp/{target}'"));
+    if ok { Ok(()) } else { Err(text) }
+}
+
+#[test]
+fn out_of_a_tunnel_the_gateway_is_reached_by_icmp_and_what_settings_open() {
+    each_backend("packets::out_of_a_tunnel_the_gateway_is_reached_by_icmp_and_what_settings_open", || {
+        lay_out();
+        let listen = |space: &str, port: u16| {
+            sh(&format!(
+                "{space} perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 9, LocalPort => {port}, ReuseAddr => 1) \
+                 or die; open F, \">/run/{port}\"; sleep 30' >/dev/null 2>&1 &
+                 for i in $(seq 100); do [ -e /run/{port} ] && exit; sleep 0.05; done; exit 1"
+            ));
+        };
+        listen("", 22);
+        listen("", 9100);
+        listen("ip netns exec peer", 80);
+        for target in ["10.2.0.1/22", "10.2.0.1/9100"] {
+            assert_eq!(connects("peer", target), Ok(()), "without the rules");
+        }
+        for opened in [false, true] {
+            let input = opened.then(|| "tcp/22".parse().unwrap());
+            protect_by(&Nat { input: input.into_iter().collect(), ..rules(userspace()) });
+            answered("peer", "10.2.0.1");
+            assert_eq!(connects("peer", "10.2.0.1/22").is_ok(), opened);
+            let refused = connects("peer", "10.2.0.1/9100").unwrap_err();
+            assert!(refused.contains("No route to host"), "refused at once, by an ICMP error: {refused}");
+            // What did not come out of a tunnel is the security groups' to judge.
+            assert_eq!(connects("host", "10.1.0.1/22"), Ok(()));
+            // Answers to what the gateway itself asks for come in.
+            sh("timeout 2 bash -c 'exec 3<>/dev/tcp/10.2.0.10/80'");
+        }
+    });
+}
+
+#[test]
+fn what_is_excluded_is_reached_in_the_clear_by_the_gateway_itself_and_by_nobody_else() {
+    each_backend("packets::what_is_excluded_is_reached_in_the_clear_by_the_gateway_itself_and_by_nobody_else", || {
+        lay_out();
+        // An endpoint in a peered VPC: the way there is the uplink's.
+        sh("ip -n internet addr add 10.9.0.5/32 dev lo");
+        protect(TunnelMatch::Policy);
+        rejected("", "-I 203.0.113.1 10.9.0.5");
+        protect_by(&Nat { exclude: ["10.9.0.0/16".parse().unwrap()].into(), ..rules(TunnelMatch::Policy) });
+        answered("", "-I 203.0.113.1 10.9.0.5");
+        rejected("host", "10.9.0.5");
+        rejected("", "-I 203.0.113.1 10.8.0.5");
+    });
+}
+
+#[test]
+fn another_vpcs_sources_are_masqueraded_and_nothing_private_goes_to_them_in_the_clear() {
+    each_backend("packets::another_vpcs_sources_are_masqueraded_and_nothing_private_goes_to_them_in_the_clear", || {
+        lay_out();
+        // 10.3.0.10 is in a VPC that comes by a Transit Gateway, here by way of the peer's cable.
+        sh("ip -n peer addr add 10.3.0.10/32 dev lo; ip route add 10.3.0.0/16 via 10.2.0.10 dev ipsec0");
+        let out = || {
+            capture("internet", "eth0", "icmp[icmptype] == icmp-echo", || _ = ping("peer", "-I 10.3.0.10 203.0.113.2"))
+        };
+        protect(TunnelMatch::None);
+        assert_eq!(out(), Vec::<String>::new(), "dropped as somebody's forgery");
+        protect_by(&Nat { sources: ["10.3.0.0/16".parse().unwrap()].into(), ..rules(TunnelMatch::None) });
+        answered("peer", "-I 10.3.0.10 203.0.113.2");
+        assert!(out()[0].starts_with("IP 203.0.113.1 > 203.0.113.2"), "{:?}", out());
+        // Only answers to that: private to private stays what it was, from either side.
+        rejected("host", "10.3.0.10");
+        rejected("peer", "-I 10.3.0.10 10.4.0.10");
     });
 }

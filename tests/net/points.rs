@@ -101,7 +101,7 @@ fn status_tells(region: &Region) -> Result<()> {
 
     let words = hub.agent(&["status"])?.ok()?;
     let b = region.lab.vpc_id("b")?;
-    for expected in [&b, ": UP", "10.102.0.0/16", "rules     in force", "last report", "nothing to do"] {
+    for expected in [&b, ": UP", "10.102.0.0/16", "rules     in force", "conntrack ", "last report", "nothing to do"] {
         assert!(words.stdout.contains(expected), "{expected:?} is missing\n{}", show(&words));
     }
     for gateway in region.lab.gateways() {

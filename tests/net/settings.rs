@@ -78,7 +78,7 @@ fn every_kind_of_wrong_setting_is_one_line_and_exit_code_2() -> Result<()> {
         set("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         Case { flags: vec!["--regions", "us west"], ..set("LANG", "C", "--regions: regions: expected a list of regions such as eu-west-1, found \"us\"") },
         Case { files: vec![("/etc/default/nat-vpn", "VPN_NET=10.0.0.0/8\nVPN_HUB='the hub'\n", 0o644)], line: "/etc/default/nat-vpn:2: VPN_HUB: expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100, found \"the hub\"", ..Case::default() },
-        Case { files: vec![("/etc/default/nat-hub", "VPN_NETS=10.0.0.0/8\n", 0o644)], line: "/etc/default/nat-hub:1: VPN_NETS: unknown key; did you mean VPN_NET?", ..Case::default() },
+        Case { files: vec![("/etc/default/nat-hub", "VPN_NETS=10.0.0.0/8\n", 0o644)], line: "/etc/default/nat-hub: private_net: expected one for mode nat-hub, found none; set private_net = [\"10.0.0.0/8\"] in /etc/crosswan/crosswan.toml, or CROSSWAN_PRIVATE_NET: /etc/default/nat-hub:1: VPN_NETS: unknown name, the line is ignored; did you mean VPN_NET?", ..Case::default() },
     ];
     for case in &cases {
         // Every command that reads settings says the same.

@@ -46,11 +46,11 @@ fn analyze(args: &[&str]) -> (bool, String) {
 fn verify(change: impl Fn(&str) -> String) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut args = vec!["verify".to_owned(), "--man=no".into(), "--recursive-errors=no".into()];
-    let guard = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/guard/guard");
+    let guard = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/guard/");
     for name in SERVICES.into_iter().chain([TIMER, GUARD, PATH]) {
         let copy = dir.path().join(name);
         let text = change(&unit(name)).replace("/usr/bin/crosswan", env!("CARGO_BIN_EXE_crosswan"));
-        fs::write(&copy, text.replace("/usr/lib/crosswan/guard", guard.to_str().unwrap())).unwrap();
+        fs::write(&copy, text.replace("/usr/lib/crosswan/", guard.to_str().unwrap())).unwrap();
         args.push(copy.to_str().unwrap().to_owned());
     }
     analyze(&args.iter().map(String::as_str).collect::<Vec<_>>())
@@ -251,4 +251,58 @@ fn a_key_that_comes_and_a_tunnel_that_stays_down_start_a_refresh() {
     let wanted = Paths::below(Path::new("/")).wanted;
     let keys = ["/etc/crosswan/psk", "/etc/crosswan/psk.d", "/etc/credstore/crosswan.psk"];
     assert_eq!(values(&path, "PathChanged"), [[wanted.to_str().unwrap()].as_slice(), &keys].concat());
+}
+
+/// Installed on a machine without settings the package makes no router of it; a file of `/etc/sysctl.d` would, at the next boot.
+#[test]
+fn forwarding_is_switched_on_only_where_a_mode_is_set_up() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/guard/forwarding");
+    let linked = |file: Option<&str>, mode: Option<&str>| {
+        let root = tempfile::tempdir().unwrap();
+        let link = root.path().join("run/sysctl.d/60-crosswan.conf");
+        let run = || {
+            let mut command = Command::new(&script);
+            command.env_clear().env("PATH", "/usr/bin:/bin").env("CROSSWAN_ROOT", root.path());
+            assert!(command.envs(mode.map(|mode| ("CROSSWAN_MODE", mode))).status().unwrap().success());
+            fs::read_link(&link).ok()
+        };
+        let Some(file) = file else { return run() };
+        let file = root.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "mode = \"nat-hub\"\n").unwrap();
+        let made = run();
+        assert_eq!(run(), made, "a second time");
+        fs::remove_file(&file).unwrap();
+        assert_eq!(run(), None, "no settings any more");
+        made
+    };
+    let sysctls = Some(PathBuf::from("/usr/lib/crosswan/60-crosswan.conf"));
+    assert_eq!(linked(None, None), None);
+    assert_eq!(linked(None, Some("nat-hub")), sysctls);
+    for file in ["etc/crosswan/crosswan.toml", "etc/crosswan/conf.d/10-site.toml", "etc/default/nat-vpn"] {
+        assert_eq!(linked(Some(file), None), sysctls, "{file}");
+    }
+    assert_eq!(linked(Some("etc/crosswan/conf.d/notes"), None), None);
+
+    let build = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("images/deb/build.sh")).unwrap();
+    let put: Vec<&str> = build.lines().filter(|l| l.starts_with("put ") && l.contains("sysctl.d")).collect();
+    assert_eq!(put, ["put 644 images/sysctl.d/60-crosswan.conf usr/lib/crosswan/60-crosswan.conf"]);
+    // Both have it before forwarding is switched on, or put right.
+    assert_eq!(values(&unit(GUARD), "ExecStart"), ["/usr/lib/crosswan/guard", "/usr/lib/crosswan/forwarding"]);
+    let before = values(&unit("crosswan-refresh.service"), "ExecStartPre");
+    assert!(before[0].ends_with("/usr/lib/crosswan/forwarding") && before[1].contains("systemd-sysctl"), "{before:?}");
+}
+
+#[test]
+fn no_core_dump_holds_a_key_and_charon_has_time_to_load_ten_thousand_connections() {
+    let path = "images/strongswan.service.d/10-crosswan.conf";
+    let charon = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    for (name, text) in
+        SERVICES.into_iter().chain([GUARD]).map(|name| (name, unit(name))).chain([(path, charon.clone())])
+    {
+        assert_eq!(values(&text, "LimitCORE"), ["0"], "{name}");
+    }
+    // docs/facts.md, "Scale": 5,000 with a key each take up to 140 s, and four times that when they are twice as many.
+    let minutes = values(&charon, "TimeoutStartSec").concat().strip_suffix("min").and_then(|m| m.parse::<u32>().ok());
+    assert!(minutes.is_some_and(|minutes| minutes * 60 > 4 * 140), "{charon}");
 }

@@ -19,7 +19,10 @@ use crate::{
 
 pub(super) fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Result<()> {
     let me = seen.me.public.ok_or_else(|| {
-        Error::observe("this hub has no public address: associate an Elastic IP, the clients name the hub by it")
+        Error::observe(
+            "this hub has no public address on its first network interface: associate an Elastic IP with that one, the \
+             clients name the hub by it",
+        )
     })?;
     let end = End {
         settings,

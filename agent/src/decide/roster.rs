@@ -14,6 +14,8 @@ use crate::{
     state::{LastGood, Peer},
 };
 
+const NO_ADDRESS: &str = "has no public address on its first network interface: associate an Elastic IP with that one";
+
 /// A tunnel that stands although this pass did not see its peer as it should be, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Kept {
@@ -120,7 +122,7 @@ fn shown(seen: &Seen, eligible: impl Fn(&Gateway) -> Eligible, out: &mut Roster)
         for gateway in last.view.gateways.iter().filter(|gateway| gateway.vpc != seen.me.vpc) {
             let eligible = match gateway.public {
                 Some(_) => eligible(gateway),
-                None => Err(Some("has no public address: associate an Elastic IP".into())),
+                None => Err(Some(NO_ADDRESS.into())),
             };
             match eligible {
                 Ok(()) => {

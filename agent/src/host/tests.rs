@@ -87,7 +87,10 @@ async fn a_program_is_bounded_and_its_failure_says_why() {
     assert_eq!(run(Kind::Observe, &["cat"], &"x".repeat(1 << 20), soon).await.unwrap().len(), 1 << 20);
 
     let missing = run(Kind::Observe, &["iptables-no-such"], "", soon).await.unwrap_err();
-    assert_eq!(missing.chain(), "run iptables-no-such: not found on PATH; install the package iptables");
+    assert_eq!(
+        missing.chain(),
+        "run iptables-no-such: not found on PATH, nor in /usr/local/sbin, /usr/sbin, /sbin; install the package iptables"
+    );
 
     let bad =
         run(Kind::Apply, &["sh", "-c", "echo \"line 3: \u{1b}[1m\" >&2; exit 2"], "unread", soon).await.unwrap_err();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::{prelude::*, sample::select};
 
 use super::*;
+use crate::model::Protocol;
 
 fn nets(cidrs: &[&str]) -> BTreeSet<Ipv4Net> {
     cidrs.iter().map(|c| c.parse().unwrap()).collect()
@@ -12,11 +13,29 @@ fn nets(cidrs: &[&str]) -> BTreeSet<Ipv4Net> {
 
 fn nat(own: &[&str], masquerade: Option<&str>, tunnel: TunnelMatch) -> Nat {
     let masquerade = masquerade.map(|i| i.parse().unwrap());
-    Nat { private_net: nets(&["10.0.0.0/8", "172.16.0.0/12"]), own: nets(own), masquerade, tunnel }
+    Nat {
+        private_net: nets(&["10.0.0.0/8", "172.16.0.0/12"]),
+        own: nets(own),
+        masquerade,
+        sources: BTreeSet::new(),
+        exclude: BTreeSet::new(),
+        input: BTreeSet::new(),
+        tunnel,
+    }
 }
 
 fn nat_vpn() -> Nat {
     nat(&["10.1.0.0/16", "100.64.0.0/16"], Some("ens5"), TunnelMatch::Policy)
+}
+
+/// All that settings open: another VPC's egress, an endpoint reached by peering, two services.
+fn opened() -> Nat {
+    Nat {
+        sources: nets(&["10.2.0.0/16", "192.168.0.0/24"]),
+        exclude: nets(&["10.9.0.0/16"]),
+        input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
+        ..nat(&["10.1.0.0/16"], Some("ens5"), TunnelMatch::Policy)
+    }
 }
 
 #[test]
@@ -27,6 +46,7 @@ fn golden_text_per_mode() {
         (nat(&["10.0.0.0/16"], Some("ens5"), TunnelMatch::None), include_str!("golden/nat-hub.rules")),
         (nat_vpn(), include_str!("golden/nat-vpn.rules")),
         (nat(&["10.1.0.0/16"], Some("eth0"), device), include_str!("golden/nat-vpn-userspace.rules")),
+        (opened(), include_str!("golden/nat-vpn-opened.rules")),
     ] {
         assert_eq!(render(&nat), golden);
     }
@@ -149,12 +169,20 @@ fn any_nat() -> impl Strategy<Value = Nat> {
         Just(TunnelMatch::Policy),
         device.clone().prop_map(TunnelMatch::Interface),
     ];
-    (nets(), nets(), proptest::option::of(device), tunnel).prop_map(|(private_net, own, masquerade, tunnel)| Nat {
-        private_net,
-        own,
-        masquerade,
-        tunnel,
-    })
+    let opening = (any::<bool>(), 1..=u16::MAX)
+        .prop_map(|(tcp, port)| Opening { protocol: if tcp { Protocol::Tcp } else { Protocol::Udp }, port });
+    let input = proptest::collection::btree_set(opening, 0..3);
+    (nets(), nets(), nets(), nets(), input, proptest::option::of(device), tunnel).prop_map(
+        |(private_net, own, sources, exclude, input, masquerade, tunnel)| Nat {
+            private_net,
+            own,
+            masquerade,
+            sources,
+            exclude,
+            input,
+            tunnel,
+        },
+    )
 }
 
 /// A live state: foreign rules, and perhaps rules of ours that others pushed down, doubled and removed.
@@ -200,7 +228,8 @@ proptest! {
     #[test]
     fn rules_do_not_grow_with_anything_but_cidrs(nat in any_nat()) {
         let lines = render(&nat).lines().filter(|l| l.starts_with("-A")).count();
-        prop_assert!(lines <= 9 + 3 * nat.private_net.len() + 4 * nat.own.len(), "{lines}");
+        let cidrs = 3 * nat.private_net.len() + 5 * nat.own.len() + 4 * nat.sources.len();
+        prop_assert!(lines <= 15 + cidrs + nat.exclude.len() + nat.input.len(), "{lines}");
     }
 
     #[test]

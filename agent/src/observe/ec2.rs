@@ -9,7 +9,7 @@ mod answer;
 mod lean;
 mod own;
 mod plain;
-pub(super) mod reason;
+pub(in crate::observe) mod reason;
 mod whole;
 
 use std::{

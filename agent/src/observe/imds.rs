@@ -65,6 +65,45 @@ pub async fn identity_at(endpoint: Option<&str>, timeout: Duration) -> Result<Id
     }
 }
 
+/// For an instance without a public address: where IMDS shows one all the same, on another network interface than the first,
+/// as a line with the remedy. `None` if there is none, or IMDS does not say within `timeout`.
+///
+/// EC2 and IMDS name one address as the instance's, that of the first interface, and peers know a gateway by it.
+pub async fn public_elsewhere(timeout: Duration) -> Option<String> {
+    public_elsewhere_at(None, timeout).await
+}
+
+/// [`public_elsewhere`] from another address, as [`identity_at`].
+pub async fn public_elsewhere_at(endpoint: Option<&str>, timeout: Duration) -> Option<String> {
+    tokio::time::timeout(timeout, elsewhere(&client(endpoint).ok()?)).await.ok()?
+}
+
+async fn elsewhere(client: &Client) -> Option<String> {
+    let macs = get(client, "network/interfaces/macs/").await.ok()?;
+    let first = get(client, "mac").await.ok()?;
+    let of = |mac: &str, name: &str| format!("network/interfaces/macs/{mac}/{name}");
+    for mac in macs.lines().map(|line| line.trim_end_matches('/')).filter(|mac| is_mac(mac) && *mac != first) {
+        let Ok(addresses) = get(client, &of(mac, "public-ipv4s")).await else { continue };
+        let Some(Ok(address)) = addresses.lines().next().map(str::parse::<Ipv4Addr>) else { continue };
+        let name = |interface: std::result::Result<String, Failure>| match interface {
+            Ok(id) if id.strip_prefix("eni-").is_some_and(|id| id.bytes().all(|b| b.is_ascii_alphanumeric())) => id,
+            _ => "unknown".into(),
+        };
+        let there = name(get(client, &of(mac, "interface-id")).await);
+        let here = name(get(client, &of(&first, "interface-id")).await);
+        return Some(format!(
+            "the public address {address} is on network interface {there}, which is not the first one of this instance: \
+             associate it with the first, {here}, by which peers find a gateway and over which it sends"
+        ));
+    }
+    None
+}
+
+/// What a path of IMDS may hold as an interface's MAC.
+fn is_mac(mac: &str) -> bool {
+    mac.len() == 17 && mac.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
+}
+
 /// Whether to try again is a property of the failure.
 enum Failure {
     Passing(Error),
@@ -91,7 +130,7 @@ fn client(endpoint: Option<&str>) -> Result<Client> {
 async fn read(client: &Client) -> std::result::Result<Identity, Failure> {
     let mac = get(client, "mac").await?;
     // The MAC becomes part of a path: only what a MAC is made of may.
-    if mac.len() != 17 || !mac.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
+    if !is_mac(&mac) {
         return Err(misfit("mac", &mac, "expected a MAC address"));
     }
     let of_interface = |name| format!("network/interfaces/macs/{mac}/{name}");

@@ -264,14 +264,36 @@ pub(super) fn key_of(content: &[u8]) -> std::result::Result<Secret, String> {
     check(key).map(|()| Secret::new(key))
 }
 
+/// What an editor or a paste leaves at the ends of a key, where nobody sees it. It is refused and not cut off: the other
+/// end may run a program that counts it, or hold the key without it, and both would call their key valid.
+fn invisible(key: &[u8]) -> Option<&'static str> {
+    if key.starts_with(b"\xef\xbb\xbf") {
+        return Some("a key after a byte order mark (BOM); save it without one, as plain text");
+    }
+    if (key.starts_with(b"\xff\xfe") || key.starts_with(b"\xfe\xff")) && key.contains(&0) {
+        return Some("a key in UTF-16; save it as plain text, in ASCII or UTF-8");
+    }
+    let text = String::from_utf8_lossy(key);
+    let blank = |c: char| c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+    match (text.starts_with(blank), text.ends_with(blank)) {
+        _ if text.chars().all(blank) => None,
+        (true, _) => Some("a key with blank space before it; remove that, also at the other end"),
+        (_, true) => Some("a key with blank space after it; remove that, also at the other end"),
+        _ => None,
+    }
+}
+
 /// What is wrong with a key, without a word of it.
 fn check(key: &[u8]) -> std::result::Result<(), String> {
+    if let Some(problem) = invisible(key) {
+        return Err(problem.into());
+    }
     let plain: String =
         String::from_utf8_lossy(key).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     let mut kinds = key.to_vec();
     kinds.sort_unstable();
     kinds.dedup();
-    let problem = if key.is_empty() {
+    let problem = if key.trim_ascii().is_empty() {
         "an empty key".into()
     } else if key.iter().any(u8::is_ascii_control) {
         "a key with control characters or more than one line".into()

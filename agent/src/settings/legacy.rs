@@ -72,15 +72,28 @@ pub(super) fn load(root: &Path, mode: Option<Mode>) -> Result<Legacy> {
     Ok(legacy)
 }
 
+/// The known names count, and what is wrong with one of them is an error. Any other line is a warning: these files were
+/// shell scripts' and packages' for ten years, and a gateway without NAT is worse than a line that nobody reads.
 fn parse(path: &str, text: &str) -> Result<Legacy> {
     let mut legacy = Legacy::default();
     for (number, line) in text.lines().enumerate() {
         let place = format!("{path}:{}", number + 1);
-        let Some((name, value)) = assignment(line).map_err(|e| wrong(format!("{place}: {e}")))? else { continue };
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, rest) = split(line);
         let Some((alias, key)) = NAMES.iter().find(|(old, _)| *old == name) else {
-            let known = suggest(name, "VPN_", NAMES.iter().map(|(old, _)| *old));
-            return Err(wrong(format!("{place}: {}: unknown key; {known}", show_name(name))));
+            legacy.warnings.push(match rest.strip_prefix('=') {
+                Some(_) if !name.is_empty() => {
+                    let known = suggest(name, "VPN_", NAMES.iter().map(|(old, _)| *old));
+                    format!("{place}: {}: unknown name, the line is ignored; {known}", show_name(name))
+                }
+                _ => format!("{place}: not NAME=value, the line is ignored; no shell runs this file"),
+            });
+            continue;
         };
+        let value = value(rest).map_err(|e| wrong(format!("{place}: {name}: {e}")))?;
         let raw = match *alias {
             "VPN_PSK" => {
                 legacy.psk = Some(InlinePsk { key: Secret::new(value), from: format!("{place}: VPN_PSK") });
@@ -97,27 +110,26 @@ fn parse(path: &str, text: &str) -> Result<Legacy> {
     Ok(legacy)
 }
 
-/// `[export] NAME=word [# comment]`; `None` for a line without one. No error shows the value: it may be a key.
-fn assignment(line: &str) -> std::result::Result<Option<(&str, String)>, String> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
-    }
+/// `[export] NAME` and what follows it; the name is empty if the line begins with none.
+fn split(line: &str) -> (&str, &str) {
     let line = line.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).map_or(line, str::trim_start);
-    let name_end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
-    let (name, rest) = line.split_at(name_end);
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let Some(rest) = rest.strip_prefix('=').filter(|_| starts_well) else {
+    let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
+    line.split_at(end)
+}
+
+/// `=word [# comment]`. No error shows the value: it may be a key.
+fn value(rest: &str) -> std::result::Result<String, String> {
+    let Some(rest) = rest.strip_prefix('=') else {
         return Err("expected NAME=value without spaces around =, found something else".into());
     };
     let mut rest = rest.chars().peekable();
-    let value = shell_word(&mut rest).map_err(|e| format!("{name}: {e}"))?;
+    let value = shell_word(&mut rest)?;
     let after: String = rest.collect();
     let after = after.trim_start();
     if !after.is_empty() && !after.starts_with('#') {
-        return Err(format!("{name}: expected one value, found more after it; quote a value with spaces"));
+        return Err("expected one value, found more after it; quote a value with spaces".into());
     }
-    Ok(Some((name, value)))
+    Ok(value)
 }
 
 /// One word up to unquoted white space, quotes taken off.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Interface, Mode, PublicKey, Region},
+    model::{Interface, Mode, Opening, PublicKey, Region},
 };
 
 /// The strongest value of each key so far.
@@ -32,6 +32,9 @@ pub(super) struct Merged {
     gateway_tag: Option<Sourced<Tag>>,
     environment_tag: Option<Sourced<Tag>>,
     masquerade: Option<Sourced<bool>>,
+    nat_sources: Option<Sourced<BTreeSet<Ipv4Net>>>,
+    guard_input: Option<Sourced<BTreeSet<Opening>>>,
+    guard_exclude: Option<Sourced<BTreeSet<Ipv4Net>>>,
     ipsec_interface: Option<Sourced<Interface>>,
     method: Option<Sourced<AuthMethod>>,
     hub_key: Option<Sourced<Vec<PublicKey>>>,
@@ -69,6 +72,9 @@ impl Merged {
             "gateway_tag" => self.gateway_tag = Some(item.read(parse::tag)?),
             "environment_tag" => self.environment_tag = Some(item.read(parse::tag)?),
             "masquerade" => self.masquerade = Some(item.read(parse::boolean)?),
+            "nat.sources" => self.nat_sources = Some(item.read(parse::any_networks)?),
+            "guard.input" => self.guard_input = Some(item.read(parse::set)?),
+            "guard.exclude" => self.guard_exclude = Some(item.read(parse::any_networks)?),
             "ipsec_interface" => self.ipsec_interface = Some(item.read(parse::word)?),
             "auth.method" => self.method = Some(item.read(parse::word)?),
             "auth.hub_key" => self.hub_key = Some(item.read(parse::hub_key)?),
@@ -111,6 +117,16 @@ impl Merged {
         let Some(private_net) = self.private_net else {
             return Err(needs("private_net", "private_net = [\"10.0.0.0/8\"]"));
         };
+        if let Some(Sourced { value, place }) = &self.guard_exclude
+            && let Some(net) = value.iter().find(|net| !private_net.value.iter().any(|private| private.contains(*net)))
+        {
+            return Err(wrong(format!(
+                "{place}: guard.exclude: expected networks inside private_net ({}), found {net}, which the guard lets pass \
+                 anyway",
+                private_net.value.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        let masquerade = self.masquerade.map_or(mode.value != Mode::VpnHub, |m| m.value);
         let mut regions = self.regions.map(|r| r.value).unwrap_or_default();
         // The 2014 tool knew pre-shared keys only; a fleet that moves from it goes on with them until told otherwise.
         let by_default = if inline.is_some() { AuthMethod::Psk } else { AuthMethod::Key };
@@ -165,7 +181,10 @@ impl Merged {
             regions,
             gateway_tag: self.gateway_tag.map_or_else(|| service("nat"), |t| t.value),
             environment_tag: self.environment_tag.map(|t| t.value),
-            masquerade: self.masquerade.map_or(mode.value != Mode::VpnHub, |m| m.value),
+            masquerade,
+            nat_sources: self.nat_sources.map(|n| n.value).filter(|_| masquerade).unwrap_or_default(),
+            guard_input: self.guard_input.map(|i| i.value).unwrap_or_default(),
+            guard_exclude: self.guard_exclude.map(|n| n.value).unwrap_or_default(),
             ipsec_interface: self.ipsec_interface.map(|i| i.value),
             auth: AuthSettings {
                 method,

@@ -169,14 +169,20 @@ fn network(raw: &Raw) -> Parsed<Ipv4Net> {
     }
 }
 
+/// At least one.
 pub(super) fn networks(raw: &Raw) -> Parsed<BTreeSet<Ipv4Net>> {
+    let nets = any_networks(raw)?;
+    if nets.is_empty() { Err("none".into()) } else { Ok(nets) }
+}
+
+pub(super) fn any_networks(raw: &Raw) -> Parsed<BTreeSet<Ipv4Net>> {
     let nets = list(raw, network)?;
     for (i, a) in nets.iter().enumerate() {
         if let Some(b) = nets[..i].iter().find(|b| overlap(a, b)) {
             return Err(if a == b { format!("{a} twice") } else { format!("{b} and {a}, which overlap") });
         }
     }
-    if nets.is_empty() { Err("none".into()) } else { Ok(nets.into_iter().collect()) }
+    Ok(nets.into_iter().collect())
 }
 
 pub(super) fn unicast(raw: &Raw) -> Parsed<Ipv4Addr> {

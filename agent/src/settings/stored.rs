@@ -94,7 +94,7 @@ pub(super) fn secret(raw: &Raw) -> Parsed<String> {
     name(raw, "secretsmanager", |_| true)
 }
 
-/// A name or an ARN of `service`. What is none may be a key pasted in the wrong place: it is not shown.
+/// A name or an ARN of `service`. Anything else may be a key pasted in the wrong place: it is not shown.
 fn name(raw: &Raw, service: &str, plain: impl Fn(&str) -> bool) -> Parsed<String> {
     let (Raw::Word(text) | Raw::Text(text)) = raw else { return Err(raw.found()) };
     let fits = |c: char| c.is_ascii_alphanumeric() || "/_.@:-".contains(c);
@@ -105,6 +105,6 @@ fn name(raw: &Raw, service: &str, plain: impl Fn(&str) -> bool) -> Parsed<String
     if (1..=2048).contains(&text.len()) && rest.chars().all(fits) && named {
         Ok(text.clone())
     } else {
-        Err("text that is none (not shown: it may be a key)".into())
+        Err("something else (not shown: it may be a key)".into())
     }
 }

@@ -27,6 +27,9 @@ pub(super) const KEYS: &[Key] = &[
     key("gateway_tag", "CROSSWAN_GATEWAY_TAG", TAG),
     key("environment_tag", "CROSSWAN_ENVIRONMENT_TAG", TAG),
     key("masquerade", "CROSSWAN_MASQUERADE", "true or false"),
+    key("nat.sources", "CROSSWAN_NAT_SOURCES", "a list of networks such as 10.2.0.0/16, none overlapping another"),
+    key("guard.input", "CROSSWAN_GUARD_INPUT", "a list of ports such as tcp/22 or udp/53"),
+    key("guard.exclude", "CROSSWAN_GUARD_EXCLUDE", "a list of networks inside private_net such as 10.9.0.0/16, none overlapping another"),
     key("ipsec_interface", "CROSSWAN_IPSEC_INTERFACE", "an interface name such as ipsec0"),
     key("auth.method", "CROSSWAN_AUTH_METHOD", "key or psk"),
     key("auth.hub_key", "CROSSWAN_HUB_KEY", "the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation"),
@@ -46,7 +49,7 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// The TOML tables that hold dotted keys.
-pub(super) const SECTIONS: [&str; 4] = ["auth", "removal", "keep", "ec2"];
+pub(super) const SECTIONS: [&str; 6] = ["nat", "guard", "auth", "removal", "keep", "ec2"];
 
 /// The environment variable of a key.
 pub(super) fn env_of(name: &str) -> &'static str {

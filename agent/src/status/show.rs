@@ -38,6 +38,7 @@ impl fmt::Display for Status {
             Some(false) => writeln!(f, "  RULES     not as they should be: {}", self.nat.mismatches.join("; "))?,
             None => writeln!(f, "  rules     unknown: {}", self.nat.mismatches.join("; "))?,
         }
+        self.conntrack.iter().try_for_each(|table| writeln!(f, "  {table}"))?;
         if let Some(put_back) = &self.put_back {
             let ago = self.now.saturating_sub(u64::try_from(put_back.at.0).unwrap_or_default());
             writeln!(f, "  put back  {} ago: {}", age(ago), put_back.what)?;

@@ -15,6 +15,7 @@ fn status(in_force: Option<bool>, up: Option<bool>) -> Status {
         nat: NatStatus { in_force, rules: Vec::new(), mismatches: Vec::new() },
         stopped: Vec::new(),
         put_back: None,
+        conntrack: None,
         charon: None,
         unasked: Vec::new(),
     }

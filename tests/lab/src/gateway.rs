@@ -133,7 +133,10 @@ impl Gateway {
 
     /// What the image's sysctl.d does, once the interface is there.
     pub(crate) fn configure(&self) -> Result<()> {
-        let mut settings = vec![("ipv4/ip_forward".to_string(), "1")];
+        let mut settings = vec![
+            ("ipv4/ip_forward".to_string(), "1"),
+            ("netfilter/nf_conntrack_tcp_timeout_established".to_string(), "86400"),
+        ];
         for at in ["all", "default", INTERFACE] {
             for key in ["rp_filter", "send_redirects", "accept_redirects"] {
                 settings.push((format!("ipv4/conf/{at}/{key}"), "0"));

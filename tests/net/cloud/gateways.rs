@@ -38,7 +38,8 @@ fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Resu
     let report = refresh(&hub)?;
     ensure_no_steps(&report)?;
     ensure!(
-        why(&report, "refused", &a).as_deref() == Some("has no public address: associate an Elastic IP"),
+        why(&report, "refused", &a).as_deref()
+            == Some("has no public address on its first network interface: associate an Elastic IP with that one"),
         "{report:#}"
     );
 

@@ -6,9 +6,10 @@ use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Fault, Gateway};
 
 use super::{
-    ELSEWHERE, REGION_A, REGION_B, ensure_no_steps, has_tunnel, ids, misses, paper::Paper, standard, watch::Watch, why,
+    ELSEWHERE, REGION_A, REGION_B, ensure_no_steps, has_tunnel, ids, look_in, misses, paper::Paper, standard,
+    watch::Watch, why,
 };
-use crate::region::{UP, lines, refresh, refresh_with};
+use crate::region::{Region, UP, lines, refresh, refresh_with};
 
 /// One way to fail, and what the report must say of it.
 type Case = (&'static str, Fault, &'static str);
@@ -125,6 +126,34 @@ fn a_region_that_fails_keeps_its_tunnels_and_the_others_go_on() -> Result<()> {
     region.boot(&c)?;
     region.lab.host("c/host")?.wait_for(region.address("a/host")?, UP)?;
     watch.undisturbed("regions failed in every way")
+}
+
+/// A region of the list that the account has not enabled answers AuthFailure for ever.
+#[test]
+fn a_region_that_is_not_enabled_is_an_error_for_three_polls_and_a_note_from_then_on() -> Result<()> {
+    const NOT_ENABLED: &str = "ap-east-1";
+    let region = Region::standard()?;
+    let hub = region.gateway("hub/vpn-hub")?;
+    look_in(&hub, &["us-west-2", REGION_A, REGION_B, NOT_ENABLED])?;
+    region.lab.ec2_fault(NOT_ENABLED, INSTANCES, Fault::AuthFailure);
+    for poll in 1..=2 {
+        let report = refresh_with(&hub, &[], 3)?;
+        ensure!(lines(&report, "unasked").concat().contains("AuthFailure"), "poll {poll}: {report:#}");
+    }
+    for _ in 0..2 {
+        let report = refresh(&hub)?;
+        ensure!(lines(&report, "unasked").is_empty() && report["tunnels"].as_object().is_some_and(|t| t.len() == 2));
+        let notes = lines(&report, "notes").concat();
+        ensure!(notes.contains("region ap-east-1 is not enabled for this account"), "{report:#}");
+    }
+    // It hides no other failure, and is asked all the same.
+    region.lab.ec2_fault(REGION_A, INSTANCES, Fault::AuthFailure);
+    let report = refresh_with(&hub, &[], 3)?;
+    ensure!(matches!(&lines(&report, "unasked")[..], [one] if one.starts_with(REGION_A)), "{report:#}");
+    region.lab.ec2_heal();
+    let report = refresh(&hub)?;
+    ensure!(report["regions"][NOT_ENABLED]["failed"].is_null(), "{report:#}");
+    Ok(())
 }
 
 fn join(hub: &Gateway) -> Result<()> {

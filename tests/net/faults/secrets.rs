@@ -132,8 +132,12 @@ fn wrong_sysctls_are_told_with_the_command_that_mends_them() -> Result<()> {
     let spoke = region.gateway("a/nat-vpn")?;
     let before = Snapshot::of(&spoke)?;
     let redirects = format!("net.ipv4.conf.{INTERFACE}.send_redirects");
-    for (key, wrong) in [("net.ipv4.ip_forward", "0"), (redirects.as_str(), "1"), ("net.ipv4.conf.all.rp_filter", "1")]
-    {
+    for (key, wrong) in [
+        ("net.ipv4.ip_forward", "0"),
+        (redirects.as_str(), "1"),
+        ("net.ipv4.conf.all.rp_filter", "1"),
+        ("net.ipv6.conf.all.forwarding", "1"),
+    ] {
         spoke.sh(&format!("sysctl -w {key}={wrong}"))?.ok()?;
         // The rules are mended all the same, and not rolled back for what is no fault of theirs.
         spoke.run("iptables", &["-t", "nat", "-F", "CROSSWAN-NAT"], "")?.ok()?;

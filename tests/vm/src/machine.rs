@@ -9,7 +9,7 @@ use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, errors, wait_for_tunnel}
 use crate::report::seconds;
 
 /// Forwarding, and a line for each setting that is not as the package has it.
-const SYSCTLS: &str = r#"sed -n 's/^\(net[^ *]*\) = /\1 /p' /etc/sysctl.d/60-crosswan.conf | while read -r key value; do
+const SYSCTLS: &str = r#"sed -n 's/^\(net[^ *]*\) = /\1 /p' /run/sysctl.d/60-crosswan.conf | while read -r key value; do
     now=$(tr '\t' ' ' <"/proc/sys/${key//.//}")
     [[ $now == "$value" && $key != *.ip_forward ]] || echo "$key $now"
 done"#;

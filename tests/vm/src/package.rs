@@ -7,7 +7,7 @@ use crate::report::seconds;
 
 /// Everything of the agent's that may be on a machine.
 const TRACES: &str = "\
-    ls -d /etc/crosswan /var/lib/crosswan /run/crosswan /etc/swanctl/{conf.d,private}/{,.}crosswan* /etc/sysctl.d/60-crosswan.conf 2>/dev/null
+    ls -d /etc/crosswan /var/lib/crosswan /run/crosswan /etc/swanctl/{conf.d,private}/{,.}crosswan* /run/sysctl.d/60-crosswan.conf 2>/dev/null
     systemctl list-unit-files --no-legend 'crosswan*'
     swanctl --list-conns 2>/dev/null | grep ^crosswan
     swanctl --list-sas 2>/dev/null | grep ^crosswan

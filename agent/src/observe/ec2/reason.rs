@@ -7,7 +7,39 @@ use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crate::model::{KEY_TAG, NEXT_KEY_TAG, Region, printable};
+use crate::{
+    disabled::NOT_ENABLED,
+    model::{KEY_TAG, NEXT_KEY_TAG, Region, printable},
+};
+
+/// How the line begins that says that a name did not resolve; `observe/resolver.rs` looks for the cause then.
+pub(in crate::observe) const NO_NAME: &str = "cannot resolve the name of";
+
+/// What stands in place of an answer of the service's, if that can be seen at a glance: a proxy or a captive portal answers with
+/// a page for people, with any status.
+pub(in crate::observe) fn instead(service: &str, operation: &str, answer: &HttpResponse) -> Option<String> {
+    let body = String::from_utf8_lossy(answer.body().bytes()?.get(..512).or(answer.body().bytes())?).to_lowercase();
+    let begin = body.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let page = ["<!doctype html", "<html", "<head", "<body"].iter().any(|tag| begin.starts_with(tag));
+    let (status, success) = (answer.status().as_u16(), answer.status().is_success());
+    let what = match begin {
+        _ if page => "a web page",
+        "" if success => "nothing",
+        _ => return None,
+    };
+    Some(format!(
+        "{what} came in place of {service}'s answer to {operation} (HTTP {status}): something between this gateway and \
+         {service} answers, such as a proxy; look at HTTPS_PROXY, AWS_ENDPOINT_URL and the VPC's endpoints"
+    ))
+}
+
+/// Why the decoder gave up. Its own words hold values as Rust's debug output shows them, which tells an operator nothing.
+fn parse_error(error: &(dyn StdError + 'static)) -> String {
+    match innermost(error) {
+        why if why.contains(" { ") => "it is XML of another kind".into(),
+        why => why,
+    }
+}
 
 /// No credentials to sign a request with.
 pub(super) fn no_credentials(error: &(dyn StdError + 'static)) -> String {
@@ -37,18 +69,28 @@ pub(in crate::observe) fn failed_at<E>(
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
+    if let Some(what) = error.raw_response().and_then(|raw| instead(service, operation, raw)) {
+        return what;
+    }
     match &error {
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status();
             if status.is_success() {
-                return misfit(operation, &innermost(answer.err()));
+                return misfit(operation, &parse_error(answer.err()));
             }
             let code = answer.err().code().unwrap_or_default();
             refused(service, operation, region, status.as_u16(), code, answer.err().message())
         }
-        SdkError::ResponseError(_) => misfit(operation, &innermost(&error)),
+        SdkError::ResponseError(_) => misfit(operation, &parse_error(&error)),
         SdkError::TimeoutError(_) => format!("{operation} timed out: no answer to any of {} attempts", super::ATTEMPTS),
-        SdkError::DispatchFailure(_) => format!("cannot reach {service} in {region}: {}", innermost(&error)),
+        SdkError::DispatchFailure(_) => match innermost(&error) {
+            // The text of Rust's standard library around getaddrinfo's own.
+            why if why.contains("lookup address") => {
+                let why = why.rsplit(": ").next().unwrap_or_default();
+                format!("{NO_NAME} {service}'s endpoint in {region}: {why}")
+            }
+            why => format!("cannot reach {service} in {region}: {why}"),
+        },
         _ => format!("cannot ask {operation}: {}", innermost(&error)),
     }
 }
@@ -73,11 +115,9 @@ pub(in crate::observe) fn refused(
                 needed(operation, region)
             )
         }
-        "OptInRequired" => format!("region {region} is not enabled for this account ({code})"),
+        "OptInRequired" => format!("region {region} {NOT_ENABLED} ({code})"),
         "AuthFailure" | "InvalidClientTokenId" | "SignatureDoesNotMatch" | "UnrecognizedClientException" => {
-            format!(
-                "credentials refused ({code}): they or the clock are wrong, or {region} is not enabled for this account"
-            )
+            format!("credentials refused ({code}): they or the clock are wrong, or {region} {NOT_ENABLED}")
         }
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
             format!("credentials refused ({code}): they have expired, or the clock is wrong")

@@ -82,9 +82,9 @@ impl<'a> Store<'a> {
         answer.map_err(|error| {
             let code = error.code().unwrap_or_default().to_owned();
             let reason = match error.as_service_error().zip(error.raw_response()) {
-                Some((service, raw)) => {
+                Some((service, raw)) => reason::instead(self.place.api().id, operation, raw).unwrap_or_else(|| {
                     self.place.refused(operation, raw.status().as_u16(), &code, service.0.message())
-                }
+                }),
                 None => reason::failed_at(self.place.api().id, operation, self.place.region, error),
             };
             Failure { code, reason }

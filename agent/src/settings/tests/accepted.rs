@@ -29,6 +29,9 @@ fn defaults() {
             gateway_tag: tag("service", "nat"),
             environment_tag: None,
             masquerade: true,
+            nat_sources: nets(&[]),
+            guard_input: BTreeSet::new(),
+            guard_exclude: nets(&[]),
             ipsec_interface: None,
             auth: auth(AuthMethod::Key, PskSource::default()),
             removal: Removal {
@@ -46,6 +49,8 @@ fn defaults() {
     );
     let hub = only("mode='vpn-hub'\nprivate_net=['10.0.0.0/8']\nregions=['us-west-2']").unwrap();
     assert!(!hub.masquerade, "a hub masquerades only if asked");
+    let none = with("masquerade = false\n[nat]\nsources = ['10.2.0.0/16']\n[guard]\ninput = []").unwrap();
+    assert!(none.nat_sources.is_empty() && none.guard_input.is_empty());
 }
 
 #[test]
@@ -57,8 +62,13 @@ fn every_key_in_toml_and_in_the_environment() {
         hub_tag = { key = "role", value = "hub=1" }
         gateway_tag = "role=gw"
         environment_tag = { key = "env", value = "" }
-        masquerade = false
+        masquerade = true
         ipsec_interface = "ipsec0"
+        [nat]
+        sources = ["192.168.0.0/24", "10.2.0.0/16"]
+        [guard]
+        input = ["udp/53", "tcp/22", "tcp/22"]
+        exclude = ["10.9.0.0/16"]
         [auth]
         method = "key"
         hub_key = ["MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="]
@@ -84,7 +94,10 @@ fn every_key_in_toml_and_in_the_environment() {
         regions: regions(&["eu-west-1", "us-west-2"]),
         gateway_tag: tag("role", "gw"),
         environment_tag: Some(tag("env", "")),
-        masquerade: false,
+        masquerade: true,
+        nat_sources: nets(&["10.2.0.0/16", "192.168.0.0/24"]),
+        guard_input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
+        guard_exclude: nets(&["10.9.0.0/16"]),
         ipsec_interface: Some("ipsec0".parse().unwrap()),
         auth: AuthSettings {
             hub_key: vec![PublicKey::new([1; 32])],
@@ -114,7 +127,10 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_HUB_TAG", "role=hub=1"),
         ("CROSSWAN_GATEWAY_TAG", "role=gw"),
         ("CROSSWAN_ENVIRONMENT_TAG", "env="),
-        ("CROSSWAN_MASQUERADE", "false"),
+        ("CROSSWAN_MASQUERADE", "true"),
+        ("CROSSWAN_NAT_SOURCES", "10.2.0.0/16 192.168.0.0/24"),
+        ("CROSSWAN_GUARD_INPUT", "tcp/22,udp/53"),
+        ("CROSSWAN_GUARD_EXCLUDE", "10.9.0.0/16"),
         ("CROSSWAN_IPSEC_INTERFACE", "ipsec0"),
         ("CROSSWAN_AUTH_METHOD", "key"),
         ("CROSSWAN_HUB_KEY", "MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),

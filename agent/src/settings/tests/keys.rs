@@ -55,13 +55,27 @@ fn the_shared_key_by_precedence() {
 fn a_key_that_anybody_knows_is_refused() {
     let known = format!("a well-known default key; {REMEDY}");
     let control = format!("a key with control characters or more than one line; {REMEDY}");
+    let blank = |where_: &str| format!("a key with blank space {where_} it; remove that, also at the other end");
+    let mark = "a key after a byte order mark (BOM); save it without one, as plain text";
+    let utf16 = "a key in UTF-16; save it as plain text, in ASCII or UTF-8";
     let table: Vec<(&[u8], String)> = vec![
+        // What an editor or a paste leaves, which two ends hardly leave alike.
+        (b"\xef\xbb\xbfm4J-0sTq9vLr2XwZ", mark.into()),
+        (b"\xef\xbb\xbfm4J-0sTq9vLr2XwZ\r\n", mark.into()),
+        (b"\xff\xfem\x004\x00J\x00-\x000\x00s\x00T\x00q\x009\x00", utf16.into()),
+        (b" m4J-0sTq9vLr2XwZ", blank("before")),
+        (b"m4J-0sTq9vLr2XwZ ", blank("after")),
+        (b"m4J-0sTq9vLr2XwZ \n", blank("after")),
+        (b"m4J-0sTq9vLr2XwZ\t\r\n", blank("after")),
+        (b"m4J-0sTq9vLr2XwZ\n\n", blank("after")),
+        ("m4J-0sTq9vLr2XwZ\u{a0}".as_bytes(), blank("after")),
+        ("\u{200b}m4J-0sTq9vLr2XwZ\n".as_bytes(), blank("before")),
+        (b"    \n", format!("an empty key; {REMEDY}")),
         (b"", format!("an empty key; {REMEDY}")),
         (b"\n", format!("an empty key; {REMEDY}")),
         (b"m4J-0sTq9vLr2Xw", format!("a key of 15 bytes, fewer than 16; {REMEDY}")),
         (b"m4J-0sTq9vLr2Xw\n", format!("a key of 15 bytes, fewer than 16; {REMEDY}")),
         (b"m4J-0sTq9vL\0r2XwZ", control.clone()),
-        (b"m4J-0sTq9vLr2XwZ\n\n", control.clone()),
         (b"m4J-0sTq9vLr2XwZ\nm4J-0sTq9vLr2XwZ\n", control.clone()),
         (b"m4J-0sTq9vLr2XwZ\x7f", control),
         (b"xxxxxxxxxxxxxxxxxxxx", format!("a key of only 1 different characters; {REMEDY}")),
@@ -106,6 +120,39 @@ fn a_key_file_that_others_may_use_is_refused() {
 
     let host = Host::new(&[("/etc/crosswan/psk/x", "")]);
     assert_eq!(refusal(&host, &PskSource::default()), format!("{PSK}: cannot be read: not a regular file"));
+}
+
+/// A file, a folder's file, a systemd credential, `VPN_PSK` and a store in AWS: the same text is good or bad in all of them.
+#[test]
+fn the_same_text_is_the_same_key_in_every_source() {
+    let texts: [&[u8]; 8] = [
+        GOOD,
+        b"m4J-0sTq9vLr2XwZ\n",
+        b"m4J-0sTq9vLr2XwZ\r\n",
+        b"m4J-0sTq9vLr2XwZ ",
+        b" m4J-0sTq9vLr2XwZ\n",
+        b"\xef\xbb\xbfm4J-0sTq9vLr2XwZ\n",
+        b"m4J-0sTq9vLr2XwZ\n\n",
+        b"m4J-0sTq9vLr2Xw",
+    ];
+    for text in texts {
+        let bytes = |key: &Secret| key.bytes().to_vec();
+        let at = |path: &str, credentials| {
+            let host = Host::new(&[]);
+            host.write(path, text, 0o600);
+            load(&host, &PskSource::default(), credentials).ok()?.for_peer(&vpc(1)).ok().map(|key| bytes(&key))
+        };
+        let stored = StoredKey { service: Service::Secret, name: "psk".into(), region: None };
+        let file = at(PSK, None);
+        assert!(file.as_deref().is_none_or(|key| key == GOOD), "{text:?}");
+        assert_eq!(at("/etc/crosswan/psk.d/vpc-00000001", None), file, "{text:?}");
+        assert_eq!(at("/run/cred/crosswan.psk", Some("run/cred")), file, "{text:?}");
+        assert_eq!(stored.check("psk", text).ok().map(|key| bytes(&key)), file, "{text:?}");
+        if !text.ends_with(b"\n") {
+            let line = load(&Host::new(&[]), &inline(text), None);
+            assert_eq!(line.ok().and_then(|keys| keys.for_peer(&vpc(1)).ok()).map(|key| bytes(&key)), file, "{text:?}");
+        }
+    }
 }
 
 #[test]
@@ -221,6 +268,8 @@ fn what_is_fetched_is_held_to_the_rules_of_a_file() {
     assert_eq!(stored.check("psk", b"m4J-0sTq9vLr2XwZ\n").unwrap().bytes(), GOOD);
     let short = format!("secret psk: a key of 3 bytes, fewer than 16; {REMEDY}");
     assert_eq!(stored.check("psk", b"m4J").unwrap_err(), NoKey::Refused(short));
+    let blank = "secret psk: a key with blank space after it; remove that, also at the other end";
+    assert_eq!(stored.check("psk", b"m4J-0sTq9vLr2XwZ \n").unwrap_err(), NoKey::Refused(blank.into()));
     let known = format!("secret psk: a well-known default key; {REMEDY}");
     assert_eq!(stored.check("psk", b"change-me-please-now").unwrap_err(), NoKey::Refused(known));
 }

@@ -62,15 +62,56 @@ fn each_wrong_line() {
         ("VPN_PSK='it''s", "VPN_PSK: expected a closing ', found the end of the line".into()),
         ("VPN_REGIONS=us-west-2 eu-west-1", "VPN_REGIONS: expected one value, found more after it; quote a value with spaces".into()),
         ("VPN_SERVICE=a*", "VPN_SERVICE: expected a tag { key = \"…\", value = \"…\" } or \"key=value\", key of 1 to 128 and value of up to 256 characters, without control characters and EC2's filter characters * ? \\, found the value \"a*\"".into()),
-        ("VPN_NETS=10.0.0.0/8", "VPN_NETS: unknown key; did you mean VPN_NET?".into()),
-        ("FOO=1", "FOO: unknown key; known are VPN_NET, VPN_PSK, VPN_HUB, VPN_SERVICE, VPN_REGIONS".into()),
-        ("VPN_PSK = theKeyItself", "expected NAME=value without spaces around =, found something else".into()),
-        ("if true; then", "expected NAME=value without spaces around =, found something else".into()),
-        ("exportVPN_NET=1", "exportVPN_NET: unknown key; known are VPN_NET, VPN_PSK, VPN_HUB, VPN_SERVICE, VPN_REGIONS".into()),
-        ("\u{1b}]0;x\u{7}=1", "expected NAME=value without spaces around =, found something else".into()),
+        ("VPN_PSK = theKeyItself", "VPN_PSK: expected NAME=value without spaces around =, found something else".into()),
     ];
     for (line, want) in table {
         let got = Host::new(&[(FILE, &format!("VPN_NET=10.0.0.0/8\n{line}\n"))]).load(&[], &Flags::default());
         assert_eq!(got.unwrap_err(), format!("{FILE}:2: {want}"), "for {line:?}");
     }
+}
+
+/// The gateway does its NAT all the same; who reads the report finds the line.
+#[test]
+fn a_line_that_is_not_understood_is_a_warning_and_the_known_names_count() {
+    let known = "known are VPN_NET, VPN_PSK, VPN_HUB, VPN_SERVICE, VPN_REGIONS";
+    let no_name = "not NAME=value, the line is ignored; no shell runs this file";
+    for (line, want) in [
+        ("VPN_NETS=10.0.0.0/8", "VPN_NETS: unknown name, the line is ignored; did you mean VPN_NET?".to_owned()),
+        ("FOO=1", format!("FOO: unknown name, the line is ignored; {known}")),
+        ("export DEBIAN_FRONTEND='a b' x", format!("DEBIAN_FRONTEND: unknown name, the line is ignored; {known}")),
+        ("exportVPN_NET=1", format!("exportVPN_NET: unknown name, the line is ignored; {known}")),
+        ("if true; then", no_name.into()),
+        ("=10.0.0.0/8", no_name.into()),
+        ("[ -e /etc/x ] && VPN_HUB=1.2.3.4", no_name.into()),
+        ("\u{1b}]0;x\u{7}=1", no_name.into()),
+    ] {
+        let host = Host::new(&[("/etc/default/nat-hub", &format!("{line}\r\nVPN_NET=10.0.0.0/8\r\n"))]);
+        let settings = host.load(&[], &Flags::default()).unwrap();
+        assert_eq!((settings.mode, settings.private_net.len()), (Mode::NatHub, 1));
+        let warnings: Vec<String> = settings.warnings.iter().map(|w| host.line(w)).collect();
+        assert_eq!(warnings, [format!("/etc/default/nat-hub:1: {want}")]);
+    }
+    // Where something is missing then, the error says which lines did not count.
+    let error = Host::new(&[("/etc/default/nat-hub", "VPN_NETS=10.0.0.0/8")]).load(&[], &Flags::default()).unwrap_err();
+    assert!(
+        error.starts_with("/etc/default/nat-hub: private_net: expected one for mode nat-hub, found none; set ")
+            && error.ends_with(
+                ": /etc/default/nat-hub:1: VPN_NETS: unknown name, the line is ignored; did you mean VPN_NET?"
+            ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_name_and_utf_16_is_named() {
+    let nat_hub = Host::new(&[("/etc/default/nat-hub", "\u{feff}VPN_NET=10.0.0.0/8\r\n")]);
+    assert_eq!(nat_hub.load(&[], &Flags::default()).unwrap().private_net.len(), 1);
+    for file in [TOML, "/etc/crosswan/conf.d/10-site.toml"] {
+        let toml = Host::new(&[(file, &format!("\u{feff}{}", NAT_HUB.replace('\n', "\r\n")))]);
+        assert_eq!(toml.load(&[], &Flags::default()).unwrap().mode, Mode::NatHub, "{file}");
+    }
+    let host = Host::new(&[]);
+    host.write(TOML, b"\xff\xfem\x00o\x00", 0o600);
+    let error = host.load(&[], &Flags::default()).unwrap_err();
+    assert_eq!(error, format!("{TOML}: expected UTF-8 text, found UTF-16; save it as UTF-8"));
 }

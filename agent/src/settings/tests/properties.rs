@@ -3,6 +3,7 @@
 use proptest::{collection::btree_set, option, prelude::*};
 
 use super::{super::*, *};
+use crate::model::Protocol;
 
 /// Text that gets past the first checks more often than noise does.
 fn source() -> impl Strategy<Value = String> {
@@ -76,6 +77,9 @@ prop_compose! {
             gateway_tag,
             environment_tag,
             masquerade,
+            nat_sources: nets.iter().filter(|_| masquerade).map(|n| format!("172.16.{n}.0/24").parse().unwrap()).collect(),
+            guard_input: nets.iter().map(|n| Opening { protocol: Protocol::Udp, port: u16::from(*n) + 1 }).collect(),
+            guard_exclude: nets.iter().map(|n| format!("10.{n}.7.0/24").parse().unwrap()).collect(),
             ipsec_interface: interface.map(|i| i.parse().unwrap()),
             auth: auth(AuthMethod::Psk, PskSource {
                 file: file.filter(|_| stored.is_none()).map(Into::into),
@@ -122,6 +126,17 @@ fn to_toml(s: &Settings) -> String {
         ("regions".to_owned(), s.regions.iter().map(|r| r.to_string()).collect::<Vec<_>>().into()),
         ("gateway_tag".to_owned(), tag(&s.gateway_tag)),
         ("masquerade".to_owned(), s.masquerade.into()),
+        (
+            "nat".to_owned(),
+            section(vec![("sources", s.nat_sources.iter().map(|n| n.to_string()).collect::<Vec<_>>().into())]),
+        ),
+        (
+            "guard".to_owned(),
+            section(vec![
+                ("input", s.guard_input.iter().map(|o| o.to_string()).collect::<Vec<_>>().into()),
+                ("exclude", s.guard_exclude.iter().map(|n| n.to_string()).collect::<Vec<_>>().into()),
+            ]),
+        ),
         (
             "removal".to_owned(),
             section(vec![

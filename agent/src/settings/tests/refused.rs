@@ -9,7 +9,7 @@ const TAG: &str = "expected a tag { key = \"…\", value = \"…\" } or \"key=va
                    characters, without control characters and EC2's filter characters * ? \\";
 const PARAMETER: &str = "expected an SSM parameter's full name such as /crosswan/psk or /crosswan/{vpc}, or its ARN";
 const SECRET: &str = "expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN";
-const HIDDEN: &str = "found text that is none (not shown: it may be a key)";
+const HIDDEN: &str = "found something else (not shown: it may be a key)";
 const ONE: &str = "expected one of auth.psk_file, auth.psk_parameter and auth.psk_secret";
 
 /// `(content of conf.d/50-more.toml, the error after its path)`, over a good crosswan.toml.
@@ -53,6 +53,13 @@ fn each_wrong_key_in_toml() {
         ("environment_tag = \"env=a\\nb\"", format!(":1: environment_tag: {TAG}, found the value \"a\\nb\"")),
         ("masquerade = 'true'", ":1: masquerade: expected true or false, found \"true\"".into()),
         ("ipsec_interface = 'ipsec 0'", ":1: ipsec_interface: expected an interface name such as ipsec0, found \"ipsec 0\"".into()),
+        ("[guard]\ninput = ['22']", ":2: guard.input: expected a list of ports such as tcp/22 or udp/53, found \"22\"".into()),
+        ("[guard]\ninput = ['tcp/0']", ":2: guard.input: expected a list of ports such as tcp/22 or udp/53, found \"tcp/0\"".into()),
+        ("[guard]\ninput = ['tcp/+22']", ":2: guard.input: expected a list of ports such as tcp/22 or udp/53, found \"tcp/+22\"".into()),
+        ("[guard]\ninput = ['icmp/8']", ":2: guard.input: expected a list of ports such as tcp/22 or udp/53, found \"icmp/8\"".into()),
+        ("[guard]\nexclude = ['192.0.2.0/24']", ":2: guard.exclude: expected networks inside private_net (10.0.0.0/8), found 192.0.2.0/24, which the guard lets pass anyway".into()),
+        ("[nat]\nsources = ['0.0.0.0/0']", ":2: nat.sources: expected a list of networks such as 10.2.0.0/16, none overlapping another, found \"0.0.0.0/0\" (that is the whole internet)".into()),
+        ("nat = '10.2.0.0/16'", ":1: nat: expected a table [nat], found a single value".into()),
         ("auth = 'Ahs3theKeyItself'", ":1: auth: expected a table [auth], found a single value".into()),
         ("[auth]\nmethod = 'pubkey'", ":2: auth.method: expected key or psk, found \"pubkey\"".into()),
         ("[auth]\nhub_key = 'MCowBQYDK2VwAyEA'", ":2: auth.hub_key: expected the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation, found \"MCowBQYDK2VwAyEA\"".into()),
@@ -89,7 +96,7 @@ fn each_wrong_key_in_toml() {
         ("privat_net = []", ":1: privat_net: unknown key; did you mean private_net?".into()),
         ("after_misses = 3", ":1: after_misses: unknown key; did you mean removal.after_misses?".into()),
         ("[remove]\nafter_misses = 3", ":1: remove: unknown key; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, auth, removal, keep, ec2".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, nat.sources, guard.input, guard.exclude, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, nat, guard, auth, removal, keep, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -114,10 +121,10 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_MASQUERADE", "yes", "CROSSWAN_MASQUERADE: masquerade: expected true or false, found \"yes\""),
         ("CROSSWAN_AFTER_MISSES", "two", "CROSSWAN_AFTER_MISSES: removal.after_misses: expected a whole number from 1 to 1000, found \"two\""),
         ("CROSSWAN_PSK_FILE", "theKeyItself", "CROSSWAN_PSK_FILE: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a key)"),
-        ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found text that is none (not shown: it may be a key)"),
+        ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found something else (not shown: it may be a key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
-        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
+        ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_NAT_SOURCES, CROSSWAN_GUARD_INPUT, CROSSWAN_GUARD_EXCLUDE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
     ];
     for (name, value, want) in table {
         let got = Host::new(&[(TOML, NAT_HUB)]).load(&[(name, value)], &Flags::default());

@@ -1,0 +1,132 @@
+//! What of this kernel decides how a gateway fares beside its rules: the table of connections, and IPv6.
+
+#![allow(clippy::disallowed_methods, reason = "edge: reads /proc")]
+
+use std::{collections::BTreeMap, fmt, fs};
+
+use serde::Serialize;
+
+/// A flow that ended without a word (a host that died, a firewall on the way) fills its entry for so long, in seconds. The kernel's own
+/// five days fill the table of a busy gateway; a live flow that is silent for longer is cut, so not much less.
+const LONGEST_IDLE: u64 = 86_400;
+/// The share of the table, in percent, from which `status` warns.
+const NEARLY_FULL: u64 = 80;
+
+/// The table of connections, without which nothing is masqueraded: a new flow that finds no room in it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Conntrack {
+    pub entries: u64,
+    pub max: u64,
+    /// Since boot: packets dropped, and flows thrown out early, because the table was full.
+    pub dropped: u64,
+    /// Since boot: flows that lost a race for the same addresses and ports; their first packet is gone.
+    pub raced: u64,
+}
+
+/// `None` where the kernel tracks nothing.
+pub fn conntrack() -> Option<Conntrack> {
+    let stat = fs::read_to_string("/proc/net/stat/nf_conntrack").ok()?;
+    counted(number("nf_conntrack_count")?, number("nf_conntrack_max")?, &stat)
+}
+
+fn number(name: &str) -> Option<u64> {
+    fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?.trim().parse().ok()
+}
+
+/// With the text of `/proc/net/stat/nf_conntrack`: a header, then a line of hexadecimal counters per CPU. The columns differ from
+/// kernel to kernel, so they go by their names.
+fn counted(entries: u64, max: u64, stat: &str) -> Option<Conntrack> {
+    let mut lines = stat.lines();
+    let names: Vec<&str> = lines.next()?.split_whitespace().collect();
+    let mut sums = BTreeMap::new();
+    for line in lines {
+        for (name, count) in names.iter().zip(line.split_whitespace()) {
+            *sums.entry(*name).or_insert(0) += u64::from_str_radix(count, 16).ok()?;
+        }
+    }
+    let sum = |name: &str| sums.get(name).copied().unwrap_or(0);
+    Some(Conntrack { entries, max, dropped: sum("drop") + sum("early_drop"), raced: sum("insert_failed") })
+}
+
+impl fmt::Display for Conntrack {
+    /// A line of `crosswan status`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Conntrack { entries, max, dropped, raced } = self;
+        let full = entries * 100 >= max * NEARLY_FULL;
+        let name = if full || *dropped > 0 { "CONNTRACK" } else { "conntrack" };
+        write!(
+            f,
+            "{name} {entries} of {max} entries, {dropped} dropped for want of room, {raced} lost a race for a port"
+        )?;
+        if full || *dropped > 0 {
+            write!(f, "; sysctl -w net.netfilter.nf_conntrack_max={}", max * 2)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with this kernel's settings for a gateway, a line each with the command that mends it.
+pub fn problems() -> Vec<String> {
+    let ipv6 = fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").unwrap_or_default();
+    ipv6_forwarding(ipv6.trim()).into_iter().collect()
+}
+
+/// What is worth a change, but stops nothing. `masquerade`: flows are tracked because they are masqueraded.
+pub fn notes(masquerade: bool) -> Vec<String> {
+    let idle = number("nf_conntrack_tcp_timeout_established").filter(|_| masquerade);
+    idle.and_then(long_idle).into_iter().collect()
+}
+
+fn ipv6_forwarding(value: &str) -> Option<String> {
+    const KEY: &str = "net.ipv6.conf.all.forwarding";
+    (value == "1").then(|| format!("{KEY} is 1: IPv6 is forwarded past every rule of this gateway; sysctl -w {KEY}=0"))
+}
+
+fn long_idle(seconds: u64) -> Option<String> {
+    const KEY: &str = "net.netfilter.nf_conntrack_tcp_timeout_established";
+    (seconds > LONGEST_IDLE).then(|| {
+        format!("{KEY} is {seconds}: connections that are dead fill the table for days; sysctl -w {KEY}={LONGEST_IDLE}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_of_all_cpus_go_by_their_names() {
+        let stat = "entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error\n\
+                    0000001f  0 0 0 0 0 0 0 0 00000002 00000010 00000001 0\n0000001f  0 0 0 0 0 0 0 0 0000000a 00000000 00000001 0\n";
+        let table = counted(31, 262_144, stat).unwrap();
+        assert_eq!(table, Conntrack { entries: 31, max: 262_144, dropped: 18, raced: 12 });
+        assert_eq!(
+            table.to_string(),
+            "CONNTRACK 31 of 262144 entries, 18 dropped for want of room, 12 lost a race for a port; \
+             sysctl -w net.netfilter.nf_conntrack_max=524288"
+        );
+        let calm = Conntrack { dropped: 0, ..table };
+        assert_eq!(
+            calm.to_string(),
+            "conntrack 31 of 262144 entries, 0 dropped for want of room, 12 lost a race for a port"
+        );
+        assert!(Conntrack { entries: 210_000, ..calm }.to_string().starts_with("CONNTRACK 210000 of "));
+        assert_eq!(counted(1, 2, ""), None);
+        assert_eq!(counted(1, 2, "entries drop\nzz"), None);
+    }
+
+    #[test]
+    fn this_kernel_can_be_asked() {
+        // As every gateway, the machine that tests tracks connections: the guard and NAT need it.
+        assert!(conntrack().is_some_and(|table| table.max > 0));
+    }
+
+    #[test]
+    fn forwarding_of_ipv6_and_a_timeout_of_days_are_told_with_their_remedy() {
+        assert_eq!(ipv6_forwarding("0"), None);
+        assert_eq!(ipv6_forwarding(""), None, "a kernel without IPv6");
+        assert!(ipv6_forwarding("1").unwrap().ends_with("sysctl -w net.ipv6.conf.all.forwarding=0"));
+        assert_eq!(long_idle(86_400), None);
+        let told = long_idle(432_000).unwrap();
+        assert!(told.ends_with("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=86400"), "{told}");
+    }
+}
