@@ -61,7 +61,9 @@ fn hostile_tags_never_reach_a_file_a_log_or_a_status() -> Result<()> {
     for paper in &strangers {
         ensure!(!report.to_string().contains(&paper.vpc), "{report:#}");
     }
-    ensure!(lines(&report, "notes").is_empty() && lines(&report, "problems").is_empty(), "{report:#}");
+    let notes = lines(&report, "notes");
+    ensure!(notes.iter().all(|note| note.contains("source/destination check was not looked at")), "{notes:?}");
+    ensure!(lines(&report, "problems").is_empty(), "{report:#}");
     // Not even with the right tag is a gateway in the hub's own VPC a peer, or one that a settings file could forge.
     ensure!(!has_tunnel(&report, &own), "{report:#}");
 
