@@ -22,7 +22,6 @@ pub enum Kind {
 /// The exit code of a pass that is in force, while something waits that only an operator, a peer or time can end. It is no
 /// error, and trying again at once would change nothing.
 pub const WAITING: u8 = 6;
-
 /// The exit code of a pass after which all is as planned, but something else on this host stops packets. It is not an
 /// error of the pass's, and trying again does not help.
 pub const STOPPED: u8 = 7;

@@ -17,7 +17,7 @@ use crate::{
     model::Interface,
 };
 
-/// Where iptables is on every distribution, whatever PATH says.
+/// Where iptables and nft are on every distribution, whatever PATH says.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// What `iptables --version` says, such as `iptables v1.8.11 (nf_tables)`: the release, and which backend Debian's

@@ -118,7 +118,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
     let mut memory = Memory::default();
     let patience = (cfg.interval * PATIENCE).mul_f64(1.0 + random()).as_millis() as u64;
     let mut file = stamps(&cfg.conf_file);
-    let (mut named, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
+    let (mut in_file, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
     let mut file_poll = time::interval(FILE_POLL);
     file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut due, mut earliest) = (start, start);
@@ -136,17 +136,17 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
                     continue;
                 }
                 file = now;
-                named = names(&cfg.conf_file);
+                in_file = names(&cfg.conf_file);
                 memory.forget_failures();
             }
         }
         let begun = Instant::now();
         let now = begun.duration_since(start).as_millis() as u64;
-        let next = tick(cfg, &mut vici, &mut memory, now, |view| unloaded.look(now, &named, view.conns.keys()));
+        let next = tick(cfg, &mut vici, &mut memory, now, |view| unloaded.look(now, &in_file, view.conns.keys()));
         let next = next.await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
         if asked.is_none_or(|last| begun >= last + PASS_SPACING)
-            && let Some((conn, why)) = wanted(cfg, &mut memory, &mut unloaded, now, patience)
+            && let Some((conn, why)) = wanted(&mut unloaded, &mut memory, now, cfg.interval, patience)
         {
             *asked = Some(begun);
             ask_for_a_pass(cfg, &conn, &why);
@@ -208,24 +208,27 @@ async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     Ok(())
 }
 
-/// The connection that a pass is wanted for, and why.
-fn wanted(
-    cfg: &Config,
-    memory: &mut Memory,
-    unloaded: &mut Unloaded,
-    now: u64,
-    patience: u64,
-) -> Option<(String, String)> {
-    let missing = unloaded.take_wanted(now, cfg.interval.as_millis() as u64);
-    let missing = missing.or_else(|| memory.take_wanted(now, patience));
-    let missing = missing.map(|(conn, missing)| (conn, format!("missing for {} s", missing / 1000)));
-    missing.or_else(|| Some((memory.take_proven()?, "has proved that it works".into())))
-}
-
 /// The connections that charon should have: those of the managed file. What cannot be read or understood names none.
 fn names(conf_file: &Path) -> BTreeSet<String> {
     let parsed = fs::read_to_string(conf_file).ok().and_then(|text| swanctl::parse(&text).ok());
     parsed.map(|tree| swanctl::connections(tree).into_keys().collect()).unwrap_or_default()
+}
+
+/// The connection that a pass is wanted for, and why.
+fn wanted(
+    unloaded: &mut Unloaded,
+    memory: &mut Memory,
+    now: u64,
+    interval: Duration,
+    patience: u64,
+) -> Option<(String, String)> {
+    let seconds = |missing: u64| missing / 1000;
+    if let Some((conn, missing)) = unloaded.take_wanted(now, interval.as_millis() as u64) {
+        return Some((conn, format!("in its file and not in charon for {} s", seconds(missing))));
+    }
+    let missing = memory.take_wanted(now, patience);
+    let missing = missing.map(|(conn, missing)| (conn, format!("missing for {} s", seconds(missing))));
+    missing.or_else(|| Some((memory.take_proven()?, "has proved that it works".into())))
 }
 
 /// Nobody may be watching: then the next pass is the hourly one.

@@ -22,6 +22,10 @@ use crate::{
     settings::{AuthMethod, Settings},
 };
 
+/// EC2 is asked for the own instance only where this gateway has a key of its own.
+const NOT_LOOKED_AT: &str =
+    "EC2's source/destination check was not looked at, as EC2 is not asked for this instance: it must be off";
+
 /// See the module. Empty where this gateway needs no key.
 #[derive(Debug, Default)]
 pub struct Own {
@@ -176,6 +180,12 @@ impl Own {
     pub fn report(&self, report: &mut Report) {
         report.notes.extend(self.notes.iter().cloned());
         report.problems.extend(self.problem.clone());
+        match &self.tags {
+            Some(Ok(tags)) => report.source_dest_check = tags.source_dest_check,
+            Some(Err(_)) => {}
+            None => report.notes.push(NOT_LOOKED_AT.into()),
+        }
+        report.stopped.extend(report.source_dest_problem());
         let Some(ring) = &self.ring else { return };
         // Without its tags nothing is lost: what is announced is announced again.
         if let Some(Err(why)) = &self.tags {

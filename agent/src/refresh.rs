@@ -64,11 +64,13 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
     current.believed.keys = own.wanted();
-    let parsed;
+    current.believed.rules.unknown_as(&current.rules);
+    let mut parsed;
     let target = match &current.believed {
         on_disk if on_disk.files == files => on_disk,
         _ => {
             parsed = Target { keys: own.wanted(), ..Target::of(files)? };
+            parsed.rules.unknown_as(&current.rules);
             &parsed
         }
     };
@@ -218,7 +220,6 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     if settings.mode.has_ipsec() {
         report.stopped.extend(includes::unreached(paths)?);
     }
-    report.stopped.extend(kernel::problems());
     report.notes.extend(kernel::notes(settings.masquerade));
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);

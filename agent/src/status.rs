@@ -52,12 +52,12 @@ pub struct Status {
     pub last_failure: Option<Failure>,
     pub tunnels: Vec<TunnelStatus>,
     pub nat: NatStatus,
-    /// The kernel's table of connections.
-    pub conntrack: Option<Conntrack>,
     /// What else on this host stops or changes packets at this moment.
     pub stopped: Vec<String>,
     /// What `crosswan watch` put back last since boot.
     pub put_back: Option<PutBack>,
+    /// The kernel's table of connections.
+    pub conntrack: Option<Conntrack>,
     /// charon's version, if it answers.
     pub charon: Option<String>,
     /// What could not be asked just now.
@@ -139,9 +139,9 @@ pub async fn look(paths: &Paths) -> Status {
     Status {
         tunnels: tunnels(last_refresh.as_ref(), charon.as_ref()),
         nat,
-        conntrack: kernel::conntrack(),
         stopped,
         put_back: json(&paths.put_back, &mut unasked),
+        conntrack: kernel::conntrack(),
         age,
         now,
         last_failure,

@@ -75,14 +75,14 @@ pub async fn carry_out(
     let touched = Touched::by(steps);
     let with_charon = charon.is_some();
     let mut peers = charon.map(|vici| Peers::new(target, before, paths, Line::new(vici)));
-    let e = match attempt(steps, target, &before.rules, &touched, paths, peers.as_mut()).await {
+    let e = match attempt(steps, target, &touched, paths, peers.as_mut()).await {
         Ok(done) => return done,
         Err(e) => e,
     };
     warn!(problem = %e.chain(), "rolling back");
     let mut problems = vec![e.chain()];
     let believed = touched.spare(before.believed.clone());
-    let undone = roll_back(&roll_back_target(target, before), &before.rules, believed, paths, with_charon).await;
+    let undone = roll_back(&roll_back_target(target, before), believed, paths, with_charon).await;
     let outcome = if undone.is_ok() { Outcome::RolledBack } else { Outcome::RollBackFailed };
     problems.extend(undone.err().into_iter().flatten().map(|e| format!("while rolling back: {e}")));
     let failed = peers.map(|p| p.failed).unwrap_or_default();
@@ -100,7 +100,6 @@ pub async fn carry_out(
 async fn attempt(
     steps: &[Step],
     target: &Target,
-    before: &Rules,
     touched: &Touched,
     paths: &Paths,
     mut peers: Option<&mut Peers<'_>>,
@@ -123,7 +122,7 @@ async fn attempt(
     }
     let mut current = match current {
         Some(current) => current,
-        None => without_charon(target, before, paths).await?,
+        None => without_charon(target, paths).await?,
     };
     debug!(stage = "apply", "done");
 
@@ -180,8 +179,8 @@ fn settle_marker(in_doubt: &BTreeSet<ConnName>, paths: &Paths) -> Result<()> {
 }
 
 /// Reads the rules back, where there is no charon to ask.
-async fn without_charon(target: &Target, before: &Rules, paths: &Paths) -> Result<Current> {
-    let read = read_back(target, before, paths, None, false).await;
+async fn without_charon(target: &Target, paths: &Paths) -> Result<Current> {
+    let read = read_back(target, paths, None, false).await;
     let (current, left) = read.map_err(Stop::into_error)?;
     match look::still_to_do(&left) {
         None => Ok(current),
@@ -198,6 +197,7 @@ fn roll_back_target(target: &Target, before: &Current) -> Target {
     }
     let mut old = Target::of(files.clone()).unwrap_or(Target { files, ..Target::default() });
     old.keys = before.keys.clone();
+    old.rules.unknown_as(&before.rules);
     let loaded = before.charon.iter().flat_map(|c| c.connections.keys());
     for name in loaded.filter_map(|name| name.parse::<ConnName>().ok()) {
         if let Some(tree) = target.connections.get(&name).filter(|_| !old.connections.contains_key(&name)) {
@@ -213,7 +213,6 @@ fn roll_back_target(target: &Target, before: &Current) -> Target {
 /// connection to charon. `believed` is what was loaded before and was not to be loaded anew.
 async fn roll_back(
     old: &Target,
-    before: &Rules,
     believed: Target,
     paths: &Paths,
     with_charon: bool,
@@ -227,7 +226,7 @@ async fn roll_back(
         }
     }
     let one = |e: Error| vec![e.chain()];
-    let mut current = look::look(before, paths, fresh.as_mut()).await.map_err(one)?;
+    let mut current = look::look(&old.rules, paths, fresh.as_mut()).await.map_err(one)?;
     current.believed = believed;
     for step in &plan(old, &current) {
         info!(step = %step, "roll back");
@@ -238,8 +237,7 @@ async fn roll_back(
         return Err(wrong);
     }
     let mut line = fresh.as_mut().map(Line::new);
-    let (current, left) =
-        read_back(old, before, paths, line.as_mut(), false).await.map_err(|stop| one(stop.into_error()))?;
+    let (current, left) = read_back(old, paths, line.as_mut(), false).await.map_err(|stop| one(stop.into_error()))?;
     let left: Vec<Step> = left.into_iter().chain(plan(old, &current).into_iter().filter(Step::is_file)).collect();
     if let Some(e) = look::still_to_do(&left) {
         return Err(one(e));

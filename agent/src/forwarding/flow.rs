@@ -72,6 +72,8 @@ pub struct Flow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     pub own: BTreeSet<Ipv4Net>,
+    /// Further networks that are masqueraded.
+    pub sources: BTreeSet<Ipv4Net>,
     pub private_net: BTreeSet<Ipv4Net>,
     pub uplink: Interface,
     pub masquerade: bool,
@@ -90,6 +92,7 @@ impl Traffic {
         };
         Traffic {
             own: nat.own.clone(),
+            sources: nat.sources.clone(),
             private_net: nat.private_net.clone(),
             uplink: uplink.clone(),
             masquerade: nat.masquerade.is_some(),
@@ -118,10 +121,11 @@ impl Traffic {
                 let (input, output) = (ways.0.clone(), ways.1.clone());
                 Flow { what, from: from.clone(), to: to.clone(), input, output, state, keeps_source: keeps }
             };
+        let inside = Addresses::In(self.own.union(&self.sources).copied().collect());
         let mut flows = Vec::new();
         if self.masquerade {
-            flows.push(flow("NAT to the internet", &own, &internet, (&vpc, &uplink), "new", false));
-            flows.push(flow("answers from the internet", &internet, &own, (&uplink, &vpc), "established", false));
+            flows.push(flow("NAT to the internet", &inside, &internet, (&vpc, &uplink), "new", false));
+            flows.push(flow("answers from the internet", &internet, &inside, (&uplink, &vpc), "established", false));
         }
         if self.tunnels {
             flows.push(flow("traffic into tunnels", &own, &private, (&vpc, &tunnel), "new", true));

@@ -3,6 +3,7 @@ use super::*;
 fn traffic() -> Traffic {
     Traffic {
         own: ["10.1.0.0/16".parse().unwrap()].into(),
+        sources: [].into(),
         private_net: ["10.0.0.0/8".parse().unwrap()].into(),
         uplink: "ens5".parse().unwrap(),
         masquerade: true,

@@ -36,9 +36,14 @@ impl Rules {
         Rules { closed: ["filter", "mangle", "nat"].map(str::to_owned).into(), ..Rules::default() }
     }
 
-    /// What was read now, after this was read before: what could not be read then may still not be.
+    /// Of wanted rules: that of these tables nothing is known.
+    pub fn unknown_as(&mut self, live: &Rules) {
+        self.closed = live.closed.clone();
+    }
+
+    /// What was read now, where these are wanted: what could not be read before need not be now.
     pub fn again(&self, now: Result<Rules>) -> Result<Rules> {
-        now.or_else(|e| if self.closed.is_empty() { Err(e) } else { Ok(Rules::unreadable()) })
+        now.or_else(|e| if self.closed == Rules::unreadable().closed { Ok(Rules::unreadable()) } else { Err(e) })
     }
 
     /// The tables that hold native nft rules which iptables cannot read.

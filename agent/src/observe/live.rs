@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
+use super::kernel;
 use crate::{
     error::{Context, Error, Result},
     forwarding::{self, Findings, Traffic, judge},
@@ -62,6 +63,7 @@ pub async fn forwarding(traffic: &Traffic, saved: &str) -> (Findings, Vec<String
         BTreeMap::new()
     });
     let sysctls = host::sysctls(&traffic.uplink, interfaces.keys()).map(|all| host::sysctl_problems(&all));
+    let sysctls = sysctls.map(|problems| problems.into_iter().chain(kernel::problems()).collect());
     let mut findings = foreign(traffic, saved, &interfaces, &mut unasked).await;
     findings.stopped.splice(
         0..0,

@@ -65,7 +65,7 @@ pub fn standing(target: &Target, before: &Current, failed: &BTreeSet<ConnName>) 
         secrets: spliced(&target.files.secrets, &old.files.secrets, "secrets", &secrets)?,
         rules: target.files.rules.clone(),
     };
-    let mut target = Target { keys: target.keys.clone(), ..Target::of(files)? };
+    let mut target = Target { keys: target.keys.clone(), rules: target.rules.clone(), ..Target::of(files)? };
     let signing: BTreeSet<_> = target.connections.values().flat_map(own_keys).collect();
     let kept = before.keys.iter().filter(|key| signing.contains(&key.public));
     let kept: Vec<_> = kept.filter(|key| target.keys.iter().all(|k| k.public != key.public)).cloned().collect();

@@ -75,13 +75,13 @@ impl<'v> Line<'v> {
     }
 }
 
-/// Disk, charon and iptables as they are now, as far as the latter could be read `before`.
-pub async fn look(before: &Rules, paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
+/// Disk, charon and iptables as they are now; the latter as far as `rules` that are to be there could be read before.
+pub async fn look(rules: &Rules, paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
     let mut current = disk::current(paths)?;
     if let Some(vici) = charon {
         current.charon = Some(live::charon(vici).await?);
     }
-    current.rules = before.again(live::rules().await)?;
+    current.rules = rules.again(live::rules().await)?;
     Ok(current)
 }
 
@@ -89,7 +89,6 @@ pub async fn look(before: &Rules, paths: &Paths, charon: Option<&mut Vici>) -> R
 /// ended. The last look, and what was left to do but for the files.
 pub async fn read_back(
     goal: &Target,
-    before: &Rules,
     paths: &Paths,
     mut charon: Option<&mut Line<'_>>,
     twice: bool,
@@ -97,7 +96,7 @@ pub async fn read_back(
     let mut believed = goal.clone();
     let mut clean = 0;
     for n in 1.. {
-        let looked = look(before, paths, charon.as_mut().map(|line| &mut *line.vici)).await;
+        let looked = look(&goal.rules, paths, charon.as_mut().map(|line| &mut *line.vici)).await;
         let mut current = match (looked, &mut charon) {
             (Ok(current), _) => current,
             (Err(e), Some(line)) if !line.vici.is_open() => match line.lives(&e).await {

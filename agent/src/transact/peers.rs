@@ -81,8 +81,7 @@ impl<'a> Peers<'a> {
                 twice = true;
             }
             let goal = self.goal.as_ref().unwrap_or(self.target);
-            let (current, left) =
-                read_back(goal, &self.before.rules, self.paths, Some(&mut self.charon), twice).await?;
+            let (current, left) = read_back(goal, self.paths, Some(&mut self.charon), twice).await?;
             new = self.judge(left).map_err(Stop::Shared)?;
             if round == ROUNDS {
                 self.adrift.append(&mut new);
@@ -177,10 +176,10 @@ impl<'a> Peers<'a> {
 
     /// Gives back what they had to peers that have just failed.
     async fn give_back(&mut self, new: &BTreeSet<ConnName>) -> std::result::Result<(), Stop> {
-        let mut current = match look(&self.before.rules, self.paths, Some(&mut *self.charon.vici)).await {
+        let mut current = match look(&self.target.rules, self.paths, Some(&mut *self.charon.vici)).await {
             Ok(current) => current,
             Err(e) if self.charon.lives(&e).await => {
-                look(&self.before.rules, self.paths, Some(&mut *self.charon.vici)).await.map_err(Stop::Charon)?
+                look(&self.target.rules, self.paths, Some(&mut *self.charon.vici)).await.map_err(Stop::Charon)?
             }
             Err(e) => return Err(Stop::Charon(e)),
         };

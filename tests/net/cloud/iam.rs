@@ -100,7 +100,11 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
             }))
         })
     };
-    let both = |value: &str| OwnTags { key: Some(value.into()), next: Some(format!("{value} next")) };
+    let both = |value: &str| OwnTags {
+        key: Some(value.into()),
+        next: Some(format!("{value} next")),
+        source_dest_check: Some(false),
+    };
     enforce(lab, None)?;
     for value in ["first", "second"] {
         let (wrote, found) = write(&gateway.instance, value)?;

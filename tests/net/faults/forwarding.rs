@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use crosswan_lab::Gateway;
+use crosswan_lab::{Auth, Gateway};
 
 use super::look::{Snapshot, all_well, rules, stream, unharmed};
 use crate::region::{Region, UP, agent, eventually, exists, lines, refresh, refresh_with, show, status};
@@ -55,6 +55,33 @@ fn what_stops_packets_is_told_by_refresh_and_status_with_its_remedy() -> Result<
         ensure!(code(&spoke)? == 0, "{}", show(&spoke.agent(&["status"])?));
         ensure!(host.reaches(far)? && refresh(&spoke)?["outcome"] == "unchanged");
     }
+    Ok(())
+}
+
+#[test]
+fn a_source_destination_check_that_is_on_is_told_where_ec2_is_asked() -> Result<()> {
+    let region = Region::with(Auth::Key)?;
+    let (hub, spoke, nat) =
+        (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?, region.gateway("hub/nat-hub")?);
+    let (host, far) = (region.lab.host("a/host")?, region.address("hub/host")?);
+    for gateway in [&hub, &spoke] {
+        ensure!(refresh(gateway)?["source_dest_check"] == false && code(gateway)? == 0);
+    }
+    region.lab.source_dest_check(&spoke, true)?;
+    eventually(UP, "EC2 drops what is forwarded", || Ok(!host.reaches(far)?))?;
+    let report = refresh_with(&spoke, &[], 7)?;
+    let stopped = lines(&report, "stopped").concat();
+    let remedy = format!("--region {} --instance-id {} --no-source-dest-check", spoke.region, spoke.instance);
+    ensure!(report["outcome"] == "unchanged" && stopped.contains(&remedy), "{report:#}");
+    let words = spoke.agent(&["status"])?;
+    ensure!(words.code == 7 && words.stdout.contains(&remedy), "{}", show(&words));
+    region.lab.source_dest_check(&spoke, false)?;
+    eventually(UP, "packets pass", || host.reaches(far))?;
+    refresh(&spoke)?;
+    // A nat-hub has no role to ask by.
+    let report = refresh(&nat)?;
+    ensure!(report["source_dest_check"].is_null(), "{report:#}");
+    ensure!(lines(&report, "notes").concat().contains("source/destination check was not looked at"), "{report:#}");
     Ok(())
 }
 

@@ -16,14 +16,16 @@ const LONGEST: usize = 256;
 /// Developer Guide, "Eventual consistency"). 6.3 s in all; then the next pass looks again.
 const PAUSES: [u64; 6] = [100, 200, 400, 800, 1600, 3200];
 
-/// The values of the own instance's two tags as EC2 has them, `None` without one. They are foreign text: whoever may
-/// write tags may have written them.
+/// The values of the own instance's two tags as EC2 has them, `None` without one, and what the same answer says of its
+/// interface. Tags are foreign text: whoever may write tags may have written them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnTags {
     /// [`KEY_TAG`].
     pub key: Option<String>,
     /// [`NEXT_KEY_TAG`].
     pub next: Option<String>,
+    /// Whether EC2 drops what the instance's first interface forwards; `None` if the answer does not say.
+    pub source_dest_check: Option<bool>,
 }
 
 impl OwnTags {
@@ -103,7 +105,11 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
         .flat_map(|reservation| reservation.instances())
         .find(|i| i.instance_id() == Some(instance.as_str()))
         .ok_or_else(|| reason::misfit(OPERATION, &format!("it does not have {instance}")))?;
-    Ok(OwnTags { key: tag(me, KEY_TAG).map(str::to_owned), next: tag(me, NEXT_KEY_TAG).map(str::to_owned) })
+    Ok(OwnTags {
+        key: tag(me, KEY_TAG).map(str::to_owned),
+        next: tag(me, NEXT_KEY_TAG).map(str::to_owned),
+        source_dest_check: me.source_dest_check(),
+    })
 }
 
 async fn write(client: &Client, region: &Region, instance: &InstanceId, tags: &[(&str, String)]) -> Result<(), String> {
