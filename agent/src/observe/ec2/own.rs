@@ -27,8 +27,8 @@ pub async fn own_tag(
     timeout: Duration,
 ) -> Result<Option<String>, String> {
     let deadline = Instant::now() + timeout;
-    let client = client(session.shared(region, timeout, deadline).await?, region);
-    bounded(deadline, timeout, read(&client, region, instance)).await
+    let client = session.client(region, timeout, deadline).await?;
+    bounded(deadline, timeout, read(&client, region, instance)).await.map_err(|why| session.told(why))
 }
 
 /// Writes the own instance's tag [`KEY_TAG`] and no other, and returns once it reads back.
