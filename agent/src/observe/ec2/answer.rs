@@ -85,7 +85,7 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
         value.as_deref().ok_or_else(|| format!("EC2 shows no {what} for it"))
     }
     let address = |what: &str, found: &str| {
-        found.parse::<Ipv4Addr>().map_err(|_| format!("its {what} is no IPv4 address: {}", printable(found)))
+        found.parse::<Ipv4Addr>().map_err(|_| format!("its {what} is not an IPv4 address: {}", printable(found)))
     };
     i.state.as_ref().and_then(|s| s.name.as_ref()).ok_or("EC2 shows no state for it")?;
     Ok(Gateway {
@@ -111,7 +111,7 @@ fn cidrs(vpc: &Vpc) -> Result<BTreeSet<Ipv4Net>, String> {
     let cidrs = associated
         .map(|association| {
             let found = association.cidr_block.as_deref().unwrap_or_default();
-            vpc_cidr(found).ok_or_else(|| format!("its VPC has a CIDR that is none: {}", printable(found)))
+            vpc_cidr(found).ok_or_else(|| format!("its VPC has an invalid CIDR: {}", printable(found)))
         })
         .collect::<Result<BTreeSet<_>, _>>()?;
     if cidrs.is_empty() { Err("its VPC has no associated CIDR".into()) } else { Ok(cidrs) }
