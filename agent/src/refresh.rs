@@ -149,7 +149,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let state = state.for_vpc(&me.vpc);
     let uplink = host::default_route_interface()?;
     debug!(stage = "observe IMDS", "done");
-    let ec2 = ec2::Session::default();
+    let ec2 = ec2::Session::default().making_way(settings.mode == Mode::NatVpn);
     let mut own = Own::ready(settings, paths, &me, now, options)?;
     let (mut answers, ()) = tokio::join!(ask_ec2(&ec2, settings, &state), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
