@@ -16,7 +16,6 @@ fn status(in_force: Option<bool>, up: Option<bool>) -> Status {
         stopped: Vec::new(),
         conntrack: None,
         put_back: None,
-        conntrack: None,
         charon: None,
         unasked: Vec::new(),
     }
