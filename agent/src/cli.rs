@@ -17,6 +17,8 @@ Exit codes:
      failed (rules, files, this gateway's key), nothing was: the whole old state was restored,
      or the report says that it was not
   5  another refresh holds the lock
+  6  all is in force, but a gateway waits to replace another (REPLACING) or too many peers would
+     leave at once (HELD): a further try brings nothing, the peer, time or an operator does
   7  all is as planned, but this host stops packets, or will: a sysctl, the policy of FORWARD, other
      rules, EC2's source/destination check, a swanctl.conf without its include. The PROBLEM lines
      say which, with the remedy

@@ -10,6 +10,7 @@
 
 mod decide;
 mod memory;
+mod patience;
 #[cfg(test)]
 mod tests;
 mod unloaded;
@@ -34,6 +35,7 @@ use tracing::{debug, info, warn};
 
 pub use decide::{Action, Reason, Role, Rules, View, decide};
 pub use memory::{Change, Memory};
+pub use patience::patience;
 
 use unloaded::Unloaded;
 
@@ -51,9 +53,6 @@ const QUIET: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_millis(600);
 const FILE_POLL: Duration = Duration::from_secs(1);
 const MAX_RECONNECT: Duration = Duration::from_secs(5);
-/// A pass is wanted for a tunnel that has been missing for so many intervals, or up to twice as many: gateways whose hub
-/// is gone must not ask EC2 all at once.
-const PATIENCE: u32 = 8;
 /// Between two passes that are asked for: the unit's start limit is there for those that fail.
 const PASS_SPACING: Duration = Duration::from_mins(5);
 
@@ -116,7 +115,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
     *met = true;
     let start = Instant::now();
     let mut memory = Memory::default();
-    let patience = (cfg.interval * PATIENCE).mul_f64(1.0 + random()).as_millis() as u64;
+    let patience = patience(cfg.role, cfg.interval, random()).as_millis() as u64;
     let mut file = stamps(&cfg.conf_file);
     let (mut in_file, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
     let mut file_poll = time::interval(FILE_POLL);

@@ -124,6 +124,15 @@ impl Own {
         }
     }
 
+    /// The report when the next key has not taken the current one's place after all.
+    pub fn not_settled(&self, report: &mut Report) {
+        if let (true, Some(ring), Some(key)) = (self.promotes(), &self.ring, &mut report.key) {
+            key.fingerprint = ring.current.public.fingerprint();
+            key.next = ring.next.as_ref().map(|next| next.public.fingerprint());
+            report.notes.push("this gateway's next key does not take over in this pass: both stay valid".into());
+        }
+    }
+
     /// Writes the tags that do not say what they should, and reads them back.
     pub async fn announce(&self, ec2: &Session, timeout: Duration, report: &mut Report) {
         let (news, Some((region, _, instance))) = (self.news(), &self.me) else { return };

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use conclude::{conclude, leads_to, remembered, settle};
+use conclude::{conclude, leads_to, remembered, settle, without_charon};
 use nix::fcntl::Flock;
 use serde::Serialize;
 use tracing::{debug, info, warn};
@@ -91,7 +91,13 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     // Nothing from here on asks charon or changes it: `keep` may look, however long EC2 takes.
     drop((charon, lock));
     report.removed.retain(|vpc| done.failed.keys().all(|name| !leads_to(name, vpc)));
-    let state = remembered(decision.state, &decision.tunnels, &before, &done.failed);
+    let state = match &current.charon {
+        Some(_) => remembered(decision.state, &decision.tunnels, &before, &done.failed),
+        None => {
+            report.removed.clear();
+            without_charon(decision.state, &before)
+        }
+    };
     let in_force = done.is_in_force();
     if done.outcome == Outcome::Partly {
         report.steps = done.steps;
@@ -100,7 +106,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     report.failed = done.failed.into_iter().map(|(name, failure)| (name.to_string(), failure)).collect();
     report.problems.extend(done.problems);
     if in_force {
-        conclude(&state, settled, paths, &mut report, async |report| {
+        conclude(&own, &state, settled, paths, &mut report, async |report| {
             own.announce(&ec2, settings.ec2.timeout, report).await;
         })
         .await;
@@ -143,7 +149,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     let state = state.for_vpc(&me.vpc);
     let uplink = host::default_route_interface()?;
     debug!(stage = "observe IMDS", "done");
-    let ec2 = ec2::Session::default();
+    let ec2 = ec2::Session::default().making_way(settings.mode == Mode::NatVpn);
     let mut own = Own::ready(settings, paths, &me, now, options)?;
     let (mut answers, ()) = tokio::join!(ask_ec2(&ec2, settings, &state), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");

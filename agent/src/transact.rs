@@ -148,14 +148,12 @@ async fn attempt(
         keys_in_use: peers.is_some() && gone.is_none() && goal.keys.len() == target.keys.len(),
     };
     if let Some(peers) = peers {
-        let adrift = std::mem::take(&mut peers.adrift);
-        let restored = |name: &ConnName| gone.is_none() && !adrift.contains(name);
-        if gone.is_some() {
-            peers.charon_is_gone(steps);
+        match gone {
+            None => done.problems.extend(settle_marker(&peers.in_doubt(), paths).err().map(|e| e.chain())),
+            // The marker stays as it is.
+            Some(_) => peers.charon_is_gone(steps),
         }
-        let failed = std::mem::take(&mut peers.failed).into_iter();
-        done.failed = failed.map(|(n, why)| (n.clone(), PeerFailure { why, restored: restored(&n) })).collect();
-        done.problems.extend(settle_marker(gone.is_some(), &adrift, paths).err().map(|e| e.chain()));
+        done.failed = peers.failures();
     }
     let stands = |step: &&Step| match (step, step.peer()) {
         (_, Some(name)) => !done.failed.contains_key(&name),
@@ -172,12 +170,11 @@ async fn attempt(
     Ok(done)
 }
 
-/// What is left in doubt for the next pass: nothing, or the peers of which it is not known what charon has.
-fn settle_marker(charon_is_gone: bool, adrift: &BTreeSet<ConnName>, paths: &Paths) -> Result<()> {
-    match (charon_is_gone, adrift.is_empty()) {
-        (true, _) => Ok(()),
-        (false, true) => files::remove(&paths.unfinished),
-        (false, false) => files::write_atomic(&paths.unfinished, Touched::peers(adrift).marker().as_bytes(), 0o600),
+/// Leaves to the next pass in doubt what is: most often nothing.
+fn settle_marker(in_doubt: &BTreeSet<ConnName>, paths: &Paths) -> Result<()> {
+    match in_doubt.is_empty() {
+        true => files::remove(&paths.unfinished),
+        false => files::write_atomic(&paths.unfinished, Touched::peers(in_doubt).marker().as_bytes(), 0o600),
     }
 }
 

@@ -292,9 +292,9 @@ fn an_instance_that_does_not_fit_is_refused_with_the_reason_and_harms_no_other()
         (odd("../../etc/passwd", "vpc-0000000a"), "its id does not fit"),
         (
             instance_of("i-0000000a", "vpc-0000000a", "10.9.9.999", "running"),
-            r#"its private address is no IPv4 address: "10.9.9.999""#,
+            r#"its private address is not an IPv4 address: "10.9.9.999""#,
         ),
-        (instance(9).replace("198.51.100.7", "::1"), r#"its public address is no IPv4 address: "::1""#),
+        (instance(9).replace("198.51.100.7", "::1"), r#"its public address is not an IPv4 address: "::1""#),
         (without("vpcId"), "EC2 shows no VPC for it"),
         (without("launchTime"), "EC2 shows no launch time for it"),
         (without("privateIpAddress"), "EC2 shows no private address for it"),

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crosswan::observe::ec2::Query;
+
 use crate::{
-    ec2::{TIMEOUT, ask, query},
+    ec2::{TIMEOUT, access, ask, query, within},
     server::{Reply, Request, Server, nowhere},
     xml::{asked_vpcs, instance, instances},
 };
@@ -76,6 +78,30 @@ fn throttled_for_ever_is_bounded_and_says_so() {
         let reason = reason(region, move |_, _| Reply::error(status, code));
         assert_eq!(reason, format!("throttled: EC2 answered \"{code}\" to 8 attempts at DescribeInstances"));
     }
+}
+
+/// When a hub dies its spokes look for the next one, which asks the same EC2: there a spoke asks once.
+#[test]
+fn a_spoke_that_is_throttled_makes_way_and_insists_on_everything_else() {
+    let spoke = |answer: fn(&Request, usize) -> Reply| {
+        let server = Server::start(answer);
+        let session = access(&server.endpoint).making_way(true);
+        let query = Query { with_cidrs: false, ..query(&["xx-way-1"]) };
+        let answers = within(TIMEOUT, crosswan::observe::ec2::ask(&session, &query, TIMEOUT));
+        (answers.into_values().next().unwrap(), server.asked("DescribeInstances").len())
+    };
+    let (answer, asked) = spoke(|_, _| Reply::error(503, "RequestLimitExceeded"));
+    assert_eq!(
+        answer.unwrap_err(),
+        "throttled: EC2 answered \"RequestLimitExceeded\" to the one attempt that a spoke makes, so that the hub gets through, at \
+         DescribeInstances"
+    );
+    assert_eq!(asked, 1);
+    let (answer, asked) = spoke(|request, before| match before {
+        0..2 => Reply::error(500, "InternalError"),
+        _ => good(request),
+    });
+    assert_eq!((answer.unwrap().gateways.len(), asked), (1, 3), "a server's error passes by itself");
 }
 
 #[test]

@@ -203,6 +203,6 @@ fn a_token_that_would_stop_the_sdk_is_an_error() {
             Reply { headers, ..Reply::ok(token) }
         });
         let error = identity(&server.endpoint, SHORT).unwrap_err().chain();
-        assert!(error.ends_with("the session token is none that IMDS gives"), "{error}");
+        assert!(error.ends_with("the session token is not one that IMDS issues"), "{error}");
     }
 }

@@ -10,6 +10,7 @@ mod lean;
 mod own;
 mod plain;
 pub(in crate::observe) mod reason;
+mod way;
 mod whole;
 
 use std::{
@@ -77,16 +78,34 @@ pub struct Access {
 #[derive(Debug, Default)]
 pub struct Session {
     access: Access,
+    /// A spoke's: where EC2 throttles the account, it makes way for the hub.
+    makes_way: bool,
     shared: OnceCell<Result<(SdkConfig, Credentials), String>>,
 }
 
 impl From<Access> for Session {
     fn from(access: Access) -> Session {
-        Session { access, shared: OnceCell::new() }
+        Session { access, ..Session::default() }
     }
 }
 
 impl Session {
+    /// This session, as a spoke's or not.
+    pub fn making_way(self, makes_way: bool) -> Session {
+        Session { makes_way, ..self }
+    }
+
+    /// The client for one region, by `deadline`.
+    async fn client(&self, region: &Region, timeout: Duration, deadline: Instant) -> Result<Client, String> {
+        let client = client(self.shared(region, timeout, deadline).await?, region);
+        Ok(if self.makes_way { way::making_way(&client) } else { client })
+    }
+
+    /// Why there is no answer, true of this session.
+    fn told(&self, why: String) -> String {
+        if self.makes_way { way::told(why) } else { why }
+    }
+
     /// One HTTP client, one set of credentials, fetched by `deadline`.
     pub(super) async fn shared(
         &self,
@@ -107,11 +126,12 @@ pub async fn ask(session: &Session, query: &Query, timeout: Duration) -> Answers
     let Some(first) = query.regions.first() else { return Answers::new() };
     let deadline = Instant::now() + timeout;
     // Fetched once, not once per region: with no credentials to be had, each region would wait for IMDS in turn.
-    let shared = session.shared(first, timeout, deadline).await;
+    let _ = session.shared(first, timeout, deadline).await;
     let regions = query.regions.iter().map(|region| async {
-        let asked = async { region_answer(&client(shared.clone()?, region), query, region).await };
+        let asked = async { region_answer(&session.client(region, timeout, deadline).await?, query, region).await };
         let answer = timeout_at(deadline, asked).await;
-        (region.clone(), answer.unwrap_or_else(|_| Err(format!("timed out after {timeout:?}"))))
+        let answer = answer.unwrap_or_else(|_| Err(format!("timed out after {timeout:?}")));
+        (region.clone(), answer.map_err(|why| session.told(why)))
     });
     join_all(regions).await.into_iter().collect()
 }

@@ -10,7 +10,7 @@ use crate::{
     own::Own,
     paths::Paths,
     report::{PeerFailure, Report},
-    state::State,
+    state::{Peer, State},
     transact::Done,
     vici::Vici,
 };
@@ -32,6 +32,7 @@ pub async fn settle(own: &Own, done: &Done, paths: &Paths, charon: Option<&mut V
 /// now (`settled`), and the state must not remember less. A failure is the report's: the system has been changed, and goes
 /// back no more.
 pub async fn conclude(
+    own: &Own,
     state: &State,
     settled: Result<bool>,
     paths: &Paths,
@@ -39,6 +40,9 @@ pub async fn conclude(
     announce: impl AsyncFnOnce(&mut Report),
 ) {
     let written = json(state).and_then(|json| files::write_atomic(&paths.state, &json, 0o600));
+    if !matches!(settled, Ok(true)) {
+        own.not_settled(report);
+    }
     let may_announce = matches!(settled, Ok(true)) && written.is_ok();
     report.problems.extend([settled.err(), written.err()].into_iter().flatten().map(|e| e.chain()));
     if may_announce {
@@ -67,6 +71,18 @@ pub fn remembered(
     state
 }
 
+/// The state to remember when charon could not be asked: every tunnel is what it was, whatever was decided. Polls that
+/// missed a peer count all the same, and what EC2 said is good.
+pub fn without_charon(mut decided: State, before: &State) -> State {
+    let counted = decided.peers;
+    let peer = |(vpc, peer): (&VpcId, &Peer)| {
+        let counted = counted.get(vpc).map_or((peer.misses, peer.missed_at), |now| (now.misses, now.missed_at));
+        (vpc.clone(), Peer { misses: counted.0, missed_at: counted.1, ..peer.clone() })
+    };
+    decided.peers = before.peers.iter().map(peer).collect();
+    decided
+}
+
 /// Whether a connection's name says that it is one to this VPC.
 pub fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
     name.party() == vpc.as_str()
@@ -75,7 +91,7 @@ pub fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::Gateway, state::Peer};
+    use crate::model::Gateway;
 
     fn peer(vpc: &str, misses: u32) -> (VpcId, Peer) {
         let gateway: Gateway = serde_json::from_value(serde_json::json!({
@@ -111,5 +127,12 @@ mod tests {
         // Named by its gateway, too; and one of which nothing was known.
         let odd = ["crosswan-vpc-0000000a-i-0000ffff", "crosswan-vpc-0000ffff", "crosswan-own"];
         assert_eq!(of(&remembered(&odd))[0], ("vpc-0000000a", 1));
+    }
+
+    #[test]
+    fn without_charon_nobody_comes_or_goes_and_misses_count() {
+        let before = state([("vpc-0000000a", 1), ("vpc-0000000b", 0)]);
+        let decided = state([("vpc-0000000b", 1), ("vpc-0000000c", 0)]);
+        assert_eq!(of(&without_charon(decided, &before)), [("vpc-0000000a", 1), ("vpc-0000000b", 1)]);
     }
 }

@@ -225,7 +225,7 @@ impl Keys {
                 _ if name.as_encoded_bytes().starts_with(b".") => {}
                 // Its peer would silently get the shared key.
                 _ => self.warnings.push(format!(
-                    "{}: no peer's key: expected a VPC id such as vpc-0a1b2c3d as the file's name, found {}",
+                    "{}: not a peer's key: expected a VPC id such as vpc-0a1b2c3d as the file's name, found {}",
                     show(&self.dir),
                     printable(&name.to_string_lossy())
                 )),

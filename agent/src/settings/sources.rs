@@ -17,7 +17,10 @@ use super::{
     table::{KEYS, SECTIONS, show_name, suggest},
     wrong,
 };
-use crate::error::{Context, Error, Result};
+use crate::{
+    error::{Context, Error, Result},
+    model::printable,
+};
 
 /// One key of one source.
 #[derive(Debug)]
@@ -135,10 +138,14 @@ pub(super) fn toml_files(root: &Path) -> Result<Vec<PathBuf>> {
 pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
     let path = show(path);
     let document = DeTable::parse(text).map_err(|e| {
-        let (line, column) = line_column(text, e.span().map_or(0, |s| s.start));
+        let start = e.span().map_or(0, |s| s.start);
+        let (line, column) = line_column(text, start);
+        // A curly quote or an unbreakable space looks like the plain character on most screens.
+        let odd = text.get(start..).and_then(|rest| rest.chars().next()).filter(|c| !c.is_ascii());
+        let odd = odd.map(|c| format!(" (there is the character {})", printable(&c.to_string()))).unwrap_or_default();
         // The parser's words quote nothing of the file; it may hold a key in the wrong place.
         let message = e.message().replace(char::is_control, " ");
-        wrong(format!("{path}:{line}:{column}: expected TOML, found: {message}"))
+        wrong(format!("{path}:{line}:{column}: expected TOML, found: {message}{odd}"))
     })?;
     let mut found = Vec::new();
     for (key, value) in document.get_ref() {

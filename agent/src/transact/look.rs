@@ -1,5 +1,7 @@
 //! What is in force at this moment, and how it differs from what should be.
 
+#![allow(clippy::disallowed_methods, reason = "edge: bounds its wait for charon")]
+
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},

@@ -2,6 +2,8 @@
 //!
 //! A peer whose step fails, or does not read back, gets back what it had ([`standing`]); everyone else's go on.
 
+#![allow(clippy::disallowed_methods, reason = "edge: bounds what renewals may take")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
@@ -15,7 +17,8 @@ use crate::{
     error::{Error, Result},
     model::ConnName,
     paths::Paths,
-    plan::{Current, Standing, Step, Target, plan, standing},
+    plan::{Current, Standing, Step, Target, plan, secret_id, standing},
+    report::PeerFailure,
 };
 
 /// How often peers that have just failed get back what they had, and all is read back again.
@@ -95,8 +98,26 @@ impl<'a> Peers<'a> {
     pub fn charon_is_gone(&mut self, steps: &[Step]) {
         let why = || "charon gave no answer, and what it has of this peer is not known".to_owned();
         for name in steps.iter().filter_map(Step::peer) {
+            self.adrift.insert(name.clone());
             self.failed.entry(name).or_insert_with(why);
         }
+        self.adrift.extend(self.failed.keys().cloned());
+    }
+
+    /// Connections that charon has in a state that cannot be read from it. One that should not be there can: it is there.
+    pub fn in_doubt(&self) -> BTreeSet<ConnName> {
+        self.adrift.iter().filter(|name| self.goal().connections.contains_key(*name)).cloned().collect()
+    }
+
+    /// The peers that failed, for the report.
+    pub fn failures(&self) -> BTreeMap<ConnName, PeerFailure> {
+        let failure = |(name, why): (&ConnName, &String)| {
+            let going = !self.target.connections.contains_key(name) && !self.goal().connections.contains_key(name);
+            let stays = if going { "; what was taken from it stays away" } else { "" };
+            let restored = !self.adrift.contains(name);
+            (name.clone(), PeerFailure { why: format!("{why}{stays}"), restored })
+        };
+        self.failed.iter().map(failure).collect()
     }
 
     /// Takes steps in order. What fails is a peer's, or shared, or charon's.
@@ -145,9 +166,10 @@ impl<'a> Peers<'a> {
         self.goal = Some(target);
         self.adrift.extend(unknown);
         let more: BTreeSet<ConnName> = failed.into_iter().filter(|name| !self.failed.contains_key(name)).collect();
-        let others = self.failed.keys().map(ConnName::to_string).collect::<Vec<_>>().join(", ");
+        let some = self.failed.keys().take(3).map(ConnName::to_string).collect::<Vec<_>>().join(", ");
         for name in &more {
-            self.failed.insert(name.clone(), format!("put off, as it depends on {others}"));
+            let why = format!("put off: it takes the place, or a CIDR, of a connection that has failed (of {some})");
+            self.failed.insert(name.clone(), why);
         }
         Ok(more)
     }
@@ -163,7 +185,7 @@ impl<'a> Peers<'a> {
         };
         let mut believed = self.goal().clone();
         believed.connections.retain(|name, _| !new.contains(name));
-        believed.secrets.retain(|id, _| !new.iter().any(|name| *id == crate::plan::secret_id(name)));
+        believed.secrets.retain(|id, _| !new.iter().any(|name| *id == secret_id(name)));
         current.believed = believed;
         (current.doubt, current.peer_keys) = (None, BTreeMap::new());
         let theirs = |step: &Step| match step.peer() {
@@ -210,12 +232,13 @@ impl<'a> Peers<'a> {
         let (goal, target) = (self.goal.as_ref().unwrap_or(self.target), self.target);
         let gone = |name: &ConnName| !goal.connections.contains_key(name) && !target.connections.contains_key(name);
         self.failed.retain(|name, _| !gone(name) || of_peers.contains_key(name));
+        self.adrift.retain(|name| self.failed.contains_key(name));
         Ok(new)
     }
 
     /// A peer that failed is not back at what it had.
     fn note(&mut self, name: &ConnName, e: &Error) {
-        warn!(peer = %name, problem = %e.chain(), "this peer is not back at what it had");
+        warn!(peer = %name, problem = %e.chain(), "this peer is neither as planned nor as it was");
         self.adrift.insert(name.clone());
         if let Some(why) = self.failed.get_mut(name).filter(|why| !why.contains(&e.chain())) {
             *why = format!("{why}; {}", e.chain());

@@ -57,11 +57,11 @@ fn no_answer_is_no_missing_key() {
         }
     };
     for (answer, why) in [
-        (Box::new(cut(1)) as Box<dyn Fn(&Request, usize) -> Reply + Send + Sync>, "it is cut off or no JSON"),
-        (Box::new(cut(40)), "it is cut off or no JSON"),
+        (Box::new(cut(1)) as Box<dyn Fn(&Request, usize) -> Reply + Send + Sync>, "it is cut off or not JSON"),
+        (Box::new(cut(40)), "it is cut off or not JSON"),
         (Box::new(|_, _| Reply::ok("{}")), "a name that was asked for is not in it"),
         (Box::new(|_, _| Reply::ok("[]")), "a name that was asked for is not in it"),
-        (Box::new(|_, _| Reply::ok(r#"{"Parameters":7}"#)), "its \"Parameters\" is no list"),
+        (Box::new(|_, _| Reply::ok(r#"{"Parameters":7}"#)), "its \"Parameters\" is not a list"),
         (
             Box::new(|_, _| Reply::ok(r#"{"Parameters":[],"InvalidParameters":[]}"#)),
             "a name that was asked for is not in it",

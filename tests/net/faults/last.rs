@@ -1,11 +1,14 @@
 //! What comes last in a pass fails, when the system has been changed already: the report says so, and what was done stays.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Auth, Gateway};
 use serde_json::Value;
 
 use super::look::{Snapshot, all_well, stream, unharmed};
-use crate::region::{Region, UP, lines, refresh, refresh_with};
+use crate::{
+    keys::ring,
+    region::{Region, UP, lines, refresh, refresh_with},
+};
 
 const STATE: &str = "/var/lib/crosswan/state.json";
 const KEY: &str = "/etc/swanctl/private/crosswan.pem";
@@ -44,6 +47,7 @@ fn a_key_that_cannot_take_over_loses_no_report_and_no_packet() -> Result<()> {
     spoke.agent(&["rotate-key"])?.ok()?;
     refresh(&hub)?;
     let announced = region.lab.tag_of(&spoke, "crosswan-key")?;
+    let keys = ring(&spoke)?;
     // Nothing can be renamed to a mount point.
     spoke.sh(&format!("mount --bind {KEY} {KEY}"))?.ok()?;
     let report = refresh_with(&spoke, &[], 4)?;
@@ -52,6 +56,8 @@ fn a_key_that_cannot_take_over_loses_no_report_and_no_packet() -> Result<()> {
         "{report:#}"
     );
     ensure!(published(&spoke)? == report, "the report on disk is another");
+    ensure!(report["key"]["fingerprint"] == keys.current.public.fingerprint(), "{report:#}");
+    ensure!(report["key"]["next"] == keys.next.context("no next key")?.public.fingerprint(), "{report:#}");
     ensure!(region.lab.tag_of(&spoke, "crosswan-key")? == announced, "what was not taken over is not announced");
     spoke.sh(&format!("umount {KEY}"))?.ok()?;
     refresh(&spoke)?;

@@ -176,6 +176,29 @@ fn a_charon_that_hangs_in_the_middle_leaves_rules_and_nat_going_on() -> Result<(
     unharmed(others, "a tunnel of another spoke").map(drop)
 }
 
+/// What was decided is not remembered as done: else the peer, still loaded, would count as new to a state that lost it.
+#[test]
+fn a_removal_that_a_hung_charon_hears_nothing_of_is_made_up_for_by_the_next_pass() -> Result<()> {
+    let region = Region::standard()?;
+    let hub = region.gateway("hub/vpn-hub")?;
+    let leaver = Paper::client(&region.lab, "us-west-2", "10.50.0.0/16", 200)?;
+    let name = connection_of(&leaver)?;
+    refresh(&hub)?;
+    leaver.tag(&region.lab, "service", Some("off"))?;
+    ensure!(lines(&refresh(&hub)?, "kept").concat().contains("poll 1 of 2"));
+    hub.signal_charon(SIGSTOP)?;
+    let report = refresh_with(&hub, &[], 3);
+    hub.signal_charon(SIGCONT)?;
+    let report = report?;
+    ensure!(lines(&report, "removed").is_empty(), "{report:#}");
+    ensure!(Snapshot::of(&hub)?.connections.contains_key(&name));
+    let report = refresh(&hub)?;
+    ensure!(lines(&report, "removed") == [leaver.vpc.clone()], "{report:#}");
+    let now = Snapshot::of(&hub)?;
+    ensure!(!now.connections.contains_key(&name) && !now.secrets.contains(&format!("ike-{name}")));
+    all_well(&region, UP)
+}
+
 /// A peer destroys its old key when the new one was accepted: by charon's own word, so not before charon accepts it.
 #[test]
 fn the_next_key_of_a_peer_that_failed_is_not_accepted_and_anothers_is() -> Result<()> {

@@ -117,7 +117,7 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
         value.as_deref().ok_or_else(|| format!("EC2 shows no {what} for it"))
     }
     let address = |what: &str, found: &str| {
-        found.parse::<Ipv4Addr>().map_err(|_| format!("its {what} is no IPv4 address: {}", printable(found)))
+        found.parse::<Ipv4Addr>().map_err(|_| format!("its {what} is not an IPv4 address: {}", printable(found)))
     };
     i.state.as_ref().and_then(|s| s.name.as_ref()).ok_or("EC2 shows no state for it")?;
     Ok(Gateway {

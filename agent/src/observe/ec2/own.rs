@@ -44,8 +44,8 @@ pub async fn own_tags(
     timeout: Duration,
 ) -> Result<OwnTags, String> {
     let deadline = Instant::now() + timeout;
-    let client = client(session.shared(region, timeout, deadline).await?, region);
-    bounded(deadline, timeout, read(&client, region, instance)).await
+    let client = session.client(region, timeout, deadline).await?;
+    bounded(deadline, timeout, read(&client, region, instance)).await.map_err(|why| session.told(why))
 }
 
 /// Overwrites these tags of the own instance and no others, and returns once they read back.

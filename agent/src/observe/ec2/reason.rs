@@ -12,6 +12,14 @@ use crate::{
     model::{KEY_TAG, NEXT_KEY_TAG, Region, printable},
 };
 
+/// How the line begins that says that the account asks too much.
+pub(super) const THROTTLED: &str = "throttled: ";
+
+/// How often was asked.
+pub(super) fn attempts() -> String {
+    format!("{} attempts at", super::ATTEMPTS)
+}
+
 /// How the line begins that says that a name did not resolve; `observe/resolver.rs` looks for the cause then.
 pub(in crate::observe) const NO_NAME: &str = "cannot resolve the name of";
 
@@ -125,7 +133,7 @@ pub(in crate::observe) fn refused(
         // 50 (EC2 User Guide, "Tag your Amazon EC2 resources"); not of the kind that passes.
         "TagLimitExceeded" => format!("the instance has as many tags as EC2 lets it have: remove one ({code})"),
         _ if code.contains("Throttl") || code.contains("LimitExceeded") || code.contains("TooManyRequests") => {
-            format!("throttled: {service} answered {} to {} attempts at {operation}", printable(code), super::ATTEMPTS)
+            format!("{THROTTLED}{service} answered {} to {} {operation}", printable(code), attempts())
         }
         "" => format!("{service} answered {status} to {operation}, without an error code"),
         _ => format!(

@@ -34,7 +34,7 @@ impl HttpConnector for Checked {
             let token = body.map_err(|e| ConnectorError::io(e.into()))?.into_bytes();
             let lifetime = answer.headers().get("x-aws-ec2-metadata-token-ttl-seconds");
             if !token.is_ascii() || lifetime.and_then(|s| s.parse().ok()).is_some_and(|s: u64| s > LONGEST) {
-                return Err(ConnectorError::other("the session token is none that IMDS gives".into(), None));
+                return Err(ConnectorError::other("the session token is not one that IMDS issues".into(), None));
             }
             *answer.body_mut() = SdkBody::from(token);
             Ok(answer)

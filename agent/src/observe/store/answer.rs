@@ -87,7 +87,7 @@ fn list<'a>(found: &'a Value, operation: &str, name: &str) -> Result<&'a [Value]
     match &found[name] {
         Value::Array(list) => Ok(list),
         Value::Null => Ok(&[]),
-        _ => Err(misfit(operation, &format!("its {} is no list", printable(name)))),
+        _ => Err(misfit(operation, &format!("its {} is not a list", printable(name)))),
     }
 }
 

@@ -143,7 +143,7 @@ impl<'a> Store<'a> {
 fn read(response: &HttpResponse) -> Result<Found, OrchestratorError<Refused>> {
     let body = serde_json::from_slice::<Value>(response.body().bytes().unwrap_or_default());
     if response.status().is_success() {
-        return body.map(Found).map_err(|_| OrchestratorError::response("it is cut off or no JSON".into()));
+        return body.map(Found).map_err(|_| OrchestratorError::response("it is cut off or not JSON".into()));
     }
     // `namespace#Code`, and `Code:address` in other services (AWS JSON 1.1 protocol, "Operation error serialization").
     let body = body.unwrap_or_default();

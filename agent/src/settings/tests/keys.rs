@@ -172,7 +172,7 @@ fn a_peer_has_its_own_key_or_the_shared_one() {
     assert_eq!(bad(3), format!("{file}: other users may use this key (mode 0644); chmod 600 {file}"));
     assert_eq!(keys.for_peer(&vpc(4)).unwrap().bytes(), GOOD);
     let warnings: Vec<String> = keys.warnings.iter().map(|w| host.line(w)).collect();
-    let want = "/etc/crosswan/psk.d: no peer's key: expected a VPC id such as vpc-0a1b2c3d as the file's name, found \
+    let want = "/etc/crosswan/psk.d: not a peer's key: expected a VPC id such as vpc-0a1b2c3d as the file's name, found \
                 \"vpc-0000000A\\n\"";
     assert_eq!(warnings, [want]);
     for key in ["m4J", "another fine", "109, 52"] {

@@ -100,6 +100,8 @@ fn each_wrong_key_in_toml() {
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
+        ("mode = \u{201c}nat-hub\u{201d}", ":1:8: expected TOML, found: string values must be quoted, expected literal string (there is the character \"\\u{201c}\")".into()),
+        ("mode = 'nat-hub'\u{a0}", ":1:17: expected TOML, found: unexpected key or value, expected newline, `#` (there is the character \"\\u{a0}\")".into()),
         ("hub = 'a'\n  hub = 'b'", ":2:3: expected TOML, found: duplicate key".into()),
     ];
     for (toml, want) in &table {

@@ -50,7 +50,7 @@ impl Policy {
         ensure!(unknown.is_empty(), "unknown elements {unknown:?}");
         // Earlier versions have no variables.
         ensure!(document.get("Version").is_some_and(|version| version == "2012-10-17"), "not Version 2012-10-17");
-        let statements = document.get("Statement").and_then(Value::as_array).context("Statement is no list")?;
+        let statements = document.get("Statement").and_then(Value::as_array).context("Statement is not a list")?;
         Ok(Policy(statements.iter().map(|s| statement(s).with_context(|| s.to_string())).collect::<Result<_>>()?))
     }
 
