@@ -25,7 +25,7 @@ pub use xtables::{is_nft, tables as iptables_tables};
 
 use walk::{End, walk};
 
-/// The tables of iptables-save and those of `nft -j list ruleset`, each once. The nft backend's are in both: iptables-save
+/// The tables of iptables-save and those of `nft -j -t list ruleset`, each once. The nft backend's are in both: iptables-save
 /// tells more of them, but of nft's own rules among them it tells nothing, or what is not so (a set as "everything").
 pub fn each_once(by_iptables: Vec<Table>, by_nft: Vec<Table>) -> Vec<Table> {
     let same = |a: &Table, b: &Table| a.ip.is_some() && a.ip == b.ip;

@@ -1,4 +1,5 @@
-//! `nft -j list ruleset` as tables (libnftables-json(5)). What is not understood makes a rule's match unknown.
+//! `nft -j -t list ruleset` as tables (libnftables-json(5)). What is not understood makes a rule's match unknown: a named set,
+//! too, whose elements are not listed.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,6 @@ use crate::iptables::OWN_PREFIX;
 pub fn tables(json: &str) -> Result<Vec<Table>, serde_json::Error> {
     let all: Value = serde_json::from_str(json)?;
     let objects: Vec<&Value> = all["nftables"].as_array().into_iter().flatten().collect();
-    let sets = sets(&objects);
     let mut tables = BTreeMap::<(&str, &str), Table>::new();
     for object in objects {
         let (what, of) = match (object.get("chain"), object.get("rule")) {
@@ -36,8 +36,7 @@ pub fn tables(json: &str) -> Result<Vec<Table>, serde_json::Error> {
             at.chains.insert(word(of, "name").to_owned(), chain);
         } else {
             at.native |= is_native(of);
-            let sets = |name: &str| sets.get(&(family, table, name)).cloned().flatten();
-            at.chains.entry(word(of, "chain").to_owned()).or_default().rules.extend(rules(of, &sets));
+            at.chains.entry(word(of, "chain").to_owned()).or_default().rules.extend(rules(of));
         }
     }
     Ok(tables.into_values().collect())
@@ -51,13 +50,6 @@ fn is_native(rule: &Value) -> bool {
 
 fn word<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or_default()
-}
-
-/// The networks of each set, by family, table and name; `None` where an element is no network.
-fn sets<'a>(objects: &[&'a Value]) -> BTreeMap<(&'a str, &'a str, &'a str), Option<Vec<Ipv4Net>>> {
-    let sets = objects.iter().filter_map(|object| object.get("set"));
-    let elements = |set: &Value| set["elem"].as_array().and_then(|all| flat(all.iter().map(net)));
-    sets.map(|set| ((word(set, "family"), word(set, "table"), word(set, "name")), elements(set))).collect()
 }
 
 fn base(chain: &Value, family: &str, table: &str) -> Option<Base> {
@@ -76,7 +68,7 @@ fn base(chain: &Value, family: &str, table: &str) -> Option<Base> {
 }
 
 /// A rule; several for a verdict map, one for each of its elements.
-fn rules(rule: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<Rule> {
+fn rules(rule: &Value) -> Vec<Rule> {
     let (mut matches, mut verdicts) = (Vec::new(), Vec::new());
     let nat = word(rule, "table") == "nat";
     for statement in rule["expr"].as_array().into_iter().flatten() {
@@ -85,8 +77,8 @@ fn rules(rule: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<Rule>
             continue;
         };
         match name.as_str() {
-            "match" => matches.push(condition(body, sets)),
-            "vmap" => verdicts.extend(mapped(body, nat, sets)),
+            "match" => matches.push(condition(body)),
+            "vmap" => verdicts.extend(mapped(body, nat)),
             "counter" | "log" | "comment" | "mangle" | "notrack" | "ct helper" | "ct timeout" | "set" | "map" => {}
             other => match verdict(other, body, nat) {
                 Some(verdict) => verdicts.push((None, verdict)),
@@ -133,7 +125,7 @@ fn verdict(name: &str, body: &Value, nat: bool) -> Option<Verdict> {
 }
 
 /// The elements of a verdict map in its own words: a condition each, and what follows.
-fn mapped(map: &Value, nat: bool, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Vec<(Option<Match>, Verdict)> {
+fn mapped(map: &Value, nat: bool) -> Vec<(Option<Match>, Verdict)> {
     let Some(elements) = map["data"]["set"].as_array() else {
         // A map by name: it may do anything.
         return vec![(Some(Match::unknown()), Verdict::Stop)];
@@ -142,12 +134,12 @@ fn mapped(map: &Value, nat: bool, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -
         let (key, outcome) = (element.get(0)?, element.get(1)?);
         let (name, body) = outcome.as_object()?.iter().next()?;
         let when = serde_json::json!({ "op": "==", "left": map["key"], "right": key });
-        Some((Some(condition(&when, sets)), verdict(name, body, nat)?))
+        Some((Some(condition(&when)), verdict(name, body, nat)?))
     };
     elements.iter().filter_map(one).collect()
 }
 
-fn condition(of: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Match {
+fn condition(of: &Value) -> Match {
     let (left, right) = (&of["left"], &of["right"]);
     let key = |kind: &str| left[kind]["key"].as_str();
     let (protocol, field) = (word(&left["payload"], "protocol"), word(&left["payload"], "field"));
@@ -160,8 +152,8 @@ fn condition(of: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Match {
         (_, Some("state"), ..) => names(right).map(Condition::State),
         // Nothing that a gateway forwards had its destination replaced.
         (_, Some("status"), ..) if right == "dnat" => Some(Condition::Never),
-        (.., "ip", "saddr") => nets(right, sets).map(Condition::Source),
-        (.., "ip", "daddr") => nets(right, sets).map(Condition::Destination),
+        (.., "ip", "saddr") => nets(right).map(Condition::Source),
+        (.., "ip", "daddr") => nets(right).map(Condition::Destination),
         (.., "ip6" | "icmpv6", _) => Some(Condition::Never),
         _ => None,
     };
@@ -187,10 +179,7 @@ fn names(right: &Value) -> Option<Vec<String>> {
     values(right).into_iter().map(name).collect()
 }
 
-fn nets(right: &Value, sets: &dyn Fn(&str) -> Option<Vec<Ipv4Net>>) -> Option<Vec<Ipv4Net>> {
-    if let Some(name) = right.as_str().and_then(|text| text.strip_prefix('@')) {
-        return sets(name);
-    }
+fn nets(right: &Value) -> Option<Vec<Ipv4Net>> {
     flat(values(right).into_iter().map(net))
 }
 
@@ -198,7 +187,7 @@ fn flat(all: impl Iterator<Item = Option<Vec<Ipv4Net>>>) -> Option<Vec<Ipv4Net>>
     all.collect::<Option<Vec<_>>>().map(|nets| nets.concat())
 }
 
-/// An address, a prefix or a range; `None` for anything else, such as an element that times out.
+/// An address, a prefix or a range; `None` for anything else, such as a named set.
 fn net(value: &Value) -> Option<Vec<Ipv4Net>> {
     if let Some(text) = value.as_str() {
         return text.parse().map(|address| vec![Ipv4Net::new_assert(address, 32)]).ok();

@@ -95,7 +95,7 @@ async fn foreign(
     match ruleset {
         Ok(Some(json)) => {
             let parsed = forwarding::nft_tables(&json);
-            match parsed.context(|| Error::observe("understand what nft -j list ruleset prints")) {
+            match parsed.context(|| Error::observe("understand what nft -j -t list ruleset prints")) {
                 Ok(parsed) => tables = forwarding::each_once(tables, parsed),
                 Err(e) => unasked.push(e.chain()),
             }
