@@ -185,7 +185,7 @@ impl<'a> Peers<'a> {
         };
         let mut believed = self.goal().clone();
         believed.connections.retain(|name, _| !new.contains(name));
-        believed.secrets.retain(|id, _| !new.iter().any(|name| *id == secret_id(name)));
+        new.iter().for_each(|name| drop(believed.secrets.remove(&secret_id(name))));
         current.believed = believed;
         (current.doubt, current.peer_keys) = (None, BTreeMap::new());
         let theirs = |step: &Step| match step.peer() {

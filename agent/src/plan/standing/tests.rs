@@ -1,5 +1,7 @@
 //! What failed peers keep, byte for byte, and who must wait with them.
 
+use proptest::{collection::btree_map, prelude::*};
+
 use super::*;
 use crate::{
     keyring::PrivateKey,
@@ -135,4 +137,47 @@ fn an_own_key_stays_as_long_as_a_failed_peers_connection_signs_with_it() {
     let stands = standing(&wanted, &before, &one()).unwrap();
     assert_eq!(stands.target.keys.len(), 2);
     assert!(!unloaded(&stands.target), "the failed peer's connection still signs with it");
+}
+
+proptest! {
+    /// Whoever fails of whatever change: each other connection is as planned, what failed is as it was or stays away, and
+    /// the text says so.
+    #[test]
+    fn each_connection_is_as_planned_or_as_it_was(
+        before in btree_map(1..9u8, (10..14u8, 1..12u8), 0..6),
+        after in btree_map(1..9u8, (10..14u8, 1..12u8), 0..6),
+        failing in proptest::collection::btree_set(1..9u8, 0..4),
+    ) {
+        let text = |peers: &BTreeMap<u8, (u8, u8)>| -> Vec<String> {
+            peers.iter().map(|(n, (address, cidr))| peer(*n, *address, &[&format!("10.{cidr}.0.0/16")])).collect()
+        };
+        let (before, wanted) = (running(&text(&before)), target(&text(&after)));
+        let old = before.believed.connections.clone();
+        let failing: BTreeSet<ConnName> = failing.iter().map(|n| format!("crosswan-vpc-0000000{n}").parse().unwrap()).collect();
+        let stands = standing(&wanted, &before, &failing).unwrap();
+        prop_assert!(stands.failed.is_superset(&failing) && stands.unknown.is_empty());
+        for name in wanted.connections.keys().chain(old.keys()) {
+            let right = if wanted.connections.contains_key(name) && stands.failed.contains(name) {
+                old.get(name)
+            } else {
+                wanted.connections.get(name)
+            };
+            prop_assert_eq!(stands.target.connections.get(name), right, "{}", name);
+            prop_assert_eq!(stands.target.secrets.contains_key(&secret_id(name)), right.is_some());
+        }
+        // Nobody else has got what a peer that failed keeps.
+        for (name, tree) in stands.target.connections.iter().filter(|(name, _)| stands.failed.contains(*name)) {
+            let taken = |(other, theirs): (&ConnName, &Tree)| {
+                other != name && old.get(other) != Some(theirs) && !far_side(tree).is_disjoint(&far_side(theirs))
+            };
+            let was_shared = old.iter().any(|(other, theirs)| other != name && !far_side(tree).is_disjoint(&far_side(theirs)));
+            prop_assert!(was_shared || !stands.target.connections.iter().any(taken), "{}", name);
+        }
+        // All of it is a whole: nothing but the files and what differs from the old ones is left to do.
+        let touched: Vec<Step> = plan(&stands.target, &before);
+        for name in touched.iter().filter_map(Step::peer) {
+            let going = !wanted.connections.contains_key(&name);
+            prop_assert!(going || !stands.failed.contains(&name), "{} is touched", name);
+        }
+    }
 }
