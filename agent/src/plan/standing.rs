@@ -5,12 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::Ipv4Net;
-
 use super::{Current, Target, secret_id};
 use crate::{
     error::{Context, Error, Kind, Result},
-    model::{ConnName, overlap},
+    model::ConnName,
     render::Files,
     swanctl::{Instead, Summary, Tree, own_keys, splice},
 };
@@ -30,19 +28,13 @@ pub struct Standing {
 /// A peer that was wanted gets back what the files had of it, or nothing if they had nothing. A peer that was to go is
 /// never loaded again: what is taken away stays away (removal is revocation). Its removal is called off only if it was
 /// to be replaced by another connection to the same place, and that one failed: what works goes only when what follows
-/// it works. For the same reason nobody gets a CIDR that a failed peer has kept.
+/// it works. What is given back is without the children that are not wanted any more: their CIDRs may be another's.
 ///
 /// This gateway's old key stays as long as a connection signs with it. Errors: the spliced text does not parse.
 pub fn standing(target: &Target, before: &Current, failed: &BTreeSet<ConnName>) -> Result<Standing> {
     let old = Target::of(before.files.clone()).unwrap_or_default();
-    let mut failed = failed.clone();
-    loop {
-        let more = dragged_along(target, &old, &failed);
-        if more.is_empty() {
-            break;
-        }
-        failed.extend(more);
-    }
+    let going = old.connections.keys().filter(|name| replaced(name, target, failed));
+    let failed: BTreeSet<ConnName> = failed.iter().chain(going).cloned().collect();
     let loaded = |name: &ConnName| before.charon.as_ref().is_some_and(|c| c.connections.contains_key(name.as_str()));
     let (mut connections, mut secrets, mut unknown) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for name in &failed {
@@ -55,14 +47,18 @@ pub fn standing(target: &Target, before: &Current, failed: &BTreeSet<ConnName>) 
             secrets.insert(secret_id(name), instead);
         }
     }
-    let spliced = |text: &Option<String>, had: &Option<String>, outer: &str, instead| {
-        let had = had.as_deref().unwrap_or_default();
-        let spliced = text.as_deref().map(|text| splice(text, had, outer, instead)).transpose();
-        spliced.context(|| Error::new(Kind::Other, format!("put back the {outer} of peers that failed")))
+    let cannot = || Error::new(Kind::Other, "put back what peers had that failed");
+    let mut had = old.files.connections.clone().unwrap_or_default();
+    for (name, children) in lost_children(target, &old, &failed) {
+        had = splice(&had, "", &["connections", name.as_str(), "children"], &children).context(cannot)?;
+    }
+    let spliced = |text: &Option<String>, had: &str, outer, instead| {
+        text.as_deref().map(|text| splice(text, had, &[outer], instead)).transpose().context(cannot)
     };
+    let had_secrets = old.files.secrets.as_deref().unwrap_or_default();
     let files = Files {
-        connections: spliced(&target.files.connections, &old.files.connections, "connections", &connections)?,
-        secrets: spliced(&target.files.secrets, &old.files.secrets, "secrets", &secrets)?,
+        connections: spliced(&target.files.connections, &had, "connections", &connections)?,
+        secrets: spliced(&target.files.secrets, had_secrets, "secrets", &secrets)?,
         rules: target.files.rules.clone(),
     };
     let mut target = Target { keys: target.keys.clone(), ..Target::of(files)? };
@@ -73,25 +69,23 @@ pub fn standing(target: &Target, before: &Current, failed: &BTreeSet<ConnName>) 
     Ok(Standing { target, failed, unknown })
 }
 
-/// Connections that have not failed and must not go ahead, as others have.
-fn dragged_along(target: &Target, old: &Target, failed: &BTreeSet<ConnName>) -> BTreeSet<ConnName> {
-    let going = old.connections.keys().filter(|name| !target.connections.contains_key(*name));
-    let called_off = going.filter(|name| replaced(name, target, failed));
-    // What failed peers keep, and others may be about to get.
-    let kept: Vec<(&str, Ipv4Net)> = (failed.iter().filter(|name| target.connections.contains_key(*name)))
-        .filter_map(|name| Some((name, old.connections.get(name)?)))
-        .flat_map(|(name, tree)| far_side(tree).into_iter().map(move |cidr| (place(name), cidr)))
-        .collect();
-    let claiming = target.connections.iter().filter(|(name, tree)| {
-        let had = old.connections.get(*name);
-        let before = had.map(far_side).unwrap_or_default();
-        let taken = |cidr| kept.iter().any(|(holder, held)| *holder != place(name) && overlap(held, cidr));
-        !kept.is_empty()
-            && **name != ConnName::own()
-            && had != Some(*tree)
-            && far_side(tree).difference(&before).any(taken)
-    });
-    called_off.chain(claiming.map(|(name, _)| name)).filter(|name| !failed.contains(*name)).cloned().collect()
+/// Of connections that failed, the children they had and no connection to the same place is to have any more.
+fn lost_children<'a>(
+    target: &Target,
+    old: &'a Target,
+    failed: &BTreeSet<ConnName>,
+) -> Vec<(&'a ConnName, BTreeMap<String, Instead>)> {
+    let mut wanted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (name, tree) in &target.connections {
+        wanted.entry(place(name)).or_default().extend(children(tree));
+    }
+    let lost = |(name, tree): (&'a ConnName, &Tree)| {
+        let stays = wanted.get(place(name));
+        let gone = children(tree).into_iter().filter(|child| !stays.is_some_and(|stays| stays.contains(child)));
+        (name, gone.map(|child| (child, Instead::Nothing)).collect::<BTreeMap<_, _>>())
+    };
+    let had = old.connections.iter().filter(|(name, _)| failed.contains(*name)).map(lost);
+    had.filter(|(_, gone)| !gone.is_empty()).collect()
 }
 
 /// Whether a connection that goes makes room for one that has failed.
@@ -109,10 +103,8 @@ pub fn place(name: &ConnName) -> &str {
     }
 }
 
-/// The CIDRs behind a connection.
-fn far_side(tree: &Tree) -> BTreeSet<Ipv4Net> {
-    let children = Summary::of(tree).children.into_values();
-    children.flat_map(|child| child.remote_ts).filter_map(|cidr| cidr.parse().ok()).collect()
+fn children(tree: &Tree) -> BTreeSet<String> {
+    Summary::of(tree).children.into_keys().collect()
 }
 
 #[cfg(test)]

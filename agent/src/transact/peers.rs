@@ -168,7 +168,7 @@ impl<'a> Peers<'a> {
         let more: BTreeSet<ConnName> = failed.into_iter().filter(|name| !self.failed.contains_key(name)).collect();
         let some = self.failed.keys().take(3).map(ConnName::to_string).collect::<Vec<_>>().join(", ");
         for name in &more {
-            let why = format!("put off: it takes the place, or a CIDR, of a connection that has failed (of {some})");
+            let why = format!("put off, as what was to take its place has failed (of {some})");
             self.failed.insert(name.clone(), why);
         }
         Ok(more)
