@@ -15,15 +15,20 @@ use crosswan::{
 
 use crate::host::{Host, TIMEOUT};
 
-/// A connection as the template writes it. charon refuses it if its proposals are `bad`.
-fn connection(name: &str, last: u8, cidr: &str, good: bool) -> String {
+/// A connection as the template writes it, with a child for each CIDR. charon refuses it if it is not `good`.
+fn connection(name: &str, last: u8, cidrs: &str, good: bool) -> String {
     let proposals = if good { "aes256gcm16-prfsha384-x25519" } else { "aes256gcm16-nosuchgroup" };
-    let child = crosswan::model::child_name(&cidr.parse().unwrap());
+    let child = |cidr: &str| {
+        let child = crosswan::model::child_name(&cidr.parse().unwrap());
+        format!(
+            "            {child} {{\n                local_ts = 10.0.0.0/16\n                remote_ts = {cidr}\n            }}\n"
+        )
+    };
+    let children: String = cidrs.split(' ').map(child).collect();
     format!(
         "    {name} {{\n        version = 2\n        remote_addrs = 192.0.2.{last}\n        proposals = {proposals}\n        \
          local {{\n            auth = psk\n            id = 192.0.2.1\n        }}\n        remote {{\n            auth = psk\n            \
-         id = peer-{last}\n        }}\n        children {{\n            {child} {{\n                local_ts = 10.0.0.0/16\n                \
-         remote_ts = {cidr}\n            }}\n        }}\n    }}\n"
+         id = peer-{last}\n        }}\n        children {{\n{children}        }}\n    }}\n"
     )
 }
 
@@ -137,6 +142,19 @@ async fn what_works_goes_only_when_what_replaces_it_is_loaded() {
     let done = gateway.refresh(files(&[connection(&new, 20, "10.1.0.0/16", true)])).await;
     assert_eq!(done.outcome, Outcome::Changed, "{done:?}");
     assert_eq!(gateway.connections().await, [new].into());
+}
+
+#[tokio::test]
+async fn a_cidr_that_a_peer_lost_goes_although_the_rest_of_its_change_fails() {
+    let gateway = Gateway::with(&[connection(A, 10, "10.1.0.0/16 10.101.0.0/16", true)]).await;
+    let wanted = [connection(A, 20, "10.1.0.0/16", false), connection(B, 11, "10.101.0.0/16", true)];
+    let done = gateway.refresh(files(&wanted)).await;
+    assert_eq!(failed(&done), [(A, true)], "{done:?}");
+    assert_eq!(gateway.connections().await, [A, B].map(str::to_owned).into());
+    assert!(gateway.file().contains(&connection(A, 10, "10.1.0.0/16", true)), "{}", gateway.file());
+    let mut vici = Vici::connect(&gateway.host.socket(), TIMEOUT).await.unwrap();
+    let loaded = gateway.current(&mut vici).await.charon.unwrap().connections;
+    assert!(loaded[A].children.keys().eq(["c-10-1-0-0-16"]), "{loaded:?}");
 }
 
 #[tokio::test]

@@ -97,10 +97,15 @@ impl End<'_> {
         trusts.into_iter().map(|(instance, trust)| (instance, trust.keys)).collect()
     }
 
-    /// By which keys a gateway was known: as remembered, or for a VPC that nothing is remembered of, as loaded last.
+    /// By which keys a gateway was known: as remembered, or for a VPC that nothing is remembered of, as loaded last. For the
+    /// gateway in use what was loaded counts more: a pass that was killed between the two has made a promise to a peer's
+    /// next key that the state does not know.
     fn known_before(&self, gateway: &Gateway) -> &[PublicKey] {
-        let loaded = || self.seen.pinned.get(&(self.connection)(gateway)).map_or(&[][..], |keys| keys);
-        self.seen.state.peers.get(&gateway.vpc).map_or_else(loaded, |peer| peer.keys_of(&gateway.instance))
+        let loaded = self.seen.pinned.get(&(self.connection)(gateway)).map_or(&[][..], |keys| keys);
+        let Some(peer) = self.seen.state.peers.get(&gateway.vpc) else { return loaded };
+        let remembered = peer.keys_of(&gateway.instance);
+        let in_use = peer.gateway.instance == gateway.instance;
+        if in_use && !remembered.is_empty() && !loaded.is_empty() { loaded } else { remembered }
     }
 
     /// The peer, with its consent to the next key of this gateway if it has given that.

@@ -94,7 +94,7 @@ pub fn roster(
     for (vpc, shown) in shown.into_iter().filter(|(_, shown)| !shown.gateways.is_empty()) {
         out.vpcs.insert(vpc, Vpc { known: None, gone: false, gateways: shown.gateways });
     }
-    hold(leaving, removal, seen, force, &mut out);
+    hold(leaving, removal, seen, connection, force, &mut out);
     out.kept.sort();
     out
 }
@@ -200,28 +200,38 @@ fn missed(known: &Peer, removal: &Removal, seen: &Seen) -> Peer {
     Peer { misses: known.misses.saturating_add(1), missed_at: Some(seen.now), ..known.clone() }
 }
 
-/// Rule 2: a pass that would remove too many removes none. A few may always go, or a small fleet would never be cleaned up;
-/// and a hold ends when the polls have confirmed it for long enough and EC2 says that the VPC itself is gone.
-fn hold(leaving: BTreeMap<VpcId, Peer>, removal: &Removal, seen: &Seen, force: bool, out: &mut Roster) {
+/// Rule 2: a pass that would remove too many removes none, as one in which a tag or a role has changed under us. A few that are
+/// surely gone may leave all the same, or a small fleet would never be cleaned up; and a hold ends when the polls have
+/// confirmed it for long enough and EC2 says that the VPC itself is gone.
+fn hold(
+    leaving: BTreeMap<VpcId, Peer>,
+    removal: &Removal,
+    seen: &Seen,
+    connection: impl Fn(&Gateway) -> ConnName,
+    force: bool,
+    out: &mut Roster,
+) {
     let of = seen.state.peers.len();
-    let too_many = leaving.len() * 100 > usize::from(removal.hold_above) * of;
-    if force || !too_many || leaving.len() <= removal.hold_floor as usize {
+    if force || leaving.len() * 100 <= usize::from(removal.hold_above) * of {
         out.removed = leaving.into_keys().collect();
         return;
     }
-    let deleted = |peer: &Peer| {
-        let answer = seen.answers.get(&peer.gateway.region).and_then(|answer| answer.as_ref().ok());
-        answer.is_some_and(|view| view.deleted.contains(&peer.gateway.vpc))
-    };
-    let (confirmed, held): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        leaving.into_iter().partition(|(_, peer)| peer.misses >= removal.confirmed_after && deleted(peer));
+    let would_remove = leaving.len();
+    let view = |peer: &Peer| seen.answers.get(&peer.gateway.region).and_then(|answer| answer.as_ref().ok());
+    let deleted = |peer: &Peer| view(peer).is_some_and(|view| view.deleted.contains(&peer.gateway.vpc));
+    let stopped = |peer: &Peer| view(peer).is_some_and(|view| view.stopped.contains(&peer.gateway.instance));
+    let surely_gone = |peer: &Peer| stopped(peer) || deleted(peer) || seen.contacts.is_dead(&connection(&peer.gateway));
+    let few = leaving.values().filter(|peer| surely_gone(peer)).count() <= removal.hold_floor as usize;
+    let may_leave =
+        |peer: &Peer| (few && surely_gone(peer)) || (peer.misses >= removal.confirmed_after && deleted(peer));
+    let (leaving, held): (BTreeMap<_, _>, BTreeMap<_, _>) = leaving.into_iter().partition(|(_, peer)| may_leave(peer));
     if !held.is_empty() {
-        out.held = Some(Held { would_remove: held.len() + confirmed.len(), of, hold_above: removal.hold_above });
+        out.held = Some(Held { would_remove, of, hold_above: removal.hold_above });
     }
     for (vpc, peer) in held {
         out.kept.push(Kept::new(&peer.gateway, "not seen, but held: too many would leave at once".into()));
         let gateways = [(peer.gateway.instance.clone(), peer.gateway.clone())].into();
         out.vpcs.insert(vpc, Vpc { known: Some(peer), gone: false, gateways });
     }
-    out.removed = confirmed.into_keys().collect();
+    out.removed = leaving.into_keys().collect();
 }

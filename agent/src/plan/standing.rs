@@ -5,12 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::Ipv4Net;
-
 use super::{Current, Target, secret_id};
 use crate::{
     error::{Context, Error, Kind, Result},
-    model::{ConnName, overlap},
+    model::ConnName,
     render::Files,
     swanctl::{Instead, Summary, Tree, own_keys, splice},
 };
@@ -28,41 +26,39 @@ pub struct Standing {
 /// What should be in force when `failed` have failed on the way to `target`, from `before`.
 ///
 /// A peer that was wanted gets back what the files had of it, or nothing if they had nothing. A peer that was to go is
-/// never loaded again: what is taken away stays away (removal is revocation). Its removal is called off only if it was
-/// to be replaced by another connection to the same place, and that one failed: what works goes only when what follows
-/// it works. For the same reason nobody gets a CIDR that a failed peer has kept.
+/// never loaded again: what is taken away stays away (removal is revocation). Its removal, or the loss of its children, is
+/// called off only if another connection to the same place was to have them, and that one failed: what works goes only
+/// when what follows it works. What is given back is without the children that are not wanted any more: their CIDRs may be another's.
 ///
 /// This gateway's old key stays as long as a connection signs with it. Errors: the spliced text does not parse.
 pub fn standing(target: &Target, before: &Current, failed: &BTreeSet<ConnName>) -> Result<Standing> {
     let old = Target::of(before.files.clone()).unwrap_or_default();
-    let mut failed = failed.clone();
-    loop {
-        let more = dragged_along(target, &old, &failed);
-        if more.is_empty() {
-            break;
-        }
-        failed.extend(more);
-    }
+    let going = old.connections.keys().filter(|name| makes_room(name, target, &old, failed));
+    let failed: BTreeSet<ConnName> = failed.iter().chain(going).cloned().collect();
     let loaded = |name: &ConnName| before.charon.as_ref().is_some_and(|c| c.connections.contains_key(name.as_str()));
     let (mut connections, mut secrets, mut unknown) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for name in &failed {
         let (was, wanted) = (old.connections.contains_key(name), target.connections.contains_key(name));
         if !was && wanted && loaded(name) {
             unknown.insert(name.clone());
-        } else if wanted || replaced(name, target, &failed) {
+        } else if wanted || makes_room(name, target, &old, &failed) {
             let instead = if was { Instead::Other } else { Instead::Nothing };
             connections.insert(name.to_string(), instead);
             secrets.insert(secret_id(name), instead);
         }
     }
-    let spliced = |text: &Option<String>, had: &Option<String>, outer: &str, instead| {
-        let had = had.as_deref().unwrap_or_default();
-        let spliced = text.as_deref().map(|text| splice(text, had, outer, instead)).transpose();
-        spliced.context(|| Error::new(Kind::Other, format!("put back the {outer} of peers that failed")))
+    let cannot = || Error::new(Kind::Other, "put back what peers had that failed");
+    let mut had = old.files.connections.clone().unwrap_or_default();
+    for (name, children) in lost_children(target, &old, &failed) {
+        had = splice(&had, "", &["connections", name.as_str(), "children"], &children).context(cannot)?;
+    }
+    let spliced = |text: &Option<String>, had: &str, outer, instead| {
+        text.as_deref().map(|text| splice(text, had, &[outer], instead)).transpose().context(cannot)
     };
+    let had_secrets = old.files.secrets.as_deref().unwrap_or_default();
     let files = Files {
-        connections: spliced(&target.files.connections, &old.files.connections, "connections", &connections)?,
-        secrets: spliced(&target.files.secrets, &old.files.secrets, "secrets", &secrets)?,
+        connections: spliced(&target.files.connections, &had, "connections", &connections)?,
+        secrets: spliced(&target.files.secrets, had_secrets, "secrets", &secrets)?,
         rules: target.files.rules.clone(),
     };
     let mut target = Target { keys: target.keys.clone(), rules: target.rules.clone(), ..Target::of(files)? };
@@ -73,51 +69,36 @@ pub fn standing(target: &Target, before: &Current, failed: &BTreeSet<ConnName>) 
     Ok(Standing { target, failed, unknown })
 }
 
-/// Connections that have not failed and must not go ahead, as others have.
-fn dragged_along(target: &Target, old: &Target, failed: &BTreeSet<ConnName>) -> BTreeSet<ConnName> {
-    let going = old.connections.keys().filter(|name| !target.connections.contains_key(*name));
-    let called_off = going.filter(|name| replaced(name, target, failed));
-    // What failed peers keep, and others may be about to get.
-    let kept: Vec<(&str, Ipv4Net)> = (failed.iter().filter(|name| target.connections.contains_key(*name)))
-        .filter_map(|name| Some((name, old.connections.get(name)?)))
-        .flat_map(|(name, tree)| far_side(tree).into_iter().map(move |cidr| (name.party(), cidr)))
-        .collect();
-    let claiming = target.connections.iter().filter(|(name, tree)| {
-        let had = old.connections.get(*name);
-        let before = had.map(far_side).unwrap_or_default();
-        let taken = |cidr| kept.iter().any(|(holder, held)| *holder != name.party() && overlap(held, cidr));
-        !kept.is_empty()
-            && **name != ConnName::own()
-            && had != Some(*tree)
-            && far_side(tree).difference(&before).any(taken)
-    });
-    // A gateway that stood by and did not come up leaves the VPC to the one in use.
-    let gives_up = |name: &ConnName, tree: &Tree| {
-        let lost: BTreeSet<Ipv4Net> = old.connections.get(name).map(far_side).unwrap_or_default();
-        let lost: BTreeSet<Ipv4Net> = lost.difference(&far_side(tree)).copied().collect();
-        let heir = |f: &&ConnName| *f != name && f.party() == name.party();
-        let heirs = failed.iter().filter(heir).filter_map(|f| target.connections.get(f));
-        heirs.flat_map(far_side).any(|cidr| lost.contains(&cidr))
+/// Of connections that failed, the children they had and no connection to the same place is to have any more.
+fn lost_children<'a>(
+    target: &Target,
+    old: &'a Target,
+    failed: &BTreeSet<ConnName>,
+) -> Vec<(&'a ConnName, BTreeMap<String, Instead>)> {
+    let mut wanted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (name, tree) in &target.connections {
+        wanted.entry(name.party()).or_default().extend(children(tree));
+    }
+    let lost = |(name, tree): (&'a ConnName, &Tree)| {
+        let stays = wanted.get(name.party());
+        let gone = children(tree).into_iter().filter(|child| !stays.is_some_and(|stays| stays.contains(child)));
+        (name, gone.map(|child| (child, Instead::Nothing)).collect::<BTreeMap<_, _>>())
     };
-    let yielding = target.connections.iter().filter(|(name, tree)| gives_up(name, tree)).map(|(name, _)| name);
-    called_off
-        .chain(claiming.map(|(name, _)| name))
-        .chain(yielding)
-        .filter(|name| !failed.contains(*name))
-        .cloned()
-        .collect()
+    let had = old.connections.iter().filter(|(name, _)| failed.contains(*name)).map(lost);
+    had.filter(|(_, gone)| !gone.is_empty()).collect()
 }
 
-/// Whether a connection that goes makes room for one that has failed.
-fn replaced(name: &ConnName, target: &Target, failed: &BTreeSet<ConnName>) -> bool {
-    !target.connections.contains_key(name)
-        && failed.iter().any(|f| f.party() == name.party() && target.connections.contains_key(f))
+/// Whether a connection goes, or gives children up, for one to the same place that has failed: a gateway that was replaced, or
+/// one whose VPC another gateway was to take over.
+fn makes_room(name: &ConnName, target: &Target, old: &Target, failed: &BTreeSet<ConnName>) -> bool {
+    let of = |connections: &BTreeMap<ConnName, Tree>, name| connections.get(name).map(children).unwrap_or_default();
+    let (had, keeps) = (of(&old.connections, name), of(&target.connections, name));
+    let heirs = failed.iter().filter(|f| *f != name && f.party() == name.party());
+    heirs.flat_map(|f| of(&target.connections, f)).any(|child| had.contains(&child) && !keeps.contains(&child))
 }
 
-/// The CIDRs behind a connection.
-fn far_side(tree: &Tree) -> BTreeSet<Ipv4Net> {
-    let children = Summary::of(tree).children.into_values();
-    children.flat_map(|child| child.remote_ts).filter_map(|cidr| cidr.parse().ok()).collect()
+fn children(tree: &Tree) -> BTreeSet<String> {
+    Summary::of(tree).children.into_keys().collect()
 }
 
 #[cfg(test)]

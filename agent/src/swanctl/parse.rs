@@ -33,42 +33,41 @@ pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
     parser.section(0)
 }
 
-/// Where the sections inside the top section `outer` of a text stand.
+/// Where the sections inside one section of a text stand.
 #[derive(Debug, Default)]
 pub struct Places<'t> {
     /// In the text's order: each from its name to behind its closing brace.
     pub sections: Vec<(&'t str, Range<usize>)>,
-    /// Where `outer`'s own closing brace is; `None` if the text has no such section.
+    /// Where the closing brace of the one around them is; `None` if the text has no such section.
     pub end: Option<usize>,
 }
 
-/// Finds the sections inside `outer`, so that one of them can be replaced by its text of another time.
-pub fn places<'t>(text: &'t str, outer: &str) -> Result<Places<'t>, SyntaxError> {
+/// Finds the sections inside the one that `path` leads to, so that one of them can be replaced or left out.
+pub fn places<'t>(text: &'t str, path: &[&str]) -> Result<Places<'t>, SyntaxError> {
     let mut parser = Parser { text, rest: text };
     let mut places = Places::default();
+    let mut depth = 0;
     loop {
         parser.gap();
-        if parser.rest.is_empty() {
-            return Ok(places);
+        let start = parser.taken();
+        match parser.peek() {
+            None if depth == 0 => return Ok(places),
+            Some('}') if depth > 0 => {
+                places.end = (depth == path.len()).then_some(start);
+                return Ok(places);
+            }
+            _ => {}
         }
         let name = parser.name()?;
         parser.gap();
-        if name != outer || parser.peek() != Some('{') {
-            parser.statement(name, 0)?;
+        if path.get(depth) == Some(&name) && parser.peek() == Some('{') {
+            parser.next();
+            depth += 1;
             continue;
         }
-        parser.next();
-        loop {
-            parser.gap();
-            let start = parser.taken();
-            if parser.peek() == Some('}') {
-                places.end = Some(start);
-                return Ok(places);
-            }
-            let name = parser.name()?;
-            if let Node::Section(_) = parser.statement(name, 1)? {
-                places.sections.push((name, start..parser.taken()));
-            }
+        let node = parser.statement(name, depth)?;
+        if depth == path.len() && matches!(node, Node::Section(_)) {
+            places.sections.push((name, start..parser.taken()));
         }
     }
 }

@@ -13,17 +13,17 @@ pub enum Instead {
     Nothing,
 }
 
-/// `text` with the named sections inside `outer` as `other` has them, or without them.
+/// `text` with the named sections, of those inside the one that `path` leads to, as `other` has them, or without them.
 ///
 /// A section that only `other` has is added at the end. Where nothing differs the result is `text`; where all that
 /// differs is replaced, and both were rendered by one template, it is `other`.
 pub fn splice(
     text: &str,
     other: &str,
-    outer: &str,
+    path: &[&str],
     instead: &BTreeMap<String, Instead>,
 ) -> Result<String, SyntaxError> {
-    let (here, there) = (places(text, outer)?, places(other, outer)?);
+    let (here, there) = (places(text, path)?, places(other, path)?);
     let of_other = |name: &str| {
         let wanted = instead.get(name) == Some(&Instead::Other);
         there.sections.iter().find(|(n, _)| wanted && *n == name).map(|(_, range)| &other[range.clone()])

@@ -206,7 +206,7 @@ fn a_section_is_put_in_the_place_of_another_byte_for_byte() {
     let old = "# old\nc {\n    a {\n        x = 1 # } {\n    }\n    b { y = \"}\" }\n    e {\n    }\n}\n";
     let new = "# new\nc {\n    a {\n        x = 2\n    }\n    b { y = 3 }\n    d {\n    }\n}\ns { a { } }\n";
     let spliced = |instead: &[(&str, Instead)]| {
-        splice(new, old, "c", &instead.iter().map(|(name, i)| ((*name).to_owned(), *i)).collect()).unwrap()
+        splice(new, old, &["c"], &instead.iter().map(|(name, i)| ((*name).to_owned(), *i)).collect()).unwrap()
     };
     use Instead::{Nothing, Other};
     assert_eq!(spliced(&[]), new);
@@ -217,10 +217,17 @@ fn a_section_is_put_in_the_place_of_another_byte_for_byte() {
         spliced(&[("e", Other), ("f", Other)]),
         new.replace("    d {\n    }\n", "    d {\n    }\n    e {\n    }\n")
     );
-    assert!(splice(new, "c { a {", "c", &BTreeMap::new()).is_err());
+    assert!(splice(new, "c { a {", &["c"], &BTreeMap::new()).is_err());
+    // Deeper down, and in no other section.
+    let deep = "c {\n    a {\n        k {\n            x {\n            }\n            y { }\n        }\n    }\n    b { k { x { } } }\n}\n";
+    let cut = splice(deep, "", &["c", "a", "k"], &[("x".to_owned(), Nothing)].into()).unwrap();
+    assert_eq!(cut, deep.replacen("            x {\n            }\n", "", 1));
+    for path in [&["c", "b", "x"][..], &["c", "z"], &["s"]] {
+        assert_eq!(splice(deep, "", path, &[("x".to_owned(), Nothing)].into()).unwrap(), deep, "{path:?}");
+    }
     // On one line with a comment before it, nothing but the section goes.
     let odd = "c { # why\n a { } }";
-    assert_eq!(splice(odd, "", "c", &[("a".to_owned(), Nothing)].into()).unwrap(), "c { # why\n  }");
+    assert_eq!(splice(odd, "", &["c"], &[("a".to_owned(), Nothing)].into()).unwrap(), "c { # why\n  }");
 }
 
 proptest! {
@@ -235,7 +242,7 @@ proptest! {
         let mut wanted = a.clone();
         wanted.remove(&name);
         wanted.extend(b.get_key_value(&name).filter(|_| !nothing).map(|(n, v)| (n.clone(), *v)));
-        let spliced = splice(&text(&a), &text(&b), "c", &[(name, instead)].into()).unwrap();
+        let spliced = splice(&text(&a), &text(&b), &["c"], &[(name, instead)].into()).unwrap();
         prop_assert_eq!(parse(&spliced), parse(&text(&wanted)));
     }
 }

@@ -168,7 +168,7 @@ impl<'a> Peers<'a> {
         let more: BTreeSet<ConnName> = failed.into_iter().filter(|name| !self.failed.contains_key(name)).collect();
         let some = self.failed.keys().take(3).map(ConnName::to_string).collect::<Vec<_>>().join(", ");
         for name in &more {
-            let why = format!("put off: it takes the place, or a CIDR, of a connection that has failed (of {some})");
+            let why = format!("put off, as what was to take its place has failed (of {some})");
             self.failed.insert(name.clone(), why);
         }
         Ok(more)
@@ -185,7 +185,7 @@ impl<'a> Peers<'a> {
         };
         let mut believed = self.goal().clone();
         believed.connections.retain(|name, _| !new.contains(name));
-        believed.secrets.retain(|id, _| !new.iter().any(|name| *id == secret_id(name)));
+        new.iter().for_each(|name| drop(believed.secrets.remove(&secret_id(name))));
         current.believed = believed;
         (current.doubt, current.peer_keys) = (None, BTreeMap::new());
         let theirs = |step: &Step| match step.peer() {

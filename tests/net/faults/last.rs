@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::look::{Snapshot, all_well, stream, unharmed};
 use crate::{
-    keys::ring,
+    keys::{ring, rotation::proved},
     region::{Region, UP, lines, refresh, refresh_with},
 };
 
@@ -46,6 +46,7 @@ fn a_key_that_cannot_take_over_loses_no_report_and_no_packet() -> Result<()> {
     let packets = stream(&region, "a/host", "hub/host")?;
     spoke.agent(&["rotate-key"])?.ok()?;
     refresh(&hub)?;
+    proved(&spoke)?;
     let announced = region.lab.tag_of(&spoke, "crosswan-key")?;
     let keys = ring(&spoke)?;
     // Nothing can be renamed to a mount point.

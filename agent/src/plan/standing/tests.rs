@@ -1,5 +1,7 @@
 //! What failed peers keep, byte for byte, and who must wait with them.
 
+use proptest::{collection::btree_map, prelude::*};
+
 use super::*;
 use crate::{
     keyring::PrivateKey,
@@ -116,16 +118,21 @@ fn a_vpc_changes_its_gateway_only_if_the_new_one_comes_up() {
 }
 
 #[test]
-fn nobody_gets_a_cidr_that_a_failed_peer_keeps() {
+fn a_cidr_that_a_failed_peer_lost_goes_to_who_has_it_now() {
     let before = running(&two());
-    let wanted =
-        [peer(1, 11, &["10.1.0.0/16", "10.102.7.0/24"]), peer(2, 12, &["10.2.0.0/16"]), peer(3, 13, &["10.3.0.0/16"])];
+    let wanted = [peer(1, 11, &["10.1.0.0/16", "10.102.0.0/16"]), peer(2, 22, &["10.2.0.0/16"])];
     let stands = standing(&target(&wanted), &before, &names(&["vpc-00000002"])).unwrap();
-    assert_eq!(stands.failed, names(&["vpc-00000001", "vpc-00000002"]));
-    assert_eq!(stands.target.files, files(&[two()[0].clone(), two()[1].clone(), wanted[2].clone()]));
-    // The same peer may keep its own, and two gateways of one place share theirs.
-    let stands = standing(&target(&two()), &before, &names(&["vpc-00000002"])).unwrap();
-    assert_eq!(stands.failed, names(&["vpc-00000002"]));
+    // The old address, and the CIDR that is still its own.
+    assert_eq!(stands.target.files, files(&[wanted[0].clone(), peer(2, 12, &["10.2.0.0/16"])]));
+    assert_eq!(stands.failed, names(&["vpc-00000002"]), "nobody waits for it");
+    assert_eq!(
+        steps(&stands.target, &before)[1..4],
+        [
+            "load connection crosswan-vpc-00000002 (without c-10-102-0-0-16)",
+            "end CHILD_SA crosswan-vpc-00000002/c-10-102-0-0-16 #10 (no longer configured)",
+            "write crosswan.conf (changed)",
+        ]
+    );
 }
 
 #[test]
@@ -160,4 +167,41 @@ fn an_own_key_stays_as_long_as_a_failed_peers_connection_signs_with_it() {
     let stands = standing(&wanted, &before, &one()).unwrap();
     assert_eq!(stands.target.keys.len(), 2);
     assert!(!unloaded(&stands.target), "the failed peer's connection still signs with it");
+}
+
+proptest! {
+    /// Whoever fails of whatever change: each other connection is as planned, what failed is as it was or stays away, and
+    /// the text says so.
+    #[test]
+    fn each_connection_is_as_planned_or_as_it_was(
+        before in btree_map(1..9u8, (10..14u8, 1..12u8), 0..6),
+        after in btree_map(1..9u8, (10..14u8, 1..12u8), 0..6),
+        failing in proptest::collection::btree_set(1..9u8, 0..4),
+    ) {
+        let text = |peers: &BTreeMap<u8, (u8, u8)>| -> Vec<String> {
+            peers.iter().map(|(n, (address, cidr))| peer(*n, *address, &[&format!("10.{cidr}.0.0/16")])).collect()
+        };
+        let (before, wanted) = (running(&text(&before)), target(&text(&after)));
+        let old = before.believed.connections.clone();
+        let failing: BTreeSet<ConnName> = failing.iter().map(|n| format!("crosswan-vpc-0000000{n}").parse().unwrap()).collect();
+        let stands = standing(&wanted, &before, &failing).unwrap();
+        prop_assert!(stands.failed.is_superset(&failing) && stands.unknown.is_empty());
+        let without_lost = |name: &ConnName| {
+            let mut tree = old.get(name)?.clone();
+            let wanted = wanted.connections.get(name).map(children).unwrap_or_default();
+            if let Some(crate::swanctl::Node::Section(children)) = tree.get_mut("children") {
+                children.retain(|child, _| wanted.contains(child));
+            }
+            Some(tree)
+        };
+        for name in wanted.connections.keys().chain(old.keys()) {
+            let right = if wanted.connections.contains_key(name) && stands.failed.contains(name) {
+                without_lost(name)
+            } else {
+                wanted.connections.get(name).cloned()
+            };
+            prop_assert_eq!(stands.target.secrets.contains_key(&secret_id(name)), right.is_some());
+            prop_assert_eq!(stands.target.connections.get(name), right.as_ref(), "{}", name);
+        }
+    }
 }
