@@ -185,7 +185,7 @@ fn hooks_heal() {
                 "iptables -w 5 -t nat -I POSTROUTING 1 -j RETURN",
                 "nat POSTROUTING: hook -j CROSSWAN-NAT at 1 (was hook -j CROSSWAN-NAT at 2)",
             ),
-            ("iptables -w 5 -t nat -F CROSSWAN-NAT", "nat CROSSWAN-NAT 8 rules (was 0)"),
+            ("iptables -w 5 -t nat -F CROSSWAN-NAT", "nat CROSSWAN-NAT 9 rules (was 0)"),
             ("iptables -w 5 -I CROSSWAN-TO 1 -j ACCEPT", "filter CROSSWAN-TO 4 rules (was 5)"),
             ("iptables -w 5 -F; iptables -w 5 -X", "CROSSWAN-GUARD"),
         ] {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Auth, Gateway};
 
 use super::look::{Snapshot, all_well, rules, stream, unharmed};
@@ -82,6 +82,18 @@ fn a_source_destination_check_that_is_on_is_told_where_ec2_is_asked() -> Result<
     let report = refresh(&nat)?;
     ensure!(report["source_dest_check"].is_null(), "{report:#}");
     ensure!(lines(&report, "notes").concat().contains("source/destination check was not looked at"), "{report:#}");
+    Ok(())
+}
+
+/// Masqueraded, they would leave from ports that change whenever NAT forgets a flow: a peer would lose packets each time.
+#[test]
+fn a_gateways_own_ike_and_esp_keep_their_ports() -> Result<()> {
+    let region = Region::standard()?;
+    let peers = region.gateway("hub/vpn-hub")?.swanctl(&["--list-sas"])?;
+    for spoke in ["a/nat-vpn", "b/nat-vpn"] {
+        let address = region.gateway(spoke)?.public().context("no public address")?;
+        ensure!(peers.contains(&format!("@ {address}[4500]")), "{spoke} sends from another port:\n{peers}");
+    }
     Ok(())
 }
 
