@@ -1,14 +1,15 @@
-//! apply: one `match` over steps. Dumb on purpose: it decides nothing, the plan did.
+//! apply: one `match` over steps. It decides nothing: what is to be done the plan says, and what a failure means [`transact`]
+//! does.
+//!
+//! [`transact`]: crate::transact
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use tracing::info;
-
 use crate::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     files, host,
     paths::Paths,
     plan::{ManagedFile, Step},
@@ -23,19 +24,11 @@ const INITIATE: Duration = Duration::from_secs(10);
 /// The bound on `iptables-restore`, its own wait for the lock (5 s) included.
 const RESTORE: Duration = Duration::from_secs(15);
 
-/// Carries the steps out in order and stops at the first that fails.
+/// Takes one step. `charon` may be absent only if the step does not need it.
 ///
-/// `charon` may be absent only if no step needs it. Errors are [`crate::error::Kind::Apply`].
-pub async fn apply(steps: &[Step], paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
-    let mut charon = charon;
-    for step in steps {
-        info!(step = %step, "apply");
-        one(step, paths, charon.as_deref_mut()).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
-    }
-    Ok(())
-}
-
-async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
+/// Errors: [`Kind::Observe`](crate::error::Kind::Observe) if charon gave no answer, so that it is not known whether the
+/// step was taken; else it was refused.
+pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
     match step {
         Step::RestoreRules(change) => return host::iptables_restore(&change.input(), RESTORE).await,
         Step::WriteFile { file, contents, .. } => {
@@ -52,11 +45,23 @@ async fn one(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()
         Step::LoadConnection { name, tree, .. } => charon.load_conn(name.as_str(), tree).await,
         Step::RenewChild { connection, child, old } => {
             // The old SA carries traffic until the new one is there; without a new one it stays.
-            charon.initiate(connection.as_str(), child, Some(INITIATE)).await?;
+            charon.initiate(connection.as_str(), Some(child), Some(INITIATE)).await?;
             for id in old {
                 charon.terminate(Target::ChildId(*id), false, Some(TERMINATE)).await?;
             }
             Ok(())
+        }
+        Step::TakeOver { connection, children } => {
+            // One is enough: what is missing besides is `keep`'s to bring up, as with any tunnel.
+            let mut failed = None;
+            for child in children {
+                match charon.initiate(connection.as_str(), Some(child), Some(INITIATE)).await {
+                    Ok(()) => failed = Some(Ok(())),
+                    Err(e) if e.kind() == Kind::Apply => drop(failed.get_or_insert(Err(e))),
+                    Err(e) => return Err(e),
+                }
+            }
+            failed.unwrap_or(Ok(()))
         }
         // Gone already is as good as done: another program, or a pass that was cut off, was there first.
         Step::UnloadConnection { name } => charon.unload_conn(name).await.map(drop),

@@ -12,9 +12,16 @@ Exit codes:
      was set up without it
   3  something could not be asked (IMDS, EC2, SSM, charon, ...), this gateway's key could not be
      announced, or a new gateway's key is awaited; what worked was kept
-  4  a step failed or did not read back as planned, the old state was restored; or a sysctl of
-     this host is wrong
+  4  a step failed or did not read back as planned. The report names each peer that failed and
+     says whether what it had is in force again; everything else was done. If something shared
+     failed (rules, files, this gateway's key), nothing was: the whole old state was restored,
+     or the report says that it was not
   5  another refresh holds the lock
+  6  all is in force, but a gateway waits to replace another (REPLACING) or too many peers would
+     leave at once (HELD): a further try brings nothing, the peer, time or an operator does
+  7  all is as planned, but this host stops packets, or will: a sysctl, the policy of FORWARD, other
+     rules, EC2's source/destination check, a swanctl.conf without its include. The PROBLEM lines
+     say which, with the remedy
 
 Files:
   /etc/crosswan/crosswan.toml               settings; then conf.d/*.toml beside it
@@ -26,6 +33,14 @@ Files:
   /etc/swanctl/conf.d/crosswan*.conf        written by refresh
   /var/lib/crosswan/                        the last good answers, the rules in force
   /run/crosswan/status.json                 the last report";
+
+const STATUS_CODES: &str = "\
+Exit codes of status, the worst first:
+  9  the rules of the last refresh are not in force
+  8  a tunnel is down
+  7  tunnels and rules are as they should be, but this host stops packets
+  3  something could not be asked: it is shown as unknown, as to whoever is not root
+  0  all is well";
 
 /// Joins the private networks of many VPCs through one IPsec hub, and gives each VPC its NAT on the way.
 ///
@@ -70,8 +85,9 @@ pub enum Command {
     ///
     /// Asks IMDSv2 who this gateway is and, as its mode needs, EC2 in every listed region for its peers. Fetches the
     /// pre-shared key if settings name one in SSM or Secrets Manager. Loads only the connections that changed, restores
-    /// only its own iptables chains, and rolls back if the system does not read back as planned. A region that cannot be
-    /// asked keeps its tunnels. Run at boot and hourly by systemd.
+    /// only its own iptables chains, and restores what was there where the system does not read back as planned: for the
+    /// one peer that failed, or for all if what failed is shared. A region that cannot be asked keeps its tunnels. Run at
+    /// boot and hourly by systemd.
     ///
     /// Unless auth.method is psk, the first pass makes this gateway's key and announces the public half in its
     /// instance's tag. Peers are known by what theirs announce: a new one that has not come so far is awaited (exit
@@ -84,8 +100,11 @@ pub enum Command {
         /// Let more peers go in one pass than removal.hold_above allows
         #[arg(long)]
         force: bool,
-        /// Take the key that this VPC's gateway announces for right, though it is known by another; repeatable
-        #[arg(long, value_name = "VPC")]
+        /// Accept the key with this fingerprint for a gateway of this VPC, though that is known by another; repeatable
+        ///
+        /// For instance --accept-key vpc-0a1b2c3d=SHA256:…, with the fingerprint that `crosswan status` shows as `own
+        /// key` on that gateway. Any other key that its tag may hold at that moment is refused.
+        #[arg(long, value_name = "VPC=FINGERPRINT")]
         accept_key: Vec<String>,
         /// Print the report as JSON
         #[arg(long)]
@@ -106,6 +125,12 @@ pub enum Command {
     /// Speaks only to charon. Initiates children that should be up and are not, and deletes childless and duplicate
     /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted.
     Keep,
+    /// Put this agent's rules back when somebody takes them away, until stopped
+    ///
+    /// Speaks only to the kernel's firewall. Between two refreshes it compares what is loaded with the rules loaded last
+    /// (/var/lib/crosswan/iptables.rules), at each change of nft's rules and every three seconds, and puts back what is
+    /// missing. Stop it before removing rules by hand.
+    Watch,
     /// Write the files of a pass somewhere else, for review
     ///
     /// Observes and decides as refresh does, then writes the files below DIR instead of the system. The secrets file
@@ -117,7 +142,9 @@ pub enum Command {
     },
     /// Show tunnels, NAT, the last refresh, and what was refused and why
     ///
-    /// Tunnels and rules are read from charon and iptables at this moment; the rest is the last refresh's report.
+    /// Tunnels and rules are read from charon and iptables at this moment, and whether packets may pass from sysctls and
+    /// other programs' rules; the rest is the last refresh's report.
+    #[command(after_help = STATUS_CODES)]
     Status {
         /// Print as JSON
         #[arg(long)]

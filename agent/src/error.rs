@@ -19,6 +19,13 @@ pub enum Kind {
     Other,
 }
 
+/// The exit code of a pass that is in force, while something waits that only an operator, a peer or time can end. It is no
+/// error, and trying again at once would change nothing.
+pub const WAITING: u8 = 6;
+/// The exit code of a pass after which all is as planned, but something else on this host stops packets. It is not an
+/// error of the pass's, and trying again does not help.
+pub const STOPPED: u8 = 7;
+
 impl Kind {
     /// The process's exit code. Stable: documented in the README, the man page and `--help`.
     pub fn exit_code(self) -> u8 {

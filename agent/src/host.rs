@@ -1,17 +1,23 @@
-//! The host's own knobs: iptables by its programs, the default route, sysctls. The only module that spawns processes.
+//! This host: its firewall by the programs iptables and nft, its interfaces and default route; sysctls are in `host/sysctl.rs`.
+//! The only module that starts programs.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the one place that starts programs")]
 
-use std::{collections::BTreeMap, env, io::ErrorKind, path::PathBuf, process::Stdio, time::Duration};
+mod sysctl;
 
+use std::{collections::BTreeMap, env, io::ErrorKind, net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
+
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use tokio::{io::AsyncWriteExt, process::Command};
+
+pub use sysctl::{Sysctl, sysctl_problems, sysctls};
 
 use crate::{
     error::{Context, Error, Kind, Result},
-    model::{Interface, printable},
+    model::Interface,
 };
 
-/// Where iptables is on every distribution, whatever PATH says.
+/// Where iptables and nft are on every distribution, whatever PATH says.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// What `iptables --version` says, such as `iptables v1.8.11 (nf_tables)`: the release, and which backend Debian's
@@ -25,6 +31,35 @@ pub async fn iptables_save(timeout: Duration) -> Result<String> {
     run(Kind::Observe, &["iptables-save"], "", timeout).await
 }
 
+/// As [`iptables_save`], by the backend that `iptables` is not: `nft` or `legacy`. Rules there count for a packet, too.
+/// `None` if nothing can be there: its program is not installed, or the kernel has none of its tables.
+pub async fn other_backend_save(nft: bool, timeout: Duration) -> Result<Option<String>> {
+    let program = if nft { "iptables-nft-save" } else { "iptables-legacy-save" };
+    // Asked for nothing in particular, legacy prints the tables the kernel has loaded, and loads none.
+    if !nft && std::fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default().trim().is_empty() {
+        return Ok(None);
+    }
+    match run(Kind::Observe, &[program], "", timeout).await {
+        Err(e) if is_missing(&e) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Everything nft knows but the elements of its sets, as `nft -j -t list ruleset` prints it; `None` if nft is not installed.
+/// A list of bad addresses may have a hundred thousand, which take nft seconds. (measured, 1.0.6)
+pub async fn nft_ruleset(timeout: Duration) -> Result<Option<String>> {
+    match run(Kind::Observe, &["nft", "-j", "-t", "list", "ruleset"], "", timeout).await {
+        Err(e) if is_missing(&e) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.to_string().starts_with(NOT_FOUND))
+}
+
+const NOT_FOUND: &str = "not found on PATH";
+
 /// One `iptables-restore --noflush`: chains and rules that `input` does not name stay as they are.
 ///
 /// Both backends commit table by table, each table whole or not at all; after an error the tables before the bad one
@@ -32,6 +67,10 @@ pub async fn iptables_save(timeout: Duration) -> Result<String> {
 /// and lets even a jump to nowhere pass. `timeout` should exceed the 5 s that legacy may wait for its lock.
 pub async fn iptables_restore(input: &str, timeout: Duration) -> Result<()> {
     run(Kind::Apply, &["iptables-restore", "--noflush", "-w", "5"], input, timeout).await.map(drop)
+}
+
+fn package(program: &str) -> &str {
+    if program == "nft" { "nftables" } else { "iptables" }
 }
 
 /// Runs `argv` with `input` on its stdin; its stdout. At the timeout it is killed.
@@ -51,8 +90,9 @@ async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Resul
         .spawn()
         .map_err(|e| match e.kind() {
             ErrorKind::NotFound => failed().because(format!(
-                "not found on PATH, nor in {}; install the package iptables",
-                SYSTEM_FOLDERS.join(", ")
+                "{NOT_FOUND}, nor in {}; install the package {}",
+                SYSTEM_FOLDERS.join(", "),
+                package(argv[0])
             )),
             _ => failed().because(e),
         })?;
@@ -76,6 +116,18 @@ async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Resul
     String::from_utf8(output.stdout).context(failed)
 }
 
+/// The interfaces that are up, without the loopback, each with its IPv4 addresses.
+pub fn interfaces() -> Result<BTreeMap<String, Vec<Ipv4Addr>>> {
+    let mut found = BTreeMap::<String, Vec<Ipv4Addr>>::new();
+    for entry in getifaddrs().context(|| Error::observe("list the network interfaces"))? {
+        if entry.flags.contains(InterfaceFlags::IFF_UP) && !entry.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+            let addresses = found.entry(entry.interface_name).or_default();
+            addresses.extend(entry.address.as_ref().and_then(|a| a.as_sockaddr_in()).map(|a| a.ip()));
+        }
+    }
+    Ok(found)
+}
+
 /// The interface of the default route with the lowest metric, from `/proc/net/route`.
 pub fn default_route_interface() -> Result<Interface> {
     let path = "/proc/net/route";
@@ -97,79 +149,6 @@ pub fn parse_default_route(proc_net_route: &str) -> Result<Interface> {
     let best = proc_net_route.lines().skip(1).filter_map(metric_and_name).min_by_key(|(metric, _)| *metric);
     let (_, name) = best.ok_or_else(|| what().because("there is no default route; is the network up?"))?;
     name.parse().context(what)
-}
-
-/// A kernel setting of this network namespace, by the key `sysctl` takes, such as `net.ipv4.ip_forward`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sysctl {
-    pub key: String,
-    pub value: String,
-}
-
-/// The settings that decide whether this host can be a gateway: ip_forward, and per interface of `interfaces` (the
-/// default route's, the tunnel device) and for `all` rp_filter and send_redirects. An interface that is not there
-/// (the tunnel's, before charon runs) has none.
-pub fn sysctls(interfaces: &[&Interface]) -> Result<Vec<Sysctl>> {
-    let mut found = Vec::new();
-    let mut read = |path: &str, optional: bool| {
-        match std::fs::read_to_string(format!("/proc/sys/{path}")) {
-            Ok(value) => found.push(Sysctl { key: dotted(path), value: value.trim().to_owned() }),
-            Err(e) if optional && e.kind() == ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::observe(format!("read /proc/sys/{path}")).because(e)),
-        }
-        Ok(())
-    };
-    read("net/ipv4/ip_forward", false)?;
-    let all = [("all", false)].into_iter();
-    for (name, optional) in all.chain(interfaces.iter().map(|i| (i.as_str(), true))) {
-        for setting in ["rp_filter", "send_redirects"] {
-            read(&format!("net/ipv4/conf/{name}/{setting}"), optional)?;
-        }
-    }
-    Ok(found)
-}
-
-/// sysctl's spelling of a path: `/` and `.` change places, so that `ens5.100` stays one word.
-fn dotted(path: &str) -> String {
-    path.chars()
-        .map(|c| match c {
-            '/' => '.',
-            '.' => '/',
-            c => c,
-        })
-        .collect()
-}
-
-/// What in `sysctls` keeps a gateway from working, a line each with the command that mends it.
-///
-/// - ip_forward off: nothing passes.
-/// - rp_filter is the greater of `all` and the interface's. Strict (1) drops what comes by another interface than the
-///   way back: a second ENI, and the tunnel device before its routes are there. Loose (2) and off (0) are fine;
-///   `all` = 2 is the command, as it outdoes every interface's 1. (Kernel ESP is exempt, userspace ESP is not.)
-/// - send_redirects is on if it is on in `all` or on the interface. A gateway with one interface gets and sends
-///   every packet there, and would tell each host to bypass it.
-pub fn sysctl_problems(sysctls: &[Sysctl]) -> Vec<String> {
-    let values: BTreeMap<&str, &str> = sysctls.iter().map(|s| (s.key.as_str(), s.value.as_str())).collect();
-    let shown = |value: &str| printable(value).trim_matches('"').to_owned();
-    let mut problems = Vec::new();
-    if let Some(value) = values.get("net.ipv4.ip_forward").filter(|v| **v != "1") {
-        let value = shown(value);
-        problems.push(format!("net.ipv4.ip_forward is {value}: nothing is forwarded; sysctl -w net.ipv4.ip_forward=1"));
-    }
-    let all = values.get("net.ipv4.conf.all.rp_filter").copied().unwrap_or("0");
-    for (key, value) in &values {
-        if key.ends_with(".send_redirects") && *value != "0" {
-            problems
-                .push(format!("{key} is {}: hosts are told to bypass the gateway; sysctl -w {key}=0", shown(value)));
-        }
-        if key.ends_with(".rp_filter") && *key != "net.ipv4.conf.all.rp_filter" && all.max(value) == "1" {
-            problems.push(format!(
-                "{key} is in effect 1 (strict): packets that come back by another interface are dropped; \
-                 sysctl -w net.ipv4.conf.all.rp_filter=2"
-            ));
-        }
-    }
-    problems
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ mod memory;
 mod patience;
 #[cfg(test)]
 mod tests;
+mod unloaded;
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     fs::{self, File},
     hash::{BuildHasher, Hasher, RandomState},
@@ -35,8 +37,11 @@ pub use decide::{Action, Reason, Role, Rules, View, decide};
 pub use memory::{Change, Memory};
 pub use patience::patience;
 
+use unloaded::Unloaded;
+
 use crate::{
     error::{Context, Error, Kind, Result},
+    swanctl,
     vici::{Events, Target, Vici},
 };
 
@@ -112,6 +117,7 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
     let mut memory = Memory::default();
     let patience = patience(cfg.role, cfg.interval, random()).as_millis() as u64;
     let mut file = stamps(&cfg.conf_file);
+    let (mut in_file, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
     let mut file_poll = time::interval(FILE_POLL);
     file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut due, mut earliest) = (start, start);
@@ -129,18 +135,20 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
                     continue;
                 }
                 file = now;
+                in_file = names(&cfg.conf_file);
                 memory.forget_failures();
             }
         }
         let begun = Instant::now();
         let now = begun.duration_since(start).as_millis() as u64;
-        let next = tick(cfg, &mut vici, &mut memory, now).await?;
+        let next = tick(cfg, &mut vici, &mut memory, now, |view| unloaded.look(now, &in_file, view.conns.keys()));
+        let next = next.await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
         if asked.is_none_or(|last| begun >= last + PASS_SPACING)
-            && let Some((conn, missing)) = memory.take_wanted(now, patience)
+            && let Some((conn, why)) = wanted(&mut unloaded, &mut memory, now, cfg.interval, patience)
         {
             *asked = Some(begun);
-            ask_for_a_pass(cfg, &conn, missing);
+            ask_for_a_pass(cfg, &conn, &why);
         }
         // Listing thousands of connections costs charon time: under a storm of events, at most a fifth of it.
         earliest = Instant::now() + begun.elapsed() * 4;
@@ -149,7 +157,13 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
 }
 
 /// One look and its actions. Returns when to look again, if sooner than the interval.
-async fn tick(cfg: &Config, vici: &mut Vici, memory: &mut Memory, now: u64) -> Result<Option<Duration>> {
+async fn tick(
+    cfg: &Config,
+    vici: &mut Vici,
+    memory: &mut Memory,
+    now: u64,
+    seen: impl FnOnce(&View),
+) -> Result<Option<Duration>> {
     let _held = match lock(&cfg.lock) {
         Ok(held) => held,
         Err(e) if e.kind() == Kind::Busy => {
@@ -162,6 +176,7 @@ async fn tick(cfg: &Config, vici: &mut Vici, memory: &mut Memory, now: u64) -> R
         }
     };
     let view = View { uptime: vici.uptime().await?, conns: vici.list_conns().await?, sas: vici.sas().await? };
+    seen(&view);
     let actions = decide(now, &view, memory, Rules { role: cfg.role, interval: cfg.interval });
     for change in memory.take_changes() {
         info!(conn = %change.conn, child = %change.child, attempts = change.attempts, "{change}");
@@ -177,7 +192,8 @@ async fn tick(cfg: &Config, vici: &mut Vici, memory: &mut Memory, now: u64) -> R
 /// Does one thing and logs it. Only losing charon is an error; its refusals are logged and tried again later.
 async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     let outcome = match action {
-        Action::Initiate { conn, child, .. } => vici.initiate(conn, child, None).await.map(|()| true),
+        Action::Prove { conn, .. } => vici.initiate(conn, None, None).await.map(|()| true),
+        Action::Initiate { conn, child, .. } => vici.initiate(conn, Some(child), None).await.map(|()| true),
         Action::TerminateIke { id, .. } => vici.terminate(Target::IkeId(*id), false, None).await,
         Action::TerminateChild { id, .. } => vici.terminate(Target::ChildId(*id), false, None).await,
     };
@@ -191,19 +207,39 @@ async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     Ok(())
 }
 
+/// The connections that charon should have: those of the managed file. What cannot be read or understood names none.
+fn names(conf_file: &Path) -> BTreeSet<String> {
+    let parsed = fs::read_to_string(conf_file).ok().and_then(|text| swanctl::parse(&text).ok());
+    parsed.map(|tree| swanctl::connections(tree).into_keys().collect()).unwrap_or_default()
+}
+
+/// The connection that a pass is wanted for, and why.
+fn wanted(
+    unloaded: &mut Unloaded,
+    memory: &mut Memory,
+    now: u64,
+    interval: Duration,
+    patience: u64,
+) -> Option<(String, String)> {
+    let seconds = |missing: u64| missing / 1000;
+    if let Some((conn, missing)) = unloaded.take_wanted(now, interval.as_millis() as u64) {
+        return Some((conn, format!("in its file and not in charon for {} s", seconds(missing))));
+    }
+    let missing = memory.take_wanted(now, patience);
+    let missing = missing.map(|(conn, missing)| (conn, format!("missing for {} s", seconds(missing))));
+    missing.or_else(|| Some((memory.take_proven()?, "has proved that it works".into())))
+}
+
 /// Nobody may be watching: then the next pass is the hourly one.
-fn ask_for_a_pass(cfg: &Config, conn: &str, missing: u64) {
-    let seconds = missing / 1000;
+fn ask_for_a_pass(cfg: &Config, conn: &str, why: &str) {
     match fs::write(&cfg.wanted, "") {
-        Ok(()) => info!(conn, "missing for {seconds} s: asked for a refresh"),
-        Err(e) => {
-            warn!(conn, reason = %e, "missing for {seconds} s: cannot ask for a refresh in {}", cfg.wanted.display())
-        }
+        Ok(()) => info!(conn, "{why}: asked for a refresh"),
+        Err(e) => warn!(conn, reason = %e, "{why}: cannot ask for a refresh in {}", cfg.wanted.display()),
     }
 }
 
 /// The pass lock, shared, without waiting. `Kind::Busy`: a refresh holds it.
-fn lock(path: &Path) -> Result<Flock<File>> {
+pub(crate) fn lock(path: &Path) -> Result<Flock<File>> {
     let failed = || Error::new(Kind::Other, format!("lock {}", path.display()));
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path).context(failed)?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {

@@ -14,7 +14,7 @@ use ring::{
 use crate::{
     error::{Error, Result},
     files,
-    model::{InstanceId, PublicKey, Secret, Successor, Timestamp, Vouch},
+    model::{Holder, InstanceId, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature},
     paths::Paths,
 };
 
@@ -101,7 +101,7 @@ pub fn ensure(
         return Ok((ring, open));
     }
     let next = make(&paths.next_key)?;
-    let note = format!("made the next key {}: it follows when the peers have seen it", next.public.fingerprint());
+    let note = format!("made the next key {}: it follows when the peers have accepted it", next.public.fingerprint());
     ring.next = Some(next);
     Ok((ring, Some(note)))
 }
@@ -117,18 +117,33 @@ impl PrivateKey {
         SystemRandom::new()
             .fill(&mut seed)
             .map_err(|_| Error::apply("make a key: the kernel gives no random bytes"))?;
-        let whose =
-            format!("# The private key of {instance}, made by crosswan at {}. It never leaves this instance.", made.0);
-        let pem = STANDARD.encode([&PKCS8[..], &seed].concat());
-        let text = format!("{whose}\n{BEGIN}\n{pem}\n{END}\n");
-        PrivateKey::parse(&text).ok_or_else(|| Error::apply("make a key: it does not read back"))
+        PrivateKey::from_seed(&seed, &instance, made).ok_or_else(|| Error::apply("make a key: it does not read back"))
     }
 
-    /// Signs `next`: it is to follow this key.
-    pub fn vouch_for(&self, next: PublicKey) -> Option<Successor> {
-        let text = std::str::from_utf8(self.text.bytes()).ok()?;
-        let signature = pair(text.lines().nth(2)?)?.sign(&Vouch::message(&next));
-        Some(Successor { key: next, vouch: Vouch::new(signature.as_ref().try_into().ok()?) })
+    /// The key that belongs to a seed (RFC 8032, section 5.1.5).
+    pub fn from_seed(seed: &[u8; 32], instance: &InstanceId, made: Timestamp) -> Option<Self> {
+        let whose =
+            format!("# The private key of {instance}, made by crosswan at {}. It never leaves this instance.", made.0);
+        let pem = STANDARD.encode([&PKCS8[..], seed].concat());
+        PrivateKey::parse(&format!("{whose}\n{BEGIN}\n{pem}\n{END}\n"))
+    }
+
+    fn sign(&self, text: &str) -> Option<Signature> {
+        let file = std::str::from_utf8(self.text.bytes()).ok()?;
+        let signature = pair(file.lines().nth(2)?)?.sign(text.as_bytes());
+        Some(Signature::new(signature.as_ref().try_into().ok()?))
+    }
+
+    /// This key, with the proof that `holder` has it.
+    pub fn proven(&self, holder: &Holder<'_>) -> Option<ProvenKey> {
+        let proof = self.sign(&signature::possession(&self.public, holder))?;
+        Some(ProvenKey { key: self.public, proof })
+    }
+
+    /// `next` as the key that follows this one, signed by both.
+    pub fn succeeded_by(&self, next: &PrivateKey, holder: &Holder<'_>) -> Option<Succession> {
+        let text = signature::succession(&self.public, &next.public, holder);
+        Some(Succession { next: next.public, endorsement: self.sign(&text)?, proof: next.sign(&text)? })
     }
 
     /// Out of its file's text.
@@ -150,10 +165,21 @@ fn pair(pem: &str) -> Option<Ed25519KeyPair> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::model::VpcId;
+
+    /// Gateway `n`: its VPC and its instance.
+    pub fn holder(n: u32) -> (VpcId, InstanceId) {
+        (format!("vpc-{n:08x}").parse().unwrap(), id(n))
+    }
+
+    /// Key pair `n`, always the same.
+    pub fn key_pair(n: u8) -> PrivateKey {
+        PrivateKey::from_seed(&[n; 32], &id(n.into()), Timestamp(0)).unwrap()
+    }
 
     fn id(n: u32) -> InstanceId {
         format!("i-{n:08x}").parse().unwrap()
@@ -173,9 +199,6 @@ mod tests {
         let (both, note) = ensure(&paths, &id(1), Timestamp(7), |key| key.made == Timestamp(5)).unwrap();
         let next = both.next.clone().unwrap();
         assert!(both.current == first.current && next != first.current && note.is_some());
-        let next_one = both.current.vouch_for(next.public).unwrap();
-        assert!(next_one.vouch.holds(&first.current.public, &next.public));
-        assert!(!next_one.vouch.holds(&next.public, &first.current.public));
         assert_eq!(ensure(&paths, &id(1), Timestamp(8), |_| true).unwrap(), (both, None), "one rotation at a time");
         promote(&paths).unwrap();
         assert_eq!(read(&paths).unwrap(), Some(Keyring { current: next, next: None }));

@@ -9,12 +9,12 @@
 //! IO lives at the two ends: the pure stages may not spawn, write files or read the clock (see `clippy.toml`).
 
 pub mod apply;
-mod claims;
 pub mod cli;
 pub mod decide;
 pub mod disabled;
 pub mod error;
 pub mod files;
+pub mod forwarding;
 pub mod host;
 pub mod iptables;
 pub mod keep;
@@ -30,11 +30,10 @@ mod recover;
 pub mod refresh;
 pub mod render;
 pub mod report;
-pub mod roster;
 pub mod settings;
 pub mod state;
 pub mod status;
 pub mod swanctl;
-pub mod trust;
-pub mod verify;
+pub mod transact;
 pub mod vici;
+pub mod watch;

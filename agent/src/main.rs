@@ -15,11 +15,11 @@ use crosswan::{
     cli::{Cli, Command, Overrides},
     error::{Context, Error, Kind, Result},
     keep,
-    model::{BadName, Mode},
+    model::{BadName, Mode, VpcId},
     paths::Paths,
     refresh::{self, Options},
     settings::{AuthMethod, Flags, Keys, MissingKey, Settings},
-    status,
+    status, watch,
 };
 use tracing::warn;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
@@ -45,7 +45,7 @@ async fn run(cli: Cli) -> Result<u8> {
     let paths = Paths::below(&root);
     match cli.command {
         Command::Refresh { dry_run, force, accept_key, json } => {
-            let accept = accept_key.iter().map(|vpc| vpc.parse()).collect::<std::result::Result<_, BadName>>();
+            let accept = accept_key.iter().map(|word| accepted(word)).collect::<std::result::Result<_, BadName>>();
             let accept = accept.context(|| Error::settings("--accept-key"))?;
             let options = Options { dry_run, force, rotate: false, accept };
             pass(&root, cli.overrides, &paths, options, json).await
@@ -79,10 +79,15 @@ async fn run(cli: Cli) -> Result<u8> {
             keep::run(config, interrupted()).await?;
             Ok(0)
         }
+        Command::Watch => {
+            let config = watch::Config { rules: paths.rules, lock: paths.charon_lock, put_back: paths.put_back };
+            watch::run(config, interrupted()).await?;
+            Ok(0)
+        }
         Command::Status { json, watch: false } => {
             let status = status::look(&paths).await;
             print(json, &status)?;
-            Ok(if status.unasked.is_empty() { 0 } else { Kind::Observe.exit_code() })
+            Ok(status.exit_code())
         }
         Command::Status { json, watch: true } => {
             let mut stop = std::pin::pin!(interrupted());
@@ -98,6 +103,17 @@ async fn run(cli: Cli) -> Result<u8> {
                 }
             }
         }
+    }
+}
+
+/// What `--accept-key` takes: a VPC, and the fingerprint of the key that is right for its gateway.
+fn accepted(word: &str) -> std::result::Result<(VpcId, String), BadName> {
+    let expected = "VPC=FINGERPRINT such as vpc-0a1b2c3d=SHA256:… (44 characters after the colon)";
+    let bad = || BadName { expected, found: word.to_owned() };
+    let (vpc, fingerprint) = word.split_once('=').ok_or_else(bad)?;
+    match fingerprint.strip_prefix("SHA256:") {
+        Some(digest) if digest.len() == 44 => Ok((vpc.parse()?, fingerprint.to_owned())),
+        _ => Err(bad()),
     }
 }
 

@@ -5,8 +5,9 @@
 
 #[macro_use]
 mod names;
+mod announcement;
 mod key;
-mod vouch;
+pub mod signature;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,11 +16,12 @@ use std::{
     str::FromStr,
 };
 
+pub use announcement::{Announcement, Holder, KEY_TAG, KeyTags, NEXT_KEY_TAG, ProvenKey, Succession, Tagged};
 use ipnet::Ipv4Net;
-pub use key::{Announcement, BadAnnouncement, KEY_TAG, KeyTag, Pin, PublicKey};
+pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-pub use vouch::{Successor, Vouch};
+pub use signature::Signature;
 
 /// The name of the CHILD_SA for one CIDR: `c-10-1-0-0-16`.
 pub fn child_name(cidr: &Ipv4Net) -> String {
@@ -164,9 +166,16 @@ pub struct Gateway {
     /// The associated CIDRs of its VPC, sorted; empty on a spoke that looks for its hub.
     #[serde(deserialize_with = "cidrs")]
     pub cidrs: BTreeSet<Ipv4Net>,
-    /// What it announces in its tag [`KEY_TAG`].
+    /// The keys it announces in its tags.
     #[serde(default)]
-    pub key: KeyTag,
+    pub tags: KeyTags,
+}
+
+impl Gateway {
+    /// Whom its announcements must name.
+    pub fn holder(&self) -> Holder<'_> {
+        Holder { vpc: &self.vpc, instance: &self.instance }
+    }
 }
 
 /// Something EC2 showed that no tunnel will be built to, and why.
@@ -201,8 +210,14 @@ impl fmt::Display for Refusal {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionView {
     pub gateways: Vec<Gateway>,
-    /// What was in the answer but did not fit the model (no VPC, a CIDR that is none, …).
+    /// What was in the answer but did not fit the model (no VPC, an invalid CIDR, …).
     pub unusable: Vec<Refusal>,
+    /// Instances that this gateway knew as gateways and that do not run: EC2 was asked for them by their ids.
+    #[serde(default, skip_serializing)]
+    pub stopped: BTreeSet<InstanceId>,
+    /// VPCs of known peers that do not exist any more: EC2 was asked for them by their ids.
+    #[serde(default, skip_serializing)]
+    pub deleted: BTreeSet<VpcId>,
 }
 
 /// What asking one region came to: its answer, or why there is none.
@@ -218,7 +233,8 @@ pub struct Selectors {
     pub remote: BTreeSet<Ipv4Net>,
 }
 
-/// One IKEv2 connection that should exist.
+/// One IKEv2 connection that should exist: a tunnel, or without children the place where a gateway or a key proves that
+/// it works before anything depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tunnel {
     /// The peer's VPC; unknown on a spoke whose hub is named by its Elastic IP.
@@ -228,23 +244,36 @@ pub struct Tunnel {
     pub local_id: IkeId,
     pub remote_id: IkeId,
     /// One child per CIDR, by [`child_name`]: adding or removing one loses no packet (`docs/facts.md`, "Loading
-    /// connections").
+    /// connections"). Empty for a proof.
     pub children: BTreeMap<String, Selectors>,
     pub auth: Auth,
 }
 
-/// An IKE identity: a spoke is its VPC, a hub its Elastic IP; both ends can know either beforehand.
+/// An IKE identity, which both ends know beforehand. No two gateways share one, or with `unique = replace` one would end
+/// the other's IKE_SA.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IkeId {
-    Vpc(VpcId),
+    /// The gateway of a client VPC.
+    Spoke(VpcId, InstanceId),
+    /// A hub by its Elastic IP: all that a spoke need know of it.
     Hub(Ipv4Addr),
+    /// Either of them when it proves its next key.
+    Next(Box<IkeId>, PublicKey),
+}
+
+impl IkeId {
+    /// The identity under which this gateway proves that `key` is accepted.
+    pub fn next(&self, key: PublicKey) -> IkeId {
+        IkeId::Next(Box::new(self.clone()), key)
+    }
 }
 
 impl fmt::Display for IkeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            IkeId::Vpc(vpc) => write!(f, "{vpc}"),
+            IkeId::Spoke(vpc, instance) => write!(f, "{vpc}/{instance}"),
             IkeId::Hub(eip) => write!(f, "{eip}"),
+            IkeId::Next(of, key) => write!(f, "next-{}/{of}", key.short()),
         }
     }
 }

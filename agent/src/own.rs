@@ -1,33 +1,40 @@
-//! This gateway's own key through one pass: made if need be, looked up in its tag, taken over, announced.
+//! This gateway's own key through one pass: made if need be, looked up in its tags, taken over, announced.
 //!
-//! IO at both ends of a pass; what is to be shown in between is `decide`'s. An announcement is no step of the plan: EC2 may
-//! show it seconds later, and a tag that cannot be written is no reason to roll tunnels back.
+//! IO at both ends of a pass; how the gateway presents itself in between is `decide`'s. An announcement is no step of the
+//! plan: EC2 may show it seconds later, and a tag that cannot be written is no reason to roll tunnels back.
 
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 
 use crate::{
+    decide::{
+        rotation::{OwnKeys, Presence},
+        trust::fingerprints,
+    },
     error::{Kind, Result},
     keyring::{self, Keyring, PrivateKey},
-    model::{Announcement, Identity, InstanceId, KEY_TAG, PublicKey, Region, Timestamp},
-    observe::ec2::{Session, own_tag, publish},
+    model::{Holder, Identity, InstanceId, KEY_TAG, KeyTags, PublicKey, Region, Tagged, Timestamp, VpcId},
+    observe::ec2::{OwnTags, Session, own_tags, publish},
     paths::Paths,
     refresh::Options,
     report::{KeyReport, Outcome, Report},
     settings::{AuthMethod, Settings},
-    trust::{OwnKeys, Showing, fingerprints},
 };
+
+/// EC2 is asked for the own instance only where this gateway has a key of its own.
+const NOT_LOOKED_AT: &str =
+    "EC2's source/destination check was not looked at, as EC2 is not asked for this instance: it must be off";
 
 /// See the module. Empty where this gateway needs no key.
 #[derive(Debug, Default)]
 pub struct Own {
     ring: Option<Keyring>,
-    instance: Option<(Region, InstanceId)>,
-    /// The tag as EC2 shows it, or why it could not be asked.
-    tag: Option<std::result::Result<Option<String>, String>>,
+    me: Option<(Region, VpcId, InstanceId)>,
+    /// The tags as EC2 shows them, or why it could not be asked.
+    tags: Option<std::result::Result<OwnTags, String>>,
     /// What `decide` made of it.
-    pub showing: Option<Showing>,
+    pub presence: Option<Presence>,
     notes: Vec<String>,
     problem: Option<String>,
 }
@@ -38,7 +45,8 @@ impl Own {
         if !settings.mode.has_ipsec() || settings.auth.method != AuthMethod::Key {
             return Ok(Own::default());
         }
-        let mut own = Own { instance: Some((me.region.clone(), me.instance.clone())), ..Own::default() };
+        let identity = (me.region.clone(), me.vpc.clone(), me.instance.clone());
+        let mut own = Own { me: Some(identity), ..Own::default() };
         let rotate = |key: &PrivateKey| {
             options.rotate || settings.auth.max_key_age.is_some_and(|age| is_old(key.made, now, age, &me.instance))
         };
@@ -64,55 +72,76 @@ impl Own {
         Ok(own)
     }
 
-    /// Asks EC2 what the tag says.
+    /// Asks EC2 what the tags say.
     pub async fn look(&mut self, ec2: &Session, timeout: Duration) {
-        if let (Some(_), Some((region, instance))) = (&self.ring, &self.instance) {
-            self.tag = Some(own_tag(ec2, region, instance, timeout).await);
+        if let (Some(_), Some((region, _, instance))) = (&self.ring, &self.me) {
+            self.tags = Some(own_tags(ec2, region, instance, timeout).await);
         }
     }
 
+    /// The public keys, with what this gateway signs about them.
     pub fn keys(&self) -> Option<OwnKeys> {
-        let ring = self.ring.as_ref()?;
-        let next = ring.next.as_ref().and_then(|next| ring.current.vouch_for(next.public));
-        Some(OwnKeys { current: ring.current.public, next })
+        let (Some(ring), Some((_, vpc, instance))) = (&self.ring, &self.me) else { return None };
+        let me = Holder { vpc, instance };
+        let next = ring.next.as_ref().and_then(|next| Some((next.proven(&me)?, ring.current.succeeded_by(next, &me)?)));
+        Some(OwnKeys { current: ring.current.proven(&me)?, next })
     }
 
-    /// The private keys that charon should have after this pass.
+    /// The private keys that charon should have after this pass: both during a rotation, the pass in which the next key
+    /// takes over included, so that nothing is signed with a key that is gone.
     pub fn wanted(&self) -> Vec<PrivateKey> {
-        let (Some(ring), Some(showing)) = (&self.ring, &self.showing) else { return Vec::new() };
-        ring.keys().filter(|key| showing.announce.keys.contains(&key.public)).cloned().collect()
+        self.ring.iter().flat_map(|ring| ring.keys().cloned()).collect()
     }
 
-    /// What is to be written into the tag; `None` if that is there.
-    fn news(&self) -> Option<String> {
-        let text = self.showing.as_ref()?.announce.to_string();
-        let there = matches!(&self.tag, Some(Ok(Some(tag))) if *tag == text);
-        (!there).then_some(text)
+    /// The tags that are to be written; empty if they say what they should.
+    fn news(&self) -> Vec<(&'static str, String)> {
+        let Some(presence) = &self.presence else { return Vec::new() };
+        let nothing = OwnTags::default();
+        let there = self.tags.as_ref().and_then(|tags| tags.as_ref().ok()).unwrap_or(&nothing);
+        presence.announce.missing_from(there.key.as_deref(), there.next.as_deref())
     }
 
     /// The announcement, as an operator reads it.
-    pub fn announcing(&self) -> Option<String> {
-        let (_, instance) = self.instance.as_ref()?;
-        self.news().map(|text| format!("announce {text} in tag {} of {instance}", KEY_TAG))
+    pub fn announcing(&self) -> Vec<String> {
+        let Some((.., instance)) = &self.me else { return Vec::new() };
+        self.news().iter().map(|(tag, value)| format!("announce {value} in tag {tag} of {instance}")).collect()
     }
 
-    /// The next key takes the current one's place, once charon signs with it.
-    pub fn settle(&self, paths: &Paths) -> Result<()> {
-        match &self.showing {
-            Some(showing) if showing.promote => keyring::promote(paths),
-            _ => Ok(()),
+    /// This pass signs with the next key alone.
+    pub fn promotes(&self) -> bool {
+        self.presence.as_ref().is_some_and(|presence| presence.promote)
+    }
+
+    /// The next key takes the current one's place, once charon signs with it for every peer. The old key; charon still has
+    /// it.
+    pub fn settle(&self, paths: &Paths) -> Result<Option<PublicKey>> {
+        match (&self.presence, &self.ring) {
+            (Some(presence), Some(ring)) if presence.promote => {
+                keyring::promote(paths)?;
+                Ok(Some(ring.current.public))
+            }
+            _ => Ok(None),
         }
     }
 
-    /// Writes the tag if it does not say what it should, and reads it back.
+    /// The report when the next key has not taken the current one's place after all.
+    pub fn not_settled(&self, report: &mut Report) {
+        if let (true, Some(ring), Some(key)) = (self.promotes(), &self.ring, &mut report.key) {
+            key.fingerprint = ring.current.public.fingerprint();
+            key.next = ring.next.as_ref().map(|next| next.public.fingerprint());
+            report.notes.push("this gateway's next key does not take over in this pass: both stay valid".into());
+        }
+    }
+
+    /// Writes the tags that do not say what they should, and reads them back.
     pub async fn announce(&self, ec2: &Session, timeout: Duration, report: &mut Report) {
-        let (Some(text), Some(step), Some((region, instance))) = (self.news(), self.announcing(), &self.instance)
-        else {
+        let (news, Some((region, _, instance))) = (self.news(), &self.me) else { return };
+        if news.is_empty() {
             return;
-        };
-        match publish(ec2, region, instance, &text, timeout).await {
+        }
+        match publish(ec2, region, instance, &news, timeout).await {
             Ok(()) => {
-                report.steps.push(step);
+                report.steps.extend(self.announcing());
                 if report.outcome == Outcome::Unchanged {
                     report.outcome = Outcome::Changed;
                 }
@@ -124,15 +153,21 @@ impl Own {
 
     /// What is wrong with a tag that this gateway cannot have written.
     fn tampered(&self) -> Option<String> {
-        let (Some(Ok(Some(text))), Some(ring), Some((_, instance))) = (&self.tag, &self.ring, &self.instance) else {
+        let (Some(Ok(tags)), Some(ring), Some((_, vpc, instance))) = (&self.tags, &self.ring, &self.me) else {
             return None;
         };
+        let me = Holder { vpc, instance };
+        let KeyTags { key, next } = KeyTags::of(tags.key.as_deref(), tags.next.as_deref());
         let own: Vec<PublicKey> = ring.keys().map(|key| key.public).collect();
-        let found = match text.parse::<Announcement>() {
-            // The moment after the next key took over, before that was announced, both are there.
-            Ok(said) if said.forged().is_none() && said.keys.iter().any(|key| own.contains(key)) => return None,
-            Ok(said) => format!("announced {}", fingerprints(&said.keys)),
-            Err(bad) => format!("could not be read ({bad})"),
+        // A next key that has taken over, and whose announcement failed, follows one that is gone from this disk.
+        let before = |key: &PublicKey| next.read().is_some_and(|s| own.contains(&s.next) && s.follows(key, &me));
+        let found = match key {
+            Tagged::Absent => return None,
+            Tagged::Read(said) if said.belongs_to(&me) && (own.contains(&said.key) || before(&said.key)) => {
+                return None;
+            }
+            Tagged::Read(said) => format!("announces {}", fingerprints(&[said.key])),
+            Tagged::Unreadable(bad) => format!("is unreadable ({bad})"),
         };
         Some(format!(
             "tag {KEY_TAG} of {instance} {found}, and this gateway's key is {}: unless its key file was removed, somebody \
@@ -145,14 +180,20 @@ impl Own {
     pub fn report(&self, report: &mut Report) {
         report.notes.extend(self.notes.iter().cloned());
         report.problems.extend(self.problem.clone());
+        match &self.tags {
+            Some(Ok(tags)) => report.source_dest_check = tags.source_dest_check,
+            Some(Err(_)) => {}
+            None => report.notes.push(NOT_LOOKED_AT.into()),
+        }
+        report.stopped.extend(report.source_dest_problem());
         let Some(ring) = &self.ring else { return };
-        // Without its tag nothing is lost: what is announced is announced again.
-        if let Some(Err(why)) = &self.tag {
-            report.unasked.push(format!("look up this gateway's own tag: {why}"));
+        // Without its tags nothing is lost: what is announced is announced again.
+        if let Some(Err(why)) = &self.tags {
+            report.unasked.push(format!("look up this gateway's own tags: {why}"));
         }
         report.notes.extend(self.tampered());
-        let showing = self.showing.as_ref();
-        let promote = showing.is_some_and(|s| s.promote);
+        let presence = self.presence.as_ref();
+        let promote = presence.is_some_and(|presence| presence.promote);
         let (current, next) = match &ring.next {
             Some(next) if promote => (next, None),
             next => (&ring.current, next.as_ref()),
@@ -160,17 +201,18 @@ impl Own {
         report.key = Some(KeyReport {
             fingerprint: current.public.fingerprint(),
             next: next.map(|key| key.public.fingerprint()),
-            waiting: showing.map(|s| s.waiting.clone()).unwrap_or_default(),
-            announced: self.news().is_none(),
+            waiting: presence.map(|presence| presence.waiting.clone()).unwrap_or_default(),
+            announced: self.news().is_empty(),
         });
     }
 }
 
 /// Older than its age allows, less up to a tenth of it by instance: a fleet launched together does not rotate at once.
 fn is_old(made: Timestamp, now: Timestamp, age: Duration, instance: &InstanceId) -> bool {
-    let spread = u32::from(digest(&SHA256, instance.as_str().as_bytes()).as_ref()[0]) * 10 / 256;
-    let limit = age * (100 - spread) / 100;
-    u64::try_from(now.0 - made.0).is_ok_and(|old| old > limit.as_secs())
+    let hash = digest(&SHA256, instance.as_str().as_bytes());
+    let spread = u32::from_be_bytes(std::array::from_fn(|i| hash.as_ref()[i]));
+    let earlier = age.mul_f64(f64::from(spread) / f64::from(u32::MAX) / 10.0);
+    u64::try_from(now.0 - made.0).is_ok_and(|old| old > (age - earlier).as_secs())
 }
 
 #[cfg(test)]
@@ -178,13 +220,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fleets_keys_grow_old_within_a_tenth_of_their_age_and_not_at_once() {
+    fn a_fleets_keys_grow_old_spread_over_a_tenth_of_their_age() {
         let day = |n: i64| Timestamp(n * 86_400);
         let age = Duration::from_secs(100 * 86_400);
         let id = |n: u32| format!("i-{n:08x}").parse::<InstanceId>().unwrap();
-        let old = |at: i64| (0..100).filter(|n| is_old(day(0), day(at), age, &id(*n))).count();
-        assert_eq!((old(89), old(101)), (0, 100));
-        assert!((20..80).contains(&old(95)), "{}", old(95));
+        let old = |hour: i64| (0..1000).filter(|n| is_old(day(0), Timestamp(hour * 3600), age, &id(*n))).count();
+        assert_eq!((old(90 * 24), old(100 * 24 + 1)), (0, 1000));
+        // Each of its 240 hours has its share: with whole percents there were ten days on which a hundred each rotated.
+        let hours: Vec<usize> = (90 * 24..100 * 24).map(|hour| old(hour + 1) - old(hour)).collect();
+        assert!(hours.iter().all(|n| *n < 20), "{hours:?}");
         // A clock that was set back makes no key old.
         assert!(!is_old(day(500), day(0), age, &id(1)));
     }

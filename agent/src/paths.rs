@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub struct Paths {
     pub connections: PathBuf,
     pub secrets: PathBuf,
+    /// The administrator's file, from which `swanctl --load-all` starts.
+    pub swanctl_conf: PathBuf,
     /// This gateway's private key, in the folder where `swanctl --load-creds` looks for such.
     pub key: PathBuf,
     /// The one that is to follow it, during a rotation.
@@ -25,6 +27,8 @@ pub struct Paths {
     pub charon_lock: PathBuf,
     /// Written by `keep` when it wants a pass.
     pub wanted: PathBuf,
+    /// Written by `watch`: what it put back last.
+    pub put_back: PathBuf,
     pub vici: PathBuf,
 }
 
@@ -32,6 +36,7 @@ impl Paths {
     pub fn below(root: &Path) -> Self {
         Paths {
             connections: root.join("etc/swanctl/conf.d/crosswan.conf"),
+            swanctl_conf: root.join("etc/swanctl/swanctl.conf"),
             secrets: root.join("etc/swanctl/conf.d/crosswan-secrets.conf"),
             key: root.join("etc/swanctl/private/crosswan.pem"),
             next_key: root.join("etc/swanctl/private/crosswan-next.pem"),
@@ -43,6 +48,7 @@ impl Paths {
             lock: root.join("run/crosswan/refresh.lock"),
             charon_lock: root.join("run/crosswan/charon.lock"),
             wanted: root.join("run/crosswan/refresh-wanted"),
+            put_back: root.join("run/crosswan/put-back.json"),
             vici: root.join("run/charon.vici"),
         }
     }

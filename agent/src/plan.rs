@@ -4,6 +4,7 @@
 //! come out empty), so the three cannot disagree about what counts as a difference.
 
 mod doubt;
+mod standing;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 pub use doubt::Touched;
+pub use standing::{Standing, standing};
 pub use step::{ManagedFile, Step};
 
 use crate::{
@@ -59,6 +61,11 @@ impl Target {
 /// Secrets are ours by name, like connections.
 pub fn is_our_secret(id: &str) -> bool {
     id.strip_prefix("ike-").is_some_and(|name| name.parse::<ConnName>().is_ok())
+}
+
+/// The id of a connection's pre-shared key.
+pub fn secret_id(name: &ConnName) -> String {
+    format!("ike-{name}")
 }
 
 /// What is: the managed files, charon and iptables at this moment.
@@ -149,6 +156,11 @@ fn connections_to_load(target: &Target, current: &Current, charon: &Charon, step
             (_, None) => format!("new: {}", describe(&wanted)),
         };
         steps.push(Step::LoadConnection { name: name.clone(), tree: tree.clone(), why });
+        let stood_by = loaded.is_some_and(|l| l.children.is_empty()) && !wanted.children.is_empty();
+        if stood_by && charon.sas.iter().any(|sa| sa.conn == name.as_str() && sa.is_authenticated()) {
+            let children = wanted.children.keys().cloned().collect();
+            renewals.push(Step::TakeOver { connection: name.clone(), children });
+        }
         for (child, selectors) in &wanted.children {
             // After a cut-off apply, what is loaded says nothing about the SA: look at its own selectors.
             let stale = match current.doubt {
@@ -172,6 +184,9 @@ fn connections_to_load(target: &Target, current: &Current, charon: &Charon, step
 
 /// The far side of a connection: its address and its CIDRs (or ours, on a spoke).
 fn describe(s: &Summary) -> String {
+    if s.children.is_empty() {
+        return format!("{} without a child, to prove that it works", joined(&s.remote_addrs));
+    }
     format!("{} for {}", joined(&s.remote_addrs), joined(s.children.values().flat_map(|c| &c.remote_ts)))
 }
 
@@ -244,7 +259,9 @@ fn revocations(target: &Target, current: &Current, charon: &Charon, steps: &mut 
     for sa in &charon.sas {
         let Some(name) = ours(&sa.conn).filter(|_| !ended.contains(sa.conn.as_str())) else { continue };
         let Some(tree) = target.connections.get(&name) else {
-            steps.push(Step::Terminate { connection: sa.conn.clone(), id: None, why: "the peer is gone" });
+            let why =
+                if name.is_own_proof() || name.is_peer_proof() { "the proof is over" } else { "the peer is gone" };
+            steps.push(Step::Terminate { connection: sa.conn.clone(), id: None, why });
             ended.insert(&sa.conn);
             continue;
         };

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
 
+mod conclude;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -9,17 +11,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use conclude::{conclude, leads_to, remembered, settle, without_charon};
 use nix::fcntl::Flock;
 use serde::Serialize;
 use tracing::{debug, info, warn};
 
 use crate::{
-    decide::{Decision, KeyAnswer, Seen, decide},
+    decide::{Contacts, Decision, KeyAnswer, Seen, decide},
     disabled,
     error::{Context, Error, Kind, Result},
-    files, host,
-    model::{Answers, ConnName, Identity, Mode, Secret, Timestamp, VpcId, printable},
-    observe::{disk, ec2, imds, kernel, live, resolver, store},
+    files,
+    forwarding::Traffic,
+    host,
+    iptables::Rules,
+    model::{Answers, Identity, Mode, Region, Secret, Timestamp, VpcId, printable},
+    observe::{disk, ec2, imds, includes, kernel, live, resolver, store},
     own::Own,
     paths::Paths,
     plan::{Current, Step, Target, plan},
@@ -28,7 +34,7 @@ use crate::{
     report::{Failure, Outcome, Report},
     settings::{AuthMethod, Keys, Settings},
     state::State,
-    verify::carry_out,
+    transact::{Done, carry_out},
     vici::Vici,
 };
 
@@ -46,23 +52,25 @@ pub struct Options {
     pub force: bool,
     /// Make the next key now, whatever the age of the current one.
     pub rotate: bool,
-    /// Peers whose new key is right though it is not the one they are known by.
-    pub accept: BTreeSet<VpcId>,
+    /// The fingerprints of keys that are right though their VPCs' gateways are not known by them.
+    pub accept: BTreeMap<VpcId, String>,
 }
 
 /// Runs one pass. The report says what came of it, failed applies included; `Err` is for passes that could not decide.
 pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: Options) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE_LOCK)?;
     let pass = prepare(settings, keys, paths, &options).await?;
-    let Pass { decision, files, mut current, mut charon, own, ec2, mut report, lock: _quiet } = pass;
+    let Pass { decision, before, files, mut current, mut charon, own, ec2, mut report, lock } = pass;
     // The template's text is the one truth: what is compared and loaded is parsed from it; the text on
     // disk was already.
     current.believed.keys = own.wanted();
-    let parsed;
+    current.believed.rules.unknown_as(&current.rules);
+    let mut parsed;
     let target = match &current.believed {
         on_disk if on_disk.files == files => on_disk,
         _ => {
             parsed = Target { keys: own.wanted(), ..Target::of(files)? };
+            parsed.rules.unknown_as(&current.rules);
             &parsed
         }
     };
@@ -74,21 +82,40 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
         report.outcome = Outcome::Planned;
         return Ok(report);
     }
-    if steps.is_empty() {
-        // Nothing to do was read from the system just now: that is the verification.
-        files::remove(&paths.unfinished)?;
-    } else {
-        let (outcome, problems) = carry_out(&steps, target, &current, paths, charon.as_mut()).await;
-        report.outcome = outcome;
-        report.problems.extend(problems);
+    // Nothing to do was read from the system just now: that is the verification.
+    let done = match steps.is_empty() {
+        true => Done::nothing(&current, paths),
+        false => carry_out(&steps, target, &current, paths, charon.as_mut()).await,
+    };
+    let settled = settle(&own, &done, paths, charon.as_mut()).await;
+    // Nothing from here on asks charon or changes it: `keep` may look, however long EC2 takes.
+    drop((charon, lock));
+    report.removed.retain(|vpc| done.failed.keys().all(|name| !leads_to(name, vpc)));
+    let state = match &current.charon {
+        Some(_) => remembered(decision.state, &decision.tunnels, &before, &done.failed),
+        None => {
+            report.removed.clear();
+            without_charon(decision.state, &before)
+        }
+    };
+    let in_force = done.is_in_force();
+    if done.outcome == Outcome::Partly {
+        report.steps = done.steps;
     }
-    if matches!(report.outcome, Outcome::Unchanged | Outcome::Changed) {
-        // What is announced is what charon accepts by now; and the state must not remember less than was announced.
-        own.settle(paths)?;
-        files::write_atomic(&paths.state, &json(&decision.state)?, 0o600)?;
-        own.announce(&ec2, settings.ec2.timeout, &mut report).await;
+    report.outcome = done.outcome;
+    report.failed = done.failed.into_iter().map(|(name, failure)| (name.to_string(), failure)).collect();
+    report.problems.extend(done.problems);
+    if in_force {
+        conclude(&own, &state, settled, paths, &mut report, async |report| {
+            own.announce(&ec2, settings.ec2.timeout, report).await;
+        })
+        .await;
     }
-    publish(&report, paths)?;
+    // The report is published whatever failed; if that is what fails, whoever called has it on standard output.
+    if let Err(e) = publish(&report, paths) {
+        warn!(problem = %e.chain(), "the report was not published");
+        report.problems.push(e.chain());
+    }
     debug!(stage = "report", "done");
     Ok(report)
 }
@@ -102,13 +129,15 @@ pub async fn files(settings: &Settings, keys: &Keys, paths: &Paths) -> Result<(F
 /// Everything up to the plan.
 struct Pass {
     decision: Decision,
+    /// What was remembered before.
+    before: State,
     files: Files,
     current: Current,
     charon: Option<Vici>,
     own: Own,
     ec2: ec2::Session,
     report: Report,
-    /// Keeps `crosswan keep` away from here to the verification.
+    /// Keeps `crosswan keep` away from the look at charon to the verification.
     lock: Flock<File>,
 }
 
@@ -122,24 +151,32 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     debug!(stage = "observe IMDS", "done");
     let ec2 = ec2::Session::default().making_way(settings.mode == Mode::NatVpn);
     let mut own = Own::ready(settings, paths, &me, now, options)?;
-    let (mut answers, ()) = tokio::join!(ask_ec2(&ec2, settings), own.look(&ec2, settings.ec2.timeout));
+    let (mut answers, ()) = tokio::join!(ask_ec2(&ec2, settings, &state), own.look(&ec2, settings.ec2.timeout));
     debug!(stage = "observe EC2", "done");
     let sorted_out = disabled::sort_out(&mut answers, &state, settings.removal.spacing, now);
     let (keys, keys_unasked) = fetch_keys(&ec2, settings, keys, &me, &answers, &state).await;
     let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
     let mut current = disk::current(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut current).await;
-    current.rules = live::rules().await?;
+    // NAT and guard alone wait for a firewall that cannot be asked.
+    let (saved, rules_failed) = match live::saved().await {
+        Ok(saved) => (Some(saved), None),
+        Err(e) => (None, Some(format!("{}; NAT and guard were left as they are", e.chain()))),
+    };
+    current.rules = saved.as_deref().map_or_else(Rules::unreadable, Rules::parse);
     let state = match &current.charon {
-        Some(charon) if settings.mode == Mode::VpnHub => recover(state, &answers, &me, charon),
+        Some(charon) => recover(state, &answers, &me, charon, &current.peer_keys),
         _ => state,
     };
+    let contacts = current.charon.as_ref().map(|charon| Contacts::of(&charon.sas)).unwrap_or_default();
+    let loaded = current.charon.iter().flat_map(|charon| charon.connections.keys()).filter_map(|n| n.parse().ok());
+    let loaded = loaded.collect();
     debug!(stage = "observe", "done");
 
     let in_use = keys_in_use(&current);
     let key = |vpc: &VpcId| match keys.for_peer(vpc) {
         Ok(key) => KeyAnswer { key: Some(key), problem: None },
-        Err(problem) => KeyAnswer { key: in_use.get(vpc.as_str()).cloned(), problem: Some(problem) },
+        Err(problem) => KeyAnswer { key: in_use.get(vpc).cloned(), problem: Some(problem) },
     };
     let seen = Seen {
         me: &me,
@@ -149,11 +186,8 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         uplink: &uplink,
         keys: &key,
         own: own.keys(),
-        hub_in_use: current
-            .charon
-            .iter()
-            .flat_map(|c| c.connections.keys())
-            .find_map(|n| n.parse::<ConnName>().ok()?.hub()),
+        contacts: &contacts,
+        loaded: &loaded,
         pinned: &current.peer_keys,
         accept: &options.accept,
     };
@@ -163,16 +197,29 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
         None => e,
     })?;
     decision.state.disabled = sorted_out.refused;
-    own.showing = decision.showing.clone();
+    own.presence = decision.presence.clone();
     debug!(stage = "decide", "done");
     let capabilities = current.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
     let files = render(settings.mode, &decision, capabilities)?;
     debug!(stage = "render", "done");
 
     let mut report = Report::new(now, settings.mode, &me, &answers, &decision);
-    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed));
-    report.problems.extend(host::sysctl_problems(&host::sysctls(&[&uplink])?));
-    report.problems.extend(kernel::problems());
+    report.unasked.extend(imds_failed.into_iter().chain(keys_unasked).chain(charon_failed).chain(rules_failed));
+    report.unasked.extend(saved.iter().flat_map(|_| current.rules.closed()).map(|table| {
+        format!(
+            "table ip {table} of nft holds rules that iptables cannot read, so nothing of crosswan's was added there or read \
+             back: move them to a table of another name, then nft delete table ip {table}"
+        )
+    }));
+    let traffic = Traffic::of(settings.mode, &decision.nat, &uplink);
+    let (found, not_asked) = live::forwarding(&traffic, saved.as_deref().unwrap_or_default()).await;
+    report.stopped.extend(found.stopped);
+    report.notes.extend(found.notes);
+    report.unasked.extend(not_asked);
+    report.traffic = Some(traffic);
+    if settings.mode.has_ipsec() {
+        report.stopped.extend(includes::unreached(paths)?);
+    }
     report.notes.extend(kernel::notes(settings.masquerade));
     let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
     report.waiting_for = keys.missing().filter(|_| needs_psk).map(str::to_owned);
@@ -183,7 +230,7 @@ async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Opti
     report.notes.extend(
         settings.warnings.iter().cloned().chain(state_note).chain(current.doubt.clone()).chain(keys.warnings.clone()),
     );
-    Ok(Pass { decision, files, current, charon, own, ec2, report, lock })
+    Ok(Pass { decision, before: state, files, current, charon, own, ec2, report, lock })
 }
 
 /// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.
@@ -203,7 +250,7 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
 }
 
 /// EC2's answers, as far as the mode needs any.
-async fn ask_ec2(session: &ec2::Session, settings: &Settings) -> Answers {
+async fn ask_ec2(session: &ec2::Session, settings: &Settings, state: &State) -> Answers {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
         Mode::NatVpn if !settings.regions.is_empty() => (&settings.hub_tag, false),
@@ -215,8 +262,20 @@ async fn ask_ec2(session: &ec2::Session, settings: &Settings) -> Answers {
         tag: tag.clone(),
         environment: settings.environment_tag.clone(),
         with_cidrs,
+        known: known(state),
     };
     ec2::ask(session, &query, settings.ec2.timeout).await
+}
+
+/// The peers to ask for by their ids.
+fn known(state: &State) -> BTreeMap<Region, ec2::Known> {
+    let mut known: BTreeMap<Region, ec2::Known> = BTreeMap::new();
+    for (vpc, peer) in &state.peers {
+        let known = known.entry(peer.gateway.region.clone()).or_default();
+        known.vpcs.insert(vpc.clone());
+        known.instances.insert(peer.gateway.instance.clone());
+    }
+    known
 }
 
 /// The keys, with those that lie in AWS; and what of these could not be asked for.
@@ -267,10 +326,11 @@ async fn ask_charon(mode: Mode, paths: &Paths, current: &mut Current) -> (Option
     }
 }
 
-/// The keys of the secrets file, by identity: a peer whose configured key became unusable keeps the one in use.
-fn keys_in_use(current: &Current) -> BTreeMap<String, Secret> {
-    let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o.clone(), s.secret.clone())));
-    owned.collect()
+/// The keys of the secrets file, by client VPC: a peer whose configured key became unusable keeps the one in use.
+fn keys_in_use(current: &Current) -> BTreeMap<VpcId, Secret> {
+    let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o, &s.secret)));
+    let of_spoke = |owner: &str| owner.split_once('/')?.0.parse().ok();
+    owned.filter_map(|(owner, secret)| Some((of_spoke(owner)?, secret.clone()))).collect()
 }
 
 /// report: where `crosswan status` and monitoring find it.

@@ -10,10 +10,10 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    decide::{Decision, Held},
-    error::Kind,
+    decide::{Decision, Held, Kept, Replacing},
+    error::{Kind, STOPPED, WAITING},
+    forwarding::Traffic,
     model::{Answers, Auth, Identity, KEY_TAG, Mode, PublicKey, Refusal, Region, Timestamp, Tunnel, VpcId},
-    roster::Kept,
 };
 
 /// What a pass came to.
@@ -26,10 +26,21 @@ pub enum Outcome {
     Changed,
     /// `--dry-run`: the steps were not taken.
     Planned,
-    /// A step failed, or the system did not read back as planned; the old state was restored.
+    /// Some peers failed, or charon stopped answering: `failed` and `problems` say what is not as planned. All the rest
+    /// was done and read back.
+    Partly,
+    /// Something shared failed, or did not read back as planned; the whole old state was restored.
     RolledBack,
     /// As `RolledBack`, and restoring failed too: look at the problems.
     RollBackFailed,
+}
+
+/// A peer whose part of a pass failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerFailure {
+    pub why: String,
+    /// It was read back that the peer has what it had before the pass.
+    pub restored: bool,
 }
 
 /// One region's part in a pass.
@@ -60,9 +71,9 @@ pub struct TunnelReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyReport {
     pub fingerprint: String,
-    /// During a rotation the key that is to follow, and the peers that have not seen it.
+    /// During a rotation the key that is to follow, and the peers that have not accepted it.
     pub next: Option<String>,
-    pub waiting: BTreeSet<VpcId>,
+    pub waiting: BTreeSet<String>,
     /// The instance's tag reads back as it should.
     pub announced: bool,
 }
@@ -81,6 +92,12 @@ pub struct Report {
     pub kept: Vec<Kept>,
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
+    /// Gateways that wait beside the ones in use (exit code 6).
+    #[serde(default)]
+    pub replacing: Vec<Replacing>,
+    /// The peers whose part of this pass failed, by their connections (exit code 4).
+    #[serde(default)]
+    pub failed: BTreeMap<String, PeerFailure>,
     /// This gateway's own key; `None` if it has none.
     #[serde(default)]
     pub key: Option<KeyReport>,
@@ -93,8 +110,17 @@ pub struct Report {
     /// New gateways whose key is only a matter of moments (exit code 3, so that the pass is made again soon).
     #[serde(default)]
     pub awaited: Vec<String>,
-    /// What is wrong with this host or went wrong in the pass (exit code 4).
+    /// What went wrong in the pass (exit code 4).
     pub problems: Vec<String>,
+    /// What else on this host stops or changes packets, or will (exit code 7).
+    #[serde(default)]
+    pub stopped: Vec<String>,
+    /// EC2's source/destination check of the own interface; `None` where EC2 was not asked for it.
+    #[serde(default)]
+    pub source_dest_check: Option<bool>,
+    /// What this gateway forwards; `status` looks whether it still may.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
     /// Worth reading, but no failure.
     pub notes: Vec<String>,
 }
@@ -126,28 +152,52 @@ impl Report {
             me: me.clone(),
             outcome: Outcome::Unchanged,
             regions: regions.collect(),
-            tunnels: decision.tunnels.iter().map(|(name, t)| (name.to_string(), t.into())).collect(),
+            tunnels: decision
+                .tunnels
+                .iter()
+                .filter(|(_, t)| !t.children.is_empty())
+                .map(|(n, t)| (n.to_string(), t.into()))
+                .collect(),
             refused: decision.refused.clone(),
             kept: decision.kept.clone(),
             removed: decision.removed.clone(),
             held: decision.held.clone(),
+            replacing: decision.replacing.clone(),
+            failed: BTreeMap::new(),
             key: None,
             steps: Vec::new(),
             waiting_for: None,
             unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
             awaited: decision.awaited.clone(),
             problems: Vec::new(),
+            stopped: Vec::new(),
+            source_dest_check: None,
+            traffic: None,
             notes: Vec::new(),
         }
+    }
+
+    /// With that check on, EC2 drops whatever this gateway forwards.
+    pub fn source_dest_problem(&self) -> Option<String> {
+        let me = &self.me;
+        (self.source_dest_check == Some(true)).then(|| {
+            format!(
+                "EC2's source/destination check of {} is on, which drops all that is forwarded; \
+                 aws ec2 modify-instance-attribute --region {} --instance-id {} --no-source-dest-check",
+                me.instance, me.region, me.instance
+            )
+        })
     }
 
     /// 0 if all is well, else the code of the worst thing in it. A dry run judges what it could see, not what it left.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
-            Outcome::RolledBack | Outcome::RollBackFailed => Kind::Apply.exit_code(),
+            Outcome::Partly | Outcome::RolledBack | Outcome::RollBackFailed => Kind::Apply.exit_code(),
             _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
             _ if !self.unasked.is_empty() || !self.awaited.is_empty() => Kind::Observe.exit_code(),
             _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
+            _ if !self.stopped.is_empty() => STOPPED,
+            _ if self.held.is_some() || !self.replacing.is_empty() => WAITING,
             _ => 0,
         }
     }
@@ -182,12 +232,12 @@ impl TunnelReport {
 
 impl KeyReport {
     fn waits(&self) -> String {
-        let peers: Vec<String> = self.waiting.iter().take(5).map(VpcId::to_string).collect();
+        let peers: Vec<&str> = self.waiting.iter().take(5).map(String::as_str).collect();
         let more = self.waiting.len() - peers.len();
         match (peers.is_empty(), more) {
             (true, _) => String::new(),
-            (false, 0) => format!(": waits for {} to see it", peers.join(", ")),
-            (false, more) => format!(": waits for {} and {more} more to see it", peers.join(", ")),
+            (false, 0) => format!(": waits for {} to accept it", peers.join(", ")),
+            (false, more) => format!(": waits for {} and {more} more to accept it", peers.join(", ")),
         }
     }
 }
@@ -222,6 +272,9 @@ impl Report {
             out.extend(key.next.iter().map(|next| format!("next key  {next}{}", key.waits())));
         }
         out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
+        out.extend(self.replacing.iter().map(|r| {
+            format!("REPLACING {} ({}): {} by {}, once that has worked: {}", r.vpc, r.region, r.old, r.new, r.why)
+        }));
         out.extend(self.refused.iter().map(|r| format!("refused   {r}")));
         out.extend(self.removed.iter().map(|vpc| format!("removed   {vpc}")));
         if let Some(Held { would_remove, of, hold_above }) = &self.held {
@@ -239,14 +292,42 @@ impl Report {
         let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
         out.extend(unasked.map(|u| format!("UNASKED   {u}")));
         out.extend(self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon, as systemd does")));
-        out.extend(self.problems.iter().map(|p| format!("PROBLEM   {p}")));
+        out.extend(self.failures());
+        out.extend(self.problems.iter().chain(&self.stopped).map(|p| format!("PROBLEM   {p}")));
         out.extend(self.notes.iter().map(|n| format!("note      {n}")));
         out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
         out
     }
 
+    /// A line for each peer that failed; one for all that failed in the same words, as when charon is gone.
+    fn failures(&self) -> Vec<String> {
+        let mut alike: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
+        for (name, PeerFailure { why, restored }) in &self.failed {
+            alike.entry((why, *restored)).or_default().push(name);
+        }
+        let line = |((why, restored), names): ((&str, bool), Vec<&str>)| {
+            let more = names.len().saturating_sub(5);
+            let names = names.into_iter().take(5).collect::<Vec<_>>().join(", ");
+            let names = if more > 0 { format!("{names} and {more} more") } else { names };
+            let now = match restored {
+                true => "what was there before is in force again",
+                false => "NOT RESTORED, the next refresh tries again",
+            };
+            format!("FAILED    {names}: {why}; {now}")
+        };
+        alike.into_iter().map(line).collect()
+    }
+
     /// The outcome in words.
     pub fn verdict(&self) -> String {
+        let but = match self.stopped.is_empty() {
+            true => "",
+            false => "; but this host stops packets, or will: see the problems",
+        };
+        self.outcome_in_words() + but
+    }
+
+    fn outcome_in_words(&self) -> String {
         let steps = plural(self.steps.len(), "step");
         match self.outcome {
             Outcome::Unchanged if !self.kept.is_empty() => {
@@ -259,6 +340,12 @@ impl Report {
             Outcome::Changed => format!("changed: {steps}, read back as planned"),
             Outcome::Planned if self.steps.is_empty() => "dry run: nothing to do".into(),
             Outcome::Planned => format!("dry run: {steps} planned, none taken"),
+            Outcome::Partly if self.failed.is_empty() => {
+                format!("PARTLY: {steps} read back as planned; see the problems")
+            }
+            Outcome::Partly => {
+                format!("PARTLY: {steps} read back as planned, {} failed", plural(self.failed.len(), "peer"))
+            }
             Outcome::RolledBack => "ROLLED BACK: what was there before is in force again".into(),
             Outcome::RollBackFailed => "ROLL-BACK FAILED: see the problems, then run crosswan refresh again".into(),
         }

@@ -142,6 +142,10 @@ pub struct Removal {
     pub spacing: Duration,
     /// A pass that would remove more than this many percent of the peers removes none.
     pub hold_above: u8,
+    /// So many peers may leave in spite of that, if their tunnels are dead or EC2 says that they are gone, 0 to 100.
+    pub hold_floor: u32,
+    /// After so many polls without it a peer leaves in spite of a hold, if EC2 says that its VPC is gone; 1 to 1000.
+    pub confirmed_after: u32,
 }
 
 /// The resident loop.

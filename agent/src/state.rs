@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::disabled::Refused;
-use crate::model::{Gateway, Identity, Pin, Region, RegionView, Timestamp, VpcId};
+use crate::model::{Gateway, Identity, InstanceId, PublicKey, Region, RegionView, Timestamp, VpcId};
 
 /// Written after a verified pass only. A lost or broken file is a fresh start, never an error that stops a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct State {
     /// The last good answer of each region.
     #[serde(default)]
     pub regions: BTreeMap<Region, LastGood>,
-    /// The peers that have a tunnel, with the CIDRs they hold.
+    /// The VPCs that have a tunnel, with the CIDRs they hold.
     #[serde(default)]
     pub peers: BTreeMap<VpcId, Peer>,
     /// Regions that never answered, and refuse as one does that the account has not enabled.
@@ -30,25 +30,51 @@ pub struct LastGood {
     pub view: RegionView,
 }
 
-/// A peer with a tunnel.
+/// A VPC with a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
-    /// As last seen; `cidrs` are the accepted ones.
+    /// The gateway that carries its traffic, as last seen; `cidrs` are the accepted ones.
     pub gateway: Gateway,
+    /// The keys it is known by: one, or two during its rotation; none with a pre-shared key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<PublicKey>,
+    /// The next key of this gateway that it has accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts: Option<PublicKey>,
     /// Successful polls of its region, in a row, that did not show it.
     pub misses: u32,
     /// When the last of them was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_at: Option<Timestamp>,
-    /// The keys of its tunnel; `None` if that has a pre-shared key.
+    /// Since when every pass has found its tunnel down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pin: Option<Pin>,
+    pub down_since: Option<Timestamp>,
+    /// The keys of the other gateways of the VPC.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<InstanceId, Vec<PublicKey>>,
+    /// The gateways that had the VPC before and lost it to one that worked, the last one last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<InstanceId>,
 }
 
 impl Peer {
     /// A peer that was just seen.
     pub fn new(gateway: Gateway) -> Peer {
-        Peer { gateway, misses: 0, missed_at: None, pin: None }
+        Peer {
+            gateway,
+            keys: Vec::new(),
+            accepts: None,
+            misses: 0,
+            missed_at: None,
+            down_since: None,
+            others: BTreeMap::new(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// The keys that one gateway of the VPC is known by.
+    pub fn keys_of(&self, instance: &InstanceId) -> &[PublicKey] {
+        if self.gateway.instance == *instance { &self.keys } else { self.others.get(instance).map_or(&[], |keys| keys) }
     }
 }
 

@@ -2,19 +2,25 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: tells how old a report is")]
 
+mod show;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    fmt,
     path::Path,
     time::{Duration, SystemTime},
 };
 
+use nix::unistd::geteuid;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::{Context, Error, Result},
+    error::{Context, Error, Kind, Result, STOPPED},
     files, iptables,
     model::ConnName,
     observe::{
+        includes,
         kernel::{self, Conntrack},
         live,
     },
@@ -22,7 +28,13 @@ use crate::{
     plan::Charon,
     report::{Failure, Report},
     vici::Sa,
+    watch::PutBack,
 };
+
+/// The exit code when a tunnel is known to be down.
+pub const TUNNEL_DOWN: u8 = 8;
+/// The exit code when the rules of the last refresh are known not to be in force.
+pub const NOT_IN_FORCE: u8 = 9;
 
 /// How long charon may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,10 +46,16 @@ pub struct Status {
     pub last_refresh: Option<Report>,
     /// Seconds since it.
     pub age: Option<u64>,
+    /// When this was looked at, in seconds since 1970.
+    pub now: u64,
     /// A later pass that came to no report, if the last one did not.
     pub last_failure: Option<Failure>,
     pub tunnels: Vec<TunnelStatus>,
     pub nat: NatStatus,
+    /// What else on this host stops or changes packets at this moment.
+    pub stopped: Vec<String>,
+    /// What `crosswan watch` put back last since boot.
+    pub put_back: Option<PutBack>,
     /// The kernel's table of connections.
     pub conntrack: Option<Conntrack>,
     /// charon's version, if it answers.
@@ -50,9 +68,10 @@ pub struct Status {
 #[derive(Debug, Serialize)]
 pub struct TunnelStatus {
     pub connection: String,
-    pub loaded: bool,
-    /// Every child is installed.
-    pub up: bool,
+    /// `None`: charon could not be asked.
+    pub loaded: Option<bool>,
+    /// Every child is installed. `None`: charon could not be asked.
+    pub up: Option<bool>,
     pub remote: Option<String>,
     /// Seconds since the IKE_SA was established.
     pub established: Option<u64>,
@@ -72,15 +91,37 @@ pub struct ChildStatus {
 /// Whether the rules of the last refresh are in force.
 #[derive(Debug, Serialize)]
 pub struct NatStatus {
-    pub in_force: bool,
+    /// `None`: they could not be read.
+    pub in_force: Option<bool>,
     /// Our chains as read back: `nat CROSSWAN-NAT 4 rules`.
     pub rules: Vec<String>,
+    /// What is not as it should be, or why it could not be read.
     pub mismatches: Vec<String>,
+}
+
+impl Status {
+    /// 0 if all is well, else the code of the worst thing in it: what is known to be wrong before what is not known.
+    pub fn exit_code(&self) -> u8 {
+        if self.nat.in_force == Some(false) {
+            NOT_IN_FORCE
+        } else if self.tunnels.iter().any(|t| t.up == Some(false)) {
+            TUNNEL_DOWN
+        } else if !self.stopped.is_empty() {
+            STOPPED
+        } else if !self.unasked.is_empty() || self.nat.in_force.is_none() {
+            Kind::Observe.exit_code()
+        } else {
+            0
+        }
+    }
 }
 
 /// Looks once.
 pub async fn look(paths: &Paths) -> Status {
     let mut unasked = Vec::new();
+    if !geteuid().is_root() {
+        unasked.push("only root may ask charon and iptables: sudo crosswan status".into());
+    }
     let last_refresh: Option<Report> = json(&paths.status, &mut unasked);
     let last_failure: Option<Failure> = json(&paths.failure, &mut unasked);
     if last_refresh.is_none() {
@@ -92,19 +133,17 @@ pub async fn look(paths: &Paths) -> Status {
         let asked = async { live::charon(&mut live::connect(&paths.vici, PATIENCE).await?).await };
         charon = asked.await.map_err(|e| unasked.push(e.chain())).ok();
     }
-    let nat = nat(paths).await.unwrap_or_else(|e| {
-        unasked.push(e.chain());
-        NatStatus::unknown("could not be read")
-    });
-    let age = last_refresh.as_ref().and_then(|r| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-        Some(now.saturating_sub(u64::try_from(r.at.0).ok()?))
-    });
+    let (nat, stopped) = host(paths, last_refresh.as_ref(), &mut unasked).await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let age = last_refresh.as_ref().and_then(|r| Some(now.saturating_sub(u64::try_from(r.at.0).ok()?)));
     Status {
         tunnels: tunnels(last_refresh.as_ref(), charon.as_ref()),
         nat,
+        stopped,
+        put_back: json(&paths.put_back, &mut unasked),
         conntrack: kernel::conntrack(),
         age,
+        now,
         last_failure,
         charon: charon.map(|c| c.version),
         last_refresh,
@@ -123,18 +162,51 @@ fn json<T: DeserializeOwned>(path: &Path, unasked: &mut Vec<String>) -> Option<T
     })
 }
 
-async fn nat(paths: &Paths) -> Result<NatStatus> {
+/// Whether the rules are in force, and what else stops packets.
+async fn host(paths: &Paths, report: Option<&Report>, unasked: &mut Vec<String>) -> (NatStatus, Vec<String>) {
+    let mut stopped: Vec<String> = report.and_then(Report::source_dest_problem).into_iter().collect();
+    if report.is_some_and(|r| r.mode.has_ipsec()) {
+        match includes::unreached(paths) {
+            Ok(unreached) => stopped.extend(unreached),
+            Err(e) => unasked.push(e.chain()),
+        }
+    }
+    let saved = match live::saved().await {
+        Ok(saved) => saved,
+        Err(e) => {
+            unasked.push(e.chain());
+            return (NatStatus::unknown("iptables could not be asked"), stopped);
+        }
+    };
+    if let Some(traffic) = report.and_then(|r| r.traffic.as_ref()) {
+        let (found, not_asked) = live::forwarding(traffic, &saved).await;
+        stopped.extend(found.stopped);
+        unasked.extend(not_asked);
+    }
+    let nat = nat(paths, &iptables::Rules::parse(&saved)).unwrap_or_else(|e| {
+        unasked.push(e.chain());
+        NatStatus::unknown("what they should be could not be read")
+    });
+    (nat, stopped)
+}
+
+fn nat(paths: &Paths, live: &iptables::Rules) -> Result<NatStatus> {
     let Some((want, _)) = files::read(&paths.rules)? else {
         return Ok(NatStatus::unknown("no refresh has written any rules yet"));
     };
-    let live = live::rules().await?;
-    let mismatches = iptables::mismatch(&iptables::Rules::parse(&want), &live);
-    Ok(NatStatus { in_force: mismatches.is_empty(), rules: live.summary(), mismatches })
+    let mut mismatches = iptables::mismatch(&iptables::Rules::parse(&want), live);
+    let in_force = match (mismatches.is_empty(), live.closed().is_empty()) {
+        (false, _) => Some(false),
+        (true, false) => None,
+        (true, true) => Some(true),
+    };
+    mismatches.extend(live.closed().iter().map(|table| format!("table ip {table} holds rules of nft's own")));
+    Ok(NatStatus { in_force, rules: live.summary(), mismatches })
 }
 
 impl NatStatus {
     fn unknown(why: &str) -> Self {
-        NatStatus { in_force: false, rules: Vec::new(), mismatches: vec![why.into()] }
+        NatStatus { in_force: None, rules: Vec::new(), mismatches: vec![why.into()] }
     }
 }
 
@@ -142,9 +214,11 @@ impl NatStatus {
 fn tunnels(report: Option<&Report>, charon: Option<&Charon>) -> Vec<TunnelStatus> {
     let expected = report.into_iter().flat_map(|r| r.tunnels.keys().cloned());
     let loaded = charon.into_iter().flat_map(|c| c.connections.keys().cloned());
+    // A connection without children is no tunnel.
+    let proof = |name: &String| charon.and_then(|c| c.connections.get(name)).is_some_and(|c| c.children.is_empty());
     let own = ConnName::own();
     let mut names: Vec<String> =
-        expected.chain(loaded).filter(|n| n.parse::<ConnName>().is_ok_and(|name| name != own)).collect();
+        expected.chain(loaded).filter(|n| n.parse::<ConnName>().is_ok_and(|name| name != own) && !proof(n)).collect();
     names.sort();
     names.dedup();
     names.into_iter().map(|name| tunnel(name, charon)).collect()
@@ -169,72 +243,11 @@ fn tunnel(connection: String, charon: Option<&Charon>) -> TunnelStatus {
         })
         .collect();
     TunnelStatus {
-        loaded: summary.is_some(),
-        up: !children.is_empty() && children.iter().all(|c| c.installed),
+        loaded: charon.map(|_| summary.is_some()),
+        up: charon.map(|_| !children.is_empty() && children.iter().all(|c| c.installed)),
         remote: summary.map(|s| s.remote_addrs.iter().cloned().collect::<Vec<_>>().join(",")),
         established: sas.iter().filter_map(|sa| sa.established).max(),
         children,
         connection,
     }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(report) = &self.last_refresh {
-            writeln!(f, "{}", report.headline())?;
-        }
-        for t in &self.tunnels {
-            let state = match (t.loaded, t.up) {
-                (true, true) => "UP",
-                (true, false) => "DOWN",
-                (false, _) => "NOT LOADED",
-            };
-            let since = t.established.map(|s| format!(" for {}", age(s))).unwrap_or_default();
-            let reported = self.last_refresh.as_ref().and_then(|r| r.tunnels.get(&t.connection));
-            let by = reported.map(|t| format!(", {}", t.by())).unwrap_or_default();
-            writeln!(f, "  tunnel    {} to {}: {state}{since}{by}", t.connection, t.remote.as_deref().unwrap_or("?"))?;
-            for c in &t.children {
-                let state = if c.installed { "up  " } else { "DOWN" };
-                let (local, remote) = (c.local.join(", "), c.remote.join(", "));
-                writeln!(
-                    f,
-                    "            {state} {local} <=> {remote}, {} in, {} out",
-                    bytes(c.bytes_in),
-                    bytes(c.bytes_out)
-                )?;
-            }
-        }
-        match self.nat.in_force {
-            true => writeln!(f, "  rules     in force: {}", self.nat.rules.join(", "))?,
-            false => writeln!(f, "  RULES     not as they should be: {}", self.nat.mismatches.join("; "))?,
-        }
-        self.conntrack.iter().try_for_each(|table| writeln!(f, "  {table}"))?;
-        for line in &self.unasked {
-            writeln!(f, "  UNASKED   {line}")?;
-        }
-        if let Some(failure) = &self.last_failure {
-            writeln!(f, "THE LAST REFRESH FAILED (exit code {}): {}", failure.exit_code, failure.error)?;
-        }
-        let Some(report) = &self.last_refresh else { return Ok(()) };
-        writeln!(f, "last report, {} ago: {}", age(self.age.unwrap_or_default()), report.verdict())?;
-        for line in report.findings().iter().chain(&report.deeds()) {
-            writeln!(f, "  {line}")?;
-        }
-        Ok(())
-    }
-}
-
-fn age(seconds: u64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
-}
-
-fn bytes(n: u64) -> String {
-    const UNITS: [&str; 4] = ["B", "kB", "MB", "GB"];
-    let mut value = n as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit < UNITS.len() - 1 {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }

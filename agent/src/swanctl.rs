@@ -6,6 +6,7 @@
 
 mod parse;
 mod secret;
+mod splice;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 
 pub use parse::{SyntaxError, parse};
 pub use secret::{BadSecret, Shared, secrets};
+pub use splice::{Instead, splice};
 pub use summary::{ChildSummary, Summary};
 pub use text::to_text;
 
@@ -56,8 +58,17 @@ fn pem(text: &str) -> String {
 
 /// The raw public keys that a connection accepts from its peer; `conn` as [`connections`] gives it.
 pub fn peer_keys(conn: &Tree) -> Vec<PublicKey> {
-    let Some(Node::Section(remote)) = conn.get("remote") else { return Vec::new() };
-    let Some(Node::List(keys)) = remote.get(PUBKEYS) else { return Vec::new() };
+    pubkeys(conn, "remote")
+}
+
+/// The raw public keys with which this gateway signs for a connection.
+pub fn own_keys(conn: &Tree) -> Vec<PublicKey> {
+    pubkeys(conn, "local")
+}
+
+fn pubkeys(conn: &Tree, side: &str) -> Vec<PublicKey> {
+    let Some(Node::Section(side)) = conn.get(side) else { return Vec::new() };
+    let Some(Node::List(keys)) = side.get(PUBKEYS) else { return Vec::new() };
     keys.iter().filter_map(|key| PublicKey::from_pem(key)).collect()
 }
 

@@ -79,6 +79,17 @@ impl Vici {
         Ok(Vici { socket: socket.to_owned(), timeout, open })
     }
 
+    /// Whether the connection is usable: no error on it yet but charon's own answers.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Connects anew, after an error.
+    pub async fn reopen(&mut self) -> Result<()> {
+        self.open = Some(Open::to(&self.socket, self.timeout).await?);
+        Ok(())
+    }
+
     /// charon's version, as in `5.9.8`.
     pub async fn version(&mut self) -> Result<String> {
         let answer = self.ask("version", Tree::new(), Duration::ZERO).await?;
@@ -162,12 +173,14 @@ impl Vici {
         found(&answer, || format!("unload private key {}", printable(id)))
     }
 
-    /// Initiates a CHILD_SA. With `wait`, until it is installed or has failed; without, only until charon has begun.
-    /// A waiting call holds charon's threads: eight of them at once stop 5.9.8 for everything until they return.
-    pub async fn initiate(&mut self, ike: &str, child: &str, wait: Option<Duration>) -> Result<()> {
-        let message = message::of([("ike", ike), ("child", child), ("loglevel", "-1"), ("timeout", &millis(wait))]);
+    /// Initiates a CHILD_SA, or without `child` the IKE_SA alone. With `wait`, until it is there or has failed; without,
+    /// only until charon has begun. A waiting call holds charon's threads: eight of them at once stop 5.9.8 for
+    /// everything until they return.
+    pub async fn initiate(&mut self, ike: &str, child: Option<&str>, wait: Option<Duration>) -> Result<()> {
+        let mut message = message::of([("ike", ike), ("loglevel", "-1"), ("timeout", &millis(wait))]);
+        message.extend(child.iter().flat_map(|child| message::of([("child", *child)])));
         let answer = self.ask("initiate", message, wait.unwrap_or_default()).await?;
-        accepted(&answer, || format!("initiate {} of {}", printable(child), printable(ike)))
+        accepted(&answer, || format!("initiate {} of {}", printable(child.unwrap_or("the IKE_SA")), printable(ike)))
     }
 
     /// Ends SAs; `false`: there were none. Without `wait`, returns once the DELETE is sent. `force` ends an IKE_SA

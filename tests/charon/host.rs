@@ -38,10 +38,9 @@ impl Host {
     /// A host without a network, and without a charon.
     pub fn new() -> Host {
         assert!(nix::unistd::Uid::effective().is_root(), "the charon tests need root: run them with sudo");
-        for program in ["charon-systemd", "swanctl", "unshare", "nsenter", "setpriv", "ip"] {
+        for program in ["charon-systemd", "swanctl", "unshare", "nsenter", "setpriv", "ip", "iptables-save"] {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().expect("run sh");
-            let packages =
-                "charon-systemd strongswan-swanctl libstrongswan-standard-plugins libcharon-extra-plugins iproute2";
+            let packages = "charon-systemd strongswan-swanctl libstrongswan-standard-plugins libcharon-extra-plugins iproute2 iptables";
             assert!(found.status.success(), "the charon tests need {program}: apt install {packages}");
         }
         let dir = TempDir::with_prefix("charon-").expect("make a folder");

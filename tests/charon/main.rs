@@ -3,5 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test crate: starts real programs")]
 
 mod host;
+mod proof;
 mod requests;
+mod transact;
 mod tunnel;

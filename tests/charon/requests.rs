@@ -203,7 +203,7 @@ async fn charons_refusal_is_told_and_the_connection_goes_on() {
     assert_eq!(refused.kind(), Kind::Apply);
     assert!(refused.chain().contains("invalid value for: proposals"), "{}", refused.chain());
 
-    let unknown = vici.initiate("crosswan-vpc-0bbb", "c-10-1-0-0-16", None).await.unwrap_err();
+    let unknown = vici.initiate("crosswan-vpc-0bbb", Some("c-10-1-0-0-16"), None).await.unwrap_err();
     assert!(unknown.chain().contains("not found"), "{}", unknown.chain());
     let wait = Some(Duration::from_secs(1));
     for target in [Target::Ike("crosswan-vpc-0bbb"), Target::IkeId(77), Target::ChildId(77)] {

@@ -274,7 +274,7 @@ async fn what_both_ends_initiated_becomes_single() {
     load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
     let initiate = async |host: &Host| {
         let mut vici = Vici::connect(&host.socket(), TIMEOUT).await.unwrap();
-        vici.initiate(CONN, "c-10-1-0-0-16", Some(Duration::from_secs(3))).await.unwrap();
+        vici.initiate(CONN, Some("c-10-1-0-0-16"), Some(Duration::from_secs(3))).await.unwrap();
     };
     tokio::join!(initiate(&hub), initiate(&spoke));
     let up = ("ESTABLISHED", vec!["c-10-1-0-0-16"]);

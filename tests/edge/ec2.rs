@@ -1,13 +1,16 @@
 //! EC2's answers: what becomes a gateway, what a refusal, and what is asked for.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    str::FromStr,
     sync::{Arc, Barrier},
     time::{Duration, Instant},
 };
 
 use crosswan::{
-    model::{Answers, RegionView},
-    observe::ec2::{Access, Query, Session},
+    model::{Answers, InstanceId, RegionView, VpcId},
+    observe::ec2::{Access, Known, Query, Session},
     settings::Tag,
 };
 
@@ -22,6 +25,7 @@ pub fn query(regions: &[&str]) -> Query {
         tag: Tag { key: "service".into(), value: "nat".into() },
         environment: None,
         with_cidrs: true,
+        known: BTreeMap::new(),
     }
 }
 
@@ -134,6 +138,118 @@ fn a_spoke_looking_for_its_hub_asks_for_no_vpcs() {
     let view = answers.into_values().next().unwrap().unwrap();
     assert!(view.gateways[0].cidrs.is_empty());
     assert!(server.asked("DescribeVpcs").is_empty());
+}
+
+/// A query for a region in which these instances and VPCs were peers at the last pass.
+fn knowing(instances: impl IntoIterator<Item = usize>, vpcs: impl IntoIterator<Item = usize>) -> Query {
+    let known = Known { instances: ids_of("i", instances), vpcs: ids_of("vpc", vpcs) };
+    Query { known: [("eu-west-1".parse().unwrap(), known)].into(), ..query(&["eu-west-1"]) }
+}
+
+/// Ids of this kind by number.
+fn ids_of<Id: FromStr<Err: Debug> + Ord>(kind: &str, numbers: impl IntoIterator<Item = usize>) -> BTreeSet<Id> {
+    numbers.into_iter().map(|n| format!("{kind}-{n:08x}").parse().unwrap()).collect()
+}
+
+/// EC2 by id: instance 1 runs with the gateway's tag, 2 to 5 are in other states, 6 runs without the tag and 7 is gone.
+fn states(request: &Request, _: usize) -> Reply {
+    let state = |n: usize, state: &str| instance(n).replace("running", state);
+    let others =
+        [state(2, "stopped"), state(3, "terminated"), state(4, "stopping"), state(5, "pending"), state(6, "running")];
+    let asked = request.filter("instance-id");
+    match request.action() {
+        "DescribeVpcs" => asked_vpcs(request),
+        _ if asked.is_empty() => Reply::ok(instances(&[instance(1)], None)),
+        _ => {
+            let shown = others.into_iter().filter(|i| asked.iter().any(|id| i.contains(&format!("<instanceId>{id}<"))));
+            Reply::ok(instances(&shown.collect::<Vec<_>>(), None))
+        }
+    }
+}
+
+#[test]
+fn a_known_instance_that_the_answer_lacks_is_asked_for_by_its_id_and_only_ec2s_word_makes_it_stopped() {
+    let server = Server::start(states);
+    let answers = ask(&server.endpoint, &knowing(1..=7, []), TIMEOUT);
+    let view = answers.into_values().next().unwrap().unwrap();
+    assert_eq!(ids(&view), ["i-00000001"], "one that runs without the tag is no gateway");
+    // Neither one that starts or runs, nor one that EC2 does not know any more.
+    assert_eq!(view.stopped, ids_of::<InstanceId>("i", 2..=4));
+    let asked: Vec<_> = server.asked("DescribeInstances");
+    assert_eq!(asked.len(), 2);
+    let wanted = ids_of::<InstanceId>("i", 2..=7);
+    assert!(
+        asked[1].filter("instance-id").into_iter().eq(wanted.iter().map(InstanceId::as_str)),
+        "only what is missing"
+    );
+    assert_eq!(asked[1].filter("instance-state-name"), [""; 0], "in whatever state");
+    assert_eq!(asked[1].field("InstanceId.1"), "", "with ids in place of a filter one that is gone fails the request");
+}
+
+#[test]
+fn nobody_is_asked_for_by_id_whom_the_answer_shows() {
+    let odd = || instance(2).replace("<launchTime>2026-01-02T03:04:05.000Z</launchTime>", "");
+    let server = Server::start(one_page(vec![instance(1), odd()]));
+    let answers = ask(&server.endpoint, &knowing([1, 2], [1, 2]), TIMEOUT);
+    let view = answers.into_values().next().unwrap().unwrap();
+    assert_eq!((ids(&view), view.unusable.len(), view.stopped.len()), (vec!["i-00000001"], 1, 0));
+    assert_eq!(server.asked("DescribeInstances").len(), 1, "an instance that does not fit is there all the same");
+}
+
+#[test]
+fn known_instances_are_asked_for_in_chunks_that_ec2_takes() {
+    let server = Server::start(|request, _| match request.action() {
+        "DescribeInstances" => Reply::ok(instances(&[], None)),
+        _ => asked_vpcs(request),
+    });
+    let answers = ask(&server.endpoint, &knowing(0..450, []), TIMEOUT);
+    assert_eq!(answers.into_values().next().unwrap(), Ok(RegionView::default()));
+    let chunks: Vec<_> = server.asked("DescribeInstances").iter().map(|r| r.filter("instance-id").len()).collect();
+    assert_eq!(chunks, [0, 200, 200, 50]);
+}
+
+#[test]
+fn a_known_vpc_that_ec2_does_not_show_is_deleted_and_one_without_a_gateway_is_not() {
+    // VPC 1 has its gateway, 2 has lost it, 3 is deleted.
+    let server = Server::start(|request, _| match request.action() {
+        "DescribeVpcs" => Reply::ok(vpcs(
+            &[1, 2].map(|n| vpc(&format!("vpc-{n:08x}"), &[(&format!("10.0.{n}.0/24"), "associated")])),
+            None,
+        )),
+        _ if request.filter("instance-id").is_empty() => Reply::ok(instances(&[instance(1)], None)),
+        _ => Reply::ok(instances(&[], None)),
+    });
+    let answers = ask(&server.endpoint, &knowing(1..=3, 1..=3), TIMEOUT);
+    let view = answers.into_values().next().unwrap().unwrap();
+    assert_eq!((ids(&view), view.unusable.len()), (vec!["i-00000001"], 0));
+    assert_eq!(view.deleted, ids_of::<VpcId>("vpc", [3]));
+    let asked = server.asked("DescribeVpcs");
+    assert_eq!(asked.len(), 1, "with those of the gateways");
+    assert_eq!(asked[0].filter("vpc-id"), ["vpc-00000001", "vpc-00000002", "vpc-00000003"]);
+    // A spoke asks for no VPCs, and so knows of none that is deleted.
+    let answers = ask(&server.endpoint, &Query { with_cidrs: false, ..knowing(1..=3, 1..=3) }, TIMEOUT);
+    assert!(answers.into_values().next().unwrap().unwrap().deleted.is_empty());
+    assert_eq!(server.asked("DescribeVpcs").len(), 1);
+}
+
+#[test]
+fn half_an_answer_about_known_peers_is_no_answer() {
+    let failing = |fail: fn(&Request) -> bool| {
+        let server = Server::start(
+            move |request, n| {
+                if fail(request) { Reply::error(500, "InternalError") } else { states(request, n) }
+            },
+        );
+        ask(&server.endpoint, &knowing(1..=7, 1..=7), TIMEOUT).into_values().next().unwrap()
+    };
+    assert!(failing(|_| false).is_ok());
+    for (fail, operation) in [
+        ((|request| !request.filter("instance-id").is_empty()) as fn(&Request) -> bool, "DescribeInstances"),
+        (|request| request.action() == "DescribeVpcs", "DescribeVpcs"),
+    ] {
+        let reason = failing(fail).expect_err("nobody is stopped or deleted by a failed request");
+        assert_eq!(reason, format!(r#"EC2 answered 500 to {operation}: "InternalError": "canned""#));
+    }
 }
 
 #[test]

@@ -6,15 +6,15 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use crosswan::{
-    model::{InstanceId, KEY_TAG, Region},
-    observe::ec2::{Query, own_tag, publish},
+    model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region},
+    observe::ec2::{Query, own_tags, publish},
 };
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
 use serde_json::{Value, json};
 
 use crate::{
     ec2::{access, query, within},
-    own::{KEY, ME, created, tagged},
+    own::{KEY, ME, NEXT, created, tagged},
     server::{Reply, Request, Server},
     xml::{asked_vpcs, instance, instances},
 };
@@ -50,6 +50,11 @@ fn without(document: &Value, action: &str) -> Value {
     document
 }
 
+/// What a gateway announces during a rotation.
+fn news() -> [(&'static str, String); 2] {
+    [(KEY_TAG, KEY.to_owned()), (NEXT_KEY_TAG, NEXT.to_owned())]
+}
+
 /// EC2 with one gateway in each region, that refuses the own instance's role what `policy` does not allow.
 fn guarded(policy: &Value) -> Server {
     let policy = Policy::new(policy).unwrap();
@@ -61,7 +66,7 @@ fn guarded(policy: &Value) -> Server {
         }
         "DescribeVpcs" => asked_vpcs(request),
         _ if request.field("InstanceId.1").is_empty() => Reply::ok(instances(&[instance(1)], None)),
-        _ if written.load(std::sync::atomic::Ordering::Relaxed) => tagged(&[(KEY_TAG, KEY)]),
+        _ if written.load(std::sync::atomic::Ordering::Relaxed) => tagged(&[(KEY_TAG, KEY), (NEXT_KEY_TAG, NEXT)]),
         _ => tagged(&[]),
     };
     Server::start(move |request, _| {
@@ -89,8 +94,8 @@ fn everything(server: &Server, with_cidrs: bool) -> BTreeMap<String, String> {
         for (region, answer) in crosswan::observe::ec2::ask(&access, &query, TIMEOUT).await {
             note(region.as_str(), answer.map(drop));
         }
-        note("own_tag", own_tag(&access, &home, &me, TIMEOUT).await.map(drop));
-        note("publish", publish(&access, &home, &me, KEY, TIMEOUT).await);
+        note("own_tags", own_tags(&access, &home, &me, TIMEOUT).await.map(drop));
+        note("publish", publish(&access, &home, &me, &news(), TIMEOUT).await);
     });
     refused
 }
@@ -109,7 +114,7 @@ fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() 
             let refused = everything(&guarded(&without(&policy, action)), with_cidrs);
             let calls: Vec<_> = refused.keys().map(String::as_str).collect();
             let expected: &[&str] = match *action {
-                "ec2:DescribeInstances" => &["eu-west-1", "own_tag", "publish", "us-west-2"],
+                "ec2:DescribeInstances" => &["eu-west-1", "own_tags", "publish", "us-west-2"],
                 "ec2:DescribeVpcs" => &["eu-west-1", "us-west-2"],
                 _ => &["publish"],
             };
@@ -142,24 +147,24 @@ fn a_region_that_is_not_listed_is_refused_and_the_others_are_not() {
 fn publishing(from: &str, to: &str) -> Call {
     let server = guarded(&document("vpn-hub"));
     let (home, me) = (HOME.parse().unwrap(), ME.parse().unwrap());
-    within(TIMEOUT, publish(&access(&server.endpoint), &home, &me, KEY, TIMEOUT)).unwrap();
+    within(TIMEOUT, publish(&access(&server.endpoint), &home, &me, &news(), TIMEOUT)).unwrap();
     let asked = server.asked("CreateTags").remove(0);
     assert!(asked.body.contains(from), "{}", asked.body);
     Call::new(asked.region(), &asked.body.replace(from, to))
 }
 
 #[test]
-fn a_gateway_may_write_its_key_and_nothing_else_and_each_condition_is_needed() {
+fn a_gateway_may_write_its_two_tags_and_nothing_else_and_each_condition_is_needed() {
     let me = Caller::gateway("crosswan-test", HOME, ME);
-    let exact = || publishing(KEY_TAG, KEY_TAG);
+    let exact = || publishing("", "");
     let no_tag = Call::new(HOME, &format!("Action=CreateTags&ResourceId.1={ME}"));
     let forbidden = [
         ("another instance", &me, publishing(ME, "i-00000002")),
-        ("itself and another", &me, publishing("&Tag.1", "&ResourceId.2=i-00000002&Tag.1")),
+        ("itself and another", &me, publishing("&Tag.1.Key", "&ResourceId.2=i-00000002&Tag.1.Key")),
         ("no instance", &me, publishing(ME, "vol-00000001")),
         ("another tag", &me, publishing(KEY_TAG, "service")),
-        ("another tag besides", &me, publishing("&Tag.1.Key", "&Tag.2.Key=service&Tag.2.Value=nat&Tag.1.Key")),
-        ("a tag that differs in case", &me, publishing(KEY_TAG, "Crosswan-Key")),
+        ("another tag besides", &me, publishing("&Tag.1.Key", "&Tag.3.Key=service&Tag.3.Value=nat&Tag.1.Key")),
+        ("a tag that differs in case", &me, publishing(NEXT_KEY_TAG, "Crosswan-Next-Key")),
         ("no tag", &me, no_tag),
         ("to take it away", &me, publishing("=CreateTags", "=DeleteTags")),
         ("who is no instance", &Caller::user("somebody"), exact()),
@@ -169,7 +174,13 @@ fn a_gateway_may_write_its_key_and_nothing_else_and_each_condition_is_needed() {
         let document = document(file);
         let decide =
             |document: &Value, caller, call: &Call| Policy::decide(&[Policy::new(document).unwrap()], caller, call);
-        assert_eq!(decide(&document, &me, &exact()), Decision::Allowed);
+        for (what, call) in [
+            ("both tags", exact()),
+            ("the key alone", publishing(NEXT_KEY_TAG, KEY_TAG)),
+            ("the next key alone", publishing(KEY_TAG, NEXT_KEY_TAG)),
+        ] {
+            assert_eq!(decide(&document, &me, &call), Decision::Allowed, "{file}: {what}");
+        }
         for (what, caller, call) in &forbidden {
             assert_eq!(decide(&document, caller, call), Decision::NotAllowed, "{file}: {what}");
         }
@@ -196,7 +207,29 @@ fn a_gateway_may_write_its_key_and_nothing_else_and_each_condition_is_needed() {
 }
 
 #[test]
-fn the_guard_keeps_the_tag_to_the_gateways() {
+fn a_policy_that_lacks_the_second_tag_is_refused_with_both_tags_by_name() {
+    for (file, tag, other) in [("vpn-hub", NEXT_KEY_TAG, KEY_TAG), ("nat-vpn", KEY_TAG, NEXT_KEY_TAG)] {
+        let mut document = document(file);
+        document["Statement"][1]["Condition"]["ForAllValues:StringEquals"]["aws:TagKeys"] = json!([other]);
+        let server = guarded(&document);
+        let (home, me) = (HOME.parse().unwrap(), ME.parse().unwrap());
+        let publish =
+            |news: &[(&str, String)]| within(TIMEOUT, publish(&access(&server.endpoint), &home, &me, news, TIMEOUT));
+        let reason = publish(&news()).unwrap_err();
+        assert_eq!(
+            reason,
+            "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key and \
+             crosswan-next-key, in us-west-2 (UnauthorizedOperation): see docs/iam",
+            "{file} without {tag}"
+        );
+        // EC2 takes all tags of a request or none; the one that is allowed still goes alone.
+        let allowed: Vec<_> = news().into_iter().filter(|(key, _)| *key == other).collect();
+        assert_eq!(publish(&allowed), Ok(()), "{file} without {tag}");
+    }
+}
+
+#[test]
+fn the_guard_keeps_the_tags_to_the_gateways() {
     let anything = json!({ "Version": "2012-10-17", "Statement": [
         { "Effect": "Allow", "Action": ["ec2:CreateTags", "ec2:DeleteTags"], "Resource": "*" }
     ] });
@@ -206,20 +239,23 @@ fn the_guard_keeps_the_tag_to_the_gateways() {
         call
     };
     let all_tags = || Call::new(HOME, &format!("Action=DeleteTags&ResourceId.1={ME}"));
+    let neither = || Call::new(HOME, &format!("Action=CreateTags&ResourceId.1={ME}&Tag.1.Key=service&Tag.1.Value=nat"));
     let admin = Caller::user("admin");
     let gateways = ["crosswan-vpn-hub", "crosswan-nat-vpn"].map(|role| Caller::gateway(role, HOME, ME));
     for (what, caller, call, expected) in [
-        ("an admin writes it", &admin, publishing("", ""), Decision::Denied),
-        ("an admin writes it among others", &admin, publishing("&Tag.1", "&Tag.2.Key=a&Tag.1"), Decision::Denied),
-        ("an admin deletes it", &admin, with_key(publishing("=CreateTags", "=DeleteTags")), Decision::Denied),
+        ("an admin writes them", &admin, publishing("", ""), Decision::Denied),
+        ("an admin writes one of them", &admin, publishing(KEY_TAG, "service"), Decision::Denied),
+        ("an admin writes the other", &admin, publishing(NEXT_KEY_TAG, "service"), Decision::Denied),
+        ("an admin writes them among others", &admin, publishing("&Tag.1", "&Tag.3.Key=a&Tag.1"), Decision::Denied),
+        ("an admin deletes them", &admin, with_key(publishing("=CreateTags", "=DeleteTags")), Decision::Denied),
         ("an admin deletes all", &admin, with_key(all_tags()), Decision::Denied),
         ("another role", &Caller::gateway("crosswan-other", HOME, ME), publishing("", ""), Decision::Denied),
         ("a gateway deletes all", &gateways[0], with_key(all_tags()), Decision::Denied),
-        ("an admin deletes all where it is not", &admin, all_tags(), Decision::Allowed),
-        ("an admin writes another tag", &admin, with_key(publishing(KEY_TAG, "service")), Decision::Allowed),
+        ("an admin deletes all where they are not", &admin, all_tags(), Decision::Allowed),
+        ("an admin writes another tag", &admin, with_key(neither()), Decision::Allowed),
         ("an admin tags a volume", &admin, publishing(ME, "vol-00000001"), Decision::Allowed),
-        ("the hub writes it", &gateways[0], publishing("", ""), Decision::Allowed),
-        ("a spoke writes it", &gateways[1], publishing("", ""), Decision::Allowed),
+        ("the hub writes them", &gateways[0], publishing("", ""), Decision::Allowed),
+        ("a spoke writes them", &gateways[1], publishing("", ""), Decision::Allowed),
     ] {
         assert_eq!(Policy::decide(&policies, caller, &call), expected, "{what}");
     }

@@ -1,10 +1,14 @@
-//! The own instance's tag: read as EC2 has it, and written until it reads back.
+//! The own instance's two tags: read as EC2 has them, and written until they read back.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use crosswan::{
-    model::{InstanceId, KEY_TAG, Region},
-    observe::ec2::{own_tag, publish},
+    model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region},
+    observe::ec2::{OwnTags, own_tags, publish},
 };
 
 use crate::{
@@ -14,8 +18,11 @@ use crate::{
 };
 
 pub const ME: &str = "i-00000001";
-/// As long as an Ed25519 key in SPKI and base64 is.
-pub const KEY: &str = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+/// As long as a key and its signature are.
+pub const KEY: &str = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE= \
+    ZtUPdn2rX5fQ7+8p1b6eM0nUq6R2y4Jc9aVwHkLsGxTt3oYbCmEiKjDfNgQz5W7h8PAuSvBl1OZyXq2RrI4cdA";
+/// Any value of the second tag.
+pub const NEXT: &str = "none";
 
 fn region() -> Region {
     "xx-own-1".parse().unwrap()
@@ -25,12 +32,22 @@ fn me() -> InstanceId {
     ME.parse().unwrap()
 }
 
-fn read(endpoint: &str, timeout: Duration) -> Result<Option<String>, String> {
-    within(timeout, own_tag(&access(endpoint), &region(), &me(), timeout))
+fn read(endpoint: &str, timeout: Duration) -> Result<OwnTags, String> {
+    within(timeout, own_tags(&access(endpoint), &region(), &me(), timeout))
+}
+
+fn write_all(endpoint: &str, tags: &[(&str, &str)], timeout: Duration) -> Result<(), String> {
+    let tags: Vec<_> = tags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    within(timeout, publish(&access(endpoint), &region(), &me(), &tags, timeout))
 }
 
 fn write(endpoint: &str, value: &str, timeout: Duration) -> Result<(), String> {
-    within(timeout, publish(&access(endpoint), &region(), &me(), value, timeout))
+    write_all(endpoint, &[(KEY_TAG, value)], timeout)
+}
+
+/// The two tags with these values.
+fn tags(key: Option<&str>, next: Option<&str>) -> OwnTags {
+    OwnTags { key: key.map(str::to_owned), next: next.map(str::to_owned), source_dest_check: None }
 }
 
 /// DescribeInstances with the own instance, its tags these.
@@ -44,44 +61,43 @@ pub fn created() -> Reply {
     Reply::ok(answer("CreateTags", "<return>true</return>", None))
 }
 
-/// Plays a region in which the tag is `before` until CreateTags, and what was written from then on.
-pub fn region_with(before: &'static str) -> Server {
-    let written = std::sync::Mutex::new(before.to_owned());
+/// Plays a region in which the own instance has these tags, and what CreateTags writes from then on.
+pub fn region_with(before: &[(&str, &str)]) -> Server {
+    let owned = before.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let tags: Mutex<BTreeMap<String, String>> = Mutex::new(owned.collect());
     Server::start(move |request, _| {
-        let mut value = written.lock().unwrap();
-        match request.action() {
-            "CreateTags" => {
-                value.clear();
-                value.push_str(request.field("Tag.1.Value"));
-                created()
-            }
-            _ if value.is_empty() => tagged(&[("service", "nat")]),
-            _ => tagged(&[("service", "nat"), (KEY_TAG, &value)]),
+        let mut tags = tags.lock().unwrap();
+        if request.action() == "CreateTags" {
+            tags.extend(request.tags());
+            return created();
         }
+        tagged(&tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect::<Vec<_>>())
     })
 }
 
 #[test]
-fn the_tag_is_found_or_absent_and_only_the_own_instance_is_asked_for() {
-    for (tags, found) in [
-        (&[("service", "nat"), (KEY_TAG, KEY)][..], Some(KEY)),
-        (&[("service", "nat"), ("Crosswan-Key", "no"), ("crosswan-key2", "no")], None),
-        (&[], None),
+fn the_tags_are_found_or_absent_and_only_the_own_instance_is_asked_for() {
+    for (shown, key, next) in [
+        (&[("service", "nat"), (KEY_TAG, KEY)][..], Some(KEY), None),
+        (&[(NEXT_KEY_TAG, NEXT), (KEY_TAG, KEY)], Some(KEY), Some(NEXT)),
+        (&[(NEXT_KEY_TAG, NEXT)], None, Some(NEXT)),
+        (&[("service", "nat"), ("Crosswan-Key", "no"), ("crosswan-key2", "no"), ("crosswan-next", "no")], None, None),
+        (&[], None, None),
         // Foreign text is handed on as it is: what it may be is not this module's.
-        (&[(KEY_TAG, "$(reboot)&#10;&lt;/item&gt;")], Some("$(reboot)\n</item>")),
-        (&[(KEY_TAG, "")], Some("")),
+        (&[(KEY_TAG, "$(reboot)&#10;&lt;/item&gt;")], Some("$(reboot)\n</item>"), None),
+        (&[(KEY_TAG, ""), (NEXT_KEY_TAG, "")], Some(""), Some("")),
     ] {
-        let server = Server::start(move |_, _| tagged(tags));
-        assert_eq!(read(&server.endpoint, TIMEOUT), Ok(found.map(str::to_owned)), "{tags:?}");
+        let server = Server::start(move |_, _| tagged(shown));
+        assert_eq!(read(&server.endpoint, TIMEOUT), Ok(tags(key, next)), "{shown:?}");
         let asked = server.seen();
-        assert_eq!(asked.len(), 1);
+        assert_eq!(asked.len(), 1, "both tags come with one request");
         assert_eq!((asked[0].action(), asked[0].field("InstanceId.1")), ("DescribeInstances", ME));
         assert_eq!(asked[0].field("InstanceId.2"), "");
         assert_eq!(asked[0].region(), "xx-own-1");
     }
     // EC2 leaves the set out where there are no tags at all.
     let server = Server::start(|_, _| Reply::ok(instances(&[instance(1)], None)));
-    assert_eq!(read(&server.endpoint, TIMEOUT), Ok(None));
+    assert_eq!(read(&server.endpoint, TIMEOUT), Ok(OwnTags::default()));
 }
 
 #[test]
@@ -130,28 +146,41 @@ fn a_passing_failure_is_ridden_out() {
         0..3 => Reply::error(503, "RequestLimitExceeded"),
         _ => tagged(&[(KEY_TAG, KEY)]),
     });
-    assert_eq!(read(&server.endpoint, TIMEOUT), Ok(Some(KEY.to_owned())));
+    assert_eq!(read(&server.endpoint, TIMEOUT), Ok(tags(Some(KEY), None)));
 }
 
 #[test]
-fn publish_writes_that_tag_on_that_instance_and_reads_it_back() {
-    for before in ["", "an older key"] {
+fn publish_overwrites_the_named_tags_of_that_instance_in_one_request_and_reads_them_back() {
+    let after = [(KEY_TAG, KEY), (NEXT_KEY_TAG, "the next key")];
+    for (news, before, found) in [
+        (&after[..], &[][..], tags(Some(KEY), Some("the next key"))),
+        (&after, &[(KEY_TAG, "an older key"), (NEXT_KEY_TAG, NEXT)], tags(Some(KEY), Some("the next key"))),
+        (&after[..1], &[(NEXT_KEY_TAG, NEXT)], tags(Some(KEY), Some(NEXT))),
+        (&after[1..], &[(KEY_TAG, "an older key")], tags(Some("an older key"), Some("the next key"))),
+    ] {
         let server = region_with(before);
-        assert_eq!(write(&server.endpoint, KEY, TIMEOUT), Ok(()));
-        assert_eq!(read(&server.endpoint, TIMEOUT), Ok(Some(KEY.to_owned())));
+        assert_eq!(write_all(&server.endpoint, news, TIMEOUT), Ok(()));
+        assert_eq!(read(&server.endpoint, TIMEOUT), Ok(found), "a tag that is not named stays as it is");
         let asked = server.asked("CreateTags");
-        assert_eq!(asked.len(), 1);
-        let sent: Vec<_> = asked[0].form.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(
-            sent,
-            [
-                ("Action", "CreateTags"),
-                ("ResourceId.1", ME),
-                ("Tag.1.Key", KEY_TAG),
-                ("Tag.1.Value", KEY),
-                ("Version", "2016-11-15")
-            ]
-        );
+        assert_eq!(asked.len(), 1, "one request, so that no reader sees one of the two tags only");
+        assert_eq!((asked[0].field("ResourceId.1"), asked[0].field("ResourceId.2")), (ME, ""));
+        let sent: Vec<_> = asked[0].tags().collect();
+        let news: Vec<_> = news.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(sent, news);
+    }
+}
+
+#[test]
+fn a_tag_of_two_that_does_not_read_back_is_named() {
+    // EC2 took the request and shows one of the two.
+    for (shown, missing, expected) in [(KEY_TAG, NEXT_KEY_TAG, NEXT), (NEXT_KEY_TAG, KEY_TAG, KEY)] {
+        let server = Server::start(move |request, _| match request.action() {
+            "CreateTags" => created(),
+            _ => tagged(&[(shown, if shown == KEY_TAG { KEY } else { NEXT })]),
+        });
+        let reason = write_all(&server.endpoint, &[(KEY_TAG, KEY), (NEXT_KEY_TAG, NEXT)], Duration::from_secs(1));
+        let want = format!("tag {missing} was written, but did not read back: expected {expected}, found none");
+        assert_eq!(reason, Err(want));
     }
 }
 
@@ -187,8 +216,8 @@ fn publish_says_what_it_may_not_do() {
     let denied = Server::start(|_, _| Reply::error(403, "UnauthorizedOperation"));
     assert_eq!(
         write(&denied.endpoint, KEY, TIMEOUT).unwrap_err(),
-        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tag crosswan-key, in \
-         xx-own-1 (UnauthorizedOperation): see docs/iam"
+        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key and \
+         crosswan-next-key, in xx-own-1 (UnauthorizedOperation): see docs/iam"
     );
     assert!(denied.asked("DescribeInstances").is_empty());
 
@@ -200,8 +229,8 @@ fn publish_says_what_it_may_not_do() {
     let denied = Server::start(move |_, _| Reply::new(403, body));
     assert_eq!(
         write(&denied.endpoint, KEY, TIMEOUT).unwrap_err(),
-        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tag crosswan-key, in \
-         xx-own-1 (UnauthorizedOperation; a policy denies it explicitly): see docs/iam"
+        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key and \
+         crosswan-next-key, in xx-own-1 (UnauthorizedOperation; a policy denies it explicitly): see docs/iam"
     );
 
     // It may write, but not read.
@@ -211,7 +240,7 @@ fn publish_says_what_it_may_not_do() {
     });
     assert_eq!(
         write(&blind.endpoint, KEY, TIMEOUT).unwrap_err(),
-        "tag crosswan-key was written, but could not be read back: not permitted: the instance's role needs \
+        "the tags were written, but could not be read back: not permitted: the instance's role needs \
          ec2:DescribeInstances in xx-own-1 (UnauthorizedOperation): see docs/iam"
     );
 }
@@ -231,11 +260,15 @@ fn publish_says_why_it_could_not_write() {
     let reason = write(&garbage.endpoint, KEY, TIMEOUT).unwrap_err();
     assert!(reason.starts_with("a web page came in place of EC2's answer to CreateTags (HTTP 200): "), "{reason}");
     // What EC2 would refuse is not even sent.
-    let server = region_with("");
+    let server = region_with(&[]);
     let long = "x".repeat(257);
     for (value, length) in [("", 0), (long.as_str(), 257)] {
-        let reason = write(&server.endpoint, value, TIMEOUT).unwrap_err();
-        assert_eq!(reason, format!("the value of tag crosswan-key must have 1 to 256 characters, not {length}"));
+        for key in [KEY_TAG, NEXT_KEY_TAG] {
+            // The other one would fit, and is not sent alone.
+            let good = if key == KEY_TAG { (NEXT_KEY_TAG, NEXT) } else { (KEY_TAG, KEY) };
+            let reason = write_all(&server.endpoint, &[good, (key, value)], TIMEOUT).unwrap_err();
+            assert_eq!(reason, format!("the value of tag {key} must have 1 to 256 characters, not {length}"));
+        }
     }
     assert!(server.seen().is_empty());
     assert_eq!(write(&server.endpoint, &long[..256], TIMEOUT), Ok(()));

@@ -38,6 +38,11 @@ impl Request {
     pub fn field(&self, name: &str) -> &str {
         self.form.get(name).map_or("", String::as_str)
     }
+    /// The tags that CreateTags is to write, in the order of the request.
+    pub fn tags(&self) -> impl Iterator<Item = (String, String)> {
+        let nth = |n: usize, part: &str| self.form.get(&format!("Tag.{n}.{part}")).cloned();
+        (1..).map_while(move |n| Some((nth(n, "Key")?, nth(n, "Value").unwrap_or_default())))
+    }
     /// The values of the filter with this name, as sent.
     pub fn filter(&self, name: &str) -> Vec<&str> {
         let number = self.form.iter().find(|(k, v)| k.ends_with(".Name") && *v == name);

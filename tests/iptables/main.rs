@@ -3,10 +3,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test crate: starts real programs")]
 
+mod forwarding;
 mod packets;
 mod space;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use crosswan::{
     error::Kind,
@@ -195,5 +196,47 @@ fn hooks_heal() {
             assert_eq!(Rules::parse(&save()), want, "after {harm}");
             assert_eq!(foreign(&save()), others, "after {harm}");
         }
+    });
+}
+
+/// nft's own rules under the name of a table of iptables: what iptables adds there is not shown by iptables-save, so each
+/// pass would add it once more.
+#[test]
+fn a_table_with_native_rules_is_named_and_left_as_it_is() {
+    let space = "a_table_with_native_rules_is_named_and_left_as_it_is";
+    each_backend(space, || {
+        sh("nft -f - <<'END'
+            table ip nat {
+                set kept { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } }
+                chain POSTROUTING {
+                    type nat hook postrouting priority srcnat; policy accept;
+                    ip daddr @kept accept
+                    oifname \"ens5\" masquerade
+                }
+            }\nEND");
+        let before = sh("nft list table ip nat");
+        let want = wanted(&modes()[0]);
+        let (first, second) = (apply(&want), apply(&want));
+        let said = first.unwrap();
+        assert_eq!(second, None, "the next pass finds something to do");
+        let live = Rules::parse(&save());
+        assert_eq!(mismatch(&want, &live), Vec::<String>::new());
+        if is_legacy() {
+            // Legacy has a table of its own beside it.
+            assert!(said.contains("nat CROSSWAN-NAT") && live.closed().is_empty(), "{said}");
+        } else {
+            assert!(said.contains("filter CROSSWAN-GUARD") && !said.contains("nat"), "{said}");
+            assert_eq!(live.closed().iter().collect::<Vec<_>>(), ["nat"]);
+        }
+        assert_eq!(sh("nft list table ip nat"), before);
+        assert!(save().contains("-A FORWARD -j CROSSWAN-GUARD"));
+        // At boot, too.
+        apply(&Rules::default());
+        fs::write("/run/iptables.rules", render(&modes()[0])).unwrap();
+        let guard = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/images/guard/guard")).unwrap();
+        fs::write("/run/guard", guard.replace("/var/lib/crosswan/iptables.rules", "/run/iptables.rules")).unwrap();
+        sh("sh /run/guard");
+        assert_eq!(mismatch(&want, &Rules::parse(&save())), Vec::<String>::new());
+        assert_eq!(sh("nft list table ip nat"), before);
     });
 }

@@ -16,7 +16,7 @@ use crosswan::{
 
 use super::space::{apply, capture, each_backend, sh, try_sh};
 
-fn lay_out() {
+pub fn lay_out() {
     for (space, device, gateway, address) in [
         ("host", "own0", "10.1.0.1", "10.1.0.10"),
         ("host2", "own1", "10.1.1.1", "10.1.1.10"),
@@ -32,8 +32,10 @@ fn lay_out() {
     }
     sh("ip route add default via 203.0.113.2 dev ens5; ip route add 10.4.0.0/16 via 10.2.0.10 dev ipsec0
         ip -n internet addr add 10.2.0.66/32 dev lo; ip -n internet route del default
-        echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/conf/all/send_redirects
-        for i in all own0 own1 ens5 ipsec0; do echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done");
+        echo 1 > /proc/sys/net/ipv4/ip_forward
+        for i in all own0 own1 ens5 ipsec0; do
+            echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; echo 0 > /proc/sys/net/ipv4/conf/$i/send_redirects
+        done");
 }
 
 /// The rules of a client VPC 10.1.0.0/16.
@@ -49,7 +51,7 @@ fn rules(tunnel: TunnelMatch) -> Nat {
     }
 }
 
-fn protect(tunnel: TunnelMatch) {
+pub fn protect(tunnel: TunnelMatch) {
     protect_by(&rules(tunnel));
 }
 
@@ -57,12 +59,12 @@ fn protect_by(nat: &Nat) {
     apply(&Rules::parse(&render(nat))).unwrap();
 }
 
-fn userspace() -> TunnelMatch {
+pub fn userspace() -> TunnelMatch {
     TunnelMatch::Interface("ipsec0".parse().unwrap())
 }
 
 /// Sends one echo request from `space` ("" is the gateway); whether it was answered, and what ping said.
-fn ping(space: &str, options_and_target: &str) -> (bool, String) {
+pub fn ping(space: &str, options_and_target: &str) -> (bool, String) {
     let within = if space.is_empty() { String::new() } else { format!("ip netns exec {space} ") };
     try_sh(&format!("{within}ping -n -c 1 -W 1 {options_and_target}"))
 }

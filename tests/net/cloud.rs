@@ -43,7 +43,12 @@ fn standard() -> Result<Region> {
 
 /// Whether the report has a tunnel to this VPC.
 fn has_tunnel(report: &Value, vpc: &str) -> bool {
-    report["tunnels"][format!("crosswan-{vpc}")].is_object()
+    tunnel(report, vpc).is_some()
+}
+
+/// The report's tunnel to this VPC.
+fn tunnel<'r>(report: &'r Value, vpc: &str) -> Option<&'r Value> {
+    report["tunnels"].as_object()?.values().find(|tunnel| tunnel["vpc"] == vpc)
 }
 
 /// Why a peer was kept, or refused.

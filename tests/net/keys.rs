@@ -2,12 +2,12 @@
 
 mod hostile;
 mod mixed;
-mod rotation;
+pub mod rotation;
 
 use anyhow::{Context, Result, ensure};
 use crosswan::{
     keyring::{self, Keyring},
-    model::{Announcement, KEY_TAG},
+    model::{KEY_TAG, KeyTags, NEXT_KEY_TAG, PublicKey},
     paths::Paths,
 };
 use crosswan_faults::look::{all_well, ask, stream, unharmed};
@@ -16,18 +16,21 @@ use crosswan_lab::{Auth, Fault, Gateway, Lab};
 use crate::region::{Region, UP, lines, refresh, show, status};
 
 /// A gateway's keys, as they are on its disk.
-fn ring(gateway: &Gateway) -> Result<Keyring> {
+pub fn ring(gateway: &Gateway) -> Result<Keyring> {
     keyring::read(&Paths::below(&gateway.path("/")))?.with_context(|| format!("{} has no key", gateway.name))
 }
 
-/// What its instance's tag says.
-fn announced(lab: &Lab, gateway: &Gateway) -> Result<Announcement> {
-    let tag = lab.tag_of(gateway, KEY_TAG)?;
-    Ok(tag.unwrap_or_default().parse()?)
+/// The keys that its instance's tags announce: its key, and one that is to follow.
+pub fn announced(lab: &Lab, gateway: &Gateway) -> Result<Vec<PublicKey>> {
+    let (key, next) = (lab.tag_of(gateway, KEY_TAG)?, lab.tag_of(gateway, NEXT_KEY_TAG)?);
+    let tags = KeyTags::of(key.as_deref(), next.as_deref());
+    let key = tags.key.read().map(|proven| proven.key);
+    let next = tags.next.read().map(|succession| succession.next).filter(|next| Some(*next) != key);
+    Ok(key.into_iter().chain(next).collect())
 }
 
 /// Ends the SAs of a gateway, so that they have to be made anew.
-fn reconnect(region: &Region, gateway: &Gateway) -> Result<()> {
+pub fn reconnect(region: &Region, gateway: &Gateway) -> Result<()> {
     for sa in ask(gateway, async |vici| vici.sas().await)? {
         gateway.swanctl(&["--terminate", "--ike-id", &sa.id.to_string(), "--timeout", "5"])?;
     }
@@ -44,7 +47,7 @@ fn a_fleet_needs_no_secret() -> Result<()> {
         let report = refresh(gateway)?;
         ensure!(report["outcome"] == "unchanged" && lines(&report, "steps").is_empty(), "{report:#}");
         ensure!(report["key"]["fingerprint"] == key.public.fingerprint() && report["key"]["announced"] == true);
-        ensure!(announced(&region.lab, gateway)?.keys == [key.public], "the tag of {}", gateway.name);
+        ensure!(announced(&region.lab, gateway)? == [key.public], "the tag of {}", gateway.name);
         ensure!(!gateway.path("/etc/crosswan/psk").exists());
         let secrets = gateway.read_file("/etc/swanctl/conf.d/crosswan-secrets.conf")?;
         ensure!(!secrets.contains("ike-"), "{secrets}");

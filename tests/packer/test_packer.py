@@ -20,7 +20,7 @@ WORK, TOOLS = Path(os.environ["CROSSWAN_WORK"]), Path(os.environ["CROSSWAN_PACKE
 MODES, ARCHES = ["vpn-hub", "nat-hub", "nat-vpn"], ["amd64", "arm64"]
 ARCH = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
 INSTANCE = {"amd64": "t3.small", "arm64": "t4g.small"}
-NAT_UNITS = {"crosswan-guard.service", "crosswan-refresh.service", "crosswan-refresh.timer"}
+NAT_UNITS = {"crosswan-guard.service", "crosswan-watch.service", "crosswan-refresh.service", "crosswan-refresh.timer"}
 IPSEC_UNITS = {"crosswan-keep.service", "crosswan-refresh.path", "strongswan.service"}
 VERSION = re.search(r'(?m)^version = "(.+)"$', (TOP / "Cargo.toml").read_text())[1]
 

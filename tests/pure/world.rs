@@ -6,7 +6,7 @@ use std::{
 };
 
 use crosswan::{
-    decide::{Decision, KeyAnswer, Seen, decide},
+    decide::{Contacts, Decision, KeyAnswer, Seen, decide, rotation::OwnKeys},
     error::Result,
     model::{Answers, Identity, Secret, Timestamp, VpcId},
     plan::{Charon, Current, Step, Target, plan},
@@ -15,7 +15,7 @@ use crosswan::{
     settings::{Flags, Settings},
     state::State,
     swanctl::Summary,
-    trust::OwnKeys,
+    vici::{ChildSa, Sa},
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,9 @@ pub struct World {
     pub own: Option<OwnKeys>,
     /// The key exchange methods charon has.
     pub key_exchanges: BTreeSet<String>,
+    /// charon's IKE_SAs: the connection, and whether it has a child. Without it charon was not asked.
+    #[serde(default)]
+    pub sas: Option<BTreeMap<String, bool>>,
 }
 
 /// The settings of a folder laid out like the root of a gateway.
@@ -45,8 +48,16 @@ fn key(vpc: &VpcId) -> KeyAnswer {
     KeyAnswer { key: Some(Secret::new(format!("key of {vpc}"))), problem: None }
 }
 
+fn established((conn, carries): (&String, &bool)) -> Sa {
+    let child = ChildSa { state: "INSTALLED".into(), ..ChildSa::default() };
+    let children = carries.then_some(child).into_iter().collect();
+    Sa { conn: conn.clone(), state: "ESTABLISHED".into(), children, ..Sa::default() }
+}
+
 impl World {
     pub fn decide(&self, settings: &Settings) -> Result<Decision> {
+        let contacts = self.sas.as_ref().map(|sas| Contacts::of(&sas.iter().map(established).collect::<Vec<_>>()));
+        let contacts = contacts.unwrap_or_default();
         let uplink = self.uplink.parse().expect("an interface's name");
         let seen = Seen {
             me: &self.me,
@@ -56,9 +67,10 @@ impl World {
             uplink: &uplink,
             keys: &key,
             own: self.own,
-            hub_in_use: None,
+            contacts: &contacts,
+            loaded: &BTreeSet::new(),
             pinned: &BTreeMap::new(),
-            accept: &BTreeSet::new(),
+            accept: &BTreeMap::new(),
         };
         decide(settings, &seen, false)
     }

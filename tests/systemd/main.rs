@@ -9,9 +9,14 @@ use std::{
     process::Command,
 };
 
-use crosswan::{error::Kind, paths::Paths};
+use crosswan::{
+    error::{Kind, STOPPED, WAITING},
+    paths::Paths,
+};
 
-const SERVICES: [&str; 2] = ["crosswan-refresh.service", "crosswan-keep.service"];
+const REFRESH: &str = "crosswan-refresh.service";
+const WATCH: &str = "crosswan-watch.service";
+const SERVICES: [&str; 3] = [REFRESH, "crosswan-keep.service", WATCH];
 const TIMER: &str = "crosswan-refresh.timer";
 /// Loads rules at boot, before there is a network; and what starts a refresh when one is needed.
 const GUARD: &str = "crosswan-guard.service";
@@ -80,11 +85,13 @@ fn services_are_sandboxed() {
 }
 
 #[test]
-fn only_wrong_settings_end_the_retries() {
+fn only_what_no_retry_mends_ends_the_retries() {
+    let settings = Kind::Settings.exit_code();
     for name in SERVICES {
         let unit = unit(name);
         assert_eq!(values(&unit, "Restart"), ["on-failure"], "{name}");
-        assert_eq!(values(&unit, "RestartPreventExitStatus"), [Kind::Settings.exit_code().to_string()], "{name}");
+        let ends = if name == REFRESH { format!("{settings} {WAITING} {STOPPED}") } else { settings.to_string() };
+        assert_eq!(values(&unit, "RestartPreventExitStatus"), [ends], "{name}");
         // A failure that counts as success alarms nobody.
         assert!(values(&unit, "SuccessExitStatus").is_empty(), "{name}");
     }
@@ -161,6 +168,78 @@ fn the_guard_stands_before_forwarding_and_any_network() {
     // A target nobody wants orders nothing.
     assert_eq!(values(&guard, "Wants"), ["network-pre.target"]);
     assert_eq!(values(&guard, "WantedBy"), ["sysinit.target"]);
+}
+
+/// The services that flush when they start, as Debian orders them (nftables 1.0.6, netfilter-persistent 1.0.20, ufw 0.36.2,
+/// firewalld 1.3.3, docker.io 20.10.24).
+const FLUSHING: [(&str, &str, &str); 5] = [
+    ("nftables", "DefaultDependencies=no\nWants=network-pre.target\nBefore=network-pre.target", "sysinit.target"),
+    (
+        "netfilter-persistent",
+        "DefaultDependencies=no\nWants=network-pre.target\nBefore=network-pre.target\nAfter=local-fs.target",
+        "multi-user.target",
+    ),
+    (
+        "ufw",
+        "DefaultDependencies=no\nBefore=network-pre.target\nWants=network-pre.target local-fs.target\nAfter=local-fs.target",
+        "multi-user.target",
+    ),
+    ("firewalld", "Before=network-pre.target\nWants=network-pre.target\nAfter=dbus.service", "multi-user.target"),
+    ("docker", "After=network-online.target firewalld.service\nWants=network-online.target", "multi-user.target"),
+];
+
+#[test]
+fn what_flushes_comes_first_and_nothing_waits_in_a_circle() {
+    let order = |name: &str| values(&unit(name), "After").join(" ");
+    for (service, ..) in FLUSHING {
+        let service = format!("{service}.service");
+        for name in [REFRESH, WATCH] {
+            assert!(order(name).split(' ').any(|unit| unit == service), "{name} is not after {service}");
+        }
+    }
+    for early in ["nftables.service", "netfilter-persistent.service", "ufw.service"] {
+        assert!(order(GUARD).split(' ').any(|unit| unit == early), "{GUARD} is not after {early}");
+    }
+    // systemd's own units with these: all of a boot, in which it would drop a job to break a circle.
+    let boot = |guard_after: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let lay = |name: &str, text: String| fs::write(dir.path().join(name), text).unwrap();
+        for (name, order, wanted_by) in FLUSHING {
+            lay(&format!("{name}.service"), format!("[Unit]\n{order}\n[Service]\nExecStart=/bin/true\n"));
+            let wants = dir.path().join(format!("{wanted_by}.wants"));
+            fs::create_dir_all(&wants).unwrap();
+            std::os::unix::fs::symlink(format!("../{name}.service"), wants.join(format!("{name}.service"))).unwrap();
+        }
+        for name in SERVICES.into_iter().chain([GUARD]) {
+            let text =
+                unit(name).replace("/usr/bin/crosswan", "/bin/true").replace("/usr/lib/crosswan/guard", "/bin/true");
+            lay(name, text.replace("After=nftables.service", &format!("After={guard_after} nftables.service")));
+            for target in values(&unit(name), "WantedBy") {
+                let wants = dir.path().join(format!("{target}.wants"));
+                fs::create_dir_all(&wants).unwrap();
+                std::os::unix::fs::symlink(format!("../{name}"), wants.join(name)).unwrap();
+            }
+        }
+        let out = Command::new("systemd-analyze")
+            .args(["verify", "--man=no", "multi-user.target"])
+            .env("SYSTEMD_UNIT_PATH", format!("{}:", dir.path().display()))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    };
+    assert!(!boot("").contains("cycle"), "{}", boot(""));
+    assert!(boot("docker.service").contains("cycle"), "a circle goes unnoticed: {}", boot("docker.service"));
+}
+
+#[test]
+fn watch_has_the_rules_in_its_power_and_no_packet() {
+    let watch = unit(WATCH);
+    assert_eq!(values(&watch, "CapabilityBoundingSet"), ["CAP_NET_ADMIN CAP_NET_RAW"]);
+    assert_eq!(values(&watch, "IPAddressDeny"), ["any"]);
+    assert_eq!(values(&watch, "RestrictAddressFamilies"), ["AF_UNIX AF_INET AF_NETLINK"]);
+    assert!(values(&watch, "PrivateNetwork").is_empty(), "in a network of its own there are no rules to watch");
+    assert_eq!(values(&watch, "WatchdogSec").len(), 1);
+    assert_eq!(values(&watch, "StartLimitIntervalSec"), ["0"], "it is started again however often it dies");
 }
 
 #[test]

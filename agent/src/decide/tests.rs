@@ -2,12 +2,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "settings come from a real file")]
 
+mod replacement;
+
 use std::net::Ipv4Addr;
 
 use super::*;
 use crate::{
-    model::{Auth, KeyTag, RegionView, printable},
+    keyring::tests::key_pair,
+    model::{IkeId, KeyTags, RegionView, Tagged, printable},
     settings::{Flags, Settings},
+    vici::{ChildSa, Sa},
 };
 
 const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n[removal]\nspacing = \"0s\"\n";
@@ -39,7 +43,7 @@ fn gateway(n: u32, cidrs: &[&str]) -> Gateway {
         public: Some(Ipv4Addr::new(198, 51, 100, n as u8)),
         launched: Timestamp(n.into()),
         cidrs: nets(cidrs),
-        key: KeyTag::Absent,
+        tags: KeyTags::default(),
     }
 }
 
@@ -56,7 +60,7 @@ fn me() -> Identity {
 
 /// One region's answer is `gateways`, the other's is empty.
 fn answered(gateways: &[Gateway]) -> Answers {
-    let view = RegionView { gateways: gateways.to_vec(), unusable: Vec::new() };
+    let view = RegionView { gateways: gateways.to_vec(), ..RegionView::default() };
     [("eu-west-1".parse().unwrap(), Ok(view)), ("us-west-2".parse().unwrap(), Ok(RegionView::default()))].into()
 }
 
@@ -72,7 +76,10 @@ struct Pass<'a> {
     state: State,
     force: bool,
     own: Option<OwnKeys>,
-    in_use: bool,
+    /// Connections that are loaded, and the peers' keys in them.
+    loaded: BTreeMap<ConnName, Vec<PublicKey>>,
+    contacts: Contacts,
+    accept: BTreeMap<VpcId, String>,
     keys: &'a dyn Fn(&VpcId) -> KeyAnswer,
 }
 
@@ -80,10 +87,25 @@ fn good_key(_: &VpcId) -> KeyAnswer {
     KeyAnswer { key: Some(Secret::new("correct horse battery")), problem: None }
 }
 
-/// The hub's connection as it was loaded, with the key 1.
-fn hub_pins(in_use: bool) -> BTreeMap<ConnName, Vec<PublicKey>> {
-    let name = ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 1));
-    in_use.then(|| (name, vec![key(1)])).into_iter().collect()
+/// charon has these IKE_SAs: the name of the connection, and whether it has a child.
+fn contacts(sas: &[(&ConnName, bool)]) -> Contacts {
+    let sa = |(conn, carries): &(&ConnName, bool)| {
+        let child = ChildSa { state: "INSTALLED".into(), ..ChildSa::default() };
+        let children = carries.then_some(child).into_iter().collect();
+        Sa { conn: conn.to_string(), state: "ESTABLISHED".into(), children, ..Sa::default() }
+    };
+    Contacts::of(&sas.iter().map(sa).collect::<Vec<_>>())
+}
+
+/// The hub's connection to gateway `n` of [`gateway`].
+fn to(n: u32) -> ConnName {
+    ConnName::to_gateway(&vpc(n), &gateway(n, &[]).instance)
+}
+
+/// A spoke's connection to gateway `n` of [`gateway`].
+fn to_hub(n: u32) -> ConnName {
+    let hub = gateway(n, &[]);
+    ConnName::to_hub(hub.public.unwrap(), Some(&hub.instance))
 }
 
 impl Default for Pass<'_> {
@@ -94,7 +116,9 @@ impl Default for Pass<'_> {
             state: State::default(),
             force: false,
             own: None,
-            in_use: false,
+            loaded: BTreeMap::new(),
+            contacts: Contacts::default(),
+            accept: BTreeMap::new(),
             keys: &good_key,
         }
     }
@@ -106,13 +130,21 @@ impl Pass<'_> {
     }
     fn try_run(self, me: &Identity) -> Result<Decision> {
         let uplink = "ens5".parse().unwrap();
-        let Pass { answers, state, keys, .. } = &self;
-        let accept = BTreeSet::new();
-        let pinned = hub_pins(self.in_use);
-        // Known from its connection: the state is lost.
-        let hub_in_use = self.in_use.then(|| Ipv4Addr::new(198, 51, 100, 1));
-        let (now, own, uplink) = (Timestamp(1000), self.own, &uplink);
-        let seen = Seen { me, answers, state, now, uplink, keys, own, hub_in_use, pinned: &pinned, accept: &accept };
+        let Pass { answers, state, keys, contacts, accept, loaded: pinned, .. } = &self;
+        let loaded = pinned.keys().cloned().collect();
+        let seen = Seen {
+            me,
+            answers,
+            state,
+            now: Timestamp(1000),
+            uplink: &uplink,
+            keys,
+            own: self.own,
+            contacts,
+            loaded: &loaded,
+            pinned,
+            accept,
+        };
         decide(&settings(self.toml), &seen, self.force)
     }
 }
@@ -137,12 +169,12 @@ fn reasons(decision: &Decision) -> Vec<String> {
 fn a_hub_has_a_tunnel_per_vpc_and_a_child_per_cidr() {
     let d = pass(&[gateway(1, &["10.1.0.0/16", "10.101.0.0/16"]), gateway(2, &["10.2.0.0/16"])]);
     assert_eq!(peers(&d), [&vpc(1), &vpc(2)]);
-    let tunnel = &d.tunnels[&ConnName::to_vpc(&vpc(1))];
+    let tunnel = &d.tunnels[&to(1)];
     assert_eq!(tunnel.children.keys().collect::<Vec<_>>(), ["c-10-1-0-0-16", "c-10-101-0-0-16"]);
     let child = &tunnel.children["c-10-101-0-0-16"];
     assert_eq!((child.local.clone(), child.remote.clone()), (nets(&["10.0.0.0/8"]), nets(&["10.101.0.0/16"])));
     assert_eq!(tunnel.local_id, IkeId::Hub(Ipv4Addr::new(198, 51, 100, 100)));
-    assert_eq!(tunnel.remote_id, IkeId::Vpc(vpc(1)));
+    assert_eq!(tunnel.remote_id, IkeId::Spoke(vpc(1), gateway(1, &[]).instance));
     assert!(d.bypass.is_empty() && d.nat.masquerade.is_none());
 }
 
@@ -151,7 +183,7 @@ fn a_spoke_has_one_tunnel_with_a_child_per_own_cidr_and_bypasses_its_vpc() {
     let mut spoke = me();
     spoke.cidrs = nets(&["10.1.0.0/16", "10.101.0.0/16", "100.64.0.0/16"]);
     let d = Pass { toml: SPOKE, ..Pass::default() }.try_run(&spoke).unwrap();
-    let tunnel = &d.tunnels[&ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 100))];
+    let tunnel = &d.tunnels[&ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 100), None)];
     assert_eq!(tunnel.children.keys().collect::<Vec<_>>(), ["c-10-1-0-0-16", "c-10-101-0-0-16"]);
     assert_eq!(tunnel.children["c-10-1-0-0-16"].remote, nets(&["10.0.0.0/8"]));
     assert_eq!(d.bypass, spoke.cidrs);
@@ -222,21 +254,74 @@ fn rule_2_polls_close_together_count_once() {
 
 #[test]
 fn rule_2_more_than_the_set_share_never_leaves_at_once() {
+    let all: Vec<_> = (1..=6).map(|n| gateway(n, &[&format!("10.{n}.0.0/16")])).collect();
+    let half = after(after(pass(&all), answered(&all[..3])), answered(&all[..3]));
+    assert_eq!((half.held.clone(), half.removed.len()), (None, 3), "exactly half may leave");
+    let held = after(after(pass(&all), answered(&all[..2])), answered(&all[..2]));
+    assert_eq!(held.held, Some(Held { would_remove: 4, of: 6, hold_above: 50 }));
+    assert_eq!((held.tunnels.len(), held.removed.len()), (6, 0));
+    let forced = Pass { answers: answered(&all[..2]), state: held.state, force: true, ..Pass::default() }.run();
+    assert_eq!((forced.tunnels.len(), forced.removed.len()), (2, 4));
+}
+
+/// Surely gone: the tunnel is dead, or EC2 says that the instance or the VPC is. An answer that merely lacks them, as after a
+/// tag has changed, takes no tunnel that works.
+#[test]
+fn rule_2_a_small_fleet_is_cleaned_up_of_what_is_surely_gone() {
+    for (fleet, left) in [(1, 0), (2, 0), (3, 1)] {
+        let all: Vec<_> = (1..=fleet).map(|n| gateway(n, &[&format!("10.{n}.0.0/16")])).collect();
+        let names: Vec<ConnName> = (1..=fleet).map(to).collect();
+        let alive = || contacts(&names.iter().map(|name| (name, true)).collect::<Vec<_>>());
+        let ids = || all[left..].iter().map(|g| g.instance.clone()).collect();
+        let vpcs = || all[left..].iter().map(|g| g.vpc.clone()).collect();
+        for (stopped, deleted, contacts, goes) in [
+            (BTreeSet::new(), BTreeSet::new(), contacts(&[]), true),
+            (ids(), BTreeSet::new(), alive(), true),
+            (BTreeSet::new(), vpcs(), alive(), true),
+            (BTreeSet::new(), BTreeSet::new(), alive(), false),
+            (BTreeSet::new(), BTreeSet::new(), Contacts::default(), false),
+        ] {
+            let view = RegionView { gateways: all[..left].to_vec(), stopped, deleted, ..RegionView::default() };
+            let answers: Answers = [("eu-west-1".parse().unwrap(), Ok(view))].into();
+            let mut d = pass(&all);
+            for _ in 0..2 {
+                let (answers, contacts) = (answers.clone(), contacts.clone());
+                d = Pass { answers, contacts, state: d.state, ..Pass::default() }.run();
+            }
+            let expected = if goes { left } else { fleet as usize };
+            assert_eq!(
+                (d.tunnels.len(), d.held.is_none()),
+                (expected, goes),
+                "{left} of {fleet} are left: {:?}",
+                d.kept
+            );
+        }
+    }
+}
+
+/// Neither the polls alone nor EC2's word about the VPCs ends a hold.
+#[test]
+fn rule_2_a_hold_ends_when_the_polls_and_ec2_have_confirmed_it() {
+    let toml = format!("{HUB}confirmed_after = 5\n");
     let all: Vec<_> = (1..=4).map(|n| gateway(n, &[&format!("10.{n}.0.0/16")])).collect();
-    let two = after(after(pass(&all), answered(&all[..2])), answered(&all[..2]));
-    assert_eq!((two.held.clone(), two.removed.len()), (None, 2), "exactly half may leave");
-    let held = after(after(pass(&all), answered(&all[..1])), answered(&all[..1]));
-    assert_eq!(held.held, Some(Held { would_remove: 3, of: 4, hold_above: 50 }));
-    assert_eq!((held.tunnels.len(), held.removed.len()), (4, 0));
-    let forced = Pass { answers: answered(&all[..1]), state: held.state, force: true, ..Pass::default() }.run();
-    assert_eq!((forced.tunnels.len(), forced.removed.len()), (1, 3));
+    // Three are more than may leave in spite of the hold.
+    let gone = |deleted: bool| {
+        let deleted = (2..=4).filter(|_| deleted).map(vpc).collect();
+        let view = RegionView { gateways: all[..1].to_vec(), deleted, ..RegionView::default() };
+        [("eu-west-1".parse().unwrap(), Ok(view))].into()
+    };
+    let mut d = pass(&all);
+    for (deleted, tunnels) in [(true, 4), (true, 4), (true, 4), (true, 4), (false, 4), (true, 1)] {
+        d = Pass { toml: &toml, answers: gone(deleted), state: d.state, ..Pass::default() }.run();
+        assert_eq!(d.tunnels.len(), tunnels, "{:?}", d.state.peers[&vpc(1)]);
+    }
 }
 
 #[test]
 fn rule_2_an_empty_answer_and_a_region_no_longer_listed_are_held_too() {
-    let all = [gateway(1, &["10.1.0.0/16"]), gateway(2, &["10.2.0.0/16"])];
+    let all: Vec<_> = (1..=3).map(|n| gateway(n, &[&format!("10.{n}.0.0/16")])).collect();
     let empty = after(after(pass(&all), answered(&[])), answered(&[]));
-    assert_eq!((empty.tunnels.len(), empty.held.is_some()), (2, true));
+    assert_eq!((empty.tunnels.len(), empty.held.is_some()), (3, true));
     let mut answers = answered(&[]);
     answers.remove(&"eu-west-1".parse().unwrap());
     let unlisted = after(pass(&all), answers);
@@ -247,7 +332,7 @@ fn rule_2_an_empty_answer_and_a_region_no_longer_listed_are_held_too() {
 fn a_peer_that_ec2_describes_oddly_keeps_its_tunnel() {
     let both = [gateway(1, &["10.1.0.0/16"]), gateway(2, &["10.2.0.0/16"])];
     let odd = crate::decide::refusal(&both[1], Some(&vpc(2)), "its VPC has no CIDR".into());
-    let view = RegionView { gateways: vec![both[0].clone()], unusable: vec![odd] };
+    let view = RegionView { gateways: vec![both[0].clone()], unusable: vec![odd], ..RegionView::default() };
     let mut d = pass(&both);
     for _ in 0..5 {
         d = after(d, [("eu-west-1".parse().unwrap(), Ok(view.clone()))].into());
@@ -303,30 +388,6 @@ fn rule_3_outside_or_overlapping_our_own_is_refused_and_harms_no_other() {
 }
 
 #[test]
-fn rule_4_the_newest_gateway_of_a_vpc_wins_unless_it_has_no_address_yet() {
-    let old = gateway(1, &["10.1.0.0/16"]);
-    let new = Gateway {
-        instance: "i-0000aaaa".parse().unwrap(),
-        public: Some(Ipv4Addr::new(198, 51, 100, 77)),
-        launched: Timestamp(500),
-        ..old.clone()
-    };
-    let d = after(pass(std::slice::from_ref(&old)), answered(&[old.clone(), new.clone()]));
-    assert_eq!(d.tunnels[&ConnName::to_vpc(&vpc(1))].remote_addr, Ipv4Addr::new(198, 51, 100, 77));
-    assert_eq!(reasons(&d), ["vpc-00000001 (eu-west-1): i-0000aaaa in the same VPC was launched later"]);
-
-    let unaddressed = Gateway { public: None, ..new };
-    let d = pass(&[unaddressed, old.clone()]);
-    assert_eq!(d.tunnels[&ConnName::to_vpc(&vpc(1))].remote_addr, old.public.unwrap());
-    assert_eq!(
-        reasons(&d),
-        [
-            "vpc-00000001 (eu-west-1): has no public address on its first network interface: associate an Elastic IP with that one"
-        ]
-    );
-}
-
-#[test]
 fn the_own_vpc_is_known_by_its_id_whatever_its_cidrs_say() {
     let own = Gateway { vpc: vpc(0xff), ..gateway(1, &["10.77.0.0/16"]) };
     let d = pass(&[own]);
@@ -360,20 +421,30 @@ fn a_hub_without_an_elastic_ip_says_so() {
 #[test]
 fn a_spoke_finds_one_hub_by_tag_and_stays_with_it() {
     let toml = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n\
-                hub_tag = { key = \"service\", value = \"vpn-hub\" }\n";
+                hub_tag = { key = \"service\", value = \"vpn-hub\" }\n[removal]\nspacing = \"0s\"\n";
     let hubs = [gateway(5, &[]), gateway(3, &[])];
     let first = Pass { toml, answers: answered(&hubs[..1]), ..Pass::default() }.run();
     let both = Pass { toml, answers: answered(&hubs), state: first.state, ..Pass::default() }.run();
-    assert_eq!(both.tunnels.keys().collect::<Vec<_>>(), [&ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 5))]);
+    assert_eq!(both.tunnels.keys().collect::<Vec<_>>(), [&to_hub(5)]);
     assert_eq!(
         reasons(&both),
         ["vpc-00000003 (eu-west-1): the hub in vpc-00000005 already carries the private network"]
     );
-    let mut state = both.state;
-    for _ in 0..5 {
-        state = Pass { toml, answers: answered(&[]), state, ..Pass::default() }.run().state;
-    }
-    assert!(state.peers.contains_key(&vpc(5)), "the only hub never leaves by itself");
+    // Its VPC is gone: after two polls the other hub is used.
+    let gone =
+        |state| Pass { toml, answers: answered(&hubs[1..]), state, contacts: contacts(&[]), ..Pass::default() }.run();
+    let missed = gone(both.state);
+    assert_eq!(missed.tunnels.keys().collect::<Vec<_>>(), [&to_hub(5)]);
+    assert_eq!(gone(missed.state).tunnels.keys().collect::<Vec<_>>(), [&to_hub(3)]);
+}
+
+/// Its own guard would stop the IKE packets to such a hub, and the tunnel would never come up.
+#[test]
+fn a_hub_whose_address_lies_inside_the_private_network_is_refused() {
+    let toml = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\", \"198.51.100.0/25\"]\nregions = [\"eu-west-1\"]\n";
+    let d = Pass { toml, answers: answered(&[gateway(5, &[]), gateway(200, &[])]), ..Pass::default() }.run();
+    assert_eq!(d.tunnels.keys().collect::<Vec<_>>(), [&to_hub(200)]);
+    assert!(reasons(&d)[0].contains("its public address 198.51.100.5 lies inside private_net"), "{:?}", reasons(&d));
 }
 
 #[test]
@@ -383,44 +454,54 @@ fn foreign_text_is_cut_and_escaped() {
 }
 
 fn key(n: u8) -> PublicKey {
-    PublicKey::new([n; 32])
+    key_pair(n).public
 }
 
-const OWN: Option<OwnKeys> = Some(OwnKeys { current: PublicKey::new([0xff; 32]), next: None });
+fn own() -> Option<OwnKeys> {
+    let me = me();
+    let me = crate::model::Holder { vpc: &me.vpc, instance: &me.instance };
+    Some(OwnKeys { current: key_pair(0xff).proven(&me).unwrap(), next: None })
+}
+
+/// This gateway, announcing key pair `key`, and `next` to follow it.
+fn with_key(gateway: Gateway, key: u8, next: Option<u8>) -> Gateway {
+    let (key, holder) = (key_pair(key), gateway.holder());
+    let next = next.map_or(Tagged::Absent, |n| Tagged::Read(key.succeeded_by(&key_pair(n), &holder).unwrap()));
+    let tags = KeyTags { key: Tagged::Read(key.proven(&holder).unwrap()), next };
+    Gateway { tags, ..gateway }
+}
 
 /// Gateway `n` of [`gateway`], announcing these keys.
 fn announcing(n: u32, keys: &[u8]) -> Gateway {
-    let keys: Vec<String> = keys.iter().map(|n| key(*n).to_string()).collect();
-    let tag = (!keys.is_empty()).then(|| keys.join(" "));
-    Gateway { key: KeyTag::of(tag.as_deref()), ..gateway(n, &[&format!("10.{n}.0.0/16")]) }
+    let gateway = gateway(n, &[&format!("10.{n}.0.0/16")]);
+    match keys {
+        [] => gateway,
+        [key, next @ ..] => with_key(gateway, *key, next.first().copied()),
+    }
 }
 
 fn auth_of(d: &Decision, n: u32) -> &Auth {
-    &d.tunnels[&ConnName::to_vpc(&vpc(n))].auth
+    &d.tunnels[&to(n)].auth
 }
 
 #[test]
 fn a_mixed_fleet_is_served_each_by_what_it_has_and_no_key_goes_back_to_a_pre_shared_one() {
-    let own = key(0xff);
     let pass =
-        |gateways: &[Gateway], state| Pass { answers: answered(gateways), state, own: OWN, ..Pass::default() }.run();
+        |gateways: &[Gateway], state| Pass { answers: answered(gateways), state, own: own(), ..Pass::default() }.run();
+    let by_key = |n: u8| Auth::Key { own: key(0xff), peer: vec![key(n)] };
     let d = pass(&[announcing(1, &[1]), announcing(2, &[])], State::default());
-    assert_eq!(auth_of(&d, 1), &Auth::Key { own, peer: vec![key(1)] });
+    assert_eq!(auth_of(&d, 1), &by_key(1));
     assert!(matches!(auth_of(&d, 2), Auth::Psk(_)));
-    assert_eq!(d.showing.as_ref().unwrap().announce.to_string(), own.to_string());
+    assert_eq!(d.presence.as_ref().unwrap().announce.key, own().unwrap().current);
 
-    // The second moves; the first one's tag is gone, and another instance than the one that is known has none yet.
+    // The second moves to a key; the first one's tag is gone.
     let d = pass(&[announcing(1, &[]), announcing(2, &[2])], d.state);
-    assert_eq!(auth_of(&d, 1), &Auth::Key { own, peer: vec![key(1)] });
-    assert_eq!(auth_of(&d, 2), &Auth::Key { own, peer: vec![key(2)] });
+    assert_eq!((auth_of(&d, 1), auth_of(&d, 2)), (&by_key(1), &by_key(2)));
     assert!(d.kept[0].why.contains("announces no key"), "{:?}", d.kept);
-    let replaced = Gateway { instance: "i-0000aaaa".parse().unwrap(), ..announcing(1, &[]) };
-    let d = pass(&[replaced.clone(), announcing(2, &[2])], d.state);
-    assert_eq!(auth_of(&d, 1), &Auth::Key { own, peer: vec![key(1)] });
-    let d = pass(&[Gateway { key: announcing(1, &[9]).key, ..replaced }, announcing(2, &[3])], d.state);
-    assert_eq!(auth_of(&d, 1), &Auth::Key { own, peer: vec![key(9)] }, "the replaced instance's own key");
-    assert_eq!(auth_of(&d, 2), &Auth::Key { own, peer: vec![key(2)] }, "out of nowhere: refused");
-    assert!(reasons(&d)[0].contains("--accept-key vpc-00000002"), "{:?}", reasons(&d));
+    let d = pass(&[announcing(1, &[1]), announcing(2, &[3])], d.state);
+    assert_eq!(auth_of(&d, 2), &by_key(2), "a key out of nowhere is refused");
+    let command = format!("--accept-key vpc-00000002={}", key(3).fingerprint());
+    assert!(reasons(&d)[0].contains(&command), "{:?}", reasons(&d));
 }
 
 #[test]
@@ -429,11 +510,11 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
     let named = |key: u8| format!("{by_tag}hub = \"198.51.100.1\"\n[auth]\nhub_key = \"{}\"\n", self::key(key));
     let by_address = format!("{by_tag}hub = \"198.51.100.1\"\n");
     let run = |toml: &str, gateways: &[Gateway], keys: &dyn Fn(&VpcId) -> KeyAnswer| {
-        Pass { toml, answers: answered(gateways), own: OWN, keys, ..Pass::default() }.run()
+        Pass { toml, answers: answered(gateways), own: own(), keys, ..Pass::default() }.run()
     };
     let hub = announcing(1, &[1]);
     let none = |_: &VpcId| KeyAnswer { key: None, problem: Some("there is no pre-shared key for it".into()) };
-    let name = ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 1));
+    let (name, nameless) = (to_hub(1), ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 1), None));
     let by_key = |n: u8| Auth::Key { own: key(0xff), peer: vec![key(n)] };
     for toml in [by_tag, &by_address] {
         assert_eq!(run(toml, std::slice::from_ref(&hub), &none).tunnels[&name].auth, by_key(1), "{toml}");
@@ -441,11 +522,12 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
     let d = run(&named(7), std::slice::from_ref(&hub), &none);
     assert_eq!(d.tunnels[&name].auth, by_key(7));
     assert!(reasons(&d)[0].contains(&key(1).fingerprint()) && reasons(&d)[0].contains(&key(7).fingerprint()));
-    assert_eq!(run(&named(7), &[], &none).tunnels[&name].auth, by_key(7), "whatever EC2 shows");
+    assert_eq!(run(&named(7), &[], &none).tunnels[&nameless].auth, by_key(7), "whatever EC2 shows");
 
     // The state is lost and EC2 does not answer: what is loaded stays. Once it answers, what it says counts.
     for (answers, tunnels) in [(failed("timed out"), 1), (answered(&[]), 0)] {
-        let d = Pass { toml: by_tag, answers, own: OWN, in_use: true, keys: &none, ..Pass::default() }.run();
+        let loaded = [(name.clone(), vec![key(1)])].into();
+        let d = Pass { toml: by_tag, answers, own: own(), loaded, keys: &none, ..Pass::default() }.run();
         assert_eq!(d.tunnels.len(), tunnels);
         assert!(d.tunnels.values().all(|tunnel| tunnel.auth == by_key(1)));
     }
@@ -468,11 +550,11 @@ fn the_key_of_a_gateway_launched_moments_ago_is_awaited() {
     };
     let by_tag = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
     for toml in [HUB, by_tag] {
-        let d = run(toml, 990, OWN, &none);
+        let d = run(toml, 990, own(), &none);
         assert_eq!(d.awaited, ["the key of i-00000001 in vpc-00000001, launched 10 s ago"]);
         assert!(d.refused.is_empty() && d.tunnels.is_empty(), "{:?}", reasons(&d));
         // Old, without a key of our own, or with a pre-shared one: there is nothing to wait for.
-        for d in [run(toml, 100, OWN, &none), run(toml, 990, None, &none), run(toml, 990, OWN, &good_key)] {
+        for d in [run(toml, 100, own(), &none), run(toml, 990, None, &none), run(toml, 990, own(), &good_key)] {
             assert!(d.awaited.is_empty() && d.refused.is_empty() != d.tunnels.is_empty(), "{:?}", reasons(&d));
         }
     }

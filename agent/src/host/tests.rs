@@ -64,8 +64,8 @@ fn sysctls_that_break_a_gateway_are_named_with_their_remedy() {
 
 #[test]
 fn sysctls_are_read_and_an_absent_interface_has_none() {
-    let (lo, absent) = ("lo".parse().unwrap(), "no-such.1".parse().unwrap());
-    let found = sysctls(&[&lo, &absent]).unwrap();
+    let names = ["lo".to_owned(), "no-such.1".to_owned()];
+    let found = sysctls(&"lo".parse().unwrap(), names.iter()).unwrap();
     let keys: Vec<_> = found.iter().map(|s| s.key.as_str()).collect();
     assert_eq!(
         keys,
@@ -78,7 +78,7 @@ fn sysctls_are_read_and_an_absent_interface_has_none() {
         ]
     );
     assert!(found.iter().all(|s| s.value.parse::<u8>().is_ok()), "{found:?}");
-    assert_eq!(dotted("net/ipv4/conf/ens5.100/rp_filter"), "net.ipv4.conf.ens5/100.rp_filter");
+    assert_eq!(sysctl::dotted("net/ipv4/conf/ens5.100/rp_filter"), "net.ipv4.conf.ens5/100.rp_filter");
 }
 
 #[tokio::test]

@@ -24,9 +24,12 @@ struct Differs<R> {
 }
 
 /// What leads from `live` to `want`, or `None` if nothing is to be done. A `want` of `Rules::default()` removes all of
-/// ours; a `want` that was read before a failed apply rolls back.
+/// ours; a `want` that was read before a failed apply rolls back. Tables that could not be read are left alone.
 pub fn plan(want: &Rules, live: &Rules) -> Option<Change> {
-    let change = Change { chains: differing(&want.chains, &live.chains), hooks: differing(&want.hooks, &live.hooks) };
+    let mut change =
+        Change { chains: differing(&want.chains, &live.chains), hooks: differing(&want.hooks, &live.hooks) };
+    change.chains.retain(|d| !live.closed.contains(&d.at.table));
+    change.hooks.retain(|d| !live.closed.contains(&d.at.table));
     (!change.chains.is_empty() || !change.hooks.is_empty()).then_some(change)
 }
 

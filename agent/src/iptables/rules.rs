@@ -1,8 +1,9 @@
 //! Our chains and the jumps to them, read out of iptables-save's format; everything foreign is passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::OWN_PREFIX;
+use crate::error::Result;
 
 /// A chain in its table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,9 +26,31 @@ pub struct Rules {
     pub(super) chains: BTreeMap<Place, Vec<String>>,
     /// The hooks in each foreign chain, in order.
     pub(super) hooks: BTreeMap<Place, Vec<Hook>>,
+    /// The tables of which nothing is known: nothing of them is planned, changed or missed.
+    pub(super) closed: BTreeSet<String>,
 }
 
 impl Rules {
+    /// iptables could not be asked at all.
+    pub fn unreadable() -> Rules {
+        Rules { closed: ["filter", "mangle", "nat"].map(str::to_owned).into(), ..Rules::default() }
+    }
+
+    /// Of wanted rules: that of these tables nothing is known.
+    pub fn unknown_as(&mut self, live: &Rules) {
+        self.closed = live.closed.clone();
+    }
+
+    /// What was read now, where these are wanted: what could not be read before need not be now.
+    pub fn again(&self, now: Result<Rules>) -> Result<Rules> {
+        now.or_else(|e| if self.closed == Rules::unreadable().closed { Ok(Rules::unreadable()) } else { Err(e) })
+    }
+
+    /// The tables that hold native nft rules which iptables cannot read.
+    pub fn closed(&self) -> &BTreeSet<String> {
+        &self.closed
+    }
+
     /// Our chains on one line each: table, chain, number of rules.
     pub fn summary(&self) -> Vec<String> {
         let line = |(at, rules): (&Place, &Vec<String>)| format!("{at} {}", super::plan::count(rules.len()));
@@ -41,7 +64,10 @@ impl Rules {
         let mut seen = BTreeMap::<&str, usize>::new();
         for line in text.lines() {
             let place = |chain: &str| Place { table: table.to_owned(), chain: chain.to_owned() };
-            if let Some(name) = line.strip_prefix('*') {
+            if let Some(name) = native(line) {
+                // What is asked of such a table succeeds and is not shown: whoever adds what is missing adds it each time.
+                rules.closed.insert(name.to_owned());
+            } else if let Some(name) = line.strip_prefix('*') {
                 table = name;
                 seen.clear();
             } else if let Some((chain, _)) = line.strip_prefix(':').and_then(|l| l.split_once(' ')) {
@@ -62,6 +88,11 @@ impl Rules {
         }
         rules
     }
+}
+
+/// The table, in iptables-save's word for one with rules that only nft can have made (iptables/nft-shared.c, 1.8.9).
+fn native(line: &str) -> Option<&str> {
+    line.strip_prefix("# Table `")?.strip_suffix("' is incompatible, use 'nft' tool.")
 }
 
 /// By the prefix and our alphabet: a `"` in the name, which iptables allows, would make jumps to it unreadable.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::memory::{Childless, Double, Memory, Missing, Place};
+use super::memory::{Childless, Double, Memory, Missing, Place, Proof};
 use crate::{
     model::ConnName,
     swanctl::Summary,
@@ -60,9 +60,27 @@ pub struct View {
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    Initiate { conn: String, child: String, attempt: u32 },
-    TerminateIke { conn: String, id: u32, reason: Reason },
-    TerminateChild { conn: String, child: String, id: u32, reason: Reason },
+    Initiate {
+        conn: String,
+        child: String,
+        attempt: u32,
+    },
+    /// Initiate an IKE_SA without a child: whoever is at the other end shows that it works, or accepts a next key.
+    Prove {
+        conn: String,
+        attempt: u32,
+    },
+    TerminateIke {
+        conn: String,
+        id: u32,
+        reason: Reason,
+    },
+    TerminateChild {
+        conn: String,
+        child: String,
+        id: u32,
+        reason: Reason,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +106,7 @@ impl fmt::Display for Action {
             Action::Initiate { conn, child, attempt } => {
                 write!(f, "initiate {conn} {} (attempt {attempt})", child.escape_default())
             }
+            Action::Prove { conn, attempt } => write!(f, "initiate {conn} without a child (attempt {attempt})"),
             Action::TerminateIke { conn, id, reason } => write!(f, "end IKE_SA {id} of {conn}: {reason}"),
             Action::TerminateChild { conn, child, id, reason } => {
                 write!(f, "end CHILD_SA {id} of {conn} {}: {reason}", child.escape_default())
@@ -99,15 +118,16 @@ impl fmt::Display for Action {
 impl Action {
     pub fn conn(&self) -> &str {
         match self {
-            Action::Initiate { conn, .. } | Action::TerminateIke { conn, .. } | Action::TerminateChild { conn, .. } => {
-                conn
-            }
+            Action::Initiate { conn, .. }
+            | Action::Prove { conn, .. }
+            | Action::TerminateIke { conn, .. }
+            | Action::TerminateChild { conn, .. } => conn,
         }
     }
     pub fn child(&self) -> Option<&str> {
         match self {
             Action::Initiate { child, .. } | Action::TerminateChild { child, .. } => Some(child),
-            Action::TerminateIke { .. } => None,
+            Action::Prove { .. } | Action::TerminateIke { .. } => None,
         }
     }
 }
@@ -121,11 +141,17 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, rules: Rules) -> Vec<A
     }
     let uptime = view.uptime.as_millis() as u64;
     let mut tick = Tick { now, rules, uptime, memory, doubles: BTreeMap::new(), actions: Vec::new() };
-    let (mut wanted, mut startable) = (BTreeSet::new(), BTreeSet::new());
+    let (mut wanted, mut startable, mut proofs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (conn, summary) in view.conns.iter().filter(|(name, _)| is_ours(name)) {
         let sas = sas.get(conn.as_str()).map_or(&[][..], |s| s);
         let children = summary.children.iter().filter(|(_, c)| c.mode == "tunnel").map(|(name, _)| name);
         let places: Vec<Place> = children.map(|child| (conn.clone(), child.clone())).collect();
+        if summary.children.is_empty() {
+            tick.find_doubles(conn, sas);
+            tick.note_proof(conn, sas);
+            proofs.insert(conn.clone());
+            continue;
+        }
         tick.note_children(&places, sas);
         let given_up = tick.end_childless(conn, sas);
         tick.find_doubles(conn, sas);
@@ -137,15 +163,29 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, rules: Rules) -> Vec<A
     }
     tick.memory.missing.retain(|place, _| wanted.contains(place));
     tick.memory.known.retain(|place| wanted.contains(place));
+    tick.memory.proofs.retain(|conn, _| proofs.contains(conn));
     tick.memory.childless.retain(|id, _| view.sas.iter().any(|sa| sa.id == *id));
     tick.memory.wanted = wanted.len();
     tick.end_doubles();
     tick.initiate(&startable, &sas);
+    tick.prove();
     tick.actions
 }
 
 fn is_ours(conn: &str) -> bool {
     conn.parse::<ConnName>().is_ok_and(|name| name != ConnName::own())
+}
+
+/// How long, in milliseconds, this end leaves the proof of a connection to the peer; `None`: it is the peer's to make.
+/// The holder of a next key makes its own. Of a gateway that stands by the spoke makes it, as with any tunnel.
+fn prover(conn: &str, role: Role) -> Option<u64> {
+    let name: ConnName = conn.parse().ok()?;
+    match role {
+        _ if name.is_peer_proof() => None,
+        _ if name.is_own_proof() => Some(SURE),
+        Role::Spoke => Some(SURE),
+        Role::Hub => Some(HUB_PATIENCE),
+    }
 }
 
 /// It is being created; whether it succeeds is not known yet.
@@ -186,6 +226,33 @@ impl Tick<'_> {
             } else {
                 self.memory.seen_missing(place, self.now);
             }
+        }
+    }
+
+    /// Whether the IKE_SA of a connection without children stands. The proof of an own key is the one this end initiated.
+    fn note_proof(&mut self, conn: &str, sas: &[&Sa]) {
+        let own = conn.parse().is_ok_and(|name: ConnName| name.is_own_proof());
+        let stands = sas.iter().any(|sa| carries(sa) && (sa.initiator || !own));
+        let proof = self.memory.proofs.entry(conn.to_owned()).or_insert(Proof::new(self.now));
+        if stands {
+            (proof.attempts, proof.next, proof.since) = (0, 0, self.now);
+        }
+        proof.stands = stands;
+        proof.connecting = sas.iter().any(|sa| sa.is_connecting());
+    }
+
+    /// Initiates the proofs that are this end's to initiate and do not stand.
+    fn prove(&mut self) {
+        let (now, role, interval) = (self.now, self.rules.role, self.interval());
+        let room = MAX_INITIATIONS.saturating_sub(self.actions.len());
+        let due = self.memory.proofs.iter_mut().filter(|(conn, proof)| {
+            let ready = |patience| now >= proof.since + patience && now >= proof.next;
+            !proof.stands && !proof.connecting && prover(conn, role).is_some_and(ready)
+        });
+        for (conn, proof) in due.take(room) {
+            proof.next = now + (interval << proof.attempts.min(16)).min(MAX_BACKOFF);
+            proof.attempts += 1;
+            self.actions.push(Action::Prove { conn: conn.clone(), attempt: proof.attempts });
         }
     }
 

@@ -5,6 +5,8 @@ use std::{
     fmt, mem,
 };
 
+use crate::model::ConnName;
+
 /// Times a pass is wanted for one tunnel: each after twice as long, until the hourly one is as soon.
 const MAX_PASSES: u32 = 5;
 
@@ -20,6 +22,8 @@ pub struct Memory {
     pub(super) childless: BTreeMap<u32, Childless>,
     /// Duplicates, and since when.
     pub(super) doubles: BTreeMap<Double, u64>,
+    /// Connections without children, by name.
+    pub(super) proofs: BTreeMap<String, Proof>,
     /// Children seen up before: only their loss is news.
     pub(super) known: BTreeSet<Place>,
     /// How many children should be up.
@@ -39,6 +43,26 @@ pub(super) struct Missing {
     pub next: u64,
     /// Passes that were wanted for it.
     pub passes: u32,
+}
+
+/// The IKE_SA of a connection without children.
+#[derive(Debug)]
+pub(super) struct Proof {
+    /// Last seen to stand, or first seen.
+    pub since: u64,
+    pub attempts: u32,
+    /// Not to be initiated before.
+    pub next: u64,
+    pub stands: bool,
+    pub connecting: bool,
+    /// A pass was wanted for it.
+    pub told: bool,
+}
+
+impl Proof {
+    pub fn new(now: u64) -> Self {
+        Proof { since: now, attempts: 0, next: 0, stands: false, connecting: false, told: false }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +104,7 @@ impl Memory {
     pub fn forget_failures(&mut self) {
         self.missing.values_mut().for_each(|m| (m.attempts, m.next) = (0, 0));
         self.childless.values_mut().for_each(|c| c.attempts = 0);
+        self.proofs.values_mut().for_each(|p| (p.attempts, p.next) = (0, 0));
     }
 
     /// What came up and went down since the last call.
@@ -99,9 +124,30 @@ impl Memory {
         counted.min().map(|(since, conn)| (conn.clone(), now - since))
     }
 
+    /// A connection whose proof a pass should know of, if there is one: a gateway that stands by has authenticated, or every
+    /// peer has accepted the next key. The answer counts as a promise: for that proof no pass is wanted again.
+    pub fn take_proven(&mut self) -> Option<String> {
+        let name = |conn: &str| conn.parse::<ConnName>().ok();
+        let own = |conn: &str| name(conn).is_some_and(|name| name.is_own_proof());
+        let all_own = self.proofs.iter().all(|(conn, proof)| !own(conn) || proof.stands);
+        let counts = |conn: &str| match name(conn) {
+            Some(name) if name.is_own_proof() => all_own,
+            Some(name) => !name.is_peer_proof(),
+            None => false,
+        };
+        let mut first = None;
+        for (conn, proof) in self.proofs.iter_mut().filter(|(conn, proof)| proof.stands && !proof.told && counts(conn))
+        {
+            proof.told = true;
+            first.get_or_insert_with(|| conn.clone());
+        }
+        first
+    }
+
     /// Something was seen missing once only, or there was more to initiate than one look may: look again soon.
     pub fn unsure(&self) -> bool {
-        self.more || self.missing.values().any(|m| m.looks < 2)
+        let fresh = |p: &Proof| !p.stands && !p.connecting && p.attempts == 0;
+        self.more || self.missing.values().any(|m| m.looks < 2) || self.proofs.values().any(fresh)
     }
 
     pub(super) fn seen_missing(&mut self, place: &Place, now: u64) {

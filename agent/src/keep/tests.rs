@@ -319,3 +319,65 @@ fn the_interval_is_jittered_by_a_fifth() {
     assert!(all.iter().all(|d| (8.0..=12.0).contains(&d.as_secs_f64())));
     assert!(all.iter().max().unwrap().abs_diff(*all.iter().min().unwrap()) > Duration::from_secs(1));
 }
+
+const VPC: &str = "crosswan-vpc-0aaa1111-i-0bbb2222";
+
+/// A charon that has been up for an hour and has these connections without children loaded.
+fn proofs(names: &[&str], sas: &[(&str, bool)]) -> View {
+    let conns = names.iter().map(|name| ((*name).to_owned(), Summary::default())).collect();
+    let sa = |(n, (conn, initiator)): (usize, &(&str, bool))| Sa {
+        conn: (*conn).into(),
+        id: n as u32 + 1,
+        state: "ESTABLISHED".into(),
+        initiator: *initiator,
+        ..Sa::default()
+    };
+    View { uptime: Duration::from_secs(3600), conns, sas: sas.iter().enumerate().map(sa).collect() }
+}
+
+/// The spoke shows that it works, as with any tunnel, and the hub waits; the proof of a next key is its holder's.
+#[test]
+fn who_makes_a_proof() {
+    let hub = "crosswan-hub-198-51-100-1-i-0bbb2222";
+    let (own, peer) = (format!("{VPC}-own-next"), format!("{VPC}-peer-next"));
+    for (name, rules, first) in [
+        (hub, SPOKE, Some(500)),
+        (VPC, HUB, Some(30_000)),
+        (&own, HUB, Some(500)),
+        (&own, SPOKE, Some(500)),
+        (&peer, HUB, None),
+        (&peer, SPOKE, None),
+    ] {
+        let made = looks(&[0, 499, 500, 29_999, 30_000], &proofs(&[name], &[]), rules);
+        let expected = first.map(|at| format!("{at} initiate {name} without a child (attempt 1)"));
+        assert_eq!(made.first(), expected.as_ref(), "{name}");
+        assert_eq!(looks(&[0, 500, 30_000], &proofs(&[name], &[(name, true)]), rules), [""; 0], "{name} stands");
+    }
+    // An IKE_SA that the peer has initiated is no consent to the own key, and is left alone.
+    let stands = proofs(&[&own], &[(&own, false)]);
+    assert_eq!(looks(&[0, 500], &stands, HUB), [format!("500 initiate {own} without a child (attempt 1)")]);
+    assert_eq!(looks(&[0, 500, 1_000, 15_500], &proofs(&[hub], &[]), SPOKE).len(), 2, "with a pause that doubles");
+}
+
+/// A pass is wanted once for each gateway that has authenticated, and for a next key when every peer has accepted it.
+#[test]
+fn a_pass_is_wanted_for_what_was_proved() {
+    let (own, other) = (format!("{VPC}-own-next"), "crosswan-vpc-0aaa3333-i-0bbb4444-own-next");
+    let wanted = |memory: &mut Memory, view: &View| {
+        decide(0, view, memory, HUB);
+        memory.take_proven()
+    };
+    let mut memory = Memory::default();
+    assert_eq!(wanted(&mut memory, &proofs(&[VPC, &own, other], &[])), None);
+    let some = [(VPC, false), (own.as_str(), true)];
+    assert_eq!(wanted(&mut memory, &proofs(&[VPC, &own, other], &some)).as_deref(), Some(VPC));
+    assert_eq!(wanted(&mut memory, &proofs(&[VPC, &own, other], &some)), None, "once, and not for half of the peers");
+    let all = [some[0], some[1], (other, true)];
+    assert!(wanted(&mut memory, &proofs(&[VPC, &own, other], &all)).is_some_and(|conn| conn.ends_with("-own-next")));
+    assert_eq!(wanted(&mut memory, &proofs(&[VPC, &own, other], &all)), None);
+    // The peer's own matter.
+    let peer = format!("{VPC}-peer-next");
+    assert_eq!(wanted(&mut memory, &proofs(&[&peer], &[(&peer, false)])), None);
+    // An IKE_SA without a child is no lost tunnel: nothing is missing for it.
+    assert!(memory.to_string().starts_with("0 of 0"), "{memory}");
+}

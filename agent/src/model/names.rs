@@ -89,7 +89,7 @@ fn ec2_id(s: &str, prefix: &str) -> bool {
 }
 
 name_type!(
-    /// A VPC's id. Also a spoke's IKE identity: stable over replaced instances and addresses.
+    /// A VPC's id.
     VpcId, "a VPC id such as vpc-0a1b2c3d", |s| ec2_id(s, "vpc-"));
 name_type!(
     /// An instance's id.
@@ -110,24 +110,91 @@ Interface, "an interface name such as ens5", |s| {
 name_type!(
 /// A connection's name in charon. The prefix `crosswan-` is what makes a connection ours: nothing else is ever touched.
 ConnName, "a connection name crosswan-…", |s| {
-    s.strip_prefix("crosswan-").is_some_and(|n| (1..=48).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+    s.strip_prefix("crosswan-").is_some_and(|n| (1..=64).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
 });
 
+/// The connections to hubs.
+const TO_HUB: &str = "crosswan-hub-";
+/// A proof of the own next key.
+const OWN_NEXT: &str = "-own-next";
+/// A proof of the peer's next key.
+const PEER_NEXT: &str = "-peer-next";
+
 impl ConnName {
-    /// The hub's connection to the gateway of a client VPC.
-    pub fn to_vpc(vpc: &VpcId) -> Self {
-        ConnName(format!("crosswan-{vpc}"))
+    /// The hub's connection to one gateway of a client VPC.
+    pub fn to_gateway(vpc: &VpcId, instance: &InstanceId) -> Self {
+        ConnName(format!("crosswan-{vpc}-{instance}"))
     }
-    /// A spoke's connection to the hub with this Elastic IP.
-    pub fn to_hub(hub: Ipv4Addr) -> Self {
-        ConnName(format!("crosswan-hub-{}", hub.to_string().replace('.', "-")))
+    /// A spoke's connection to the hub with this Elastic IP; its instance is unknown where settings name the hub and EC2
+    /// is not asked.
+    pub fn to_hub(hub: Ipv4Addr, instance: Option<&InstanceId>) -> Self {
+        let instance = instance.map_or(String::new(), |instance| format!("-{instance}"));
+        ConnName(format!("{TO_HUB}{}{instance}", hub.to_string().replace('.', "-")))
     }
-    /// The hub's Elastic IP, out of the name of a spoke's connection to it.
-    pub fn hub(&self) -> Option<Ipv4Addr> {
-        self.0.strip_prefix("crosswan-hub-")?.replace('-', ".").parse().ok()
+    /// Where this gateway proves that the peer of this connection accepts its next key.
+    pub fn own_next(&self) -> Self {
+        ConnName(format!("{self}{OWN_NEXT}"))
+    }
+    /// Where the peer of this connection proves that this gateway accepts its next key.
+    pub fn peer_next(&self) -> Self {
+        ConnName(format!("{self}{PEER_NEXT}"))
+    }
+    /// The holder of a next key is who initiates its proof: only the initiator's IKE_SA stands for the other's consent.
+    pub fn is_own_proof(&self) -> bool {
+        self.0.ends_with(OWN_NEXT)
+    }
+    /// The peer's to initiate.
+    pub fn is_peer_proof(&self) -> bool {
+        self.0.ends_with(PEER_NEXT)
+    }
+    /// The gateway of a client VPC that this is the hub's connection to.
+    pub fn gateway(&self) -> Option<(VpcId, InstanceId)> {
+        let (vpc, instance) = self.0.strip_prefix("crosswan-")?.rsplit_once("-i-")?;
+        Some((vpc.parse().ok()?, format!("i-{instance}").parse().ok()?))
+    }
+    /// The hub's Elastic IP and instance, out of the name of a spoke's connection to it.
+    pub fn hub(&self) -> Option<(Ipv4Addr, Option<InstanceId>)> {
+        let name = self.0.strip_prefix(TO_HUB)?;
+        let (address, instance) = match name.split_once("-i-") {
+            Some((address, instance)) => (address, Some(format!("i-{instance}").parse().ok()?)),
+            None => (name, None),
+        };
+        Some((address.replace('-', ".").parse().ok()?, instance))
+    }
+    /// Connections that succeed or fail together: those to the gateways of one VPC, and a spoke's to its hubs.
+    pub fn party(&self) -> &str {
+        match self.0.strip_prefix("crosswan-").unwrap_or_default() {
+            hub if hub.starts_with("hub-") => "hub",
+            name => name.rsplit_once("-i-").map_or(name, |(vpc, _)| vpc),
+        }
     }
     /// The pass shunt that keeps a spoke's own VPC out of the tunnel.
     pub fn own() -> Self {
         ConnName("crosswan-own".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_connection_tells_whose_it_is() {
+        let (vpc, instance): (VpcId, InstanceId) =
+            ("vpc-0a1b2c3d4e5f60718".parse().unwrap(), "i-0a1b2c3d4e5f60718".parse().unwrap());
+        let hub = Ipv4Addr::new(198, 51, 100, 100);
+        let spoke = ConnName::to_gateway(&vpc, &instance);
+        assert_eq!(spoke.gateway(), Some((vpc.clone(), instance.clone())));
+        assert_eq!((spoke.party(), spoke.hub()), (vpc.as_str(), None));
+        assert_eq!((spoke.own_next().gateway(), spoke.own_next().party()), (None, vpc.as_str()));
+        for known in [None, Some(&instance)] {
+            let name = ConnName::to_hub(hub, known);
+            assert_eq!(name.hub(), Some((hub, known.cloned())));
+            assert_eq!((name.party(), name.gateway(), name.peer_next().hub()), ("hub", None, None));
+        }
+        for name in [spoke.own_next(), ConnName::to_hub(hub, Some(&instance)).peer_next()] {
+            assert_eq!(name.to_string().parse(), Ok(name.clone()), "it fits the bound on a name's length");
+            assert!(name.is_own_proof() != name.is_peer_proof());
+        }
     }
 }

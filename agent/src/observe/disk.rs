@@ -34,7 +34,9 @@ pub fn current(paths: &Paths) -> Result<Current> {
     let peer_keys = connections.map(|(name, conn)| (name.clone(), peer_keys(conn)));
     let peer_keys = peer_keys.filter(|(_, keys)| !keys.is_empty()).collect();
     let unfinished = files::read(&paths.unfinished)?.map(|(marker, _)| Touched::parse(&marker));
-    let cut_off = |what: &str| Some(format!("the last refresh was cut off: {what} is loaded again"));
+    let cut_off = |what: &str| {
+        Some(format!("the last refresh was cut off, or something was left undone: {what} is loaded again"))
+    };
     let (believed, doubt) = match target {
         Ok(target) => match unfinished {
             None => (target, None),

@@ -13,13 +13,16 @@ pub(in crate::observe) mod reason;
 mod way;
 mod whole;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_ec2::{
     Client,
     config::{Credentials, ProvideCredentials as _},
-    types::{Filter, Vpc},
+    types::{Filter, Instance, Vpc},
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures_util::future::{join_all, try_join_all};
@@ -29,9 +32,9 @@ use tokio::{
 };
 
 use self::answer::Seen;
-pub use self::own::{own_tag, publish};
+pub use self::own::{OwnTags, own_tags, publish};
 use crate::{
-    model::{Answers, Region, RegionAnswer},
+    model::{Answers, InstanceId, Region, RegionAnswer, VpcId},
     settings::Tag,
 };
 
@@ -51,6 +54,15 @@ pub struct Query {
     pub environment: Option<Tag>,
     /// Also ask for the CIDRs of the gateways' VPCs; a spoke that looks for its hub needs none.
     pub with_cidrs: bool,
+    /// The peers of the last pass, which are asked for by their ids where the answer does not show them.
+    pub known: BTreeMap<Region, Known>,
+}
+
+/// The peers of the last pass in one region.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    pub instances: BTreeSet<InstanceId>,
+    pub vpcs: BTreeSet<VpcId>,
 }
 
 /// How EC2 is reached. The default is the SDK's: `AWS_ENDPOINT_URL(_EC2)`, and credentials from the environment, the
@@ -169,24 +181,39 @@ pub fn client((config, credentials): &(SdkConfig, Credentials), region: &Region)
 
 /// Asks one region with its [`client`]: all its pages, or one line saying why there is no answer.
 pub async fn region_answer(client: &Client, query: &Query, region: &Region) -> RegionAnswer {
+    let nothing = Known::default();
+    let known = query.known.get(region).unwrap_or(&nothing);
     let mut seen = Seen::new(region);
-    instances(client, query, &mut seen).await?;
+    let tag = |tag: &Tag| filter(format!("tag:{}", tag.key), [literal(&tag.value)]);
+    let mut filters = vec![tag(&query.tag), filter("instance-state-name", ["running".to_owned()])];
+    filters.extend(query.environment.as_ref().map(tag));
+    instances(client, filters, region, |instance| seen.add(instance)).await?;
+    // No chunk is ever empty: an empty filter would match everything.
+    for ids in seen.missing(&known.instances).chunks(FILTER_VALUES) {
+        // A filter, not InstanceIds: with those one that is gone fails the whole request.
+        let by_id = vec![filter("instance-id", ids.iter().map(|id| id.to_string()))];
+        instances(client, by_id, region, |instance| seen.note_state(instance)).await?;
+    }
     if query.with_cidrs {
-        let ids: Vec<String> = seen.vpcs().into_iter().map(String::from).collect();
-        // No chunk is ever empty: an empty filter would match every VPC.
+        let ids: BTreeSet<VpcId> = seen.vpcs().into_iter().chain(known.vpcs.iter().cloned()).collect();
+        let ids: Vec<String> = ids.into_iter().map(String::from).collect();
         let chunks = try_join_all(ids.chunks(FILTER_VALUES).map(|ids| vpcs(client, ids, region))).await?;
-        seen.set_cidrs(&chunks.concat());
+        let shown = chunks.concat();
+        seen.note_deleted(&known.vpcs, &shown);
+        seen.set_cidrs(&shown);
     }
     Ok(seen.into_view())
 }
 
-/// All pages of the running instances that carry the tags. Written out, because the SDK's paginator takes a repeated
-/// token for the end, and that would be half an answer.
-async fn instances(client: &Client, query: &Query, seen: &mut Seen<'_>) -> Result<(), String> {
+/// All pages of the instances that match. Written out, because the SDK's paginator takes a repeated token for the end, and
+/// that would be half an answer.
+async fn instances(
+    client: &Client,
+    filters: Vec<Filter>,
+    region: &Region,
+    mut each: impl FnMut(&Instance),
+) -> Result<(), String> {
     const OPERATION: &str = "DescribeInstances";
-    let tag = |tag: &Tag| filter(format!("tag:{}", tag.key), [literal(&tag.value)]);
-    let mut filters = vec![tag(&query.tag), filter("instance-state-name", ["running".to_owned()])];
-    filters.extend(query.environment.as_ref().map(tag));
     let mut token = None;
     loop {
         let page = client
@@ -198,11 +225,11 @@ async fn instances(client: &Client, query: &Query, seen: &mut Seen<'_>) -> Resul
             .interceptor(lean::Lean)
             .send()
             .await
-            .map_err(|error| reason::failed(OPERATION, seen.region(), error))?;
+            .map_err(|error| reason::failed(OPERATION, region, error))?;
         let reservations = page.reservations.ok_or_else(|| reason::misfit(OPERATION, "it has no reservationSet"))?;
         for reservation in reservations {
             let instances = reservation.instances.ok_or_else(|| reason::misfit(OPERATION, "it has no instancesSet"))?;
-            instances.iter().for_each(|instance| seen.add(instance));
+            instances.iter().for_each(&mut each);
         }
         if !next(OPERATION, &mut token, page.next_token)? {
             return Ok(());

@@ -2,9 +2,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: waits for charon")]
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
-use crate::{error::Result, host, iptables::Rules, plan::Charon, vici::Vici};
+use super::kernel;
+use crate::{
+    error::{Context, Error, Result},
+    forwarding::{self, Findings, Traffic, judge},
+    host,
+    iptables::Rules,
+    plan::Charon,
+    vici::Vici,
+};
 
 /// The bound on one request to charon or iptables.
 const ASK: Duration = Duration::from_secs(10);
@@ -38,5 +46,67 @@ pub async fn charon(vici: &mut Vici) -> Result<Charon> {
 
 /// Our chains and their hooks, of all tables.
 pub async fn rules() -> Result<Rules> {
-    Ok(Rules::parse(&host::iptables_save(ASK).await?))
+    Ok(Rules::parse(&saved().await?))
+}
+
+/// What `iptables-save` prints.
+pub async fn saved() -> Result<String> {
+    host::iptables_save(ASK).await
+}
+
+/// What on this host, other than our own rules, stops or changes the `traffic`: sysctls, and other programs' rules in both
+/// backends of iptables and in nft. `saved` is what [`saved`] has printed. What could not be asked comes last, a line each.
+pub async fn forwarding(traffic: &Traffic, saved: &str) -> (Findings, Vec<String>) {
+    let mut unasked = Vec::new();
+    let interfaces = host::interfaces().unwrap_or_else(|e| {
+        unasked.push(e.chain());
+        BTreeMap::new()
+    });
+    let sysctls = host::sysctls(&traffic.uplink, interfaces.keys()).map(|all| host::sysctl_problems(&all));
+    let sysctls = sysctls.map(|problems| problems.into_iter().chain(kernel::problems()).collect());
+    let mut findings = foreign(traffic, saved, &interfaces, &mut unasked).await;
+    findings.stopped.splice(
+        0..0,
+        sysctls.unwrap_or_else(|e| {
+            unasked.push(e.chain());
+            Vec::new()
+        }),
+    );
+    (findings, unasked)
+}
+
+async fn foreign(
+    traffic: &Traffic,
+    saved: &str,
+    interfaces: &BTreeMap<String, Vec<Ipv4Addr>>,
+    unasked: &mut Vec<String>,
+) -> Findings {
+    let nft = forwarding::is_nft(saved).unwrap_or(true);
+    let (other, ruleset) = tokio::join!(host::other_backend_save(!nft, ASK), host::nft_ruleset(ASK));
+    let mut tables = forwarding::iptables_tables(saved, "iptables", true);
+    let program = if nft { "iptables-legacy" } else { "iptables-nft" };
+    let other = other.unwrap_or_else(|e| {
+        unasked.push(e.chain());
+        None
+    });
+    let other = other.unwrap_or_default();
+    tables.extend(forwarding::iptables_tables(&other, program, false));
+    let mut notes = Vec::new();
+    match ruleset {
+        Ok(Some(json)) => {
+            let parsed = forwarding::nft_tables(&json);
+            match parsed.context(|| Error::observe("understand what nft -j -t list ruleset prints")) {
+                Ok(parsed) => tables = forwarding::each_once(tables, parsed),
+                Err(e) => unasked.push(e.chain()),
+            }
+        }
+        Ok(None) => notes.push(
+            "nft is not installed, so tables that iptables does not show were not looked at: apt-get install nftables"
+                .to_owned(),
+        ),
+        Err(e) => unasked.push(e.chain()),
+    }
+    let mut findings = judge(&tables, &traffic.flows(interfaces));
+    findings.notes.splice(0..0, notes);
+    findings
 }

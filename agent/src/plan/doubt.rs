@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Step, Target};
-use crate::render::Files;
+use super::{Step, Target, secret_id};
+use crate::{model::ConnName, render::Files};
 
 /// The marker's first line. Without it, all is in doubt.
 const HEAD: &str = "an apply is under way, or was cut off; what it loads:";
@@ -24,6 +24,11 @@ impl Touched {
             _ => None,
         };
         Touched(steps.iter().filter_map(name).collect())
+    }
+
+    /// Connections of which it is not known what charon holds, with their secrets.
+    pub fn peers<'a>(names: impl IntoIterator<Item = &'a ConnName>) -> Touched {
+        Touched(names.into_iter().flat_map(|name| [name.to_string(), secret_id(name)]).collect())
     }
 
     /// What stands in the marker on disk while they are taken.

@@ -44,6 +44,12 @@ pub enum Step {
         child: String,
         old: Vec<u32>,
     },
+    /// The gateway that stood by becomes the one in use: these children come up over its IKE_SA, before the ones of the
+    /// gateway before it go.
+    TakeOver {
+        connection: ConnName,
+        children: Vec<String>,
+    },
     UnloadConnection {
         name: String,
     },
@@ -71,6 +77,45 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The connection that this step is for: if it fails, it fails for that one alone.
+    ///
+    /// `None` for what is shared: rules, files, this gateway's keys, and the pass shunt of the own VPC, without which a
+    /// tunnel would take the VPC's own traffic.
+    pub fn peer(&self) -> Option<ConnName> {
+        let name = match self {
+            Step::LoadConnection { name, .. }
+            | Step::RenewChild { connection: name, .. }
+            | Step::TakeOver { connection: name, .. } => name.as_str(),
+            Step::UnloadConnection { name } => name,
+            Step::LoadSecret { id, .. } | Step::UnloadSecret { id } => id.strip_prefix("ike-")?,
+            Step::TerminateChild { connection, .. } | Step::Terminate { connection, .. } => connection,
+            Step::RestoreRules(_)
+            | Step::LoadKey { .. }
+            | Step::UnloadKey { .. }
+            | Step::WriteFile { .. }
+            | Step::RemoveFile { .. } => return None,
+        };
+        name.parse().ok().filter(|name| *name != ConnName::own())
+    }
+
+    /// Whether it ends an SA. charon shows for a moment that it is going.
+    pub fn ends(&self) -> bool {
+        matches!(self, Step::Terminate { .. } | Step::TerminateChild { .. })
+    }
+
+    /// Whether it takes something away: after all that adds, so that what works goes when what follows it works.
+    pub fn takes_away(&self) -> bool {
+        matches!(self, Step::UnloadConnection { .. } | Step::UnloadSecret { .. } | Step::UnloadKey { .. })
+            || self.ends()
+    }
+
+    /// Whether it is one of the managed files' steps.
+    pub fn is_file(&self) -> bool {
+        matches!(self, Step::WriteFile { .. } | Step::RemoveFile { .. })
+    }
+}
+
 impl fmt::Display for ManagedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -90,6 +135,9 @@ impl fmt::Display for Step {
             Step::LoadSecret { id, why, .. } => write!(f, "load secret {id} ({why})"),
             Step::LoadConnection { name, why, .. } => write!(f, "load connection {name} ({why})"),
             Step::RenewChild { connection, child, .. } => write!(f, "renew {connection}/{child} (selectors changed)"),
+            Step::TakeOver { connection, children } => {
+                write!(f, "bring up {} of {connection} (it takes over)", children.join(", "))
+            }
             Step::UnloadConnection { name } => write!(f, "unload connection {name}"),
             Step::UnloadSecret { id } => write!(f, "unload secret {id}"),
             Step::TerminateChild { connection, child, id } => {

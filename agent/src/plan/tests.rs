@@ -6,7 +6,7 @@ use crate::vici::ChildSa;
 const ALLOWED: &str = "*filter\n:CROSSWAN-GUARD - [0:0]\n-A FORWARD -j CROSSWAN-GUARD\nCOMMIT\n";
 
 /// A peer's connection as the template writes it.
-fn peer(n: u8, address: u8, cidrs: &[&str]) -> String {
+pub(super) fn peer(n: u8, address: u8, cidrs: &[&str]) -> String {
     let children: String = cidrs
         .iter()
         .map(|c| {
@@ -20,7 +20,7 @@ fn peer(n: u8, address: u8, cidrs: &[&str]) -> String {
     )
 }
 
-fn files(peers: &[String]) -> Files {
+pub(super) fn files(peers: &[String]) -> Files {
     let secrets: String = (peers.iter())
         .map(|p| format!("ike-{} {{\nid-1 = hub\nsecret = 0x6b6579\n}}\n", p.split(' ').next().unwrap()))
         .collect();
@@ -31,12 +31,12 @@ fn files(peers: &[String]) -> Files {
     }
 }
 
-fn target(peers: &[String]) -> Target {
+pub(super) fn target(peers: &[String]) -> Target {
     Target::of(files(peers)).unwrap()
 }
 
 /// A system on which `peers` were applied, with an established SA each.
-fn running(peers: &[String]) -> Current {
+pub(super) fn running(peers: &[String]) -> Current {
     let target = target(peers);
     let connections: BTreeMap<_, _> =
         target.connections.iter().map(|(n, tree)| (n.to_string(), Summary::of(tree))).collect();
@@ -75,11 +75,11 @@ fn running(peers: &[String]) -> Current {
     }
 }
 
-fn steps(target: &Target, current: &Current) -> Vec<String> {
+pub(super) fn steps(target: &Target, current: &Current) -> Vec<String> {
     plan(target, current).iter().map(Step::to_string).collect()
 }
 
-fn two() -> [String; 2] {
+pub(super) fn two() -> [String; 2] {
     [peer(1, 11, &["10.1.0.0/16"]), peer(2, 12, &["10.2.0.0/16", "10.102.0.0/16"])]
 }
 
@@ -320,4 +320,18 @@ fn what_charon_holds_is_shown_escaped() {
     assert_eq!(steps.len(), 2, "{steps:?}");
     assert!(steps[0].contains(r"(address a\nstep => "), "{steps:?}");
     assert!(steps[1].contains(r"/c\u{1b}[2J #"), "{steps:?}");
+}
+
+#[test]
+fn a_step_is_its_peers_or_everyones() {
+    let current = Current { charon: Some(Charon::default()), ..Current::default() };
+    let peers = |target: &Target, current: &Current| -> Vec<Option<String>> {
+        plan(target, current).iter().map(|step| step.peer().map(|name| name.to_string())).collect()
+    };
+    let one = || Some("crosswan-vpc-00000001".to_owned());
+    assert_eq!(peers(&target(&two()[..1]), &current), [None, one(), one(), None, None, None]);
+    assert_eq!(peers(&target(&[]), &running(&two()[..1])), [one(), one(), one(), None, None]);
+    // The pass shunt keeps the own VPC out of every tunnel.
+    let own = Step::UnloadConnection { name: ConnName::own().to_string() };
+    assert_eq!((own.peer(), own.takes_away()), (None, true));
 }

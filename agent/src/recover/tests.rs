@@ -28,12 +28,12 @@ fn loaded(n: u8, local_id: &str) -> (String, Summary) {
         local_addrs: ["10.0.0.5".into()].into(),
         remote_addrs: [format!("198.51.100.{n}")].into(),
         local_id: Some(local_id.into()),
-        remote_id: Some(format!("vpc-{n:08x}")),
+        remote_id: Some(format!("vpc-{n:08x}/i-{n:08x}")),
         local_auth: "psk".into(),
         remote_auth: "psk".into(),
         children: [(format!("c-10-{n}-0-0-16"), child)].into(),
     };
-    (format!("crosswan-vpc-{n:08x}"), summary)
+    (format!("crosswan-vpc-{n:08x}-i-{n:08x}"), summary)
 }
 
 fn charon(connections: impl IntoIterator<Item = (String, Summary)>) -> Charon {
@@ -41,9 +41,9 @@ fn charon(connections: impl IntoIterator<Item = (String, Summary)>) -> Charon {
 }
 
 fn shows(n: u8) -> RegionView {
-    let gateway = gateway("crosswan-vpc-00000000", &loaded(0, "198.51.100.100").1, &region("eu-west-1"), &me());
-    let vpc = format!("vpc-{n:08x}").parse().unwrap();
-    RegionView { gateways: vec![Gateway { vpc, launched: Timestamp(7), ..gateway.unwrap() }], ..RegionView::default() }
+    let (name, summary) = loaded(n, "198.51.100.100");
+    let gateway = of_vpc(&name.parse().unwrap(), &summary, &region("eu-west-1"), &me(), &[]);
+    RegionView { gateways: vec![Gateway { launched: Timestamp(7), ..gateway.unwrap() }], ..RegionView::default() }
 }
 
 fn region(name: &str) -> Region {
@@ -71,27 +71,55 @@ fn what_nobody_else_knows_belongs_to_the_region_that_is_silent() {
         ("crosswan-hub-198-51-100-5".into(), loaded(5, "198.51.100.100").1),
     ]);
     let silent = answers(&[("eu-west-1", None), ("us-west-2", Some(shows(2)))]);
-    let state = recover(State::default(), &silent, &me(), &charon);
-    assert_eq!(peers(&state), [("vpc-00000001", "eu-west-1")].into());
+    let state = recover(State::default(), &silent, &me(), &charon, &BTreeMap::new());
+    let known = [("vpc-00000001", "eu-west-1"), ("vpc-00000002", "eu-west-1")];
+    assert_eq!(peers(&state), known.into());
     let gateway = &state.peers.values().next().unwrap().gateway;
     assert_eq!(gateway.public, Some(Ipv4Addr::new(198, 51, 100, 1)));
     assert_eq!(gateway.cidrs, ["10.1.0.0/16".parse().unwrap()].into());
 
     // The guess follows what is still silent; once the peer is shown, there is nothing to guess.
     let moved = answers(&[("eu-west-1", Some(RegionView::default())), ("us-west-2", None)]);
-    assert_eq!(peers(&recover(state.clone(), &moved, &me(), &charon))["vpc-00000001"], "us-west-2");
+    assert_eq!(peers(&recover(state.clone(), &moved, &me(), &charon, &BTreeMap::new()))["vpc-00000001"], "us-west-2");
     let shown = answers(&[("eu-west-1", Some(shows(1))), ("us-west-2", None)]);
-    assert_eq!(peers(&recover(state, &shown, &me(), &charon))["vpc-00000001"], "eu-west-1");
+    assert_eq!(peers(&recover(state, &shown, &me(), &charon, &BTreeMap::new()))["vpc-00000001"], "eu-west-1");
 }
 
 #[test]
 fn without_silence_it_is_a_peer_like_any_other_and_leaves_after_its_polls() {
     let charon = charon([loaded(1, "198.51.100.100")]);
     let well = answers(&[("eu-west-1", Some(RegionView::default())), ("us-west-2", Some(RegionView::default()))]);
-    let state = recover(State::default(), &well, &me(), &charon);
+    let state = recover(State::default(), &well, &me(), &charon, &BTreeMap::new());
     assert_eq!(peers(&state), [("vpc-00000001", "eu-west-1")].into());
     let missed = state.peers.into_iter().map(|(vpc, peer)| (vpc, Peer { misses: 1, ..peer })).collect();
     let missed = State { peers: missed, ..State::default() };
-    assert_eq!(recover(missed.clone(), &well, &me(), &charon), missed, "the count goes on");
-    assert_eq!(recover(State::default(), &well, &me(), &Charon::default()), State::default());
+    assert_eq!(recover(missed.clone(), &well, &me(), &charon, &BTreeMap::new()), missed, "the count goes on");
+    assert_eq!(recover(State::default(), &well, &me(), &Charon::default(), &BTreeMap::new()), State::default());
+}
+
+/// The keys that the connections were loaded with, each that gateway's: a stranger in its VPC is not taken for it.
+#[test]
+fn the_keys_come_back_with_the_gateways() {
+    let charon = charon([loaded(1, "198.51.100.100")]);
+    let key = PublicKey::new([7; 32]);
+    let name: ConnName = loaded(1, "").0.parse().unwrap();
+    let pinned = [(name, vec![key])].into();
+    let stranger = RegionView {
+        gateways: vec![Gateway { instance: "i-0000aaaa".parse().unwrap(), ..shows(1).gateways.remove(0) }],
+        ..RegionView::default()
+    };
+    let state = recover(State::default(), &answers(&[("eu-west-1", Some(stranger))]), &me(), &charon, &pinned);
+    let peer = state.peers.values().next().unwrap();
+    assert_eq!((peer.gateway.instance.as_str(), &peer.keys[..]), ("i-00000001", &[key][..]));
+    assert_eq!(peer.gateway.region, region("eu-west-1"));
+}
+
+/// One that waits beside the gateway in use has no child.
+#[test]
+fn a_gateway_that_only_waits_is_not_taken_for_the_one_in_use() {
+    let (name, summary) = loaded(1, "198.51.100.100");
+    let waiting = Summary { children: BTreeMap::new(), ..summary };
+    let charon = charon([(name.replace("i-00000001", "i-00000002"), waiting), loaded(1, "198.51.100.100")]);
+    let state = recover(State::default(), &answers(&[("eu-west-1", None)]), &me(), &charon, &BTreeMap::new());
+    assert_eq!(state.peers.values().next().unwrap().gateway.instance.as_str(), "i-00000001");
 }

@@ -17,12 +17,17 @@ fn report() -> Report {
         kept: Vec::new(),
         removed: BTreeSet::new(),
         held: None,
+        replacing: Vec::new(),
+        failed: BTreeMap::new(),
         key: None,
         steps: Vec::new(),
         waiting_for: None,
         unasked: Vec::new(),
         awaited: Vec::new(),
         problems: Vec::new(),
+        stopped: Vec::new(),
+        source_dest_check: None,
+        traffic: None,
         notes: vec!["only a note".into()],
     }
 }
@@ -31,6 +36,9 @@ fn report() -> Report {
 fn the_exit_code_is_that_of_the_worst_thing() {
     let mut r = report();
     assert_eq!(r.exit_code(), 0, "a note is no failure");
+    r.stopped.push("the policy drop stops NAT to the internet".into());
+    assert_eq!(r.exit_code(), 7);
+    assert!(r.verdict().contains("but this host stops packets"), "{}", r.verdict());
     r.waiting_for = Some("a key".into());
     assert_eq!(r.exit_code(), 2);
     r.awaited.push("the key of i-0000ffff".into());
@@ -39,7 +47,7 @@ fn the_exit_code_is_that_of_the_worst_thing() {
     assert_eq!(r.exit_code(), 3);
     r.problems.push("ip_forward".into());
     assert_eq!(r.exit_code(), 4);
-    for outcome in [Outcome::RolledBack, Outcome::RollBackFailed] {
+    for outcome in [Outcome::Partly, Outcome::RolledBack, Outcome::RollBackFailed] {
         assert_eq!(Report { outcome, ..report() }.exit_code(), 4);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Merged {
     after_misses: Option<Sourced<u32>>,
     spacing: Option<Sourced<Duration>>,
     hold_above: Option<Sourced<u8>>,
+    hold_floor: Option<Sourced<u32>>,
+    confirmed_after: Option<Sourced<u32>>,
     keep_interval: Option<Sourced<Duration>>,
     ec2_timeout: Option<Sourced<Duration>>,
 }
@@ -91,6 +93,8 @@ impl Merged {
                 self.spacing = Some(spacing);
             }
             "removal.hold_above" => self.hold_above = Some(item.read(parse::percent)?),
+            "removal.hold_floor" => self.hold_floor = Some(item.read(|raw| parse::count(raw, 0..=100))?),
+            "removal.confirmed_after" => self.confirmed_after = Some(item.read(|raw| parse::count(raw, 1..=1000))?),
             "keep.interval" => self.keep_interval = Some(item.read(|raw| parse::duration(raw, minutes(1)))?),
             "ec2.timeout" => self.ec2_timeout = Some(item.read(|raw| parse::duration(raw, minutes(10)))?),
             _ => return Err(item.unknown()),
@@ -197,6 +201,8 @@ impl Merged {
                 after_misses: self.after_misses.map_or(2, |n| n.value),
                 spacing: self.spacing.map_or(Duration::from_secs(600), |d| d.value),
                 hold_above: self.hold_above.map_or(50, |p| p.value),
+                hold_floor: self.hold_floor.map_or(2, |n| n.value),
+                confirmed_after: self.confirmed_after.map_or(24, |n| n.value),
             },
             keep: Keep { interval: self.keep_interval.map_or(Duration::from_secs(15), |d| d.value) },
             ec2: Ec2 { timeout: self.ec2_timeout.map_or(Duration::from_secs(60), |d| d.value) },

@@ -42,6 +42,8 @@ pub(super) const KEYS: &[Key] = &[
     key("removal.after_misses", "CROSSWAN_AFTER_MISSES", "a whole number from 1 to 1000"),
     key("removal.spacing", "CROSSWAN_SPACING", "a duration from \"0s\" to \"1day\""),
     key("removal.hold_above", "CROSSWAN_HOLD_ABOVE", "a percentage from \"0%\" to \"100%\""),
+    key("removal.hold_floor", "CROSSWAN_HOLD_FLOOR", "a whole number from 0 to 100"),
+    key("removal.confirmed_after", "CROSSWAN_CONFIRMED_AFTER", "a whole number from 1 to 1000"),
     key("keep.interval", "CROSSWAN_KEEP_INTERVAL", "a duration from \"1s\" to \"1min\""),
     key("ec2.timeout", "CROSSWAN_EC2_TIMEOUT", "a duration from \"1s\" to \"10min\""),
 ];

@@ -1,5 +1,7 @@
 //! Text to tree. Never panics; refuses what it does not know, with the line.
 
+use std::ops::Range;
+
 use super::{Node, Tree};
 use crate::model::printable;
 
@@ -31,6 +33,45 @@ pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
     parser.section(0)
 }
 
+/// Where the sections inside one section of a text stand.
+#[derive(Debug, Default)]
+pub struct Places<'t> {
+    /// In the text's order: each from its name to behind its closing brace.
+    pub sections: Vec<(&'t str, Range<usize>)>,
+    /// Where the closing brace of the one around them is; `None` if the text has no such section.
+    pub end: Option<usize>,
+}
+
+/// Finds the sections inside the one that `path` leads to, so that one of them can be replaced or left out.
+pub fn places<'t>(text: &'t str, path: &[&str]) -> Result<Places<'t>, SyntaxError> {
+    let mut parser = Parser { text, rest: text };
+    let mut places = Places::default();
+    let mut depth = 0;
+    loop {
+        parser.gap();
+        let start = parser.taken();
+        match parser.peek() {
+            None if depth == 0 => return Ok(places),
+            Some('}') if depth > 0 => {
+                places.end = (depth == path.len()).then_some(start);
+                return Ok(places);
+            }
+            _ => {}
+        }
+        let name = parser.name()?;
+        parser.gap();
+        if path.get(depth) == Some(&name) && parser.peek() == Some('{') {
+            parser.next();
+            depth += 1;
+            continue;
+        }
+        let node = parser.statement(name, depth)?;
+        if depth == path.len() && matches!(node, Node::Section(_)) {
+            places.sections.push((name, start..parser.taken()));
+        }
+    }
+}
+
 struct Parser<'t> {
     text: &'t str,
     rest: &'t str,
@@ -45,6 +86,11 @@ impl<'t> Parser<'t> {
     fn error_before(&self, rest: &str, what: impl Into<String>) -> SyntaxError {
         let taken = &self.text[..self.text.len() - rest.len()];
         SyntaxError { line: 1 + taken.matches('\n').count(), what: what.into() }
+    }
+
+    /// Bytes of the text that were read.
+    fn taken(&self) -> usize {
+        self.text.len() - self.rest.len()
     }
 
     fn peek(&self) -> Option<char> {

@@ -200,3 +200,49 @@ proptest! {
         prop_assert_eq!(read["ike"].secret.bytes(), &bytes[..]);
     }
 }
+
+#[test]
+fn a_section_is_put_in_the_place_of_another_byte_for_byte() {
+    let old = "# old\nc {\n    a {\n        x = 1 # } {\n    }\n    b { y = \"}\" }\n    e {\n    }\n}\n";
+    let new = "# new\nc {\n    a {\n        x = 2\n    }\n    b { y = 3 }\n    d {\n    }\n}\ns { a { } }\n";
+    let spliced = |instead: &[(&str, Instead)]| {
+        splice(new, old, &["c"], &instead.iter().map(|(name, i)| ((*name).to_owned(), *i)).collect()).unwrap()
+    };
+    use Instead::{Nothing, Other};
+    assert_eq!(spliced(&[]), new);
+    assert_eq!(spliced(&[("a", Other)]), new.replace("x = 2", "x = 1 # } {"));
+    assert_eq!(spliced(&[("a", Nothing)]), new.replace("    a {\n        x = 2\n    }\n", ""));
+    assert_eq!(spliced(&[("b", Other), ("d", Other)]), new.replace("3", "\"}\"").replace("    d {\n    }\n", ""));
+    assert_eq!(
+        spliced(&[("e", Other), ("f", Other)]),
+        new.replace("    d {\n    }\n", "    d {\n    }\n    e {\n    }\n")
+    );
+    assert!(splice(new, "c { a {", &["c"], &BTreeMap::new()).is_err());
+    // Deeper down, and in no other section.
+    let deep = "c {\n    a {\n        k {\n            x {\n            }\n            y { }\n        }\n    }\n    b { k { x { } } }\n}\n";
+    let cut = splice(deep, "", &["c", "a", "k"], &[("x".to_owned(), Nothing)].into()).unwrap();
+    assert_eq!(cut, deep.replacen("            x {\n            }\n", "", 1));
+    for path in [&["c", "b", "x"][..], &["c", "z"], &["s"]] {
+        assert_eq!(splice(deep, "", path, &[("x".to_owned(), Nothing)].into()).unwrap(), deep, "{path:?}");
+    }
+    // On one line with a comment before it, nothing but the section goes.
+    let odd = "c { # why\n a { } }";
+    assert_eq!(splice(odd, "", &["c"], &[("a".to_owned(), Nothing)].into()).unwrap(), "c { # why\n  }");
+}
+
+proptest! {
+    /// Whatever is spliced in where, the text still parses, and every other section is what it was.
+    #[test]
+    fn splicing_touches_no_other_section(a in btree_map("[a-e]", 0..9u8, 0..5), b in btree_map("[a-e]", 0..9u8, 0..5), name in "[a-e]", nothing: bool) {
+        let text = |sections: &BTreeMap<String, u8>| {
+            let each: String = sections.iter().map(|(n, v)| format!("    {n} {{\n        v = {v}\n    }}\n")).collect();
+            format!("c {{\n{each}}}\n")
+        };
+        let instead = if nothing { Instead::Nothing } else { Instead::Other };
+        let mut wanted = a.clone();
+        wanted.remove(&name);
+        wanted.extend(b.get_key_value(&name).filter(|_| !nothing).map(|(n, v)| (n.clone(), *v)));
+        let spliced = splice(&text(&a), &text(&b), &["c"], &[(name, instead)].into()).unwrap();
+        prop_assert_eq!(parse(&spliced), parse(&text(&wanted)));
+    }
+}

@@ -19,6 +19,8 @@ pub struct Sa {
     /// Empty until it has authenticated.
     pub local_id: String,
     pub remote_id: String,
+    /// This end initiated it: then `ESTABLISHED` means that the peer has accepted this end's key, too.
+    pub initiator: bool,
     /// Seconds since it was established.
     pub established: Option<u64>,
     /// Creating or rekeying a CHILD_SA is queued or under way; such a child need not be listed yet.
@@ -49,6 +51,10 @@ impl Sa {
     pub fn is_established(&self) -> bool {
         self.state == "ESTABLISHED"
     }
+    /// The peer has proved who it is, and the IKE_SA is not on its way out.
+    pub fn is_authenticated(&self) -> bool {
+        matches!(self.state.as_str(), "ESTABLISHED" | "REKEYING" | "REKEYED")
+    }
     pub fn is_connecting(&self) -> bool {
         matches!(self.state.as_str(), "CREATED" | "CONNECTING")
     }
@@ -67,6 +73,7 @@ impl Sa {
             remote_host: string("remote-host"),
             local_id: string("local-id"),
             remote_id: string("remote-id"),
+            initiator: text(sa, "initiator") == Some("yes"),
             established: number(sa, "established"),
             child_pending: tasks.any(|t| t == "CHILD_CREATE" || t == "CHILD_REKEY"),
             children,

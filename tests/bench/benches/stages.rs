@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use crosswan::decide::{Decision, KeyAnswer, Seen, decide};
-use crosswan::model::{Answers, Gateway, Identity, KeyTag, PublicKey, Region, RegionView, Secret, Timestamp, VpcId};
+use crosswan::decide::rotation::OwnKeys;
+use crosswan::decide::{Contacts, Decision, KeyAnswer, Seen, decide};
+use crosswan::keyring::PrivateKey;
+use crosswan::model::{
+    Answers, Gateway, Holder, Identity, KeyTags, ProvenKey, Region, RegionView, Secret, Timestamp, VpcId,
+};
 use crosswan::plan::{Charon, Current, Target, plan};
 use crosswan::render::{Capabilities, Files, render};
 use crosswan::settings::{Flags, Settings};
 use crosswan::state::State;
 use crosswan::swanctl::{self, Summary};
-use crosswan::trust::OwnKeys;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ipnet::Ipv4Net;
@@ -27,15 +30,16 @@ fn main() {
 struct World {
     settings: Settings,
     me: Identity,
+    own: OwnKeys,
     answers: Answers,
     state: State,
 }
 
-/// Gateway `n`'s key; 0 is the hub's.
-fn key(n: usize) -> PublicKey {
-    let mut bytes = [7; 32];
-    bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
-    PublicKey::new(bytes)
+/// The key of a gateway by its number, signed by itself; 0 is the hub's.
+fn key(n: usize, holder: Holder) -> ProvenKey {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&(n as u64).to_le_bytes());
+    PrivateKey::from_seed(&seed, holder.instance, Timestamp(0)).and_then(|key| key.proven(&holder)).unwrap()
 }
 
 impl World {
@@ -57,22 +61,27 @@ impl World {
             private: Ipv4Addr::new(10, 0, 0, 4),
             public: Some(Ipv4Addr::new(198, 51, 100, 100)),
         };
-        let gateway = |n: usize| Gateway {
-            instance: format!("i-{n:017x}").parse().unwrap(),
-            region: region(n % REGIONS),
-            vpc: format!("vpc-{n:017x}").parse().unwrap(),
-            private: Ipv4Addr::from_bits(0x0a01_000a + ((n as u32) << 8)),
-            public: Some(Ipv4Addr::from_bits(0xc612_0001 + n as u32)),
-            launched: Timestamp(1_767_323_045),
-            cidrs: [Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a01_0000 + ((n as u32) << 8)), 24)].into(),
-            key: KeyTag::of(Some(&key(n + 1).to_string())),
+        let gateway = |n: usize| {
+            let (instance, vpc) = (format!("i-{n:017x}").parse().unwrap(), format!("vpc-{n:017x}").parse().unwrap());
+            let key = key(n + 1, Holder { vpc: &vpc, instance: &instance });
+            Gateway {
+                instance,
+                region: region(n % REGIONS),
+                vpc,
+                private: Ipv4Addr::from_bits(0x0a01_000a + ((n as u32) << 8)),
+                public: Some(Ipv4Addr::from_bits(0xc612_0001 + n as u32)),
+                launched: Timestamp(1_767_323_045),
+                cidrs: [Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a01_0000 + ((n as u32) << 8)), 24)].into(),
+                tags: KeyTags::of(Some(&key.to_string()), None),
+            }
         };
         let view = |index: usize| RegionView {
             gateways: (index..peers).step_by(REGIONS).map(gateway).collect(),
-            unusable: Vec::new(),
+            ..RegionView::default()
         };
         let answers = (0..REGIONS).map(|n| (region(n), Ok(view(n)))).collect();
-        let mut world = World { settings, me, answers, state: State::default() };
+        let own = OwnKeys { current: key(0, Holder { vpc: &me.vpc, instance: &me.instance }), next: None };
+        let mut world = World { settings, me, own, answers, state: State::default() };
         world.state = world.decide().state;
         world
     }
@@ -88,10 +97,11 @@ impl World {
             now: Timestamp(1_800_000_000),
             uplink: &uplink,
             keys: &keys,
-            own: Some(OwnKeys { current: key(0), next: None }),
-            hub_in_use: None,
+            own: Some(self.own),
+            contacts: &Contacts::default(),
+            loaded: &BTreeSet::new(),
             pinned: &BTreeMap::new(),
-            accept: &BTreeSet::new(),
+            accept: &BTreeMap::new(),
         };
         decide(&self.settings, &seen, false).unwrap()
     }

@@ -57,7 +57,7 @@ impl State {
         change(&mut self.shape);
         let missing = self.keys.len()..self.shape.gateways;
         if !missing.is_empty() {
-            Arc::make_mut(&mut self.keys).extend(missing.map(key::public));
+            Arc::make_mut(&mut self.keys).extend(missing.map(key::announced));
         }
         self.calls.clear();
     }
@@ -132,9 +132,12 @@ fn answer(state: &Mutex<State>, request: &Request) -> Response {
         }
         (Some(&"DescribeInstances"), None, Some(index)) => {
             let (from, size) = (number("NextToken").unwrap_or(0), number("MaxResults").unwrap_or(PAGE).min(PAGE));
-            let all = (index..shape.gateways).step_by(shape.regions);
+            // Gateways that the last answer lacked are asked for by their ids; the tags are not looked at.
+            let ids: BTreeSet<&str> = form.values().copied().filter(|value| value.starts_with("i-")).collect();
+            let asked = |n: &usize| ids.is_empty() || ids.contains(xml::instance_id(*n).as_str());
+            let all: Vec<usize> = (index..shape.gateways).step_by(shape.regions).filter(asked).collect();
             let next = (from + size < all.len()).then_some(from + size);
-            let page = all.skip(from).take(size).map(|n| (n, shape.moved.contains(&n), &*keys[n]));
+            let page = all.into_iter().skip(from).take(size).map(|n| (n, shape.moved.contains(&n), &*keys[n]));
             Response::new(200, xml::instances(&region, page, next))
         }
         (Some(&"DescribeVpcs"), ..) => {
@@ -190,7 +193,7 @@ mod tests {
             }
         }
         assert_eq!((seen.len(), addresses.len(), keys.len(), calls), (10_000, 10_000, 10_000, 60));
-        assert!(keys.iter().all(|key| key.parse::<crosswan::model::PublicKey>().is_ok()));
+        assert!(keys.iter().all(|key| key.parse::<crosswan::model::ProvenKey>().is_ok()));
         assert!(addresses.contains(&xml::public(40, true).to_string()));
         let (_, text) = ask(
             &state,
@@ -198,6 +201,20 @@ mod tests {
             &format!("Action=DescribeVpcs&Filter.1.Name=vpc-id&Filter.1.Value.1={}", xml::vpc_id(9_999)),
         );
         assert_eq!(between(&text, "<cidrBlock>", "<"), ["10.40.15.0/24"; 2]);
+    }
+
+    #[test]
+    fn gateways_are_found_by_their_ids_and_one_that_is_not_there_is_no_error() {
+        let state = holding(Shape { regions: 2, gateways: 6, ..Shape::default() });
+        let filter = [2, 3, 8]
+            .map(xml::instance_id)
+            .iter()
+            .zip(1..)
+            .fold("Action=DescribeInstances&Filter.1.Name=instance-id".to_owned(), |form, (id, n)| {
+                form + &format!("&Filter.1.Value.{n}={id}")
+            });
+        let (status, page) = ask(&state, 0, &filter);
+        assert_eq!((status, between(&page, "<instanceId>", "<")), (200, vec![xml::instance_id(2).as_str()]));
     }
 
     #[test]
@@ -220,9 +237,9 @@ mod tests {
             (status, between(&before, "<instanceId>", "<"), before.contains(KEY_TAG)),
             (200, vec!["i-1"], false)
         );
-        let write = "Action=CreateTags&ResourceId.1=i-1&Tag.1.Key=crosswan-key&Tag.1.Value=MCow%2B%2F%3D%20seen%3Aab";
+        let write = "Action=CreateTags&ResourceId.1=i-1&Tag.1.Key=crosswan-key&Tag.1.Value=MCow%2B%2F%3D%20sig";
         assert_eq!(ask(&state, 7, write).0, 200);
-        assert_eq!(between(&me(&state).1, "<key>crosswan-key</key><value>", "<"), ["MCow+/= seen:ab"]);
+        assert_eq!(between(&me(&state).1, "<key>crosswan-key</key><value>", "<"), ["MCow+/= sig"]);
         let (_, other) = ask(&state, 7, "Action=DescribeInstances&InstanceId.1=i-2");
         assert!(!other.contains(KEY_TAG), "{other}");
     }

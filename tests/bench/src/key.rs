@@ -1,11 +1,9 @@
-//! The Ed25519 public key of each gateway, by number: a real one, since charon and the agent read it.
+//! The Ed25519 key of each gateway, by number: a real one, since charon and the agent read it.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use crosswan::keyring::PrivateKey;
+use crosswan::model::{Holder, InstanceId, Timestamp, VpcId};
 
-/// What precedes the 32 bytes of a public key in its SubjectPublicKeyInfo (RFC 8410, section 4).
-const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+use crate::xml::{instance_id, vpc_id};
 
 /// The same in every run, so that runs compare; nobody guards these.
 fn seed(n: usize) -> [u8; 32] {
@@ -14,8 +12,11 @@ fn seed(n: usize) -> [u8; 32] {
     seed
 }
 
-/// The public half of gateway `n`, as its tag has it: SPKI in base64.
-pub fn public(n: usize) -> String {
-    let pair = Ed25519KeyPair::from_seed_unchecked(&seed(n)).expect("32 bytes are a seed");
-    STANDARD.encode([&SPKI[..], pair.public_key().as_ref()].concat())
+/// What gateway `n` announces in its tag: its public key, signed by itself.
+pub fn announced(n: usize) -> String {
+    let instance: InstanceId = instance_id(n).parse().expect("17 hex digits are an id");
+    let vpc: VpcId = vpc_id(n).parse().expect("17 hex digits are an id");
+    let key = PrivateKey::from_seed(&seed(n), &instance, Timestamp(0));
+    let proven = key.and_then(|key| key.proven(&Holder { vpc: &vpc, instance: &instance }));
+    proven.expect("32 bytes are a seed").to_string()
 }

@@ -158,13 +158,13 @@ fn connections(hub: &Hub, spokes: usize, with_keep: bool) -> String {
     let (address, id) = (hub.gateway.address, hub.gateway.public().map(|ip| ip.to_string()).unwrap_or_default());
     let mut text = String::from("connections {\n");
     for n in 0..spokes {
-        let (vpc, local, cidr) = (xml::vpc_id(n), xml::public(n, false), xml::cidr(n));
+        let (own, local, cidr) = (xml::ike_id(n), xml::public(n, false), xml::cidr(n));
         let _ = write!(
             text,
             "spoke-{n} {{\n version = 2\n local_addrs = {local}\n remote_addrs = {address}\n mobike = no\n encap = yes\n \
              unique = replace\n keyingtries = {tries}\n dpd_delay = 10s\n \
              proposals = aes256gcm16-prfsha384-x25519,aes256gcm16-prfsha384-ecp384\n \
-             local {{\n auth = psk\n id = {vpc}\n }}\n remote {{\n auth = psk\n id = {id}\n }}\n \
+             local {{\n auth = psk\n id = {own}\n }}\n remote {{\n auth = psk\n id = {id}\n }}\n \
              children {{\n c {{\n local_ts = {cidr}\n remote_ts = 10.0.0.0/8\n \
              esp_proposals = aes256gcm16-x25519,aes256gcm16-ecp384\n start_action = {start}\n dpd_action = {dpd}\n }}\n }}\n}}\n"
         );

@@ -13,6 +13,16 @@ pub fn vpc_id(n: usize) -> String {
     format!("vpc-{n:017x}")
 }
 
+/// `i-…` of gateway `n`.
+pub fn instance_id(n: usize) -> String {
+    format!("i-{n:017x}")
+}
+
+/// Its IKE identity.
+pub fn ike_id(n: usize) -> String {
+    format!("{}/{}", vpc_id(n), instance_id(n))
+}
+
 /// The one CIDR of gateway `n`'s VPC: a /24 each, from 10.1.0.0 on.
 pub fn cidr(n: usize) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a01_0000 + ((n as u32) << 8)), 24)

@@ -6,6 +6,7 @@ mod disk;
 mod hostile;
 pub mod packets;
 mod passes;
+mod peers;
 mod steps;
 pub mod tampering;
 
@@ -79,8 +80,11 @@ faults! {
     "hub-charon-killed" false AllMeet "the hub's charon killed, then started by systemd" |s| charon::killed(s, true);
     "hub-charon-hung" false AllMeet "the hub's charon stopped (SIGSTOP) for a pass and 5 s" |s| charon::hung(s, true);
     "hub-charon-restarted" false AllMeet "the hub's charon restarted in the middle of a pass" |s| charon::restarted(s, true);
+    "vetoing-peer" false Untouched "the victim refuses every new child while the hub changes all selectors and its guard, and a peer comes" peers::vetoing;
+    "charon-hung-in-pass" false Untouched "charon of the victim stopped (SIGSTOP) in the middle of a pass" peers::hung_in_pass;
     "xtables-lock" false Untouched "another program holds the xtables lock for 60 s (iptables-legacy)" passes::xtables_lock;
     "nat-flushed" false Untouched "another program flushes the nat table fifty times a second" passes::nat_flushed;
+    "flush" false Untouched "nft's whole ruleset flushed ten times on hub and victim, crosswan watch at work" passes::flushed;
     "imds-gone" false Untouched "IMDS does not answer the hub" cloud::imds_gone;
     "imds-changing" false Untouched "IMDS changes its answer to the hub and to the victim, to something wrong and something else" cloud::imds_changing;
     "ec2-throttled" false Untouched "EC2 throttles every call for two minutes" cloud::throttled;

@@ -1,9 +1,9 @@
-//! A client VPC with two gateways, of which the newer one counts: a peer that comes, moves to another address and goes.
+//! A client VPC with two gateways, of which EC2 shows one at a time: a peer that comes, moves to another address and goes.
 
 use std::sync::Arc;
 
-use anyhow::Result;
-use crosswan::model::{ConnName, VpcId, child_name};
+use anyhow::{Context, Result};
+use crosswan::model::child_name;
 use crosswan_lab::{Gateway, Lab, Role};
 
 use crate::{
@@ -39,7 +39,7 @@ impl Peer {
 
     /// Tells EC2 where it is.
     pub fn tag(&self, lab: &Lab, at: At) -> Result<()> {
-        let gateways = [(&self.first, at != At::Nowhere), (&self.second, at == At::Second)];
+        let gateways = [(&self.first, at == At::First), (&self.second, at == At::Second)];
         let service = |on| Some(if on { "nat" } else { "off" });
         gateways.into_iter().try_for_each(|(gateway, on)| lab.tag(gateway, "service", service(on)))
     }
@@ -50,22 +50,21 @@ impl Peer {
         refresh(hub).map(drop)
     }
 
-    /// The hub's connection to it.
-    pub fn connection(lab: &Lab) -> Result<String> {
-        Ok(ConnName::to_vpc(&lab.vpc_id(Peer::VPC)?.parse::<VpcId>()?).to_string())
-    }
-
     /// The hub's IKE_SAs with it.
     pub fn sas(lab: &Lab, hub: &Gateway) -> Result<usize> {
-        let name = Peer::connection(lab)?;
-        Ok(sas(hub)?.iter().filter(|sa| sa.conn == name).count())
+        let prefix = format!("crosswan-{}-", lab.vpc_id(Peer::VPC)?);
+        Ok(sas(hub)?.iter().filter(|sa| sa.conn.starts_with(&prefix) && !sa.children.is_empty()).count())
     }
 
     /// Makes sure of an SA between a hub that knows it and whichever gateway it knows.
     pub fn connect(lab: &Lab, hub: &Gateway) -> Result<()> {
         if Peer::sas(lab, hub)? == 0 {
-            let (name, child) = (Peer::connection(lab)?, child_name(&Peer::CIDR.parse()?));
-            ask(hub, async |vici| vici.initiate(&name, &child, Some(UP)).await)?;
+            let prefix = format!("crosswan-{}-", lab.vpc_id(Peer::VPC)?);
+            let child = child_name(&Peer::CIDR.parse()?);
+            let loaded = ask(hub, async |vici| vici.list_conns().await)?;
+            let mut used = loaded.iter().filter(|(name, conn)| name.starts_with(&prefix) && !conn.children.is_empty());
+            let name = used.next().map(|(name, _)| name.clone()).context("no connection to the peer")?;
+            ask(hub, async |vici| vici.initiate(&name, Some(&child), Some(UP)).await)?;
             eventually(UP, "the peer's SA", || Ok(Peer::sas(lab, hub)? == 1))?;
         }
         Ok(())

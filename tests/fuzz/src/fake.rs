@@ -8,7 +8,8 @@ use std::{
 };
 
 use crosswan::{
-    model::{Answers, Gateway, Identity, KeyTag, PublicKey, RegionView, Timestamp},
+    keyring::PrivateKey,
+    model::{Answers, Gateway, Holder, Identity, InstanceId, KeyTags, RegionView, Timestamp, VpcId},
     settings::{Flags, Settings},
 };
 use tempfile::TempDir;
@@ -68,23 +69,31 @@ pub fn me() -> Identity {
     }
 }
 
+/// Key pair `n`, always the same.
+pub fn key_pair(n: u8, instance: &InstanceId) -> PrivateKey {
+    PrivateKey::from_seed(&[n; 32], instance, Timestamp(0)).unwrap()
+}
+
 /// A gateway of another VPC, by its number.
 pub fn gateway(n: u8) -> Gateway {
+    let (instance, vpc): (InstanceId, VpcId) =
+        (format!("i-{n:08x}").parse().unwrap(), format!("vpc-{n:08x}").parse().unwrap());
+    let key = key_pair(n, &instance).proven(&Holder { vpc: &vpc, instance: &instance }).unwrap();
     Gateway {
-        instance: format!("i-{n:08x}").parse().unwrap(),
+        instance,
         region: "eu-west-1".parse().unwrap(),
-        vpc: format!("vpc-{n:08x}").parse().unwrap(),
+        vpc,
         private: [10, n, 0, 10].into(),
         public: Some([198, 51, 100, n].into()),
         launched: Timestamp(1_400_000_000 + i64::from(n)),
         cidrs: [format!("10.{n}.0.0/16").parse().unwrap()].into(),
-        key: KeyTag::of(Some(&PublicKey::new([n; 32]).to_string())),
+        tags: KeyTags::of(Some(&key.to_string()), None),
     }
 }
 
 /// One region that shows two gateways, and one that could not be asked.
 pub fn answers() -> Answers {
-    let view = RegionView { gateways: vec![gateway(1), gateway(2)], unusable: Vec::new() };
+    let view = RegionView { gateways: vec![gateway(1), gateway(2)], ..RegionView::default() };
     [("eu-west-1".parse().unwrap(), Ok(view)), ("ap-southeast-2".parse().unwrap(), Err("timed out".into()))].into()
 }
 

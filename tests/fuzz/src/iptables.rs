@@ -35,7 +35,7 @@ fn input(text: &str) {
 type Tables = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 const TABLES: [&str; 3] = ["filter", "mangle", "nat"];
-const BUILT_IN: [&str; 3] = ["FORWARD", "OUTPUT", "POSTROUTING"];
+const BUILT_IN: [&str; 4] = ["FORWARD", "INPUT", "OUTPUT", "POSTROUTING"];
 const CHAINS: [&str; 8] =
     ["FORWARD", "OUTPUT", "POSTROUTING", "DOCKER", "CROSSWAN-GUARD", "CROSSWAN-TO", "CROSSWAN-MSS", "CROSSWAN-OLD"];
 

@@ -14,6 +14,7 @@ mod state;
 mod stores;
 mod strongswan;
 mod swanctl;
+mod tags;
 mod vici;
 
 use std::{env, panic, process::abort};
@@ -22,7 +23,7 @@ use std::{env, panic, process::abort};
 type Target = fn(&[u8]);
 
 /// By the source of the bytes.
-const TARGETS: [(&str, Target); 9] = [
+const TARGETS: [(&str, Target); 10] = [
     ("settings", settings::toml),
     ("legacy", settings::legacy),
     ("swanctl", swanctl::target),
@@ -32,6 +33,7 @@ const TARGETS: [(&str, Target); 9] = [
     ("iptables", iptables::target),
     ("ec2", ec2::target),
     ("stores", stores::target),
+    ("tags", tags::target),
 ];
 
 fn main() {

@@ -6,21 +6,20 @@ use std::{
 };
 
 use crosswan::{
-    decide::{Decision, KeyAnswer, Seen, decide},
+    decide::{Contacts, Decision, KeyAnswer, Seen, decide, rotation::OwnKeys},
     error::Error,
     iptables::{self, Rules},
-    model::{
-        Answers, Auth, ConnName, Identity, Interface, PublicKey, Secret, Successor, Timestamp, Tunnel, Vouch, VpcId,
-    },
+    model::{Answers, Auth, ConnName, Holder, Identity, Interface, Secret, Timestamp, Tunnel, VpcId},
     plan::{Charon, Current, Step, Target, plan},
     render::{Capabilities, Files, render},
     report::Report,
     settings::Settings,
     state::State,
     swanctl::{self, ChildSummary, Summary, Tree},
-    trust::OwnKeys,
 };
 use ipnet::Ipv4Net;
+
+use crate::fake;
 
 /// When a pass takes place: later than what the corpus's state files remember.
 pub const NOW: Timestamp = Timestamp(1_400_100_000);
@@ -49,13 +48,11 @@ pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State
         now: NOW,
         uplink: &uplink,
         keys: &keys,
-        own: Some(OwnKeys {
-            current: PublicKey::new([251; 32]),
-            next: Some(Successor { key: PublicKey::new([252; 32]), vouch: Vouch::new([253; 64]) }),
-        }),
-        hub_in_use: None,
+        own: Some(own(me)),
+        contacts: &Contacts::default(),
+        loaded: &BTreeSet::new(),
         pinned: &BTreeMap::new(),
-        accept: &BTreeSet::new(),
+        accept: &BTreeMap::new(),
     };
     let decision = match decide(settings, &seen, false) {
         Ok(decision) => decision,
@@ -70,6 +67,16 @@ pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State
     let written = serde_json::to_string(&decision.state).unwrap();
     assert_eq!(serde_json::from_str::<State>(&written).unwrap(), decision.state, "the state reads back as another");
     Some(decision)
+}
+
+/// This gateway's keys in the middle of a rotation.
+fn own(me: &Identity) -> OwnKeys {
+    let holder = Holder { vpc: &me.vpc, instance: &me.instance };
+    let (current, next) = (fake::key_pair(251, &me.instance), fake::key_pair(252, &me.instance));
+    OwnKeys {
+        current: current.proven(&holder).unwrap(),
+        next: Some((next.proven(&holder).unwrap(), current.succeeded_by(&next, &holder).unwrap())),
+    }
 }
 
 /// No hostile byte reaches a file, and what the files say when they are read back is what was decided.

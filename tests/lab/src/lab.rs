@@ -232,6 +232,12 @@ impl Lab {
         Ok(self.state().vpc(vpc)?.id.clone())
     }
 
+    /// The name of the hub's connection to a client gateway.
+    pub fn connection_to(&self, gateway: &Gateway) -> Result<String> {
+        let vpc = gateway.name.split('/').next().unwrap_or_default();
+        Ok(format!("crosswan-{}-{}", self.vpc_id(vpc)?, gateway.instance))
+    }
+
     /// A VPC's region.
     pub fn region(&self, vpc: &str) -> Result<String> {
         Ok(self.state().vpc(vpc)?.region.clone())

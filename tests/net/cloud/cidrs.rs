@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     ELSEWHERE, ensure_no_steps, has_tunnel, ids, misses,
     paper::{NAT, Paper, Spec},
-    standard,
+    standard, tunnel,
     watch::Watch,
 };
 use crate::region::{Region, UP, refresh};
@@ -133,6 +133,6 @@ fn why_not(report: &Value, vpc: &str, cidr: &str) -> Option<String> {
 
 /// The CIDRs tunnelled to a VPC.
 fn remote_cidrs(report: &Value, vpc: &str) -> Vec<String> {
-    let cidrs = report["tunnels"][format!("crosswan-{vpc}")]["remote_cidrs"].as_array().into_iter().flatten();
+    let cidrs = tunnel(report, vpc).and_then(|t| t["remote_cidrs"].as_array()).into_iter().flatten();
     cidrs.filter_map(|cidr| Some(cidr.as_str()?.to_owned())).collect()
 }

@@ -1,32 +1,36 @@
 //! Gateways that are doubled, replaced and moved: the tunnel follows, and nobody else notices.
 
 use anyhow::{Context, Result, ensure};
+use crosswan_faults::look::sas;
 use crosswan_lab::{Gateway, Role};
 
 use super::{
     ELSEWHERE, ensure_no_steps, has_tunnel, ids,
     paper::{NAT, Paper, Spec},
-    standard,
+    standard, tunnel,
     watch::Watch,
     why,
 };
-use crate::region::{Region, UP, eventually, refresh, status};
+use crate::region::{Region, UP, eventually, lines, refresh, refresh_with, status};
+
+/// Written by `keep` when it wants a pass.
+const WANTED: &str = "/run/crosswan/refresh-wanted";
 
 #[test]
 fn the_tunnel_follows_gateways_that_are_doubled_replaced_and_moved() -> Result<()> {
     let mut region = standard()?;
-    the_newest_of_two_wins_and_the_older_is_back_when_it_is_gone(&mut region)?;
+    of_two_the_younger_takes_over_once_it_has_worked(&mut region)?;
     a_gateway_that_is_replaced_or_gets_another_address_keeps_its_tunnel(&mut region)?;
     one_without_an_address_is_refused(&region)
 }
 
-fn the_newest_of_two_wins_and_the_older_is_back_when_it_is_gone(region: &mut Region) -> Result<()> {
+fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Result<()> {
     let hub = region.gateway("hub/vpn-hub")?;
     let old = region.gateway("a/nat-vpn")?;
     let [a] = ids(&region.lab, ["a"])?;
     let others = [("hub/host", "b/host"), ("b/host-2", "hub/host")];
     let watch = Watch::over(region, &others)?;
-    let carried = Watch::over(region, &[("a/host", "b/host")])?;
+    let carried = Watch::over(region, &[("a/host", "b/host"), ("b/host", "a/host")])?;
 
     // The new one has no Elastic IP yet: the older one goes on.
     let new = region.lab.add_gateway("a", Role::NatVpn)?;
@@ -38,26 +42,50 @@ fn the_newest_of_two_wins_and_the_older_is_back_when_it_is_gone(region: &mut Reg
             == Some("has no public address on its first network interface: associate an Elastic IP with that one"),
         "{report:#}"
     );
-    carried.undisturbed("the newest of two gateways had no address")?;
 
-    // It gets one: the tunnel is its from the next refresh on, and the older is refused with the reason.
+    // It has one, and is a gateway by its tag alone, as one whose user data has failed: nothing of it works. The hub holds
+    // a place for it, and the older one goes on, at every pass.
     region.lab.change_address(&new, true)?;
+    for _ in 0..3 {
+        let report = refresh_with(&hub, &[], 6)?;
+        let replacing = report["replacing"].to_string();
+        ensure!(replacing.contains(&new.instance) && replacing.contains("has not authenticated yet"), "{report:#}");
+        ensure!(tunnel(&report, &a).is_some_and(|t| t["remote"] == public(&old)), "{report:#}");
+    }
+    carried.undisturbed("a newcomer that never worked came")?;
+
+    // It boots, and its keep reaches the hub: that is the proof. The hub's keep asks for a pass, and the older one stays
+    // until then.
+    let carried = Watch::over(region, &[("a/host", "b/host"), ("b/host", "a/host")])?;
+    let _ = std::fs::remove_file(hub.path(WANTED));
     region.boot(&new)?;
+    eventually(UP, "the hub's keep asks for a pass", || Ok(hub.path(WANTED).exists()))?;
+    region.keepers[&hub.name].wait_for_log("has proved that it works: asked for a refresh", UP)?;
+    carried.undisturbed("a newcomer has authenticated")?;
+    let interrupted = Watch::over(region, &[("hub/host", "a/host")])?;
     region.lab.route_through(&new)?;
     let report = refresh(&hub)?;
+    let steps = lines(&report, "steps");
+    ensure!(steps.iter().any(|step| step.contains("it takes over")), "{report:#}");
     let refused = why(&report, "refused", &a).unwrap_or_default();
-    ensure!(refused == format!("{} in the same VPC was launched later", new.instance), "{refused}");
+    ensure!(refused == format!("stands by: {} in the same VPC is in use", new.instance), "{refused}");
     reaches_by(region, &hub, "a", &new)?;
-    // The older one still runs and tries (same identity, same key), in vain.
+    show_gaps("the younger of two took over", interrupted)?;
+
+    // The older one still runs, and authenticates, and gets no child. Also as the younger one, after a stop and a start.
     let carried = Watch::over(region, &[("a/host", "b/host"), ("b/host", "a/host")])?;
-    let before = old.charon_log().matches("initiating IKE_SA").count();
-    eventually(UP, "the older gateway's attempts", || {
-        Ok(old.charon_log().matches("initiating IKE_SA").count() >= before + 2)
-    })?;
-    ensure_no_steps(&refresh(&hub)?)?;
+    region.keepers.remove(&old.name);
+    region.lab.stop_instance(&old)?;
+    region.lab.start_instance(&old, false)?;
+    region.boot(&old)?;
+    let stands_by = || Ok(sas(&hub)?.iter().any(|sa| sa.conn.ends_with(&old.instance) && sa.is_established()));
+    eventually(UP, "the older gateway stands by", stands_by)?;
+    for _ in 0..2 {
+        ensure_no_steps(&refresh(&hub)?)?;
+    }
     carried.undisturbed("the older of two gateways tried to take the tunnel")?;
 
-    // The newest is terminated: back to the older, which never went away.
+    // The one in use is terminated: the other one is taken at once.
     region.keepers.remove(&new.name);
     region.lab.terminate(&new)?;
     region.lab.route_through(&old)?;
@@ -80,9 +108,9 @@ fn a_gateway_that_is_replaced_or_gets_another_address_keeps_its_tunnel(region: &
     ensure!(new.address != old.address && new.instance != old.instance);
     region.boot(&new)?;
     let report = refresh(&hub)?;
-    let public = new.public().context("no public address")?.to_string();
-    let steps = report["steps"].to_string();
-    ensure!(steps.contains(&format!("=> {public}")) && steps.contains("the peer has a new address"), "{steps}");
+    let (steps, before) = (report["steps"].to_string(), region.lab.connection_to(&old)?);
+    ensure!(steps.contains(&format!("new: {}", public(&new))), "{steps}");
+    ensure!(steps.contains(&format!("end every IKE_SA of {before} (the peer is gone)")), "{steps}");
     reaches_by(region, &hub, "a", &new)?;
     show_gaps("a new instance", interrupted)?;
 
@@ -126,14 +154,18 @@ fn one_without_an_address_is_refused(region: &Region) -> Result<()> {
     watch.undisturbed("a gateway had no public address")
 }
 
+fn public(gateway: &Gateway) -> String {
+    gateway.public().map(|address| address.to_string()).unwrap_or_default()
+}
+
 /// Waits until the VPC's host reaches the others, and the hub's only SA with it is with this gateway.
 fn reaches_by(region: &Region, hub: &Gateway, vpc: &str, gateway: &Gateway) -> Result<()> {
     let host = region.lab.host(&format!("{vpc}/host"))?;
     for to in ["hub/host", "b/host"] {
         host.wait_for(region.address(to)?, UP)?;
     }
-    let public = gateway.public().context("no public address")?.to_string();
-    let connection = format!("crosswan-{}", region.lab.vpc_id(vpc)?);
+    let public = public(gateway);
+    let connection = region.lab.connection_to(gateway)?;
     let status = status(hub)?;
     let tunnel = status["tunnels"].as_array().into_iter().flatten().find(|t| t["connection"] == connection.as_str());
     let tunnel = tunnel.with_context(|| format!("no {connection} in {status:#}"))?;

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crosswan::{
-    model::KEY_TAG,
-    observe::ec2::{Access, Session, own_tag, publish},
+    model::{KEY_TAG, NEXT_KEY_TAG},
+    observe::ec2::{Access, OwnTags, Session, own_tags, publish},
 };
 use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy, internet};
 use serde_json::{Value, json};
@@ -94,15 +94,21 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let access = Session::from(access.clone());
             Ok(runtime.block_on(async {
-                let wrote = publish(&access, &region, &instance, value, LIMIT).await;
-                (wrote, own_tag(&access, &region, &instance, LIMIT).await)
+                let tags = [(KEY_TAG, value.to_owned()), (NEXT_KEY_TAG, format!("{value} next"))];
+                let wrote = publish(&access, &region, &instance, &tags, LIMIT).await;
+                (wrote, own_tags(&access, &region, &instance, LIMIT).await)
             }))
         })
+    };
+    let both = |value: &str| OwnTags {
+        key: Some(value.into()),
+        next: Some(format!("{value} next")),
+        source_dest_check: Some(false),
     };
     enforce(lab, None)?;
     for value in ["first", "second"] {
         let (wrote, found) = write(&gateway.instance, value)?;
-        ensure!(wrote == Ok(()) && found == Ok(Some(value.into())), "{wrote:?}, found {found:?}");
+        ensure!(wrote == Ok(()) && found == Ok(both(value)), "{wrote:?}, found {found:?}");
     }
     let other = lab.gateways().into_iter().map(|g| g.instance.clone()).find(|id| *id != gateway.instance);
     let denied =
@@ -110,7 +116,7 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
     ensure!(denied(write(&other.context("no other instance")?, "third")?.0), "it may write on another instance");
     enforce(lab, Some((file, "ec2:CreateTags")))?;
     let (wrote, found) = write(&gateway.instance, "third")?;
-    ensure!(denied(wrote) && found == Ok(Some("second".into())), "found {found:?}");
+    ensure!(denied(wrote) && found == Ok(both("second")), "found {found:?}");
     enforce(lab, None)
 }
 

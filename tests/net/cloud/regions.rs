@@ -37,7 +37,7 @@ const PASSES: [[Case; 2]; 6] = [
         (INSTANCES, Fault::SecondPageFails, "EC2 answered 500 to DescribeInstances"),
     ],
     [
-        (INSTANCES, Fault::Garbage, "a web page came in place of EC2's answer to DescribeInstances (HTTP 200)"),
+        (INSTANCES, Fault::Garbage, "a web page came in place of EC2's answer to DescribeInstances"),
         (INSTANCES, Fault::Reset, "cannot reach EC2 in ap-southeast-2"),
     ],
     [

@@ -56,26 +56,19 @@ fn a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count(region: 
     ensure!(report["removed"][0] == p.vpc.as_str() && has_tunnel(&report, &q.vpc), "{report:#}");
     ensure_revoked(&hub, &p.vpc)?;
 
-    // Two of three would leave at once: held, and neither goes, however often that is seen.
+    // Two of three would leave at once. One is terminated by EC2's own word, and goes; the tunnel of the other carries
+    // packets, and EC2 says no such thing of it: it is held.
     q.terminate(lab)?;
     let gateway_b = region.gateway("b/nat-vpn")?;
     lab.tag(&gateway_b, "service", None)?;
     ensure_no_steps(&refresh(&hub)?)?;
-    for _ in 0..2 {
-        let report = refresh(&hub)?;
-        ensure_no_steps(&report)?;
-        ensure!(report["held"]["would_remove"] == 2 && report["held"]["of"] == 3, "{report:#}");
-        for vpc in [&q.vpc, &b] {
-            ensure!(why(&report, "kept", vpc).is_some_and(|why| why.contains("held")), "{report:#}");
-        }
-    }
-    let text = hub.agent(&["refresh"])?.stdout;
-    ensure!(text.contains("HELD      2 of 3 peers would leave") && text.contains("--force"), "{text}");
-    // One of them comes back: the other goes, one of three being not too many.
+    let report = refresh_with(&hub, &[], 6)?;
+    ensure!(report["removed"] == serde_json::json!([q.vpc]) && report["held"]["would_remove"] == 2, "{report:#}");
+    ensure!(why(&report, "kept", &b).is_some_and(|why| why.contains("held")), "{report:#}");
+    ensure_revoked(&hub, &q.vpc)?;
     lab.tag(&gateway_b, "service", Some("nat"))?;
     let report = refresh(&hub)?;
-    ensure!(report["removed"][0] == q.vpc.as_str() && report["held"].is_null(), "{report:#}");
-    ensure_revoked(&hub, &q.vpc)?;
+    ensure!(report["held"].is_null(), "{report:#}");
     ensure!(misses(&hub, &a)? == Some(0) && misses(&hub, &b)? == Some(0));
     watch.undisturbed("peers came and went")
 }
@@ -97,10 +90,12 @@ fn an_empty_cloud_is_held_until_forced_and_a_region_taken_off_the_list_leaves(re
     lab.ec2_fault("*", INSTANCES, Fault::Empty);
     ensure_no_steps(&refresh(&hub)?)?;
     for _ in 0..3 {
-        let report = refresh(&hub)?;
+        let report = refresh_with(&hub, &[], 6)?;
         ensure_no_steps(&report)?;
         ensure!(report["held"]["would_remove"] == 2 && report["held"]["of"] == 2, "{report:#}");
     }
+    let text = hub.agent(&["refresh"])?.stdout;
+    ensure!(text.contains("HELD      2 of 2 peers would leave") && text.contains("--force"), "{text}");
     lab.ec2_heal();
     ensure_no_steps(&refresh(&hub)?)?;
     ensure!(misses(&hub, &a)? == Some(0) && misses(&hub, &b)? == Some(0));
@@ -124,7 +119,7 @@ fn an_empty_cloud_is_held_until_forced_and_a_region_taken_off_the_list_leaves(re
     // Forced, everybody leaves: not before it is due.
     lab.ec2_fault("*", INSTANCES, Fault::Empty);
     ensure_no_steps(&refresh_with(&hub, &["--force"], 0)?)?;
-    ensure!(refresh(&hub)?["held"].is_object());
+    ensure!(refresh_with(&hub, &[], 6)?["held"].is_object());
     let report = refresh_with(&hub, &["--force"], 0)?;
     ensure!(report["removed"].as_array().map(Vec::len) == Some(2) && report["held"].is_null(), "{report:#}");
     for vpc in [&a, &b] {

@@ -22,6 +22,8 @@ pub enum Answer {
     Refuse(&'static str),
     /// `success=yes`, and charon never hears of it.
     Pretend,
+    /// None at all, though charon goes on answering everything else.
+    Silence,
 }
 
 /// In place until dropped.
@@ -87,6 +89,9 @@ fn pass_on(
         client.read_exact(&mut packet).ok()?;
         if packet.starts_with(&head) && packet.windows(about.len()).any(|bytes| bytes == about) {
             met.fetch_add(1, Ordering::Relaxed);
+            if matches!(answer, Answer::Silence) {
+                continue;
+            }
             client.write_all(&reply(answer)).ok()?;
         } else {
             charon.write_all(&[&length[..], &packet].concat()).ok()?;
@@ -101,7 +106,7 @@ fn reply(answer: Answer) -> Vec<u8> {
     };
     let body = match answer {
         Answer::Refuse(why) => [pair("success", "no"), pair("errmsg", why)].concat(),
-        Answer::Pretend => pair("success", "yes"),
+        Answer::Pretend | Answer::Silence => pair("success", "yes"),
     };
     [&(body.len() as u32 + 1).to_be_bytes()[..], &[1], &body].concat()
 }

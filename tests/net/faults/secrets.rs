@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, ensure};
-use crosswan::model::{ConnName, VpcId};
 use crosswan_lab::INTERFACE;
 
 use super::look::{SECRETS, Snapshot, ask, sas, stream, unharmed};
@@ -100,7 +99,7 @@ fn a_peer_that_left_is_locked_out_although_its_key_is_right() -> Result<()> {
     let (host, far) = (region.lab.host("c/host")?, region.address("hub/host")?);
     host.wait_for(far, UP)?;
     let others = stream(&region, "a/host", "b/host")?;
-    let name = ConnName::to_vpc(&region.lab.vpc_id("c")?.parse::<VpcId>()?).to_string();
+    let name = region.lab.connection_to(&spoke)?;
 
     region.lab.tag(&spoke, "service", Some("off"))?;
     let report = refresh(&hub)?;
@@ -142,10 +141,10 @@ fn wrong_sysctls_are_told_with_the_command_that_mends_them() -> Result<()> {
         spoke.sh(&format!("sysctl -w {key}={wrong}"))?.ok()?;
         // The rules are mended all the same, and not rolled back for what is no fault of theirs.
         spoke.run("iptables", &["-t", "nat", "-F", "CROSSWAN-NAT"], "")?.ok()?;
-        let report = refresh_with(&spoke, &[], 4)?;
+        let report = refresh_with(&spoke, &[], 7)?;
         ensure!(report["outcome"] == "changed", "{report:#}");
         Snapshot::of(&spoke)?.must_be(&before, key)?;
-        let problems = lines(&report, "problems");
+        let problems = lines(&report, "stopped");
         ensure!(problems.len() == 1, "{problems:#?}");
         let command = problems[0].rsplit("; ").next().unwrap_or_default();
         ensure!(command.starts_with(&format!("sysctl -w {key}=")), "{problems:#?}");

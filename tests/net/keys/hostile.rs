@@ -27,6 +27,8 @@ struct Evil {
     hub: Arc<Gateway>,
     /// Its VPC's id.
     vpc: String,
+    /// The identity that the hub expects of it.
+    id: String,
 }
 
 /// What charon answers to an address of which it has no connection at all, to the very first message.
@@ -48,7 +50,9 @@ impl Evil {
     fn takes_over(region: &mut Region, vpc: &str) -> Result<Evil> {
         let (gateway, hub) = (region.gateway(&format!("{vpc}/nat-vpn"))?, region.gateway("hub/vpn-hub")?);
         region.keepers.remove(&gateway.name);
-        Ok(Evil { gateway, hub, vpc: region.lab.vpc_id(vpc)? })
+        let vpc = region.lab.vpc_id(vpc)?;
+        let id = identity(&vpc, &gateway);
+        Ok(Evil { gateway, hub, vpc, id })
     }
 
     fn own_key(&self) -> Result<PublicKey> {
@@ -104,12 +108,17 @@ impl Evil {
         let newest = newest_ike(&self.hub)?;
         let (code, said) = self.tries(claim)?;
         ensure!(code == 0 && said.contains("initiate completed successfully"), "{}: {said}", claim.name);
-        let conn = format!("crosswan-{}", claim.id);
+        let conn = format!("crosswan-{}", claim.id.replace('/', "-"));
         // The SA it takes the place of may stay for some seconds.
         let its: Vec<_> = sas(&self.hub)?.into_iter().filter(|sa| sa.conn == conn && sa.is_established()).collect();
         ensure!(its.iter().any(|sa| sa.id > newest), "{}: {its:?}", claim.name);
         Ok(())
     }
+}
+
+/// A gateway's IKE identity.
+fn identity(vpc: &str, gateway: &Gateway) -> String {
+    format!("{vpc}/{}", gateway.instance)
 }
 
 /// The established SAs of all but the attacker's VPC: connection, id, their children's selectors.
@@ -132,10 +141,10 @@ fn undisturbed(streams: Vec<PingStream>, what: &str) -> Result<()> {
 
 /// What the hub has loaded for a VPC: the keys it accepts, as `crosswan.conf` has them; `None` without a connection.
 fn accepted(hub: &Gateway, vpc: &str) -> Result<Option<String>> {
-    let conn = format!("crosswan-{vpc}");
-    if !ask(hub, async |vici| vici.list_conns().await)?.contains_key(&conn) {
-        return Ok(None);
-    }
+    let conns = ask(hub, async |vici| vici.list_conns().await)?;
+    let prefix = format!("crosswan-{vpc}-");
+    let mut used = conns.iter().filter(|(name, conn)| name.starts_with(&prefix) && !conn.children.is_empty());
+    let Some((conn, _)) = used.next() else { return Ok(None) };
     let text = hub.read_file("/etc/swanctl/conf.d/crosswan.conf")?;
     let own = text.split_once(&format!("{conn} {{")).context("loaded, but in no file")?.1;
     let remote = own.split_once("remote {").context("no remote section")?.1;

@@ -74,7 +74,7 @@ fn a_fleet_moves_from_a_pre_shared_key_to_keys() -> Result<()> {
         let report = refresh(&hub)?;
         let steps = lines(&report, "steps");
         ensure!(steps.len() == 2 && steps[0].starts_with("load this gateway's key"), "{report:#}");
-        ensure!(announced(&region.lab, &hub)?.keys == [ring(&hub)?.current.public]);
+        ensure!(announced(&region.lab, &hub)? == [ring(&hub)?.current.public]);
         ensure!(!by_key(&hub, &vpc_a)? && !by_key(&hub, &vpc_b)?);
         ensure!(lines(&report, "refused").is_empty() && lines(&report, "unasked").is_empty(), "{report:#}");
         Ok(())

@@ -127,6 +127,10 @@ pub fn reboot(region: &mut Region) -> Result<()> {
     Ok(())
 }
 
+/// What Debian's nftables.service does when it reloads; crosswan watch, in its sandbox, puts the rules back.
+const FLUSH: &str = "nft flush ruleset; for n in $(seq 50); do
+    iptables-save | grep -q -e '-A CROSSWAN-NAT' && echo back after less than $n tenths of a second && exit; sleep 0.1; done";
+
 /// Failed units, journals, sandboxes, memory.
 pub fn health(region: &mut Region) -> Result<()> {
     for name in [HUB, NAT, CLIENT] {
@@ -136,7 +140,7 @@ pub fn health(region: &mut Region) -> Result<()> {
         let ipsec = name != NAT;
         let charon = vm.sh("systemctl is-active strongswan.service crosswan-keep.service")?.stdout;
         let errors = errors(vm)?;
-        let scores: Vec<String> = ["refresh", "keep", "guard"]
+        let scores: Vec<String> = ["refresh", "keep", "watch", "guard"]
             .iter()
             .map(|unit| {
                 Ok(format!(
@@ -172,6 +176,8 @@ pub fn health(region: &mut Region) -> Result<()> {
             charon.trim() == wanted,
             &format!("{name}: strongswan and keep are {}", charon.trim().replace('\n', " and ")),
         );
+        let back = vm.sh(FLUSH)?.stdout;
+        region.check(back.contains("back"), &format!("{name}: flushed rules: {:?}", back.trim()));
         region.check(errors.is_empty(), &format!("{name}: errors in the journal since its boot: {errors:?}"));
         region.check(mistakes.trim().is_empty(), &format!("{name}: mistakes in its units: {:?}", mistakes.trim()));
         region.check(worst > 0.0 && worst <= 2.5, &format!("{name}: exposure as installed: {}", scores.join(", ")));

@@ -46,6 +46,7 @@ proptest! {
                         let up = |sa: &Sa| sa.is_established() && sa.children.iter().any(|c| c.name == *child && c.is_up());
                         prop_assert!(!sas.any(|sa| sa.is_connecting() || sa.child_pending || up(sa)), "{}", action);
                     }
+                    Action::Prove { .. } => prop_assert!(false, "{}: it has children", action),
                     Action::TerminateIke { id, .. } => {
                         prop_assert!(sas.any(|sa| sa.id == *id && sa.is_established()), "{}", action);
                     }

@@ -9,7 +9,8 @@ use aws_sdk_ec2::types::{Instance, InstanceStateName, Vpc, VpcCidrBlockStateCode
 use ipnet::Ipv4Net;
 
 use crate::model::{
-    Gateway, InstanceId, KEY_TAG, KeyTag, Refusal, Region, RegionView, Timestamp, VpcId, printable, vpc_cidr,
+    Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, Refusal, Region, RegionView, Timestamp, VpcId, printable,
+    vpc_cidr,
 };
 
 /// The elements of an instance that are read here. No other one reaches the decoder (`lean`): what is to be read has to be
@@ -22,15 +23,19 @@ pub(super) struct Seen<'a> {
     region: &'a Region,
     gateways: BTreeMap<InstanceId, Gateway>,
     unusable: BTreeSet<Refusal>,
+    stopped: BTreeSet<InstanceId>,
+    deleted: BTreeSet<VpcId>,
 }
 
 impl<'a> Seen<'a> {
     pub fn new(region: &'a Region) -> Self {
-        Seen { region, gateways: BTreeMap::new(), unusable: BTreeSet::new() }
-    }
-
-    pub fn region(&self) -> &'a Region {
-        self.region
+        Seen {
+            region,
+            gateways: BTreeMap::new(),
+            unusable: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+        }
     }
 
     /// The VPCs that hold a gateway.
@@ -55,6 +60,28 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Of these instances the answer shows no gateway.
+    pub fn missing<'k>(&self, known: &'k BTreeSet<InstanceId>) -> Vec<&'k InstanceId> {
+        let shown = |id: &InstanceId| {
+            self.gateways.contains_key(id) || self.unusable.iter().any(|refusal| refusal.instance.as_ref() == Some(id))
+        };
+        known.iter().filter(|id| !shown(id)).collect()
+    }
+
+    /// An instance that was asked for by its id. Only EC2's word counts: one that is not shown at all is unknown.
+    pub fn note_state(&mut self, instance: &Instance) {
+        let state = instance.state.as_ref().and_then(|s| s.name.as_ref());
+        let id = instance.instance_id.as_deref().and_then(|id| id.parse().ok());
+        let ended = |s: &InstanceStateName| !matches!(s, InstanceStateName::Running | InstanceStateName::Pending);
+        self.stopped.extend(id.filter(|_| state.is_some_and(ended)));
+    }
+
+    /// Of these VPCs a whole answer showed none.
+    pub fn note_deleted(&mut self, known: &BTreeSet<VpcId>, shown: &[Vpc]) {
+        let shown: BTreeSet<&str> = shown.iter().filter_map(|vpc| vpc.vpc_id.as_deref()).collect();
+        self.deleted = known.iter().filter(|vpc| !shown.contains(vpc.as_str())).cloned().collect();
+    }
+
     /// Gives each gateway its VPC's CIDRs. A gateway whose VPC did not come, or not with all its CIDRs readable, is
     /// unusable: tunnelling part of a VPC would look like success.
     pub fn set_cidrs(&mut self, vpcs: &[Vpc]) {
@@ -72,7 +99,12 @@ impl<'a> Seen<'a> {
     }
 
     pub fn into_view(self) -> RegionView {
-        RegionView { gateways: self.gateways.into_values().collect(), unusable: self.unusable.into_iter().collect() }
+        RegionView {
+            gateways: self.gateways.into_values().collect(),
+            unusable: self.unusable.into_iter().collect(),
+            stopped: self.stopped,
+            deleted: self.deleted,
+        }
     }
 
     fn refuse(&mut self, vpc: Option<VpcId>, instance: Option<InstanceId>, reason: String) {
@@ -96,10 +128,13 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
         launched: Timestamp(i.launch_time.ok_or("EC2 shows no launch time for it")?.secs()),
         cidrs: BTreeSet::new(),
-        key: KeyTag::of(
-            i.tags().iter().find(|tag| tag.key() == Some(KEY_TAG)).map(|tag| tag.value().unwrap_or_default()),
-        ),
+        tags: KeyTags::of(tag(i, KEY_TAG), tag(i, NEXT_KEY_TAG)),
     })
+}
+
+/// The value of an instance's tag, if it has that tag.
+pub(super) fn tag<'i>(instance: &'i Instance, key: &str) -> Option<&'i str> {
+    instance.tags().iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default())
 }
 
 /// The CIDRs of a VPC in state `associated`, the primary one among them.

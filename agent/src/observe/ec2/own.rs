@@ -1,4 +1,4 @@
-//! The own instance's tag with this gateway's public key: read, and written until it reads back.
+//! The own instance's tags with this gateway's public keys: read, and written until they read back.
 
 #![allow(clippy::disallowed_methods, reason = "edge: bounded pauses between two reads")]
 
@@ -7,8 +7,8 @@ use std::time::Duration;
 use aws_sdk_ec2::{Client, types::Tag};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Session, client, reason};
-use crate::model::{InstanceId, KEY_TAG, Region, printable};
+use super::{Session, answer::tag, client, reason};
+use crate::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region, printable};
 
 /// Characters EC2 takes as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;
@@ -16,50 +16,67 @@ const LONGEST: usize = 256;
 /// Developer Guide, "Eventual consistency"). 6.3 s in all; then the next pass looks again.
 const PAUSES: [u64; 6] = [100, 200, 400, 800, 1600, 3200];
 
-/// The value of the own instance's tag [`KEY_TAG`] as EC2 has it, `None` without one. It is foreign text: whoever may
-/// write tags may have written it.
+/// The values of the own instance's two tags as EC2 has them, `None` without one, and what the same answer says of its
+/// interface. Tags are foreign text: whoever may write tags may have written them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnTags {
+    /// [`KEY_TAG`].
+    pub key: Option<String>,
+    /// [`NEXT_KEY_TAG`].
+    pub next: Option<String>,
+    /// Whether EC2 drops what the instance's first interface forwards; `None` if the answer does not say.
+    pub source_dest_check: Option<bool>,
+}
+
+impl OwnTags {
+    fn get(&self, key: &str) -> Option<&str> {
+        if key == KEY_TAG { self.key.as_deref() } else { self.next.as_deref() }
+    }
+}
+
+/// Asks for the own instance's tags.
 ///
 /// The error is one line saying why EC2 could not be asked. Takes no longer than `timeout`.
-pub async fn own_tag(
+pub async fn own_tags(
     session: &Session,
     region: &Region,
     instance: &InstanceId,
     timeout: Duration,
-) -> Result<Option<String>, String> {
+) -> Result<OwnTags, String> {
     let deadline = Instant::now() + timeout;
     let client = session.client(region, timeout, deadline).await?;
     bounded(deadline, timeout, read(&client, region, instance)).await.map_err(|why| session.told(why))
 }
 
-/// Writes the own instance's tag [`KEY_TAG`] and no other, and returns once it reads back.
+/// Overwrites these tags of the own instance and no others, and returns once they read back.
 ///
 /// The error is one line: a value EC2 would not take (nothing was asked then), why EC2 could not be asked or refused, or
-/// that the tag did not read back. Takes no longer than `timeout`.
+/// that a tag did not read back. Takes no longer than `timeout`.
 pub async fn publish(
     session: &Session,
     region: &Region,
     instance: &InstanceId,
-    value: &str,
+    tags: &[(&str, String)],
     timeout: Duration,
 ) -> Result<(), String> {
-    let length = value.chars().count();
-    if !(1..=LONGEST).contains(&length) {
-        return Err(format!("the value of tag {KEY_TAG} must have 1 to {LONGEST} characters, not {length}"));
+    for (key, value) in tags {
+        let length = value.chars().count();
+        if !(1..=LONGEST).contains(&length) {
+            return Err(format!("the value of tag {key} must have 1 to {LONGEST} characters, not {length}"));
+        }
     }
     let deadline = Instant::now() + timeout;
     let client = client(session.shared(region, timeout, deadline).await?, region);
-    bounded(deadline, timeout, write(&client, region, instance, value)).await?;
+    bounded(deadline, timeout, write(&client, region, instance, tags)).await?;
     let mut pauses =
         PAUSES.into_iter().map(Duration::from_millis).take_while(|pause| Instant::now() + *pause < deadline);
     loop {
         let found = bounded(deadline, timeout, read(&client, region, instance)).await;
-        let found = found.map_err(|why| format!("tag {KEY_TAG} was written, but could not be read back: {why}"))?;
-        if found.as_deref() == Some(value) {
-            return Ok(());
-        }
+        let found = found.map_err(|why| format!("the tags were written, but could not be read back: {why}"))?;
+        let Some((key, value)) = tags.iter().find(|(key, value)| found.get(key) != Some(value)) else { return Ok(()) };
         let Some(pause) = pauses.next() else {
-            let found = found.map_or("none".to_owned(), |found| printable(&found));
-            return Err(format!("tag {KEY_TAG} was written, but did not read back: expected {value}, found {found}"));
+            let found = found.get(key).map_or("none".to_owned(), printable);
+            return Err(format!("tag {key} was written, but did not read back: expected {value}, found {found}"));
         };
         sleep(pause).await;
     }
@@ -73,7 +90,7 @@ async fn bounded<T>(
     timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(format!("timed out after {timeout:?}")))
 }
 
-async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result<Option<String>, String> {
+async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result<OwnTags, String> {
     const OPERATION: &str = "DescribeInstances";
     // By id, and never paged: one that is not there is an error of EC2's.
     let answer = client
@@ -88,13 +105,16 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
         .flat_map(|reservation| reservation.instances())
         .find(|i| i.instance_id() == Some(instance.as_str()))
         .ok_or_else(|| reason::misfit(OPERATION, &format!("it does not have {instance}")))?;
-    let tag = me.tags().iter().find(|tag| tag.key() == Some(KEY_TAG));
-    Ok(tag.map(|tag| tag.value().unwrap_or_default().to_owned()))
+    Ok(OwnTags {
+        key: tag(me, KEY_TAG).map(str::to_owned),
+        next: tag(me, NEXT_KEY_TAG).map(str::to_owned),
+        source_dest_check: me.source_dest_check(),
+    })
 }
 
-async fn write(client: &Client, region: &Region, instance: &InstanceId, value: &str) -> Result<(), String> {
-    let request =
-        client.create_tags().resources(instance.as_str()).tags(Tag::builder().key(KEY_TAG).value(value).build());
+async fn write(client: &Client, region: &Region, instance: &InstanceId, tags: &[(&str, String)]) -> Result<(), String> {
+    let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(value).build()).collect();
+    let request = client.create_tags().resources(instance.as_str()).set_tags(Some(tags));
     // What it answers says little; what counts is read back.
     request.send().await.map(drop).map_err(|error| reason::failed("CreateTags", region, error))
 }

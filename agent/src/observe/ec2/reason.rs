@@ -9,7 +9,7 @@ use aws_sdk_ec2::{
 
 use crate::{
     disabled::NOT_ENABLED,
-    model::{KEY_TAG, Region, printable},
+    model::{KEY_TAG, NEXT_KEY_TAG, Region, printable},
 };
 
 /// How the line begins that says that the account asks too much.
@@ -148,7 +148,7 @@ pub(in crate::observe) fn refused(
 fn needed(operation: &str, region: &Region) -> String {
     match operation {
         "CreateTags" => {
-            format!("ec2:CreateTags on its own instance for the tag {}, in {region}", KEY_TAG)
+            format!("ec2:CreateTags on its own instance for the tags {KEY_TAG} and {NEXT_KEY_TAG}, in {region}")
         }
         _ => format!("ec2:{operation} in {region}"),
     }

@@ -34,7 +34,13 @@ fn defaults() {
             guard_exclude: nets(&[]),
             ipsec_interface: None,
             auth: auth(AuthMethod::Key, PskSource::default()),
-            removal: Removal { after_misses: 2, spacing: Duration::from_secs(600), hold_above: 50 },
+            removal: Removal {
+                after_misses: 2,
+                spacing: Duration::from_secs(600),
+                hold_above: 50,
+                hold_floor: 2,
+                confirmed_after: 24,
+            },
             keep: Keep { interval: Duration::from_secs(15) },
             ec2: Ec2 { timeout: Duration::from_secs(60) },
             sources: vec![],
@@ -74,6 +80,8 @@ fn every_key_in_toml_and_in_the_environment() {
         after_misses = 1000
         spacing = "1day"
         hold_above = "0%"
+        hold_floor = 0
+        confirmed_after = 7
         [keep]
         interval = "1min"
         [ec2]
@@ -99,7 +107,13 @@ fn every_key_in_toml_and_in_the_environment() {
                 PskSource { file: Some("/run/psk".into()), dir: Some("/run/psk.d".into()), ..PskSource::default() },
             )
         },
-        removal: Removal { after_misses: 1000, spacing: Duration::from_secs(86400), hold_above: 0 },
+        removal: Removal {
+            after_misses: 1000,
+            spacing: Duration::from_secs(86400),
+            hold_above: 0,
+            hold_floor: 0,
+            confirmed_after: 7,
+        },
         keep: Keep { interval: Duration::from_secs(60) },
         ec2: Ec2 { timeout: Duration::from_secs(1) },
         sources: vec![],
@@ -127,6 +141,8 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_AFTER_MISSES", "1000"),
         ("CROSSWAN_SPACING", "1day"),
         ("CROSSWAN_HOLD_ABOVE", "0%"),
+        ("CROSSWAN_HOLD_FLOOR", "0"),
+        ("CROSSWAN_CONFIRMED_AFTER", "7"),
         ("CROSSWAN_KEEP_INTERVAL", "1min"),
         ("CROSSWAN_EC2_TIMEOUT", "1s"),
         // Others' business, and not ours at all.

@@ -64,6 +64,7 @@ prop_compose! {
         (file, dir) in (option::of("/[ -~é]{0,40}"), option::of("/[ -~é]{0,40}")),
         stored in option::of((any::<bool>(), r"/[a-zA-Z0-9/_.@-]{0,40}(\{vpc\})?", option::of("(us|eu)-west-[1-9]"))),
         (after_misses, spacing, hold_above) in (1u32..=1000, 0u64..=86_400, 0u8..=100),
+        (hold_floor, confirmed_after) in (0u32..=100, 1u32..=1000),
         (interval, timeout) in (1_000u64..=60_000, 1_000u64..=600_000),
     ) -> Settings {
         let asks = mode == Mode::VpnHub || (mode == Mode::NatVpn && by_tag);
@@ -90,7 +91,7 @@ prop_compose! {
                 }),
                 inline: None,
             }),
-            removal: Removal { after_misses, spacing: Duration::from_secs(spacing), hold_above },
+            removal: Removal { after_misses, spacing: Duration::from_secs(spacing), hold_above, hold_floor, confirmed_after },
             keep: Keep { interval: Duration::from_millis(interval) },
             ec2: Ec2 { timeout: Duration::from_millis(timeout) },
             sources: vec![],
@@ -142,6 +143,8 @@ fn to_toml(s: &Settings) -> String {
                 ("after_misses", i64::from(s.removal.after_misses).into()),
                 ("spacing", text(humantime::format_duration(s.removal.spacing).to_string())),
                 ("hold_above", text(format!("{}%", s.removal.hold_above))),
+                ("hold_floor", i64::from(s.removal.hold_floor).into()),
+                ("confirmed_after", i64::from(s.removal.confirmed_after).into()),
             ]),
         ),
         ("keep".to_owned(), section(vec![("interval", text(humantime::format_duration(s.keep.interval).to_string()))])),

@@ -8,10 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan::{
-    model::{ConnName, VpcId},
-    vici::Target,
-};
+use crosswan::vici::Target;
 
 use super::{
     Healed,
@@ -75,7 +72,7 @@ pub fn claim(stage: &mut Stage) -> Result<Healed> {
     stage.keep(&evil, false)?;
     let lab = &stage.region.lab;
     let [a, c] = ["a", Peer::VPC].map(|name| lab.vpc_id(name));
-    let (a, c) = (a?, c?);
+    let (a, c) = (format!("{}/{}", a?, lab.gateway("a/nat-vpn")?.instance), format!("{}/{}", c?, evil.instance));
     let hub_eip = hub.public().context("the hub's address")?;
     let hub_id = hub_identity(&hub.read_file(crate::look::CONNECTIONS)?)?;
     let conn = |name: &str, id: &str, ts: &str| {
@@ -106,7 +103,7 @@ pub fn claim(stage: &mut Stage) -> Result<Healed> {
     let text: String = tries.iter().map(|(name, id, ts)| conn(name, id, ts)).collect();
     evil.write_file(EVIL, &text, 0o600)?;
     evil.swanctl(&["--load-all", "--noprompt"])?;
-    let name_of_c = ConnName::to_vpc(&c.parse::<VpcId>()?).to_string();
+    let name_of_c = lab.connection_to(&evil)?;
     let address = evil.public().context("the victim's address")?.to_string();
     let mut refused = 0;
     for (name, ..) in tries {

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::Healed;
 use crate::{
-    look::{Snapshot, ask, gap, sas},
-    region::{lines, refresh, refresh_with},
+    look::{Snapshot, ask, gap, rules, sas},
+    region::{UP, eventually, lines, refresh, refresh_with},
     stage::Stage,
 };
 
@@ -83,6 +83,26 @@ pub fn nat_flushed(stage: &mut Stage) -> Result<Healed> {
     hub.run("iptables", &["-t", "nat", "-F"], "")?.ok()?;
     let took = stage.heal(hub, &stage.idle, "nobody flushes any more")?;
     Healed::by(format!("{beaten} of {times} passes said that they were beaten; the next pass"), took)
+}
+
+/// As Debian's nftables.service does when it starts and reloads: no refresh is needed.
+pub fn flushed(stage: &mut Stage) -> Result<Healed> {
+    let (times, mut slowest) = (if stage.quick { 2 } else { 10 }, Duration::ZERO);
+    for (gateway, as_before) in [(&stage.hub, &stage.idle), (&stage.peer.first, &stage.victim)] {
+        let watch = gateway.spawn_agent(&["watch"])?;
+        watch.wait_for_log("watching the rules", UP)?;
+        for _ in 0..times {
+            gateway.sh("nft flush ruleset")?.ok()?;
+            let began = Instant::now();
+            eventually(Duration::from_secs(5), "the rules are back", || {
+                Ok(rules(gateway, |line| line.contains("CROSSWAN-"))? == as_before.rules)
+            })?;
+            slowest = slowest.max(began.elapsed());
+        }
+        Snapshot::of(gateway)?.must_be(as_before, "watch has put the rules back")?;
+        ensure!(watch.stop()? == Some(0), "watch did not end well");
+    }
+    Healed::by("watch, without a pass", slowest)
 }
 
 /// Two passes beside a `keep`: one does the work, the other finds it done.

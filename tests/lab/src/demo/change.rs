@@ -108,8 +108,8 @@ struct Holds {
 impl Holds {
     fn of(hub: &Gateway, vpc: &str, key: &str) -> Result<Holds> {
         go_on()?;
-        let name = format!("crosswan-{vpc}:");
-        let count = |text: &str| text.lines().filter(|line| line.starts_with(&name)).count();
+        let prefix = format!("crosswan-{vpc}-");
+        let count = |text: &str| text.lines().filter(|line| line.starts_with(&prefix)).count();
         Ok(Holds {
             connections: count(&hub.swanctl(&["--list-conns"])?),
             keys_accepted: accepts(hub, key)?,

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use crosswan_faults::look::sas;
 
-use super::{Claim, Evil, NOBODY, bystanders, undisturbed};
+use super::{Claim, Evil, NOBODY, bystanders, identity, undisturbed};
 use crate::region::Region;
 use crosswan_lab::Auth;
 
@@ -13,9 +13,10 @@ const OTHERS: [(&str, &str); 3] = [("b/host", "hub/host"), ("hub/host", "b/host-
 fn a_spoke_that_claims_anothers_identity_or_cidr_gets_nothing() -> Result<()> {
     let mut region = Region::with(Auth::Key)?;
     let evil = Evil::takes_over(&mut region, "a")?;
-    let (b, key) = (region.lab.vpc_id("b")?, evil.own_key()?);
+    let b = identity(&region.lab.vpc_id("b")?, &*region.gateway("b/nat-vpn")?);
+    let key = evil.own_key()?;
     let others = bystanders(&region, &OTHERS)?;
-    let own = Claim { name: "honest", id: &evil.vpc, key, ts: "10.1.0.0/16" };
+    let own = Claim { name: "honest", id: &evil.id, key, ts: "10.1.0.0/16" };
     evil.is_taken(&own)?;
 
     // Another's identity: with what that may have, with its own, with everything.
@@ -24,7 +25,11 @@ fn a_spoke_that_claims_anothers_identity_or_cidr_gets_nothing() -> Result<()> {
     }
     // The hub's own, and that of a VPC the hub has never heard of.
     let hub = evil.hub.public().map(|address| address.to_string()).unwrap_or_default();
-    for (name, id) in [("id-hub", hub.as_str()), ("id-none", "vpc-0123456789abcdef0")] {
+    for (name, id) in [
+        ("id-hub", hub.as_str()),
+        ("id-none", "vpc-0123456789abcdef0/i-0123456789abcdef0"),
+        ("id-vpc", evil.vpc.as_str()),
+    ] {
         evil.is_refused(&Claim { name, id, ..own }, NOBODY)?;
     }
     // Another's CIDR, one inside it, the hub's own.
@@ -33,7 +38,7 @@ fn a_spoke_that_claims_anothers_identity_or_cidr_gets_nothing() -> Result<()> {
     }
     // All of it at once: narrowed to its own.
     evil.is_taken(&Claim { name: "ts-all", ts: "0.0.0.0/0", ..own })?;
-    let conn = format!("crosswan-{}", evil.vpc);
+    let conn = region.lab.connection_to(&evil.gateway)?;
     for sa in sas(&evil.hub)?.iter().filter(|sa| sa.conn == conn) {
         let got = sa.children.iter().map(|child| (&child.remote_ts[..], &child.local_ts[..]));
         for (remote, local) in got {

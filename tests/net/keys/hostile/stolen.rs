@@ -4,10 +4,13 @@ use anyhow::{Result, ensure};
 use crosswan_faults::look::{all_well, ask, sas};
 use crosswan_lab::Auth;
 
-use super::{Claim, Evil, NOBODY, accepted, bystanders, undisturbed};
+use super::{Claim, Evil, NOBODY, accepted, bystanders, identity, undisturbed};
 use crate::{
-    keys::{announced, ring, rotation::rotate},
-    region::{Region, UP, refresh, refresh_with},
+    keys::{
+        announced, ring,
+        rotation::{proved, rotate},
+    },
+    region::{Region, UP, lines, refresh, refresh_with},
 };
 
 const OTHERS: [(&str, &str); 2] = [("b/host", "hub/host"), ("hub/host", "b/host-2")];
@@ -26,11 +29,16 @@ fn an_old_key_that_was_stolen_is_worth_nothing_after_the_rotation() -> Result<()
     ensure!(accepted(&hub, &region.lab.vpc_id("a")?)?.is_some_and(|keys| keys.contains(&stolen.public.to_string())));
     let evil = Evil::takes_over(&mut region, "a")?;
     evil.brings(&stolen)?;
-    let claim = |name| Claim { name, id: &evil.vpc, key: stolen.public, ts: "10.1.0.0/16" };
+    let claim = |name| Claim { name, id: &evil.id, key: stolen.public, ts: "10.1.0.0/16" };
     evil.is_taken(&claim("stolen-early"))?;
+    // The owner's agent and keep are back for as long as the proof takes.
+    let keep = a.spawn_agent(&["keep"])?;
+    refresh(&a)?;
+    proved(&a)?;
     refresh(&a)?;
     refresh(&hub)?;
-    ensure!(Some(ring(&a)?.current.public) == next && announced(&region.lab, &a)?.keys.len() == 1);
+    drop(keep);
+    ensure!(Some(ring(&a)?.current.public) == next && announced(&region.lab, &a)?.len() == 1);
     ensure!(accepted(&hub, &evil.vpc)?.is_some_and(|keys| !keys.contains(&stolen.public.to_string())));
 
     evil.is_refused(&claim("stolen"), NOBODY)?;
@@ -46,7 +54,7 @@ fn an_old_key_that_was_stolen_is_worth_nothing_after_the_rotation() -> Result<()
         hub.address,
         a.public().map(|address| address.to_string()).unwrap_or_default(),
         ring(&hub)?.current.public,
-        evil.vpc,
+        evil.id,
     );
     hub.write_file("/etc/swanctl/conf.d/careless.conf", &careless, 0o600)?;
     hub.swanctl(&["--load-conns"])?;
@@ -66,7 +74,7 @@ fn a_key_that_was_replaced_takes_its_live_sa_along() -> Result<()> {
     let evil = Evil::takes_over(&mut region, "a")?;
     let stolen = ring(&evil.gateway)?.current;
     evil.brings(&stolen)?;
-    let claim = Claim { name: "stolen", id: &evil.vpc, key: stolen.public, ts: "10.1.0.0/16" };
+    let claim = Claim { name: "stolen", id: &evil.id, key: stolen.public, ts: "10.1.0.0/16" };
     evil.is_taken(&claim)?;
     let live = |evil: &Evil| -> Result<Vec<u32>> {
         let its = sas(&evil.hub)?.into_iter().filter(|sa| sa.conn.contains(&evil.vpc));
@@ -81,7 +89,11 @@ fn a_key_that_was_replaced_takes_its_live_sa_along() -> Result<()> {
     let refused = report["refused"].to_string();
     ensure!(refused.contains(&fresh.fingerprint()) && refused.contains(&stolen.public.fingerprint()), "{report:#}");
     ensure!(live(&evil)? == before, "nobody has said that the new key is right");
-    let report = refresh_with(&evil.hub, &["--accept-key", &evil.vpc], 0)?;
+    let right = format!("{}={}", evil.vpc, fresh.fingerprint());
+    let wrong = format!("{}={}", evil.vpc, stolen.public.fingerprint());
+    let report = refresh_with(&evil.hub, &["--accept-key", &wrong], 0)?;
+    ensure!(lines(&report, "steps").is_empty() && live(&evil)? == before, "another key was named: {report:#}");
+    let report = refresh_with(&evil.hub, &["--accept-key", &right], 0)?;
     ensure!(report["steps"].to_string().contains("the peer's key was replaced"), "{report:#}");
     ensure!(live(&evil)?.iter().all(|id| !before.contains(id)), "an SA made with the old key is still there");
     evil.is_refused(&claim, NOBODY)?;
@@ -105,11 +117,12 @@ fn the_key_of_another_vpc_makes_nobody_that_vpc() -> Result<()> {
     let (b, vpc_b) = (region.gateway("b/nat-vpn")?, region.lab.vpc_id("b")?);
     let (mine, theirs) = (ring(&evil.gateway)?.current, ring(&b)?.current);
     evil.brings(&theirs)?;
-    let own = Claim { name: "honest", id: &evil.vpc, key: mine.public, ts: "10.1.0.0/16" };
+    let own = Claim { name: "honest", id: &evil.id, key: mine.public, ts: "10.1.0.0/16" };
     evil.is_taken(&own)?;
     // Its own identity with the other key; and the other's identity, key and CIDR, but not its address.
     evil.is_refused(&Claim { name: "key-theirs", key: theirs.public, ..own }, NOBODY)?;
-    let all = Claim { name: "all-theirs", id: &vpc_b, key: theirs.public, ts: "10.2.0.0/16" };
+    let id_b = identity(&vpc_b, &b);
+    let all = Claim { name: "all-theirs", id: &id_b, key: theirs.public, ts: "10.2.0.0/16" };
     evil.is_refused(&all, NOBODY)?;
 
     // As crosswan's own key file it is replaced: another instance has made it. With that line forged it is announced.
@@ -120,9 +133,9 @@ fn the_key_of_another_vpc_makes_nobody_that_vpc() -> Result<()> {
     ensure!(![mine.public, theirs.public].contains(&ring(&evil.gateway)?.current.public));
     evil.gateway.write_file(file, &text.replace(&b.instance, &evil.gateway.instance), 0o600)?;
     refresh(&evil.gateway)?;
-    ensure!(announced(&region.lab, &evil.gateway)?.keys == [theirs.public]);
+    ensure!(announced(&region.lab, &evil.gateway)? == [theirs.public]);
     let report = refresh(&evil.hub)?;
-    let why = format!("its key {} is that of {vpc_b}", theirs.public.fingerprint());
+    let why = format!("holds the private key of {} in {vpc_b} {}", b.instance, theirs.public.fingerprint());
     ensure!(report["refused"].to_string().contains(&why), "{report:#}");
     ensure!(accepted(&evil.hub, &evil.vpc)? == Some(format!("0s{}", mine.public)));
     ensure!(accepted(&evil.hub, &vpc_b)? == Some(format!("0s{}", theirs.public)));

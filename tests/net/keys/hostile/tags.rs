@@ -1,12 +1,15 @@
 //! Whoever may write tags, or launch: a forged key, and a newcomer whose CIDR is another's.
 
-use anyhow::{Result, ensure};
-use crosswan::model::{Announcement, KEY_TAG, PublicKey, Successor, Vouch};
+use anyhow::{Context, Result, ensure};
+use crosswan::{
+    keyring::PrivateKey,
+    model::{Holder, KEY_TAG, NEXT_KEY_TAG, Timestamp},
+};
 use crosswan_faults::look::{ask, sas};
 use crosswan_lab::Auth;
 use serde_json::Value;
 
-use super::{Claim, Evil, UNKNOWN, accepted, bystanders, undisturbed};
+use super::{Claim, Evil, UNKNOWN, accepted, bystanders, identity, undisturbed};
 use crate::{
     keys::{announced, ring},
     region::{Region, lines, refresh, refresh_with},
@@ -29,33 +32,51 @@ fn a_forged_key_tag_is_refused_with_both_fingerprints() -> Result<()> {
     let known = ring(&a)?.current.public;
     let (before, said) = (sas(&hub)?.into_iter().map(|sa| sa.id).collect::<Vec<_>>(), announced(&region.lab, &a)?);
     let others = bystanders(&region, &OTHERS)?;
-    let forged = PublicKey::new([0x5a; 32]);
-    let with = |first, next| {
-        let next = Successor { key: next, vouch: Vouch::new([0x5a; 64]) };
-        Announcement::new(first, Some(next), []).to_string()
-    };
-    for tag in [
-        forged.to_string(),
-        format!("{known} {forged}"),
-        with(known, forged),
-        with(forged, known),
-        format!("{forged} {known} seen:abcdefgh"),
+    // The attacker's key pair is real, and can sign whatever it likes about A.
+    let id = a.instance.parse()?;
+    let pair = PrivateKey::from_seed(&[0x5a; 32], &id, Timestamp(0)).context("a key pair")?;
+    let another = PrivateKey::from_seed(&[0x5b; 32], &id, Timestamp(0)).context("a key pair")?;
+    let of_vpc = vpc.parse()?;
+    let holder = Holder { vpc: &of_vpc, instance: &id };
+    let forged = pair.public;
+    let proven = pair.proven(&holder).context("a proof")?.to_string();
+    let follows = pair.succeeded_by(&another, &holder).context("a succession")?;
+    let (key_tag, signature) = (region.lab.tag_of(&a, KEY_TAG)?.unwrap_or_default(), follows.proof);
+    for (key, next) in [
+        // Its own key, with all it can sign; and with A's signature under it.
+        (proven.clone(), "none".to_owned()),
+        (key_tag.replace(&known.to_string(), &forged.to_string()), "none".to_owned()),
+        // Its own key to follow A's, which it cannot sign for A.
+        (key_tag.clone(), format!("{forged} {signature} {signature}")),
+        (key_tag.clone(), follows.to_string()),
+        (proven, format!("{known} {signature} {signature}")),
     ] {
-        region.lab.tag(&a, KEY_TAG, Some(&tag))?;
+        region.lab.tag(&a, KEY_TAG, Some(&key))?;
+        region.lab.tag(&a, NEXT_KEY_TAG, Some(&next))?;
         let report = refresh(&hub)?;
         let why = refused(&report, &vpc);
-        ensure!(why.contains(&known.fingerprint()) && why.contains(&forged.fingerprint()), "{tag}: {report:#}");
-        ensure!(lines(&report, "steps").is_empty(), "{tag}: {report:#}");
-        ensure!(accepted(&hub, &vpc)? == Some(format!("0s{known}")), "{tag}");
+        ensure!(!why.is_empty(), "{key}, {next}: {report:#}");
+        ensure!(lines(&report, "steps").is_empty(), "{key}, {next}: {report:#}");
+        ensure!(accepted(&hub, &vpc)? == Some(format!("0s{known}")), "{key}, {next}");
+    }
+    // What the hub remembers may be lost: its own files still know the key, and whose it is.
+    for lost in ["", "{\"peers\": 7}", "{\"identity\": null, \"regions\""] {
+        hub.write_file("/var/lib/crosswan/state.json", lost, 0o600)?;
+        let report = refresh(&hub)?;
+        ensure!(lines(&report, "steps").is_empty() && !refused(&report, &vpc).is_empty(), "{lost}: {report:#}");
+        ensure!(accepted(&hub, &vpc)? == Some(format!("0s{known}")), "{lost}");
     }
     // Nor is it believed if it is the hub's.
     let (b, hubs) = (region.gateway("b/nat-vpn")?, ring(&hub)?.current.public);
-    region.lab.tag(&hub, KEY_TAG, Some(&format!("{hubs} {forged}")))?;
+    let hub_id = hub.instance.parse()?;
+    let hub_vpc = region.lab.vpc_id("hub")?.parse()?;
+    let as_hub = pair.proven(&Holder { vpc: &hub_vpc, instance: &hub_id }).context("a proof")?;
+    region.lab.tag(&hub, KEY_TAG, Some(&as_hub.to_string()))?;
     let why = refresh(&b)?["refused"].to_string();
     ensure!(why.contains(&hubs.fingerprint()) && why.contains(&forged.fingerprint()), "{why}");
     ensure!(!b.read_file("/etc/swanctl/conf.d/crosswan.conf")?.contains(&forged.to_string()));
 
-    // Whose tag it is says so, and writes it anew.
+    // Whose tags they are says so, and writes them anew.
     let report = refresh(&a)?;
     let notes = report["notes"].to_string();
     ensure!(notes.contains(&known.fingerprint()) && notes.contains(&forged.fingerprint()), "{report:#}");
@@ -87,9 +108,10 @@ fn a_newcomer_with_anothers_cidr_is_refused_and_harms_nobody() -> Result<()> {
         ensure!(why.contains(&format!("overlaps {held} of {whose}")), "{why}");
         ensure!(accepted(&hub, &vpc)?.is_none(), "{report:#}");
         let evil = Evil::takes_over(&mut region, name)?;
-        let claim = Claim { name: "newcomer", id: &vpc, key: evil.own_key()?, ts: cidr };
+        let claim = Claim { name: "newcomer", id: &evil.id, key: evil.own_key()?, ts: cidr };
         evil.is_refused(&claim, UNKNOWN)?;
-        evil.is_refused(&Claim { name: "as-b", id: &region.lab.vpc_id("b")?, ..claim }, UNKNOWN)?;
+        let b = identity(&region.lab.vpc_id("b")?, &*region.gateway("b/nat-vpn")?);
+        evil.is_refused(&Claim { name: "as-b", id: &b, ..claim }, UNKNOWN)?;
     }
     // One that asks for something of its own, too, gets only that.
     region.lab.add_client("f", "eu-west-1", &["10.6.0.0/16", "10.2.64.0/20"])?;
@@ -100,7 +122,7 @@ fn a_newcomer_with_anothers_cidr_is_refused_and_harms_nobody() -> Result<()> {
     let vpc = region.lab.vpc_id("f")?;
     ensure!(refused(&report, &vpc).contains("overlaps 10.2.0.0/16"), "{report:#}");
     let evil = Evil::takes_over(&mut region, "f")?;
-    let own = Claim { name: "own", id: &vpc, key: evil.own_key()?, ts: "10.6.0.0/16" };
+    let own = Claim { name: "own", id: &evil.id, key: evil.own_key()?, ts: "10.6.0.0/16" };
     evil.is_taken(&own)?;
     evil.is_refused(&Claim { name: "theirs", ts: "10.2.64.0/20", ..own }, "TS_UNACCEPTABLE")?;
     let conns = ask(&hub, async |vici| vici.list_conns().await)?;

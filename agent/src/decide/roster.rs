@@ -1,0 +1,237 @@
+//! Who is there: the answers of this pass against the peers of the last.
+//!
+//! What hub and spoke share of safety rules 1 (a failed answer changes nothing) and 2 (nobody leaves at once, nor too many
+//! together). Which gateway of a VPC is used is [`super::election`]'s to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Held, Seen, refusal};
+use crate::{
+    model::{ConnName, Gateway, InstanceId, Refusal, Region, VpcId},
+    settings::Removal,
+    state::{LastGood, Peer},
+};
+
+const NO_ADDRESS: &str = "has no public address on its first network interface: associate an Elastic IP with that one";
+
+/// A tunnel that stands although this pass did not see its peer as it should be, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Kept {
+    pub vpc: VpcId,
+    pub region: Region,
+    pub why: String,
+}
+
+impl Kept {
+    pub fn new(gateway: &Gateway, why: String) -> Self {
+        Kept { vpc: gateway.vpc.clone(), region: gateway.region.clone(), why }
+    }
+}
+
+/// A VPC that stands after this pass.
+#[derive(Debug, Clone)]
+pub struct Vpc {
+    /// What was known of it; `None` for one that is new.
+    pub known: Option<Peer>,
+    /// The gateway that was in use must not be used any more: EC2 says that it does not run, or nobody sees it.
+    pub gone: bool,
+    /// The gateways that can be used, each with a public address: those that EC2 shows, and the one in use while that stays.
+    pub gateways: BTreeMap<InstanceId, Gateway>,
+}
+
+/// Who stands after this pass.
+#[derive(Debug, Default)]
+pub struct Roster {
+    pub vpcs: BTreeMap<VpcId, Vpc>,
+    pub refused: BTreeSet<Refusal>,
+    pub kept: Vec<Kept>,
+    pub removed: BTreeSet<VpcId>,
+    pub held: Option<Held>,
+    pub regions: BTreeMap<Region, LastGood>,
+}
+
+/// What EC2 shows of a VPC in this pass.
+#[derive(Debug, Default)]
+struct Shown {
+    gateways: BTreeMap<InstanceId, Gateway>,
+    /// Why gateways of it cannot be used.
+    unusable: Option<String>,
+}
+
+/// Whether a gateway can be a peer; if not, why, unless that goes without saying.
+pub type Eligible = Result<(), Option<String>>;
+
+/// Merges the answers with the state. `connection` names the connection to a gateway.
+pub fn roster(
+    removal: &Removal,
+    seen: &Seen,
+    connection: impl Fn(&Gateway) -> ConnName,
+    eligible: impl Fn(&Gateway) -> Eligible,
+    force: bool,
+) -> Roster {
+    let mut out = Roster::default();
+    let mut shown = shown(seen, &eligible, &mut out);
+    let mut leaving = BTreeMap::new();
+    for (vpc, known) in seen.state.peers.iter().filter(|(_, known)| eligible(&known.gateway).is_ok()) {
+        let shown = shown.remove(vpc).unwrap_or_default();
+        let (stands, why) = match seen.answers.get(&known.gateway.region) {
+            // Rule 1: the tunnel stands exactly as it was, even if the last good answer was odd about it.
+            Some(Err(reason)) => (as_it_was(known, &shown), Some(unasked(&known.gateway.region, reason))),
+            _ => stands(known, shown, removal, seen, &connection),
+        };
+        match stands {
+            Stands::As(vpc_now) => {
+                out.kept.extend(why.map(|why| Kept::new(&known.gateway, why)));
+                out.vpcs.insert(vpc.clone(), vpc_now);
+            }
+            Stands::Leaving(peer) => {
+                leaving.insert(vpc.clone(), peer);
+            }
+        }
+    }
+    for (vpc, shown) in shown.into_iter().filter(|(_, shown)| !shown.gateways.is_empty()) {
+        out.vpcs.insert(vpc, Vpc { known: None, gone: false, gateways: shown.gateways });
+    }
+    hold(leaving, removal, seen, connection, force, &mut out);
+    out.kept.sort();
+    out
+}
+
+fn unasked(region: &Region, reason: &str) -> String {
+    format!("{region} could not be asked: {reason}")
+}
+
+/// What every region shows, or showed last, by VPC.
+fn shown(seen: &Seen, eligible: impl Fn(&Gateway) -> Eligible, out: &mut Roster) -> BTreeMap<VpcId, Shown> {
+    let mut shown: BTreeMap<VpcId, Shown> = BTreeMap::new();
+    for (region, answer) in seen.answers {
+        let last = match answer {
+            Ok(view) => Some(LastGood { at: seen.now, view: view.clone() }),
+            Err(_) => seen.state.regions.get(region).cloned(),
+        };
+        let Some(last) = last else { continue };
+        for refusal in &last.view.unusable {
+            if let Some(vpc) = &refusal.vpc {
+                shown.entry(vpc.clone()).or_default().unusable = Some(refusal.reason.clone());
+            }
+        }
+        out.refused.extend(last.view.unusable.iter().cloned());
+        // By VPC id: the own VPC is never a peer, whatever its CIDRs look like.
+        for gateway in last.view.gateways.iter().filter(|gateway| gateway.vpc != seen.me.vpc) {
+            let eligible = match gateway.public {
+                Some(_) => eligible(gateway),
+                None => Err(Some(NO_ADDRESS.into())),
+            };
+            match eligible {
+                Ok(()) => {
+                    let vpc = shown.entry(gateway.vpc.clone()).or_default();
+                    vpc.gateways.insert(gateway.instance.clone(), gateway.clone());
+                }
+                Err(why) => out.refused.extend(why.map(|why| refusal(gateway, Some(&gateway.vpc), why))),
+            }
+        }
+        out.regions.insert(region.clone(), last);
+    }
+    shown
+}
+
+enum Stands {
+    As(Vpc),
+    Leaving(Peer),
+}
+
+/// Known gateways, those in the last good answer of a silent region among them.
+fn as_it_was(known: &Peer, shown: &Shown) -> Stands {
+    let mut gateways = shown.gateways.clone();
+    gateways.insert(known.gateway.instance.clone(), known.gateway.clone());
+    Stands::As(Vpc { known: Some(known.clone()), gone: false, gateways })
+}
+
+/// A known VPC whose region has answered, or is not listed any more; and why it is kept, if that is not plain.
+fn stands(
+    known: &Peer,
+    shown: Shown,
+    removal: &Removal,
+    seen: &Seen,
+    connection: impl Fn(&Gateway) -> ConnName,
+) -> (Stands, Option<String>) {
+    let in_use = &known.gateway;
+    let back = Peer { misses: 0, missed_at: None, ..known.clone() };
+    let Shown { mut gateways, unusable } = shown;
+    if gateways.contains_key(&in_use.instance) {
+        return (Stands::As(Vpc { known: Some(back), gone: false, gateways }), None);
+    }
+    let answer = seen.answers.get(&in_use.region).and_then(|answer| answer.as_ref().ok());
+    let stopped = answer.is_some_and(|view| view.stopped.contains(&in_use.instance));
+    // An address belongs to one instance.
+    let replaced = gateways.values().any(|gateway| gateway.public == in_use.public);
+    if !gateways.is_empty() && (stopped || replaced || seen.contacts.is_dead(&connection(in_use))) {
+        return (Stands::As(Vpc { known: Some(back), gone: true, gateways }), None);
+    }
+    if let Some(reason) = unusable.filter(|_| !stopped) {
+        // It is there; only what EC2 said of it does not fit. That is no reason to take its tunnel down.
+        gateways.insert(in_use.instance.clone(), in_use.clone());
+        return (Stands::As(Vpc { known: Some(back), gone: false, gateways }), Some(reason));
+    }
+    let peer = missed(known, removal, seen);
+    let (misses, after) = (peer.misses, removal.after_misses);
+    match (misses < after, gateways.is_empty()) {
+        (true, _) => {
+            gateways.insert(in_use.instance.clone(), in_use.clone());
+            let why = if answer.is_some() { "not seen" } else { "its region is no longer listed" };
+            let why = format!("{why}: poll {misses} of {after}");
+            (Stands::As(Vpc { known: Some(peer), gone: false, gateways }), Some(why))
+        }
+        (false, false) => (Stands::As(Vpc { known: Some(peer), gone: true, gateways }), None),
+        (false, true) => (Stands::Leaving(peer), None),
+    }
+}
+
+/// The peer after a poll that missed it. A poll too soon after the last one that counted tells nothing new: a pass that
+/// failed elsewhere is tried again after seconds.
+fn missed(known: &Peer, removal: &Removal, seen: &Seen) -> Peer {
+    // A clock that was set back counts as time gone by, or the count would wait for it to catch up.
+    let since = known.missed_at.map(|at| at.0.abs_diff(seen.now.0));
+    if since.is_some_and(|seconds| seconds < removal.spacing.as_secs()) {
+        return known.clone();
+    }
+    Peer { misses: known.misses.saturating_add(1), missed_at: Some(seen.now), ..known.clone() }
+}
+
+/// Rule 2: a pass that would remove too many removes none, as one in which a tag or a role has changed under us. A few that are
+/// surely gone may leave all the same, or a small fleet would never be cleaned up; and a hold ends when the polls have
+/// confirmed it for long enough and EC2 says that the VPC itself is gone.
+fn hold(
+    leaving: BTreeMap<VpcId, Peer>,
+    removal: &Removal,
+    seen: &Seen,
+    connection: impl Fn(&Gateway) -> ConnName,
+    force: bool,
+    out: &mut Roster,
+) {
+    let of = seen.state.peers.len();
+    if force || leaving.len() * 100 <= usize::from(removal.hold_above) * of {
+        out.removed = leaving.into_keys().collect();
+        return;
+    }
+    let would_remove = leaving.len();
+    let view = |peer: &Peer| seen.answers.get(&peer.gateway.region).and_then(|answer| answer.as_ref().ok());
+    let deleted = |peer: &Peer| view(peer).is_some_and(|view| view.deleted.contains(&peer.gateway.vpc));
+    let stopped = |peer: &Peer| view(peer).is_some_and(|view| view.stopped.contains(&peer.gateway.instance));
+    let surely_gone = |peer: &Peer| stopped(peer) || deleted(peer) || seen.contacts.is_dead(&connection(&peer.gateway));
+    let few = leaving.values().filter(|peer| surely_gone(peer)).count() <= removal.hold_floor as usize;
+    let may_leave =
+        |peer: &Peer| (few && surely_gone(peer)) || (peer.misses >= removal.confirmed_after && deleted(peer));
+    let (leaving, held): (BTreeMap<_, _>, BTreeMap<_, _>) = leaving.into_iter().partition(|(_, peer)| may_leave(peer));
+    if !held.is_empty() {
+        out.held = Some(Held { would_remove, of, hold_above: removal.hold_above });
+    }
+    for (vpc, peer) in held {
+        out.kept.push(Kept::new(&peer.gateway, "not seen, but held: too many would leave at once".into()));
+        let gateways = [(peer.gateway.instance.clone(), peer.gateway.clone())].into();
+        out.vpcs.insert(vpc, Vpc { known: Some(peer), gone: false, gateways });
+    }
+    out.removed = leaving.into_keys().collect();
+}

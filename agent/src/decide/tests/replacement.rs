@@ -1,0 +1,206 @@
+//! Safety rule 4: what works is replaced only by what has worked.
+
+use super::*;
+
+const A: u32 = 1;
+
+/// Gateway `n` of VPC 1, launched at `n`, at an address of its own, with a key of its own.
+fn of_a(n: u32) -> Gateway {
+    let other = gateway(n, &["10.1.0.0/16"]);
+    with_key(Gateway { vpc: vpc(A), ..other }, n as u8, None)
+}
+
+fn to_of_a(n: u32) -> ConnName {
+    ConnName::to_gateway(&vpc(A), &of_a(n).instance)
+}
+
+/// A pass of the hub in which EC2 shows `shown`, and charon has the IKE_SAs `sas`: a gateway, and whether it has a child.
+fn hub(before: Option<Decision>, shown: &[Gateway], sas: &[(u32, bool)]) -> Decision {
+    at(1000, before, answered(shown), sas)
+}
+
+fn at(now: i64, before: Option<Decision>, answers: Answers, sas: &[(u32, bool)]) -> Decision {
+    let names: Vec<(ConnName, bool)> = sas.iter().map(|(n, carries)| (to_of_a(*n), *carries)).collect();
+    let contacts = contacts(&names.iter().map(|(name, carries)| (name, *carries)).collect::<Vec<_>>());
+    // The clock of a pass is fixed: what was noted before is older instead.
+    let mut state = before.map(|d| d.state).unwrap_or_default();
+    for peer in state.peers.values_mut() {
+        peer.down_since = peer.down_since.map(|at| Timestamp(at.0 - (now - 1000)));
+    }
+    let none = |_: &VpcId| KeyAnswer { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    Pass { answers, state, own: own(), contacts, keys: &none, ..Pass::default() }.run()
+}
+
+/// The gateway that carries the VPC's traffic, and those that are loaded beside it without a child.
+fn loaded(d: &Decision) -> (Vec<u32>, Vec<u32>) {
+    let number = |tunnel: &Tunnel| u32::from(tunnel.remote_addr.octets()[3]);
+    let (with, without): (Vec<_>, Vec<_>) = d.tunnels.values().partition(|tunnel| !tunnel.children.is_empty());
+    (with.into_iter().map(number).collect(), without.into_iter().map(number).collect())
+}
+
+#[test]
+fn a_newcomer_that_has_never_worked_takes_nothing() {
+    let d = hub(None, &[of_a(1)], &[]);
+    assert_eq!(loaded(&d), (vec![1], vec![]));
+    // No key, no agent: only an instance with the tag and a public address.
+    let bare = Gateway { tags: KeyTags::default(), ..of_a(2) };
+    let mut d = hub(Some(d), &[of_a(1), bare.clone()], &[(1, true)]);
+    for _ in 0..3 {
+        assert_eq!(loaded(&d), (vec![1], vec![]));
+        let replacing = &d.replacing[0];
+        assert_eq!((&replacing.old, &replacing.new), (&of_a(1).instance, &of_a(2).instance));
+        d = hub(Some(d), &[of_a(1), bare.clone()], &[(1, true)]);
+    }
+    // With a key, but it does not authenticate: it is loaded beside the other, without a child.
+    let mut d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
+    for _ in 0..3 {
+        assert_eq!(loaded(&d), (vec![1], vec![2]));
+        assert!(d.replacing[0].why.contains("has not authenticated yet"), "{:?}", d.replacing);
+        d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
+    }
+    let proof = &d.tunnels[&to_of_a(2)];
+    assert_eq!(proof.remote_id, IkeId::Spoke(vpc(A), of_a(2).instance));
+    assert_eq!(proof.auth, Auth::Key { own: key(0xff), peer: vec![key(2)] }, "no key goes with another's address");
+}
+
+#[test]
+fn a_newcomer_that_has_authenticated_takes_over_and_the_loser_never_takes_back_while_it_works() {
+    let d = hub(None, &[of_a(1)], &[]);
+    let d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
+    let d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true), (2, false)]);
+    assert_eq!(loaded(&d), (vec![2], vec![1]));
+    assert!(d.replacing.is_empty() && reasons(&d)[0].contains("stands by"), "{:?} {:?}", d.replacing, reasons(&d));
+    // Stopped and started: now it is the younger one.
+    let restarted = Gateway { launched: Timestamp(500), ..of_a(1) };
+    let mut d = d;
+    for _ in 0..3 {
+        d = hub(Some(d), &[restarted.clone(), of_a(2)], &[(1, false), (2, true)]);
+        assert_eq!(loaded(&d), (vec![2], vec![1]));
+    }
+    // One look without the tunnel is no reason; a minute without it is, if the other one works.
+    let down = hub(Some(d), &[restarted.clone(), of_a(2)], &[(1, false)]);
+    assert_eq!(loaded(&down), (vec![2], vec![1]));
+    let nobody = at(1100, Some(down.clone()), answered(&[restarted.clone(), of_a(2)]), &[]);
+    assert_eq!(loaded(&nobody), (vec![2], vec![1]), "nobody works: nothing changes");
+    let back = at(1100, Some(down.clone()), answered(&[restarted.clone(), of_a(2)]), &[(1, false)]);
+    assert_eq!(loaded(&back), (vec![1], vec![2]));
+    // And now the other one is the loser, though it is the younger of the two by its number.
+    let d = hub(Some(back), &[restarted, of_a(2)], &[(1, true), (2, false)]);
+    assert_eq!(loaded(&d), (vec![1], vec![2]));
+}
+
+#[test]
+fn one_that_is_gone_is_followed_at_once() {
+    let d = || hub(None, &[of_a(1)], &[]);
+    let region: Region = "eu-west-1".parse().unwrap();
+    // EC2 says that it does not run, though its tunnel has not noticed yet.
+    let stopped = [of_a(1).instance].into();
+    let view = RegionView { gateways: vec![of_a(2)], stopped, ..RegionView::default() };
+    let by_ec2 = at(1000, Some(d()), [(region.clone(), Ok(view))].into(), &[(1, true)]);
+    assert_eq!(loaded(&by_ec2), (vec![2], vec![]));
+    // It is missing from the answer, and its tunnel is dead.
+    assert_eq!(loaded(&hub(Some(d()), &[of_a(2)], &[])), (vec![2], vec![]));
+    // It is missing, and its tunnel carries: that counts as any miss, and the other one waits beside it.
+    let missed = hub(Some(d()), &[of_a(2)], &[(1, true)]);
+    assert_eq!(loaded(&missed), (vec![1], vec![2]));
+    assert_eq!(missed.kept[0].why, "not seen: poll 1 of 2");
+    assert_eq!(loaded(&hub(Some(missed), &[of_a(2)], &[(1, true)])), (vec![2], vec![]));
+    // Its address belongs to another instance now.
+    let moved = Gateway { public: of_a(1).public, ..of_a(2) };
+    let d = hub(Some(d()), &[moved], &[(1, true)]);
+    assert_eq!(d.state.peers[&vpc(A)].gateway.instance, of_a(2).instance);
+}
+
+#[test]
+fn charon_that_was_not_asked_replaces_nobody() {
+    let d = hub(None, &[of_a(1)], &[]);
+    let none = |_: &VpcId| KeyAnswer::default();
+    let d = Pass { answers: answered(&[of_a(2)]), state: d.state, own: own(), keys: &none, ..Pass::default() }.run();
+    assert_eq!(loaded(&d), (vec![1], vec![2]));
+    let d = Pass { answers: failed("500"), state: d.state, own: own(), keys: &none, ..Pass::default() }.run();
+    assert_eq!(loaded(&d), (vec![1], vec![2]), "the newcomer of the last good answer stays, too");
+}
+
+#[test]
+fn of_two_that_are_new_the_one_that_can_be_reached_is_used() {
+    let bare = Gateway { tags: KeyTags::default(), ..of_a(2) };
+    assert_eq!(loaded(&hub(None, &[of_a(1), bare], &[])), (vec![1], vec![]));
+    assert_eq!(loaded(&hub(None, &[of_a(1), of_a(2)], &[])), (vec![2], vec![1]), "the youngest, else");
+    assert_eq!(loaded(&hub(None, &[of_a(1), of_a(2)], &[(1, false)])), (vec![1], vec![2]), "who has worked");
+}
+
+/// With pre-shared keys there is no announcement: whoever has the key has to show it.
+#[test]
+fn with_pre_shared_keys_a_newcomer_has_to_authenticate_too() {
+    let toml = HUB.replace("[removal]", "[auth]\nmethod = \"psk\"\n[removal]");
+    let bare = |n| Gateway { tags: KeyTags::default(), ..of_a(n) };
+    let run = |state, shown: &[Gateway], sas: &[(&ConnName, bool)]| {
+        Pass { toml: &toml, answers: answered(shown), state, contacts: contacts(sas), ..Pass::default() }.run()
+    };
+    let (one, two) = (to_of_a(1), to_of_a(2));
+    let d = run(State::default(), &[bare(1)], &[]);
+    let d = run(d.state, &[bare(1), bare(2)], &[(&one, true)]);
+    assert_eq!(loaded(&d), (vec![1], vec![2]));
+    let d = run(d.state, &[bare(1), bare(2)], &[(&one, true), (&two, false)]);
+    assert_eq!(loaded(&d), (vec![2], vec![1]));
+}
+
+/// The same at the other end: a second instance with the hub's tag.
+#[test]
+fn a_second_hub_takes_no_spoke_before_it_has_worked() {
+    let toml = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
+    let run = |state, shown: &[Gateway], sas: &[(&ConnName, bool)]| {
+        let contacts = contacts(sas);
+        Pass { toml, answers: answered(shown), state, own: own(), contacts, ..Pass::default() }.run()
+    };
+    let name = |n| ConnName::to_hub(of_a(n).public.unwrap(), Some(&of_a(n).instance));
+    let (one, two) = (name(1), name(2));
+    let d = run(State::default(), &[of_a(1)], &[]);
+    let d = run(d.state, &[of_a(1), of_a(2)], &[(&one, true)]);
+    assert_eq!(loaded(&d), (vec![1], vec![2]));
+    assert_eq!(d.tunnels[&two].remote_id, IkeId::Hub(of_a(2).public.unwrap()));
+    let d = run(d.state, &[of_a(1), of_a(2)], &[(&one, true), (&two, false)]);
+    assert_eq!(loaded(&d), (vec![2], vec![1]));
+    // One in another VPC stays refused, however well it works.
+    let elsewhere = with_key(Gateway { vpc: vpc(9), ..gateway(9, &[]) }, 9, None);
+    let d = run(d.state, &[of_a(2), elsewhere], &[(&two, true), (&name(9), false)]);
+    assert_eq!(loaded(&d), (vec![2], vec![]));
+}
+
+/// The proof of a next key belongs to the peer and to the key; without it nothing is promoted.
+#[test]
+fn the_next_key_is_used_when_every_peer_has_accepted_it() {
+    let holder = me();
+    let holder = crate::model::Holder { vpc: &holder.vpc, instance: &holder.instance };
+    let (current, next) = (key_pair(0xff), key_pair(0xfe));
+    let next_keys = (next.proven(&holder).unwrap(), current.succeeded_by(&next, &holder).unwrap());
+    let rotating = Some(OwnKeys { next: Some(next_keys), ..own().unwrap() });
+    let fleet = [announcing(1, &[1]), announcing(2, &[2])];
+    let id = IkeId::Hub(me().public.unwrap()).next(next.public);
+    let run = |state, proved: &[(u32, bool)]| {
+        let sa = |(n, initiator): &(u32, bool)| Sa {
+            conn: to(*n).own_next().to_string(),
+            state: "ESTABLISHED".into(),
+            local_id: id.to_string(),
+            initiator: *initiator,
+            ..Sa::default()
+        };
+        let contacts = Contacts::of(&proved.iter().map(sa).collect::<Vec<_>>());
+        Pass { answers: answered(&fleet), state, own: rotating, contacts, ..Pass::default() }.run()
+    };
+    let d = run(State::default(), &[]);
+    let presence = d.presence.as_ref().unwrap();
+    assert_eq!((presence.sign, presence.promote, presence.waiting.len()), (current.public, false, 2));
+    assert_eq!(presence.announce.next, Some(next_keys.1));
+    let proof = &d.tunnels[&to(1).own_next()];
+    assert_eq!((&proof.local_id, proof.children.len()), (&id, 0));
+    assert_eq!(proof.auth, Auth::Key { own: next.public, peer: vec![key(1)] });
+    // An IKE_SA that the peer has initiated proves nothing: it may be about to refuse the key.
+    let d = run(d.state, &[(1, true), (2, false)]);
+    assert_eq!(d.presence.as_ref().unwrap().waiting, ["vpc-00000002".to_owned()].into());
+    // What was proved is remembered.
+    let d = run(d.state, &[(2, true)]);
+    let presence = d.presence.as_ref().unwrap();
+    assert!(presence.promote && presence.sign == next.public && presence.announce.key.key == next.public);
+    assert!(d.tunnels.keys().all(|name| !name.is_own_proof()), "no proof is left");
+}

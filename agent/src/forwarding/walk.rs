@@ -1,0 +1,98 @@
+//! One flow through one base chain.
+
+use super::{Base, Flow, Rule, Table, Verdict, flow::Answer};
+
+/// Jumps within jumps; nft refuses more than 16 (linux/netfilter/nf_tables.h, NFT_JUMP_STACK_SIZE).
+const DEPTH: usize = 20;
+/// Rules looked at for one flow in one base chain. Chains that jump to each other in a lattice could take for ever.
+const BUDGET: usize = 50_000;
+
+/// Something that stops packets of a flow, or replaces their source address.
+pub struct End {
+    /// It does that to all packets of the flow, and not to some.
+    pub sure: bool,
+    /// What it is, and what it does: `rule 3 (drop) stops`.
+    pub what: String,
+    pub remedy: String,
+}
+
+struct Walk<'a> {
+    table: &'a Table,
+    base: &'a Base,
+    flow: &'a Flow,
+    left: usize,
+    /// Verdicts met after which a packet, or some, went no further in this base chain.
+    finals: usize,
+    ends: Vec<End>,
+}
+
+/// The first end that is sure, else the first that is possible; `None` if the flow passes.
+pub fn walk(table: &Table, name: &str, base: &Base, flow: &Flow) -> Option<End> {
+    let mut walk = Walk { table, base, flow, left: BUDGET, finals: 0, ends: Vec::new() };
+    let rest = walk.chain(name, Answer::All, 0);
+    if walk.left == 0 {
+        walk.end(Answer::Some, "there are too many rules to judge, which", "stop", "");
+    } else if let (Some(remedy), true) = (&base.drops, rest != Answer::None) {
+        walk.end(rest, "the policy drop", "stop", remedy);
+    }
+    let first = walk.ends.iter().position(|end| end.sure).unwrap_or(0);
+    walk.ends.into_iter().nth(first)
+}
+
+impl Walk<'_> {
+    fn end(&mut self, much: Answer, what: &str, does: &str, remedy: &str) {
+        let sure = much == Answer::All;
+        let (verb, object) = does.split_once(' ').map_or((does, String::new()), |(v, o)| (v, format!(" {o}")));
+        let what = if sure { format!("{what} {verb}s{object}") } else { format!("{what} may {does} some of:") };
+        self.ends.push(End { sure, what, remedy: remedy.to_owned() });
+    }
+
+    fn meets(&mut self, rule: &Rule, much: Answer, does: &str) {
+        self.finals += 1;
+        self.end(much, &rule.text, does, &rule.remedy);
+    }
+
+    /// `arriving` of the flow come to this chain, all or some; the answer is how many of it come out at its end.
+    fn chain(&mut self, name: &str, arriving: Answer, depth: usize) -> Answer {
+        let Some(chain) = self.table.chains.get(name).filter(|_| depth < DEPTH) else { return arriving };
+        let before = self.finals;
+        // Those that are still in the chain, and those that a `return` has taken out of it.
+        let (mut on, mut returned) = (arriving, Answer::None);
+        for rule in &chain.rules {
+            if self.left == 0 {
+                return Answer::Some;
+            }
+            self.left -= 1;
+            let holds = rule.matches.iter().map(|m| m.holds(self.flow, self.base.hook)).min().unwrap_or(Answer::All);
+            let met = holds.min(on);
+            if met == Answer::None {
+                continue;
+            }
+            match &rule.verdict {
+                Verdict::Next => continue,
+                Verdict::Translate if self.base.nat.is_none() => continue,
+                Verdict::Accept => self.finals += 1,
+                Verdict::Translate if !self.flow.keeps_source => self.finals += 1,
+                Verdict::Stop => self.meets(rule, met, "stop"),
+                Verdict::Translate => self.meets(rule, met, "replace the source address of"),
+                Verdict::Return => returned = returned.max(met),
+                Verdict::Goto(to) => returned = returned.max(self.chain(to, met, depth + 1)),
+                Verdict::Jump(to) => {
+                    let finals = self.finals;
+                    let back = self.chain(to, met, depth + 1);
+                    on = match holds {
+                        Answer::All => back,
+                        _ if self.finals == finals => on,
+                        _ => Answer::Some,
+                    };
+                    continue;
+                }
+            }
+            on = if holds == Answer::All { Answer::None } else { Answer::Some };
+            if on == Answer::None {
+                break;
+            }
+        }
+        if self.finals == before { arriving } else { on.max(returned) }
+    }
+}

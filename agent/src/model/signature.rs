@@ -1,0 +1,57 @@
+//! An Ed25519 signature in a tag, and the texts that gateways sign.
+//!
+//! Each text names its purpose, the VPC and the instance, so that a signature made for one gateway says nothing about
+//! another. None of them can be mistaken for what IKE signs: there the peer chooses at most the first eight bytes, its SPI
+//! (RFC 7296, section 2.15).
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use ring::signature::{ED25519, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+use super::{BadName, Holder, PublicKey};
+
+/// `Display` and `FromStr`: base64 without padding, 86 characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Signature([u8; 64]);
+
+impl Signature {
+    /// Wraps the bytes of a signature (RFC 8032).
+    pub const fn new(bytes: [u8; 64]) -> Self {
+        Signature(bytes)
+    }
+
+    /// Whether the holder of `key` has signed `text`.
+    pub fn is_by(&self, key: &PublicKey, text: &str) -> bool {
+        UnparsedPublicKey::new(&ED25519, key.bytes()).verify(text.as_bytes(), &self.0).is_ok()
+    }
+}
+
+/// What a key signs to prove that `holder` has it.
+pub fn possession(key: &PublicKey, holder: &Holder<'_>) -> String {
+    format!("crosswan: {key} is the key of {holder}")
+}
+
+/// What a key and its successor both sign: the one allows the change, the other proves that `holder` has it.
+pub fn succession(key: &PublicKey, next: &PublicKey, holder: &Holder<'_>) -> String {
+    format!("crosswan: {next} follows {key} as the key of {holder}")
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD_NO_PAD.encode(self.0))
+    }
+}
+
+impl std::str::FromStr for Signature {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let bytes = STANDARD_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        let expected = "a signature of 86 characters of base64";
+        bytes.map(Signature).ok_or_else(|| BadName { expected, found: text.to_owned() })
+    }
+}
+
+as_text!(Signature, BadName);

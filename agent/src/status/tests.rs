@@ -1,0 +1,49 @@
+use super::*;
+
+fn tunnel(up: Option<bool>) -> TunnelStatus {
+    let children = Vec::new();
+    TunnelStatus { connection: "crosswan-a".into(), loaded: up, up, remote: None, established: None, children }
+}
+
+fn status(in_force: Option<bool>, up: Option<bool>) -> Status {
+    Status {
+        last_refresh: None,
+        age: None,
+        now: 0,
+        last_failure: None,
+        tunnels: vec![tunnel(Some(true)), tunnel(up)],
+        nat: NatStatus { in_force, rules: Vec::new(), mismatches: Vec::new() },
+        stopped: Vec::new(),
+        conntrack: None,
+        put_back: None,
+        charon: None,
+        unasked: Vec::new(),
+    }
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_worst_thing_known_and_then_of_what_is_not_known() {
+    let (yes, no) = (Some(true), Some(false));
+    let unasked = |status: Status| Status { unasked: vec!["charon".into()], ..status };
+    let stopped = |status: Status| Status { stopped: vec!["the policy drop".into()], ..status };
+    for (status, code) in [
+        (status(yes, yes), 0),
+        (unasked(status(yes, yes)), 3),
+        (status(None, yes), 3),
+        (unasked(status(None, None)), 3),
+        (unasked(stopped(status(yes, yes))), 7),
+        (unasked(stopped(status(None, no))), 8),
+        (unasked(stopped(status(no, no))), 9),
+    ] {
+        assert_eq!(status.exit_code(), code, "{status:?}");
+    }
+}
+
+#[test]
+fn what_could_not_be_asked_is_unknown_and_not_down() {
+    let text = status(None, None).to_string();
+    assert!(text.contains("crosswan-a to ?: unknown") && text.contains("rules     unknown"), "{text}");
+    assert!(!text.contains("NOT LOADED") && !text.contains("RULES"), "{text}");
+    let json = serde_json::to_value(status(None, None)).unwrap();
+    assert!(json["tunnels"][1]["up"].is_null() && json["nat"]["in_force"].is_null(), "{json}");
+}

@@ -1,0 +1,246 @@
+//! apply and verify: takes the steps, reads everything back, and restores what was there where that is not as planned.
+//!
+//! A peer's failure is that peer's: it gets back what it had, and everyone else's steps, rules and files go on
+//! ([`peers`]). Only what is shared goes back as a whole: rules, files, this gateway's own keys. A charon that stops
+//! answering altogether has failed itself: then rules and NAT go on, and its own files stay as they were.
+
+mod look;
+mod peers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::{debug, info, warn};
+
+use crate::{
+    apply::take,
+    error::{Error, Result},
+    files,
+    iptables::Rules,
+    model::{ConnName, PublicKey},
+    observe::{disk, live},
+    paths::Paths,
+    plan::{Current, Step, Target, Touched, plan, secret_id},
+    report::{Outcome, PeerFailure},
+    vici::Vici,
+};
+use look::{Line, Stop, read_back};
+use peers::Peers;
+
+/// What came of the steps.
+#[derive(Debug)]
+pub struct Done {
+    /// [`Outcome::Changed`], [`Outcome::Partly`], [`Outcome::RolledBack`] or [`Outcome::RollBackFailed`].
+    pub outcome: Outcome,
+    /// The peers that failed, by their connections.
+    pub failed: BTreeMap<ConnName, PeerFailure>,
+    /// What else went wrong, in order.
+    pub problems: Vec<String>,
+    /// The steps that were taken and stand.
+    pub steps: Vec<String>,
+    /// charon has everything of the target that no failed peer is the reason for, this gateway's keys included: what
+    /// depends on that (a rotation, an announcement) may go on.
+    pub keys_in_use: bool,
+}
+
+impl Done {
+    /// There was nothing to do: what `current` shows is as it should be. Ends the doubt that a pass left that was cut off.
+    pub fn nothing(current: &Current, paths: &Paths) -> Done {
+        let marker = match &current.charon {
+            None if current.files.connections.is_some() => Ok(()),
+            _ => files::remove(&paths.unfinished),
+        };
+        Done {
+            outcome: Outcome::Unchanged,
+            failed: BTreeMap::new(),
+            problems: marker.err().iter().map(Error::chain).collect(),
+            steps: Vec::new(),
+            keys_in_use: current.charon.is_some(),
+        }
+    }
+
+    /// What was decided is in force, but for what `failed` and `problems` name.
+    pub fn is_in_force(&self) -> bool {
+        matches!(self.outcome, Outcome::Unchanged | Outcome::Changed | Outcome::Partly)
+    }
+}
+
+/// Takes the steps from `before` to `target` and verifies them.
+pub async fn carry_out(
+    steps: &[Step],
+    target: &Target,
+    before: &Current,
+    paths: &Paths,
+    charon: Option<&mut Vici>,
+) -> Done {
+    let touched = Touched::by(steps);
+    let with_charon = charon.is_some();
+    let mut peers = charon.map(|vici| Peers::new(target, before, paths, Line::new(vici)));
+    let e = match attempt(steps, target, &touched, paths, peers.as_mut()).await {
+        Ok(done) => return done,
+        Err(e) => e,
+    };
+    warn!(problem = %e.chain(), "rolling back");
+    let mut problems = vec![e.chain()];
+    let believed = touched.spare(before.believed.clone());
+    let undone = roll_back(&roll_back_target(target, before), believed, paths, with_charon).await;
+    let outcome = if undone.is_ok() { Outcome::RolledBack } else { Outcome::RollBackFailed };
+    problems.extend(undone.err().into_iter().flatten().map(|e| format!("while rolling back: {e}")));
+    let failed = peers.map(|p| p.failed).unwrap_or_default();
+    let restored = outcome == Outcome::RolledBack;
+    Done {
+        outcome,
+        failed: failed.into_iter().map(|(name, why)| (name, PeerFailure { why, restored })).collect(),
+        problems,
+        steps: Vec::new(),
+        keys_in_use: false,
+    }
+}
+
+/// `Err`: something shared has failed, and all must go back.
+async fn attempt(
+    steps: &[Step],
+    target: &Target,
+    touched: &Touched,
+    paths: &Paths,
+    mut peers: Option<&mut Peers<'_>>,
+) -> Result<Done> {
+    // Rules are restored whole, and in doubt is only what charon has: without it, an earlier marker stays as it is.
+    if peers.is_some() {
+        files::write_atomic(&paths.unfinished, touched.marker().as_bytes(), 0o600)?;
+    }
+    for step in steps.iter().filter(|step| matches!(step, Step::RestoreRules(_))) {
+        info!(step = %step, "apply");
+        take(step, paths, None).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
+    }
+    let (mut current, mut gone) = (None, None);
+    if let Some(peers) = &mut peers {
+        match peers.carry_out(steps).await {
+            Ok(read) => current = Some(read),
+            Err(Stop::Shared(e)) => return Err(e),
+            Err(Stop::Charon(e)) => gone = Some(e),
+        }
+    }
+    let mut current = match current {
+        Some(current) => current,
+        None => without_charon(target, paths).await?,
+    };
+    debug!(stage = "apply", "done");
+
+    let goal = peers.as_ref().filter(|_| gone.is_none()).map_or(target, |peers| peers.goal());
+    let unwritten = |current: &Current| plan(goal, current).into_iter().filter(Step::is_file).collect::<Vec<_>>();
+    let written = unwritten(&current);
+    for step in &written {
+        info!(step = %step, "apply");
+        take(step, paths, None).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
+    }
+    let disk = disk::current(paths)?;
+    (current.files, current.wrong_mode) = (disk.files, disk.wrong_mode);
+    if let Some(step) = unwritten(&current).first() {
+        return Err(Error::apply(format!("read back: still to do: {step}")));
+    }
+
+    let still_signing: Vec<PublicKey> = goal.keys.iter().map(|key| key.public).collect();
+    let mut done = Done {
+        outcome: Outcome::Changed,
+        failed: BTreeMap::new(),
+        problems: Vec::new(),
+        steps: Vec::new(),
+        keys_in_use: peers.is_some() && gone.is_none() && goal.keys.len() == target.keys.len(),
+    };
+    if let Some(peers) = peers {
+        match gone {
+            None => done.problems.extend(settle_marker(&peers.in_doubt(), paths).err().map(|e| e.chain())),
+            // The marker stays as it is.
+            Some(_) => peers.charon_is_gone(steps),
+        }
+        done.failed = peers.failures();
+    }
+    let stands = |step: &&Step| match (step, step.peer()) {
+        (_, Some(name)) => !done.failed.contains_key(&name),
+        (Step::RestoreRules(_), _) => true,
+        (Step::UnloadKey { key }, _) => gone.is_none() && !still_signing.contains(key),
+        (step, None) => gone.is_none() && !step.is_file(),
+    };
+    done.steps = steps.iter().filter(stands).chain(&written).map(Step::to_string).collect();
+    if !done.failed.is_empty() || gone.is_some() {
+        done.outcome = Outcome::Partly;
+    }
+    done.problems.extend(gone.map(|e| format!("{}; the tunnels' files were left as they are", e.chain())));
+    info!(stage = "verify", failed = done.failed.len(), "read back");
+    Ok(done)
+}
+
+/// Leaves to the next pass in doubt what is: most often nothing.
+fn settle_marker(in_doubt: &BTreeSet<ConnName>, paths: &Paths) -> Result<()> {
+    match in_doubt.is_empty() {
+        true => files::remove(&paths.unfinished),
+        false => files::write_atomic(&paths.unfinished, Touched::peers(in_doubt).marker().as_bytes(), 0o600),
+    }
+}
+
+/// Reads the rules back, where there is no charon to ask.
+async fn without_charon(target: &Target, paths: &Paths) -> Result<Current> {
+    let read = read_back(target, paths, None, false).await;
+    let (current, left) = read.map_err(Stop::into_error)?;
+    match look::still_to_do(&left) {
+        None => Ok(current),
+        Some(e) => Err(e),
+    }
+}
+
+/// What to go back to: the files as they were, but nothing that worked goes for want of a record of it. A connection
+/// that was loaded though no readable file says so stays as just loaded, and so do rules where there were none.
+fn roll_back_target(target: &Target, before: &Current) -> Target {
+    let mut files = before.files.clone();
+    if files.rules.is_none() && before.rules == Rules::default() {
+        files.rules = target.files.rules.clone();
+    }
+    let mut old = Target::of(files.clone()).unwrap_or(Target { files, ..Target::default() });
+    old.keys = before.keys.clone();
+    old.rules.unknown_as(&before.rules);
+    let loaded = before.charon.iter().flat_map(|c| c.connections.keys());
+    for name in loaded.filter_map(|name| name.parse::<ConnName>().ok()) {
+        if let Some(tree) = target.connections.get(&name).filter(|_| !old.connections.contains_key(&name)) {
+            let id = secret_id(&name);
+            old.secrets.extend(target.secrets.get(&id).map(|secret| (id, secret.clone())));
+            old.connections.insert(name, tree.clone());
+        }
+    }
+    old
+}
+
+/// Plans the way back from wherever the failure left things, and takes all of it that can be taken, with a fresh
+/// connection to charon. `believed` is what was loaded before and was not to be loaded anew.
+async fn roll_back(
+    old: &Target,
+    believed: Target,
+    paths: &Paths,
+    with_charon: bool,
+) -> std::result::Result<(), Vec<String>> {
+    let mut wrong = Vec::new();
+    let mut fresh = None;
+    if with_charon {
+        match live::connect(&paths.vici, live::PATIENCE).await {
+            Ok(vici) => fresh = Some(vici),
+            Err(e) => wrong.push(e.chain()),
+        }
+    }
+    let one = |e: Error| vec![e.chain()];
+    let mut current = look::look(&old.rules, paths, fresh.as_mut()).await.map_err(one)?;
+    current.believed = believed;
+    for step in &plan(old, &current) {
+        info!(step = %step, "roll back");
+        let taken = take(step, paths, fresh.as_mut()).await;
+        wrong.extend(taken.err().map(|e| Error::apply(step.to_string()).because(e).chain()));
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let mut line = fresh.as_mut().map(Line::new);
+    let (current, left) = read_back(old, paths, line.as_mut(), false).await.map_err(|stop| one(stop.into_error()))?;
+    let left: Vec<Step> = left.into_iter().chain(plan(old, &current).into_iter().filter(Step::is_file)).collect();
+    if let Some(e) = look::still_to_do(&left) {
+        return Err(one(e));
+    }
+    files::remove(&paths.unfinished).map_err(one)
+}

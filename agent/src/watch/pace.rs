@@ -1,0 +1,42 @@
+//! How long to rest after rules were put back. Pure.
+
+use std::time::Duration;
+
+/// Put back this often in a row at once: a service's restart flushes when it stops and when it starts.
+const AT_ONCE: u32 = 5;
+/// Then after this, which is still within 5 s of a change.
+const REST: Duration = Duration::from_secs(2);
+/// A row ends when nothing had to be put back for so long.
+const ROW: Duration = Duration::from_secs(10);
+
+/// Keeps a quarrel with another program over the same rules from becoming a race.
+#[derive(Debug, Default)]
+pub struct Pace {
+    last: Option<Duration>,
+    row: u32,
+}
+
+impl Pace {
+    /// Rules were put back at `now`, on any clock that only goes forward. How long to rest before the next look.
+    pub fn put_back(&mut self, now: Duration) -> Duration {
+        let in_a_row = self.last.is_some_and(|last| now < last + ROW);
+        self.row = if in_a_row { self.row + 1 } else { 1 };
+        self.last = Some(now);
+        if self.row > AT_ONCE { REST } else { Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_flushes_are_mended_at_once_and_a_quarrel_at_intervals() {
+        let mut pace = Pace::default();
+        let at = |ms: u64| Duration::from_millis(ms);
+        let rests: Vec<Duration> = (0..8).map(|n| pace.put_back(at(100 * n))).collect();
+        assert_eq!(rests[..5], [Duration::ZERO; 5]);
+        assert_eq!(rests[5..], [REST; 3]);
+        assert_eq!(pace.put_back(at(20_000)), Duration::ZERO, "a row ends");
+    }
+}

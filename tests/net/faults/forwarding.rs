@@ -1,0 +1,288 @@
+//! What is reported is what is forwarded: other programs' rules, a flushed ruleset, an administrator's swanctl.conf.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use crosswan_lab::{Auth, Gateway};
+
+use super::look::{Snapshot, all_well, rules, stream, unharmed};
+use crate::region::{Region, UP, agent, eventually, exists, lines, refresh, refresh_with, show, status};
+
+/// What `crosswan status` ends with.
+fn code(gateway: &Gateway) -> Result<i32> {
+    Ok(gateway.agent(&["status"])?.code)
+}
+
+/// Each stops packets although the agent's own rules, files and tunnels are all as planned.
+#[test]
+fn what_stops_packets_is_told_by_refresh_and_status_with_its_remedy() -> Result<()> {
+    let region = Region::standard()?;
+    let spoke = region.gateway("a/nat-vpn")?;
+    let (host, far) = (region.lab.host("a/host")?, region.address("hub/host")?);
+    let firewalld = "nft 'table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; \
+        ct state { established, related } accept; ct status dnat accept; iifname lo accept; reject with icmpx admin-prohibited; }; }'";
+    for (harm, said, healed) in [
+        (
+            "iptables -P FORWARD DROP",
+            "iptables filter FORWARD: the policy drop stops",
+            "iptables -t filter -P FORWARD ACCEPT",
+        ),
+        (firewalld, "nft inet firewalld filter_FORWARD: the rule with handle", "nft delete table inet firewalld"),
+        ("iptables -A FORWARD -j REJECT", "-j REJECT", "iptables -D FORWARD -j REJECT"),
+    ] {
+        spoke.sh(harm)?.ok()?;
+        ensure!(!host.reaches(far)?, "{harm} stops nothing");
+        let report = refresh_with(&spoke, &[], 7)?;
+        ensure!(report["outcome"] == "unchanged" && lines(&report, "problems").is_empty(), "{report:#}");
+        let stopped = lines(&report, "stopped").concat();
+        ensure!(
+            stopped.contains(said) && stopped.contains("NAT to the internet") && stopped.contains("into tunnels"),
+            "{stopped}"
+        );
+        let words = spoke.agent(&["refresh"])?;
+        ensure!(
+            words.stdout.contains("but this host stops packets") && words.stdout.contains("PROBLEM"),
+            "{}",
+            show(&words)
+        );
+        let words = spoke.agent(&["status"])?;
+        ensure!(words.code == 7 && words.stdout.contains(said), "{}", show(&words));
+        spoke.sh(healed)?.ok()?;
+        // At once, without another refresh.
+        ensure!(code(&spoke)? == 0, "{}", show(&spoke.agent(&["status"])?));
+        ensure!(host.reaches(far)? && refresh(&spoke)?["outcome"] == "unchanged");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_source_destination_check_that_is_on_is_told_where_ec2_is_asked() -> Result<()> {
+    let region = Region::with(Auth::Key)?;
+    let (hub, spoke, nat) =
+        (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?, region.gateway("hub/nat-hub")?);
+    let (host, far) = (region.lab.host("a/host")?, region.address("hub/host")?);
+    for gateway in [&hub, &spoke] {
+        ensure!(refresh(gateway)?["source_dest_check"] == false && code(gateway)? == 0);
+    }
+    region.lab.source_dest_check(&spoke, true)?;
+    eventually(UP, "EC2 drops what is forwarded", || Ok(!host.reaches(far)?))?;
+    let report = refresh_with(&spoke, &[], 7)?;
+    let stopped = lines(&report, "stopped").concat();
+    let remedy = format!("--region {} --instance-id {} --no-source-dest-check", spoke.region, spoke.instance);
+    ensure!(report["outcome"] == "unchanged" && stopped.contains(&remedy), "{report:#}");
+    let words = spoke.agent(&["status"])?;
+    ensure!(words.code == 7 && words.stdout.contains(&remedy), "{}", show(&words));
+    region.lab.source_dest_check(&spoke, false)?;
+    eventually(UP, "packets pass", || host.reaches(far))?;
+    refresh(&spoke)?;
+    // A nat-hub has no role to ask by.
+    let report = refresh(&nat)?;
+    ensure!(report["source_dest_check"].is_null(), "{report:#}");
+    ensure!(lines(&report, "notes").concat().contains("source/destination check was not looked at"), "{report:#}");
+    Ok(())
+}
+
+#[test]
+fn a_firewall_that_iptables_cannot_read_holds_up_nat_alone() -> Result<()> {
+    let region = Region::standard()?;
+    let hub = region.gateway("hub/vpn-hub")?;
+    let others = stream(&region, "a/host", "b/host")?;
+    // With a rule of nft's own the whole table is not iptables' any more.
+    hub.sh("nft add rule ip nat POSTROUTING ip saddr 192.0.2.0/24 masquerade")?.ok()?;
+    let table = hub.sh("nft -s list table ip nat")?.ok()?.stdout;
+    region.lab.add_client("c", "eu-west-1", &["10.3.0.0/16"])?;
+    let report = refresh_with(&hub, &[], 3)?;
+    ensure!(report["outcome"] == "changed", "{report:#}");
+    ensure!(lines(&report, "steps").concat().contains("load connection"), "a tunnel waits for NAT: {report:#}");
+    let unasked = lines(&report, "unasked").concat();
+    ensure!(unasked.contains("table ip nat of nft holds rules that iptables cannot read"), "{unasked}");
+    for _ in 0..2 {
+        let report = refresh_with(&hub, &[], 3)?;
+        ensure!(report["outcome"] == "unchanged" && lines(&report, "steps").is_empty(), "{report:#}");
+    }
+    ensure!(hub.sh("nft -s list table ip nat")?.ok()?.stdout == table, "something was added to it");
+    let seen = status(&hub)?;
+    ensure!(
+        seen["nat"]["in_force"].is_null() && seen["nat"]["mismatches"][0] == "table ip nat holds rules of nft's own"
+    );
+    hub.sh("nft delete table ip nat")?.ok()?;
+    ensure!(refresh(&hub)?["outcome"] == "changed");
+
+    // iptables itself fails: tunnels are changed all the same.
+    hub.write_file("/etc/fake/iptables-save", "#!/bin/sh\necho 'no such module' >&2\nexit 1\n", 0o755)?;
+    hub.set_env("PATH", "/etc/fake:/usr/sbin:/usr/bin:/sbin:/bin");
+    region.lab.delete_vpc("c")?;
+    hub.set_env("CROSSWAN_AFTER_MISSES", "1");
+    let report = refresh_with(&hub, &[], 3)?;
+    ensure!(lines(&report, "steps").concat().contains("unload connection"), "{report:#}");
+    ensure!(
+        lines(&report, "unasked").concat().contains("no such module; NAT and guard were left as they are"),
+        "{report:#}"
+    );
+    hub.set_env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    refresh(&hub)?;
+    unharmed(others, "the other tunnels").map(drop)
+}
+
+/// What Debian's nftables.service does when it starts and reloads.
+const FLUSH: &str =
+    "nft -f - <<'END'\nflush ruleset\ntable inet host {\n chain in { type filter hook input priority 0; }\n}\nEND";
+
+#[test]
+fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
+    let region = Region::standard()?;
+    let spoke = region.gateway("a/nat-vpn")?;
+    let before = Snapshot::of(&spoke)?;
+    let watch = spoke.spawn_agent(&["watch"])?;
+    watch.wait_for_log("watching the rules", UP)?;
+    let others = [stream(&region, "b/host", "hub/host")?, stream(&region, "a/host", "hub/host")?];
+    let mut slowest = Duration::ZERO;
+    for _ in 0..3 {
+        spoke.sh(FLUSH)?.ok()?;
+        let flushed = Instant::now();
+        eventually(Duration::from_secs(5), "the rules are back", || {
+            Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules)
+        })?;
+        slowest = slowest.max(flushed.elapsed());
+    }
+    eprintln!("flushed rules were seen to be back {slowest:?} after at most");
+    others.into_iter().try_for_each(|s| unharmed(s, "its tunnel, through a flush").map(drop))?;
+    let seen = status(&spoke)?;
+    ensure!(seen["put_back"]["what"].to_string().contains("nat CROSSWAN-NAT"), "{seen:#}");
+    ensure!(spoke.agent(&["status"])?.ok()?.stdout.contains("  put back  "));
+
+    // Without a tunnel only the guard keeps private packets off the wire: what gets out is what is sent in a gap.
+    spoke.stop_charon()?;
+    let host = region.lab.host("a/host")?;
+    let trying = host.ping_stream(region.address("hub/host")?)?;
+    eventually(UP, "the tunnel is down", || Ok(!host.reaches(region.address("hub/host")?)?))?;
+    // The VPC's router sends such a packet back, and so it goes to and fro until its TTL of 64 is used up.
+    let leaked = || Ok::<_, anyhow::Error>(region.lab.leaks("a")?.clear_from_gateway.div_ceil(31));
+    let guarded = leaked()?;
+    for _ in 0..3 {
+        spoke.sh(FLUSH)?.ok()?;
+        sleep(Duration::from_secs(1));
+    }
+    let with_watch = leaked()? - guarded;
+    // It dies alone: the rules are the kernel's.
+    watch.kill();
+    sleep(Duration::from_secs(1));
+    ensure!(leaked()? - guarded == with_watch && Snapshot::of(&spoke).is_err(), "its death moved something");
+    spoke.sh(FLUSH)?.ok()?;
+    sleep(Duration::from_secs(3));
+    let without = leaked()? - guarded - with_watch;
+    eprintln!(
+        "private packets in the clear, of twenty a second: {with_watch} in three flushes with watch, {without} in 3 s without"
+    );
+    ensure!(with_watch <= 3 && without > 20, "{with_watch} with watch, {without} without");
+    ensure!(code(&spoke)? == 9, "{}", show(&spoke.agent(&["status"])?));
+    drop(trying);
+
+    // Started again, it puts back what was taken away while nobody watched; and nothing once there is nothing to keep.
+    let watch = spoke.spawn_agent(&["watch"])?;
+    eventually(Duration::from_secs(5), "the rules are back", || {
+        Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules)
+    })?;
+    spoke.sh("rm /var/lib/crosswan/iptables.rules")?.ok()?;
+    sleep(Duration::from_secs(1));
+    spoke.sh("nft flush ruleset")?.ok()?;
+    sleep(Duration::from_secs(4));
+    ensure!(rules(&spoke, |l| l.contains("CROSSWAN-"))?.is_empty(), "a purged gateway's rules came back");
+    ensure!(watch.stop()? == Some(0));
+    spoke.start_charon()?;
+    refresh(&spoke)?;
+    all_well(&region, UP)
+}
+
+/// Whoever changes rules while a refresh is at work would undo it, or be undone.
+#[test]
+fn watch_leaves_a_refresh_alone() -> Result<()> {
+    let region = Region::standard()?;
+    let spoke = region.gateway("a/nat-vpn")?;
+    let watch = spoke.spawn_agent(&["watch"])?;
+    watch.wait_for_log("watching the rules", UP)?;
+    // The new rules are in force a moment before the file that says so.
+    for cidr in ["10.101.0.0/16", "10.103.0.0/16", "10.104.0.0/16"] {
+        region.lab.add_cidr("a", cidr)?;
+        let report = refresh(&spoke)?;
+        ensure!(report["outcome"] == "changed", "{report:#}");
+        ensure!(refresh(&spoke)?["outcome"] == "unchanged");
+    }
+    ensure!(!watch.log().contains("put back"), "{}", watch.log());
+    let held = spoke.path("/run/crosswan/charon.lock");
+    let lock = nix::fcntl::Flock::lock(std::fs::File::open(held)?, nix::fcntl::FlockArg::LockExclusive);
+    let lock = lock.map_err(|(_, e)| e)?;
+    spoke.sh("iptables -t nat -F CROSSWAN-NAT")?.ok()?;
+    sleep(Duration::from_secs(2));
+    ensure!(rules(&spoke, |l| l.starts_with("-A CROSSWAN-NAT"))?.is_empty(), "it did not wait for the lock");
+    drop(lock);
+    eventually(Duration::from_secs(5), "the rules are back", || {
+        Ok(!rules(&spoke, |l| l.starts_with("-A CROSSWAN-NAT"))?.is_empty())
+    })
+}
+
+#[test]
+fn a_swanctl_conf_that_does_not_include_the_tunnels_is_told_and_what_it_unloads_comes_back() -> Result<()> {
+    let region = Region::standard()?;
+    let spoke = region.gateway("a/nat-vpn")?;
+    spoke.write_file("/etc/swanctl/swanctl.conf", "# ours\nconnections { }\n", 0o644)?;
+    let report = refresh_with(&spoke, &[], 7)?;
+    ensure!(report["outcome"] == "unchanged", "{report:#}");
+    ensure!(lines(&report, "stopped").concat().ends_with("add the line: include conf.d/*.conf"), "{report:#}");
+    ensure!(code(&spoke)? == 7);
+
+    // What strongSwan's own start does, or an administrator.
+    let wanted = "/run/crosswan/refresh-wanted";
+    ensure!(!exists(&spoke, wanted));
+    spoke.swanctl(&["--load-all", "--noprompt"])?;
+    ensure!(!spoke.swanctl(&["--list-conns"])?.contains("crosswan-hub"));
+    ensure!(code(&spoke)? == 8, "{}", show(&spoke.agent(&["status"])?));
+    eventually(UP, "keep asks for a refresh", || Ok(exists(&spoke, wanted)))?;
+    spoke.write_file("/etc/swanctl/swanctl.conf", "include conf.d/*.conf\n", 0o644)?;
+    refresh(&spoke)?;
+    spoke.swanctl(&["--load-all", "--noprompt"])?;
+    all_well(&region, UP)?;
+    ensure!(code(&spoke)? == 0);
+    Ok(())
+}
+
+#[test]
+fn status_ends_with_a_code_for_each_thing_that_is_wrong_and_knows_what_it_does_not_know() -> Result<()> {
+    let region = Region::standard()?;
+    let (hub, spoke) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
+    ensure!(code(&spoke)? == 0 && code(&hub)? == 0);
+
+    // An ordinary user may read the report, and neither charon's socket nor the rules.
+    // The agent may lie in a folder that only root may enter.
+    spoke.sh(&format!("install -m 755 {} /run/agent", agent()?.display()))?.ok()?;
+    let user = "setpriv --reuid=65534 --regid=65534 --clear-groups /run/agent";
+    let words = spoke.sh(&format!("{user} status"))?;
+    ensure!(words.code == 3 && words.stdout.contains("UNASKED   only root may ask"), "{}", show(&words));
+    ensure!(
+        words.stdout.contains(": unknown, charon could not be asked") && words.stdout.contains("rules     unknown"),
+        "{}",
+        show(&words)
+    );
+    ensure!(!words.stdout.contains("NOT LOADED") && !words.stdout.contains("DOWN"), "{}", show(&words));
+    let json: serde_json::Value = serde_json::from_str(&spoke.sh(&format!("{user} status --json"))?.stdout)?;
+    ensure!(json["tunnels"][0]["up"].is_null() && json["tunnels"][0]["loaded"].is_null(), "{json:#}");
+    ensure!(json["nat"]["in_force"].is_null(), "{json:#}");
+
+    spoke.sh("nft flush ruleset")?.ok()?;
+    let words = spoke.agent(&["status"])?;
+    ensure!(words.code == 9 && words.stdout.contains("RULES     not as they should be"), "{}", show(&words));
+    refresh(&spoke)?;
+    ensure!(code(&spoke)? == 0);
+
+    // The hub's end of a tunnel whose other end is away.
+    spoke.stop_charon()?;
+    eventually(UP, "the hub's status says that a tunnel is down", || Ok(code(&hub)? == 8))?;
+    ensure!(code(&spoke)? == 3, "a charon that does not answer is not asked");
+    spoke.start_charon()?;
+    all_well(&region, UP)?;
+    ensure!(code(&hub)? == 0 && code(&spoke)? == 0);
+    Ok(())
+}
