@@ -9,6 +9,7 @@ mod passes;
 mod peers;
 mod steps;
 pub mod tampering;
+mod trust;
 
 use std::{fmt, time::Duration};
 
@@ -81,6 +82,9 @@ faults! {
     "hub-charon-hung" false AllMeet "the hub's charon stopped (SIGSTOP) for a pass and 5 s" |s| charon::hung(s, true);
     "hub-charon-restarted" false AllMeet "the hub's charon restarted in the middle of a pass" |s| charon::restarted(s, true);
     "vetoing-peer" false Untouched "the victim refuses every new child while the hub changes all selectors and its guard, and a peer comes" peers::vetoing;
+    "dead-newcomer" true Untouched "a second instance in the victim's VPC has the gateway's tag and an address, and nothing that works" trust::dead_newcomer;
+    "forged-tags" false Untouched "a client's key tags overwritten with all that an attacker's own key can sign" trust::forged_tags;
+    "state-lost" false Untouched "the same, with the hub's state lost in four ways" trust::state_lost;
     "charon-hung-in-pass" false Untouched "charon of the victim stopped (SIGSTOP) in the middle of a pass" peers::hung_in_pass;
     "xtables-lock" false Untouched "another program holds the xtables lock for 60 s (iptables-legacy)" passes::xtables_lock;
     "nat-flushed" false Untouched "another program flushes the nat table fifty times a second" passes::nat_flushed;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use crosswan_lab::{Auth, Gateway, Lab, VpcSpec};
+use crosswan_lab::{Auth, Gateway, Lab, Role, VpcSpec};
 use serde_json::Value;
 
 use crate::{
@@ -40,6 +40,9 @@ pub struct World {
     at: At,
     second: Option<String>,
     clients: Vec<Client>,
+    /// Second instances in the VPCs of the two clients whose packets are counted: with the tag, an address, and nothing that
+    /// works. Whether each is there.
+    newcomers: Vec<(Arc<Gateway>, bool)>,
     random: u64,
     pub changes: BTreeMap<&'static str, u32>,
     /// Tunnels established with the real peer.
@@ -75,15 +78,33 @@ impl World {
         };
         let clients = (0..PAPERS).map(client).collect::<Result<_>>()?;
         let (changes, random) = (BTreeMap::new(), seed.max(1));
-        Ok(World { hub, peer, at: At::Nowhere, second: None, clients, random, changes, established: 0, region })
+        let newcomer = |vpc| -> Result<(Arc<Gateway>, bool)> {
+            let newcomer = region.lab.add_gateway(vpc, Role::NatVpn)?;
+            region.lab.tag(&newcomer, "service", Some("off"))?;
+            Ok((newcomer, false))
+        };
+        let newcomers = ["a", "b"].map(newcomer).into_iter().collect::<Result<_>>()?;
+        Ok(World {
+            hub,
+            peer,
+            at: At::Nowhere,
+            second: None,
+            clients,
+            newcomers,
+            random,
+            changes,
+            established: 0,
+            region,
+        })
     }
 
     /// One to three changes.
     pub fn change(&mut self) -> Result<()> {
         for _ in 0..=self.below(3) {
-            let who = self.below(usize::from(PAPERS) + 2);
+            let who = self.below(usize::from(PAPERS) + 3);
             let what = match self.clients.get(who) {
                 Some(_) => self.change_paper(who)?,
+                None if who == usize::from(PAPERS) => self.change_newcomer()?,
                 None => self.change_peer()?,
             };
             *self.changes.entry(what).or_default() += 1;
@@ -117,6 +138,19 @@ impl World {
                 Ok(if client.here { "came" } else { "left" })
             }
         }
+    }
+
+    fn change_newcomer(&mut self) -> Result<&'static str> {
+        let who = self.below(self.newcomers.len());
+        let (gateway, here) = &mut self.newcomers[who];
+        *here = !*here;
+        self.region.lab.tag(gateway, "service", Some(if *here { "nat" } else { "off" }))?;
+        Ok(if *here { "got a second gateway that does not work" } else { "lost that second gateway" })
+    }
+
+    /// How a refresh must end: with 6 while a newcomer waits.
+    pub fn code(&self) -> i32 {
+        if self.newcomers.iter().any(|(_, here)| *here) { 6 } else { 0 }
     }
 
     fn change_peer(&mut self) -> Result<&'static str> {
@@ -160,6 +194,10 @@ impl World {
     pub fn everybody_leaves(&mut self) -> Result<()> {
         if self.second.is_some() {
             self.change_peers_cidr()?;
+        }
+        for (gateway, here) in &mut self.newcomers {
+            *here = false;
+            self.region.lab.tag(gateway, "service", Some("off"))?;
         }
         self.at = At::Nowhere;
         self.peer.tag(&self.region.lab, At::Nowhere)?;
