@@ -41,6 +41,7 @@ connections {
         local_ts = 10.0.0.0/8, 172.16.0.0/12, 10.9.0.0/16
         remote_ts = 10.1.0.0/16
         esp_proposals = aes256gcm16-x25519,aes256gcm16-ecp384
+        replay_window = 1024
         start_action = none
       }
       c-10-2-0-0-16 {
@@ -78,6 +79,12 @@ connections {
         start_action = trap
         local_ts = 10.1.0.0/16
         remote_ts = 10.1.0.0/16
+      }
+      excluded {
+        mode = pass
+        start_action = trap
+        local_ts = 10.1.0.10/32
+        remote_ts = 10.9.0.0/16
       }
     }
   }

@@ -148,7 +148,7 @@ fn a_store_that_cannot_be_asked_changes_nothing() -> Result<()> {
         (Fault::Unauthorized, "not permitted: the instance's role needs ssm:GetParameters, and kms:Decrypt"),
         (Fault::Throttle, "throttled: SSM answered \"ThrottlingException\""),
         (Fault::ServerError, "SSM answered 500 to GetParameters"),
-        (Fault::Garbage, "the answer to GetParameters did not parse"),
+        (Fault::Garbage, "a web page came in place of SSM's answer to GetParameters"),
         (Fault::Reset, "cannot reach SSM in us-west-2"),
         (Fault::Silent, "timed out"),
     ] {

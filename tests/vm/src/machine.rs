@@ -158,6 +158,7 @@ pub fn health(region: &mut Region) -> Result<()> {
         let upgrades = vm.ok("systemctl is-enabled apt-daily-upgrade.timer; apt-config dump | grep -E 'Periodic::Unattended-Upgrade|Automatic-Reboot '")?;
         let memory = memory(vm, ipsec)?;
         let disk = vm.ok("df -m --output=used / | tail -n1")?.trim().to_owned();
+        let back = vm.sh(FLUSH)?.stdout;
         region.check(
             failed.trim().is_empty() && state == "running",
             &format!("{name} is {state}; failed units: {:?}", failed.trim()),
@@ -176,7 +177,6 @@ pub fn health(region: &mut Region) -> Result<()> {
             charon.trim() == wanted,
             &format!("{name}: strongswan and keep are {}", charon.trim().replace('\n', " and ")),
         );
-        let back = vm.sh(FLUSH)?.stdout;
         region.check(back.contains("back"), &format!("{name}: flushed rules: {:?}", back.trim()));
         region.check(errors.is_empty(), &format!("{name}: errors in the journal since its boot: {errors:?}"));
         region.check(mistakes.trim().is_empty(), &format!("{name}: mistakes in its units: {:?}", mistakes.trim()));

@@ -38,7 +38,7 @@ pub fn throttled(stage: &mut Stage) -> Result<Healed> {
 }
 
 pub fn garbage(stage: &mut Stage) -> Result<Healed> {
-    everywhere(stage, Fault::Garbage, Duration::ZERO, "did not parse")
+    everywhere(stage, Fault::Garbage, Duration::ZERO, "a web page came in place of EC2")
 }
 
 pub fn cut(stage: &mut Stage) -> Result<Healed> {
