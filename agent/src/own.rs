@@ -23,8 +23,7 @@ use crate::{
 };
 
 /// EC2 is asked for the own instance only where this gateway has a key of its own.
-const NOT_LOOKED_AT: &str =
-    "EC2's source/destination check was not looked at, as EC2 is not asked for this instance: it must be off";
+const NOT_LOOKED_AT: &str = "EC2's source/destination check was not looked at, as EC2 was not asked for this instance or did not say: it must be off";
 
 /// See the module. Empty where this gateway needs no key.
 #[derive(Debug, Default)]
@@ -181,9 +180,10 @@ impl Own {
         report.notes.extend(self.notes.iter().cloned());
         report.problems.extend(self.problem.clone());
         match &self.tags {
-            Some(Ok(tags)) => report.source_dest_check = tags.source_dest_check,
+            Some(Ok(tags)) if tags.source_dest_check.is_some() => report.source_dest_check = tags.source_dest_check,
+            // It is said already that EC2 could not be asked.
             Some(Err(_)) => {}
-            None => report.notes.push(NOT_LOOKED_AT.into()),
+            _ => report.notes.push(NOT_LOOKED_AT.into()),
         }
         report.stopped.extend(report.source_dest_problem());
         let Some(ring) = &self.ring else { return };
