@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crosswan_lab::Role;
+
 use crate::region::{CLIENT, HUB, NAT, Region, UP};
 use crate::report::seconds;
 
@@ -45,7 +47,78 @@ pub fn launch(region: &mut Region) -> Result<()> {
             ),
         );
     }
-    drop(keep);
+    // It stays up for the next step.
+    region.keepers.push(keep);
+    Ok(())
+}
+
+/// A younger gateway in VPC c. The hub's ESP is its kernel's, where of two children with equal selectors the newest takes the
+/// traffic: a child made before the newcomer is to be used cuts the VPC off, and crosswan makes none.
+pub fn newcomer(region: &mut Region) -> Result<()> {
+    let (c, hub) = (region.lab.host("c/host")?, region.lab.host("hub/host")?);
+    let old = region.lab.gateway("c/nat-vpn")?;
+    let new = region.lab.add_gateway("c", Role::NatVpn)?;
+    let name = region.lab.connection_to(&new)?;
+    new.start_charon()?;
+    new.agent(&["refresh"])?.ok().context("the newcomer: refresh")?;
+    let stream = c.ping_stream(hub.address)?;
+    // It ends with 6: a gateway waits.
+    region.vm(HUB)?.sh("systemctl start crosswan-refresh.service")?;
+    let report = region.status(HUB)?;
+    let waits = report["replacing"].to_string().contains(&new.instance);
+    region.check(waits, &format!("the hub holds a place for the newcomer: {}", report["replacing"]));
+    region.keepers.push(new.spawn_agent(&["keep"])?);
+    let established = format!("swanctl --list-sas --ike {name} | grep -q ESTABLISHED");
+    let until = Instant::now() + UP;
+    while region.vm(HUB)?.sh(&established)?.code != 0 {
+        anyhow::ensure!(Instant::now() < until, "the newcomer does not authenticate");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    std::thread::sleep(SETTLED);
+    let report = stream.stop()?;
+    let children = region.vm(HUB)?.ok(&format!("swanctl --list-sas --ike {name} | grep -c INSTALLED || true"))?;
+    region.check(
+        report.lost == 0 && report.sent > 20 && children.trim() == "0",
+        &format!(
+            "it has authenticated, and has {} children; its VPC's packets meanwhile: {} sent, {} lost",
+            children.trim(),
+            report.sent,
+            report.lost
+        ),
+    );
+
+    // What a child would have done: the same connection, with one.
+    let early = format!(
+        "awk '/^    {name} \\{{/ {{ p = 1 }} p && /^    \\}}/ {{ exit }} p' /etc/swanctl/conf.d/crosswan.conf |
+             sed 's/{name}/early/; 1i connections {{' >/etc/swanctl/conf.d/early.conf
+         printf 'children {{ early {{ local_ts = 10.0.0.0/8\nremote_ts = 10.3.0.0/16\nesp_proposals = aes256gcm16-x25519\n}} }} }} }}\n' >>/etc/swanctl/conf.d/early.conf
+         swanctl --load-conns >/dev/null && swanctl --initiate --ike early --child early --timeout 10 >/dev/null"
+    );
+    region.vm(HUB)?.ok(&early)?;
+    let stream = c.ping_stream(hub.address)?;
+    std::thread::sleep(SETTLED);
+    let report = stream.stop()?;
+    region.vm(HUB)?.ok("swanctl --terminate --ike early --timeout 5 >/dev/null; rm /etc/swanctl/conf.d/early.conf; swanctl --load-conns >/dev/null")?;
+    c.wait_for(hub.address, UP)?;
+    region.check(
+        report.lost > 0,
+        &format!("with a child made too early: {} packets sent, {} lost", report.sent, report.lost),
+    );
+
+    // Once it stands again, the next pass lets it take over.
+    let until = Instant::now() + UP * 2;
+    while region.vm(HUB)?.sh(&established)?.code != 0 {
+        anyhow::ensure!(Instant::now() < until, "the newcomer does not authenticate again");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    region.lab.route_through(&new)?;
+    let report = region.refresh(HUB)?;
+    let took_over = report["steps"].to_string().contains("it takes over");
+    region.check(took_over, &format!("the hub's refresh: {}", report["steps"]));
+    let after = c.wait_for(hub.address, UP)?;
+    region.check(true, &format!("its VPC is reached through it {} after", seconds(after)));
+    let refused = report["refused"].to_string();
+    region.check(refused.contains(&old.instance), "the older one stands by");
     Ok(())
 }
 
@@ -74,6 +147,7 @@ fn settled(region: &Region) -> Result<()> {
 
 pub fn delete(region: &mut Region) -> Result<()> {
     let id = region.lab.vpc_id("c")?;
+    region.keepers.clear();
     region.lab.delete_vpc("c")?;
     let held = |region: &Region| -> Result<usize> {
         let text = region.vm(HUB)?.ok("swanctl --list-conns; swanctl --list-sas; cat /etc/swanctl/conf.d/crosswan-secrets.conf; ip xfrm policy | grep -F 10.3. || true")?;

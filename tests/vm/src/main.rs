@@ -38,7 +38,7 @@ Environment:
 type Step = fn(&mut Region) -> Result<()>;
 
 /// What is shown, in this order; each step needs the ones before.
-const STEPS: [(&str, Step); 18] = [
+const STEPS: [(&str, Step); 19] = [
     ("The images as they were built", disk::clean),
     ("Power on: nothing private gets out before the guard stands", region::boot),
     ("Each gateway made a key of its own, and nobody was given a secret", key::own),
@@ -48,6 +48,7 @@ const STEPS: [(&str, Step); 18] = [
     ("3. Nothing private in the clear while a tunnel is down", outage::tunnel),
     ("charon crashes, and is restarted as by an upgrade", outage::charon),
     ("4. A new client VPC, and nobody else notices", change::launch),
+    ("A second gateway in its VPC, on kernel ESP: it waits without a child, works, takes over", change::newcomer),
     ("5. It is deleted", change::delete),
     ("6. A refresh with nothing new changes nothing", change::unchanged),
     ("A gateway for pre-shared keys waits for one, and goes on by itself when it is there", key::pre_shared),
