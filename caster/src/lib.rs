@@ -1,0 +1,13 @@
+//! cloudcaster: makes a VPC environment of one region from one JSON document.
+//!
+//! One pass in one direction: read -> observe -> decide -> plan (-> apply -> verify -> report, which a later version
+//! brings). `document` reads, `seen` is what was observed, `decide` and `plan` are pure.
+
+pub mod cli;
+pub mod document;
+pub mod exit;
+pub mod names;
+pub mod problem;
+pub mod schema;
+pub mod text;
+pub mod tree;
