@@ -15,6 +15,6 @@ mod types;
 pub use across::across;
 pub use check::{Way, check, way_of};
 pub use health::{Health, HealthProtocol};
-pub use read::{Loaded, Options, load, parse};
+pub use read::{Loaded, Options, Ready, load, parse};
 pub use secret::{Digest, Secret, UserData};
 pub use types::*;

@@ -1,25 +1,23 @@
-//! Parses the command line, runs the command, and turns how it ended into the exit code.
+//! Parses the command line, runs the command, prints, and turns how it ended into the exit code.
 
 use std::{
     io::{ErrorKind, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
 use clap::Parser;
 use cloudcaster::{
     cli::{Cli, Command},
-    document::{Loaded, Options, load},
+    commands::{self, Outcome, PlanArguments},
     exit::Exit,
-    problem::Level,
-    schema, text,
 };
-use serde_json::json;
 
 fn main() -> ExitCode {
-    let (exit, output) = run(Cli::parse().command);
-    // A reader that has gone away (`| head`) is no error.
+    let Outcome { exit, output, errors } = run(Cli::parse().command);
+    // Nobody can be told that standard error is gone.
+    let _ = std::io::stderr().lock().write_all(errors.as_bytes());
     match std::io::stdout().lock().write_all(output.as_bytes()) {
+        // A reader that has gone away (`| head`) is no error.
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             eprintln!("cloudcaster: write to standard output: {e}");
             ExitCode::from(Exit::Other.code())
@@ -28,58 +26,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> (Exit, String) {
+fn run(command: Command) -> Outcome {
     match command {
-        Command::Check { files, allow_unknown, json } => check(&files, allow_unknown, json),
-        Command::Schema { json } => {
-            let schema = schema::json_schema();
-            (Exit::Done, if json { format!("{schema}\n") } else { format!("{schema:#}\n") })
+        Command::Check { files, allow_unknown, json } => commands::check(&files, allow_unknown, json),
+        Command::Plan { files, against, take_routes, exit_code, allow_unknown, json } => {
+            commands::plan_files(PlanArguments { files, against, take_routes, exit_code, allow_unknown, json })
         }
-        Command::Explain { key, json } => explain(key.as_deref(), json),
-    }
-}
-
-fn check(files: &[PathBuf], allow_unknown: bool, json: bool) -> (Exit, String) {
-    let loaded = load(files, Options { allow_unknown });
-    let exit = if loaded.has_errors() { Exit::Document } else { Exit::Done };
-    if json {
-        let report = json!({ "ok": exit == Exit::Done, "problems": loaded.problems });
-        return (exit, format!("{report:#}\n"));
-    }
-    report(&loaded);
-    let output = if exit == Exit::Done {
-        format!("{} checked: no errors\n", text::count(files.len(), "document"))
-    } else {
-        String::new()
-    };
-    (exit, output)
-}
-
-/// Problems go to standard error, with their number, so that standard output is for results only.
-fn report(loaded: &Loaded) {
-    for problem in &loaded.problems {
-        eprintln!("{problem}");
-    }
-    let errors = loaded.problems.iter().filter(|p| p.level == Level::Error).count();
-    if errors > 0 {
-        eprintln!("cloudcaster: {}; nothing was tried", text::count(errors, "error"));
-        if loaded.unread {
-            eprintln!("cloudcaster: rules between keys are checked once every value of a document can be read");
-        }
-    }
-}
-
-fn explain(key: Option<&str>, json: bool) -> (Exit, String) {
-    let explained = match key {
-        Some(key) => schema::explain(key),
-        None => Ok(schema::explain_all()),
-    };
-    match explained {
-        Ok(keys) if json => (Exit::Done, format!("{:#}\n", json!(keys))),
-        Ok(keys) => (Exit::Done, keys.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-        Err(what) => {
-            eprintln!("cloudcaster: {what}");
-            (Exit::Document, String::new())
-        }
+        Command::Schema { json } => commands::schema(json),
+        Command::Explain { key, json } => commands::explain(key.as_deref(), json),
     }
 }

@@ -4,6 +4,7 @@
 
 mod cli;
 mod documents;
+mod golden;
 mod reader;
 mod rules;
 mod schema;

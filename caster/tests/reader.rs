@@ -81,7 +81,7 @@ fn every_error_is_told_at_once() {
         "aws.svctag: expected a tag's key (1 to 128 characters, not beginning with aws:), found \"aws:x\"",
         "aws.zone: expected a DNS zone with its final dot, such as example.com., found \"x.com\"; did you mean \"x.com.\"?",
         "nat.ami: expected an image id such as ami-0a1b2c3d, found \"ami-1\"",
-        "nat.group: expected a security group's name (1 to 255 letters, digits, spaces and any of ._-:/()#,@[]+=&;{}!$*), not default, not sg-, found \"sg-1\"",
+        "nat.group: expected a security group's name (1 to 240 letters, digits, spaces and any of ._-:/()#,@[]+=&;{}!$*), not default, not sg-, found \"sg-1\"",
         "nat.name: expected a DNS label (letters, digits and hyphens, at most 63, no hyphen at an end), found \"n_\"",
         "nat.ports[0].from: expected a whole number from -1 to 65535, found \"22\"; did you mean 22, without quotes?",
         "nat.ports[0].prot: expected tcp, udp or icmp, found \"tpc\"; did you mean \"tcp\"?",

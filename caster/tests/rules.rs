@@ -318,7 +318,7 @@ fn user_data_comes_from_a_file_beside_the_document() {
     );
     std::fs::write(folder.path().join("boot.sh"), "#!/bin/sh\n").unwrap();
     let loaded = load(std::slice::from_ref(&path), Options::default());
-    assert!(!loaded.has_errors() && loaded.documents[0].2.contains_key("exampleapp"));
+    assert!(!loaded.has_errors() && loaded.documents[0].data.contains_key("exampleapp"));
     std::fs::write(folder.path().join("boot.sh"), "x".repeat(16385)).unwrap();
     let long = load(&[path], Options::default());
     assert!(lines(&long.problems).contains("longer than 16384 bytes"));

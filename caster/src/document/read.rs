@@ -28,10 +28,17 @@ pub struct Options {
 
 /// Documents that were read, in the order of the files. `documents` has those without an error.
 pub struct Loaded {
-    pub documents: Vec<(String, Document, BTreeMap<String, UserData>)>,
+    pub documents: Vec<Ready>,
     pub problems: Vec<Problem>,
     /// A document was so wrong that the rules between its keys, and between it and the others, were not looked at.
     pub unread: bool,
+}
+
+/// A document without an error, with its text for later problems, and each app's user data.
+pub struct Ready {
+    pub source: Source,
+    pub document: Document,
+    pub data: BTreeMap<String, UserData>,
 }
 
 impl Loaded {
@@ -56,8 +63,9 @@ pub fn load(files: &[PathBuf], options: Options) -> Loaded {
             Ok(Read { source, document, data }) => {
                 loaded.problems.extend(source.problems());
                 loaded.unread |= document.is_none();
-                let clean = document.filter(|_| !source.has_errors());
-                loaded.documents.extend(clean.map(|document| (source.file().to_owned(), document, data)));
+                if let Some(document) = document.filter(|_| !source.has_errors()) {
+                    loaded.documents.push(Ready { source, document, data });
+                }
             }
         }
     }

@@ -106,7 +106,7 @@ impl Format {
             F::Label => "a DNS label (letters, digits and hyphens, at most 63, no hyphen at an end)",
             F::Name => "a name (1 to 128 letters, digits and any of +=,.@_/-)",
             F::Group => {
-                "a security group's name (1 to 255 letters, digits, spaces and any of ._-:/()#,@[]+=&;{}!$*), not default, not sg-"
+                "a security group's name (1 to 240 letters, digits, spaces and any of ._-:/()#,@[]+=&;{}!$*), not default, not sg-"
             }
             F::TagKey => "a tag's key (1 to 128 characters, not beginning with aws:)",
             F::TagValue => "a tag's value (1 to 256 characters)",
@@ -146,7 +146,7 @@ impl Format {
             F::Label => label(text),
             F::Name => chars(text, 1..=128, |b| b.is_ascii_alphanumeric() || b"+=,.@_/-".contains(&b)),
             F::Group => {
-                chars(text, 1..=255, |b| b.is_ascii_alphanumeric() || b" ._-:/()#,@[]+=&;{}!$*".contains(&b))
+                chars(text, 1..=240, |b| b.is_ascii_alphanumeric() || b" ._-:/()#,@[]+=&;{}!$*".contains(&b))
                     && text.trim() == text
                     && !text.starts_with("sg-")
                     && text != "default"
@@ -205,7 +205,7 @@ impl Format {
             F::DnsZone => r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+$",
             F::Label => "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
             F::Name => "^[A-Za-z0-9+=,.@_/-]{1,128}$",
-            F::Group => r"^[A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]{1,255}$",
+            F::Group => r"^[A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]{1,240}$",
             F::TagKey => "^[ -~]{1,128}$",
             F::TagValue => "^[ -~]{1,256}$",
             F::RoleArn => "^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}$",
