@@ -5,6 +5,9 @@
 mod cli;
 mod documents;
 mod golden;
+mod model;
+mod packets;
+mod properties;
 mod reader;
 mod rules;
 mod schema;
