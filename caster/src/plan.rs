@@ -23,7 +23,7 @@ pub use step::Step;
 
 use crate::{
     desired::{Desired, Fault},
-    part::{Part, Ref, Tags},
+    part::{CAST, PART, Part, Ref, Tags},
     seen::{Id, Seen, Tagged},
     text,
 };
@@ -149,13 +149,29 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What bears this cast's tag and is no part of the document any more. It stays: this tool deletes nothing.
+    /// What bears this cast's tag and is no part of the document any more, or is one that another resource is already.
+    /// It stays: this tool deletes nothing.
     fn not_in_the_document(&mut self) {
         let mut gone: Vec<(String, String)> = Vec::new();
+        let mut first: BTreeMap<String, String> = BTreeMap::new();
         let mut look = |id: &str, tags: &Tags| {
-            let part = tags.get(crate::part::PART).cloned().unwrap_or_default();
-            if tags.get(crate::part::CAST) == Some(&self.desired.cast) && !self.desired.knows(&part) {
-                gone.push((id.to_owned(), part));
+            if tags.get(CAST) != Some(&self.desired.cast) {
+                return;
+            }
+            let part = tags.get(PART).cloned().unwrap_or_default();
+            let named = text::plain(&part);
+            if !self.desired.knows(&part) {
+                gone.push((id.to_owned(), format!("{named} is not in the document; it stays")));
+            }
+            // What an Auto Scaling group launches bears the group's own part.
+            if part.ends_with("/scaling") {
+                return;
+            }
+            match first.get(&part) {
+                Some(other) => {
+                    gone.push((id.to_owned(), format!("is tagged {named}, as {other} is; one of them is not needed")))
+                }
+                None => _ = first.insert(part, id.to_owned()),
             }
         };
         self.seen.subnets.iter().for_each(|(id, t)| look(id, &t.tags));
@@ -167,8 +183,8 @@ impl<'a> Planner<'a> {
         self.seen.target_groups.iter().for_each(|(id, t)| look(id, &t.tags));
         self.seen.templates.iter().for_each(|(id, t)| look(id, &t.tags));
         self.seen.scaling_groups.iter().for_each(|(id, t)| look(id, &t.tags));
-        for (id, part) in gone {
-            self.left(id, format!("{} is not in the document; it stays", text::plain(&part)));
+        for (id, why) in gone {
+            self.left(id, why);
         }
     }
 }

@@ -72,7 +72,7 @@ impl Source {
     /// The problems, in the order of the file; each thing once.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.problems.clone();
-        problems.sort_by(|a, b| (a.line, a.column, a.level, &a.path).cmp(&(b.line, b.column, b.level, &b.path)));
+        problems.sort();
         problems.dedup();
         problems
     }

@@ -50,6 +50,14 @@ impl KeyPath {
     pub fn of(key: &str) -> Self {
         KeyPath::default().key(key)
     }
+    /// A path as [`fmt::Display`] writes it: `apps[0].allow`.
+    pub fn parse(text: &str) -> Self {
+        text.split('.').fold(KeyPath::default(), |path, part| {
+            let (key, index) = part.split_once('[').unwrap_or((part, ""));
+            let path = path.key(key);
+            index.strip_suffix(']').and_then(|i| i.parse().ok()).map_or(path.clone(), |i| path.index(i))
+        })
+    }
     pub fn key(&self, key: &str) -> Self {
         self.with(Segment::Key(key.to_owned()))
     }

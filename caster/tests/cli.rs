@@ -13,7 +13,11 @@ use serde_json::Value;
 use crate::documents::HUB;
 
 pub fn cloudcaster(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cloudcaster")).args(arguments).output().unwrap()
+    cloudcaster_in(Path::new("."), arguments)
+}
+
+pub fn cloudcaster_in(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cloudcaster")).current_dir(folder).args(arguments).output().unwrap()
 }
 
 pub fn document(name: &str) -> String {

@@ -2,9 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests write files and start the program")]
 
+mod cases;
 mod cli;
 mod documents;
 mod golden;
+mod manual;
 mod model;
 mod packets;
 mod properties;

@@ -120,7 +120,7 @@ fn settled(document: &Document, region: &Region) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_order_of_keys_never_changes_the_plan(document in document(), mut seed in any::<u64>()) {

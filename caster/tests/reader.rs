@@ -224,6 +224,8 @@ fn the_table_has_every_key_of_the_types() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_scanner_reads_what_serde_json_writes_and_nothing_else(value in json_value()) {
         let text = serde_json::to_string_pretty(&value).unwrap();

@@ -41,13 +41,13 @@ fn cidrs(source: &mut Source, document: &Document, earlier: &[(&mut Source, &Doc
     let path = KeyPath::of("vpc").key("cidr");
     for (other, theirs) in earlier {
         let (a, b) = (document.vpc.cidr, theirs.vpc.cidr);
-        let place = other.whereabouts(&path);
+        let place = || other.whereabouts(&path);
         if overlap(&document.aws.privnet, &theirs.aws.privnet) && overlap(&a, &b) {
-            source.error(&path, format!("{a} overlaps {b} of {place}, in the same private network"));
+            source.error(&path, format!("{a} overlaps {b} of {}, in the same private network", place()));
         } else if a == b && document.aws.region == theirs.aws.region {
             source.error(
                 &path,
-                format!("{a} is also the VPC of {place}, in the same region: VPCs are found by their CIDR"),
+                format!("{a} is also the VPC of {}, in the same region: VPCs are found by their CIDR", place()),
             );
         }
     }

@@ -63,6 +63,7 @@ impl fmt::Display for Step {
                 let scheme = if b.internal { "internal" } else { "internet-facing" };
                 write!(f, "create {} load balancer {}, {scheme}", format!("{:?}", b.kind).to_lowercase(), b.name)?;
                 b.idle_timeout.map_or(Ok(()), |idle| write!(f, ", idle timeout {idle} s"))?;
+                f.write_str(if b.cross_zone { "" } else { ", each zone for itself" })?;
                 b.listeners.iter().try_for_each(|l| write!(f, ", {l}"))
             }
             Step::CreateListener { balancer, listener } => write!(f, "create listener of {balancer}: {listener}"),

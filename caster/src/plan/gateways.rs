@@ -11,7 +11,7 @@ use super::{
 use crate::{
     desired::{Fault, Gateway, Launch, Wanted},
     part::{CAST, Part, Ref, Tags},
-    seen::{Id, Instance, Interface, Tagged, of_part},
+    seen::{Id, Instance, Interface, State, Tagged, of_part},
     text,
 };
 
@@ -22,6 +22,8 @@ pub(super) struct Slot {
     pub instance: Option<Id>,
     /// The public DNS name, once EC2 has told it.
     pub dns: Option<String>,
+    /// The steps so far give it a new one.
+    pub dns_will_change: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -35,9 +37,9 @@ impl<'a> Planner<'a> {
 
     fn slot(&mut self, gateway: &'a Gateway) -> Slot {
         let seen = self.seen;
-        let instance = self.running(gateway);
+        let instance = self.holder(gateway);
         let made = of_part(&seen.interfaces, &self.desired.cast, &gateway.part.interface());
-        // A gateway that runs elsewhere than on our interface is the gateway: what works is not launched again.
+        // A gateway that is elsewhere than on our interface is the gateway: what works is not launched again.
         let found = match instance {
             Some((_, instance)) => seen.interfaces.get_key_value(&instance.interface),
             None => made,
@@ -58,15 +60,25 @@ impl<'a> Planner<'a> {
         let changed = self.address(gateway, &interface, found.map(|(_, there)| there));
         match instance {
             Some((id, there)) => self.existing(gateway, id, there),
-            None => self.launch_gateway(gateway, &interface, made.and_then(|(_, there)| there.instance.as_ref())),
+            // A terminated instance holds its interface until it is gone; apply waits for that.
+            None => self.launch(gateway.part.clone(), &gateway.launch, Place::Interface(interface.clone())),
         }
-        Slot { interface, instance: instance.map(|(id, _)| id.clone()), dns: dns.filter(|_| !changed) }
+        let enabled = self.out.steps.iter().any(|s| matches!(s, Step::EnableDnsHostnames { .. }));
+        let dns_will_change = changed || (enabled && dns.is_none());
+        let instance = instance.map(|(id, _)| id.clone());
+        Slot { interface, instance, dns: dns.filter(|_| !changed), dns_will_change }
     }
 
-    /// The gateway's instance: by its tag, else by the service and environment as in 2014. Pending ones count.
-    fn running(&mut self, gateway: &Gateway) -> Option<(&'a Id, &'a Instance)> {
+    /// The gateway's instance. One that is up is preferred to a stopped one, which has its place all the same: a second
+    /// one beside it would be there when somebody starts it again.
+    fn holder(&mut self, gateway: &Gateway) -> Option<(&'a Id, &'a Instance)> {
+        self.holder_in(gateway, State::is_up).or_else(|| self.holder_in(gateway, State::is_stopped))
+    }
+
+    /// By its tag, by the interface it is on, else by the service and environment as in 2014.
+    fn holder_in(&mut self, gateway: &Gateway, state: fn(State) -> bool) -> Option<(&'a Id, &'a Instance)> {
         let seen = self.seen;
-        let up = |i: &Instance| i.state.is_up() && self.in_vpc(&i.vpc);
+        let up = |i: &Instance| state(i.state) && self.in_vpc(&i.vpc);
         let ours = seen.instances.iter().find(|(_, i)| up(i) && i.is(&self.desired.cast, &gateway.part));
         let on_slot = of_part(&seen.interfaces, &self.desired.cast, &gateway.part.interface())
             .and_then(|(_, e)| seen.instances.get_key_value(e.instance.as_ref()?))
@@ -179,12 +191,16 @@ impl<'a> Planner<'a> {
         true
     }
 
-    /// A gateway that runs: its tags, its own flag, and what differs from the document.
+    /// A gateway that is there: its tags, its own flag, and what differs from the document.
     fn existing(&mut self, gateway: &Gateway, id: &Id, there: &Instance) {
         let tags = self.desired.service_tags(&gateway.launch);
         self.adopt(id, there, &gateway.part, tags, "by its service and environment");
         if there.source_dest_check {
             self.step(Step::DisableSourceDestCheck { what: Ref::Id(id.clone()) });
+        }
+        if there.state.is_stopped() {
+            let why = format!("{}: is stopped; start it, or terminate it and cast again", gateway.launch.name);
+            self.left(id, why);
         }
         self.drift(id, there, &gateway.launch);
     }
@@ -207,24 +223,6 @@ impl<'a> Planner<'a> {
         if there.imds_v1 {
             self.left(id, format!("{}: answers metadata requests without a token", launch.name));
         }
-    }
-
-    fn launch_gateway(&mut self, gateway: &Gateway, interface: &Ref, holder: Option<&Id>) {
-        let holder = holder.and_then(|id| self.seen.instances.get_key_value(id));
-        if let Some((id, _)) = holder.filter(|(_, i)| i.state.is_stopped()) {
-            let why = format!("{}: is stopped; start it, or terminate it and cast again", gateway.launch.name);
-            return self.left(id, why);
-        }
-        let stopped = self.seen.instances.iter().find(|(_, i)| {
-            let ours = i.is(&self.desired.cast, &gateway.part) || self.of_2014(i, &gateway.launch);
-            i.state.is_stopped() && self.in_vpc(&i.vpc) && ours
-        });
-        if let Some((id, _)) = stopped {
-            let why = format!("{}: is stopped; start it, or terminate it and cast again", gateway.launch.name);
-            return self.left(id, why);
-        }
-        // A terminated instance holds its interface until it is gone.
-        self.launch(gateway.part.clone(), &gateway.launch, Place::Interface(interface.clone()));
     }
 
     /// A launch, or the faults that hinder it.

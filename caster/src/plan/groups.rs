@@ -63,11 +63,8 @@ impl<'a> Planner<'a> {
             if let Peer::Group(peer) = &rule.peer
                 && self.group(peer).is_none()
             {
-                let what = format!(
-                    "{why} names the group {}, which is neither in the document nor in the VPC",
-                    text::quoted(peer)
-                );
-                self.out.faults.push(Fault { path: KeyPath::default(), what });
+                let what = format!("the group {} is neither in the document nor in the VPC", text::quoted(peer));
+                self.out.faults.push(Fault { path: KeyPath::parse(why), what });
                 continue;
             }
             let (group, rule, why) = (group.clone(), rule.clone(), why.clone());

@@ -15,6 +15,11 @@ impl Planner<'_> {
                 RecordTarget::Gateway(i) => {
                     let Some(slot) = self.slots.get(i) else { continue };
                     let (target, value) = (slot.interface.clone(), slot.dns.clone());
+                    if value.is_none() && !slot.dns_will_change {
+                        let why = "has no public DNS name, so its record is left as it is";
+                        self.left(target, why);
+                        continue;
+                    }
                     self.record(record, RecordKind::Cname, target, value);
                 }
                 RecordTarget::Balancer(i) => {

@@ -107,7 +107,7 @@ impl Planner<'_> {
             let launch = &self.desired.gateways[i].launch;
             let same =
                 instance.tag(&self.desired.service_key) == Some(&launch.service) && instance.tag(key) == Some(env);
-            if same && self.in_vpc(&instance.vpc) && self.slots[i].instance.is_some() {
+            if same && self.in_vpc(&instance.vpc) {
                 return Found::StandIn;
             }
         }
