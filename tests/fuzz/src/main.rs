@@ -4,6 +4,7 @@
 //! takes the same target over the files of folders once, which is what `cargo test` does with the corpus. Without a target
 //! it lists them.
 
+mod caster;
 mod ec2;
 mod fake;
 mod imds;
@@ -22,7 +23,7 @@ use std::{env, panic, process::abort};
 type Target = fn(&[u8]);
 
 /// By the source of the bytes.
-const TARGETS: [(&str, Target); 9] = [
+const TARGETS: [(&str, Target); 10] = [
     ("settings", settings::toml),
     ("legacy", settings::legacy),
     ("swanctl", swanctl::target),
@@ -32,6 +33,7 @@ const TARGETS: [(&str, Target); 9] = [
     ("iptables", iptables::target),
     ("ec2", ec2::target),
     ("stores", stores::target),
+    ("caster", caster::target),
 ];
 
 fn main() {
