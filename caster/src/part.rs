@@ -104,8 +104,12 @@ impl fmt::Display for Ref {
     }
 }
 
+/// For programs: an id is a text, what an earlier step makes is `{"new": PART}`.
 impl Serialize for Ref {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        match self {
+            Ref::Id(id) => s.serialize_str(id),
+            Ref::New(part) => s.collect_map([("new", part)]),
+        }
     }
 }

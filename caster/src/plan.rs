@@ -139,8 +139,14 @@ impl<'a> Planner<'a> {
     fn group(&self, name: &str) -> Option<Ref> {
         self.groups.get(name).cloned().or_else(|| self.group_in_vpc(name))
     }
-    /// Gives `thing` the tags it should have and lacks, other than Name: an adoption.
+    /// Gives `thing` the tags it should have and lacks: an adoption. What bears another cast's tag is that cast's.
     fn adopt(&mut self, id: &Id, thing: &impl Tagged, part: &Part, more: Tags, why: &str) {
+        if let Some(other) = thing.tag(CAST).filter(|cast| *cast != self.desired.cast) {
+            return self.foreign(
+                id,
+                format!("belongs to the cast {}, and the document needs it as {part}", text::plain(other)),
+            );
+        }
         let mut wanted = self.desired.tags(part);
         wanted.extend(more);
         let tags: Tags = wanted.into_iter().filter(|(k, v)| thing.tag(k) != Some(v)).collect();

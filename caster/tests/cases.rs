@@ -385,3 +385,53 @@ fn a_certificate_must_be_one_and_issued() {
         }
     }
 }
+
+#[test]
+fn an_adoption_that_is_killed_anywhere_goes_on_where_it_was() {
+    for (text, case) in [(HUB, "hub-of-2014"), (EXAMPLE, "example-of-2014")] {
+        let document = read(text);
+        let steps_of = plan_for(&document, &region(case)).steps;
+        let mut whole = Region::new(region(case));
+        whole.cast(&document);
+        for cut in 0..steps_of.len() {
+            let mut killed = Region::new(region(case));
+            steps_of[..cut].iter().for_each(|step| killed.apply(step));
+            killed.cast(&document);
+            assert_eq!(steps(&plan_for(&document, &killed.seen)), Vec::<String>::new(), "{case}, {cut}");
+            assert_eq!(killed.census(), whole.census(), "{case}, {cut}");
+        }
+    }
+}
+
+#[test]
+fn what_another_cast_has_tagged_is_not_taken() {
+    let tag = ("crosswan-cast".to_owned(), "dev/203.0.113.0/26".to_owned());
+    let mut seen = region("hub-of-2014");
+    seen.groups.get_mut("sg-000000a1").unwrap().tags.extend([tag.clone()]);
+    let plan = plan_for(&read(HUB), &seen);
+    assert!(
+        plan.foreign.iter().any(|n| n.what == "sg-000000a1" && n.why.contains("belongs to the cast dev/")),
+        "{plan}"
+    );
+    assert!(!steps(&plan).iter().any(|s| s.contains("sg-000000a1")), "{plan}");
+    let mut seen = region("hub-empty-region");
+    seen.addresses.get_mut("eipalloc-0000100a").unwrap().tags.extend([tag]);
+    let plan = plan_for(&read(HUB), &seen);
+    assert!(plan.foreign.iter().any(|n| n.what == "eipalloc-0000100a"), "{plan}");
+    assert!(!steps(&plan).iter().any(|s| s.contains("eipalloc-0000100a")), "{plan}");
+}
+
+#[test]
+fn an_address_that_somebody_uses_is_never_moved() {
+    let mut region = cast(&read(CLIENT));
+    let holder = region.seen.interfaces.keys().next().unwrap().clone();
+    region.seen.addresses.get_mut("eipalloc-0000100a").unwrap().interface = Some(holder.clone());
+    let plan = plan_for(&read(HUB), &region.seen);
+    assert!(
+        plan.foreign
+            .iter()
+            .any(|n| n.what == "198.51.100.100" && n.why.contains(&format!("is associated with {holder}"))),
+        "{plan}"
+    );
+    assert!(!steps(&plan).iter().any(|s| s.starts_with("associate 198.51.100.100")), "{plan}");
+}

@@ -46,6 +46,9 @@ fn run(case: &Path, json: bool) -> (String, String) {
 fn differences(case: &Path) -> Vec<String> {
     let (plan, problems) = run(case, false);
     let (json, _) = run(case, true);
+    for secret in ["not to be printed", "secret"] {
+        assert!(![&plan, &problems, &json].iter().any(|text| text.contains(secret)), "{}: {secret}", case.display());
+    }
     let got = [("plan.txt", plan), ("problems.txt", problems), ("plan.json", json)];
     let expected = case.join("expected");
     if std::env::var_os("BLESS").is_some() {

@@ -169,6 +169,18 @@ fn each_rule_has_its_words() {
             json!("exampleapp"),
             "apps[0].autoscale: exampleapp cannot be an Auto Scaling group: it is the way to the private network, which is one instance with a place of its own",
         ),
+        (
+            HUB,
+            "/aws/privnet".into(),
+            json!("0.0.0.0/0"),
+            "aws.privnet: everything cannot be the private network: it would take the default route's place",
+        ),
+        (
+            EXAMPLE,
+            elb("listeners/0/to"),
+            json!(443),
+            "elbs[0].listeners[1].to_prot: another listener sends another protocol to 443: a target group has one",
+        ),
     ];
     assert_eq!(errors(&hub), Vec::<String>::new());
     for (text, pointer, change, expected) in cases {

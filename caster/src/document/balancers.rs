@@ -48,6 +48,13 @@ fn listeners(source: &mut Source, path: &KeyPath, elb: &Elb) {
         if elb.listeners[..i].iter().any(|other| other.from == l.from) {
             source.error(&at.key("from"), format!("{} has another listener already", l.from));
         }
+        let earlier = elb.listeners[..i].iter().find(|other| other.to == l.to && other.to_prot != l.to_prot);
+        if kind != BalancerKind::Classic && earlier.is_some() {
+            source.error(
+                &at.key("to_prot"),
+                format!("another listener sends another protocol to {}: a target group has one", l.to),
+            );
+        }
         if l.from_prot.is_web() != l.to_prot.is_web() {
             source.error(&at.key("to_prot"), "http and https go to http or https, tcp and ssl to tcp or ssl");
         }

@@ -49,7 +49,12 @@ fn networks(source: &mut Source, document: &Document) {
     if !(16..=28).contains(&vpc.prefix_len()) {
         source.error(&at, format!("expected a prefix length from /16 to /28, found {vpc}"));
     }
-    if vpc.contains(&privnet) {
+    if privnet.prefix_len() == 0 {
+        source.error(
+            &KeyPath::of("aws").key("privnet"),
+            "everything cannot be the private network: it would take the default route's place",
+        );
+    } else if vpc.contains(&privnet) {
         let what = format!("{privnet} lies within vpc.cidr {vpc}: the private network must be larger than one VPC");
         source.error(&KeyPath::of("aws").key("privnet"), what);
     } else if !privnet.contains(&vpc) {
@@ -188,8 +193,7 @@ fn way(source: &mut Source, document: &Document) {
     let at = KeyPath::of("aws").key("privnet_via");
     let hubs: Vec<usize> = (0..document.apps.len()).filter(|i| document.apps[*i].svctag == "vpn-hub").collect();
     match document.aws.privnet_via.as_deref() {
-        Some("nat") if document.nat.is_none() => source.error(&at, "nat, but the document has none"),
-        Some("nat") => {}
+        Some("nat") if document.nat.is_some() => {}
         Some(name) if document.apps.iter().all(|a| a.name != name) => {
             let known = document.apps.iter().map(|a| a.name.as_str()).chain(["nat"]);
             let near = text::nearest(name, known).map(|n| format!("; did you mean {n}?")).unwrap_or_default();

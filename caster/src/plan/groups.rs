@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::{Planner, step::Step};
 use crate::{
     desired::Fault,
-    part::{Part, Ref, Tags},
+    part::{CAST, Part, Ref, Tags},
     rule::{Peer, Rule},
-    seen::{Group, Id},
+    seen::{Group, Id, Tagged},
     text,
     tree::KeyPath,
 };
@@ -58,6 +58,10 @@ impl<'a> Planner<'a> {
     fn rules(&mut self, name: &str) {
         let Some(wanted) = self.desired.groups.get(name) else { return };
         let Some(group) = self.groups.get(name).cloned() else { return };
+        let other = |g: &Group| g.tag(CAST).is_some_and(|cast| cast != self.desired.cast);
+        if self.find_group(name).is_some_and(|(_, group)| other(group)) {
+            return;
+        }
         let there = self.rules_of(name);
         for (rule, why) in wanted.rules.iter().filter(|(rule, _)| !there.contains(rule)) {
             if let Peer::Group(peer) = &rule.peer

@@ -28,7 +28,16 @@ impl Planner<'_> {
             [one] => one,
             _ => {
                 let ids = text::list(candidates.iter().map(|(id, _)| text::plain(id)));
-                self.foreign(ids, format!("all have {}, so it cannot be told which one is meant; tag one of them {CAST} = {} and {PART} = vpc/adopted", desired.vpc_cidr, desired.cast));
+                let why = match ours.is_empty() {
+                    true => format!(
+                        "all have {}, so it cannot be told which one is meant; tag one of them {CAST} = {} and {PART} = {}",
+                        desired.vpc_cidr,
+                        desired.cast,
+                        Part::adopted_vpc()
+                    ),
+                    false => format!("all are tagged {CAST} = {}; take the tag from all but one", desired.cast),
+                };
+                self.foreign(ids, why);
                 return false;
             }
         };
