@@ -79,7 +79,7 @@ pub fn plan_files(arguments: PlanArguments) -> Outcome {
     for path in &against {
         match observe::from_file(path) {
             Ok(seen) => regions.push(seen),
-            Err(what) => return Outcome::failed(Exit::Observe, &what),
+            Err(what) => return not_observed(&what, json),
         }
     }
     let Loaded { documents, mut problems, .. } = loaded;
@@ -89,7 +89,7 @@ pub fn plan_files(arguments: PlanArguments) -> Outcome {
         let before = source.problems();
         let Some(seen) = regions.iter().find(|s| s.region == document.aws.region) else {
             let what = format!("region {}: none of the observations is of it", document.aws.region);
-            return Outcome::failed(Exit::Observe, &what);
+            return not_observed(&what, json);
         };
         let decision = decide(&document, &data, seen);
         let plan = plan(&decision.desired, seen, plan::Options { take_routes });
@@ -115,6 +115,15 @@ pub fn plan_files(arguments: PlanArguments) -> Outcome {
     // A plan that cannot be carried out is none.
     let plans = if faulty { Vec::new() } else { plans };
     report(exit, &Loaded { documents: Vec::new(), problems, unread: false }, &plans, json)
+}
+
+fn not_observed(what: &str, json: bool) -> Outcome {
+    let exit = Exit::Observe;
+    if json {
+        let report = json!({ "exit": exit.code(), "error": what });
+        return Outcome { exit, output: format!("{report:#}\n"), errors: String::new() };
+    }
+    Outcome::failed(exit, what)
 }
 
 fn report(exit: Exit, loaded: &Loaded, plans: &[(String, Plan)], json: bool) -> Outcome {

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod desired;
 pub mod document;
 pub mod exit;
+pub mod files;
 pub mod names;
 pub mod observe;
 pub mod part;

@@ -1,8 +1,8 @@
 //! Reads an observation from a file. The one that asks AWS comes with a later version, and gives the same [`Seen`].
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::path::Path;
 
-use crate::{seen::Seen, text};
+use crate::{files, seen::Seen, text};
 
 /// An observation of a large region is a few megabytes.
 const LARGEST: u64 = 64 << 20;
@@ -11,11 +11,8 @@ const LARGEST: u64 = 64 << 20;
 /// The file cannot be read, is no observation, or is not whole; the text names the file and the remedy.
 pub fn from_file(path: &Path) -> Result<Seen, String> {
     let name = path.display();
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST).read_to_string(&mut text))
-        .map_err(|e| format!("{name}: cannot be read: {e}"))?;
-    let seen: Seen = serde_json::from_str(&text).map_err(|e| format!("{name}: is not an observation: {e}"))?;
+    let bytes = files::read(path, LARGEST).map_err(|e| format!("{name}: cannot be read: {e}"))?;
+    let seen: Seen = serde_json::from_slice(&bytes).map_err(|e| format!("{name}: is not an observation: {e}"))?;
     if seen.region.is_empty() {
         return Err(format!("{name}: says no region, so nothing can be planned against it"));
     }

@@ -38,13 +38,17 @@ impl fmt::Display for Problem {
 pub struct Source {
     file: String,
     text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
     pub root: Node,
     problems: Vec<Problem>,
 }
 
 impl Source {
     pub fn new(file: String, text: String, root: Node) -> Self {
-        Source { file, text, root, problems: Vec::new() }
+        let newlines = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
+        let lines = [0].into_iter().chain(newlines).collect();
+        Source { file, text, lines, root, problems: Vec::new() }
     }
     pub fn file(&self) -> &str {
         &self.file
@@ -58,13 +62,19 @@ impl Source {
     }
     /// A problem at a place of its own, such as that of a key.
     pub fn put(&mut self, level: Level, path: &KeyPath, at: usize, what: String) {
-        let Place { line, column } = place(&self.text, at);
+        let Place { line, column } = self.place(at);
         let (file, path) = (self.file.clone(), path.to_string());
         self.problems.push(Problem { file, line, column, level, path, what });
     }
     /// Where a value stands, as another document's problem names it: `FILE:LINE`.
     pub fn whereabouts(&self, path: &KeyPath) -> String {
-        format!("{}:{}", self.file, place(&self.text, self.root.locate(path)).line)
+        format!("{}:{}", self.file, self.place(self.root.locate(path)).line)
+    }
+    /// As [`place`] says, without counting the lines before it each time.
+    fn place(&self, at: usize) -> Place {
+        let line = self.lines.partition_point(|start| *start <= at).max(1);
+        let start = self.lines[line - 1];
+        Place { line, column: place(&self.text[start..], at - start).column }
     }
     pub fn has_errors(&self) -> bool {
         self.problems.iter().any(|p| p.level == Level::Error)

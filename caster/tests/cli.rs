@@ -72,6 +72,28 @@ fn a_file_that_has_no_end_is_refused_instead_of_read() {
 }
 
 #[test]
+fn an_observation_that_has_no_end_is_refused_too_and_as_json_when_asked() {
+    let hub = document("hub.json");
+    let output = cloudcaster(&["plan", &hub, "--against", "/dev/zero", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), report["exit"].as_u64()), (Some(3), Some(3)));
+    assert_eq!(report["error"], "/dev/zero: cannot be read: not a regular file");
+}
+
+#[test]
+fn a_file_of_nothing_but_wrong_keys_is_read_to_its_end_in_no_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let keys: Vec<String> = (0..80_000).map(|i| format!("\"k{i}\": 1")).collect();
+    fs::write(&path, format!("{{{}}}", keys.join(",\n"))).unwrap();
+    let start = std::time::Instant::now();
+    let output = cloudcaster(&["check", path.to_str().unwrap()]);
+    assert_eq!(text(&output.stderr).lines().filter(|l| l.contains("unknown key")).count(), 80_000);
+    // Quadratic in the keys, as it was, it took minutes.
+    assert!(start.elapsed().as_secs() < 60);
+}
+
+#[test]
 fn a_wrong_argument_ends_with_2_and_an_unknown_key_too() {
     assert_eq!(cloudcaster(&["chek"]).status.code(), Some(2));
     assert_eq!(cloudcaster(&["check"]).status.code(), Some(2));

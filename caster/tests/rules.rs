@@ -333,5 +333,5 @@ fn user_data_comes_from_a_file_beside_the_document() {
     assert!(!loaded.has_errors() && loaded.documents[0].data.contains_key("exampleapp"));
     std::fs::write(folder.path().join("boot.sh"), "x".repeat(16385)).unwrap();
     let long = load(&[path], Options::default());
-    assert!(lines(&long.problems).contains("longer than 16384 bytes"));
+    assert!(lines(&long.problems).contains("larger than 16384 bytes"));
 }

@@ -2,13 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
 use super::{Document, Secret, UserData, across, check};
 use crate::{
+    files,
     problem::{Level, Problem, Source},
     schema::shape,
     text,
@@ -98,24 +97,10 @@ pub fn parse(name: &str, text: String, options: Options) -> (Option<Document>, V
     }
 }
 
-/// Opens a file that has an end: a pipe or a terminal would wait for ever. `/dev/stdin` is one on purpose.
-fn open(path: &Path) -> std::io::Result<File> {
-    let kind = std::fs::metadata(path)?;
-    if !kind.is_file() && path != Path::new("/dev/stdin") {
-        return Err(std::io::Error::other(if kind.is_dir() { "a folder" } else { "not a regular file" }));
-    }
-    File::open(path)
-}
-
 fn source(path: &Path) -> Result<Source, Box<Problem>> {
     let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    if let Err(e) = open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)) {
-        return Err(broken(name, Place { line: 1, column: 1 }, format!("cannot be read: {e}")));
-    }
-    if bytes.len() as u64 > LARGEST {
-        return Err(broken(name, Place { line: 1, column: 1 }, format!("larger than {} MB", LARGEST >> 20)));
-    }
+    let bytes = files::read(path, LARGEST)
+        .map_err(|e| broken(name.clone(), Place { line: 1, column: 1 }, format!("cannot be read: {e}")))?;
     match String::from_utf8(bytes) {
         Ok(text) => tree(name, text),
         Err(e) => {
@@ -189,10 +174,8 @@ fn user_data(source: &mut Source, document: &Document, folder: &Path) -> BTreeMa
             (Some(text), None) => (path.key("userdata"), UserData::of(text)),
             (None, Some(file)) => {
                 let path = path.key("userdata_file");
-                let mut bytes = Vec::new();
-                let read =
-                    open(&folder.join(file)).and_then(|f| f.take(LARGEST_USER_DATA as u64 + 1).read_to_end(&mut bytes));
-                match read.map(|_| String::from_utf8(bytes)) {
+                let read = files::read(&folder.join(file), LARGEST_USER_DATA as u64);
+                match read.map(String::from_utf8) {
                     Err(e) => {
                         source.error(&path, format!("{} cannot be read: {e}", text::quoted(file)));
                         continue;

@@ -1,5 +1,7 @@
 //! Checks a tree against the table of keys: every value there, known, of its kind and format. All problems at once.
 
+use std::collections::BTreeSet;
+
 use super::{Key, Kind, Need, Object};
 use crate::{
     problem::{Level, Source},
@@ -48,18 +50,18 @@ impl Check<'_> {
 
     /// Keys twice, and keys that nobody knows; the keys that were probably meant by those.
     fn known(&mut self, object: &Object, members: &[Member], path: &KeyPath) -> Vec<&'static str> {
-        let (mut seen, mut meant): (Vec<&str>, Vec<&'static str>) = (Vec::new(), Vec::new());
+        let (mut seen, mut meant): (BTreeSet<&str>, Vec<&'static str>) = (BTreeSet::new(), Vec::new());
+        // A key that is already there was not meant.
+        let there: BTreeSet<&str> = members.iter().map(|m| m.key.as_str()).collect();
+        let absent: Vec<&'static str> = object.keys.iter().map(|k| k.name).filter(|k| !there.contains(k)).collect();
         for Member { at, key, .. } in members.iter().filter(|m| !m.key.starts_with('_')) {
-            if seen.contains(&key.as_str()) {
+            if !seen.insert(key) {
                 let what = "this key stands twice in its object; remove one".to_owned();
                 self.source.put(Level::Error, &path.key(key), *at, what);
                 continue;
             }
-            seen.push(key);
             if object.keys.iter().all(|k| k.name != key) {
-                // A key that is already there was not meant.
-                let absent = object.keys.iter().map(|k| k.name).filter(|k| members.iter().all(|m| m.key != *k));
-                let hint = match text::nearest(key, absent) {
+                let hint = match text::nearest(key, absent.iter().copied()) {
                     Some(near) => {
                         if self.unknown == Level::Error {
                             meant.push(near);
