@@ -13,3 +13,4 @@ mod properties;
 mod reader;
 mod rules;
 mod schema;
+mod together;

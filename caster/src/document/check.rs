@@ -231,6 +231,9 @@ fn way(source: &mut Source, document: &Document) {
             "the gateway to the private network is placed in a public subnet, although `public` is absent",
         );
     }
+    if app.balancers().next().is_some() {
+        source.warn(&path, "elb and elbs have no effect on the gateway to the private network");
+    }
     if document.vpc.pubsubnets.is_empty() {
         source.error(&KeyPath::of("vpc").key("pubsubnets"), format!("empty, but {} needs a public subnet", app.name));
     }

@@ -65,8 +65,10 @@ impl<'a> Planner<'a> {
             self.index(i, app).is_some()
                 || (self.of_2014(i, &app.launch) && (alone || i.tag("Name") == Some(&app.launch.name)))
         };
-        let all = self.seen.instances.iter();
-        all.filter(|(_, i)| (i.state.is_up() || i.state.is_stopped()) && self.in_vpc(&i.vpc) && ours(i)).collect()
+        // An Auto Scaling group's members are its own, whatever their tags.
+        let scaled = |id: &Id| self.seen.scaling_groups.values().any(|g| g.instances.contains(id));
+        let there = |i: &Instance| (i.state.is_up() || i.state.is_stopped()) && self.in_vpc(&i.vpc);
+        self.seen.instances.iter().filter(|(id, i)| there(i) && ours(i) && !scaled(id)).collect()
     }
 
     fn index(&self, instance: &Instance, app: &Plain) -> Option<usize> {
