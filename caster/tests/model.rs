@@ -170,7 +170,7 @@ impl Region {
                     .route_tables
                     .insert(id, seen::RouteTable { vpc, main: false, subnets: [].into(), routes: [].into(), tags });
             }
-            Step::Associate { table, subnet } => {
+            Step::Associate { table, subnet, .. } => {
                 let (table, subnet) = (self.get(&table), self.get(&subnet));
                 assert!(self.seen.route_tables.values().all(|t| !t.subnets.contains(&subnet)), "AlreadyAssociated");
                 self.seen.route_tables.get_mut(&table).unwrap().subnets.insert(subnet);

@@ -19,7 +19,7 @@ impl fmt::Display for Step {
                 write!(f, "create {} subnet {cidr} in {zone}", if *public { "public" } else { "private" })
             }
             Step::CreateRouteTable { .. } => f.write_str("create public route table"),
-            Step::Associate { table, subnet } => write!(f, "associate {subnet} with {table}"),
+            Step::Associate { table, subnet, .. } => write!(f, "associate {subnet} with {table}"),
             Step::MoveAssociation { subnet, old, table } => write!(f, "associate {subnet}: {old} => {table}"),
             Step::CreateGroup { name, .. } => write!(f, "create security group {name}"),
             Step::CreateAclEntry { acl, entry } => write!(f, "add to {acl} {entry}"),

@@ -193,6 +193,7 @@ impl Planner<'_> {
     }
 
     fn associations(&mut self) {
+        let live = self.seen.instances.values().any(|i| i.state.is_up() && self.in_vpc(&i.vpc));
         for subnet in &self.desired.subnets {
             let table = if subnet.public { self.public_table.clone() } else { self.private_table.clone() };
             let this = self.subnet(&subnet.cidr);
@@ -201,7 +202,7 @@ impl Planner<'_> {
                 Ref::New(_) => None,
             };
             match holder {
-                None => self.step(Step::Associate { table, subnet: this }),
+                None => self.step(Step::Associate { table, subnet: this, live }),
                 Some((id, _)) if Ref::Id(id.clone()) == table => {}
                 Some((id, there)) => {
                     let old = Ref::Id(id.clone());

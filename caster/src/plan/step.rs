@@ -44,9 +44,11 @@ pub enum Step {
         vpc: Ref,
         tags: Tags,
     },
+    /// `live`: something runs in the VPC, so the subnet may carry traffic by the main table's routes now.
     Associate {
         table: Ref,
         subnet: Ref,
+        live: bool,
     },
     /// Of a subnet that another table had.
     MoveAssociation {
@@ -219,25 +221,26 @@ impl Step {
             CreateAclEntry { .. } => 3,
             RemoveDefaultAclEntry { .. }
             | ReplaceDefaultAclEntry { .. }
-            | Associate { .. }
-            | MoveAssociation { .. }
+            | Associate { live: false, .. }
             | Allow { .. } => 4,
             // After the rules that take its place.
             RevokeDefaultEgress { .. } => 5,
             AllocateAddress { .. } | CreateInterface { .. } | AddGroup { .. } | DisableSourceDestCheck { .. } => 6,
             Launch(launch) if matches!(launch.place, Place::Interface(_)) => 8,
-            AssociateAddress { to: Ref::New(part), .. } if !part.is_interface() => 14,
+            AssociateAddress { to: Ref::New(part), .. } if !part.is_interface() => 15,
             AssociateAddress { .. } => 7,
             CreateRoute { .. } | ReplaceRoute { .. } => 9,
-            CreateTargetGroup { .. } | SetHealthCheck { .. } | CreateBalancer(_) => 10,
+            // A subnet in use changes its table when the table has its routes and the gateways run: make before break.
+            Associate { live: true, .. } | MoveAssociation { .. } => 10,
+            CreateTargetGroup { .. } | SetHealthCheck { .. } | CreateBalancer(_) => 11,
             CreateListener { .. }
             | SetIdleTimeout { .. }
             | SetCrossZone { .. }
             | CreateTemplate { .. }
-            | CreateTemplateVersion { .. } => 11,
-            Launch(_) | CreateScalingGroup(_) | UseTemplate { .. } => 12,
-            AttachTargetGroup { .. } | Register { .. } | AssignPrivateAddress { .. } => 13,
-            SetRecord { .. } => 15,
+            | CreateTemplateVersion { .. } => 12,
+            Launch(_) | CreateScalingGroup(_) | UseTemplate { .. } => 13,
+            AttachTargetGroup { .. } | Register { .. } | AssignPrivateAddress { .. } => 14,
+            SetRecord { .. } => 16,
         }
     }
 

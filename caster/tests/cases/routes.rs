@@ -89,3 +89,25 @@ fn the_acl_of_an_adopted_vpc_keeps_its_entries() {
     assert_eq!(said, ["add to acl-0000000a incoming 110: deny everything from 192.0.2.0/24"]);
     assert!(plan.foreign[0].why.contains("has the entry incoming 100: allow everything"), "{plan}");
 }
+
+#[test]
+fn a_subnet_in_use_changes_its_table_only_when_that_has_its_routes() {
+    // Everything hangs on the main table, which leads to the internet; the public table is still to be made.
+    let mut seen = region("hub-of-2014");
+    let public = seen.route_tables.remove("rtb-000000a2").unwrap();
+    let main = seen.route_tables.get_mut("rtb-000000a1").unwrap();
+    main.subnets.clear();
+    main.routes = public.routes;
+    let said = steps(&plan_for(&read(HUB), &seen));
+    let at = |what: &str| said.iter().position(|s| s.starts_with(what)).unwrap_or_else(|| panic!("{what}: {said:#?}"));
+    let last_route = said.iter().rposition(|s| s.starts_with("route in")).unwrap();
+    assert!(at("associate subnet-000000aa1 with (new table public)") > last_route, "{said:#?}");
+    assert!(at("create public route table") < at("route in (new table public)"), "{said:#?}");
+    // Where nothing runs it comes first, so that gateways boot with the internet.
+    seen.instances.clear();
+    seen.interfaces.clear();
+    seen.addresses.values_mut().for_each(|a| a.interface = None);
+    let said = steps(&plan_for(&read(HUB), &seen));
+    let at = |what: &str| said.iter().position(|s| s.starts_with(what)).unwrap_or_else(|| panic!("{what}: {said:#?}"));
+    assert!(at("associate subnet-000000aa1") < at("launch nat"), "{said:#?}");
+}
