@@ -112,7 +112,7 @@ pub fn plan_files(arguments: PlanArguments) -> Outcome {
     } else {
         Exit::Done
     };
-    // A plan that cannot be carried out is none.
+    // A plan that cannot be carried out is not shown.
     let plans = if faulty { Vec::new() } else { plans };
     report(exit, &Loaded { documents: Vec::new(), problems, unread: false }, &plans, json)
 }

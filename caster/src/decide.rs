@@ -85,9 +85,7 @@ impl Input<'_> {
             let at = KeyPath::of("vpc").key("azs").index(i);
             match seen.zones.get(zone).map(String::as_str) {
                 Some("availability-zone") => {}
-                Some(kind) => {
-                    fault(at, format!("{zone} is a {}, where gateways cannot be relied on", text::plain(kind)))
-                }
+                Some(kind) => fault(at, format!("{zone} is a {}, where gateways are not supported", text::plain(kind))),
                 None => {
                     let zones = text::list(seen.zones.keys().map(|z| text::plain(z)));
                     fault(at, format!("this account has no zone {zone}; it has {zones}"));

@@ -33,7 +33,7 @@ pub struct Desired {
     pub vpc_cidr: Ipv4Net,
     pub vpc_name: Option<String>,
     pub subnets: Vec<Subnet>,
-    /// The ACL's entries, if the document has a word in them.
+    /// The ACL's entries, if the document lists any.
     pub acl: Option<BTreeSet<AclEntry>>,
     pub groups: BTreeMap<String, Group>,
     pub gateways: Vec<Gateway>,
@@ -147,7 +147,7 @@ pub struct Scaled {
     pub path: KeyPath,
     pub min: u32,
     pub max: u32,
-    /// At creation; afterwards it is the group's own business.
+    /// At creation; a cast does not change it afterwards.
     pub desired: u32,
     pub subnets: Vec<Ipv4Net>,
     pub balancers: Vec<String>,
@@ -252,7 +252,7 @@ impl Desired {
             known.push(Part::balancer(&elb.name).to_string());
             known.extend(elb.target_groups.keys().map(|port| Part::target_group(&elb.name, *port).to_string()));
         }
-        // An instance beyond the count is reported by its app; what a group launches bears the group's part.
+        // An instance beyond the count is reported by its app; what a group launches has the group's part.
         known.iter().any(|k| k == part) || self.apps.iter().any(|a| Part::index(part, &a.name).is_some())
     }
 }

@@ -8,7 +8,7 @@ use crate::{files, seen::Seen, text};
 const LARGEST: u64 = 64 << 20;
 
 /// # Errors
-/// The file cannot be read, is no observation, or is not whole; the text names the file and the remedy.
+/// The file cannot be read, is not an observation, or is incomplete; the text names the file and the remedy.
 pub fn from_file(path: &Path) -> Result<Seen, String> {
     let name = path.display();
     let bytes = files::read(path, LARGEST).map_err(|e| format!("{name}: cannot be read: {e}"))?;
@@ -21,7 +21,7 @@ pub fn from_file(path: &Path) -> Result<Seen, String> {
         None => Ok(seen),
         Some(first) => {
             let more = if gaps.len() > 1 { format!(" (and {} more)", gaps.len() - 1) } else { String::new() };
-            Err(format!("{name}: is not whole: {}{more}; observe the region again", text::plain(first)))
+            Err(format!("{name}: is incomplete: {}{more}; observe the region again", text::plain(first)))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a cast calls its resources: the tags they bear, and references to those that do not exist yet.
+//! What a cast calls its resources: the tags they have, and references to those that do not exist yet.
 
 use std::{collections::BTreeMap, fmt};
 

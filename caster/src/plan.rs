@@ -139,7 +139,7 @@ impl<'a> Planner<'a> {
     fn group(&self, name: &str) -> Option<Ref> {
         self.groups.get(name).cloned().or_else(|| self.group_in_vpc(name))
     }
-    /// Gives `thing` the tags it should have and lacks: an adoption. What bears another cast's tag is that cast's.
+    /// Gives `thing` the tags it should have and lacks: an adoption. What has another cast's tag belongs to that cast.
     fn adopt(&mut self, id: &Id, thing: &impl Tagged, part: &Part, more: Tags, why: &str) {
         if let Some(other) = thing.tag(CAST).filter(|cast| *cast != self.desired.cast) {
             return self.foreign(
@@ -155,7 +155,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What bears this cast's tag and is no part of the document any more, or is one that another resource is already.
+    /// What has this cast's tag and is no part of the document any more, or is one that another resource is already.
     /// It stays: this tool deletes nothing.
     fn not_in_the_document(&mut self) {
         let mut gone: Vec<(String, String)> = Vec::new();
@@ -169,7 +169,7 @@ impl<'a> Planner<'a> {
             if !self.desired.knows(&part) {
                 gone.push((id.to_owned(), format!("{named} is not in the document; it stays")));
             }
-            // What an Auto Scaling group launches bears the group's own part.
+            // What an Auto Scaling group launches has the group's own part.
             if part.ends_with("/scaling") {
                 return;
             }

@@ -56,7 +56,7 @@ pub enum Kind {
     /// A whole number within these bounds.
     Whole(i64, i64),
     Bool,
-    /// Counts by being there, whatever its value (the rule of 2014).
+    /// Takes effect by being present, whatever its value (the rule of 2014).
     Present,
     List(&'static Kind),
     Object(&'static Object),

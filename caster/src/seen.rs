@@ -68,7 +68,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// What an observation names and does not have: then it is not whole, and nothing may be concluded from it.
+    /// What an observation names and does not have: then it is incomplete, and nothing may be concluded from it.
     pub fn gaps(&self) -> Vec<String> {
         let mut gaps = Vec::new();
         let mut need = |there: bool, id: &str, what: &str, of: &str| {

@@ -105,7 +105,7 @@ fn a_typing_error_in_a_protocol_opens_nothing() {
 #[test]
 fn a_key_that_is_twice_in_an_object_is_an_error_even_when_equal() {
     let text = HUB.replace("\"region\": \"us-west-2\",", "\"region\": \"us-west-2\", \"region\": \"us-west-2\",");
-    assert!(said(&text).contains("aws.region: this key stands twice"), "{}", said(&text));
+    assert!(said(&text).contains("aws.region: this key appears twice"), "{}", said(&text));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_key_that_counts_by_being_there_counts_and_warns_when_it_says_no() {
     for no in [json!("no"), json!(false), json!(0), json!(null)] {
         let document = with(&value(HUB), "/apps/0/public", no);
         assert!(read(&document.to_string()).apps[0].public);
-        assert!(warnings(&document).iter().any(|w| w.starts_with("apps[0].public: counts by being there")));
+        assert!(warnings(&document).iter().any(|w| w.starts_with("apps[0].public: takes effect by being present")));
     }
 }
 

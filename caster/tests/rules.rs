@@ -34,7 +34,7 @@ fn each_rule_has_its_words() {
             HUB,
             "/vpc/subnets/0".into(),
             json!("203.0.113.0/29"),
-            "vpc.subnets[0]: 203.0.113.0/29 is too small: AWS takes subnets from /16 to /28",
+            "vpc.subnets[0]: 203.0.113.0/29 is too small: AWS allows subnets from /16 to /28",
         ),
         (
             HUB,
@@ -130,7 +130,7 @@ fn each_rule_has_its_words() {
             EXAMPLE,
             "/elbs/0/name".into(),
             json!("a-name-that-is-far-too-long-here"),
-            "elbs[0].name: makes the name a-name-that-is-far-too-long-here-443-prod, of 41 characters; AWS takes 32 at most",
+            "elbs[0].name: the name a-name-that-is-far-too-long-here-443-prod has 41 characters; AWS allows 32",
         ),
         (EXAMPLE, elb("listeners/0/from"), json!(443), "elbs[0].listeners[1].from: 443 has another listener already"),
         (
@@ -218,7 +218,7 @@ fn two_hubs_are_an_error_until_the_document_says_which_one_counts() {
     second["addrs"] = json!(["198.51.100.101"]);
     let two = with(&hub, "/apps/-", second);
     let said = errors(&two);
-    assert!(said[0].contains("vpn-hub and vpn-hub-2 are all vpn-hub: say with aws.privnet_via"), "{said:?}");
+    assert!(said[0].contains("vpn-hub and vpn-hub-2 are all vpn-hub: name the one that is the way"), "{said:?}");
     assert_eq!(errors(&with(&two, "/aws/privnet_via", json!("vpn-hub"))), Vec::<String>::new());
 }
 
@@ -226,7 +226,7 @@ fn two_hubs_are_an_error_until_the_document_says_which_one_counts() {
 fn what_was_legal_and_dangerous_in_2014_is_warned_of() {
     let said = warnings(&value(HUB)).join("\n");
     assert!(
-        said.contains("vpc: SSH is open to anywhere in vpn-hub-prod") && said.contains("nat.psk: ignored"),
+        said.contains("vpc: SSH is open to the world in vpn-hub-prod") && said.contains("nat.psk: ignored"),
         "{said}"
     );
     let closed = with(&value(HUB), "/vpc/default_rules", json!([]));

@@ -46,7 +46,7 @@ fn documents_are_checked_against_each_other() {
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         said[0].contains(
-            "nat.name: makes the record nat-vpn-prod.ec2-us-west-2.us1.example.wrathofchris.com., which a.json:"
+            "nat.name: claims the record nat-vpn-prod.ec2-us-west-2.us1.example.wrathofchris.com., which a.json:"
         ),
         "{said:?}"
     );

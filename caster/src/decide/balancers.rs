@@ -79,7 +79,7 @@ impl Input<'_> {
             let what = if days < 0 {
                 format!("{arn} has expired")
             } else {
-                format!("{arn} ends in {}", text::count(days as usize, "day"))
+                format!("{arn} expires in {}", text::count(days as usize, "day"))
             };
             warnings.push(fault(what));
         }

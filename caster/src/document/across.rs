@@ -20,7 +20,7 @@ pub fn across(documents: &mut [(&mut Source, &Document)]) {
             let here = source.whereabouts(&path);
             match claims.get(&claim) {
                 Some(other) => {
-                    source.error(&path, format!("makes the {} {}, which {other} makes too", claim.0, claim.1))
+                    source.error(&path, format!("claims the {} {}, which {other} claims too", claim.0, claim.1))
                 }
                 None => _ = claims.insert(claim, here),
             }

@@ -18,14 +18,14 @@ pub(super) fn check(source: &mut Source, document: &Document) {
             _ => {}
         }
         if app.keypair.is_none() {
-            source.warn(&path, "no keypair: nobody can log in with a key pair of EC2's");
+            source.warn(&path, "no keypair: nobody can log in with an EC2 key pair");
         }
         let shared = document.apps[..i]
             .iter()
             .find(|other| other.svctag == app.svctag && other.autoscale.is_none() && app.autoscale.is_none());
         if let Some(other) = shared {
             let what = format!(
-                "{} has the same: instances of 2014, which are known by it alone, count for the one whose name they bear",
+                "{} has the same: instances of 2014, which are known by it alone, are assigned by their Name tag",
                 other.name
             );
             source.warn(&path.key("svctag"), what);

@@ -27,13 +27,10 @@ fn name(source: &mut Source, path: &KeyPath, elb: &Elb, names: &Names) {
     // The longest name that comes of it is the one to shorten.
     let longest = groups.filter(|_| elb.kind() != BalancerKind::Classic).chain([full.clone()]).max_by_key(String::len);
     if let Some(longest) = longest.filter(|l| l.len() > LONGEST) {
-        source.error(
-            &path,
-            format!("makes the name {longest}, of {} characters; AWS takes {LONGEST} at most", longest.len()),
-        );
+        source.error(&path, format!("the name {longest} has {} characters; AWS allows {LONGEST}", longest.len()));
     }
     if full.starts_with("internal-") {
-        source.error(&path, format!("makes the name {full}; AWS keeps names that begin with internal- for itself"));
+        source.error(&path, format!("the name {full} begins with internal-, which AWS reserves"));
     }
 }
 

@@ -65,7 +65,7 @@ fn networks(source: &mut Source, document: &Document) {
         if !vpc.contains(&net) {
             source.error(&path, format!("{net} is not within vpc.cidr {vpc}"));
         } else if net.prefix_len() > 28 {
-            source.error(&path, format!("{net} is too small: AWS takes subnets from /16 to /28"));
+            source.error(&path, format!("{net} is too small: AWS allows subnets from /16 to /28"));
         }
         if let Some((other, at)) = earlier.iter().find(|(_, other)| overlap(other, &net)).map(|(p, n)| (n, p)) {
             source.error(&path, format!("{net} overlaps {other}, which is {at}"));
@@ -205,7 +205,7 @@ fn way(source: &mut Source, document: &Document) {
             source.error(
                 &path,
                 format!(
-                    "{names} are all vpn-hub: say with aws.privnet_via which one is the way to the private network"
+                    "{names} are all vpn-hub: name the one that is the way to the private network in aws.privnet_via"
                 ),
             );
         }

@@ -127,7 +127,7 @@ fn open_ssh(source: &mut Source, document: &Document) {
         groups.sort_unstable();
         groups.dedup();
         let what = format!(
-            "SSH is open to anywhere in {}, as in 2014: vpc.default_rules says what else it should be",
+            "SSH is open to the world in {}, the default of 2014; set vpc.default_rules to change that",
             text::list(groups)
         );
         source.warn(&KeyPath::of("vpc"), what);

@@ -192,7 +192,7 @@ fn user_data(source: &mut Source, document: &Document, folder: &Path) -> BTreeMa
         if let UserData::Text(text) = &data
             && text.reveal().len() > LARGEST_USER_DATA
         {
-            source.error(&path, format!("longer than {LARGEST_USER_DATA} bytes, the most that EC2 takes"));
+            source.error(&path, format!("longer than {LARGEST_USER_DATA} bytes, EC2's limit"));
         }
         out.insert(app.name.clone(), data);
     }

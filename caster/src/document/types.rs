@@ -222,7 +222,7 @@ pub struct Autoscale {
     pub max: u32,
 }
 
-/// A key that counts by being there: any value is true, null included.
+/// A key that takes effect by being present: any value is true, null included.
 fn present<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(value).map(|_| true)
 }

@@ -88,7 +88,7 @@ impl<'a> Planner<'a> {
         }
         let mut found: Vec<(&Id, &Instance)> =
             seen.instances.iter().filter(|(_, i)| up(i) && self.of_2014(i, &gateway.launch)).collect();
-        // Several: the one that bears the name, then the one with the address that the document gives.
+        // Several: the one that has the name, then the one with the address that the document gives.
         found.sort_by_key(|(_, i)| {
             let public = seen.interfaces.get(&i.interface).and_then(|e| e.public);
             let given = matches!(gateway.address, Wanted::Given(a) if public == Some(a));

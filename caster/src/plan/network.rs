@@ -46,7 +46,7 @@ impl Planner<'_> {
             return false;
         }
         if vpc.cidr != desired.vpc_cidr {
-            self.foreign(id, format!("bears this cast's tag, but has {}", vpc.cidr));
+            self.foreign(id, format!("has this cast's tag, but the CIDR {}", vpc.cidr));
             return false;
         }
         if let Some(other) = vpc.tag(CAST).filter(|cast| *cast != desired.cast) {

@@ -1,5 +1,5 @@
 //! Auto Scaling groups and their launch templates. A change makes a new version, which new instances get; none that runs
-//! is replaced, and the group's size is its own business after its creation.
+//! is replaced, and a cast does not change the size of a group after its creation.
 
 use std::collections::BTreeSet;
 
@@ -113,7 +113,7 @@ impl<'a> Planner<'a> {
         for (what, is, wanted) in sizes.into_iter().filter(|(_, is, wanted)| is != wanted) {
             self.left(
                 &name,
-                format!("{what} is {is}, the document says {wanted}; the group's size is its own business"),
+                format!("{what} is {is}, the document says {wanted}; a cast does not change the size of a group"),
             );
         }
         let (target_groups, classic) = self.backends(app);

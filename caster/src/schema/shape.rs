@@ -56,7 +56,7 @@ impl Check<'_> {
         let absent: Vec<&'static str> = object.keys.iter().map(|k| k.name).filter(|k| !there.contains(k)).collect();
         for Member { at, key, .. } in members.iter().filter(|m| !m.key.starts_with('_')) {
             if !seen.insert(key) {
-                let what = "this key stands twice in its object; remove one".to_owned();
+                let what = "this key appears twice in its object; remove one".to_owned();
                 self.source.put(Level::Error, &path.key(key), *at, what);
                 continue;
             }
@@ -70,7 +70,9 @@ impl Check<'_> {
                         }
                         format!("; did you mean {near}?")
                     }
-                    None => format!("; {} knows {}", object.name, text::list(object.keys.iter().map(|k| k.name))),
+                    None => {
+                        format!("; the keys of {} are {}", object.name, text::list(object.keys.iter().map(|k| k.name)))
+                    }
                 };
                 self.source.put(self.unknown, &path.key(key), *at, format!("unknown key{hint}"));
             }
@@ -91,7 +93,8 @@ impl Check<'_> {
                 _ => false,
             };
             if off {
-                self.source.warn(path, "counts by being there, whatever its value: remove the key to switch this off");
+                self.source
+                    .warn(path, "takes effect by being present, whatever its value; remove the key to switch this off");
             }
         }
     }

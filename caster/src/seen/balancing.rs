@@ -81,7 +81,7 @@ pub struct Template {
     pub tags: Tags,
 }
 
-/// What a launch template says, as far as the document has a word in it.
+/// What a launch template says, as far as the document determines it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TemplateData {

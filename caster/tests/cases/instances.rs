@@ -81,7 +81,7 @@ fn a_changed_document_makes_a_version_that_only_new_instances_get() {
     );
     region.cast(&changed);
     assert_eq!(steps(&plan_for(&changed, &region.seen)), Vec::<String>::new());
-    // The sizes are the group's own business.
+    // A cast does not change the size of a group.
     let larger = read(
         &with(&with(&value(EXAMPLE), "/apps/0/keypair", json!("yourkeyhere")), "/apps/0/autoscale/max", json!(9))
             .to_string(),

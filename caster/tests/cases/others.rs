@@ -57,7 +57,7 @@ fn where_the_document_is_must_be_where_we_are() {
         (
             "/vpc/azs/0",
             json!("us-west-2-lax-1a"),
-            "vpc.azs[0]: us-west-2-lax-1a is a local-zone, where gateways cannot be relied on",
+            "vpc.azs[0]: us-west-2-lax-1a is a local-zone, where gateways are not supported",
         ),
         (
             "/vpc/azs/0",
