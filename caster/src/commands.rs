@@ -33,6 +33,7 @@ impl Outcome {
     }
 }
 
+/// `check`: every problem of the files. The exit code is [`Exit::Document`] if one of them is an error.
 pub fn check(files: &[PathBuf], allow_unknown: bool, json: bool) -> Outcome {
     let loaded = load(files, Options { allow_unknown });
     let exit = if loaded.has_errors() { Exit::Document } else { Exit::Done };
@@ -60,6 +61,7 @@ fn said(problems: &[Problem], unread: bool) -> String {
     out
 }
 
+/// What `plan` was called with.
 pub struct PlanArguments {
     pub files: Vec<PathBuf>,
     pub against: Vec<PathBuf>,
@@ -69,6 +71,7 @@ pub struct PlanArguments {
     pub json: bool,
 }
 
+/// `plan`: reads documents and observations, and plans each document against its region.
 pub fn plan_files(arguments: PlanArguments) -> Outcome {
     let PlanArguments { files, against, take_routes, exit_code, allow_unknown, json } = arguments;
     let loaded = load(&files, Options { allow_unknown });
@@ -153,11 +156,13 @@ fn plan_json(file: &str, plan: &Plan) -> Value {
     })
 }
 
+/// `schema`: on one line with `json`, else indented.
 pub fn schema(json: bool) -> Outcome {
     let schema = schema::json_schema();
     Outcome::done(if json { format!("{schema}\n") } else { format!("{schema:#}\n") })
 }
 
+/// `explain`: one key, or all of them.
 pub fn explain(key: Option<&str>, json: bool) -> Outcome {
     let explained = match key {
         Some(key) => schema::explain(key),

@@ -22,6 +22,7 @@ pub struct Fault {
     pub what: String,
 }
 
+/// The whole environment of one document.
 #[derive(Debug, Clone)]
 pub struct Desired {
     /// Value of the tag `crosswan-cast`.
@@ -53,6 +54,7 @@ pub struct Subnet {
     pub public: bool,
 }
 
+/// A security group; its name is the key of [`Desired::groups`].
 #[derive(Debug, Clone, Default)]
 pub struct Group {
     /// With the key that asks for each.
@@ -106,12 +108,14 @@ pub struct Choice {
     pub why: String,
 }
 
+/// The private table is the VPC's main one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     Private,
     Public,
 }
 
+/// A route that a table should have.
 #[derive(Debug, Clone)]
 pub struct Route {
     pub table: Table,
@@ -156,6 +160,7 @@ pub struct Scaled {
     pub launch: Launch,
 }
 
+/// A load balancer; `path` is its place in the document.
 #[derive(Debug, Clone)]
 pub struct Balancer {
     pub name: String,
@@ -174,6 +179,7 @@ pub struct Balancer {
     pub health: String,
 }
 
+/// A listener; its port is the key of [`Balancer::listeners`]. Protocols in AWS's spelling.
 #[derive(Debug, Clone)]
 pub struct Listener {
     pub path: KeyPath,
@@ -184,6 +190,7 @@ pub struct Listener {
     pub certificate: Option<Result<String, Fault>>,
 }
 
+/// A target group; its port is the key of [`Balancer::target_groups`].
 #[derive(Debug, Clone)]
 pub struct TargetGroup {
     pub name: String,
@@ -191,6 +198,7 @@ pub struct TargetGroup {
     pub health: String,
 }
 
+/// A record in Route 53; `name` is fully qualified, with the final dot.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub name: String,

@@ -125,7 +125,11 @@ impl Node {
         match &self.value {
             Value::Null => Json::Null,
             Value::Bool(b) => Json::Bool(*b),
-            Value::Number(n) => n.parse::<serde_json::Number>().map_or(Json::Null, Json::Number),
+            // serde_json reads -0 as a float.
+            Value::Number(n) => match n.parse::<i64>() {
+                Ok(whole) => whole.into(),
+                Err(_) => n.parse::<serde_json::Number>().map_or(Json::Null, Json::Number),
+            },
             Value::Text(t) => Json::String(t.clone()),
             Value::List(items) => Json::Array(items.iter().map(Node::json).collect()),
             Value::Object(members) => Json::Object(

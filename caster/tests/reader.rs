@@ -95,6 +95,19 @@ fn every_error_is_told_at_once() {
 }
 
 #[test]
+fn a_number_is_read_as_it_is_written() {
+    let port = |number: &str| HUB.replacen("\"from\": 500", &format!("\"from\": {number}"), 1);
+    assert_eq!(read(&port("-0")).nat.unwrap().ports[0].from, 0);
+    for wrong in ["500.0", "5e2", "99999999999999999999", "-2"] {
+        assert!(
+            said(&port(wrong)).contains("expected a whole number from -1 to 65535, found"),
+            "{}",
+            said(&port(wrong))
+        );
+    }
+}
+
+#[test]
 fn a_typing_error_in_a_protocol_opens_nothing() {
     for wrong in ["tpc", "TCP", "6", "", "-1", "all"] {
         let document = with(&value(HUB), "/nat/ports/0/prot", json!(wrong));

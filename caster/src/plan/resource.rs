@@ -24,6 +24,7 @@ pub struct Launch {
     pub tags: Tags,
 }
 
+/// Where an instance is launched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
@@ -51,6 +52,7 @@ fn image<S: serde::Serializer>(choice: &Choice, s: S) -> Result<S::Ok, S::Error>
     s.serialize_str(&choice.image)
 }
 
+/// A load balancer to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Balancer {
     pub part: Part,
@@ -68,6 +70,7 @@ pub struct Balancer {
     pub tags: Tags,
 }
 
+/// A listener to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listener {
     pub port: u16,
@@ -77,6 +80,7 @@ pub struct Listener {
     pub certificate: Option<String>,
 }
 
+/// An Auto Scaling group to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScalingGroup {
     pub part: Part,
@@ -93,6 +97,7 @@ pub struct ScalingGroup {
     pub tags: Tags,
 }
 
+/// The two kinds of record that are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum RecordKind {
     #[serde(rename = "CNAME")]

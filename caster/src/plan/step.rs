@@ -12,6 +12,7 @@ use crate::{
     rule::{AclEntry, Rule},
 };
 
+/// One change. `Display` is what an operator reads; secrets never show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
