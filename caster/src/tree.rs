@@ -132,9 +132,14 @@ impl Node {
             },
             Value::Text(t) => Json::String(t.clone()),
             Value::List(items) => Json::Array(items.iter().map(Node::json).collect()),
-            Value::Object(members) => Json::Object(
-                members.iter().filter(|m| !m.key.starts_with('_')).map(|m| (m.key.clone(), m.node.json())).collect(),
-            ),
+            Value::Object(members) => {
+                let mut object = serde_json::Map::new();
+                for member in members.iter().filter(|m| !m.key.starts_with('_')) {
+                    // Of a key that appears twice the first counts, as in `get`: the one that was checked.
+                    object.entry(member.key.clone()).or_insert_with(|| member.node.json());
+                }
+                Json::Object(object)
+            }
         }
     }
 }
