@@ -4,6 +4,7 @@
 
 mod cases;
 mod cli;
+mod damage;
 mod documents;
 mod golden;
 mod manual;
