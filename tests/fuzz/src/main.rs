@@ -4,6 +4,7 @@
 //! takes the same target over the files of folders once, which is what `cargo test` does with the corpus. Without a target
 //! it lists them.
 
+mod caster;
 mod ec2;
 mod fake;
 mod imds;
@@ -23,7 +24,7 @@ use std::{env, panic, process::abort};
 type Target = fn(&[u8]);
 
 /// By the source of the bytes.
-const TARGETS: [(&str, Target); 10] = [
+const TARGETS: [(&str, Target); 11] = [
     ("settings", settings::toml),
     ("legacy", settings::legacy),
     ("swanctl", swanctl::target),
@@ -34,6 +35,7 @@ const TARGETS: [(&str, Target); 10] = [
     ("ec2", ec2::target),
     ("stores", stores::target),
     ("tags", tags::target),
+    ("caster", caster::target),
 ];
 
 fn main() {
