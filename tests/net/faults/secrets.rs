@@ -48,14 +48,17 @@ fn keys_show_nowhere() -> Result<()> {
             drop(region.keepers.remove(&hub.name));
             let keep = hub.spawn_agent(&["keep", "-vv"])?;
             let mut said = String::new();
-            for args in [
-                &["refresh", "--dry-run", "-vv"][..],
-                &["refresh", "--dry-run", "--json"],
-                &["refresh", "-vv", "--log-json", "--json"],
-                &["status", "-vv"],
-                &["status", "--json"],
+            // The new client has not booted: its tunnel is down, and status says so by its exit code.
+            for (args, code) in [
+                (&["refresh", "--dry-run", "-vv"][..], 0),
+                (&["refresh", "--dry-run", "--json"], 0),
+                (&["refresh", "-vv", "--log-json", "--json"], 0),
+                (&["status", "-vv"], 8),
+                (&["status", "--json"], 8),
             ] {
-                said += &show(&hub.agent(args)?.ok()?);
+                let output = hub.agent(args)?;
+                ensure!(output.code == code, "{args:?}: {}", show(&output));
+                said += &show(&output);
             }
             keep.wait_for_log("initiate", UP)?;
             // A failing pass says more.
