@@ -78,6 +78,12 @@ pub(super) enum Double {
     Child { ike: u32, name: String },
 }
 
+/// Connections to the same VPC, or to hubs.
+fn same_party(one: &str, other: &str) -> bool {
+    let name = |conn: &str| conn.parse::<ConnName>();
+    matches!((name(one), name(other)), (Ok(one), Ok(other)) if one.party() == other.party())
+}
+
 /// A child that came up or went down since the last look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -154,8 +160,13 @@ impl Memory {
         if self.known.remove(place) {
             self.change(place, None, 0);
         }
-        let fresh = Missing { since: now, looks: 0, attempts: 0, next: 0, passes: 0 };
-        self.missing.entry(place.clone()).or_insert(fresh).looks += 1;
+        if !self.missing.contains_key(place) {
+            // Where a gateway was replaced, its child has been missing for as long as the one of the gateway before it.
+            let before = self.missing.iter().find(|((conn, child), _)| *child == place.1 && same_party(conn, &place.0));
+            let (since, passes) = before.map_or((now, 0), |(_, m)| (m.since, m.passes));
+            self.missing.insert(place.clone(), Missing { since, looks: 0, attempts: 0, next: 0, passes });
+        }
+        self.missing.entry(place.clone()).and_modify(|m| m.looks += 1);
     }
 
     pub(super) fn seen_up(&mut self, place: &Place, now: u64) {

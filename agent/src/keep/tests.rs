@@ -381,3 +381,23 @@ fn a_pass_is_wanted_for_what_was_proved() {
     // An IKE_SA without a child is no lost tunnel: nothing is missing for it.
     assert!(memory.to_string().starts_with("0 of 0"), "{memory}");
 }
+
+/// The hub leaves a missing peer to the peer for half a minute, and has done so: the peer's back-off may be minutes by now.
+#[test]
+fn a_replaced_gateway_is_initiated_at_once_when_the_one_before_it_was_missing_for_long() {
+    let loaded = |instance: &str| {
+        let conns = [(format!("crosswan-vpc-0aaa1111-i-{instance}"), conn(&[("a", "tunnel")]))].into();
+        View { conns, ..view(&[]) }
+    };
+    let mut memory = Memory::default();
+    let mut look = |at, view: &View| -> Vec<String> {
+        decide(at, view, &mut memory, HUB).iter().map(|action| format!("{at} {action}")).collect()
+    };
+    assert!(look(0, &loaded("0bbb2222")).is_empty());
+    assert_eq!(look(30_000, &loaded("0bbb2222")), ["30000 initiate crosswan-vpc-0aaa1111-i-0bbb2222 a (attempt 1)"]);
+    assert_eq!(look(40_000, &loaded("0ccc3333")), ["40000 initiate crosswan-vpc-0aaa1111-i-0ccc3333 a (attempt 1)"]);
+    // One that comes without such a history is the peer's to initiate.
+    let other =
+        View { conns: [("crosswan-vpc-0ddd4444-i-0eee5555".to_owned(), conn(&[("a", "tunnel")]))].into(), ..view(&[]) };
+    assert_eq!(look(41_000, &other), [""; 0]);
+}
