@@ -65,6 +65,8 @@ pub fn newcomer(region: &mut Region) -> Result<()> {
     // It ends with 6: a gateway waits.
     region.vm(HUB)?.sh("systemctl start crosswan-refresh.service")?;
     let report = region.status(HUB)?;
+    // keep asks for a pass when it has authenticated, and the newcomer would take over before this has been looked at.
+    region.vm(HUB)?.ok("systemctl stop crosswan-refresh.path")?;
     let waits = report["replacing"].to_string().contains(&new.instance);
     region.check(waits, &format!("the hub holds a place for the newcomer: {}", report["replacing"]));
     region.keepers.push(new.spawn_agent(&["keep"])?);
@@ -112,6 +114,7 @@ pub fn newcomer(region: &mut Region) -> Result<()> {
         std::thread::sleep(Duration::from_secs(1));
     }
     region.lab.route_through(&new)?;
+    // Starts the path unit, too.
     let report = region.refresh(HUB)?;
     let took_over = report["steps"].to_string().contains("it takes over");
     region.check(took_over, &format!("the hub's refresh: {}", report["steps"]));
