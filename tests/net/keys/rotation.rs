@@ -109,7 +109,10 @@ fn a_tunnel_that_breaks_in_the_middle_comes_up_again() -> Result<()> {
         reconnect(&region, &a)?;
     }
     for gateway in [&a, &hub] {
-        proved(gateway)?;
+        // One whose proofs stood early enough has changed its key in the passes above.
+        if ring(gateway)?.next.is_some() {
+            proved(gateway)?;
+        }
         refresh(gateway)?;
         reconnect(&region, &a)?;
     }
