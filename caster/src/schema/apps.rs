@@ -1,7 +1,7 @@
 //! The keys of elbs and apps.
 
 use super::{
-    Format,
+    Format, Key,
     Kind::{self, List, Present, Text, Whole},
     Need::{New, Optional, Required},
     Object,
@@ -106,6 +106,23 @@ const ALLOW: Object = Object {
     ],
 };
 
+/// What an app's rules and its open ports have in common.
+const APP_FROM: Key = key(
+    "from",
+    Whole(-1, 65535),
+    Required,
+    "The first port; for ICMP the type, -1 for all. With `all` it has no meaning.",
+    "",
+);
+const APP_TO: Key = key(
+    "to",
+    Whole(-1, 65535),
+    Required,
+    "The last port; for ICMP the code, -1 for all. With `all` it has no meaning.",
+    "",
+);
+const APP_PROT: Key = key("prot", Text(Format::ProtocolOrAll), Required, "The protocol.", "");
+
 const APP_ALLOW: Object = Object {
     name: "allow rule",
     help: "A rule with a source or destination. Exactly one of `cidr` and `group` must be there.",
@@ -118,45 +135,14 @@ const APP_ALLOW: Object = Object {
             "The source (for egress: the destination) as a security group's name.",
             "",
         ),
-        key(
-            "from",
-            Whole(-1, 65535),
-            Required,
-            "The first port; for ICMP the type, -1 for all. With `all` it has no meaning.",
-            "",
-        ),
-        key(
-            "to",
-            Whole(-1, 65535),
-            Required,
-            "The last port; for ICMP the code, -1 for all. With `all` it has no meaning.",
-            "",
-        ),
-        key("prot", Text(Format::ProtocolOrAll), Required, "The protocol.", ""),
+        APP_FROM,
+        APP_TO,
+        APP_PROT,
     ],
 };
 
-const APP_PORTS: Object = Object {
-    name: "ports",
-    help: "A range of ports, or everything.",
-    keys: &[
-        key(
-            "from",
-            Whole(-1, 65535),
-            Required,
-            "The first port; for ICMP the type, -1 for all. With `all` it has no meaning.",
-            "",
-        ),
-        key(
-            "to",
-            Whole(-1, 65535),
-            Required,
-            "The last port; for ICMP the code, -1 for all. With `all` it has no meaning.",
-            "",
-        ),
-        key("prot", Text(Format::ProtocolOrAll), Required, "The protocol.", ""),
-    ],
-};
+const APP_PORTS: Object =
+    Object { name: "ports", help: "A range of ports, or everything.", keys: &[APP_FROM, APP_TO, APP_PROT] };
 
 const AUTOSCALE: Object = Object {
     name: "autoscale",
