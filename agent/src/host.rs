@@ -1,24 +1,48 @@
-//! This host: its firewall by the programs iptables and nft, its interfaces and default route; sysctls are in `host/sysctl.rs`.
+//! This host: its firewall by the programs iptables and nft, its interfaces and default route, its clock, and systemd as it is
+//! told by the resident units; sysctls are in `host/sysctl.rs`.
 //! The only module that starts programs.
 
-#![allow(clippy::disallowed_methods, reason = "edge: the one place that starts programs")]
+#![allow(clippy::disallowed_methods, reason = "edge: the one place that starts programs; reads the clock")]
 
 mod sysctl;
 
-use std::{collections::BTreeMap, env, io::ErrorKind, net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    io::ErrorKind,
+    net::Ipv4Addr,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, SystemTime},
+};
 
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+use sd_notify::NotifyState;
 use tokio::{io::AsyncWriteExt, process::Command};
+use tracing::debug;
 
 pub use sysctl::{Sysctl, sysctl_problems, sysctls};
 
 use crate::{
     error::{Context, Error, Kind, Result},
-    model::Interface,
+    model::{Interface, Timestamp},
 };
 
 /// Where iptables and nft are on every distribution, whatever PATH says.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The wall clock, in whole seconds; 1970 where it is set to before that.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Tells systemd how a resident unit is doing. Without systemd there is nobody to tell.
+pub fn notify(state: &[NotifyState]) {
+    if let Err(e) = sd_notify::notify(state) {
+        debug!(reason = %e, "cannot notify systemd");
+    }
+}
 
 /// What `iptables --version` says, such as `iptables v1.8.11 (nf_tables)`: the release, and which backend Debian's
 /// alternatives chose. The same link decides for save and restore.

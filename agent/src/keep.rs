@@ -41,6 +41,7 @@ use unloaded::Unloaded;
 
 use crate::{
     error::{Context, Error, Kind, Result},
+    host::notify,
     swanctl,
     vici::{Events, Target, Vici},
 };
@@ -266,11 +267,4 @@ fn jittered(interval: Duration) -> Duration {
 /// From 0 to 1. The standard library's hash seeds are random enough to keep gateways apart.
 fn random() -> f64 {
     RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
-}
-
-/// Without systemd there is nobody to tell.
-fn notify(state: &[NotifyState]) {
-    if let Err(e) = sd_notify::notify(state) {
-        debug!(reason = %e, "cannot notify systemd");
-    }
 }

@@ -1,14 +1,12 @@
 //! One pass through the stages. The only module that knows their order.
 
-#![allow(clippy::disallowed_methods, reason = "edge: reads the clock once a pass")]
-
 mod conclude;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     net::UdpSocket,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use conclude::{conclude, leads_to, remembered, settle, without_charon};
@@ -24,7 +22,7 @@ use crate::{
     forwarding::Traffic,
     host,
     iptables::Rules,
-    model::{Answers, Identity, Mode, Region, Secret, Timestamp, VpcId, printable},
+    model::{Answers, Identity, Mode, Region, Secret, VpcId, printable},
     observe::{disk, ec2, imds, includes, kernel, live, resolver, store},
     own::Own,
     paths::Paths,
@@ -143,7 +141,7 @@ struct Pass {
 
 /// observe -> decide -> render.
 async fn prepare(settings: &Settings, keys: &Keys, paths: &Paths, options: &Options) -> Result<Pass> {
-    let now = now();
+    let now = host::now();
     let (state, state_note) = disk::state(paths);
     let (me, imds_failed) = identity(&state).await?;
     let state = state.for_vpc(&me.vpc);
@@ -341,7 +339,7 @@ fn publish(report: &Report, paths: &Paths) -> Result<()> {
 
 /// Leaves a pass that came to no report where `status` finds it: the last report alone would tell of better times.
 pub fn record_failure(error: &Error, paths: &Paths) {
-    let failure = Failure { at: now(), exit_code: error.kind().exit_code(), error: error.chain() };
+    let failure = Failure { at: host::now(), exit_code: error.kind().exit_code(), error: error.chain() };
     let written = json(&failure).and_then(|json| files::write_atomic(&paths.failure, &json, 0o644));
     if let Err(e) = written {
         warn!(reason = %e.chain(), "the failure could not be recorded");
@@ -350,10 +348,4 @@ pub fn record_failure(error: &Error, paths: &Paths) {
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value).context(|| Error::new(Kind::Other, "encode as JSON"))
-}
-
-/// The clock, read once a pass.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

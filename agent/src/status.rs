@@ -1,15 +1,10 @@
 //! `crosswan status`: tunnels and rules as they are at this moment, beside what the last refresh reported.
 
-#![allow(clippy::disallowed_methods, reason = "edge: tells how old a report is")]
-
 mod show;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::{path::Path, time::Duration};
 
 use nix::unistd::geteuid;
 
@@ -134,7 +129,7 @@ pub async fn look(paths: &Paths) -> Status {
         charon = asked.await.map_err(|e| unasked.push(e.chain())).ok();
     }
     let (nat, stopped) = host(paths, last_refresh.as_ref(), &mut unasked).await;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = u64::try_from(crate::host::now().0).unwrap_or_default();
     let age = last_refresh.as_ref().and_then(|r| Some(now.saturating_sub(u64::try_from(r.at.0).ok()?)));
     Status {
         tunnels: tunnels(last_refresh.as_ref(), charon.as_ref()),

@@ -13,7 +13,7 @@ mod pace;
 use std::{
     convert::Infallible,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use sd_notify::NotifyState;
@@ -23,7 +23,8 @@ use tracing::{debug, info, warn};
 
 use crate::{
     error::{Context, Error, Kind, Result},
-    files, host,
+    files,
+    host::{self, notify},
     iptables::{Rules, plan},
     keep::lock,
     model::Timestamp,
@@ -148,15 +149,7 @@ async fn look(cfg: &Config) -> Result<Look> {
 }
 
 fn record(path: &Path, what: String) -> Result<()> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let put_back = PutBack { at: Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX)), what };
+    let put_back = PutBack { at: host::now(), what };
     let json = serde_json::to_vec(&put_back).context(|| Error::new(Kind::Other, "encode as JSON"))?;
     files::write_atomic(path, &json, 0o644)
-}
-
-/// Without systemd there is nobody to tell.
-fn notify(state: &[NotifyState]) {
-    if let Err(e) = sd_notify::notify(state) {
-        debug!(reason = %e, "cannot notify systemd");
-    }
 }
