@@ -3,18 +3,17 @@
 //!
 //! [`transact`]: crate::transact
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    error::{Error, Kind, Result},
     files, host,
     paths::Paths,
-    plan::{ManagedFile, Step},
-    render::Files,
     vici::{Target, Vici},
+};
+use crosswan_core::{
+    error::{Error, Kind, Result},
+    plan::Step,
+    system::{Files, ManagedFile},
 };
 
 /// The bound on ending an SA whose peer may be gone: with force charon waits for the answer this long, then drops it.
@@ -26,15 +25,15 @@ const RESTORE: Duration = Duration::from_secs(15);
 
 /// Takes one step. `charon` may be absent only if the step does not need it.
 ///
-/// Errors: [`Kind::Observe`](crate::error::Kind::Observe) if charon gave no answer, so that it is not known whether the
+/// Errors: [`Kind::Observe`](crosswan_core::error::Kind::Observe) if charon gave no answer, so that it is not known whether the
 /// step was taken; else it was refused.
 pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
     match step {
         Step::RestoreRules(change) => return host::iptables_restore(&change.input(), RESTORE).await,
         Step::WriteFile { file, contents, .. } => {
-            return files::write_atomic(file.path(paths), contents.as_bytes(), file.mode());
+            return files::write_atomic(paths.of(*file), contents.as_bytes(), file.mode());
         }
-        Step::RemoveFile { file } => return files::remove(file.path(paths)),
+        Step::RemoveFile { file } => return files::remove(paths.of(*file)),
         _ => {}
     }
     let charon = charon.ok_or_else(|| Error::apply("charon is not connected"))?;
@@ -87,26 +86,9 @@ pub fn write_files(files: &Files, paths: &Paths) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for (file, contents) in all {
         if let Some(contents) = contents {
-            files::write_atomic(file.path(paths), contents.as_bytes(), file.mode())?;
-            written.push(file.path(paths).to_owned());
+            files::write_atomic(paths.of(file), contents.as_bytes(), file.mode())?;
+            written.push(paths.of(file).to_owned());
         }
     }
     Ok(written)
-}
-
-impl ManagedFile {
-    pub fn path(self, paths: &Paths) -> &Path {
-        match self {
-            ManagedFile::Connections => &paths.connections,
-            ManagedFile::Secrets => &paths.secrets,
-            ManagedFile::Rules => &paths.rules,
-        }
-    }
-    /// Permission bits: keys are root's alone.
-    pub fn mode(self) -> u32 {
-        match self {
-            ManagedFile::Secrets => 0o600,
-            ManagedFile::Connections | ManagedFile::Rules => 0o644,
-        }
-    }
 }

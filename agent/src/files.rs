@@ -15,7 +15,7 @@ use nix::{
     unistd::geteuid,
 };
 
-use crate::error::{Context, Error, Kind, Result};
+use crosswan_core::error::{Context, Error, Kind, Result};
 
 /// Writes `bytes` to `path` atomically: a temporary file beside it, fsync, rename, fsync of the folder.
 ///

@@ -23,7 +23,7 @@ use tracing::debug;
 
 pub use sysctl::{Sysctl, sysctl_problems, sysctls};
 
-use crate::{
+use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::{Interface, Timestamp},
 };

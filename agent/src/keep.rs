@@ -8,18 +8,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock and a lock file")]
 
-mod decide;
-mod memory;
-mod patience;
-#[cfg(test)]
-mod tests;
-mod unloaded;
-
 use std::{
     collections::BTreeSet,
     convert::Infallible,
     fs::{self, File},
-    hash::{BuildHasher, Hasher, RandomState},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -29,21 +21,19 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
+use ring::rand::{SecureRandom, SystemRandom};
 use sd_notify::NotifyState;
 use tokio::time::{self, Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
-pub use decide::{Action, Reason, Role, Rules, View, decide};
-pub use memory::{Change, Memory};
-pub use patience::patience;
-
-use unloaded::Unloaded;
-
 use crate::{
-    error::{Context, Error, Kind, Result},
     host::notify,
-    swanctl,
     vici::{Events, Target, Vici},
+};
+use crosswan_core::{
+    error::{Context, Error, Kind, Result},
+    keep::{Action, Memory, Role, Rules, Unloaded, View, decide, patience},
+    swanctl,
 };
 
 /// One VICI answer, however many connections it lists.
@@ -264,7 +254,21 @@ fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.8 + 0.4 * random())
 }
 
-/// From 0 to 1. The standard library's hash seeds are random enough to keep gateways apart.
+/// From 0 to 1, to keep gateways apart. Without random bytes from the kernel they act in step, which is no failure.
 fn random() -> f64 {
-    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
+    let mut bytes = [0; 8];
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u64::from_be_bytes(bytes) as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_jittered_by_a_fifth() {
+        let all: Vec<Duration> = (0..200).map(|_| jittered(Duration::from_secs(10))).collect();
+        assert!(all.iter().all(|d| (8.0..=12.0).contains(&d.as_secs_f64())));
+        assert!(all.iter().max().unwrap().abs_diff(*all.iter().min().unwrap()) > Duration::from_secs(1));
+    }
 }

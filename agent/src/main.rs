@@ -13,13 +13,17 @@ use clap::Parser;
 use crosswan::{
     apply::write_files,
     cli::{Cli, Command, Overrides},
-    error::{Context, Error, Kind, Result},
     keep,
-    model::{BadName, Mode, VpcId},
     paths::Paths,
     refresh::{self, Options},
-    settings::{AuthMethod, Flags, Keys, MissingKey, Settings},
+    settings::{Keys, MissingKey},
     status, watch,
+};
+use crosswan_core::{
+    error::{Context, Error, Kind, Result},
+    keep::Role,
+    model::{BadName, Mode, VpcId},
+    settings::{AuthMethod, Flags, Settings},
 };
 use tracing::warn;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
@@ -67,7 +71,7 @@ async fn run(cli: Cli) -> Result<u8> {
         }
         Command::Keep => {
             let settings = load(&root, cli.overrides)?;
-            let role = if settings.mode == Mode::VpnHub { keep::Role::Hub } else { keep::Role::Spoke };
+            let role = if settings.mode == Mode::VpnHub { Role::Hub } else { Role::Spoke };
             let config = keep::Config {
                 role,
                 interval: settings.keep.interval,
@@ -141,7 +145,7 @@ fn load(root: &Path, overrides: Overrides) -> Result<Settings> {
     let flags = Flags { mode, private_net, regions, hub };
     let env: BTreeMap<String, String> =
         env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned()))).collect();
-    Settings::load(root, &env, &flags)
+    crosswan::settings::load(root, &env, &flags)
 }
 
 fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, Keys)> {

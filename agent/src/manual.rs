@@ -2,8 +2,9 @@
 
 use std::{fs, path::Path};
 
-use crate::{cli::Cli, error::Kind};
+use crate::cli::Cli;
 use clap::CommandFactory;
+use crosswan_core::error::Kind;
 
 fn share(file: &str) -> String {
     let path = Path::new(env!("CROSSWAN_SHARE")).join(file);

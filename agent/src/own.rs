@@ -8,16 +8,21 @@ use std::time::Duration;
 use ring::digest::{SHA256, digest};
 
 use crate::{
+    keyring::{self},
+    observe::ec2::{OwnTags, Session, own_tags, publish},
+    paths::Paths,
+    refresh::Options,
+};
+use crosswan_core::{
     decide::{
         rotation::{OwnKeys, Presence},
         trust::fingerprints,
     },
     error::{Kind, Result},
-    keyring::{self, Keyring, PrivateKey},
-    model::{Holder, Identity, InstanceId, KEY_TAG, KeyTags, PublicKey, Region, Tagged, Timestamp, VpcId},
-    observe::ec2::{OwnTags, Session, own_tags, publish},
-    paths::Paths,
-    refresh::Options,
+    model::{
+        Holder, Identity, InstanceId, KEY_TAG, KeyTags, Keyring, PrivateKey, PublicKey, Region, Tagged, Timestamp,
+        VpcId,
+    },
     report::{KeyReport, Outcome, Report},
     settings::{AuthMethod, Settings},
 };

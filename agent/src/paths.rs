@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Every path of crosswan's own, below one root (`/` in life).
+use crosswan_core::system::ManagedFile;
+
+/// Every path of crosswan's own, below one root (`/` in production).
 #[derive(Debug, Clone)]
 pub struct Paths {
     pub connections: PathBuf,
@@ -50,6 +52,15 @@ impl Paths {
             wanted: root.join("run/crosswan/refresh-wanted"),
             put_back: root.join("run/crosswan/put-back.json"),
             vici: root.join("run/charon.vici"),
+        }
+    }
+
+    /// Where a managed file is.
+    pub fn of(&self, file: ManagedFile) -> &Path {
+        match file {
+            ManagedFile::Connections => &self.connections,
+            ManagedFile::Secrets => &self.secrets,
+            ManagedFile::Rules => &self.rules,
         }
     }
 }

@@ -15,25 +15,26 @@ use serde::Serialize;
 use tracing::{debug, info, warn};
 
 use crate::{
-    decide::{Contacts, Decision, KeyAnswer, Seen, decide},
-    disabled,
-    error::{Context, Error, Kind, Result},
-    files,
-    forwarding::Traffic,
-    host,
-    iptables::Rules,
-    model::{Answers, Identity, Mode, Region, Secret, VpcId, printable},
+    files, host,
     observe::{disk, ec2, imds, includes, kernel, live, resolver, store},
     own::Own,
     paths::Paths,
-    plan::{Current, Step, Target, plan},
-    recover::recover,
-    render::{Capabilities, Files, render},
-    report::{Failure, Outcome, Report},
-    settings::{AuthMethod, Keys, Settings},
-    state::State,
+    settings::Keys,
     transact::{Done, carry_out},
     vici::Vici,
+};
+use crosswan_core::{
+    decide::{Contacts, Decision, KeyAnswer, Seen, decide, disabled, recover},
+    error::{Context, Error, Kind, Result},
+    forwarding::Traffic,
+    iptables::Rules,
+    model::{Answers, Identity, Mode, Region, Secret, VpcId, printable},
+    plan::{Step, plan},
+    render::{Capabilities, render},
+    report::{Failure, Outcome, Report},
+    settings::{AuthMethod, Settings},
+    state::State,
+    system::{Configuration, Files, System},
 };
 
 /// How long a pass waits for another one to end.
@@ -67,7 +68,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, options: O
     let target = match &current.believed {
         on_disk if on_disk.files == files => on_disk,
         _ => {
-            parsed = Target { keys: own.wanted(), ..Target::of(files)? };
+            parsed = Configuration { keys: own.wanted(), ..Configuration::of(files)? };
             parsed.rules.unknown_as(&current.rules);
             &parsed
         }
@@ -130,7 +131,7 @@ struct Pass {
     /// What was remembered before.
     before: State,
     files: Files,
-    current: Current,
+    current: System,
     charon: Option<Vici>,
     own: Own,
     ec2: ec2::Session,
@@ -303,7 +304,7 @@ async fn fetch_keys(
 
 /// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there
 /// should be one. One that hangs is as good as none: NAT does not wait for it.
-async fn ask_charon(mode: Mode, paths: &Paths, current: &mut Current) -> (Option<Vici>, Option<String>) {
+async fn ask_charon(mode: Mode, paths: &Paths, current: &mut System) -> (Option<Vici>, Option<String>) {
     let (patience, needed) = match (mode.has_ipsec(), &current.files.connections) {
         (true, _) => (live::PATIENCE, true),
         (false, Some(_)) => (Duration::ZERO, false),
@@ -325,7 +326,7 @@ async fn ask_charon(mode: Mode, paths: &Paths, current: &mut Current) -> (Option
 }
 
 /// The keys of the secrets file, by client VPC: a peer whose configured key became unusable keeps the one in use.
-fn keys_in_use(current: &Current) -> BTreeMap<VpcId, Secret> {
+fn keys_in_use(current: &System) -> BTreeMap<VpcId, Secret> {
     let owned = current.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o, &s.secret)));
     let of_spoke = |owner: &str| owner.split_once('/')?.0.parse().ok();
     owned.filter_map(|(owner, secret)| Some((of_spoke(owner)?, secret.clone()))).collect()

@@ -1,206 +1,62 @@
-//! Settings: files, environment and flags into one checked value.
-//!
-//! Sources, weakest first: the 2014 tool's `/etc/default/{vpn-hub,nat-hub,nat-vpn}`, `/etc/crosswan/crosswan.toml`,
-//! `/etc/crosswan/conf.d/*.toml` in byte order, `CROSSWAN_*` of the environment, flags. Each becomes items, the items
-//! are merged, the merged keys become [`Settings`]; nothing downstream checks a setting again. A wrong value is an
-//! error even where a stronger source overrides it.
-//!
-//! One AMI's settings may be shared between modes, so a mode accepts and ignores those of `hub`, `hub_tag`,
-//! `regions`, `gateway_tag` and `environment_tag` that it does not use: in [`Settings`] they are then empty.
-
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
-
-use ipnet::Ipv4Net;
-
-use crate::{
-    error::{Error, Result},
-    model::{BadName, Interface, Mode, Opening, PublicKey, Region, Secret},
-};
+//! Settings: reads every source below a root, for [`Settings::of`] to check together, and the pre-shared keys.
 
 mod files;
 mod keys;
-mod legacy;
-mod merged;
-mod parse;
-mod sources;
-mod stored;
-mod table;
 #[cfg(test)]
 mod tests;
 
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    io::ErrorKind,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
 pub use keys::{Keys, MissingKey};
-pub use sources::Flags;
-pub use stored::{Fetched, NoKey, Service, StoredKey};
 
-/// Everything crosswan was told, checked: what is here can be acted on in this mode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    pub mode: Mode,
-    /// The networks that are excluded from NAT and tunnelled. Never empty, no two overlap.
-    pub private_net: BTreeSet<Ipv4Net>,
-    /// nat-vpn: the hub's Elastic IP. `None` there means: find it by `hub_tag` in `regions`.
-    pub hub: Option<Ipv4Addr>,
-    pub hub_tag: Tag,
-    /// Where to ask EC2; empty if this mode has nothing to ask.
-    pub regions: BTreeSet<Region>,
-    pub gateway_tag: Tag,
-    /// A second tag that a gateway or hub must have.
-    pub environment_tag: Option<Tag>,
-    /// By default off on vpn-hub and on elsewhere.
-    pub masquerade: bool,
-    /// Further networks to masquerade; empty where nothing is masqueraded.
-    pub nat_sources: BTreeSet<Ipv4Net>,
-    /// What of this gateway can be reached out of a tunnel, beside ICMP.
-    pub guard_input: BTreeSet<Opening>,
-    /// Parts of `private_net` that this gateway itself reaches in the clear.
-    pub guard_exclude: BTreeSet<Ipv4Net>,
-    /// The interface of charon's userspace ESP backend; only a lab sets it. `None`: kernel ESP.
-    pub ipsec_interface: Option<Interface>,
-    pub auth: AuthSettings,
-    pub removal: Removal,
-    pub keep: Keep,
-    pub ec2: Ec2,
-    /// The files that were read, weakest first.
-    pub sources: Vec<PathBuf>,
-    /// What is accepted but should not stay so, one line each.
-    pub warnings: Vec<String>,
-}
+use crosswan_core::{
+    error::{Context, Error, Result},
+    settings::{Flags, LegacyFile, Settings, Sources, TomlFile, below, show},
+};
 
-/// An EC2 tag to filter by: a key of 1 to 128 characters and a value of at most 256, without control characters
-/// and without `*`, `?` and `\`, which EC2's filters do not take literally. Nothing of it may reach a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    pub key: String,
-    pub value: String,
-}
-
-/// How gateways prove who they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuthSettings {
-    pub method: AuthMethod,
-    /// nat-vpn: the hub's public keys, one or two, if they are not to be taken from its tag.
-    pub hub_key: Vec<PublicKey>,
-    /// This gateway's key is rotated when it is older than this; 1 day to 10 years.
-    pub max_key_age: Option<Duration>,
-    /// With [`AuthMethod::Key`] for the peers that announce no key.
-    pub psk: PskSource,
-}
-
-/// `auth.method`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthMethod {
-    /// Each gateway has a key pair of its own and announces the public key in a tag of its instance.
-    Key,
-    /// Pre-shared keys only.
-    Psk,
-}
-
-impl FromStr for AuthMethod {
-    type Err = BadName;
-    fn from_str(text: &str) -> std::result::Result<Self, BadName> {
-        match text {
-            "key" => Ok(AuthMethod::Key),
-            "psk" => Ok(AuthMethod::Psk),
-            _ => Err(BadName { expected: "key or psk", found: text.into() }),
-        }
+/// Reads every source below `root` (`/` in production) and checks them together, as [`Settings::of`] says.
+///
+/// `env` is the whole environment.
+pub fn load(root: &Path, env: &BTreeMap<String, String>, flags: &Flags) -> Result<Settings> {
+    let mut toml = Vec::new();
+    for path in toml_files(root)? {
+        toml.extend(files::read_text(&path)?.map(|(text, _)| TomlFile { path, text }));
     }
+    Settings::of(&Sources { root, toml, env, flags }, |mode| {
+        let path = below(root, format!("/etc/default/{mode}"));
+        let file = files::read_text(&path)?;
+        Ok(file.map(|(text, meta)| LegacyFile { path, text, open: meta.mode() & 0o077 != 0 }))
+    })
 }
 
-/// Where [`Keys`] finds pre-shared keys; `None` stands for the default place.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PskSource {
-    /// `auth.psk_file`, the shared key. Default: systemd's credential `crosswan.psk`, else `/etc/crosswan/psk`.
-    pub file: Option<PathBuf>,
-    /// `auth.psk_dir`, a file per peer named by its VPC id. Default: `/etc/crosswan/psk.d`, if there is one.
-    pub dir: Option<PathBuf>,
-    /// `auth.psk_parameter` or `auth.psk_secret`, in place of `file`: fetched at each refresh.
-    pub stored: Option<StoredKey>,
-    /// `VPN_PSK` of a 2014 file: weaker than all of the above, as its file is the weakest source.
-    pub inline: Option<InlinePsk>,
-}
-
-/// A key that stood in a settings file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InlinePsk {
-    pub key: Secret,
-    /// `file:line: VPN_PSK`, for messages.
-    pub from: String,
-}
-
-/// When a peer that EC2 no longer shows loses its tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Removal {
-    /// Successful polls that must miss it, 1 to 1000.
-    pub after_misses: u32,
-    /// Polls closer together than this count once: a failed pass is tried again after seconds. 0 to 1 day.
-    pub spacing: Duration,
-    /// A pass that would remove more than this many percent of the peers removes none.
-    pub hold_above: u8,
-    /// So many peers may leave in spite of that, if their tunnels are dead or EC2 says that they are gone, 0 to 100.
-    pub hold_floor: u32,
-    /// After so many polls without it a peer leaves in spite of a hold, if EC2 says that its VPC is gone; 1 to 1000.
-    pub confirmed_after: u32,
-}
-
-/// The resident loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
-    /// Between two looks at charon, 1 s to 1 min.
-    pub interval: Duration,
-}
-
-/// Asking EC2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ec2 {
-    /// The bound on one region's whole answer, retries and all pages included, 1 s to 10 min.
-    pub timeout: Duration,
-}
-
-impl Settings {
-    /// Reads every source below `root` (`/` but in tests) and checks them together.
-    ///
-    /// `env` is the whole environment; only `CROSSWAN_*` counts, without `CROSSWAN_ROOT`, `CROSSWAN_LOG*` and
-    /// `CROSSWAN_LAB_*`, which are others' business. The first wrong thing is the error: [`Kind::Settings`],
-    /// one line that names the source, the key, what was found and what is accepted.
-    ///
-    /// [`Kind::Settings`]: crate::error::Kind::Settings
-    pub fn load(root: &Path, env: &BTreeMap<String, String>, flags: &Flags) -> Result<Settings> {
-        let mut sources = Vec::new();
-        let mut items = Vec::new();
-        for path in sources::toml_files(root)? {
-            if let Some((text, _)) = files::read_text(&path)? {
-                items.extend(sources::toml(&path, &text)?);
-                sources.push(path);
+/// The TOML files below `root` in the order in which they count: `crosswan.toml`, then `conf.d/*.toml` by name.
+/// The first need not exist. As in a shell, `*` does not match a leading dot.
+fn toml_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let dir = below(root, "/etc/crosswan/conf.d");
+    let context = || wrong(format!("read {}", show(&dir)));
+    let mut found = Vec::new();
+    match fs::read_dir(&dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        entries => {
+            for entry in entries.context(context)? {
+                let path = entry.context(context)?.path();
+                let hidden = path.file_name().is_some_and(|n| n.as_bytes().starts_with(b"."));
+                if path.extension() == Some(OsStr::new("toml")) && !hidden {
+                    found.push(path);
+                }
             }
         }
-        items.extend(sources::environment(env)?);
-        items.extend(flags.items());
-        // The mode says which 2014 file counts; only if nothing newer sets it, that file says the mode.
-        let legacy = match merged::mode_of(&items) {
-            Ok(mode) => legacy::load(root, mode)?,
-            // Reported below, in its turn.
-            Err(_) => legacy::Legacy::default(),
-        };
-        let mut merged = merged::Merged::default();
-        for item in legacy.items.into_iter().chain(items) {
-            merged.set(&item)?;
-        }
-        sources.splice(0..0, legacy.path);
-        // A setting that is missing may stand in one of the lines that were ignored.
-        let mut settings = merged.check(root, legacy.psk).map_err(|e| match &legacy.warnings[..] {
-            [] => e,
-            ignored => e.because(ignored.join("; ")),
-        })?;
-        settings.sources = sources;
-        settings.warnings = legacy.warnings;
-        Ok(settings)
     }
+    found.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+    found.insert(0, below(root, "/etc/crosswan/crosswan.toml"));
+    Ok(found)
 }
 
 /// An error of this module: always one line.

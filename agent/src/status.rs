@@ -11,19 +11,21 @@ use nix::unistd::geteuid;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::{Context, Error, Kind, Result, STOPPED},
-    files, iptables,
-    model::ConnName,
+    files,
     observe::{
         includes,
         kernel::{self, Conntrack},
         live,
     },
     paths::Paths,
-    plan::Charon,
-    report::{Failure, Report},
-    vici::Sa,
     watch::PutBack,
+};
+use crosswan_core::{
+    error::{Context, Error, Kind, Result, STOPPED},
+    iptables,
+    model::ConnName,
+    report::{Failure, Report},
+    system::{Charon, Sa},
 };
 
 /// The exit code when a tunnel is known to be down.

@@ -13,15 +13,18 @@ use tracing::{debug, info, warn};
 
 use crate::{
     apply::take,
-    error::{Error, Result},
     files,
-    iptables::Rules,
-    model::{ConnName, PublicKey},
     observe::{disk, live},
     paths::Paths,
-    plan::{Current, Step, Target, Touched, plan, secret_id},
-    report::{Outcome, PeerFailure},
     vici::Vici,
+};
+use crosswan_core::{
+    error::{Error, Result},
+    iptables::Rules,
+    model::{ConnName, PublicKey},
+    plan::{Step, plan, touched},
+    report::{Outcome, PeerFailure},
+    system::{Configuration, System, Touched, secret_id},
 };
 use look::{Line, Stop, read_back};
 use peers::Peers;
@@ -44,7 +47,7 @@ pub struct Done {
 
 impl Done {
     /// There was nothing to do: what `current` shows is as it should be. Ends the doubt that a pass left that was cut off.
-    pub fn nothing(current: &Current, paths: &Paths) -> Done {
+    pub fn nothing(current: &System, paths: &Paths) -> Done {
         let marker = match &current.charon {
             None if current.files.connections.is_some() => Ok(()),
             _ => files::remove(&paths.unfinished),
@@ -67,12 +70,12 @@ impl Done {
 /// Takes the steps from `before` to `target` and verifies them.
 pub async fn carry_out(
     steps: &[Step],
-    target: &Target,
-    before: &Current,
+    target: &Configuration,
+    before: &System,
     paths: &Paths,
     charon: Option<&mut Vici>,
 ) -> Done {
-    let touched = Touched::by(steps);
+    let touched = touched(steps);
     let with_charon = charon.is_some();
     let mut peers = charon.map(|vici| Peers::new(target, before, paths, Line::new(vici)));
     let e = match attempt(steps, target, &touched, paths, peers.as_mut()).await {
@@ -99,7 +102,7 @@ pub async fn carry_out(
 /// `Err`: something shared has failed, and all must go back.
 async fn attempt(
     steps: &[Step],
-    target: &Target,
+    target: &Configuration,
     touched: &Touched,
     paths: &Paths,
     mut peers: Option<&mut Peers<'_>>,
@@ -127,7 +130,7 @@ async fn attempt(
     debug!(stage = "apply", "done");
 
     let goal = peers.as_ref().filter(|_| gone.is_none()).map_or(target, |peers| peers.goal());
-    let unwritten = |current: &Current| plan(goal, current).into_iter().filter(Step::is_file).collect::<Vec<_>>();
+    let unwritten = |current: &System| plan(goal, current).into_iter().filter(Step::is_file).collect::<Vec<_>>();
     let written = unwritten(&current);
     for step in &written {
         info!(step = %step, "apply");
@@ -179,7 +182,7 @@ fn settle_marker(in_doubt: &BTreeSet<ConnName>, paths: &Paths) -> Result<()> {
 }
 
 /// Reads the rules back, where there is no charon to ask.
-async fn without_charon(target: &Target, paths: &Paths) -> Result<Current> {
+async fn without_charon(target: &Configuration, paths: &Paths) -> Result<System> {
     let read = read_back(target, paths, None, false).await;
     let (current, left) = read.map_err(Stop::into_error)?;
     match look::still_to_do(&left) {
@@ -190,12 +193,12 @@ async fn without_charon(target: &Target, paths: &Paths) -> Result<Current> {
 
 /// What to go back to: the files as they were, but nothing that worked goes for want of a record of it. A connection
 /// that was loaded though no readable file says so stays as just loaded, and so do rules where there were none.
-fn roll_back_target(target: &Target, before: &Current) -> Target {
+fn roll_back_target(target: &Configuration, before: &System) -> Configuration {
     let mut files = before.files.clone();
     if files.rules.is_none() && before.rules == Rules::default() {
         files.rules = target.files.rules.clone();
     }
-    let mut old = Target::of(files.clone()).unwrap_or(Target { files, ..Target::default() });
+    let mut old = Configuration::of(files.clone()).unwrap_or(Configuration { files, ..Configuration::default() });
     old.keys = before.keys.clone();
     old.rules.unknown_as(&before.rules);
     let loaded = before.charon.iter().flat_map(|c| c.connections.keys());
@@ -212,8 +215,8 @@ fn roll_back_target(target: &Target, before: &Current) -> Target {
 /// Plans the way back from wherever the failure left things, and takes all of it that can be taken, with a fresh
 /// connection to charon. `believed` is what was loaded before and was not to be loaded anew.
 async fn roll_back(
-    old: &Target,
-    believed: Target,
+    old: &Configuration,
+    believed: Configuration,
     paths: &Paths,
     with_charon: bool,
 ) -> std::result::Result<(), Vec<String>> {

@@ -22,12 +22,12 @@ use serde::Serialize;
 use tokio::{net::UnixStream, sync::oneshot, time};
 
 pub use events::Events;
-pub use sa::{ChildSa, Sa};
 
-use crate::{
+use crosswan_core::{
     error::{Error, Kind, Result},
     model::{Secret, plain, printable},
     swanctl::{Node, Shared, Summary, Tree},
+    system::Sa,
 };
 
 /// charon's default; Debian's packages keep it (`/var/run` is a link to `/run`).
@@ -127,10 +127,10 @@ impl Vici {
     /// Every IKE_SA with its CHILD_SAs. One that charon is working on at this moment is left out (`noblock`):
     /// a single look does not prove that an SA is gone.
     pub async fn sas(&mut self) -> Result<Vec<Sa>> {
-        self.stream("list-sas", "list-sa", message::of([("noblock", "yes")]), |(name, sa)| Sa::of(name, sa)).await
+        self.stream("list-sas", "list-sa", message::of([("noblock", "yes")]), |(name, sa)| sa::ike_sa(name, sa)).await
     }
 
-    /// Loads or replaces one connection; `conn` comes from [`crate::swanctl::connections`].
+    /// Loads or replaces one connection; `conn` comes from [`crosswan_core::swanctl::connections`].
     pub async fn load_conn(&mut self, name: &str, conn: &Tree) -> Result<()> {
         let message = Tree::from([(name.to_owned(), Node::Section(conn.clone()))]);
         let answer = self.ask("load-conn", message, Duration::ZERO).await?;

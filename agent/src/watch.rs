@@ -22,13 +22,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::{
-    error::{Context, Error, Kind, Result},
     files,
     host::{self, notify},
-    iptables::{Rules, plan},
     keep::lock,
-    model::Timestamp,
     observe::live,
+};
+use crosswan_core::{
+    error::{Context, Error, Kind, Result},
+    iptables::{Rules, plan},
+    model::Timestamp,
 };
 use events::Events;
 use pace::Pace;

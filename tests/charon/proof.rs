@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crosswan::{
-    swanctl,
-    vici::{Sa, Vici},
-};
+use crosswan::vici::Vici;
+use crosswan_core::{swanctl, system::Sa};
 use tokio::time;
 
 use crate::host::{Host, TIMEOUT};

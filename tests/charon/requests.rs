@@ -6,12 +6,14 @@ use std::{
 };
 
 use crosswan::{
-    error::Kind,
     keyring,
-    model::{Secret, Timestamp},
     paths::Paths,
-    swanctl::{self, Summary, Tree},
     vici::{Target, Vici},
+};
+use crosswan_core::{
+    error::Kind,
+    model::{Secret, Timestamp},
+    swanctl::{self, Summary, Tree},
 };
 
 use crate::host::{Host, TIMEOUT};

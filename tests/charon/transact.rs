@@ -3,14 +3,16 @@
 use std::{collections::BTreeSet, fs};
 
 use crosswan::{
-    model::ConnName,
     observe::{disk, live},
     paths::Paths,
-    plan::{Current, Target, plan},
-    render::Files,
-    report::Outcome,
     transact::{Done, carry_out},
     vici::Vici,
+};
+use crosswan_core::{
+    model::ConnName,
+    plan::plan,
+    report::Outcome,
+    system::{Configuration, Files, System},
 };
 
 use crate::host::{Host, TIMEOUT};
@@ -19,7 +21,7 @@ use crate::host::{Host, TIMEOUT};
 fn connection(name: &str, last: u8, cidrs: &str, good: bool) -> String {
     let proposals = if good { "aes256gcm16-prfsha384-x25519" } else { "aes256gcm16-nosuchgroup" };
     let child = |cidr: &str| {
-        let child = crosswan::model::child_name(&cidr.parse().unwrap());
+        let child = crosswan_core::model::child_name(&cidr.parse().unwrap());
         format!(
             "            {child} {{\n                local_ts = 10.0.0.0/16\n                remote_ts = {cidr}\n            }}\n"
         )
@@ -60,15 +62,15 @@ impl Gateway {
         gateway
     }
 
-    async fn current(&self, vici: &mut Vici) -> Current {
+    async fn current(&self, vici: &mut Vici) -> System {
         let charon = Some(live::charon(vici).await.unwrap());
-        Current { charon, ..disk::current(&self.paths).unwrap() }
+        System { charon, ..disk::current(&self.paths).unwrap() }
     }
 
     /// What a refresh does from the plan on.
     async fn refresh(&self, files: Files) -> Done {
         let mut vici = Vici::connect(&self.host.socket(), TIMEOUT).await.unwrap();
-        let (target, current) = (Target::of(files).unwrap(), self.current(&mut vici).await);
+        let (target, current) = (Configuration::of(files).unwrap(), self.current(&mut vici).await);
         let steps = plan(&target, &current);
         carry_out(&steps, &target, &current, &self.paths, Some(&mut vici)).await
     }
@@ -181,7 +183,7 @@ async fn a_charon_that_answers_nothing_leaves_its_files_and_a_marker() {
     let file = gateway.file();
     let mut vici = Vici::connect(&gateway.host.socket(), std::time::Duration::from_secs(1)).await.unwrap();
     let wanted = [connection(A, 20, "10.1.0.0/16", true), connection(B, 11, "10.2.0.0/16", true)];
-    let (target, current) = (Target::of(files(&wanted)).unwrap(), gateway.current(&mut vici).await);
+    let (target, current) = (Configuration::of(files(&wanted)).unwrap(), gateway.current(&mut vici).await);
     gateway.host.freeze();
     let done = carry_out(&plan(&target, &current), &target, &current, &gateway.paths, Some(&mut vici)).await;
     gateway.host.thaw();

@@ -7,11 +7,10 @@ use std::{
 };
 
 use crosswan::{
-    error::Result,
-    keep::{self, Config, Role},
-    swanctl,
-    vici::{Sa, Vici},
+    keep::{self, Config},
+    vici::Vici,
 };
+use crosswan_core::{error::Result, keep::Role, swanctl, system::Sa};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{sync::oneshot, task::JoinHandle, time};
 

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::{
+use crosswan::observe::ec2::{Access, Known, Query, Session};
+use crosswan_core::{
     model::{Answers, InstanceId, RegionView, VpcId},
-    observe::ec2::{Access, Known, Query, Session},
     settings::Tag,
 };
 

@@ -6,14 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::{
-    observe::{
-        ec2::{Session, ask},
-        imds::identity,
-        store::fetch,
-    },
-    settings::{Service, StoredKey},
+use crosswan::observe::{
+    ec2::{Session, ask},
+    imds::identity,
+    store::fetch,
 };
+use crosswan_core::settings::{Service, StoredKey};
 
 use crate::{
     ec2::query,

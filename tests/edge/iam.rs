@@ -5,10 +5,8 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use crosswan::{
-    model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region},
-    observe::ec2::{Query, own_tags, publish},
-};
+use crosswan::observe::ec2::{Query, own_tags, publish};
+use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region};
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
 use serde_json::{Value, json};
 

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::{
+use crosswan::observe::imds::{identity_at, public_elsewhere_at};
+use crosswan_core::{
     error::{Kind, Result},
     model::Identity,
-    observe::imds::{identity_at, public_elsewhere_at},
 };
 
 use crate::server::{Reply, Request, Server, nowhere};

@@ -7,10 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::{
-    observe::store,
-    settings::{Fetched, NoKey, Service, StoredKey},
-};
+use crosswan::observe::store;
+use crosswan_core::settings::{Fetched, NoKey, Service, StoredKey};
 use serde_json::{Value, json};
 
 use crate::{
@@ -94,7 +92,7 @@ fn parameters(request: &Request) -> Reply {
     Reply::ok(json!({ "Parameters": there, "InvalidParameters": gone }).to_string())
 }
 
-fn text(found: &Result<crosswan::model::Secret, NoKey>) -> &str {
+fn text(found: &Result<crosswan_core::model::Secret, NoKey>) -> &str {
     std::str::from_utf8(found.as_ref().unwrap().bytes()).unwrap()
 }
 

@@ -1,9 +1,7 @@
 //! What is said of other programs' rules is what they do to packets, with the real iptables and nft.
 
-use crosswan::{
-    forwarding::{Findings, Traffic},
-    observe::live,
-};
+use crosswan::observe::live;
+use crosswan_core::forwarding::{Findings, Traffic};
 
 use super::{
     packets::{lay_out, ping, protect, userspace},

@@ -9,9 +9,9 @@ mod space;
 
 use std::{collections::BTreeSet, fs};
 
-use crosswan::{
+use crosswan::host;
+use crosswan_core::{
     error::Kind,
-    host,
     iptables::{Rules, mismatch, plan, render},
     model::{Nat, TunnelMatch},
 };

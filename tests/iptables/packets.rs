@@ -8,8 +8,8 @@
 
 use std::collections::BTreeSet;
 
-use crosswan::{
-    host,
+use crosswan::host;
+use crosswan_core::{
     iptables::{Rules, render},
     model::{Nat, TunnelMatch},
 };

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use crosswan::{host, iptables::Rules};
+use crosswan::host;
+use crosswan_core::iptables::Rules;
 
 const BACKEND: &str = "CROSSWAN_TEST_BACKEND";
 pub const TIMEOUT: Duration = Duration::from_secs(15);
@@ -55,13 +56,13 @@ pub fn save() -> String {
     block_on(host::iptables_save(TIMEOUT)).unwrap()
 }
 
-pub fn restore(input: &str) -> crosswan::error::Result<()> {
+pub fn restore(input: &str) -> crosswan_core::error::Result<()> {
     block_on(host::iptables_restore(input, TIMEOUT))
 }
 
 /// One refresh's worth: read, plan, restore. What was changed, or `None`.
 pub fn apply(want: &Rules) -> Option<String> {
-    let change = crosswan::iptables::plan(want, &Rules::parse(&save()))?;
+    let change = crosswan_core::iptables::plan(want, &Rules::parse(&save()))?;
     restore(&change.input()).unwrap_or_else(|e| panic!("{}\n{}", e.chain(), change.input()));
     Some(change.to_string())
 }

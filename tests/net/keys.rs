@@ -6,10 +6,10 @@ pub mod rotation;
 
 use anyhow::{Context, Result, ensure};
 use crosswan::{
-    keyring::{self, Keyring},
-    model::{KEY_TAG, KeyTags, NEXT_KEY_TAG, PublicKey},
+    keyring::{self},
     paths::Paths,
 };
+use crosswan_core::model::{KEY_TAG, KeyTags, Keyring, NEXT_KEY_TAG, PublicKey};
 use crosswan_faults::look::{all_well, ask, stream, unharmed};
 use crosswan_lab::{Auth, Fault, Gateway, Lab};
 

@@ -1,25 +1,29 @@
 //! A folder per case under `tests/golden`; a new case is a new folder.
 //!
 //! `root/` holds the settings and, below `etc/swanctl` and `var/lib/crosswan`, the files on disk; `seen.json` what was
-//! observed; `expected/` the files, the plan and the report. `BLESS=1 cargo test --test pure` writes `expected/`.
+//! observed; `expected/` the files, the plan and the report. `BLESS=1 cargo test -p crosswan-core --test pure` writes `expected/`.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use crosswan::{paths::Paths, render::Files, report::Outcome};
+use crosswan_core::{report::Outcome, system::Files};
 
 use crate::world::{World, settings, steps};
 
 #[test]
 fn every_folder() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
     let mut cases: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
     cases.sort();
     assert!(!cases.is_empty(), "no cases in {}", folder.display());
     let wrong: Vec<String> = cases.iter().flat_map(|case| differences(case)).collect();
-    assert!(wrong.is_empty(), "{}\nIf that is as it should be: BLESS=1 cargo test --test pure", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{}\nIf that is as it should be: BLESS=1 cargo test -p crosswan-core --test pure",
+        wrong.join("\n")
+    );
 }
 
 /// What one case gets wrong: nothing, or a line per file.
@@ -72,9 +76,12 @@ fn differences(case: &Path) -> Vec<String> {
 }
 
 fn on_disk(root: &Path) -> Files {
-    let paths = Paths::below(root);
-    let read = |path: &Path| fs::read_to_string(path).ok();
-    Files { connections: read(&paths.connections), secrets: read(&paths.secrets), rules: read(&paths.rules) }
+    let read = |path: &str| fs::read_to_string(root.join(path)).ok();
+    Files {
+        connections: read("etc/swanctl/conf.d/crosswan.conf"),
+        secrets: read("etc/swanctl/conf.d/crosswan-secrets.conf"),
+        rules: read("var/lib/crosswan/iptables.rules"),
+    }
 }
 
 fn text(path: &Path) -> String {

@@ -1,25 +1,23 @@
 //! What must hold for every input, not just for the cases we thought of.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
-use crosswan::{
+use crosswan_core::{
     model::{Gateway, KeyTags, RegionView, Timestamp},
-    plan::{Step, Target, plan},
-    render::Files,
-    settings::Settings,
+    plan::{Step, plan},
+    settings::{Settings, TomlFile},
     state::State,
+    system::{Configuration, Files},
 };
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
-use crate::world::{World, settings, settled, steps};
+use crate::world::{World, settings_of, settled, steps};
 
 fn hub() -> Settings {
-    let root = tempfile::tempdir().unwrap();
-    std::fs::create_dir_all(root.path().join("etc/crosswan")).unwrap();
     let toml = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n[removal]\nhold_above = \"100%\"\nafter_misses = 1\n";
-    std::fs::write(root.path().join("etc/crosswan/crosswan.toml"), toml).unwrap();
-    settings(root.path()).unwrap()
+    let toml = vec![TomlFile { path: "crosswan.toml".into(), text: toml.into() }];
+    settings_of(Path::new("/"), toml).unwrap()
 }
 
 prop_compose! {
@@ -83,7 +81,7 @@ proptest! {
     fn after_an_apply_there_is_nothing_left_to_plan(gateways in gateways()) {
         let (_, files) = world(gateways, State::default()).files(&hub()).unwrap();
         prop_assert_eq!(steps(&files, &files), Vec::<String>::new());
-        let target = Target::of(files).unwrap();
+        let target = Configuration::of(files).unwrap();
         prop_assert!(plan(&target, &settled(&target.files)).is_empty());
     }
 
@@ -116,7 +114,7 @@ proptest! {
             prop_assert!(tunnel.children.iter().all(|(c, s)| now.children.get(c) == Some(s)), "{}", name);
             prop_assert_eq!(tunnel.remote_addr, now.remote_addr);
         }
-        let touched = plan(&Target::of(new).unwrap(), &settled(&old));
+        let touched = plan(&Configuration::of(new).unwrap(), &settled(&old));
         for step in &touched {
             if let Step::UnloadConnection { name } = step {
                 let prefix = format!("crosswan-{leaver}-");
@@ -133,7 +131,7 @@ proptest! {
     fn foreign_text_on_disk_never_panics_and_is_healed(junk in ".{0,400}", gateways in gateways()) {
         let (_, files) = world(gateways, State::default()).files(&hub()).unwrap();
         let broken = Files { connections: Some(junk), ..files.clone() };
-        let _ = Target::of(broken);
+        let _ = Configuration::of(broken);
     }
 
     #[test]

@@ -11,16 +11,15 @@ use std::{
     sync::LazyLock,
 };
 
-use crosswan::{
+use crosswan_core::{
     decide::{Contacts, KeyAnswer, Seen, decide, rotation::OwnKeys},
-    keyring::{Keyring, PrivateKey},
     model::{
-        Answers, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, PublicKey, Region, RegionView, Timestamp,
-        Tunnel,
+        Answers, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, Keyring, PrivateKey, PublicKey, Region,
+        RegionView, Timestamp, Tunnel,
     },
-    settings::{Flags, Settings},
+    settings::{Flags, Settings, Sources},
     state::State,
-    vici::{ChildSa, Sa},
+    system::{ChildSa, Sa},
 };
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
@@ -206,7 +205,9 @@ fn region() -> Region {
 fn settings(mode: &str) -> Settings {
     let environment = [("MODE", mode), ("PRIVATE_NET", "10.0.0.0/8"), ("REGIONS", "eu-west-1")];
     let environment = environment.map(|(name, value)| (format!("CROSSWAN_{name}"), value.to_owned())).into();
-    Settings::load(Path::new("/nonexistent"), &environment, &Flags::default()).unwrap()
+    let sources =
+        Sources { root: Path::new("/nonexistent"), toml: Vec::new(), env: &environment, flags: &Flags::default() };
+    Settings::of(&sources, |_| Ok(None)).unwrap()
 }
 
 /// A hub and its spokes.

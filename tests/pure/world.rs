@@ -2,20 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
 };
 
-use crosswan::{
+use crosswan_core::{
     decide::{Contacts, Decision, KeyAnswer, Seen, decide, rotation::OwnKeys},
     error::Result,
-    model::{Answers, Identity, Secret, Timestamp, VpcId},
-    plan::{Charon, Current, Step, Target, plan},
-    render::{Capabilities, Files, render},
+    model::{Answers, Identity, Mode, Secret, Timestamp, VpcId},
+    plan::{Step, plan},
+    render::{Capabilities, render},
     report::Report,
-    settings::{Flags, Settings},
+    settings::{Flags, LegacyFile, Settings, Sources, TomlFile},
     state::State,
     swanctl::Summary,
-    vici::{ChildSa, Sa},
+    system::{Charon, ChildSa, Configuration, Files, Sa, System},
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +42,24 @@ pub struct World {
 
 /// The settings of a folder laid out like the root of a gateway.
 pub fn settings(root: &Path) -> Result<Settings> {
-    Settings::load(root, &BTreeMap::new(), &Flags::default())
+    let mut paths: Vec<PathBuf> = fs::read_dir(root.join("etc/crosswan/conf.d"))
+        .map(|entries| entries.map(|e| e.unwrap().path()).collect())
+        .unwrap_or_default();
+    paths.sort();
+    paths.insert(0, root.join("etc/crosswan/crosswan.toml"));
+    let toml = paths.into_iter().filter_map(|path| Some(TomlFile { text: fs::read_to_string(&path).ok()?, path }));
+    settings_of(root, toml.collect())
+}
+
+/// The settings of these TOML files, and of the 2014 files below `root`.
+pub fn settings_of(root: &Path, toml: Vec<TomlFile>) -> Result<Settings> {
+    let legacy = |mode: Mode| {
+        let path = root.join(format!("etc/default/{mode}"));
+        let text = fs::read_to_string(&path).ok();
+        Ok(text.map(|text| LegacyFile { path, text, open: false }))
+    };
+    let sources = Sources { root, toml, env: &BTreeMap::new(), flags: &Flags::default() };
+    Settings::of(&sources, legacy)
 }
 
 fn key(vpc: &VpcId) -> KeyAnswer {
@@ -87,8 +105,8 @@ impl World {
 }
 
 /// The system after an apply of `files` that went well, told by nothing but the files.
-pub fn settled(files: &Files) -> Current {
-    let target = Target::of(files.clone()).expect("our own text parses");
+pub fn settled(files: &Files) -> System {
+    let target = Configuration::of(files.clone()).expect("our own text parses");
     let charon = Charon {
         version: "5.9.8".into(),
         key_exchanges: BTreeSet::new(),
@@ -97,17 +115,17 @@ pub fn settled(files: &Files) -> Current {
         keys: BTreeSet::new(),
         sas: Vec::new(),
     };
-    Current {
+    System {
         files: files.clone(),
         rules: target.rules.clone(),
         believed: target,
         charon: Some(charon),
-        ..Current::default()
+        ..System::default()
     }
 }
 
 /// The steps from one set of files to another, as an operator reads them.
 pub fn steps(from: &Files, to: &Files) -> Vec<String> {
-    let target = Target::of(to.clone()).expect("our own text parses");
+    let target = Configuration::of(to.clone()).expect("our own text parses");
     plan(&target, &settled(from)).iter().map(Step::to_string).collect()
 }

@@ -9,10 +9,8 @@ use std::{
     process::Command,
 };
 
-use crosswan::{
-    error::{Kind, STOPPED, WAITING},
-    paths::Paths,
-};
+use crosswan::paths::Paths;
+use crosswan_core::error::{Kind, STOPPED, WAITING};
 
 const REFRESH: &str = "crosswan-refresh.service";
 const WATCH: &str = "crosswan-watch.service";

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::ErrorKind};
 
-use crate::{
+use crosswan_core::{
     error::{Error, Result},
     model::{Interface, plain, printable},
 };

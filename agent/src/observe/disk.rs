@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
+use crate::{files, keyring, paths::Paths};
+use crosswan_core::{
     error::Result,
-    files, keyring,
     model::plain,
-    paths::Paths,
-    plan::{Current, ManagedFile, Target, Touched},
-    render::Files,
     state::State,
     swanctl::peer_keys,
+    system::{Configuration, Files, ManagedFile, System, Touched},
 };
 
 /// The managed files, their permissions, and what they say is loaded. charon and iptables are not asked here.
-pub fn current(paths: &Paths) -> Result<Current> {
+pub fn current(paths: &Paths) -> Result<System> {
     let mut wrong_mode = BTreeSet::new();
     let mut text = |file: ManagedFile| -> Result<Option<String>> {
-        Ok(files::read(file.path(paths))?.map(|(text, mode)| {
+        Ok(files::read(paths.of(file))?.map(|(text, mode)| {
             if mode != Some(file.mode()) {
                 wrong_mode.insert(file);
             }
@@ -29,7 +27,7 @@ pub fn current(paths: &Paths) -> Result<Current> {
         secrets: text(ManagedFile::Secrets)?,
         rules: text(ManagedFile::Rules)?,
     };
-    let target = Target::of(files.clone());
+    let target = Configuration::of(files.clone());
     let connections = target.iter().flat_map(|target| &target.connections);
     let peer_keys = connections.map(|(name, conn)| (name.clone(), peer_keys(conn)));
     let peer_keys = peer_keys.filter(|(_, keys)| !keys.is_empty()).collect();
@@ -41,12 +39,12 @@ pub fn current(paths: &Paths) -> Result<Current> {
         Ok(target) => match unfinished {
             None => (target, None),
             Some(Some(touched)) => (touched.spare(target), cut_off("what it was loading")),
-            Some(None) => (Target::default(), cut_off("all of it")),
+            Some(None) => (Configuration::default(), cut_off("all of it")),
         },
-        Err(e) => (Target::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
+        Err(e) => (Configuration::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
     };
     let keys = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
-    Ok(Current { files, wrong_mode, believed, doubt, peer_keys, keys, ..Current::default() })
+    Ok(System { files, wrong_mode, believed, doubt, peer_keys, keys, ..System::default() })
 }
 
 /// What the last good pass left, or a fresh start if there is nothing usable: the state only makes a pass wiser.

@@ -33,7 +33,7 @@ use tokio::{
 
 use self::answer::Seen;
 pub use self::own::{OwnTags, own_tags, publish};
-use crate::{
+use crosswan_core::{
     model::{Answers, InstanceId, Region, RegionAnswer, VpcId},
     settings::Tag,
 };

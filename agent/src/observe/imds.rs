@@ -21,7 +21,7 @@ use aws_config::{
 use aws_sdk_ec2::{config::http::HttpResponse, error::SdkError};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{
+use crosswan_core::{
     error::{Context as _, Error, Result},
     model::{Identity, printable, vpc_cidr},
 };
@@ -34,7 +34,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// Asks IMDSv2 who this gateway is, again and again until `timeout` while it does not answer or answers 401, 429 or 5xx.
 ///
-/// Errors ([`crate::error::Kind::Observe`]) name the path: IMDS that is off, or an answer that does not fit the model, at
+/// Errors ([`crosswan_core::error::Kind::Observe`]) name the path: IMDS that is off, or an answer that does not fit the model, at
 /// once; the last failure of the tries after `timeout`.
 pub async fn identity(timeout: Duration) -> Result<Identity> {
     identity_at(None, timeout).await

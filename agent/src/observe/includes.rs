@@ -4,7 +4,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::{error::Result, files, paths::Paths};
+use crate::{files, paths::Paths};
+use crosswan_core::error::Result;
 
 /// Includes within includes; more is taken for a circle.
 const DEPTH: usize = 8;

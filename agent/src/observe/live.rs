@@ -5,13 +5,12 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
 use super::kernel;
-use crate::{
+use crate::{host, vici::Vici};
+use crosswan_core::{
     error::{Context, Error, Result},
     forwarding::{self, Findings, Traffic, judge},
-    host,
     iptables::Rules,
-    plan::Charon,
-    vici::Vici,
+    system::Charon,
 };
 
 /// The bound on one request to charon or iptables.

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fs, net::Ipv4Addr};
 use ipnet::Ipv4Net;
 
 use super::ec2::reason::NO_NAME;
-use crate::model::{Nat, TunnelMatch};
+use crosswan_core::model::{Nat, TunnelMatch};
 
 /// systemd-resolved's list; `/etc/resolv.conf` then names only its stub, 127.0.0.53.
 const LISTS: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use self::call::{Failure, Found, Store};
 pub use self::{answer::answered, place::Place};
 use super::ec2::Session;
-use crate::{
+use crosswan_core::{
     model::Region,
     settings::{Fetched, Service, StoredKey},
 };

@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::json;
-use crate::{
+use crate::{files, own::Own, paths::Paths, transact::Done, vici::Vici};
+use crosswan_core::{
     error::Result,
-    files,
     model::{ConnName, Tunnel, VpcId},
-    own::Own,
-    paths::Paths,
     report::{PeerFailure, Report},
     state::{Peer, State},
-    transact::Done,
-    vici::Vici,
 };
 
 /// The next key takes over, if every connection signs with it by now. `Ok(false)`: nothing may be announced, as charon does
@@ -91,7 +87,7 @@ pub fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Gateway;
+    use crosswan_core::model::Gateway;
 
     fn peer(vpc: &str, misses: u32) -> (VpcId, Peer) {
         let gateway: Gateway = serde_json::from_value(serde_json::json!({

@@ -6,32 +6,19 @@ use std::{
     fs::{File, Metadata, OpenOptions},
     io::{self, ErrorKind, Read},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::fcntl::OFlag;
 
 use super::wrong;
-use crate::{
+use crosswan_core::{
     error::{Context, Result},
-    model::printable,
+    settings::show,
 };
 
 /// No settings or key file is near this size.
 const MAX: u64 = 1 << 20;
-
-/// `path` below `root`.
-pub(super) fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
-    root.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
-}
-
-/// A path for a message: as it is, or escaped if it holds what a log line may not.
-pub(super) fn show(path: &Path) -> String {
-    match path.to_str() {
-        Some(s) if s.chars().all(|c| c.is_ascii_graphic() || c == ' ') => s.into(),
-        _ => printable(&path.to_string_lossy()),
-    }
-}
 
 /// The content of a regular file with the metadata of just this open file; `None` if there is no such file.
 /// A link that leads nowhere is an error: somebody meant it to lead somewhere.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Status;
-use crate::report::Report;
+use crosswan_core::report::Report;
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

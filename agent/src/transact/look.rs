@@ -10,12 +10,15 @@ use std::{
 use tracing::warn;
 
 use crate::{
-    error::{Error, Kind, Result},
-    iptables::Rules,
     observe::{disk, live},
     paths::Paths,
-    plan::{Current, Step, Target, plan},
     vici::Vici,
+};
+use crosswan_core::{
+    error::{Error, Kind, Result},
+    iptables::Rules,
+    plan::{Step, plan},
+    system::{Configuration, System},
 };
 
 /// How often the system is read back before a difference counts: SAs take a moment to go.
@@ -76,7 +79,7 @@ impl<'v> Line<'v> {
 }
 
 /// Disk, charon and iptables as they are now; the latter as far as `rules` that are to be there could be read before.
-pub async fn look(rules: &Rules, paths: &Paths, charon: Option<&mut Vici>) -> Result<Current> {
+pub async fn look(rules: &Rules, paths: &Paths, charon: Option<&mut Vici>) -> Result<System> {
     let mut current = disk::current(paths)?;
     if let Some(vici) = charon {
         current.charon = Some(live::charon(vici).await?);
@@ -88,11 +91,11 @@ pub async fn look(rules: &Rules, paths: &Paths, charon: Option<&mut Vici>) -> Re
 /// Reads rules and charon back: planning towards the same target must find nothing left to do, twice where SAs were
 /// ended. The last look, and what was left to do but for the files.
 pub async fn read_back(
-    goal: &Target,
+    goal: &Configuration,
     paths: &Paths,
     mut charon: Option<&mut Line<'_>>,
     twice: bool,
-) -> std::result::Result<(Current, Vec<Step>), Stop> {
+) -> std::result::Result<(System, Vec<Step>), Stop> {
     let mut believed = goal.clone();
     let mut clean = 0;
     for n in 1.. {

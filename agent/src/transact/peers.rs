@@ -12,13 +12,13 @@ use std::{
 use tracing::{info, warn};
 
 use super::look::{Line, Stop, look, read_back, still_to_do};
-use crate::{
-    apply::take,
+use crate::{apply::take, paths::Paths};
+use crosswan_core::{
     error::{Error, Result},
     model::ConnName,
-    paths::Paths,
-    plan::{Current, Standing, Step, Target, plan, secret_id, standing},
+    plan::{Standing, Step, plan, standing},
     report::PeerFailure,
+    system::{Configuration, System, secret_id},
 };
 
 /// How often peers that have just failed get back what they had, and all is read back again.
@@ -29,12 +29,12 @@ const RENEWALS: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Peers<'a> {
-    target: &'a Target,
-    before: &'a Current,
+    target: &'a Configuration,
+    before: &'a System,
     paths: &'a Paths,
     charon: Line<'a>,
     /// What should be in force by now, once a peer has failed; before that it is the target.
-    goal: Option<Target>,
+    goal: Option<Configuration>,
     /// Why each peer that has failed did.
     pub failed: BTreeMap<ConnName, String>,
     /// Those of them that are not back at what they had.
@@ -43,7 +43,7 @@ pub struct Peers<'a> {
 }
 
 impl<'a> Peers<'a> {
-    pub fn new(target: &'a Target, before: &'a Current, paths: &'a Paths, charon: Line<'a>) -> Peers<'a> {
+    pub fn new(target: &'a Configuration, before: &'a System, paths: &'a Paths, charon: Line<'a>) -> Peers<'a> {
         Peers {
             target,
             before,
@@ -57,12 +57,12 @@ impl<'a> Peers<'a> {
     }
 
     /// What is in force where [`Peers::carry_out`] ended well.
-    pub fn goal(&self) -> &Target {
+    pub fn goal(&self) -> &Configuration {
         self.goal.as_ref().unwrap_or(self.target)
     }
 
     /// Takes charon's steps and reads them back: the last look. Files and rules are the caller's.
-    pub async fn carry_out(&mut self, steps: &[Step]) -> std::result::Result<Current, Stop> {
+    pub async fn carry_out(&mut self, steps: &[Step]) -> std::result::Result<System, Stop> {
         let ours = |step: &&Step| !step.is_file() && !matches!(step, Step::RestoreRules(_));
         let (taking, adding): (Vec<&Step>, Vec<&Step>) = steps.iter().filter(ours).partition(|step| step.takes_away());
         self.take_each(&adding).await?;

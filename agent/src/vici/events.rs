@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::{sync::oneshot, time};
 
 use super::Open;
-use crate::{
+use crosswan_core::{
     error::{Error, Result},
     swanctl::Tree,
 };

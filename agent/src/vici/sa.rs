@@ -1,107 +1,47 @@
 //! Security associations as `list-sas` tells them.
 
-use serde::Serialize;
-
 use super::message::{list, number, section, sections, text};
-use crate::swanctl::Tree;
+use crosswan_core::{
+    swanctl::Tree,
+    system::{ChildSa, Sa},
+};
 
-/// An IKE_SA. Identities and addresses are the peer's claim: foreign text until authenticated.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Sa {
-    /// The connection it belongs to.
-    pub conn: String,
-    /// charon's unique id: grows, never reused until charon restarts.
-    pub id: u32,
-    /// `CREATED`, `CONNECTING`, `ESTABLISHED`, `REKEYING`, `REKEYED`, `DELETING`, …
-    pub state: String,
-    pub local_host: String,
-    pub remote_host: String,
-    /// Empty until it has authenticated.
-    pub local_id: String,
-    pub remote_id: String,
-    /// This end initiated it: then `ESTABLISHED` means that the peer has accepted this end's key, too.
-    pub initiator: bool,
-    /// Seconds since it was established.
-    pub established: Option<u64>,
-    /// Creating or rekeying a CHILD_SA is queued or under way; such a child need not be listed yet.
-    pub child_pending: bool,
-    /// By unique id.
-    pub children: Vec<ChildSa>,
-}
-
-/// A CHILD_SA.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ChildSa {
-    pub name: String,
-    pub id: u32,
-    pub reqid: u32,
-    /// `CREATED`, `INSTALLING`, `INSTALLED`, `UPDATING`, `REKEYING`, `REKEYED`, `RETRYING`, `DELETING`, …
-    pub state: String,
-    pub local_ts: Vec<String>,
-    pub remote_ts: Vec<String>,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub packets_in: u64,
-    pub packets_out: u64,
-    /// Seconds since it was installed.
-    pub installed: Option<u64>,
-}
-
-impl Sa {
-    pub fn is_established(&self) -> bool {
-        self.state == "ESTABLISHED"
-    }
-    /// The peer has proved who it is, and the IKE_SA is not on its way out.
-    pub fn is_authenticated(&self) -> bool {
-        matches!(self.state.as_str(), "ESTABLISHED" | "REKEYING" | "REKEYED")
-    }
-    pub fn is_connecting(&self) -> bool {
-        matches!(self.state.as_str(), "CREATED" | "CONNECTING")
-    }
-
-    pub(super) fn of(conn: &str, sa: &Tree) -> Sa {
-        let mut children: Vec<ChildSa> =
-            section(sa, "child-sas").into_iter().flat_map(sections).map(|(_, c)| ChildSa::of(c)).collect();
-        children.sort_by_key(|c| c.id);
-        let string = |key| text(sa, key).unwrap_or_default().to_owned();
-        let mut tasks = ["tasks-queued", "tasks-active", "tasks-passive"].into_iter().flat_map(|key| list(sa, key));
-        Sa {
-            conn: conn.to_owned(),
-            id: number(sa, "uniqueid").unwrap_or_default(),
-            state: string("state"),
-            local_host: string("local-host"),
-            remote_host: string("remote-host"),
-            local_id: string("local-id"),
-            remote_id: string("remote-id"),
-            initiator: text(sa, "initiator") == Some("yes"),
-            established: number(sa, "established"),
-            child_pending: tasks.any(|t| t == "CHILD_CREATE" || t == "CHILD_REKEY"),
-            children,
-        }
+/// An IKE_SA out of its section of `list-sas`.
+pub(super) fn ike_sa(conn: &str, sa: &Tree) -> Sa {
+    let mut children: Vec<ChildSa> =
+        section(sa, "child-sas").into_iter().flat_map(sections).map(|(_, c)| child_sa(c)).collect();
+    children.sort_by_key(|c| c.id);
+    let string = |key| text(sa, key).unwrap_or_default().to_owned();
+    let mut tasks = ["tasks-queued", "tasks-active", "tasks-passive"].into_iter().flat_map(|key| list(sa, key));
+    Sa {
+        conn: conn.to_owned(),
+        id: number(sa, "uniqueid").unwrap_or_default(),
+        state: string("state"),
+        local_host: string("local-host"),
+        remote_host: string("remote-host"),
+        local_id: string("local-id"),
+        remote_id: string("remote-id"),
+        initiator: text(sa, "initiator") == Some("yes"),
+        established: number(sa, "established"),
+        child_pending: tasks.any(|t| t == "CHILD_CREATE" || t == "CHILD_REKEY"),
+        children,
     }
 }
 
-impl ChildSa {
-    /// It carries packets.
-    pub fn is_up(&self) -> bool {
-        matches!(self.state.as_str(), "INSTALLED" | "UPDATING" | "REKEYING")
-    }
-
-    fn of(child: &Tree) -> ChildSa {
-        let string = |key| text(child, key).unwrap_or_default().to_owned();
-        let count = |key| number(child, key).unwrap_or_default();
-        ChildSa {
-            name: string("name"),
-            id: number(child, "uniqueid").unwrap_or_default(),
-            reqid: number(child, "reqid").unwrap_or_default(),
-            state: string("state"),
-            local_ts: list(child, "local-ts"),
-            remote_ts: list(child, "remote-ts"),
-            bytes_in: count("bytes-in"),
-            bytes_out: count("bytes-out"),
-            packets_in: count("packets-in"),
-            packets_out: count("packets-out"),
-            installed: number(child, "install-time"),
-        }
+fn child_sa(child: &Tree) -> ChildSa {
+    let string = |key| text(child, key).unwrap_or_default().to_owned();
+    let count = |key| number(child, key).unwrap_or_default();
+    ChildSa {
+        name: string("name"),
+        id: number(child, "uniqueid").unwrap_or_default(),
+        reqid: number(child, "reqid").unwrap_or_default(),
+        state: string("state"),
+        local_ts: list(child, "local-ts"),
+        remote_ts: list(child, "remote-ts"),
+        bytes_in: count("bytes-in"),
+        bytes_out: count("bytes-out"),
+        packets_in: count("packets-in"),
+        packets_out: count("packets-out"),
+        installed: number(child, "install-time"),
     }
 }

@@ -2,10 +2,10 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::model::Secret;
+use crosswan_core::model::Secret;
 
 fn tree(text: &str) -> Tree {
-    crate::swanctl::parse(text).unwrap()
+    crosswan_core::swanctl::parse(text).unwrap()
 }
 
 /// A packet as charon frames it.
@@ -111,7 +111,7 @@ fn an_sa_is_read_as_list_sas_writes_it() {
            c-9 { name = c\n uniqueid = 9\n reqid = 2\n state = INSTALLED\n bytes-in = 84\n packets-out = 3\n install-time = 60\n }
          }",
     );
-    let read = Sa::of("crosswan-x", &sa);
+    let read = sa::ike_sa("crosswan-x", &sa);
     assert_eq!((read.conn.as_str(), read.id, read.established), ("crosswan-x", 7, Some(61)));
     assert_eq!((read.local_host.as_str(), read.remote_host.as_str()), ("10.0.0.10", "203.0.113.7"));
     assert_eq!(read.remote_id, "vpc-0aaa1111");
@@ -125,7 +125,7 @@ fn an_sa_is_read_as_list_sas_writes_it() {
         ("tasks-active", "IKE_DPD", false),
     ] {
         let old = sa.insert(key.into(), Node::List(vec![task.into()]));
-        assert_eq!(Sa::of("x", &sa).child_pending, pending, "{task}");
+        assert_eq!(sa::ike_sa("x", &sa).child_pending, pending, "{task}");
         sa.remove(key);
         assert!(old.is_none());
     }

@@ -11,7 +11,7 @@ use nix::{
 };
 use tokio::net::UnixDatagram;
 
-use crate::error::{Context, Error, Kind, Result};
+use crosswan_core::error::{Context, Error, Kind, Result};
 
 /// The multicast group of changes to nft's rules (linux/netfilter/nfnetlink.h).
 const NFNLGRP_NFTABLES: u32 = 7;

@@ -4,17 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use crosswan::decide::rotation::OwnKeys;
-use crosswan::decide::{Contacts, Decision, KeyAnswer, Seen, decide};
-use crosswan::keyring::PrivateKey;
-use crosswan::model::{
+use crosswan_core::decide::rotation::OwnKeys;
+use crosswan_core::decide::{Contacts, Decision, KeyAnswer, Seen, decide};
+use crosswan_core::model::PrivateKey;
+use crosswan_core::model::{
     Answers, Gateway, Holder, Identity, KeyTags, ProvenKey, Region, RegionView, Secret, Timestamp, VpcId,
 };
-use crosswan::plan::{Charon, Current, Target, plan};
-use crosswan::render::{Capabilities, Files, render};
-use crosswan::settings::{Flags, Settings};
-use crosswan::state::State;
-use crosswan::swanctl::{self, Summary};
+use crosswan_core::settings::{Flags, Settings, Sources};
+use crosswan_core::state::State;
+use crosswan_core::swanctl::{self, Summary};
+use crosswan_core::{
+    plan::plan,
+    system::{Charon, Configuration, System},
+};
+use crosswan_core::{
+    render::{Capabilities, render},
+    system::Files,
+};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use ipnet::Ipv4Net;
@@ -52,7 +58,9 @@ impl World {
             ("CROSSWAN_REGIONS", regions.join(",")),
         ];
         let environment: BTreeMap<String, String> = environment.map(|(key, value)| (key.to_owned(), value)).into();
-        let settings = Settings::load(Path::new("/nonexistent"), &environment, &Flags::default()).unwrap();
+        let sources =
+            Sources { root: Path::new("/nonexistent"), toml: Vec::new(), env: &environment, flags: &Flags::default() };
+        let settings = Settings::of(&sources, |_| Ok(None)).unwrap();
         let me = Identity {
             instance: "i-00000001".parse().unwrap(),
             region: region(0),
@@ -112,18 +120,12 @@ impl World {
 }
 
 /// Disk, charon and iptables that hold exactly these files.
-fn settled(files: &Files) -> Current {
-    let believed = Target::of(files.clone()).unwrap();
+fn settled(files: &Files) -> System {
+    let believed = Configuration::of(files.clone()).unwrap();
     let connections = believed.connections.iter().map(|(name, tree)| (name.to_string(), Summary::of(tree))).collect();
     let secrets: BTreeSet<String> = believed.secrets.keys().cloned().collect();
     let charon = Charon { connections, secrets, ..Charon::default() };
-    Current {
-        files: files.clone(),
-        rules: believed.rules.clone(),
-        charon: Some(charon),
-        believed,
-        ..Current::default()
-    }
+    System { files: files.clone(), rules: believed.rules.clone(), charon: Some(charon), believed, ..System::default() }
 }
 
 #[divan::bench(args = PEERS, max_time = 3)]
@@ -145,7 +147,7 @@ fn stage_3_plan(bencher: Bencher, peers: usize) {
     let files = World::new(peers).files();
     let current = settled(&files);
     bencher.counter(ItemsCount::new(peers)).with_inputs(|| files.clone()).bench_local_values(|files| {
-        let steps = plan(&Target::of(files).unwrap(), &current);
+        let steps = plan(&Configuration::of(files).unwrap(), &current);
         assert!(steps.is_empty(), "{}", steps[0]);
     });
 }

@@ -193,7 +193,7 @@ mod tests {
             }
         }
         assert_eq!((seen.len(), addresses.len(), keys.len(), calls), (10_000, 10_000, 10_000, 60));
-        assert!(keys.iter().all(|key| key.parse::<crosswan::model::ProvenKey>().is_ok()));
+        assert!(keys.iter().all(|key| key.parse::<crosswan_core::model::ProvenKey>().is_ok()));
         assert!(addresses.contains(&xml::public(40, true).to_string()));
         let (_, text) = ask(
             &state,

@@ -1,7 +1,7 @@
 //! The Ed25519 key of each gateway, by number: a real one, since charon and the agent read it.
 
-use crosswan::keyring::PrivateKey;
-use crosswan::model::{Holder, InstanceId, Timestamp, VpcId};
+use crosswan_core::model::PrivateKey;
+use crosswan_core::model::{Holder, InstanceId, Timestamp, VpcId};
 
 use crate::xml::{instance_id, vpc_id};
 

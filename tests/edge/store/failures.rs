@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crosswan::settings::NoKey;
+use crosswan_core::settings::NoKey;
 use serde_json::json;
 
 use super::{error, fetch, fetch_within, one, parameter, parameters, secret, text, unasked};

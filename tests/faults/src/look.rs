@@ -9,11 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan::{
-    model::ConnName,
-    swanctl::Summary,
-    vici::{Sa, Vici},
-};
+use crosswan::vici::Vici;
+use crosswan_core::{model::ConnName, swanctl::Summary, system::Sa};
 use crosswan_lab::{Gateway, PingReport, PingStream};
 
 use crate::region::{Region, UP, eventually, exists};
@@ -88,7 +85,7 @@ pub fn rules(gateway: &Gateway, keep: impl Fn(&str) -> bool) -> Result<Vec<Strin
 }
 
 /// Asks a gateway's charon over its socket.
-pub fn ask<T>(gateway: &Gateway, what: impl AsyncFnOnce(&mut Vici) -> crosswan::error::Result<T>) -> Result<T> {
+pub fn ask<T>(gateway: &Gateway, what: impl AsyncFnOnce(&mut Vici) -> crosswan_core::error::Result<T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(async {
         let mut vici = Vici::connect(&gateway.path("/run/charon.vici"), ASK).await?;

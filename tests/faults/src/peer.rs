@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use crosswan::model::child_name;
+use crosswan_core::model::child_name;
 use crosswan_lab::{Gateway, Lab, Role};
 
 use crate::{

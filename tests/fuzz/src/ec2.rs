@@ -19,12 +19,8 @@ use aws_smithy_runtime_api::client::{
     orchestrator::{HttpRequest, HttpResponse},
 };
 use aws_smithy_types::body::SdkBody;
-use crosswan::{
-    model::Region,
-    observe::ec2::{self, Known, Query},
-    settings::Tag,
-    state::State,
-};
+use crosswan::observe::ec2::{self, Known, Query};
+use crosswan_core::{model::Region, settings::Tag, state::State};
 
 use crate::{
     fake::{self, KINDS, RUNTIME},

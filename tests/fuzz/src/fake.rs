@@ -7,9 +7,9 @@ use std::{
     sync::LazyLock,
 };
 
-use crosswan::{
-    keyring::PrivateKey,
-    model::{Answers, Gateway, Holder, Identity, InstanceId, KeyTags, RegionView, Timestamp, VpcId},
+use crosswan::settings;
+use crosswan_core::{
+    model::{Answers, Gateway, Holder, Identity, InstanceId, KeyTags, PrivateKey, RegionView, Timestamp, VpcId},
     settings::{Flags, Settings},
 };
 use tempfile::TempDir;
@@ -52,7 +52,7 @@ pub static KINDS: LazyLock<Vec<Settings>> = LazyLock::new(|| {
         let text =
             format!("private_net = [\"10.0.0.0/8\"]\n{text}\n[removal]\nafter_misses = 1\nhold_above = \"100%\"");
         fs::write(root.path().join("etc/crosswan/crosswan.toml"), text).unwrap();
-        Settings::load(root.path(), &BTreeMap::new(), &Flags::default()).unwrap()
+        settings::load(root.path(), &BTreeMap::new(), &Flags::default()).unwrap()
     };
     [hub, spoke, looking].map(settings).into()
 });

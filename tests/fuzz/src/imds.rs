@@ -2,7 +2,8 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use crosswan::{model::Identity, observe::imds, state::State};
+use crosswan::observe::imds;
+use crosswan_core::{model::Identity, state::State};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

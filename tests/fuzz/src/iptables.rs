@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crosswan::iptables::{Rules, mismatch, plan};
+use crosswan_core::iptables::{Rules, mismatch, plan};
 
 use crate::{oracle, swanctl::OURS};
 

@@ -5,17 +5,18 @@ use std::{
     fmt::Display,
 };
 
-use crosswan::{
+use crosswan_core::{
     decide::{Contacts, Decision, KeyAnswer, Seen, decide, rotation::OwnKeys},
     error::Error,
     iptables::{self, Rules},
     model::{Answers, Auth, ConnName, Holder, Identity, Interface, Secret, Timestamp, Tunnel, VpcId},
-    plan::{Charon, Current, Step, Target, plan},
-    render::{Capabilities, Files, render},
+    plan::{Step, plan},
+    render::{Capabilities, render},
     report::Report,
     settings::Settings,
     state::State,
     swanctl::{self, ChildSummary, Summary, Tree},
+    system::{Charon, Configuration, Files, System},
 };
 use ipnet::Ipv4Net;
 
@@ -90,7 +91,7 @@ fn rendered(settings: &Settings, decision: &Decision, files: &Files, uplink: &In
     for text in [&files.connections, &files.secrets].into_iter().flatten() {
         text_of(&swanctl::parse(text).unwrap());
     }
-    let target = Target::of(files.clone()).unwrap();
+    let target = Configuration::of(files.clone()).unwrap();
     if settings.mode.has_ipsec() {
         connections(decision, &target.connections);
         let owned = |t: &Tunnel| vec![t.local_id.to_string(), t.remote_id.to_string()];
@@ -110,7 +111,7 @@ fn rendered(settings: &Settings, decision: &Decision, files: &Files, uplink: &In
 
 /// Every connection reads back as its tunnel, and there is no other but the bypass.
 fn connections(decision: &Decision, read: &BTreeMap<ConnName, Tree>) {
-    let child = |s: &crosswan::model::Selectors| ChildSummary {
+    let child = |s: &crosswan_core::model::Selectors| ChildSummary {
         local_ts: selectors(&s.local),
         remote_ts: selectors(&s.remote),
         mode: "tunnel".into(),
@@ -198,18 +199,18 @@ pub fn steps(steps: &[Step]) {
 }
 
 /// The system after an apply that went well, told by nothing but the files.
-pub fn settled(target: &Target) -> Current {
+pub fn settled(target: &Configuration) -> System {
     let charon = Charon {
         connections: target.connections.iter().map(|(n, tree)| (n.to_string(), Summary::of(tree))).collect(),
         secrets: target.secrets.keys().cloned().collect(),
         ..Charon::default()
     };
-    Current {
+    System {
         files: target.files.clone(),
         rules: target.rules.clone(),
         believed: target.clone(),
         charon: Some(charon),
-        ..Current::default()
+        ..System::default()
     }
 }
 

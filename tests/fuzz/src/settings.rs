@@ -2,11 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crosswan::{
-    model::Mode,
-    settings::{Flags, Keys, Settings},
-    state::State,
-};
+use crosswan::settings::{self, Keys};
+use crosswan_core::{model::Mode, settings::Flags, state::State};
 
 use crate::{fake, oracle};
 
@@ -32,7 +29,7 @@ pub fn legacy(data: &[u8]) {
 }
 
 fn load(environment: BTreeMap<String, String>) {
-    let settings = match Settings::load(fake::root(), &environment, &Flags::default()) {
+    let settings = match settings::load(fake::root(), &environment, &Flags::default()) {
         Ok(settings) => settings,
         Err(e) => return oracle::error(&e),
     };

@@ -1,6 +1,7 @@
 //! The state file: whatever it holds, a pass over it renders only what could have come from EC2.
 
-use crosswan::{model::Answers, observe::disk, paths::Paths};
+use crosswan::{observe::disk, paths::Paths};
+use crosswan_core::model::Answers;
 
 use crate::{fake, oracle};
 

@@ -1,9 +1,7 @@
 //! SSM and Secrets Manager: their answers as JSON. Each name that was asked for gets a key or a reason in one line.
 
-use crosswan::{
-    observe::store::{Place, answered},
-    settings::{NoKey, Service, StoredKey},
-};
+use crosswan::observe::store::{Place, answered};
+use crosswan_core::settings::{NoKey, Service, StoredKey};
 
 use crate::oracle;
 

@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crosswan::swanctl::{Node, Tree};
+use crosswan_core::swanctl::{Node, Tree};
 
 /// Where Debian's libstrongswan is.
 const LIBRARY: &CStr = c"/usr/lib/ipsec/libstrongswan.so.0";

@@ -2,19 +2,19 @@
 
 use std::sync::LazyLock;
 
-use crosswan::{
-    plan::{Target, plan},
-    render::Files,
+use crosswan_core::{
+    plan::plan,
     swanctl::{Summary, connections, parse, secrets},
+    system::{Configuration, Files},
 };
 
 use crate::{fake, oracle, strongswan};
 
 /// What the hub of [`fake`] renders.
-pub static OURS: LazyLock<Target> = LazyLock::new(|| {
+pub static OURS: LazyLock<Configuration> = LazyLock::new(|| {
     let (settings, state) = (&fake::KINDS[0], Default::default());
     let decision = oracle::pass(settings, &fake::me(), &fake::answers(), &state, b"the key of both ends").unwrap();
-    Target::of(crosswan::render::render(settings.mode, &decision, Default::default()).unwrap()).unwrap()
+    Configuration::of(crosswan_core::render::render(settings.mode, &decision, Default::default()).unwrap()).unwrap()
 });
 
 pub fn target(data: &[u8]) {
@@ -29,7 +29,7 @@ pub fn target(data: &[u8]) {
     connections(tree).values().for_each(|conn| drop(Summary::of(conn)));
     // The same bytes as both files: found on disk they are planned away, and that is said in lines.
     let files = Files { connections: Some(text.into()), secrets: Some(text.into()), rules: None };
-    match Target::of(files) {
+    match Configuration::of(files) {
         Ok(found) => {
             let mut now = oracle::settled(&found);
             oracle::steps(&plan(&OURS, &now));

@@ -3,7 +3,7 @@
 //! The input holds the two values, each on a line, and above them a line that says which keys the gateway is known by. Where
 //! the values name one of the first key pairs, its signatures can be put in by name: a fuzzer cannot sign.
 
-use crosswan::{
+use crosswan_core::{
     decide::trust::{Claim, Doubt, trust},
     model::{Gateway, Holder, KeyTags, ProvenKey, PublicKey, Succession, Tagged},
 };

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-use crosswan::{
+use crosswan::vici::{Events, Target, Vici};
+use crosswan_core::{
     error::Result,
     keep::{self, Memory, Role},
-    plan::{Charon, plan},
+    plan::plan,
     swanctl::{Node, Tree, parse},
-    vici::{Events, Target, Vici},
+    system::Charon,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

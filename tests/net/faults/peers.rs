@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use crosswan::model::{ConnName, InstanceId, PublicKey, VpcId};
+use crosswan_core::model::{ConnName, InstanceId, PublicKey, VpcId};
 use crosswan_faults::{
     paper::Paper,
     peer::Peer,

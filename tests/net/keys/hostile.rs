@@ -10,7 +10,8 @@ mod tags;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan::{keyring::PrivateKey, model::PublicKey, vici::Target};
+use crosswan::vici::Target;
+use crosswan_core::model::{PrivateKey, PublicKey};
 use crosswan_faults::look::{ask, newest_ike, sas};
 use crosswan_lab::{Gateway, PingStream};
 
@@ -122,7 +123,7 @@ fn identity(vpc: &str, gateway: &Gateway) -> String {
 }
 
 /// The established SAs of all but the attacker's VPC: connection, id, their children's selectors.
-fn of_others(sas: Vec<crosswan::vici::Sa>, evil: &Evil) -> Vec<(String, u32, Vec<Vec<String>>)> {
+fn of_others(sas: Vec<crosswan_core::system::Sa>, evil: &Evil) -> Vec<(String, u32, Vec<Vec<String>>)> {
     let others = sas.into_iter().filter(|sa| !sa.conn.contains(&evil.vpc));
     let mut all: Vec<_> =
         others.map(|sa| (sa.conn, sa.id, sa.children.into_iter().map(|child| child.remote_ts).collect())).collect();

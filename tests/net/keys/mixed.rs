@@ -1,7 +1,7 @@
 //! A fleet moves from a pre-shared key to keys of its own, gateway by gateway, and no packet is lost.
 
 use anyhow::{Result, ensure};
-use crosswan::model::KEY_TAG;
+use crosswan_core::model::KEY_TAG;
 use crosswan_faults::look::{SECRETS, all_well, ask, sas, stream, unharmed};
 use crosswan_lab::Gateway;
 use serde_json::Value;

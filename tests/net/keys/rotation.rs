@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use crosswan::model::PublicKey;
+use crosswan_core::model::PublicKey;
 use crosswan_faults::look::{ask, sas, stream, unharmed};
 use crosswan_lab::{Auth, Gateway, Role};
 use serde_json::Value;

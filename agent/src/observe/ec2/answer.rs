@@ -8,7 +8,7 @@ use std::{
 use aws_sdk_ec2::types::{Instance, InstanceStateName, Vpc, VpcCidrBlockStateCode};
 use ipnet::Ipv4Net;
 
-use crate::model::{
+use crosswan_core::model::{
     Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, Refusal, Region, RegionView, Timestamp, VpcId, printable,
     vpc_cidr,
 };

@@ -8,7 +8,7 @@ use aws_sdk_ec2::{Client, types::Tag};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Session, answer::tag, client, reason};
-use crate::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region, printable};
+use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region, printable};
 
 /// Characters EC2 takes as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;

@@ -7,8 +7,8 @@ use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crate::{
-    disabled::NOT_ENABLED,
+use crosswan_core::{
+    decide::disabled::NOT_ENABLED,
     model::{KEY_TAG, NEXT_KEY_TAG, Region, printable},
 };
 

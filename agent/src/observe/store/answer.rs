@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{super::ec2::reason::misfit, Place};
-use crate::{
+use crosswan_core::{
     model::{Secret, printable},
     settings::{Fetched, NoKey, Service},
 };

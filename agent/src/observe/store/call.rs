@@ -41,7 +41,7 @@ use super::{
     super::ec2::{Session, reason},
     place::{Api, Place},
 };
-use crate::model::{Region, printable};
+use crosswan_core::model::{Region, printable};
 
 /// The store of one region, ready to be asked.
 pub(super) struct Store<'a> {
@@ -204,7 +204,7 @@ impl ProvideErrorMetadata for Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Service, StoredKey};
+    use crosswan_core::settings::{Service, StoredKey};
 
     #[tokio::test]
     async fn the_host_beside_ec2s_in_each_partition() {

@@ -1,7 +1,7 @@
 //! Where a key lies, and what may be said of it there: the words for people.
 
 use super::super::ec2::reason;
-use crate::{
+use crosswan_core::{
     model::{Region, plain},
     settings::{NoKey, Service, StoredKey},
 };

@@ -1,8 +1,16 @@
 //! Pre-shared keys: where they come from, which are refused, and that none is ever shown.
 
-use super::{super::*, *};
-use crate::model::VpcId;
+use std::collections::BTreeSet;
 
+use crosswan_core::{
+    model::{Secret, VpcId},
+    settings::{InlinePsk, NoKey, Service, StoredKey},
+};
+
+use super::{
+    super::keys::{Keys, MissingKey},
+    *,
+};
 const GOOD: &[u8] = b"m4J-0sTq9vLr2XwZ";
 const OTHER: &[u8] = b"another fine key: 8d1f";
 const PSK: &str = "/etc/crosswan/psk";
@@ -11,9 +19,10 @@ const REMEDY: &str = "make one with: openssl rand -base64 32";
 fn vpc(n: u8) -> VpcId {
     format!("vpc-0000000{n}").parse().unwrap()
 }
-fn load(host: &Host, source: &PskSource, credentials: Option<&str>) -> crate::error::Result<Keys> {
+fn load(host: &Host, source: &PskSource, credentials: Option<&str>) -> crosswan_core::error::Result<Keys> {
     let credentials = credentials.map(|dir| host.root().join(dir));
-    Keys::load(&super::auth(AuthMethod::Psk, source.clone()), host.root(), credentials.as_deref())
+    let auth = AuthSettings { method: AuthMethod::Psk, hub_key: Vec::new(), max_key_age: None, psk: source.clone() };
+    Keys::load(&auth, host.root(), credentials.as_deref())
 }
 fn refusal(host: &Host, source: &PskSource) -> String {
     let error = load(host, source, None).unwrap_err();

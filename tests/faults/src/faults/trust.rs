@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use crosswan::{
-    keyring::PrivateKey,
-    model::{Holder, KEY_TAG, NEXT_KEY_TAG, Timestamp},
-};
+use crosswan_core::model::{Holder, KEY_TAG, NEXT_KEY_TAG, PrivateKey, Timestamp};
 use crosswan_lab::{Auth, Gateway};
 
 use super::Healed;

@@ -35,7 +35,7 @@ fn a_deleted_vpc_is_out_although_its_sa_is_alive_and_its_key_is_good() -> Result
     }
     let until = Instant::now() + Duration::from_secs(6);
     while Instant::now() < until {
-        let known = |sa: &crosswan::vici::Sa| sa.is_established() && sa.remote_id.starts_with(&vpc);
+        let known = |sa: &crosswan_core::system::Sa| sa.is_established() && sa.remote_id.starts_with(&vpc);
         ensure!(!ask(&hub, async |vici| vici.sas().await)?.iter().any(known), "it is back");
         ensure!(!host.reaches(far)?, "its packets still pass");
     }

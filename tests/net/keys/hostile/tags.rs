@@ -1,10 +1,7 @@
 //! Whoever may write tags, or launch: a forged key, and a newcomer whose CIDR is another's.
 
 use anyhow::{Context, Result, ensure};
-use crosswan::{
-    keyring::PrivateKey,
-    model::{Holder, KEY_TAG, NEXT_KEY_TAG, Timestamp},
-};
+use crosswan_core::model::{Holder, KEY_TAG, NEXT_KEY_TAG, PrivateKey, Timestamp};
 use crosswan_faults::look::{ask, sas};
 use crosswan_lab::Auth;
 use serde_json::Value;

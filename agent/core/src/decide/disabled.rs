@@ -1,0 +1,119 @@
+//! Regions that this account has not enabled: an error at first, a note once that is sure. Pure.
+//!
+//! EC2 answers AuthFailure there, as it also does to wrong credentials and, for a while, after a role was attached
+//! (`docs/facts.md`, "EC2"). While other regions answer to the same credentials it is the region's; a pass that failed for it
+//! for ever would be made twelve times an hour, and hide the failure that comes next.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    model::{Answers, Region, Timestamp},
+    state::{Refused, State},
+};
+
+/// In the reason of each failure that may mean this.
+pub const NOT_ENABLED: &str = "is not enabled for this account";
+/// Polls, `removal.spacing` apart, after which it is sure.
+const POLLS: u32 = 3;
+
+/// What [`sort_out`] found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SortedOut {
+    /// For the next state.
+    pub refused: BTreeMap<Region, Refused>,
+    /// A line for each region that was taken out of the answers.
+    pub notes: Vec<String>,
+}
+
+/// Takes those regions out of `answers` that are surely not enabled. One that has ever answered stays: it was enabled, and may
+/// hold tunnels.
+pub fn sort_out(answers: &mut Answers, state: &State, spacing: Duration, now: Timestamp) -> SortedOut {
+    let mut out = SortedOut::default();
+    let others_answer = answers.values().any(Result::is_ok);
+    answers.retain(|region, answer| {
+        let Err(why) = answer else { return true };
+        if !why.contains(NOT_ENABLED) || state.regions.contains_key(region) {
+            return true;
+        }
+        let known = state.disabled.get(region);
+        let soon = known.is_some_and(|known| known.at.0.abs_diff(now.0) < spacing.as_secs());
+        let refused = match known {
+            Some(known) if soon || !others_answer => *known,
+            None if !others_answer => return true,
+            _ => Refused { polls: known.map_or(0, |known| known.polls).saturating_add(1), at: now },
+        };
+        out.refused.insert(region.clone(), refused);
+        if refused.polls < POLLS {
+            return true;
+        }
+        out.notes.push(format!(
+            "region {region} {NOT_ENABLED}: it has refused {} polls while other regions answered; enable it, or take it out of \
+             regions",
+            refused.polls
+        ));
+        false
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::RegionView, state::LastGood};
+
+    const SPACING: Duration = Duration::from_secs(600);
+
+    fn region(name: &str) -> Region {
+        name.parse().unwrap()
+    }
+
+    fn refuses() -> Result<RegionView, String> {
+        Err(format!("credentials refused (AuthFailure): they or the clock are wrong, or ap-east-1 {NOT_ENABLED}"))
+    }
+
+    /// One poll after the other, `minutes` apart: how many regions are left of two, and the notes.
+    fn polls(state: &mut State, minutes: i64, answers: &[(&str, Result<RegionView, String>)]) -> Vec<(usize, usize)> {
+        let mut now = 0;
+        (0..5)
+            .map(|_| {
+                now += minutes * 60;
+                let mut answers: Answers =
+                    answers.iter().map(|(name, answer)| (region(name), answer.clone())).collect();
+                let found = sort_out(&mut answers, state, SPACING, Timestamp(now));
+                state.disabled = found.refused;
+                (answers.len(), found.notes.len())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_region_that_refuses_three_polls_in_which_others_answer_becomes_a_note() {
+        let two = [("ap-east-1", refuses()), ("us-west-2", Ok(RegionView::default()))];
+        assert_eq!(polls(&mut State::default(), 10, &two), [(2, 0), (2, 0), (1, 1), (1, 1), (1, 1)]);
+        // Retries within seconds count once.
+        assert_eq!(polls(&mut State::default(), 0, &two), [(2, 0); 5]);
+        // It answers: all is forgotten.
+        let mut state = State::default();
+        polls(&mut state, 10, &two);
+        polls(&mut state, 10, &[("ap-east-1", Ok(RegionView::default())), two[1].clone()]);
+        assert!(state.disabled.is_empty());
+    }
+
+    #[test]
+    fn what_may_be_the_credentials_or_a_region_in_use_stays_an_error() {
+        let dead = Err("timed out after 60s".to_owned());
+        for answers in [
+            // Nobody answers: the credentials, the clock, or the network.
+            [("ap-east-1", refuses()), ("us-west-2", dead.clone())],
+            [("ap-east-1", refuses()), ("us-west-2", refuses())],
+            // Another failure says nothing of the account.
+            [("ap-east-1", dead), ("us-west-2", Ok(RegionView::default()))],
+        ] {
+            assert_eq!(polls(&mut State::default(), 60, &answers), [(2, 0); 5]);
+        }
+        let last = LastGood { at: Timestamp(0), view: RegionView::default() };
+        let mut used = State { regions: [(region("ap-east-1"), last)].into(), ..State::default() };
+        let two = [("ap-east-1", refuses()), ("us-west-2", Ok(RegionView::default()))];
+        assert_eq!(polls(&mut used, 60, &two), [(2, 0); 5]);
+    }
+}

@@ -1,0 +1,83 @@
+//! What charon still knows when the state is lost: its tunnels count as peers, and leave as peers do.
+//!
+//! Without this, a gateway whose state is gone (a broken disk, a format of another version) would revoke at once what one
+//! answer happens not to show, take a silent region for an empty one, and take a stranger for the gateway in use. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use crate::{
+    model::{Answers, ConnName, Gateway, Identity, KeyTags, PublicKey, Region, Timestamp, VpcId},
+    state::{Peer, State},
+    swanctl::Summary,
+    system::Charon,
+};
+
+/// Launch time of a peer that only charon knew. No instance is that old.
+const RECOVERED: Timestamp = Timestamp(0);
+
+/// Adds to `state` the peers that charon has a tunnel to and the state does not know. `pinned` are the keys that those
+/// connections were loaded with. Where a gateway is that no answer shows is a guess: in a region that could not be asked,
+/// if there is one, so that it stands until that answers.
+pub fn recover(
+    mut state: State,
+    answers: &Answers,
+    me: &Identity,
+    charon: &Charon,
+    pinned: &BTreeMap<ConnName, Vec<PublicKey>>,
+) -> State {
+    let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(region, _)| region);
+    let Some(region) = silent.or(answers.keys().next()) else { return state };
+    let shown: Vec<&Gateway> = answers.values().flatten().flat_map(|view| &view.gateways).collect();
+    // The guess of an earlier pass follows the silence: that region may have answered meanwhile.
+    let vpcs: BTreeSet<&VpcId> = shown.iter().map(|gateway| &gateway.vpc).collect();
+    let guessed = |p: &&mut Peer| p.gateway.launched == RECOVERED && !vpcs.contains(&p.gateway.vpc);
+    for peer in state.peers.values_mut().filter(guessed) {
+        peer.gateway.region = silent.unwrap_or(&peer.gateway.region).clone();
+    }
+    // One without a child only waits beside the gateway in use.
+    for (name, loaded) in charon.connections.iter().filter(|(_, loaded)| !loaded.children.is_empty()) {
+        let Ok(name) = name.parse::<ConnName>() else { continue };
+        if let Some(gateway) = of_vpc(&name, loaded, region, me, &shown).or_else(|| hub(&name, &shown)) {
+            let keys = pinned.get(&name).cloned().unwrap_or_default();
+            state.peers.entry(gateway.vpc.clone()).or_insert_with(|| Peer { keys, ..Peer::new(gateway) });
+        }
+    }
+    state
+}
+
+/// The hub that a spoke's connection leads to. Without an answer that shows it nobody knows its VPC.
+fn hub(name: &ConnName, shown: &[&Gateway]) -> Option<Gateway> {
+    let (_, instance) = name.hub()?;
+    shown.iter().find(|gateway| Some(&gateway.instance) == instance.as_ref()).map(|gateway| (*gateway).clone())
+}
+
+/// The gateway that a hub's connection leads to, if the connection is this hub's: those that came with an image name
+/// another hub.
+fn of_vpc(name: &ConnName, loaded: &Summary, region: &Region, me: &Identity, shown: &[&Gateway]) -> Option<Gateway> {
+    let (vpc, instance) = name.gateway()?;
+    if loaded.local_id.as_ref()?.parse() != Ok(me.public?) {
+        return None;
+    }
+    let remote = loaded.children.values().flat_map(|child| &child.remote_ts);
+    let cidrs: BTreeSet<_> = remote.map(|cidr| cidr.parse().ok()).collect::<Option<_>>()?;
+    if let Some(known) = shown.iter().find(|gateway| gateway.instance == instance) {
+        return Some(Gateway { cidrs, ..(*known).clone() });
+    }
+    let sibling = shown.iter().find(|gateway| gateway.vpc == vpc);
+    Some(Gateway {
+        instance,
+        region: sibling.map_or(region, |gateway| &gateway.region).clone(),
+        private: Ipv4Addr::UNSPECIFIED,
+        public: Some(loaded.remote_addrs.first()?.parse().ok()?),
+        launched: RECOVERED,
+        cidrs,
+        tags: KeyTags::default(),
+        vpc,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,364 @@
+//! `crosswan keep`'s decisions: which SAs to initiate and which to end. Pure, time is passed in.
+//!
+//! The rules and their numbers come from what was measured on charon 5.9.8 (`docs/facts.md`, "Initiation"): who
+//! initiates, why connecting SAs are left alone, why duplicates are the spoke's to remove.
+
+mod memory;
+mod patience;
+#[cfg(test)]
+mod tests;
+mod unloaded;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, mem,
+    time::Duration,
+};
+
+use self::memory::{Childless, Double, Missing, Place, Proof};
+pub use self::{
+    memory::{Change, Memory},
+    patience::patience,
+    unloaded::Unloaded,
+};
+use crate::{
+    model::ConnName,
+    swanctl::Summary,
+    system::{ChildSa, Sa},
+};
+
+/// Initiations per look: a hub that lost everything fills up in steps, between which charon gets to its answers.
+const MAX_INITIATIONS: usize = 256;
+/// A look leaves out SAs charon is working on: only what is still missing this much later is missing.
+const SURE: u64 = 500;
+/// The hub leaves a missing peer to the peer for so long, and knows by such an uptime that its charon has restarted.
+const HUB_PATIENCE: u64 = 30_000;
+const MAX_BACKOFF: u64 = 300_000;
+/// Failed attempts after which a childless IKE_SA is given up.
+const CHILDLESS_ATTEMPTS: u32 = 3;
+
+/// Which end of the tunnels this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Initiates what is missing, removes duplicates.
+    Spoke,
+    /// Initiates only after its own restart or what has been missing for long; removes duplicates the spoke left.
+    Hub,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Role::Spoke { "spoke" } else { "hub" })
+    }
+}
+
+/// How to decide: the role, and the unit of patience.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    pub role: Role,
+    pub interval: Duration,
+}
+
+/// What one look at charon showed.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// charon's, below two minutes exact to the second.
+    pub uptime: Duration,
+    pub conns: BTreeMap<String, Summary>,
+    pub sas: Vec<Sa>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Initiate {
+        conn: String,
+        child: String,
+        attempt: u32,
+    },
+    /// Initiate an IKE_SA without a child: whoever is at the other end shows that it works, or accepts a next key.
+    Prove {
+        conn: String,
+        attempt: u32,
+    },
+    TerminateIke {
+        conn: String,
+        id: u32,
+        reason: Reason,
+    },
+    TerminateChild {
+        conn: String,
+        child: String,
+        id: u32,
+        reason: Reason,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Established, and no child came of so many attempts.
+    Childless { attempts: u32 },
+    /// The SA with this id does the same and stays.
+    DuplicateOf(u32),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Childless { attempts } => write!(f, "no child after {attempts} attempts"),
+            Reason::DuplicateOf(kept) => write!(f, "duplicate of {kept}"),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Initiate { conn, child, attempt } => {
+                write!(f, "initiate {conn} {} (attempt {attempt})", child.escape_default())
+            }
+            Action::Prove { conn, attempt } => write!(f, "initiate {conn} without a child (attempt {attempt})"),
+            Action::TerminateIke { conn, id, reason } => write!(f, "end IKE_SA {id} of {conn}: {reason}"),
+            Action::TerminateChild { conn, child, id, reason } => {
+                write!(f, "end CHILD_SA {id} of {conn} {}: {reason}", child.escape_default())
+            }
+        }
+    }
+}
+
+impl Action {
+    pub fn conn(&self) -> &str {
+        match self {
+            Action::Initiate { conn, .. }
+            | Action::Prove { conn, .. }
+            | Action::TerminateIke { conn, .. }
+            | Action::TerminateChild { conn, .. } => conn,
+        }
+    }
+    pub fn child(&self) -> Option<&str> {
+        match self {
+            Action::Initiate { child, .. } | Action::TerminateChild { child, .. } => Some(child),
+            Action::Prove { .. } | Action::TerminateIke { .. } => None,
+        }
+    }
+}
+
+/// Decides on one look. `now` is in milliseconds on any clock that only goes forward, the same for all calls with
+/// this `memory`. Touches connections named as ours only, and of these not the pass shunt.
+pub fn decide(now: u64, view: &View, memory: &mut Memory, rules: Rules) -> Vec<Action> {
+    let mut sas: BTreeMap<&str, Vec<&Sa>> = BTreeMap::new();
+    for sa in &view.sas {
+        sas.entry(&sa.conn).or_default().push(sa);
+    }
+    let uptime = view.uptime.as_millis() as u64;
+    let mut tick = Tick { now, rules, uptime, memory, doubles: BTreeMap::new(), actions: Vec::new() };
+    let (mut wanted, mut startable, mut proofs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (conn, summary) in view.conns.iter().filter(|(name, _)| is_ours(name)) {
+        let sas = sas.get(conn.as_str()).map_or(&[][..], |s| s);
+        let children = summary.children.iter().filter(|(_, c)| c.mode == "tunnel").map(|(name, _)| name);
+        let places: Vec<Place> = children.map(|child| (conn.clone(), child.clone())).collect();
+        if summary.children.is_empty() {
+            tick.find_doubles(conn, sas);
+            tick.note_proof(conn, sas);
+            proofs.insert(conn.clone());
+            continue;
+        }
+        tick.note_children(&places, sas);
+        let given_up = tick.end_childless(conn, sas);
+        tick.find_doubles(conn, sas);
+        let connecting = sas.iter().any(|sa| sa.is_connecting() || sa.child_pending);
+        if !connecting && !given_up {
+            startable.extend(places.iter().filter(|place| !is_coming(place, sas)).cloned());
+        }
+        wanted.extend(places);
+    }
+    tick.memory.missing.retain(|place, _| wanted.contains(place));
+    tick.memory.known.retain(|place| wanted.contains(place));
+    tick.memory.proofs.retain(|conn, _| proofs.contains(conn));
+    tick.memory.childless.retain(|id, _| view.sas.iter().any(|sa| sa.id == *id));
+    tick.memory.wanted = wanted.len();
+    tick.end_doubles();
+    tick.initiate(&startable, &sas);
+    tick.prove();
+    tick.actions
+}
+
+fn is_ours(conn: &str) -> bool {
+    conn.parse::<ConnName>().is_ok_and(|name| name != ConnName::own())
+}
+
+/// How long, in milliseconds, this end leaves the proof of a connection to the peer; `None`: it is the peer's to make.
+/// The holder of a next key makes its own. Of a gateway that stands by the spoke makes it, as with any tunnel.
+fn prover(conn: &str, role: Role) -> Option<u64> {
+    let name: ConnName = conn.parse().ok()?;
+    match role {
+        _ if name.is_peer_proof() => None,
+        _ if name.is_own_proof() => Some(SURE),
+        Role::Spoke => Some(SURE),
+        Role::Hub => Some(HUB_PATIENCE),
+    }
+}
+
+/// It is being created; whether it succeeds is not known yet.
+fn is_coming((_, child): &Place, sas: &[&Sa]) -> bool {
+    let coming = |c: &ChildSa| matches!(c.state.as_str(), "CREATED" | "INSTALLING" | "RETRYING");
+    sas.iter().flat_map(|sa| &sa.children).any(|c| c.name == *child && coming(c))
+}
+
+/// Its children carry packets: not on its way out.
+fn carries(sa: &Sa) -> bool {
+    matches!(sa.state.as_str(), "ESTABLISHED" | "REKEYING" | "REKEYED")
+}
+
+fn is_childless(sa: &Sa) -> bool {
+    let going = |c: &ChildSa| matches!(c.state.as_str(), "DELETING" | "DELETED" | "DESTROYING");
+    sa.is_established() && !sa.child_pending && sa.children.iter().all(going)
+}
+
+struct Tick<'m> {
+    now: u64,
+    rules: Rules,
+    uptime: u64,
+    memory: &'m mut Memory,
+    doubles: BTreeMap<Double, Vec<Action>>,
+    actions: Vec<Action>,
+}
+
+impl Tick<'_> {
+    fn interval(&self) -> u64 {
+        self.rules.interval.as_millis() as u64
+    }
+
+    fn note_children(&mut self, places: &[Place], sas: &[&Sa]) {
+        for place in places {
+            let live = sas.iter().filter(|sa| carries(sa)).flat_map(|sa| &sa.children);
+            if live.into_iter().any(|c| c.name == place.1 && c.is_up()) {
+                self.memory.seen_up(place, self.now);
+            } else {
+                self.memory.seen_missing(place, self.now);
+            }
+        }
+    }
+
+    /// Whether the IKE_SA of a connection without children stands. The proof of an own key is the one this end initiated.
+    fn note_proof(&mut self, conn: &str, sas: &[&Sa]) {
+        let own = conn.parse().is_ok_and(|name: ConnName| name.is_own_proof());
+        let stands = sas.iter().any(|sa| carries(sa) && (sa.initiator || !own));
+        let proof = self.memory.proofs.entry(conn.to_owned()).or_insert(Proof::new(self.now));
+        if stands {
+            (proof.attempts, proof.next, proof.since) = (0, 0, self.now);
+        }
+        proof.stands = stands;
+        proof.connecting = sas.iter().any(|sa| sa.is_connecting());
+    }
+
+    /// Initiates the proofs that are this end's to initiate and do not stand.
+    fn prove(&mut self) {
+        let (now, role, interval) = (self.now, self.rules.role, self.interval());
+        let room = MAX_INITIATIONS.saturating_sub(self.actions.len());
+        let due = self.memory.proofs.iter_mut().filter(|(conn, proof)| {
+            let ready = |patience| now >= proof.since + patience && now >= proof.next;
+            !proof.stands && !proof.connecting && prover(conn, role).is_some_and(ready)
+        });
+        for (conn, proof) in due.take(room) {
+            proof.next = now + (interval << proof.attempts.min(16)).min(MAX_BACKOFF);
+            proof.attempts += 1;
+            self.actions.push(Action::Prove { conn: conn.clone(), attempt: proof.attempts });
+        }
+    }
+
+    /// Ends IKE_SAs on which no child came up; true if one was ended, so that nothing is initiated on it.
+    fn end_childless(&mut self, conn: &str, sas: &[&Sa]) -> bool {
+        let before = self.actions.len();
+        for sa in sas {
+            if sa.children.iter().any(ChildSa::is_up) {
+                self.memory.childless.remove(&sa.id);
+            }
+            let Some(&Childless { attempts, last }) = self.memory.childless.get(&sa.id) else { continue };
+            if is_childless(sa) && attempts >= CHILDLESS_ATTEMPTS && self.now >= last + self.interval() {
+                let reason = Reason::Childless { attempts };
+                self.actions.push(Action::TerminateIke { conn: conn.into(), id: sa.id, reason });
+            }
+        }
+        self.actions.len() > before
+    }
+
+    /// Finds what is there twice, and which of the two would go.
+    fn find_doubles(&mut self, conn: &str, sas: &[&Sa]) {
+        let established: Vec<&Sa> = sas.iter().copied().filter(|sa| sa.is_established()).collect();
+        if let Some(kept) = established.iter().max_by_key(|sa| worth(sa)) {
+            let rest = established.iter().filter(|sa| sa.id != kept.id && covers(kept, sa));
+            let ends = rest.map(|sa| Action::TerminateIke {
+                conn: conn.into(),
+                id: sa.id,
+                reason: Reason::DuplicateOf(kept.id),
+            });
+            self.doubles.insert(Double::Ike { conn: conn.into() }, ends.collect::<Vec<_>>());
+        }
+        for sa in &established {
+            for kept in &sa.children {
+                let same: Vec<&ChildSa> = sa.children.iter().filter(|c| c.name == kept.name).collect();
+                let newest = same.iter().all(|c| c.id <= kept.id);
+                // During a rekey there are two on purpose.
+                if newest && !sa.child_pending && same.iter().all(|c| c.state == "INSTALLED") {
+                    let ends = same.iter().filter(|c| c.id != kept.id).map(|c| Action::TerminateChild {
+                        conn: conn.into(),
+                        child: c.name.clone(),
+                        id: c.id,
+                        reason: Reason::DuplicateOf(kept.id),
+                    });
+                    self.doubles.insert(Double::Child { ike: sa.id, name: kept.name.clone() }, ends.collect());
+                }
+            }
+        }
+    }
+
+    /// Ends what has been there twice for long enough. If each end chose for itself the two could end different ones
+    /// and lose both; so the hub waits until the spoke has had its chance.
+    fn end_doubles(&mut self) {
+        let mut found = mem::take(&mut self.doubles);
+        found.retain(|_, ends| !ends.is_empty());
+        self.memory.doubles.retain(|double, _| found.contains_key(double));
+        let patience = self.interval() * if self.rules.role == Role::Spoke { 1 } else { 3 };
+        for (double, ends) in found {
+            if self.now >= *self.memory.doubles.entry(double).or_insert(self.now) + patience {
+                self.actions.extend(ends);
+            }
+        }
+    }
+
+    /// Initiates what is missing, the least tried first: a dead peer waits behind a living one.
+    fn initiate(&mut self, startable: &BTreeSet<Place>, sas: &BTreeMap<&str, Vec<&Sa>>) {
+        let (now, uptime, role, interval) = (self.now, self.uptime, self.rules.role, self.interval());
+        let ready = |m: &Missing| {
+            let mine = role == Role::Spoke || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
+            mine && now >= m.since + SURE && now >= m.next
+        };
+        let mut due: Vec<(&Place, &mut Missing)> =
+            self.memory.missing.iter_mut().filter(|(place, m)| startable.contains(*place) && ready(m)).collect();
+        due.sort_by_key(|(_, m)| (m.attempts, m.since));
+        self.memory.more = due.len() > MAX_INITIATIONS;
+        let mut tried = BTreeSet::new();
+        for (place, missing) in due.into_iter().take(MAX_INITIATIONS) {
+            missing.next = now + (interval << missing.attempts.min(16)).min(MAX_BACKOFF);
+            missing.attempts += 1;
+            tried.insert(place.0.clone());
+            let (conn, child) = place.clone();
+            self.actions.push(Action::Initiate { conn, child, attempt: missing.attempts });
+        }
+        for sa in tried.iter().filter_map(|conn| sas.get(conn.as_str())).flatten() {
+            let seen = self.memory.childless.entry(sa.id).or_default();
+            (seen.attempts, seen.last) = (seen.attempts + 1, now);
+        }
+    }
+}
+
+/// Of two IKE_SAs the one with the newest installed child is better, then the newer one.
+fn worth(sa: &Sa) -> (Option<u32>, u32) {
+    (sa.children.iter().filter(|c| c.is_up()).map(|c| c.id).max(), sa.id)
+}
+
+/// Ending `other` takes nothing away: every child it carries is carried by `kept` too.
+fn covers(kept: &Sa, other: &Sa) -> bool {
+    other.children.iter().all(|c| kept.children.iter().any(|k| k.name == c.name && k.is_up()))
+}

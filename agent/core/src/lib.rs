@@ -1,0 +1,31 @@
+//! The pure half of crosswan: from what was seen to what should be done about it, without a clock, a file or a process.
+//!
+//! `Cargo.toml` keeps tokio, the AWS SDK and system calls out; `clippy.toml` forbids what the standard library could do.
+//! The rooms, from the ground up, each using only those above it in this list:
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`error`] | the one error type |
+//! | [`model`] | names, networks, keys: what crosswan talks about |
+//! | [`swanctl`], [`iptables`] | the text forms of connections and rules, parsed and compared |
+//! | [`system`] | what is: files, charon, rules |
+//! | [`settings`], [`state`] | what the operator said, what is remembered |
+//! | [`forwarding`] | whether other programs' rules let this gateway's traffic pass |
+//! | [`decide`], [`mod@keep`] | what should be, and why |
+//! | [`mod@render`] | a decision as files |
+//! | [`mod@plan`] | the steps from what is to what should be |
+//! | [`report`] | what came of a pass, in words |
+
+pub mod decide;
+pub mod error;
+pub mod forwarding;
+pub mod iptables;
+pub mod keep;
+pub mod model;
+pub mod plan;
+pub mod render;
+pub mod report;
+pub mod settings;
+pub mod state;
+pub mod swanctl;
+pub mod system;

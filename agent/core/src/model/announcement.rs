@@ -1,0 +1,262 @@
+//! How a gateway announces its keys: the values of two tags of its own instance.
+//!
+//! | tag | value | says |
+//! |---|---|---|
+//! | [`KEY_TAG`] | `KEY SIGNATURE` | KEY is this gateway's; signed by KEY |
+//! | [`NEXT_KEY_TAG`] | `NEXT SIGNATURE SIGNATURE` | NEXT follows KEY; signed by KEY and by NEXT |
+//!
+//! A tag is overwritten, never deleted. The second one stays after the change: it tells a peer that has missed the
+//! rotation why the new key counts. Each is read and judged alone, so a read that mixes old and new tags adds no key.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BadName, InstanceId, PublicKey, Signature, VpcId, signature};
+
+/// The tag with the key a gateway signs with.
+pub const KEY_TAG: &str = "crosswan-key";
+/// The tag with the key that is to follow it, or that followed it last.
+pub const NEXT_KEY_TAG: &str = "crosswan-next-key";
+/// What [`NEXT_KEY_TAG`] says where there is nothing to say.
+const NOTHING: &str = "none";
+
+/// Whose key a statement is about. `Display` is part of what is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder<'a> {
+    pub vpc: &'a VpcId,
+    pub instance: &'a InstanceId,
+}
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.instance, self.vpc)
+    }
+}
+
+/// A key, and the proof that its announcer has the private half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProvenKey {
+    pub key: PublicKey,
+    /// By the key itself, of [`signature::possession`].
+    pub proof: Signature,
+}
+
+impl ProvenKey {
+    /// The signature is the key's own, and about this gateway.
+    pub fn belongs_to(&self, holder: &Holder<'_>) -> bool {
+        self.proof.is_by(&self.key, &signature::possession(&self.key, holder))
+    }
+}
+
+/// A key that follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Succession {
+    pub next: PublicKey,
+    /// By the key before, of [`signature::succession`].
+    pub endorsement: Signature,
+    /// By the next key, of the same text.
+    pub proof: Signature,
+}
+
+impl Succession {
+    /// Both `key` and the next key have signed that the one follows the other as the key of this gateway.
+    pub fn follows(&self, key: &PublicKey, holder: &Holder<'_>) -> bool {
+        let text = signature::succession(key, &self.next, holder);
+        self.endorsement.is_by(key, &text) && self.proof.is_by(&self.next, &text)
+    }
+}
+
+impl fmt::Display for ProvenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.proof)
+    }
+}
+
+impl fmt::Display for Succession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.next, self.endorsement, self.proof)
+    }
+}
+
+/// Exactly `N` words.
+fn words<'t, const N: usize>(text: &'t str, shape: &'static str) -> Result<[&'t str; N], BadName> {
+    let words: Vec<&str> = text.split(' ').collect();
+    words.try_into().map_err(|_| BadName { expected: shape, found: text.to_owned() })
+}
+
+impl FromStr for ProvenKey {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let [key, proof] = words(text, "a public key and its signature")?;
+        Ok(ProvenKey { key: key.parse()?, proof: proof.parse()? })
+    }
+}
+
+impl FromStr for Succession {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let [next, endorsement, proof] = words(text, "a public key and two signatures")?;
+        Ok(Succession { next: next.parse()?, endorsement: endorsement.parse()?, proof: proof.parse()? })
+    }
+}
+
+as_text!(ProvenKey, BadName);
+as_text!(Succession, BadName);
+
+/// One tag as EC2 shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tagged<T> {
+    /// There is no such tag, or it says nothing.
+    #[default]
+    Absent,
+    /// What is wrong with it, in plain text.
+    Unreadable(#[serde(deserialize_with = "super::line")] String),
+    Read(T),
+}
+
+impl<T: FromStr<Err = BadName>> Tagged<T> {
+    /// From the tag's value, if there is such a tag.
+    pub fn of(value: Option<&str>) -> Self {
+        match value.filter(|text| !text.is_empty() && *text != NOTHING).map(str::parse) {
+            None => Tagged::Absent,
+            Some(Ok(read)) => Tagged::Read(read),
+            Some(Err(bad)) => Tagged::Unreadable(bad.to_string()),
+        }
+    }
+}
+
+impl<T> Tagged<T> {
+    /// What it says, if that could be read.
+    pub fn read(&self) -> Option<&T> {
+        match self {
+            Tagged::Read(read) => Some(read),
+            _ => None,
+        }
+    }
+}
+
+/// What EC2 shows of a gateway's announcement.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyTags {
+    /// [`KEY_TAG`].
+    pub key: Tagged<ProvenKey>,
+    /// [`NEXT_KEY_TAG`].
+    #[serde(default)]
+    pub next: Tagged<Succession>,
+}
+
+impl KeyTags {
+    /// From the values of the two tags.
+    pub fn of(key: Option<&str>, next: Option<&str>) -> Self {
+        KeyTags { key: Tagged::of(key), next: Tagged::of(next) }
+    }
+}
+
+/// What a gateway's own two tags should say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcement {
+    pub key: ProvenKey,
+    /// During a rotation.
+    pub next: Option<Succession>,
+}
+
+impl Announcement {
+    /// The tags to write so that EC2 says this, given the values it shows: none if all is as it should be. Without a
+    /// rotation the second tag may tell how this key came to be; anything else in it is overwritten.
+    pub fn missing_from(&self, key: Option<&str>, next: Option<&str>) -> Vec<(&'static str, String)> {
+        let wanted_key = self.key.to_string();
+        let past = || match Tagged::<Succession>::of(next) {
+            Tagged::Absent => true,
+            Tagged::Read(succession) => succession.next == self.key.key,
+            Tagged::Unreadable(_) => false,
+        };
+        let wanted_next = match self.next {
+            Some(succession) => Some(succession.to_string()),
+            None if past() => None,
+            None => Some(NOTHING.to_owned()),
+        };
+        let mut out = Vec::new();
+        out.extend((key != Some(&wanted_key)).then_some((KEY_TAG, wanted_key)));
+        out.extend(wanted_next.filter(|wanted| next != Some(wanted)).map(|wanted| (NEXT_KEY_TAG, wanted)));
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::private_key::tests::{holder, key_pair};
+
+    /// EC2's bound on a tag's value, in characters:
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html>.
+    const LONGEST: usize = 256;
+
+    #[test]
+    fn statements_read_back_fit_a_tag_and_hold_for_their_gateway_only() {
+        let (vpc, instance) = holder(1);
+        let (vpc2, instance2) = holder(2);
+        let me = Holder { vpc: &vpc, instance: &instance };
+        let (one, two) = (key_pair(1), key_pair(2));
+        let (proven, succession) = (one.proven(&me).unwrap(), one.succeeded_by(&two, &me).unwrap());
+        assert_eq!(proven.to_string().parse(), Ok(proven));
+        assert_eq!(succession.to_string().parse(), Ok(succession));
+        assert!(proven.to_string().len() <= LONGEST && succession.to_string().len() <= LONGEST);
+        assert!(proven.belongs_to(&me) && succession.follows(&one.public, &me));
+        for other in [Holder { vpc: &vpc2, instance: &instance }, Holder { vpc: &vpc, instance: &instance2 }] {
+            assert!(!proven.belongs_to(&other) && !succession.follows(&one.public, &other));
+        }
+        assert!(!succession.follows(&two.public, &me), "another key before it");
+        let stolen = ProvenKey { key: two.public, ..proven };
+        assert!(!stolen.belongs_to(&me), "a key signed by another");
+        let unproven = Succession { proof: succession.endorsement, ..succession };
+        assert!(!unproven.follows(&one.public, &me), "the next key has not signed");
+    }
+
+    #[test]
+    fn a_bad_tag_is_described_in_plain_text() {
+        let (vpc, instance) = holder(1);
+        let good = key_pair(1).proven(&Holder { vpc: &vpc, instance: &instance }).unwrap().to_string();
+        for bad in [
+            "nonsense",
+            "two words",
+            &good[..146],
+            &format!("{good} {good}"),
+            &format!(" {good}"),
+            &good.replace(' ', "  "),
+            &format!("{good}\u{1b}[2J"),
+        ] {
+            let Tagged::<ProvenKey>::Unreadable(why) = Tagged::of(Some(bad)) else { panic!("{bad:?}") };
+            assert!(
+                why.bytes().all(|b| (b' '..=b'~').contains(&b) || b >= 0x80) && why.starts_with("expected "),
+                "{why}"
+            );
+            assert!(!why.contains('\u{1b}'), "{why}");
+        }
+        for nothing in [None, Some(""), Some("none")] {
+            assert_eq!(Tagged::<Succession>::of(nothing), Tagged::Absent);
+        }
+    }
+
+    #[test]
+    fn tags_are_written_only_where_they_differ() {
+        let (vpc, instance) = holder(1);
+        let me = Holder { vpc: &vpc, instance: &instance };
+        let (one, two) = (key_pair(1), key_pair(2));
+        let said = Announcement { key: one.proven(&me).unwrap(), next: None };
+        let (key, past) = (said.key.to_string(), two.succeeded_by(&one, &me).unwrap().to_string());
+        assert_eq!(said.missing_from(None, None), [(KEY_TAG, key.clone())]);
+        for fine in [None, Some("none"), Some(past.as_str())] {
+            assert_eq!(said.missing_from(Some(&key), fine), []);
+        }
+        assert_eq!(said.missing_from(Some(&key), Some("garbage")), [(NEXT_KEY_TAG, "none".to_owned())]);
+        let next = one.succeeded_by(&two, &me).unwrap();
+        let rotating = Announcement { next: Some(next), ..said };
+        assert_eq!(rotating.missing_from(Some(&key), Some(&past)), [(NEXT_KEY_TAG, next.to_string())]);
+        assert_eq!(rotating.missing_from(Some(&key), Some(&next.to_string())), []);
+        assert_eq!(said.missing_from(Some(&key), Some(&next.to_string())), [(NEXT_KEY_TAG, "none".to_owned())]);
+    }
+}

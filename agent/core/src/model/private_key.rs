@@ -1,0 +1,109 @@
+//! An Ed25519 key pair of this gateway, in the text of its file.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+
+use super::{Holder, InstanceId, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature};
+
+/// What precedes the 32 bytes of the seed in PKCS#8 (RFC 8410, section 7): the form without the public key, which
+/// every strongSwan reads.
+const PKCS8: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const END: &str = "-----END PRIVATE KEY-----";
+/// One key pair. Only [`PublicKey`] shows in `Debug`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateKey {
+    pub public: PublicKey,
+    /// The file's text: PEM below a line that says whose it is.
+    pub text: Secret,
+    pub instance: InstanceId,
+    pub made: Timestamp,
+    /// Its file is root's alone.
+    pub guarded: bool,
+}
+
+/// The key this gateway signs with, and during a rotation the one that is to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyring {
+    pub current: PrivateKey,
+    pub next: Option<PrivateKey>,
+}
+
+impl Keyring {
+    pub fn keys(&self) -> impl Iterator<Item = &PrivateKey> {
+        [&self.current].into_iter().chain(&self.next)
+    }
+}
+
+impl PrivateKey {
+    /// The key that belongs to a seed (RFC 8032, section 5.1.5).
+    pub fn from_seed(seed: &[u8; 32], instance: &InstanceId, made: Timestamp) -> Option<Self> {
+        let whose =
+            format!("# The private key of {instance}, made by crosswan at {}. It never leaves this instance.", made.0);
+        let pem = STANDARD.encode([&PKCS8[..], seed].concat());
+        PrivateKey::parse(&format!("{whose}\n{BEGIN}\n{pem}\n{END}\n"))
+    }
+
+    fn sign(&self, text: &str) -> Option<Signature> {
+        let file = std::str::from_utf8(self.text.bytes()).ok()?;
+        let signature = pair(file.lines().nth(2)?)?.sign(text.as_bytes());
+        Some(Signature::new(signature.as_ref().try_into().ok()?))
+    }
+
+    /// This key, with the proof that `holder` has it.
+    pub fn proven(&self, holder: &Holder<'_>) -> Option<ProvenKey> {
+        let proof = self.sign(&signature::possession(&self.public, holder))?;
+        Some(ProvenKey { key: self.public, proof })
+    }
+
+    /// `next` as the key that follows this one, signed by both.
+    pub fn succeeded_by(&self, next: &PrivateKey, holder: &Holder<'_>) -> Option<Succession> {
+        let text = signature::succession(&self.public, &next.public, holder);
+        Some(Succession { next: next.public, endorsement: self.sign(&text)?, proof: next.sign(&text)? })
+    }
+
+    /// Out of its file's text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let whose = lines.next()?.strip_prefix("# The private key of ")?;
+        let (instance, rest) = whose.split_once(", made by crosswan at ")?;
+        let made = Timestamp(rest.split_once('.')?.0.parse().ok()?);
+        let (BEGIN, pem, END) = (lines.next()?, lines.next()?, lines.next()?) else { return None };
+        let public = PublicKey::new(pair(pem)?.public_key().as_ref().try_into().ok()?);
+        Some(PrivateKey { public, text: Secret::new(text), instance: instance.parse().ok()?, guarded: true, made })
+    }
+}
+
+/// Out of PEM's one line.
+fn pair(pem: &str) -> Option<Ed25519KeyPair> {
+    let der = STANDARD.decode(pem).ok()?;
+    Ed25519KeyPair::from_seed_unchecked(der.strip_prefix(&PKCS8)?).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::VpcId;
+
+    /// Gateway `n`: its VPC and its instance.
+    pub fn holder(n: u32) -> (VpcId, InstanceId) {
+        (format!("vpc-{n:08x}").parse().unwrap(), id(n))
+    }
+
+    /// Key pair `n`, always the same.
+    pub fn key_pair(n: u8) -> PrivateKey {
+        PrivateKey::from_seed(&[n; 32], &id(n.into()), Timestamp(0)).unwrap()
+    }
+
+    fn id(n: u32) -> InstanceId {
+        format!("i-{n:08x}").parse().unwrap()
+    }
+
+    #[test]
+    fn a_private_key_shows_in_no_debug_output() {
+        let key = key_pair(1);
+        let seed = std::str::from_utf8(key.text.bytes()).unwrap().lines().nth(2).unwrap();
+        assert!(!format!("{key:?}").contains(seed));
+    }
+}

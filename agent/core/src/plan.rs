@@ -1,0 +1,226 @@
+//! plan: what should be against what is -> the steps in between. An empty plan means: do nothing, and say so.
+//!
+//! Pure. The same function plans a change, a roll-back (towards the old files) and the verification (whose plan must
+//! come out empty), so the three cannot disagree about what counts as a difference.
+
+mod standing;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use ipnet::Ipv4Net;
+
+pub use standing::{Standing, standing};
+pub use step::{Step, touched};
+
+use crate::{
+    iptables,
+    model::{ConnName, PublicKey},
+    swanctl::{self, Summary, Tree},
+    system::{Charon, ChildSa, Configuration, ManagedFile, System, is_our_secret},
+};
+
+/// The steps from `current` to `target`, in the order that keeps what works: rules first (the guard stands before a
+/// tunnel moves), then what is added, then what goes, and last the files, which record what was done.
+pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if let Some(change) = iptables::plan(&target.rules, &current.rules) {
+        steps.push(Step::RestoreRules(change));
+    }
+    if let Some(charon) = &current.charon {
+        keys_to_load(target, charon, &mut steps);
+        secrets_to_load(target, current, charon, &mut steps);
+        connections_to_load(target, current, charon, &mut steps);
+        revocations(target, current, charon, &mut steps);
+        keys_to_unload(target, current, charon, &mut steps);
+        file(ManagedFile::Secrets, &target.files.secrets, &current.files.secrets, current, &mut steps);
+        file(ManagedFile::Connections, &target.files.connections, &current.files.connections, current, &mut steps);
+    }
+    file(ManagedFile::Rules, &target.files.rules, &current.files.rules, current, &mut steps);
+    steps
+}
+
+fn keys_to_load(target: &Configuration, charon: &Charon, steps: &mut Vec<Step>) {
+    let missing = target.keys.iter().filter(|key| !charon.keys.contains(&key.public.charon_id()));
+    steps.extend(missing.map(|key| Step::LoadKey { key: key.clone() }));
+}
+
+/// Only keys on disk are ours; after the connections that signed with them have moved on.
+fn keys_to_unload(target: &Configuration, current: &System, charon: &Charon, steps: &mut Vec<Step>) {
+    let unwanted = current.keys.iter().map(|key| key.public).filter(|key| target.keys.iter().all(|k| k.public != *key));
+    let loaded = unwanted.filter(|key| charon.keys.contains(&key.charon_id()));
+    steps.extend(loaded.map(|key| Step::UnloadKey { key }));
+}
+
+fn secrets_to_load(target: &Configuration, current: &System, charon: &Charon, steps: &mut Vec<Step>) {
+    for (id, secret) in &target.secrets {
+        let why = match (current.believed.secrets.get(id), charon.secrets.contains(id)) {
+            (Some(old), true) if old == secret => continue,
+            (Some(old), true) if old != secret => "changed",
+            (_, true) => "not known to be as on disk",
+            (_, false) => "new",
+        };
+        steps.push(Step::LoadSecret { id: id.clone(), secret: secret.clone(), why });
+    }
+}
+
+fn connections_to_load(target: &Configuration, current: &System, charon: &Charon, steps: &mut Vec<Step>) {
+    let mut renewals = Vec::new();
+    for (name, tree) in &target.connections {
+        let (wanted, loaded) = (Summary::of(tree), charon.connections.get(name.as_str()));
+        let why = match (current.believed.connections.get(name), loaded) {
+            (Some(old), Some(now)) if old == tree && *now == wanted => continue,
+            (_, Some(now)) if *now != wanted => difference(now, &wanted),
+            (Some(old), Some(_)) if old != tree => what_else(old, tree),
+            (_, Some(_)) => "not known to be as on disk".to_owned(),
+            (_, None) => format!("new: {}", describe(&wanted)),
+        };
+        steps.push(Step::LoadConnection { name: name.clone(), tree: tree.clone(), why });
+        let stood_by = loaded.is_some_and(|l| l.children.is_empty()) && !wanted.children.is_empty();
+        if stood_by && charon.sas.iter().any(|sa| sa.conn == name.as_str() && sa.is_authenticated()) {
+            let children = wanted.children.keys().cloned().collect();
+            renewals.push(Step::TakeOver { connection: name.clone(), children });
+        }
+        for (child, selectors) in &wanted.children {
+            // After a cut-off apply, what is loaded says nothing about the SA: look at its own selectors.
+            let stale = match current.doubt {
+                None => loaded.and_then(|l| l.children.get(child)).is_some_and(|before| before != selectors),
+                Some(_) => true,
+            };
+            let differs = |c: &ChildSa| {
+                let same =
+                    |ts: &[String], want: &BTreeSet<String>| ts.iter().cloned().collect::<BTreeSet<_>>() == *want;
+                !(same(&c.local_ts, &selectors.local_ts) && same(&c.remote_ts, &selectors.remote_ts))
+            };
+            let old = |c: &ChildSa| stale && c.name == *child && c.is_up() && differs(c);
+            let old: Vec<u32> = children(charon, name.as_str()).filter(|c| old(c)).map(|c| c.id).collect();
+            if !old.is_empty() {
+                renewals.push(Step::RenewChild { connection: name.clone(), child: child.clone(), old });
+            }
+        }
+    }
+    steps.append(&mut renewals);
+}
+
+/// The far side of a connection: its address and its CIDRs (or ours, on a spoke).
+fn describe(s: &Summary) -> String {
+    if s.children.is_empty() {
+        return format!("{} without a child, to prove that it works", joined(&s.remote_addrs));
+    }
+    format!("{} for {}", joined(&s.remote_addrs), joined(s.children.values().flat_map(|c| &c.remote_ts)))
+}
+
+/// What changed that charon does not show.
+fn what_else(old: &Tree, new: &Tree) -> String {
+    let (before, after) = (swanctl::peer_keys(old), swanctl::peer_keys(new));
+    let fingerprints = |keys: &[PublicKey]| keys.iter().map(PublicKey::fingerprint).collect::<Vec<_>>().join(" and ");
+    if before != after {
+        return format!("peer's key {} => {}", fingerprints(&before), fingerprints(&after));
+    }
+    let own = |tree: &Tree| tree.get("local").cloned();
+    if own(old) != own(new) { "this gateway's key".into() } else { "proposals or timers changed".into() }
+}
+
+/// What a loaded connection has, and what it should have instead.
+fn difference(now: &Summary, wanted: &Summary) -> String {
+    let mut out = Vec::new();
+    let mut changed = |what: &str, a: String, b: String| {
+        if a != b {
+            out.push(format!("{what} {a} => {b}"));
+        }
+    };
+    let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "any".into());
+    changed("local address", joined(&now.local_addrs), joined(&wanted.local_addrs));
+    changed("address", joined(&now.remote_addrs), joined(&wanted.remote_addrs));
+    changed("local id", id(&now.local_id), id(&wanted.local_id));
+    changed("id", id(&now.remote_id), id(&wanted.remote_id));
+    changed("authentication", now.local_auth.clone(), wanted.local_auth.clone());
+    changed("the peer's authentication", now.remote_auth.clone(), wanted.remote_auth.clone());
+    let names: BTreeSet<&String> = now.children.keys().chain(wanted.children.keys()).collect();
+    for name in names {
+        out.extend(match (now.children.get(name), wanted.children.get(name)) {
+            (None, Some(_)) => Some(format!("with {name}")),
+            (Some(_), None) => Some(format!("without {name}")),
+            (a, b) if a != b => Some(format!("selectors of {name}")),
+            _ => None,
+        });
+    }
+    // What charon holds need not be what we loaded.
+    out.join(", ").escape_default().to_string()
+}
+
+/// Addresses or CIDRs on one line, each once, 10.2.0.0/16 before 10.102.0.0/16.
+fn joined<'a>(items: impl IntoIterator<Item = &'a String>) -> String {
+    let items: BTreeSet<_> = items.into_iter().map(|i| (i.parse::<Ipv4Net>().ok(), i.as_str())).collect();
+    items.into_iter().map(|(_, item)| item).collect::<Vec<_>>().join(", ")
+}
+
+/// Removal is revocation (safety rule 6): unload, forget the key, end the SAs.
+fn revocations(target: &Configuration, current: &System, charon: &Charon, steps: &mut Vec<Step>) {
+    let ours = |name: &str| name.parse::<ConnName>().ok();
+    let unwanted = |name: &str| ours(name).is_some_and(|n| !target.connections.contains_key(&n));
+    for name in charon.connections.keys().filter(|n| unwanted(n)) {
+        steps.push(Step::UnloadConnection { name: name.clone() });
+    }
+    for id in charon.secrets.iter().filter(|id| is_our_secret(id) && !target.secrets.contains_key(*id)) {
+        steps.push(Step::UnloadSecret { id: id.clone() });
+    }
+    let mut ended = BTreeSet::new();
+    // Whoever proved to be the peer by a key that counts no more. (A rotation is none of these: old and new overlap.)
+    for (name, tree) in &target.connections {
+        let (before, after) = (current.peer_keys.get(name), swanctl::peer_keys(tree));
+        let replaced = |before: &Vec<PublicKey>| !after.is_empty() && before.iter().all(|key| !after.contains(key));
+        if before.is_some_and(replaced) {
+            let why = "the peer's key was replaced";
+            steps.push(Step::Terminate { connection: name.to_string(), id: None, why });
+            ended.insert(name.as_str());
+        }
+    }
+    for sa in &charon.sas {
+        let Some(name) = ours(&sa.conn).filter(|_| !ended.contains(sa.conn.as_str())) else { continue };
+        let Some(tree) = target.connections.get(&name) else {
+            let why =
+                if name.is_own_proof() || name.is_peer_proof() { "the proof is over" } else { "the peer is gone" };
+            steps.push(Step::Terminate { connection: sa.conn.clone(), id: None, why });
+            ended.insert(&sa.conn);
+            continue;
+        };
+        let wanted = Summary::of(tree);
+        let moved = !wanted.remote_addrs.contains(&sa.remote_host);
+        // The peer still sends to the old address, where nobody is; but our own DPD, which it answers, keeps it from
+        // finding that out. Only an end makes it try again, and show that it fails.
+        let renamed = sa.is_established() && wanted.local_id.as_ref().is_some_and(|id| *id != sa.local_id);
+        if moved || renamed {
+            let why = if moved { "the peer has a new address" } else { "this gateway has a new identity" };
+            steps.push(Step::Terminate { connection: sa.conn.clone(), id: Some(sa.id), why });
+            continue;
+        }
+        for child in sa.children.iter().filter(|c| !wanted.children.contains_key(&c.name)) {
+            let (connection, child, id) = (sa.conn.clone(), child.name.clone(), child.id);
+            steps.push(Step::TerminateChild { connection, child, id });
+        }
+    }
+}
+
+/// The CHILD_SAs charon holds for a connection.
+fn children<'a>(charon: &'a Charon, connection: &'a str) -> impl Iterator<Item = &'a ChildSa> {
+    charon.sas.iter().filter(move |sa| sa.conn == connection).flat_map(|sa| &sa.children)
+}
+
+fn file(file: ManagedFile, want: &Option<String>, have: &Option<String>, current: &System, steps: &mut Vec<Step>) {
+    let why = match (want, have) {
+        (Some(want), Some(have)) if want != have => "changed",
+        (Some(_), Some(_)) if current.wrong_mode.contains(&file) => "permissions were wrong",
+        (Some(_), None) => "new",
+        (None, Some(_)) => {
+            steps.push(Step::RemoveFile { file });
+            return;
+        }
+        _ => return,
+    };
+    if let Some(contents) = want {
+        steps.push(Step::WriteFile { file, contents: contents.clone(), why });
+    }
+}

@@ -1,0 +1,116 @@
+//! render: a decision -> whole files, byte for byte deterministic.
+//!
+//! Only types with a closed character set reach a template: addresses, CIDRs, ids of the model, hex. A tag never does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    net::Ipv4Addr,
+};
+
+use askama::Template;
+use ipnet::Ipv4Net;
+
+use crate::{
+    decide::Decision,
+    error::{Error, Kind, Result},
+    iptables,
+    model::{Auth, ConnName, Mode, PublicKey, Secret, Tunnel},
+    system::Files,
+};
+
+/// What the running charon can do; decides which proposals may be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// charon has a plugin for it. 5.9.8 refuses a whole connection for one unknown proposal; 6.0.1 without the plugin
+    /// (Debian 13) negotiates ML-KEM with its like, fails, and never tries the next proposal.
+    pub ml_kem: bool,
+}
+
+impl Capabilities {
+    /// From the key exchange methods charon lists over VICI.
+    pub fn of(key_exchanges: &BTreeSet<String>) -> Self {
+        Capabilities { ml_kem: key_exchanges.contains("ML_KEM_768") }
+    }
+
+    /// AES-GCM and PFS throughout; the hybrid with ML-KEM first where charon knows it.
+    fn ike_proposals(self) -> &'static str {
+        match self.ml_kem {
+            true => concat!(
+                "aes256gcm16-prfsha384-x25519-ke1_mlkem768,",
+                "aes256gcm16-prfsha384-x25519,aes256gcm16-prfsha384-ecp384"
+            ),
+            false => "aes256gcm16-prfsha384-x25519,aes256gcm16-prfsha384-ecp384",
+        }
+    }
+    fn esp_proposals(self) -> &'static str {
+        match self.ml_kem {
+            true => "aes256gcm16-x25519-ke1_mlkem768,aes256gcm16-x25519,aes256gcm16-ecp384",
+            false => "aes256gcm16-x25519,aes256gcm16-ecp384",
+        }
+    }
+}
+
+/// Renders every managed file of this mode.
+pub fn render(mode: Mode, decision: &Decision, charon: Capabilities) -> Result<Files> {
+    let rules = Some(iptables::render(&decision.nat));
+    if !mode.has_ipsec() {
+        return Ok(Files { rules, ..Files::default() });
+    }
+    let failed = |e| Error::new(Kind::Other, "render swanctl configuration").because(e);
+    let connections = Connections {
+        mode,
+        tunnels: &decision.tunnels,
+        bypass: &decision.bypass,
+        private: decision.state.identity.as_ref().map(|me| me.private),
+        exclude: &decision.nat.exclude,
+        own: ConnName::own(),
+        ike_proposals: charon.ike_proposals(),
+        esp_proposals: charon.esp_proposals(),
+    };
+    let secrets = Secrets { mode, tunnels: &decision.tunnels };
+    Ok(Files {
+        connections: Some(connections.render().map_err(failed)?),
+        secrets: Some(secrets.render().map_err(failed)?),
+        rules,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "swanctl.conf", escape = "none")]
+struct Connections<'a> {
+    mode: Mode,
+    tunnels: &'a BTreeMap<ConnName, Tunnel>,
+    bypass: &'a BTreeSet<Ipv4Net>,
+    /// This gateway's own address, and what it reaches in the clear.
+    private: Option<Ipv4Addr>,
+    exclude: &'a BTreeSet<Ipv4Net>,
+    own: ConnName,
+    ike_proposals: &'static str,
+    esp_proposals: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "swanctl-secrets.conf", escape = "none")]
+struct Secrets<'a> {
+    mode: Mode,
+    tunnels: &'a BTreeMap<ConnName, Tunnel>,
+}
+
+/// Selectors as swanctl reads them: `10.1.0.0/16,10.2.0.0/16`, in order.
+fn list(cidrs: &BTreeSet<Ipv4Net>) -> String {
+    cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Public keys as swanctl reads them without a file each: `0s` and base64.
+fn keys(keys: &[PublicKey]) -> String {
+    keys.iter().map(|key| format!("0s{key}")).collect::<Vec<_>>().join(",")
+}
+
+/// A key as `0x…`: whatever bytes it has, the file's syntax never sees them.
+fn hex(key: &Secret) -> String {
+    key.bytes().iter().fold(String::from("0x"), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}"); // writing to a String cannot fail
+        out
+    })
+}

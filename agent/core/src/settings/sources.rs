@@ -1,0 +1,202 @@
+//! TOML files, environment and flags to items: a key, its raw value, and where it stood.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    parse::{Parsed, Raw},
+    table::{KEYS, SECTIONS, show_name, suggest},
+    wrong,
+};
+use crate::{
+    error::{Error, Result},
+    model::printable,
+};
+
+/// Everything that may hold a setting but the 2014 files.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// Where the files lie, for messages: `/` in production.
+    pub root: &'a Path,
+    /// The TOML files, weakest first.
+    pub toml: Vec<TomlFile>,
+    /// The whole environment. Only `CROSSWAN_*` counts, without `CROSSWAN_ROOT`, `CROSSWAN_LOG*` and `CROSSWAN_LAB_*`.
+    pub env: &'a BTreeMap<String, String>,
+    pub flags: &'a Flags,
+}
+
+/// A TOML file as it was read.
+#[derive(Debug, Clone)]
+pub struct TomlFile {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// A file of the 2014 tool as it was read.
+#[derive(Debug, Clone)]
+pub struct LegacyFile {
+    pub path: PathBuf,
+    pub text: String,
+    /// Others than its owner may read or change it.
+    pub open: bool,
+}
+
+/// `path` below `root`.
+pub fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
+    root.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
+}
+
+/// A path for a message: as it is, or escaped if it holds what a log line may not.
+pub fn show(path: &Path) -> String {
+    match path.to_str() {
+        Some(s) if s.chars().all(|c| c.is_ascii_graphic() || c == ' ') => s.into(),
+        _ => printable(&path.to_string_lossy()),
+    }
+}
+
+/// One key of one source.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// The dotted name, not yet known to be a key.
+    pub name: String,
+    pub raw: Raw,
+    /// `file:line`, the environment variable or the flag.
+    pub place: String,
+    /// What the source calls the key, if not `name`.
+    pub alias: Option<&'static str>,
+}
+
+/// A value and where it stood.
+#[derive(Debug)]
+pub(super) struct Sourced<T> {
+    pub value: T,
+    pub place: String,
+}
+
+impl Item {
+    fn at(place: impl Into<String>, name: &str, text: &str) -> Self {
+        Item { name: name.into(), raw: Raw::Word(text.into()), place: place.into(), alias: None }
+    }
+
+    /// The typed value, or the one line that says what is wrong with it.
+    pub fn read<T>(&self, parse: impl FnOnce(&Raw) -> Parsed<T>) -> Result<Sourced<T>> {
+        let value = parse(&self.raw).map_err(|found| {
+            let accepts = KEYS.iter().find(|k| k.name == self.name).map_or("nothing", |k| k.accepts);
+            wrong(format!("{}: {}: expected {accepts}, found {found}", self.place, self.alias.unwrap_or(&self.name)))
+        })?;
+        Ok(Sourced { value, place: self.place.clone() })
+    }
+
+    /// The error of a name that is no key.
+    pub fn unknown(&self) -> Error {
+        if SECTIONS.contains(&self.name.as_str()) {
+            // Not shown: `auth = "…"` may well be the key itself.
+            return wrong(format!("{}: {n}: expected a table [{n}], found a single value", self.place, n = self.name));
+        }
+        let known = KEYS.iter().map(|k| k.name).chain(SECTIONS);
+        let name = show_name(&self.name);
+        wrong(format!("{}: {name}: unknown key; {}", self.place, suggest(&self.name, "", known)))
+    }
+}
+
+/// What the command line may set, as typed: each in the form of the environment variable of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--mode`
+    pub mode: Option<String>,
+    /// `--private-net`
+    pub private_net: Option<String>,
+    /// `--hub`
+    pub hub: Option<String>,
+    /// `--regions`
+    pub regions: Option<String>,
+}
+
+impl Flags {
+    pub(super) fn items(&self) -> impl Iterator<Item = Item> {
+        [
+            ("--mode", "mode", &self.mode),
+            ("--private-net", "private_net", &self.private_net),
+            ("--hub", "hub", &self.hub),
+            ("--regions", "regions", &self.regions),
+        ]
+        .into_iter()
+        .filter_map(|(flag, name, text)| Some(Item::at(flag, name, text.as_deref()?)))
+    }
+}
+
+/// `CROSSWAN_*` to items, in the variables' order.
+pub(super) fn environment(env: &BTreeMap<String, String>) -> Result<Vec<Item>> {
+    let ours = |name: &str| {
+        let Some(rest) = name.strip_prefix("CROSSWAN_") else { return false };
+        rest != "ROOT" && !rest.starts_with("LOG") && !rest.starts_with("LAB_")
+    };
+    env.iter()
+        .filter(|(name, _)| ours(name))
+        .map(|(name, text)| match KEYS.iter().find(|k| k.env == name) {
+            Some(key) => Ok(Item::at(name, key.name, text)),
+            None => {
+                let known = suggest(name, "CROSSWAN_", KEYS.iter().map(|k| k.env));
+                Err(wrong(format!("environment: {}: unknown variable; {known}", show_name(name))))
+            }
+        })
+        .collect()
+}
+
+/// One TOML document to items, in the order of the text.
+pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
+    let path = show(path);
+    let document = DeTable::parse(text).map_err(|e| {
+        let start = e.span().map_or(0, |s| s.start);
+        let (line, column) = line_column(text, start);
+        // A curly quote or an unbreakable space looks like the plain character on most screens.
+        let odd = text.get(start..).and_then(|rest| rest.chars().next()).filter(|c| !c.is_ascii());
+        let odd = odd.map(|c| format!(" (there is the character {})", printable(&c.to_string()))).unwrap_or_default();
+        // The parser's words quote nothing of the file; it may hold a key in the wrong place.
+        let message = e.message().replace(char::is_control, " ");
+        wrong(format!("{path}:{line}:{column}: expected TOML, found: {message}{odd}"))
+    })?;
+    let mut found = Vec::new();
+    for (key, value) in document.get_ref() {
+        match value.get_ref() {
+            DeValue::Table(section) if SECTIONS.contains(&key.get_ref().as_ref()) => {
+                let dotted = |inner: &str| format!("{}.{inner}", key.get_ref());
+                found.extend(section.iter().map(|(k, v)| (k.span().start, dotted(k.get_ref()), v.get_ref())));
+            }
+            other => found.push((key.span().start, key.get_ref().to_string(), other)),
+        }
+    }
+    found.sort_by_key(|(start, ..)| *start);
+    let item = |(start, name, value): (usize, String, &DeValue)| Item {
+        name,
+        raw: raw(value),
+        place: format!("{path}:{}", line_column(text, start).0),
+        alias: None,
+    };
+    Ok(found.into_iter().map(item).collect())
+}
+
+fn raw(value: &DeValue) -> Raw {
+    match value {
+        DeValue::String(s) => Raw::Text(s.to_string()),
+        DeValue::Integer(n) => Raw::Number(n.to_string()),
+        DeValue::Float(n) => Raw::Number(n.to_string()),
+        DeValue::Boolean(b) => Raw::Bool(*b),
+        DeValue::Datetime(_) => Raw::Date,
+        DeValue::Array(list) => Raw::List(list.iter().map(|v| raw(v.get_ref())).collect()),
+        DeValue::Table(table) => {
+            Raw::Table(table.iter().map(|(k, v)| (k.get_ref().to_string(), raw(v.get_ref()))).collect())
+        }
+    }
+}
+
+/// Both from 1; the column in characters.
+fn line_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset.min(text.len())).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
+}

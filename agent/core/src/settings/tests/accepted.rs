@@ -1,0 +1,267 @@
+//! What is accepted, the defaults, and which source counts.
+
+use std::time::Duration;
+
+use super::{super::*, *};
+
+fn nets(all: &[&str]) -> BTreeSet<Ipv4Net> {
+    all.iter().map(|n| n.parse().unwrap()).collect()
+}
+fn regions(all: &[&str]) -> BTreeSet<Region> {
+    all.iter().map(|r| r.parse().unwrap()).collect()
+}
+fn tag(key: &str, value: &str) -> Tag {
+    Tag { key: key.into(), value: value.into() }
+}
+
+#[test]
+fn defaults() {
+    let Settings { sources, warnings, .. } = only(NAT_HUB).unwrap();
+    assert_eq!((sources.len(), warnings.len()), (1, 0));
+    assert_eq!(
+        Settings { sources: vec![], ..only(NAT_HUB).unwrap() },
+        Settings {
+            mode: Mode::NatHub,
+            private_net: nets(&["10.0.0.0/8"]),
+            hub: None,
+            hub_tag: tag("service", "vpn-hub"),
+            regions: regions(&[]),
+            gateway_tag: tag("service", "nat"),
+            environment_tag: None,
+            masquerade: true,
+            nat_sources: nets(&[]),
+            guard_input: BTreeSet::new(),
+            guard_exclude: nets(&[]),
+            ipsec_interface: None,
+            auth: auth(AuthMethod::Key, PskSource::default()),
+            removal: Removal {
+                after_misses: 2,
+                spacing: Duration::from_secs(600),
+                hold_above: 50,
+                hold_floor: 2,
+                confirmed_after: 24,
+            },
+            keep: Keep { interval: Duration::from_secs(15) },
+            ec2: Ec2 { timeout: Duration::from_secs(60) },
+            sources: vec![],
+            warnings: vec![],
+        }
+    );
+    let hub = only("mode='vpn-hub'\nprivate_net=['10.0.0.0/8']\nregions=['us-west-2']").unwrap();
+    assert!(!hub.masquerade, "a hub masquerades only if asked");
+    let none = with("masquerade = false\n[nat]\nsources = ['10.2.0.0/16']\n[guard]\ninput = []").unwrap();
+    assert!(none.nat_sources.is_empty() && none.guard_input.is_empty());
+}
+
+#[test]
+fn every_key_in_toml_and_in_the_environment() {
+    let toml = r#"
+        mode = "nat-vpn"
+        private_net = ["172.16.0.0/12", "10.0.0.0/8"]
+        regions = ["us-west-2", "eu-west-1", "us-west-2"]
+        hub_tag = { key = "role", value = "hub=1" }
+        gateway_tag = "role=gw"
+        environment_tag = { key = "env", value = "" }
+        masquerade = true
+        ipsec_interface = "ipsec0"
+        [nat]
+        sources = ["192.168.0.0/24", "10.2.0.0/16"]
+        [guard]
+        input = ["udp/53", "tcp/22", "tcp/22"]
+        exclude = ["10.9.0.0/16"]
+        [auth]
+        method = "key"
+        hub_key = ["MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="]
+        max_key_age = "90days"
+        psk_file = "/run/psk"
+        psk_dir = "/run/psk.d"
+        psk_region = "eu-west-1"
+        [removal]
+        after_misses = 1000
+        spacing = "1day"
+        hold_above = "0%"
+        hold_floor = 0
+        confirmed_after = 7
+        [keep]
+        interval = "1min"
+        [ec2]
+        timeout = "1s""#;
+    let want = Settings {
+        mode: Mode::NatVpn,
+        private_net: nets(&["10.0.0.0/8", "172.16.0.0/12"]),
+        hub: None,
+        hub_tag: tag("role", "hub=1"),
+        regions: regions(&["eu-west-1", "us-west-2"]),
+        gateway_tag: tag("role", "gw"),
+        environment_tag: Some(tag("env", "")),
+        masquerade: true,
+        nat_sources: nets(&["10.2.0.0/16", "192.168.0.0/24"]),
+        guard_input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
+        guard_exclude: nets(&["10.9.0.0/16"]),
+        ipsec_interface: Some("ipsec0".parse().unwrap()),
+        auth: AuthSettings {
+            hub_key: vec![PublicKey::new([1; 32])],
+            max_key_age: Some(Duration::from_secs(90 * 86400)),
+            ..auth(
+                AuthMethod::Key,
+                PskSource { file: Some("/run/psk".into()), dir: Some("/run/psk.d".into()), ..PskSource::default() },
+            )
+        },
+        removal: Removal {
+            after_misses: 1000,
+            spacing: Duration::from_secs(86400),
+            hold_above: 0,
+            hold_floor: 0,
+            confirmed_after: 7,
+        },
+        keep: Keep { interval: Duration::from_secs(60) },
+        ec2: Ec2 { timeout: Duration::from_secs(1) },
+        sources: vec![],
+        warnings: vec![],
+    };
+    assert_eq!(Settings { sources: vec![], ..only(toml).unwrap() }, want);
+    let env = [
+        ("CROSSWAN_MODE", "nat-vpn"),
+        ("CROSSWAN_PRIVATE_NET", "172.16.0.0/12, 10.0.0.0/8"),
+        ("CROSSWAN_REGIONS", "us-west-2 eu-west-1"),
+        ("CROSSWAN_HUB_TAG", "role=hub=1"),
+        ("CROSSWAN_GATEWAY_TAG", "role=gw"),
+        ("CROSSWAN_ENVIRONMENT_TAG", "env="),
+        ("CROSSWAN_MASQUERADE", "true"),
+        ("CROSSWAN_NAT_SOURCES", "10.2.0.0/16 192.168.0.0/24"),
+        ("CROSSWAN_GUARD_INPUT", "tcp/22,udp/53"),
+        ("CROSSWAN_GUARD_EXCLUDE", "10.9.0.0/16"),
+        ("CROSSWAN_IPSEC_INTERFACE", "ipsec0"),
+        ("CROSSWAN_AUTH_METHOD", "key"),
+        ("CROSSWAN_HUB_KEY", "MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),
+        ("CROSSWAN_MAX_KEY_AGE", "90days"),
+        ("CROSSWAN_PSK_FILE", "/run/psk"),
+        ("CROSSWAN_PSK_DIR", "/run/psk.d"),
+        ("CROSSWAN_PSK_REGION", "eu-west-1"),
+        ("CROSSWAN_AFTER_MISSES", "1000"),
+        ("CROSSWAN_SPACING", "1day"),
+        ("CROSSWAN_HOLD_ABOVE", "0%"),
+        ("CROSSWAN_HOLD_FLOOR", "0"),
+        ("CROSSWAN_CONFIRMED_AFTER", "7"),
+        ("CROSSWAN_KEEP_INTERVAL", "1min"),
+        ("CROSSWAN_EC2_TIMEOUT", "1s"),
+        // Others' business, and not ours at all.
+        ("CROSSWAN_ROOT", "/x"),
+        ("CROSSWAN_LOG", "debug"),
+        ("CROSSWAN_LAB_KEEP", "1"),
+        ("PATH", "/bin"),
+    ];
+    assert_eq!(Host(&[]).load(&env, &Flags::default()).unwrap(), want);
+}
+
+#[test]
+fn a_key_in_aws_by_name_or_arn() {
+    let secret_arn = "arn:aws:secretsmanager:us-west-2:123456789012:secret:crosswan/{vpc}";
+    let parameter_arn = "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/crosswan/psk";
+    let long = format!("/{}", "a".repeat(2047));
+    #[rustfmt::skip]
+    let table = [
+        ("psk_parameter = '/crosswan/psk'", Service::Parameter, "/crosswan/psk", None, false),
+        ("psk_parameter = '/crosswan/{vpc}/psk'", Service::Parameter, "/crosswan/{vpc}/psk", None, true),
+        (&format!("psk_parameter = '{parameter_arn}'"), Service::Parameter, parameter_arn, Some("cn-north-1"), false),
+        (&format!("psk_parameter = '{long}'"), Service::Parameter, &long, None, false),
+        ("psk_secret = 'crosswan'", Service::Secret, "crosswan", None, false),
+        ("psk_secret = 'crosswan@a.b_c/{vpc}'\npsk_region = 'eu-west-1'", Service::Secret, "crosswan@a.b_c/{vpc}", Some("eu-west-1"), true),
+        (&format!("psk_secret = '{secret_arn}'"), Service::Secret, secret_arn, Some("us-west-2"), true),
+        (&format!("psk_secret = '{secret_arn}'\npsk_region = 'us-west-2'"), Service::Secret, secret_arn, Some("us-west-2"), true),
+    ];
+    for (toml, service, name, region, per_peer) in table {
+        let PskSource { stored, .. } = with(&format!("[auth]\n{toml}")).unwrap().auth.psk;
+        let stored = stored.unwrap();
+        let region = region.map(|r| r.parse().unwrap());
+        assert_eq!(stored, StoredKey { service, name: name.into(), region }, "{toml}");
+        assert_eq!(stored.per_peer(), per_peer, "{toml}");
+        assert_eq!(stored.name_for(&"vpc-0a1b2c3d".parse().unwrap()), name.replace("{vpc}", "vpc-0a1b2c3d"));
+    }
+    let env = [("CROSSWAN_PSK_PARAMETER", "/crosswan/psk"), ("CROSSWAN_PSK_REGION", "eu-west-1")];
+    let from_env = Host(&[(TOML, NAT_HUB)]).load(&env, &Flags::default()).unwrap();
+    assert_eq!(from_env.auth, with("[auth]\npsk_parameter='/crosswan/psk'\npsk_region='eu-west-1'").unwrap().auth);
+    let env = [("CROSSWAN_PSK_SECRET", "crosswan/psk")];
+    let from_env = Host(&[(TOML, NAT_HUB)]).load(&env, &Flags::default()).unwrap();
+    assert_eq!(from_env.auth, with("[auth]\npsk_secret='crosswan/psk'").unwrap().auth);
+}
+
+/// The names in the table are the names that `merged` knows: a key that only one of them has would be dead.
+#[test]
+fn every_key_of_the_table_is_settable() {
+    for key in table::KEYS {
+        let item = sources::Item { name: key.name.into(), raw: parse::Raw::Date, place: "x".into(), alias: None };
+        let error = merged::Merged::default().set(&item).unwrap_err().chain();
+        assert_eq!(error, format!("x: {}: expected {}, found a date or time", key.name, key.accepts));
+    }
+}
+
+#[test]
+fn a_stronger_source_wins_key_by_key() {
+    let files = [
+        ("/etc/default/nat-hub", "VPN_NET=10.1.0.0/16\n"),
+        (TOML, "private_net = ['10.2.0.0/16']\nmode = 'nat-hub'\n[removal]\nafter_misses = 3\nhold_above = '30%'"),
+        ("/etc/crosswan/conf.d/a.toml", "private_net = ['10.3.0.0/16']\n[removal]\nafter_misses = 4"),
+        // Byte order: B before a.
+        ("/etc/crosswan/conf.d/B.toml", "private_net = ['10.9.0.0/16']\n[removal]\nafter_misses = 9"),
+    ];
+    let env = [("CROSSWAN_PRIVATE_NET", "10.4.0.0/16")];
+    let flags = Flags { private_net: Some("10.5.0.0/16".into()), ..Flags::default() };
+    let net = |files: &[(&str, &str)], env: &[(&str, &str)], flags: &Flags| {
+        Host(files).load(env, flags).unwrap().private_net.first().unwrap().to_string()
+    };
+    let none = Flags::default();
+    let mode = [("CROSSWAN_MODE", "nat-hub")];
+    assert_eq!(net(&files, &env, &flags), "10.5.0.0/16");
+    assert_eq!(net(&files, &env, &none), "10.4.0.0/16");
+    assert_eq!(net(&files, &[], &none), "10.3.0.0/16");
+    assert_eq!(net(&[files[0], files[1], files[3]], &[], &none), "10.9.0.0/16");
+    assert_eq!(net(&files[..2], &[], &none), "10.2.0.0/16");
+    assert_eq!(net(&files[..1], &mode, &none), "10.1.0.0/16");
+
+    let host = Host(&files);
+    let merged = host.load(&env, &flags).unwrap();
+    assert_eq!((merged.removal.after_misses, merged.removal.hold_above), (4, 30));
+    let read: Vec<String> = merged.sources.iter().map(|p| p.display().to_string()).collect();
+    let order = ["/etc/default/nat-hub", TOML, "/etc/crosswan/conf.d/B.toml", "/etc/crosswan/conf.d/a.toml"];
+    assert_eq!(read, order);
+}
+
+#[test]
+fn flags_set_the_mode_the_regions_and_the_hub() {
+    let flags = |mode: &str| Flags {
+        mode: Some(mode.into()),
+        private_net: Some("10.0.0.0/8".into()),
+        hub: Some("198.51.100.100".into()),
+        regions: Some("us-west-2,eu-west-1".into()),
+    };
+    // Each mode keeps what it uses and drops the rest.
+    for (mode, hub, count) in [("vpn-hub", false, 2), ("nat-hub", false, 0), ("nat-vpn", true, 2)] {
+        let got = Host(&[]).load(&[], &flags(mode)).unwrap();
+        assert_eq!((got.mode.as_str(), got.hub.is_some(), got.regions.len()), (mode, hub, count));
+    }
+    // With a pre-shared key there is nothing to ask EC2 for.
+    let got = Host(&[]).load(&[("CROSSWAN_AUTH_METHOD", "psk")], &flags("nat-vpn")).unwrap();
+    assert_eq!(got.regions.len(), 0);
+}
+
+#[test]
+fn limits_are_inclusive() {
+    let long_key = "k".repeat(128);
+    // Characters count, not bytes.
+    let long_value = "ü".repeat(256);
+    for accepted in [
+        "[keep]\ninterval='1s'",
+        "[keep]\ninterval='59s 999ms'",
+        "[ec2]\ntimeout='10min'",
+        "[removal]\nafter_misses=1\nhold_above='100%'",
+        "removal.after_misses=7",
+        "removal.spacing='0s'",
+        "hub='223.255.255.254'",
+        "ipsec_interface='abcdefghijklmno'",
+        "regions=[]",
+        &format!("gateway_tag={{key='{long_key}', value='{long_value}'}}"),
+    ] {
+        assert!(with(accepted).is_ok(), "{accepted}: {:?}", with(accepted));
+    }
+}

@@ -1,0 +1,125 @@
+//! What is remembered between passes: `/var/lib/crosswan/state.json`. EC2 is the database; this is its last good answer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Gateway, Identity, InstanceId, PublicKey, Region, RegionView, Timestamp, VpcId};
+
+/// Written after a verified pass only. A lost or broken file is a fresh start, never an error that stops a pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Who this gateway was; stands in while IMDS does not answer.
+    pub identity: Option<Identity>,
+    /// The last good answer of each region.
+    #[serde(default)]
+    pub regions: BTreeMap<Region, LastGood>,
+    /// The VPCs that have a tunnel, with the CIDRs they hold.
+    #[serde(default)]
+    pub peers: BTreeMap<VpcId, Peer>,
+    /// Regions that never answered, and refuse as one does that the account has not enabled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disabled: BTreeMap<Region, Refused>,
+}
+
+/// A region's last complete answer and when it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGood {
+    pub at: Timestamp,
+    pub view: RegionView,
+}
+
+/// How often a region has refused, while others answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub polls: u32,
+    /// When the last of them was counted.
+    pub at: Timestamp,
+}
+
+/// A VPC with a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The gateway that carries its traffic, as last seen; `cidrs` are the accepted ones.
+    pub gateway: Gateway,
+    /// The keys it is known by: one, or two during its rotation; none with a pre-shared key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<PublicKey>,
+    /// The next key of this gateway that it has accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepts: Option<PublicKey>,
+    /// Successful polls of its region, in a row, that did not show it.
+    pub misses: u32,
+    /// When the last of them was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_at: Option<Timestamp>,
+    /// Since when every pass has found its tunnel down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since: Option<Timestamp>,
+    /// The keys of the other gateways of the VPC.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<InstanceId, Vec<PublicKey>>,
+    /// The gateways that had the VPC before and lost it to one that worked, the last one last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<InstanceId>,
+}
+
+impl Peer {
+    /// A peer that was just seen.
+    pub fn new(gateway: Gateway) -> Peer {
+        Peer {
+            gateway,
+            keys: Vec::new(),
+            accepts: None,
+            misses: 0,
+            missed_at: None,
+            down_since: None,
+            others: BTreeMap::new(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// The keys that one gateway of the VPC is known by.
+    pub fn keys_of(&self, instance: &InstanceId) -> &[PublicKey] {
+        if self.gateway.instance == *instance { &self.keys } else { self.others.get(instance).map_or(&[], |keys| keys) }
+    }
+}
+
+impl State {
+    /// The state as far as it is this gateway's: an image taken in another VPC brings a state that means nothing here.
+    pub fn for_vpc(self, vpc: &VpcId) -> State {
+        match &self.identity {
+            Some(identity) if identity.vpc == *vpc => self,
+            _ => State::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_brings_in_nothing_that_ec2_could_not() {
+        let state = |cidr: &str, reason: &str| {
+            let refusal =
+                format!(r#"{{"region":"eu-west-1","vpc":null,"instance":null,"cidr":null,"reason":"{reason}"}}"#);
+            serde_json::from_str::<State>(&format!(
+                r#"{{"identity":{{"instance":"i-0000ffff","region":"eu-west-1","vpc":"vpc-0000ffff","cidrs":["{cidr}"],
+                "private":"10.0.0.5","public":null}},
+                "regions":{{"eu-west-1":{{"at":1,"view":{{"gateways":[],"unusable":[{refusal}]}}}}}}}}"#
+            ))
+        };
+        for bad in ["0.0.0.0/0", "10.0.0.1/16", "\\u001b[2J"] {
+            let error = state(bad, "").unwrap_err().to_string();
+            assert!(
+                error.starts_with("expected a CIDR such as 10.1.0.0/16, found ") && !error.contains('\u{1b}'),
+                "{error}"
+            );
+        }
+        let good = state("10.0.0.0/16", r#"as \"it\" was…\u001b[2J\nrefused"#).unwrap();
+        let reason = &good.regions.values().next().unwrap().view.unusable[0].reason;
+        assert_eq!(reason, r#"as "it" was…\u{1b}[2J\nrefused"#);
+        assert_eq!(serde_json::from_str::<State>(&serde_json::to_string(&good).unwrap()).unwrap(), good);
+    }
+}

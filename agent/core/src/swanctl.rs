@@ -1,0 +1,114 @@
+//! strongSwan settings text: parsed into the tree that is compared and sent over VICI.
+//!
+//! The subset our template emits and nothing more: what is refused here (includes, references, duplicates) cannot
+//! mean one thing to us and another to `swanctl`. Semantics follow strongSwan 5.9.8: `settings_lexer.l` for the
+//! text, `swanctl/commands/load_{conns,creds}.c` for what becomes a VICI list and what becomes a secret.
+
+mod parse;
+mod secret;
+mod splice;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod text;
+mod wire;
+
+use std::collections::BTreeMap;
+
+pub use parse::{SyntaxError, parse};
+pub use secret::{BadSecret, Shared, secrets};
+pub use splice::{Instead, splice};
+pub use summary::{ChildSummary, Summary};
+pub use text::to_text;
+
+use crate::model::PublicKey;
+
+/// A section's content by name. Order carries no meaning for charon; a name occurs once.
+pub type Tree = BTreeMap<String, Node>;
+
+/// One setting, or a section of them. [`parse`] yields no `List`: only VICI messages have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    Value(String),
+    List(Vec<String>),
+    Section(Tree),
+}
+
+/// The keys whose values are lists on the wire (`is_list_key` of load_conns.c).
+const LIST_KEYS: [&str; 10] = [
+    "local_addrs",
+    "remote_addrs",
+    "proposals",
+    "esp_proposals",
+    "ah_proposals",
+    "local_ts",
+    "remote_ts",
+    "vips",
+    "pools",
+    "groups",
+];
+
+/// Raw public keys. In a file they stand as `0s` and base64; VICI takes PEM.
+const PUBKEYS: &str = "pubkeys";
+
+/// A key of a file as VICI takes it. What is no Ed25519 key goes as it is, for charon to refuse.
+fn pem(text: &str) -> String {
+    let key = text.strip_prefix("0s").and_then(|base64| base64.parse::<PublicKey>().ok());
+    key.map_or_else(|| text.to_owned(), |key| key.pem())
+}
+
+/// The raw public keys that a connection accepts from its peer; `conn` as [`connections`] gives it.
+pub fn peer_keys(conn: &Tree) -> Vec<PublicKey> {
+    pubkeys(conn, "remote")
+}
+
+/// The raw public keys with which this gateway signs for a connection.
+pub fn own_keys(conn: &Tree) -> Vec<PublicKey> {
+    pubkeys(conn, "local")
+}
+
+fn pubkeys(conn: &Tree, side: &str) -> Vec<PublicKey> {
+    let Some(Node::Section(side)) = conn.get(side) else { return Vec::new() };
+    let Some(Node::List(keys)) = side.get(PUBKEYS) else { return Vec::new() };
+    keys.iter().filter_map(|key| PublicKey::from_pem(key)).collect()
+}
+
+/// Every connection of a parsed file, as the body of its `load-conn` message.
+pub fn connections(mut file: Tree) -> BTreeMap<String, Tree> {
+    let Some(Node::Section(connections)) = file.remove("connections") else { return BTreeMap::new() };
+    let section = |(name, node)| match node {
+        Node::Section(conn) => Some((name, with_lists(conn))),
+        _ => None,
+    };
+    connections.into_iter().filter_map(section).collect()
+}
+
+/// The sections inside section `name` of `tree`; values beside them are skipped, as swanctl does.
+fn sections<'t>(tree: &'t Tree, name: &str) -> impl Iterator<Item = (&'t String, &'t Tree)> {
+    let inner = match tree.get(name) {
+        Some(Node::Section(inner)) => Some(inner),
+        _ => None,
+    };
+    inner.into_iter().flatten().filter_map(|(name, node)| match node {
+        Node::Section(section) => Some((name, section)),
+        _ => None,
+    })
+}
+
+fn with_lists(mut tree: Tree) -> Tree {
+    for (key, node) in &mut tree {
+        match node {
+            Node::Value(v) if key.eq_ignore_ascii_case(PUBKEYS) => {
+                *node = Node::List(split(v).iter().map(|k| pem(k)).collect());
+            }
+            Node::Value(v) if LIST_KEYS.iter().any(|k| k.eq_ignore_ascii_case(key)) => *node = Node::List(split(v)),
+            Node::Section(inner) => *inner = with_lists(std::mem::take(inner)),
+            Node::Value(_) | Node::List(_) => {}
+        }
+    }
+    tree
+}
+
+fn split(value: &str) -> Vec<String> {
+    value.split(',').map(|item| item.trim_matches(' ')).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}

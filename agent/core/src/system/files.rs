@@ -1,0 +1,40 @@
+//! The files that crosswan writes whole.
+
+use std::fmt;
+
+/// The text of each managed file; `None` where there is no such file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    pub connections: Option<String>,
+    /// Holds keys: mode 0600, never logged.
+    pub secrets: Option<String>,
+    pub rules: Option<String>,
+}
+
+/// A file that crosswan writes whole and no one else writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ManagedFile {
+    Connections,
+    Secrets,
+    Rules,
+}
+
+impl fmt::Display for ManagedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ManagedFile::Connections => "crosswan.conf",
+            ManagedFile::Secrets => "crosswan-secrets.conf",
+            ManagedFile::Rules => "iptables.rules",
+        })
+    }
+}
+
+impl ManagedFile {
+    /// Permission bits: keys are root's alone.
+    pub fn mode(self) -> u32 {
+        match self {
+            ManagedFile::Secrets => 0o600,
+            ManagedFile::Connections | ManagedFile::Rules => 0o644,
+        }
+    }
+}
