@@ -15,6 +15,8 @@ use nix::{
     unistd::geteuid,
 };
 
+use serde::Serialize;
+
 use crosswan_core::error::{Context, Error, Kind, Result};
 
 /// Writes `bytes` to `path` atomically: a temporary file beside it, fsync, rename, fsync of the folder.
@@ -42,6 +44,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written.context(failed)
+}
+
+/// [`write_atomic`] of a value as JSON.
+pub fn write_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
+    let json = serde_json::to_vec_pretty(value).context(|| Error::new(Kind::Other, "encode as JSON"))?;
+    write_atomic(path, &json, mode)
 }
 
 /// The name of the temporary file: hidden, and with an ending that `conf.d/*.conf` does not match.

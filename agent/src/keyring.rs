@@ -9,8 +9,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::{files, paths::Paths};
 use crosswan_core::{
-    error::{Error, Result},
-    model::{InstanceId, Keyring, PrivateKey, Timestamp},
+    decide::{Request, rotation::is_old},
+    error::{Error, Kind, Result},
+    model::{Identity, InstanceId, Keyring, PrivateKey, Timestamp},
+    settings::{AuthMethod, Settings},
 };
 
 /// Root's alone.
@@ -68,6 +70,43 @@ pub fn ensure(
     let note = format!("made the next key {}: it follows when the peers have accepted it", next.public.fingerprint());
     ring.next = Some(next);
     Ok((ring, Some(note)))
+}
+
+/// This gateway's keys, ready for a pass.
+#[derive(Debug, Default)]
+pub struct Ready {
+    /// `None` where this gateway needs no key, or has none and cannot make one now.
+    pub ring: Option<Keyring>,
+    pub notes: Vec<String>,
+    /// Why no key could be made.
+    pub problem: Option<String>,
+}
+
+/// The keys of this instance, if it needs any: made if there is none, unless this is a dry run; the next one when it is time.
+///
+/// # Errors
+/// As [`read`].
+pub fn ready(settings: &Settings, paths: &Paths, me: &Identity, now: Timestamp, request: &Request) -> Result<Ready> {
+    if !settings.mode.has_ipsec() || settings.auth.method != AuthMethod::Key {
+        return Ok(Ready::default());
+    }
+    let rotate = |key: &PrivateKey| {
+        request.rotate || settings.auth.max_key_age.is_some_and(|age| is_old(key.made, now, age, &me.instance))
+    };
+    let on_disk = || Ok(read(paths)?.filter(|ring| ring.current.instance == me.instance));
+    if request.dry_run {
+        let ring = on_disk()?;
+        let missing = ring.is_none().then(|| "a refresh would make this gateway's key first".to_owned());
+        return Ok(Ready { ring, notes: missing.into_iter().collect(), problem: None });
+    }
+    match ensure(paths, &me.instance, now, rotate) {
+        Ok((ring, note)) => Ok(Ready { ring: Some(ring), notes: note.into_iter().collect(), problem: None }),
+        // A full disk takes no tunnel down.
+        Err(e) if e.kind() == Kind::Apply => {
+            Ok(Ready { ring: on_disk()?, notes: Vec::new(), problem: Some(e.chain()) })
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// The next key becomes the current one, which is gone. By one rename: there is always exactly one.

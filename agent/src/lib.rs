@@ -17,7 +17,6 @@ pub mod keyring;
 #[cfg(test)]
 mod manual;
 pub mod observe;
-mod own;
 pub mod paths;
 pub mod refresh;
 pub mod settings;

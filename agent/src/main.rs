@@ -15,11 +15,12 @@ use crosswan::{
     cli::{Cli, Command, Overrides},
     keep,
     paths::Paths,
-    refresh::{self, Options},
+    refresh,
     settings::{Keys, MissingKey},
     status, watch,
 };
 use crosswan_core::{
+    decide::Request,
     error::{Context, Error, Kind, Result},
     keep::Role,
     model::{BadName, Mode, VpcId},
@@ -51,12 +52,12 @@ async fn run(cli: Cli) -> Result<u8> {
         Command::Refresh { dry_run, force, accept_key, json } => {
             let accept = accept_key.iter().map(|word| accepted(word)).collect::<std::result::Result<_, BadName>>();
             let accept = accept.context(|| Error::settings("--accept-key"))?;
-            let options = Options { dry_run, force, rotate: false, accept };
-            pass(&root, cli.overrides, &paths, options, json).await
+            let request = Request { dry_run, force, rotate: false, accept };
+            pass(&root, cli.overrides, &paths, request, json).await
         }
         Command::RotateKey { json } => {
-            let options = Options { rotate: true, ..Options::default() };
-            pass(&root, cli.overrides, &paths, options, json).await
+            let request = Request { rotate: true, ..Request::default() };
+            pass(&root, cli.overrides, &paths, request, json).await
         }
         Command::Render { out } => {
             let (settings, keys) = settings(&root, cli.overrides)?;
@@ -122,14 +123,14 @@ fn accepted(word: &str) -> std::result::Result<(VpcId, String), BadName> {
 }
 
 /// One pass and its report; the exit code.
-async fn pass(root: &Path, overrides: Overrides, paths: &Paths, options: Options, json: bool) -> Result<u8> {
-    let dry_run = options.dry_run;
+async fn pass(root: &Path, overrides: Overrides, paths: &Paths, request: Request, json: bool) -> Result<u8> {
+    let dry_run = request.dry_run;
     let pass = async {
         let (settings, keys) = settings(root, overrides)?;
-        if options.rotate && (settings.auth.method != AuthMethod::Key || !settings.mode.has_ipsec()) {
+        if request.rotate && (settings.auth.method != AuthMethod::Key || !settings.mode.has_ipsec()) {
             return Err(Error::settings("auth.method: this gateway has no key pair of its own, so none to rotate"));
         }
-        refresh::refresh(&settings, &keys, paths, options).await
+        refresh::refresh(&settings, &keys, paths, &request).await
     };
     let report = pass.await.inspect_err(|e| {
         if !dry_run && e.kind() != Kind::Busy {

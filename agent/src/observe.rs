@@ -6,5 +6,184 @@ pub mod imds;
 pub mod includes;
 pub mod kernel;
 pub mod live;
+mod psks;
 pub mod resolver;
 pub mod store;
+
+use std::{collections::BTreeMap, fs::File, net::UdpSocket, time::Duration};
+
+use nix::fcntl::Flock;
+use tracing::{debug, info};
+
+use crate::{
+    files, host,
+    keyring::{self, Ready},
+    paths::Paths,
+    settings::Keys,
+    vici::Vici,
+};
+use crosswan_core::{
+    decide::{Request, rotation::OwnKeys},
+    error::{Error, Result},
+    iptables::Rules,
+    model::{Answers, Holder, Identity, Mode, Region, printable},
+    observed::Observed,
+    settings::Settings,
+    state::State,
+    system::System,
+};
+
+/// How long a pass waits for `crosswan keep` to finish a look.
+const PATIENCE_LOCK: Duration = Duration::from_secs(30);
+/// How long IMDS may take to answer everything.
+const PATIENCE_IMDS: Duration = Duration::from_secs(10);
+
+/// What a pass has open from its look at charon to its end.
+pub struct Reach {
+    /// `None` where this mode does not need charon, or it does not answer.
+    pub charon: Option<Vici>,
+    /// Keeps `crosswan keep` away from the look at charon to the verification.
+    pub lock: Flock<File>,
+    pub ec2: ec2::Session,
+    /// The bound on one region's answer.
+    pub timeout: Duration,
+}
+
+/// Finds out everything that a pass decides by. Makes this gateway's key if there is none, as nothing can be decided without,
+/// unless this is a dry run; changes nothing else.
+///
+/// # Errors
+/// What no pass can do without: who this gateway is, its default route, the managed files.
+pub async fn observe(settings: &Settings, keys: &Keys, paths: &Paths, request: &Request) -> Result<(Observed, Reach)> {
+    let now = host::now();
+    let (state, state_note) = disk::state(paths);
+    let (me, imds_failed) = identity(&state).await?;
+    let elsewhere = if me.public.is_none() { imds::public_elsewhere(PATIENCE_IMDS).await } else { None };
+    let mut observed = Observed {
+        state: state.for_vpc(&me.vpc),
+        elsewhere,
+        unasked: imds_failed.into_iter().collect(),
+        ..Observed::new(settings, me, host::default_route_interface()?, now)
+    };
+    debug!(stage = "observe IMDS", "done");
+
+    let ec2 = ec2::Session::default().making_way(settings.mode == Mode::NatVpn);
+    let Ready { ring, notes, problem } = keyring::ready(settings, paths, &observed.me, now, request)?;
+    observed.problems.extend(problem);
+    let own_tags = async {
+        let asked = ec2::own_tags(&ec2, &observed.me.region, &observed.me.instance, settings.ec2.timeout);
+        if ring.is_some() { Some(asked.await) } else { None }
+    };
+    let (answers, tags) = tokio::join!(ask_ec2(&ec2, settings, &observed.state), own_tags);
+    (observed.answers, observed.tags) = (answers, tags);
+    let me = Holder { vpc: &observed.me.vpc, instance: &observed.me.instance };
+    observed.own = ring.as_ref().and_then(|ring| OwnKeys::of(ring, &me));
+    debug!(stage = "observe EC2", "done");
+
+    let stored = psks::fetch(&ec2, settings, keys, &observed).await;
+    let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
+    observed.system = disk::system(paths)?;
+    let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut observed.system).await;
+    observed.psks = stored.by_client(settings, &observed);
+    observed.unasked.extend(stored.unasked.into_iter().chain(charon_failed));
+    look_at_firewall(&mut observed).await;
+    if settings.mode.has_ipsec() {
+        observed.stopped.extend(includes::unreached(paths)?);
+    }
+    let silent = observed.answers.values().filter_map(|answer| answer.as_ref().err());
+    let silent = silent.chain(observed.tags.iter().filter_map(|tags| tags.as_ref().err())).chain(&observed.unasked);
+    let unresolved = resolver::hint(silent, &crosswan_core::decide::nat(settings, &observed.me, &observed.uplink));
+    observed.notes.extend(kernel::notes(settings.masquerade).into_iter().chain(notes));
+    observed.notes.extend(observed.elsewhere.iter().cloned().chain(unresolved).chain(state_note));
+    observed.notes.extend(observed.system.doubt.iter().cloned().chain(stored.keys.warnings));
+    Ok((observed, Reach { charon, lock, ec2, timeout: settings.ec2.timeout }))
+}
+
+/// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.
+async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
+    let failed = match imds::identity(PATIENCE_IMDS).await {
+        Ok(me) => return Ok((me, None)),
+        Err(e) => e,
+    };
+    match &state.identity {
+        // Binding proves that the address is ours; a state that came with an image does not pass.
+        Some(me) if UdpSocket::bind((me.private, 0)).is_ok() => {
+            let what = format!("{}; going on as {} of the last good pass", failed.chain(), me.instance);
+            Ok((me.clone(), Some(what)))
+        }
+        _ => Err(failed),
+    }
+}
+
+/// EC2's answers, as far as the mode needs any.
+async fn ask_ec2(session: &ec2::Session, settings: &Settings, state: &State) -> Answers {
+    let (tag, with_cidrs) = match settings.mode {
+        Mode::VpnHub => (&settings.gateway_tag, true),
+        Mode::NatVpn if !settings.regions.is_empty() => (&settings.hub_tag, false),
+        Mode::NatVpn | Mode::NatHub => return Answers::new(),
+    };
+    info!(regions = settings.regions.len(), tag = %printable(&tag.value), "asking EC2");
+    let query = ec2::Query {
+        regions: settings.regions.clone(),
+        tag: tag.clone(),
+        environment: settings.environment_tag.clone(),
+        with_cidrs,
+        known: known(state),
+    };
+    ec2::ask(session, &query, settings.ec2.timeout).await
+}
+
+/// The peers to ask for by their ids.
+fn known(state: &State) -> BTreeMap<Region, ec2::Known> {
+    let mut known: BTreeMap<Region, ec2::Known> = BTreeMap::new();
+    for (vpc, peer) in &state.peers {
+        let known = known.entry(peer.gateway.region.clone()).or_default();
+        known.vpcs.insert(vpc.clone());
+        known.instances.insert(peer.gateway.instance.clone());
+    }
+    known
+}
+
+/// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there
+/// should be one. One that hangs is as good as none: NAT does not wait for it.
+async fn ask_charon(mode: Mode, paths: &Paths, system: &mut System) -> (Option<Vici>, Option<String>) {
+    let (patience, needed) = match (mode.has_ipsec(), &system.files.connections) {
+        (true, _) => (live::PATIENCE, true),
+        (false, Some(_)) => (Duration::ZERO, false),
+        (false, None) => return (None, None),
+    };
+    let asked = async {
+        let mut vici = live::connect(&paths.vici, patience).await?;
+        let charon = live::charon(&mut vici).await?;
+        Ok::<_, Error>((vici, charon))
+    };
+    match asked.await {
+        Ok((vici, charon)) => {
+            system.charon = Some(charon);
+            (Some(vici), None)
+        }
+        Err(e) if needed => (None, Some(format!("{}; its tunnels were left as they are", e.chain()))),
+        Err(_) => (None, None),
+    }
+}
+
+/// Our rules, and what others' do to what this gateway forwards. NAT and guard alone wait for a firewall that cannot be asked.
+async fn look_at_firewall(observed: &mut Observed) {
+    let saved = live::saved().await;
+    observed.system.rules = saved.as_deref().map_or_else(|_| Rules::unreadable(), Rules::parse);
+    let closed = observed.system.rules.closed().iter().filter(|_| saved.is_ok()).map(|table| {
+        format!(
+            "table ip {table} of nft holds rules that iptables cannot read, so nothing of crosswan's was added there or read \
+             back: move them to a table of another name, then nft delete table ip {table}"
+        )
+    });
+    observed.unasked.extend(closed);
+    let saved = saved.unwrap_or_else(|e| {
+        observed.unasked.push(format!("{}; NAT and guard were left as they are", e.chain()));
+        String::new()
+    });
+    let (found, not_asked) = live::forwarding(&observed.traffic, &saved).await;
+    observed.stopped.extend(found.stopped);
+    observed.notes.extend(found.notes);
+    observed.unasked.extend(not_asked);
+}

@@ -4,66 +4,59 @@
 //! ([`peers`]). Only what is shared goes back as a whole: rules, files, this gateway's own keys. A charon that stops
 //! answering altogether has failed itself: then rules and NAT go on, and its own files stay as they were.
 
+mod conclude;
 mod look;
 mod peers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tracing::{debug, info, warn};
 
 use crate::{
     apply::take,
     files,
-    observe::{disk, live},
+    observe::{Reach, disk, live},
     paths::Paths,
     vici::Vici,
 };
+use conclude::Conclude;
 use crosswan_core::{
     error::{Error, Result},
     iptables::Rules,
     model::{ConnName, PublicKey},
-    plan::{Step, plan, touched},
-    report::{Outcome, PeerFailure},
+    outcome::{Outcome, PeerFailure, Verdict},
+    plan::{Planned, Step, plan, touched},
     system::{Configuration, System, Touched, secret_id},
 };
 use look::{Line, Stop, read_back};
 use peers::Peers;
 
-/// What came of the steps.
-#[derive(Debug)]
-pub struct Done {
-    /// [`Outcome::Changed`], [`Outcome::Partly`], [`Outcome::RolledBack`] or [`Outcome::RollBackFailed`].
-    pub outcome: Outcome,
-    /// The peers that failed, by their connections.
-    pub failed: BTreeMap<ConnName, PeerFailure>,
-    /// What else went wrong, in order.
-    pub problems: Vec<String>,
-    /// The steps that were taken and stand.
-    pub steps: Vec<String>,
-    /// charon has everything of the target that no failed peer is the reason for, this gateway's keys included: what
-    /// depends on that (a rotation, an announcement) may go on.
-    pub keys_in_use: bool,
+/// Takes what was planned from `before` on, verifies it, and concludes the pass.
+pub async fn transact(planned: &Planned, before: &System, paths: &Paths, reach: Reach) -> Outcome {
+    let Reach { mut charon, lock, ec2, timeout } = reach;
+    let Planned { target, steps, conclusions } = planned;
+    let mut outcome = match steps.is_empty() {
+        true => nothing_to_do(before, paths),
+        false => carry_out(steps, target, before, paths, charon.as_mut()).await,
+    };
+    if outcome.is_in_force() {
+        let mut conclude = Conclude { outcome: &mut outcome, paths, charon, lock: Some(lock), ec2, timeout };
+        conclude.all(conclusions).await;
+    }
+    outcome
 }
 
-impl Done {
-    /// There was nothing to do: what `current` shows is as it should be. Ends the doubt that a pass left that was cut off.
-    pub fn nothing(current: &System, paths: &Paths) -> Done {
-        let marker = match &current.charon {
-            None if current.files.connections.is_some() => Ok(()),
-            _ => files::remove(&paths.unfinished),
-        };
-        Done {
-            outcome: Outcome::Unchanged,
-            failed: BTreeMap::new(),
-            problems: marker.err().iter().map(Error::chain).collect(),
-            steps: Vec::new(),
-            keys_in_use: current.charon.is_some(),
-        }
-    }
-
-    /// What was decided is in force, but for what `failed` and `problems` name.
-    pub fn is_in_force(&self) -> bool {
-        matches!(self.outcome, Outcome::Unchanged | Outcome::Changed | Outcome::Partly)
+/// What `before` shows is as it should be; that it was read just now is the verification. Ends the doubt that a pass left which
+/// was cut off.
+fn nothing_to_do(before: &System, paths: &Paths) -> Outcome {
+    let marker = match &before.charon {
+        None if before.files.connections.is_some() => Ok(()),
+        _ => files::remove(&paths.unfinished),
+    };
+    Outcome {
+        problems: marker.err().iter().map(Error::chain).collect(),
+        keys_in_use: before.charon.is_some(),
+        ..Outcome::new(Verdict::Unchanged)
     }
 }
 
@@ -74,7 +67,7 @@ pub async fn carry_out(
     before: &System,
     paths: &Paths,
     charon: Option<&mut Vici>,
-) -> Done {
+) -> Outcome {
     let touched = touched(steps);
     let with_charon = charon.is_some();
     let mut peers = charon.map(|vici| Peers::new(target, before, paths, Line::new(vici)));
@@ -86,16 +79,14 @@ pub async fn carry_out(
     let mut problems = vec![e.chain()];
     let believed = touched.spare(before.believed.clone());
     let undone = roll_back(&roll_back_target(target, before), believed, paths, with_charon).await;
-    let outcome = if undone.is_ok() { Outcome::RolledBack } else { Outcome::RollBackFailed };
+    let verdict = if undone.is_ok() { Verdict::RolledBack } else { Verdict::RollBackFailed };
     problems.extend(undone.err().into_iter().flatten().map(|e| format!("while rolling back: {e}")));
     let failed = peers.map(|p| p.failed).unwrap_or_default();
-    let restored = outcome == Outcome::RolledBack;
-    Done {
-        outcome,
+    let restored = verdict == Verdict::RolledBack;
+    Outcome {
         failed: failed.into_iter().map(|(name, why)| (name, PeerFailure { why, restored })).collect(),
         problems,
-        steps: Vec::new(),
-        keys_in_use: false,
+        ..Outcome::new(verdict)
     }
 }
 
@@ -106,7 +97,7 @@ async fn attempt(
     touched: &Touched,
     paths: &Paths,
     mut peers: Option<&mut Peers<'_>>,
-) -> Result<Done> {
+) -> Result<Outcome> {
     // Rules are restored whole, and in doubt is only what charon has: without it, an earlier marker stays as it is.
     if peers.is_some() {
         files::write_atomic(&paths.unfinished, touched.marker().as_bytes(), 0o600)?;
@@ -136,19 +127,16 @@ async fn attempt(
         info!(step = %step, "apply");
         take(step, paths, None).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
     }
-    let disk = disk::current(paths)?;
+    let disk = disk::system(paths)?;
     (current.files, current.wrong_mode) = (disk.files, disk.wrong_mode);
     if let Some(step) = unwritten(&current).first() {
         return Err(Error::apply(format!("read back: still to do: {step}")));
     }
 
     let still_signing: Vec<PublicKey> = goal.keys.iter().map(|key| key.public).collect();
-    let mut done = Done {
-        outcome: Outcome::Changed,
-        failed: BTreeMap::new(),
-        problems: Vec::new(),
-        steps: Vec::new(),
+    let mut done = Outcome {
         keys_in_use: peers.is_some() && gone.is_none() && goal.keys.len() == target.keys.len(),
+        ..Outcome::new(Verdict::Changed)
     };
     if let Some(peers) = peers {
         match gone {
@@ -166,7 +154,7 @@ async fn attempt(
     };
     done.steps = steps.iter().filter(stands).chain(&written).map(Step::to_string).collect();
     if !done.failed.is_empty() || gone.is_some() {
-        done.outcome = Outcome::Partly;
+        done.verdict = Verdict::Partly;
     }
     done.problems.extend(gone.map(|e| format!("{}; the tunnels' files were left as they are", e.chain())));
     info!(stage = "verify", failed = done.failed.len(), "read back");

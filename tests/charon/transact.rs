@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, fs};
 use crosswan::{
     observe::{disk, live},
     paths::Paths,
-    transact::{Done, carry_out},
+    transact::carry_out,
     vici::Vici,
 };
 use crosswan_core::{
     model::ConnName,
+    outcome::{Outcome, Verdict},
     plan::plan,
-    report::Outcome,
     system::{Configuration, Files, System},
 };
 
@@ -58,17 +58,17 @@ impl Gateway {
         let paths = Paths { vici: host.socket(), ..Paths::below(&host.dir.path().join("root")) };
         let gateway = Gateway { host, paths };
         let done = gateway.refresh(files(connections)).await;
-        assert_eq!(done.outcome, Outcome::Changed, "{done:?}");
+        assert_eq!(done.verdict, Verdict::Changed, "{done:?}");
         gateway
     }
 
     async fn current(&self, vici: &mut Vici) -> System {
         let charon = Some(live::charon(vici).await.unwrap());
-        System { charon, ..disk::current(&self.paths).unwrap() }
+        System { charon, ..disk::system(&self.paths).unwrap() }
     }
 
     /// What a refresh does from the plan on.
-    async fn refresh(&self, files: Files) -> Done {
+    async fn refresh(&self, files: Files) -> Outcome {
         let mut vici = Vici::connect(&self.host.socket(), TIMEOUT).await.unwrap();
         let (target, current) = (Configuration::of(files).unwrap(), self.current(&mut vici).await);
         let steps = plan(&target, &current);
@@ -93,7 +93,7 @@ impl Gateway {
     }
 }
 
-fn failed(done: &Done) -> Vec<(&str, bool)> {
+fn failed(done: &Outcome) -> Vec<(&str, bool)> {
     done.failed.iter().map(|(name, failure)| (name.as_str(), failure.restored)).collect()
 }
 
@@ -116,7 +116,7 @@ async fn a_connection_that_charon_refuses_costs_no_other_its_change() {
         connection("crosswan-vpc-0000000e", 14, "10.5.0.0/16", false),
     ];
     let done = gateway.refresh(files(&wanted)).await;
-    assert_eq!(done.outcome, Outcome::Partly, "{done:?}");
+    assert_eq!(done.verdict, Verdict::Partly, "{done:?}");
     assert_eq!(failed(&done), [(A, true), ("crosswan-vpc-0000000e", true)], "{done:?}");
     assert!(done.failed.values().all(|f| f.why.contains("invalid value for: proposals")), "{done:?}");
     assert!(done.problems.is_empty() && done.steps.iter().all(|step| !step.contains("0000000a")), "{done:?}");
@@ -128,7 +128,7 @@ async fn a_connection_that_charon_refuses_costs_no_other_its_change() {
     assert_eq!((done.steps.len(), failed(&done).len()), (0, 2), "{done:?}");
     // It may go although its change cannot be.
     let done = gateway.refresh(files(&wanted[1..3])).await;
-    assert_eq!(done.outcome, Outcome::Changed, "{done:?}");
+    assert_eq!(done.verdict, Verdict::Changed, "{done:?}");
     assert_eq!(gateway.connections().await, [B, D].map(str::to_owned).into());
 }
 
@@ -142,7 +142,7 @@ async fn what_works_goes_only_when_what_replaces_it_is_loaded() {
     assert_eq!(gateway.connections().await, [old.clone()].into(), "the other VPC's removal is its own");
     assert!(gateway.file().contains(&works), "{}", gateway.file());
     let done = gateway.refresh(files(&[connection(&new, 20, "10.1.0.0/16", true)])).await;
-    assert_eq!(done.outcome, Outcome::Changed, "{done:?}");
+    assert_eq!(done.verdict, Verdict::Changed, "{done:?}");
     assert_eq!(gateway.connections().await, [new].into());
 }
 
@@ -170,7 +170,7 @@ async fn a_file_that_cannot_be_written_takes_everything_back() {
     let blocked = gateway.paths.rules.with_file_name(".iptables.rules.new");
     fs::create_dir_all(&blocked).unwrap();
     let done = gateway.refresh(wanted).await;
-    assert_eq!(done.outcome, Outcome::RolledBack, "{done:?}");
+    assert_eq!(done.verdict, Verdict::RolledBack, "{done:?}");
     assert!(done.problems.concat().contains("iptables.rules") && !done.is_in_force(), "{done:?}");
     assert_eq!(gateway.connections().await, [A, B].map(str::to_owned).into());
     assert_eq!(gateway.file(), file);
@@ -187,13 +187,13 @@ async fn a_charon_that_answers_nothing_leaves_its_files_and_a_marker() {
     gateway.host.freeze();
     let done = carry_out(&plan(&target, &current), &target, &current, &gateway.paths, Some(&mut vici)).await;
     gateway.host.thaw();
-    assert_eq!(done.outcome, Outcome::Partly, "{done:?}");
+    assert_eq!(done.verdict, Verdict::Partly, "{done:?}");
     assert_eq!(failed(&done), [(A, false), (B, false)], "{done:?}");
     assert!(done.problems.concat().contains("no answer in 1 s") && done.steps.is_empty(), "{done:?}");
     assert!(!done.keys_in_use && gateway.file() == file && gateway.paths.unfinished.exists());
     // charon may have loaded it or not: the next pass loads it in any case.
     let done = gateway.refresh(files(&wanted)).await;
-    assert_eq!((done.outcome, done.failed.len()), (Outcome::Changed, 0), "{done:?}");
+    assert_eq!((done.verdict, done.failed.len()), (Verdict::Changed, 0), "{done:?}");
     assert!(done.steps.iter().any(|step| step.starts_with(&format!("load connection {A} "))), "{done:?}");
     assert_eq!(gateway.connections().await, [A, B].map(str::to_owned).into());
 }

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::observe::ec2::{OwnTags, own_tags, publish};
-use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region};
+use crosswan::observe::ec2::{own_tags, publish};
+use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region};
 
 use crate::{
     ec2::{TIMEOUT, access, within},

@@ -8,9 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crosswan_core::{report::Outcome, system::Files};
+use crosswan_core::{
+    decide::{Request, decide},
+    outcome::Outcome,
+    plan::Planned,
+    report::Report,
+    system::Files,
+};
 
-use crate::world::{World, settings, steps};
+use crate::world::{World, settings};
 
 #[test]
 fn every_folder() {
@@ -31,11 +37,11 @@ fn differences(case: &Path) -> Vec<String> {
     let world: World = serde_json::from_str(&text(&case.join("seen.json"))).expect("seen.json");
     let root = case.join("root");
     let outcome = settings(&root).and_then(|settings| {
-        let (decision, files) = world.files(&settings)?;
-        let mut report = world.report(&settings, &decision);
-        report.steps = steps(&on_disk(&root), &files);
-        report.outcome = Outcome::Planned;
-        Ok((files, report))
+        let observed = world.observed(&settings, &on_disk(&root));
+        let decided = decide(&settings, &observed, &Request::default())?;
+        let planned = Planned::of(&settings, &observed, &decided)?;
+        let report = Report::of(&settings, &observed, &decided, Outcome::planned(&planned));
+        Ok((planned.target.files, report))
     });
     // Errors name files below the case's root; where that is does not belong into a golden file.
     let shown = |text: String| text.replace(&format!("{}/", root.display()), "/");

@@ -12,14 +12,16 @@ use std::{
 };
 
 use crosswan_core::{
-    decide::{Contacts, KeyAnswer, Seen, decide, rotation::OwnKeys},
+    decide::{Request, decide, rotation::OwnKeys},
     model::{
         Answers, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, Keyring, PrivateKey, PublicKey, Region,
         RegionView, Timestamp, Tunnel,
     },
+    observed::Observed,
     settings::{Flags, Settings, Sources},
     state::State,
-    system::{ChildSa, Sa},
+    swanctl::Summary,
+    system::{Charon, ChildSa, Sa, System},
 };
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
@@ -67,7 +69,8 @@ struct Node {
 struct Look<'a> {
     settings: &'a Settings,
     answers: &'a Answers,
-    contacts: &'a Contacts,
+    /// charon's IKE_SAs; `None` if it does not answer.
+    sas: Option<&'a [Sa]>,
 }
 
 impl Node {
@@ -108,21 +111,21 @@ impl Node {
 
     /// One pass, in the order of `refresh`.
     fn refresh(&mut self, look: &Look, cut: Cut) {
+        let charon = look.sas.map(|sas| Charon {
+            connections: self.tunnels.keys().map(|name| (name.to_string(), Summary::default())).collect(),
+            sas: sas.to_vec(),
+            ..Charon::default()
+        });
+        let peer_keys = self.tunnels.iter().map(|(name, tunnel)| (name.clone(), accepted(tunnel).to_vec())).collect();
         let uplink = "ens5".parse().unwrap();
-        let seen = Seen {
-            me: &self.me,
-            answers: look.answers,
-            state: &self.state,
-            now: Timestamp(1_000_000),
-            uplink: &uplink,
-            keys: &|_| KeyAnswer::default(),
+        let observed = Observed {
+            answers: look.answers.clone(),
+            state: self.state.clone(),
             own: Some(self.own),
-            contacts: look.contacts,
-            loaded: &self.tunnels.keys().cloned().collect(),
-            pinned: &self.tunnels.iter().map(|(name, tunnel)| (name.clone(), accepted(tunnel).to_vec())).collect(),
-            accept: &BTreeMap::new(),
+            system: System { charon, peer_keys, ..System::default() },
+            ..Observed::new(look.settings, self.me.clone(), uplink, Timestamp(1_000_000))
         };
-        let decision = decide(look.settings, &seen, false).unwrap();
+        let decision = decide(look.settings, &observed, &Request::default()).unwrap();
         let presence = decision.presence.unwrap();
         self.tunnels = decision.tunnels;
         self.waiting = presence.waiting;
@@ -254,9 +257,9 @@ impl Fleet {
             mine.map_or_else(Vec::new, |mine| sas(mine, &spoke.tunnels.iter().collect()))
         };
         let found: Vec<Sa> = self.spokes.iter().flat_map(with).collect();
-        let contacts = if charon { Contacts::of(&found) } else { Contacts::default() };
+        let sas = charon.then_some(&found[..]);
         let answers = answer(gateways);
-        self.hub.refresh(&Look { settings: &self.settings[0], answers: &answers, contacts: &contacts }, cut);
+        self.hub.refresh(&Look { settings: &self.settings[0], answers: &answers, sas }, cut);
         self.check(|_| true);
     }
 
@@ -272,8 +275,8 @@ impl Fleet {
         for (_, spoke) in spokes.iter_mut().enumerate().filter(|(n, _)| which(*n)) {
             let theirs = conns.get(spoke.me.vpc.as_str());
             let found = theirs.map_or_else(Vec::new, |theirs| sas(&spoke.tunnels.iter().collect(), theirs));
-            let contacts = if charon { Contacts::of(&found) } else { Contacts::default() };
-            spoke.refresh(&Look { settings: &self.settings[1], answers, contacts: &contacts }, cut);
+            let sas = charon.then_some(&found[..]);
+            spoke.refresh(&Look { settings: &self.settings[1], answers, sas }, cut);
         }
         self.spokes = spokes;
         self.check(which);

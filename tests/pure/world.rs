@@ -7,12 +7,12 @@ use std::{
 };
 
 use crosswan_core::{
-    decide::{Contacts, Decision, KeyAnswer, Seen, decide, rotation::OwnKeys},
+    decide::{Decided, Request, decide, rotation::OwnKeys},
     error::Result,
     model::{Answers, Identity, Mode, Secret, Timestamp, VpcId},
+    observed::{Observed, Psk, Psks, clients},
     plan::{Step, plan},
     render::{Capabilities, render},
-    report::Report,
     settings::{Flags, LegacyFile, Settings, Sources, TomlFile},
     state::State,
     swanctl::Summary,
@@ -35,7 +35,7 @@ pub struct World {
     pub own: Option<OwnKeys>,
     /// The key exchange methods charon has.
     pub key_exchanges: BTreeSet<String>,
-    /// charon's IKE_SAs: the connection, and whether it has a child. Without it charon was not asked.
+    /// charon's IKE_SAs: the connection, and whether it has a child. Without it every loaded one is up.
     #[serde(default)]
     pub sas: Option<BTreeMap<String, bool>>,
 }
@@ -62,45 +62,60 @@ pub fn settings_of(root: &Path, toml: Vec<TomlFile>) -> Result<Settings> {
     Settings::of(&sources, legacy)
 }
 
-fn key(vpc: &VpcId) -> KeyAnswer {
-    KeyAnswer { key: Some(Secret::new(format!("key of {vpc}"))), problem: None }
-}
-
-fn established((conn, carries): (&String, &bool)) -> Sa {
-    let child = ChildSa { state: "INSTALLED".into(), ..ChildSa::default() };
-    let children = carries.then_some(child).into_iter().collect();
-    Sa { conn: conn.clone(), state: "ESTABLISHED".into(), children, ..Sa::default() }
+/// The IKE_SA of a loaded connection, with its children if it carries packets.
+fn established(name: &str, loaded: &Summary, carries: bool) -> Sa {
+    let child = |name: &String| ChildSa { name: name.clone(), state: "INSTALLED".into(), ..ChildSa::default() };
+    Sa {
+        conn: name.to_owned(),
+        state: "ESTABLISHED".into(),
+        remote_host: loaded.remote_addrs.first().cloned().unwrap_or_default(),
+        local_id: loaded.local_id.clone().unwrap_or_default(),
+        children: loaded.children.keys().filter(|_| carries).map(child).collect(),
+        ..Sa::default()
+    }
 }
 
 impl World {
-    pub fn decide(&self, settings: &Settings) -> Result<Decision> {
-        let contacts = self.sas.as_ref().map(|sas| Contacts::of(&sas.iter().map(established).collect::<Vec<_>>()));
-        let contacts = contacts.unwrap_or_default();
-        let uplink = self.uplink.parse().expect("an interface's name");
-        let seen = Seen {
-            me: &self.me,
-            answers: &self.answers,
-            state: &self.state,
-            now: Timestamp(self.now),
-            uplink: &uplink,
-            keys: &key,
-            own: self.own,
-            contacts: &contacts,
-            loaded: &BTreeSet::new(),
-            pinned: &BTreeMap::new(),
-            accept: &BTreeMap::new(),
+    /// All of it, on a gateway whose system is as `files` say.
+    pub fn observed(&self, settings: &Settings, files: &Files) -> Observed {
+        let mut system = settled(files);
+        if let Some(charon) = &mut system.charon {
+            charon.key_exchanges = self.key_exchanges.clone();
+            charon.sas = match &self.sas {
+                Some(sas) => sas
+                    .iter()
+                    .map(|(name, carries)| {
+                        established(name, &charon.connections.get(name).cloned().unwrap_or_default(), *carries)
+                    })
+                    .collect(),
+                None => charon.connections.iter().map(|(name, loaded)| established(name, loaded, true)).collect(),
+            };
+        }
+        let vpcs = clients(&self.answers, &self.state, &self.me).into_iter().chain([self.me.vpc.clone()]);
+        let psk = |vpc: VpcId| {
+            let key = Some(Secret::new(format!("key of {vpc}")));
+            (vpc, Psk { key, problem: None })
         };
-        decide(settings, &seen, false)
+        let uplink = self.uplink.parse().expect("an interface's name");
+        Observed {
+            answers: self.answers.clone(),
+            state: self.state.clone(),
+            psks: Psks { of: vpcs.map(psk).collect(), ..Psks::default() },
+            own: self.own,
+            system,
+            ..Observed::new(settings, self.me.clone(), uplink, Timestamp(self.now))
+        }
     }
 
-    pub fn files(&self, settings: &Settings) -> Result<(Decision, Files)> {
-        let decision = self.decide(settings)?;
-        let files = render(settings.mode, &decision, Capabilities::of(&self.key_exchanges))?;
-        Ok((decision, files))
+    pub fn decide(&self, settings: &Settings) -> Result<Decided> {
+        decide(settings, &self.observed(settings, &Files::default()), &Request::default())
     }
 
-    pub fn report(&self, settings: &Settings, decision: &Decision) -> Report {
-        Report::new(Timestamp(self.now), settings.mode, &self.me, &self.answers, decision)
+    /// At a gateway that has no files yet.
+    pub fn files(&self, settings: &Settings) -> Result<(Decided, Files)> {
+        let decided = self.decide(settings)?;
+        let files = render(settings.mode, &decided, Capabilities::of(&self.key_exchanges))?;
+        Ok((decided, files))
     }
 }
 

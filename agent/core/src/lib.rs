@@ -11,9 +11,11 @@
 //! | [`system`] | what is: files, charon, rules |
 //! | [`settings`], [`state`] | what the operator said, what is remembered |
 //! | [`forwarding`] | whether other programs' rules let this gateway's traffic pass |
+//! | [`observed`] | stage 1's value: everything that a pass has found out |
 //! | [`decide`], [`mod@keep`] | what should be, and why |
 //! | [`mod@render`] | a decision as files |
 //! | [`mod@plan`] | the steps from what is to what should be |
+//! | [`outcome`] | what came of the steps |
 //! | [`report`] | what came of a pass, in words |
 
 pub mod decide;
@@ -22,6 +24,8 @@ pub mod forwarding;
 pub mod iptables;
 pub mod keep;
 pub mod model;
+pub mod observed;
+pub mod outcome;
 pub mod plan;
 pub mod render;
 pub mod report;

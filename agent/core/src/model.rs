@@ -17,7 +17,7 @@ use std::{
     str::FromStr,
 };
 
-pub use announcement::{Announcement, Holder, KEY_TAG, KeyTags, NEXT_KEY_TAG, ProvenKey, Succession, Tagged};
+pub use announcement::{Announcement, Holder, KEY_TAG, KeyTags, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};

@@ -3,6 +3,8 @@
 //! Pure. The same function plans a change, a roll-back (towards the old files) and the verification (whose plan must
 //! come out empty), so the three cannot disagree about what counts as a difference.
 
+mod conclusion;
+mod remember;
 mod standing;
 mod step;
 #[cfg(test)]
@@ -12,15 +14,68 @@ use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
 
+pub use conclusion::Conclusion;
+pub use remember::{Remember, leads_to};
 pub use standing::{Standing, standing};
 pub use step::{Step, touched};
 
+use conclusion::conclusions;
+
 use crate::{
+    decide::Decided,
+    error::Result,
     iptables,
-    model::{ConnName, PublicKey},
+    model::{ConnName, PrivateKey, PublicKey},
+    observed::Observed,
+    render::{Capabilities, render},
+    settings::Settings,
     swanctl::{self, Summary, Tree},
     system::{Charon, ChildSa, Configuration, ManagedFile, System, is_our_secret},
 };
+
+/// Stage 3's value: what should be, the steps to it, and what follows them.
+#[derive(Debug)]
+pub struct Planned {
+    pub target: Configuration,
+    pub steps: Vec<Step>,
+    pub conclusions: Vec<Conclusion>,
+}
+
+impl Planned {
+    /// Renders what was decided, parses it back, and plans the way there from what was observed.
+    ///
+    /// # Errors
+    /// A template's text does not parse: a bug.
+    pub fn of(settings: &Settings, observed: &Observed, decided: &Decided) -> Result<Planned> {
+        let system = &observed.system;
+        let capabilities = system.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
+        let files = render(settings.mode, decided, capabilities)?;
+        // The text of the templates is the one truth: what is compared and loaded is parsed from it. The text on disk was
+        // already.
+        let parsed = match system.believed.files == files {
+            true => system.believed.clone(),
+            false => Configuration::of(files)?,
+        };
+        let mut target = Configuration { keys: own_keys(observed), ..parsed };
+        target.rules.unknown_as(&system.rules);
+        let steps = plan(&target, system);
+        Ok(Planned { target, steps, conclusions: conclusions(observed, decided) })
+    }
+
+    /// All that changes, as an operator reads it.
+    pub fn changes(&self) -> Vec<String> {
+        let conclusions = self.conclusions.iter().filter(|conclusion| conclusion.is_change());
+        self.steps.iter().map(Step::to_string).chain(conclusions.map(Conclusion::to_string)).collect()
+    }
+}
+
+/// The private keys that charon should have after this pass: both during a rotation, the pass in which the next key takes over
+/// included, so that nothing is signed with a key that is gone.
+fn own_keys(observed: &Observed) -> Vec<PrivateKey> {
+    let Some(own) = &observed.own else { return Vec::new() };
+    let wanted = |key: &&PrivateKey| key.public == own.current.key || own.next_key() == Some(key.public);
+    observed.system.keys.iter().filter(wanted).cloned().collect()
+}
 
 /// The steps from `current` to `target`, in the order that keeps what works: rules first (the guard stands before a
 /// tunnel moves), then what is added, then what goes, and last the files, which record what was done.

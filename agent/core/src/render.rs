@@ -12,7 +12,7 @@ use askama::Template;
 use ipnet::Ipv4Net;
 
 use crate::{
-    decide::Decision,
+    decide::Decided,
     error::{Error, Kind, Result},
     iptables,
     model::{Auth, ConnName, Mode, PublicKey, Secret, Tunnel},
@@ -52,7 +52,7 @@ impl Capabilities {
 }
 
 /// Renders every managed file of this mode.
-pub fn render(mode: Mode, decision: &Decision, charon: Capabilities) -> Result<Files> {
+pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Files> {
     let rules = Some(iptables::render(&decision.nat));
     if !mode.has_ipsec() {
         return Ok(Files { rules, ..Files::default() });

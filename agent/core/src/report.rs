@@ -2,46 +2,33 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::Ipv4Addr,
 };
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+mod words;
+
+pub use words::cidrs;
+
 use crate::{
-    decide::{Decision, Held, Kept, Replacing},
+    decide::{
+        Decided, Held, Kept, Replacing,
+        rotation::{OwnKeys, Presence},
+    },
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
-    model::{Answers, Auth, Identity, KEY_TAG, Mode, PublicKey, Refusal, Region, Timestamp, Tunnel, VpcId},
+    model::{Auth, Identity, Mode, PublicKey, Refusal, Region, RegionAnswer, Timestamp, Tunnel, VpcId},
+    observed::Observed,
+    outcome::{Outcome, PeerFailure, Verdict},
+    plan::leads_to,
+    settings::{AuthMethod, Settings},
 };
 
-/// What a pass came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Everything was as it should be; nothing was done.
-    Unchanged,
-    /// Steps were taken and read back as planned.
-    Changed,
-    /// `--dry-run`: the steps were not taken.
-    Planned,
-    /// Some peers failed, or charon stopped answering: `failed` and `problems` say what is not as planned. All the rest
-    /// was done and read back.
-    Partly,
-    /// Something shared failed, or did not read back as planned; the whole old state was restored.
-    RolledBack,
-    /// As `RolledBack`, and restoring failed too: look at the problems.
-    RollBackFailed,
-}
-
-/// A peer whose part of a pass failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerFailure {
-    pub why: String,
-    /// It was read back that the peer has what it had before the pass.
-    pub restored: bool,
-}
+/// EC2 is asked for the own instance only where this gateway has a key of its own.
+const NOT_LOOKED_AT: &str = "EC2's source/destination check was not looked at, as EC2 was not asked for this instance or did not say: it must be off";
+const NOT_PROMOTED: &str = "this gateway's next key does not take over in this pass: both stay valid";
 
 /// One region's part in a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +72,7 @@ pub struct Report {
     pub version: String,
     pub mode: Mode,
     pub me: Identity,
-    pub outcome: Outcome,
+    pub outcome: Verdict,
     pub regions: BTreeMap<Region, RegionReport>,
     pub tunnels: BTreeMap<String, TunnelReport>,
     pub refused: BTreeSet<Refusal>,
@@ -134,47 +121,62 @@ pub struct Failure {
 }
 
 impl Report {
-    /// The report of a decision, before anything was done.
-    pub fn new(at: Timestamp, mode: Mode, me: &Identity, answers: &Answers, decision: &Decision) -> Report {
-        let regions = answers.iter().map(|(region, answer)| {
-            let used = decision.state.regions.get(region);
-            let report = RegionReport {
-                gateways: used.map_or(0, |u| u.view.gateways.len()),
-                failed: answer.as_ref().err().cloned(),
-                answered: used.map(|u| u.at),
-            };
-            (region.clone(), report)
-        });
-        Report {
-            at,
+    /// The report of a pass, or of a dry run.
+    pub fn of(settings: &Settings, observed: &Observed, decided: &Decided, outcome: Outcome) -> Report {
+        let Decided { findings, .. } = decided;
+        let check = observed.tags.as_ref().and_then(|tags| tags.as_ref().ok()).and_then(|tags| tags.source_dest_check);
+        let in_force = outcome.is_in_force() || outcome.verdict == Verdict::Planned;
+        let still_there = |vpc: &VpcId| outcome.failed.keys().any(|name| leads_to(name, vpc));
+        let removes = in_force && (observed.system.charon.is_some() || outcome.verdict == Verdict::Planned);
+        let removed = decided.removed.iter().filter(|vpc| removes && !still_there(vpc));
+        let needs_psk = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Psk;
+        let mut report = Report {
+            at: observed.now,
             version: env!("CARGO_PKG_VERSION").into(),
-            mode,
-            me: me.clone(),
-            outcome: Outcome::Unchanged,
-            regions: regions.collect(),
-            tunnels: decision
+            mode: settings.mode,
+            me: observed.me.clone(),
+            outcome: outcome.verdict,
+            regions: regions(observed, decided),
+            tunnels: decided
                 .tunnels
                 .iter()
-                .filter(|(_, t)| !t.children.is_empty())
-                .map(|(n, t)| (n.to_string(), t.into()))
+                .filter(|(_, tunnel)| !tunnel.children.is_empty())
+                .map(|(name, tunnel)| (name.to_string(), tunnel.into()))
                 .collect(),
-            refused: decision.refused.clone(),
-            kept: decision.kept.clone(),
-            removed: decision.removed.clone(),
-            held: decision.held.clone(),
-            replacing: decision.replacing.clone(),
-            failed: BTreeMap::new(),
-            key: None,
-            steps: Vec::new(),
-            waiting_for: None,
-            unasked: answers.iter().filter_map(|(r, a)| Some(format!("{r}: {}", a.as_ref().err()?))).collect(),
-            awaited: decision.awaited.clone(),
-            problems: Vec::new(),
-            stopped: Vec::new(),
-            source_dest_check: None,
-            traffic: None,
-            notes: Vec::new(),
+            refused: findings.refused.clone(),
+            kept: findings.kept.clone(),
+            removed: removed.cloned().collect(),
+            held: decided.held.clone(),
+            replacing: findings.replacing.clone(),
+            key: observed.own.map(|own| KeyReport::of(&own, decided.presence.as_ref(), &outcome)),
+            waiting_for: observed.psks.missing.clone().filter(|_| needs_psk),
+            unasked: observed.unasked.clone(),
+            awaited: findings.awaited.clone(),
+            problems: observed.problems.clone(),
+            stopped: observed.stopped.clone(),
+            source_dest_check: check,
+            traffic: Some(observed.traffic.clone()),
+            notes: observed.notes.clone(),
+            steps: outcome.steps,
+            failed: outcome.failed.into_iter().map(|(name, failure)| (name.to_string(), failure)).collect(),
+        };
+        let silent = report.regions.iter().filter_map(|(region, r)| Some(format!("{region}: {}", r.failed.as_ref()?)));
+        report.unasked.splice(0..0, silent.collect::<Vec<_>>());
+        if let Some(Err(why)) = &observed.tags {
+            report.unasked.push(format!("look up this gateway's own tags: {why}"));
         }
+        report.unasked.extend(outcome.unasked);
+        report.problems.extend(outcome.problems);
+        report.stopped.extend(report.source_dest_problem());
+        // Where EC2 could not be asked, that is said already.
+        let not_looked_at = check.is_none() && !matches!(observed.tags, Some(Err(_)));
+        report.notes.extend(not_looked_at.then(|| NOT_LOOKED_AT.to_owned()));
+        let promotes = decided.presence.as_ref().is_some_and(|presence| presence.promote);
+        report.notes.extend((promotes && !outcome.promoted).then(|| NOT_PROMOTED.to_owned()));
+        report.notes.extend(findings.notes.iter().cloned());
+        report.notes.extend(findings.not_enabled.iter().map(|region| region.to_string()));
+        report.notes.extend(settings.warnings.iter().cloned());
+        report
     }
 
     /// With that check on, EC2 drops whatever this gateway forwards.
@@ -192,7 +194,7 @@ impl Report {
     /// 0 if all is well, else the code of the worst thing in it. A dry run judges what it could see, not what it left.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
-            Outcome::Partly | Outcome::RolledBack | Outcome::RollBackFailed => Kind::Apply.exit_code(),
+            Verdict::Partly | Verdict::RolledBack | Verdict::RollBackFailed => Kind::Apply.exit_code(),
             _ if !self.problems.is_empty() => Kind::Apply.exit_code(),
             _ if !self.unasked.is_empty() || !self.awaited.is_empty() => Kind::Observe.exit_code(),
             _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
@@ -201,6 +203,22 @@ impl Report {
             _ => 0,
         }
     }
+}
+
+/// Each region that counts.
+fn regions(observed: &Observed, decided: &Decided) -> BTreeMap<Region, RegionReport> {
+    let left_out = |region: &Region| decided.findings.not_enabled.iter().any(|out| out.region == *region);
+    let answers = observed.answers.iter().filter(|(region, _)| !left_out(region));
+    let report = |(region, answer): (&Region, &RegionAnswer)| {
+        let used = decided.state.regions.get(region);
+        let report = RegionReport {
+            gateways: used.map_or(0, |last| last.view.gateways.len()),
+            failed: answer.as_ref().err().cloned(),
+            answered: used.map(|last| last.at),
+        };
+        (region.clone(), report)
+    };
+    answers.map(report).collect()
 }
 
 impl From<&Tunnel> for TunnelReport {
@@ -231,141 +249,17 @@ impl TunnelReport {
 }
 
 impl KeyReport {
-    fn waits(&self) -> String {
-        let peers: Vec<&str> = self.waiting.iter().take(5).map(String::as_str).collect();
-        let more = self.waiting.len() - peers.len();
-        match (peers.is_empty(), more) {
-            (true, _) => String::new(),
-            (false, 0) => format!(": waits for {} to accept it", peers.join(", ")),
-            (false, more) => format!(": waits for {} and {more} more to accept it", peers.join(", ")),
-        }
-    }
-}
-
-/// CIDRs on one line.
-pub fn cidrs(cidrs: &BTreeSet<Ipv4Net>) -> String {
-    cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
-}
-
-impl Report {
-    /// Who this is, on one line.
-    pub fn headline(&self) -> String {
-        let me = &self.me;
-        let public = me.public.map_or_else(|| "no public address".into(), |p| p.to_string());
-        format!("{} in {} ({}), {public}, {}", self.mode, me.vpc, me.region, cidrs(&me.cidrs))
-    }
-
-    /// What was asked, and what was kept, refused, removed and held, and why. A line each; empty if all is plain.
-    pub fn findings(&self) -> Vec<String> {
-        let mut out = Vec::new();
-        for (region, r) in &self.regions {
-            let count = plural(r.gateways, "gateway");
-            out.push(match (&r.failed, r.answered) {
-                (None, _) => format!("asked     {region}: {count}"),
-                (Some(why), Some(_)) => format!("NO ANSWER {region}: {why}; its last good answer stands: {count}"),
-                (Some(why), None) => format!("NO ANSWER {region}: {why}; it never answered before"),
-            });
-        }
-        if let Some(key) = &self.key {
-            let announced = if key.announced { "in" } else { "NOT in" };
-            out.push(format!("own key   {} {announced} tag {KEY_TAG}", key.fingerprint));
-            out.extend(key.next.iter().map(|next| format!("next key  {next}{}", key.waits())));
-        }
-        out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
-        out.extend(self.replacing.iter().map(|r| {
-            format!("REPLACING {} ({}): {} by {}, once that has worked: {}", r.vpc, r.region, r.old, r.new, r.why)
-        }));
-        out.extend(self.refused.iter().map(|r| format!("refused   {r}")));
-        out.extend(self.removed.iter().map(|vpc| format!("removed   {vpc}")));
-        if let Some(Held { would_remove, of, hold_above }) = &self.held {
-            out.push(format!("HELD      {would_remove} of {of} peers would leave, more than {hold_above}%: none does"));
-            out.push("          if that is right: crosswan refresh --force".into());
-        }
-        out
-    }
-
-    /// What was done and what went wrong, then the outcome.
-    pub fn deeds(&self) -> Vec<String> {
-        let mut out: Vec<String> = self.steps.iter().map(|step| format!("step      {step}")).collect();
-        // A region that could not be asked is among the findings already.
-        let regions: Vec<String> = self.regions.keys().map(|r| format!("{r}: ")).collect();
-        let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
-        out.extend(unasked.map(|u| format!("UNASKED   {u}")));
-        out.extend(self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon, as systemd does")));
-        out.extend(self.failures());
-        out.extend(self.problems.iter().chain(&self.stopped).map(|p| format!("PROBLEM   {p}")));
-        out.extend(self.notes.iter().map(|n| format!("note      {n}")));
-        out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
-        out
-    }
-
-    /// A line for each peer that failed; one for all that failed in the same words, as when charon is gone.
-    fn failures(&self) -> Vec<String> {
-        let mut alike: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
-        for (name, PeerFailure { why, restored }) in &self.failed {
-            alike.entry((why, *restored)).or_default().push(name);
-        }
-        let line = |((why, restored), names): ((&str, bool), Vec<&str>)| {
-            let more = names.len().saturating_sub(5);
-            let names = names.into_iter().take(5).collect::<Vec<_>>().join(", ");
-            let names = if more > 0 { format!("{names} and {more} more") } else { names };
-            let now = match restored {
-                true => "what was there before is in force again",
-                false => "NOT RESTORED, the next refresh tries again",
-            };
-            format!("FAILED    {names}: {why}; {now}")
+    fn of(own: &OwnKeys, presence: Option<&Presence>, outcome: &Outcome) -> KeyReport {
+        let (current, next) = match own.next_key() {
+            Some(next) if outcome.promoted => (next, None),
+            next => (own.current.key, next),
         };
-        alike.into_iter().map(line).collect()
-    }
-
-    /// The outcome in words.
-    pub fn verdict(&self) -> String {
-        let but = match self.stopped.is_empty() {
-            true => "",
-            false => "; but this host stops packets, or will: see the problems",
-        };
-        self.outcome_in_words() + but
-    }
-
-    fn outcome_in_words(&self) -> String {
-        let steps = plural(self.steps.len(), "step");
-        match self.outcome {
-            Outcome::Unchanged if !self.kept.is_empty() => {
-                format!(
-                    "nothing to do, and {} kept: everything read back as it should be",
-                    plural(self.kept.len(), "peer")
-                )
-            }
-            Outcome::Unchanged => "nothing to do: everything read back as it should be".into(),
-            Outcome::Changed => format!("changed: {steps}, read back as planned"),
-            Outcome::Planned if self.steps.is_empty() => "dry run: nothing to do".into(),
-            Outcome::Planned => format!("dry run: {steps} planned, none taken"),
-            Outcome::Partly if self.failed.is_empty() => {
-                format!("PARTLY: {steps} read back as planned; see the problems")
-            }
-            Outcome::Partly => {
-                format!("PARTLY: {steps} read back as planned, {} failed", plural(self.failed.len(), "peer"))
-            }
-            Outcome::RolledBack => "ROLLED BACK: what was there before is in force again".into(),
-            Outcome::RollBackFailed => "ROLL-BACK FAILED: see the problems, then run crosswan refresh again".into(),
+        KeyReport {
+            fingerprint: current.fingerprint(),
+            next: next.map(|key| key.fingerprint()),
+            waiting: presence.map(|presence| presence.waiting.clone()).unwrap_or_default(),
+            announced: outcome.announced,
         }
-    }
-}
-
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.headline())?;
-        for (name, t) in &self.tunnels {
-            writeln!(f, "  tunnel    {name} to {} for {}, {}", t.remote, cidrs(&t.remote_cidrs), t.by())?;
-        }
-        for line in self.findings().iter().chain(&self.deeds()) {
-            writeln!(f, "  {line}")?;
-        }
-        f.write_str(&self.verdict())
     }
 }
 

@@ -12,7 +12,7 @@ use crosswan_core::{
 };
 
 /// The managed files, their permissions, and what they say is loaded. charon and iptables are not asked here.
-pub fn current(paths: &Paths) -> Result<System> {
+pub fn system(paths: &Paths) -> Result<System> {
     let mut wrong_mode = BTreeSet::new();
     let mut text = |file: ManagedFile| -> Result<Option<String>> {
         Ok(files::read(paths.of(file))?.map(|(text, mode)| {

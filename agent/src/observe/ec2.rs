@@ -32,7 +32,7 @@ use tokio::{
 };
 
 use self::answer::Seen;
-pub use self::own::{OwnTags, own_tags, publish};
+pub use self::own::{own_tags, publish};
 use crosswan_core::{
     model::{Answers, InstanceId, Region, RegionAnswer, VpcId},
     settings::Tag,

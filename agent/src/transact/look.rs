@@ -80,7 +80,7 @@ impl<'v> Line<'v> {
 
 /// Disk, charon and iptables as they are now; the latter as far as `rules` that are to be there could be read before.
 pub async fn look(rules: &Rules, paths: &Paths, charon: Option<&mut Vici>) -> Result<System> {
-    let mut current = disk::current(paths)?;
+    let mut current = disk::system(paths)?;
     if let Some(vici) = charon {
         current.charon = Some(live::charon(vici).await?);
     }

@@ -16,8 +16,8 @@ use crate::{apply::take, paths::Paths};
 use crosswan_core::{
     error::{Error, Result},
     model::ConnName,
+    outcome::PeerFailure,
     plan::{Standing, Step, plan, standing},
-    report::PeerFailure,
     system::{Configuration, System, secret_id},
 };
 

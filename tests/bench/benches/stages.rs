@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crosswan_core::decide::rotation::OwnKeys;
-use crosswan_core::decide::{Contacts, Decision, KeyAnswer, Seen, decide};
+use crosswan_core::decide::{Decided, Request, decide};
 use crosswan_core::model::PrivateKey;
 use crosswan_core::model::{
-    Answers, Gateway, Holder, Identity, KeyTags, ProvenKey, Region, RegionView, Secret, Timestamp, VpcId,
+    Answers, Gateway, Holder, Identity, KeyTags, ProvenKey, Region, RegionView, Secret, Timestamp,
 };
+use crosswan_core::observed::{Observed, Psk, Psks};
 use crosswan_core::settings::{Flags, Settings, Sources};
 use crosswan_core::state::State;
 use crosswan_core::swanctl::{self, Summary};
@@ -94,24 +95,17 @@ impl World {
         world
     }
 
-    fn decide(&self) -> Decision {
+    fn decide(&self) -> Decided {
+        let psk = Psk { key: Some(Secret::new([7; 32])), problem: None };
         let uplink = "ens5".parse().unwrap();
-        let keys = |_: &VpcId| KeyAnswer { key: Some(Secret::new([7; 32])), problem: None };
-        let (me, answers, state) = (&self.me, &self.answers, &self.state);
-        let seen = Seen {
-            me,
-            answers,
-            state,
-            now: Timestamp(1_800_000_000),
-            uplink: &uplink,
-            keys: &keys,
+        let observed = Observed {
+            answers: self.answers.clone(),
+            state: self.state.clone(),
+            psks: Psks { shared: psk, ..Psks::default() },
             own: Some(self.own),
-            contacts: &Contacts::default(),
-            loaded: &BTreeSet::new(),
-            pinned: &BTreeMap::new(),
-            accept: &BTreeMap::new(),
+            ..Observed::new(&self.settings, self.me.clone(), uplink, Timestamp(1_800_000_000))
         };
-        decide(&self.settings, &seen, false).unwrap()
+        decide(&self.settings, &observed, &Request::default()).unwrap()
     }
 
     fn files(&self) -> Files {

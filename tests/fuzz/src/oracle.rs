@@ -6,11 +6,13 @@ use std::{
 };
 
 use crosswan_core::{
-    decide::{Contacts, Decision, KeyAnswer, Seen, decide, rotation::OwnKeys},
+    decide::{Decided, Request, decide, rotation::OwnKeys},
     error::Error,
     iptables::{self, Rules},
-    model::{Answers, Auth, ConnName, Holder, Identity, Interface, Secret, Timestamp, Tunnel, VpcId},
-    plan::{Step, plan},
+    model::{Answers, Auth, ConnName, Holder, Identity, Interface, Secret, Timestamp, Tunnel},
+    observed::{Observed, Psk, Psks},
+    outcome::Outcome,
+    plan::{Planned, Step, plan},
     render::{Capabilities, render},
     report::Report,
     settings::Settings,
@@ -39,35 +41,31 @@ pub fn error(error: &Error) {
 
 /// Decide, render and report over what was seen, with a key per peer whose bytes are `key`; then the properties of what
 /// came out. `None`: decide itself refused.
-pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State, key: &[u8]) -> Option<Decision> {
+pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State, key: &[u8]) -> Option<Decided> {
     let uplink: Interface = "ens5".parse().unwrap();
-    let keys = |_: &VpcId| KeyAnswer { key: Some(Secret::new(key)), problem: None };
-    let seen = Seen {
-        me,
-        answers,
-        state,
-        now: NOW,
-        uplink: &uplink,
-        keys: &keys,
+    let psk = Psk { key: Some(Secret::new(key)), problem: None };
+    let observed = Observed {
+        answers: answers.clone(),
+        state: state.clone(),
+        psks: Psks { shared: psk, ..Psks::default() },
         own: Some(own(me)),
-        contacts: &Contacts::default(),
-        loaded: &BTreeSet::new(),
-        pinned: &BTreeMap::new(),
-        accept: &BTreeMap::new(),
+        ..Observed::new(settings, me.clone(), uplink.clone(), NOW)
     };
-    let decision = match decide(settings, &seen, false) {
-        Ok(decision) => decision,
+    let decided = match decide(settings, &observed, &Request::default()) {
+        Ok(decided) => decided,
         Err(e) => {
             error(&e);
             return None;
         }
     };
-    let files = render(settings.mode, &decision, Capabilities { ml_kem: true }).unwrap();
-    rendered(settings, &decision, &files, &uplink);
-    Report::new(NOW, settings.mode, me, answers, &decision).to_string().lines().for_each(line);
-    let written = serde_json::to_string(&decision.state).unwrap();
-    assert_eq!(serde_json::from_str::<State>(&written).unwrap(), decision.state, "the state reads back as another");
-    Some(decision)
+    let files = render(settings.mode, &decided, Capabilities { ml_kem: true }).unwrap();
+    rendered(settings, &decided, &files, &uplink);
+    let planned = Planned::of(settings, &observed, &decided).unwrap();
+    let report = Report::of(settings, &observed, &decided, Outcome::planned(&planned));
+    report.to_string().lines().for_each(line);
+    let written = serde_json::to_string(&decided.state).unwrap();
+    assert_eq!(serde_json::from_str::<State>(&written).unwrap(), decided.state, "the state reads back as another");
+    Some(decided)
 }
 
 /// This gateway's keys in the middle of a rotation.
@@ -81,7 +79,7 @@ fn own(me: &Identity) -> OwnKeys {
 }
 
 /// No hostile byte reaches a file, and what the files say when they are read back is what was decided.
-fn rendered(settings: &Settings, decision: &Decision, files: &Files, uplink: &Interface) {
+fn rendered(settings: &Settings, decided: &Decided, files: &Files, uplink: &Interface) {
     for text in [&files.connections, &files.secrets, &files.rules].into_iter().flatten() {
         assert!(
             text.bytes().all(|b| b == b'\n' || b == b' ' || b.is_ascii_graphic()),
@@ -93,24 +91,24 @@ fn rendered(settings: &Settings, decision: &Decision, files: &Files, uplink: &In
     }
     let target = Configuration::of(files.clone()).unwrap();
     if settings.mode.has_ipsec() {
-        connections(decision, &target.connections);
+        connections(decided, &target.connections);
         let owned = |t: &Tunnel| vec![t.local_id.to_string(), t.remote_id.to_string()];
         let psk = |(n, t): (&ConnName, &Tunnel)| match &t.auth {
             Auth::Psk(key) => Some((format!("ike-{n}"), (key.clone(), owned(t)))),
             Auth::Key { .. } => None,
         };
-        let want = decision.tunnels.iter().filter_map(psk);
+        let want = decided.tunnels.iter().filter_map(psk);
         let have = target.secrets.iter().map(|(id, s)| (id.clone(), (s.secret.clone(), s.owners.clone())));
         assert_eq!(want.collect::<BTreeMap<_, _>>(), have.collect(), "secrets");
     } else {
         assert_eq!((&files.connections, &files.secrets), (&None, &None));
     }
-    rules(settings, decision, files.rules.as_deref().unwrap(), uplink);
+    rules(settings, decided, files.rules.as_deref().unwrap(), uplink);
     assert_eq!(plan(&target, &settled(&target)).len(), 0, "after an apply there is something left to do");
 }
 
 /// Every connection reads back as its tunnel, and there is no other but the bypass.
-fn connections(decision: &Decision, read: &BTreeMap<ConnName, Tree>) {
+fn connections(decided: &Decided, read: &BTreeMap<ConnName, Tree>) {
     let child = |s: &crosswan_core::model::Selectors| ChildSummary {
         local_ts: selectors(&s.local),
         remote_ts: selectors(&s.remote),
@@ -125,9 +123,9 @@ fn connections(decision: &Decision, read: &BTreeMap<ConnName, Tree>) {
         remote_auth: t.auth.method().into(),
         children: t.children.iter().map(|(name, s)| (name.clone(), child(s))).collect(),
     };
-    let mut want: BTreeMap<ConnName, Summary> = decision.tunnels.iter().map(|(n, t)| (n.clone(), tunnel(t))).collect();
-    if !decision.bypass.is_empty() {
-        let own = selectors(&decision.bypass);
+    let mut want: BTreeMap<ConnName, Summary> = decided.tunnels.iter().map(|(n, t)| (n.clone(), tunnel(t))).collect();
+    if !decided.bypass.is_empty() {
+        let own = selectors(&decided.bypass);
         let child = ChildSummary { local_ts: own.clone(), remote_ts: own, mode: "pass".into() };
         let (local_addrs, remote_addrs) = (["%any".into()].into(), ["127.0.0.1".into()].into());
         let children = [("own".into(), child)].into();
@@ -142,7 +140,7 @@ fn connections(decision: &Decision, read: &BTreeMap<ConnName, Tree>) {
         Auth::Psk(_) => Vec::new(),
         Auth::Key { peer, .. } => peer.clone(),
     };
-    for (name, tunnel) in &decision.tunnels {
+    for (name, tunnel) in &decided.tunnels {
         assert_eq!(swanctl::peer_keys(&read[name]), keys(tunnel), "the peer's keys");
     }
 }
@@ -155,9 +153,9 @@ fn selectors(nets: &BTreeSet<Ipv4Net>) -> BTreeSet<String> {
 }
 
 /// Every word of the rules file that is not fixed is a network or an interface that was decided on.
-fn rules(settings: &Settings, decision: &Decision, text: &str, uplink: &Interface) {
+fn rules(settings: &Settings, decided: &Decided, text: &str, uplink: &Interface) {
     let nets: BTreeSet<String> =
-        decision.nat.private_net.iter().chain(&decision.nat.own).map(|n| n.trunc().to_string()).collect();
+        decided.nat.private_net.iter().chain(&decided.nat.own).map(|n| n.trunc().to_string()).collect();
     for line in text.lines().filter(|l| !l.starts_with('#')) {
         let words: Vec<&str> = line.split(' ').collect();
         assert!(["*", ":CROSSWAN-", "-A ", "COMMIT"].iter().any(|start| line.starts_with(start)), "{line}");

@@ -7,7 +7,8 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan::observe::ec2::{Access, OwnTags, Session, own_tags, publish};
+use crosswan::observe::ec2::{Access, Session, own_tags, publish};
+use crosswan_core::model::OwnTags;
 use crosswan_core::model::{KEY_TAG, NEXT_KEY_TAG};
 use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy, internet};
 use serde_json::{Value, json};

@@ -1,11 +1,45 @@
 //! How the tunnel to each gateway is authenticated, or why it cannot be: by keys, or with a pre-shared key where there are
 //! none.
 
-use super::{KeyAnswer, Seen};
+use super::{Facts, rotation::OwnKeys};
 use crate::{
     model::{Auth, Gateway, KEY_TAG, Mode, PublicKey, Secret, Tagged, VpcId},
+    observed::Psk,
     settings::{AuthMethod, Settings},
 };
+
+/// How this gateway proves who it is. Made once in a pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OwnAuth<'a> {
+    /// With pre-shared keys only.
+    Psk,
+    /// With its key; a peer that announces none may be taken with a pre-shared key.
+    Key(&'a OwnKeys),
+    /// It should have a key, and has none: no refresh has made one yet, or its disk is full.
+    KeyUnavailable,
+}
+
+impl<'a> OwnAuth<'a> {
+    pub(super) fn of(settings: &Settings, keys: Option<&'a OwnKeys>) -> OwnAuth<'a> {
+        match (settings.auth.method, keys) {
+            (AuthMethod::Psk, _) => OwnAuth::Psk,
+            (AuthMethod::Key, Some(keys)) => OwnAuth::Key(keys),
+            (AuthMethod::Key, None) => OwnAuth::KeyUnavailable,
+        }
+    }
+
+    pub(super) fn keys(&self) -> Option<&'a OwnKeys> {
+        match self {
+            OwnAuth::Key(keys) => Some(keys),
+            OwnAuth::Psk | OwnAuth::KeyUnavailable => None,
+        }
+    }
+
+    /// The key whose acceptance has to be proved.
+    pub(super) fn next_key(&self) -> Option<PublicKey> {
+        self.keys().and_then(OwnKeys::next_key)
+    }
+}
 
 /// What came of looking for a credential.
 #[derive(Debug, Clone)]
@@ -37,41 +71,37 @@ pub(super) struct Link<'a> {
     pub peer: Option<&'a Gateway>,
     /// The keys that the peer is known by.
     pub keys: &'a [PublicKey],
-    /// What this gateway signs with; `None` if it has no key of its own.
-    pub sign: Option<PublicKey>,
     /// The peer has a tunnel already.
     pub known: bool,
 }
 
 impl Link<'_> {
     /// A peer that is known by a key is never taken with a pre-shared one.
-    pub fn credential(&self, settings: &Settings, seen: &Seen) -> Credential {
+    pub(super) fn credential(&self, facts: &Facts) -> Credential {
         let refuse = |why| Credential { auth: Err(why), kept: None };
-        if let (Some(own), [_, ..]) = (self.sign, self.keys) {
-            return Credential { auth: Ok(Auth::Key { own, peer: self.keys.to_vec() }), kept: None };
+        let own = facts.own.keys();
+        if let (Some(own), [_, ..]) = (own, self.keys) {
+            return Credential { auth: Ok(Auth::Key { own: own.current.key, peer: self.keys.to_vec() }), kept: None };
         }
-        let by_key = settings.auth.method == AuthMethod::Key && self.sign.is_some();
         // A newcomer whose announcement was refused gets nothing for it; a tunnel that stands is not taken down by a tag.
-        if by_key && !self.known && self.peer.is_some_and(|peer| peer.tags.key != Tagged::Absent) {
+        if own.is_some() && !self.known && self.peer.is_some_and(|peer| peer.tags.key != Tagged::Absent) {
             return refuse(NoAuth::Refused);
         }
-        let psk = (seen.keys)(self.spoke);
-        if let Some(peer) = self.peer.filter(|peer| by_key && psk.key.is_none() && is_young(peer, seen)) {
-            let age = seen.now.0 - peer.launched.0;
+        let psk = facts.observed.psks.for_client(self.spoke);
+        if let Some(peer) = self.peer.filter(|peer| own.is_some() && psk.key.is_none() && is_young(peer, facts)) {
+            let age = facts.observed.now.0 - peer.launched.0;
             return refuse(NoAuth::Awaited(format!("the key of {}, launched {age} s ago", peer.holder())));
         }
-        self.psk(psk, settings)
+        self.psk(psk.clone(), facts)
     }
 
     /// The pre-shared key, or why there is none and why one was needed.
-    fn psk(&self, KeyAnswer { key, problem }: KeyAnswer, settings: &Settings) -> Credential {
-        let instead = match settings.auth.method {
-            AuthMethod::Psk => None,
-            AuthMethod::Key if self.sign.is_none() => Some("this gateway has no key of its own yet".into()),
-            AuthMethod::Key if settings.mode == Mode::NatVpn => {
-                Some(format!("its hub announces no key (tag {KEY_TAG})"))
-            }
-            AuthMethod::Key => Some(format!("it announces no key (tag {KEY_TAG})")),
+    fn psk(&self, Psk { key, problem }: Psk, facts: &Facts) -> Credential {
+        let instead = match (&facts.own, facts.settings.mode) {
+            (OwnAuth::Psk, _) => None,
+            (OwnAuth::KeyUnavailable, _) => Some("this gateway has no key of its own yet".into()),
+            (OwnAuth::Key(_), Mode::NatVpn) => Some(format!("its hub announces no key (tag {KEY_TAG})")),
+            (OwnAuth::Key(_), _) => Some(format!("it announces no key (tag {KEY_TAG})")),
         };
         let psk = |key: Secret| Ok(Auth::Psk(key));
         match (key, problem) {
@@ -87,6 +117,6 @@ impl Link<'_> {
     }
 }
 
-fn is_young(peer: &Gateway, seen: &Seen) -> bool {
-    seen.now.0 - peer.launched.0 < YOUNG && peer.tags.key == Tagged::Absent
+fn is_young(peer: &Gateway, facts: &Facts) -> bool {
+    facts.observed.now.0 - peer.launched.0 < YOUNG && peer.tags.key == Tagged::Absent
 }

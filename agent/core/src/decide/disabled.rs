@@ -4,7 +4,7 @@
 //! (`docs/facts.md`, "EC2"). While other regions answer to the same credentials it is the region's; a pass that failed for it
 //! for ever would be made twelve times an hour, and hide the failure that comes next.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
     model::{Answers, Region, Timestamp},
@@ -21,8 +21,16 @@ const POLLS: u32 = 3;
 pub struct SortedOut {
     /// For the next state.
     pub refused: BTreeMap<Region, Refused>,
-    /// A line for each region that was taken out of the answers.
-    pub notes: Vec<String>,
+    /// The regions that were taken out of the answers.
+    pub not_enabled: Vec<NotEnabled>,
+}
+
+/// A region that is surely not enabled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotEnabled {
+    pub region: Region,
+    /// So many polls it has refused, while other regions answered.
+    pub polls: u32,
 }
 
 /// Takes those regions out of `answers` that are surely not enabled. One that has ever answered stays: it was enabled, and may
@@ -46,14 +54,21 @@ pub fn sort_out(answers: &mut Answers, state: &State, spacing: Duration, now: Ti
         if refused.polls < POLLS {
             return true;
         }
-        out.notes.push(format!(
-            "region {region} {NOT_ENABLED}: it has refused {} polls while other regions answered; enable it, or take it out of \
-             regions",
-            refused.polls
-        ));
+        out.not_enabled.push(NotEnabled { region: region.clone(), polls: refused.polls });
         false
     });
     out
+}
+
+impl fmt::Display for NotEnabled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotEnabled { region, polls } = self;
+        write!(
+            f,
+            "region {region} {NOT_ENABLED}: it has refused {polls} polls while other regions answered; enable it, or take it \
+             out of regions"
+        )
+    }
 }
 
 #[cfg(test)]
@@ -81,7 +96,7 @@ mod tests {
                     answers.iter().map(|(name, answer)| (region(name), answer.clone())).collect();
                 let found = sort_out(&mut answers, state, SPACING, Timestamp(now));
                 state.disabled = found.refused;
-                (answers.len(), found.notes.len())
+                (answers.len(), found.not_enabled.len())
             })
             .collect()
     }

@@ -5,63 +5,69 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::{
-    Decision, Seen,
+    Facts, Findings, Tunnels,
     claims::Claims,
-    gateways::{Chosen, End, signed_with},
-    refusal,
+    findings::refusal,
+    gateways::{Chosen, End, next_key_proofs, signed_with},
 };
 use crate::{
     error::{Error, Result},
     model::{ConnName, Gateway, IkeId, Refusal, Selectors, Tunnel, VpcId, child_name},
-    settings::Settings,
-    state::Peer,
+    state::{Peer, State},
 };
 
-pub(super) fn hub(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) -> Result<()> {
-    let me = seen.me.public.ok_or_else(|| {
-        Error::observe(
+/// # Errors
+/// The hub has no public address.
+pub(super) fn hub(facts: &Facts, findings: &mut Findings) -> Result<Tunnels> {
+    let public = facts.me.public.ok_or_else(|| {
+        let error = Error::observe(
             "this hub has no public address on its first network interface: associate an Elastic IP with that one, the \
              clients name the hub by it",
-        )
+        );
+        match &facts.observed.elsewhere {
+            Some(elsewhere) => error.because(elsewhere.clone()),
+            None => error,
+        }
     })?;
     let end = End {
-        settings,
-        seen,
+        facts,
         connection: &|gateway| ConnName::to_gateway(&gateway.vpc, &gateway.instance),
         eligible: &|_| Ok(()),
         spoke: &|gateway| gateway.vpc.clone(),
-        local_id: IkeId::Hub(me),
+        local_id: IkeId::Hub(public),
     };
-    let mut chosen = end.choose(force, out);
-    let accepted = claims(settings, seen, &chosen, &mut out.refused);
+    let (mut chosen, roster) = end.choose(findings);
+    let accepted = claims(facts, &chosen, findings);
     chosen.retain(|vpc, _| accepted.contains_key(vpc));
-    end.present(chosen.values().map(|chosen| &chosen.peer), None, out);
-    let own_next = out.presence.as_ref().and_then(|presence| presence.next);
+    let presence = end.present(chosen.values().map(|chosen| &chosen.peer), None);
+    let mut out = Tunnels { removed: roster.removed, held: roster.held, ..Tunnels::default() };
+    let mut state = State { regions: roster.regions, ..State::default() };
     for (vpc, chosen) in chosen {
         let gateway = &chosen.peer.gateway;
         let (Some(cidrs), Some(remote_addr)) = (accepted.get(&vpc), gateway.public) else { continue };
         let credential = end.credential(gateway, &chosen.peer.keys);
-        let Some(auth) = out.credential(credential, &gateway.region, &vpc) else { continue };
+        let Some(auth) = findings.of_credential(credential, &gateway.region, &vpc) else { continue };
         let child = |cidr: &Ipv4Net| {
-            (child_name(cidr), Selectors { local: settings.private_net.clone(), remote: [*cidr].into() })
+            let local = facts.settings.private_net.clone();
+            (child_name(cidr), Selectors { local, remote: [*cidr].into() })
         };
         let tunnel = Tunnel {
             vpc: Some(vpc.clone()),
-            local_addr: seen.me.private,
+            local_addr: facts.me.private,
             remote_addr,
             local_id: end.local_id.clone(),
             remote_id: remote_id(gateway),
             children: cidrs.iter().map(child).collect(),
-            auth: signed_with(auth, out),
+            auth: signed_with(auth, presence.as_ref()),
         };
         let name = (end.connection)(gateway);
-        out.prove_next_keys(&name, &tunnel, own_next);
-        end.stand_by(&chosen, &tunnel, remote_id, out);
+        out.tunnels.extend(next_key_proofs(&name, &tunnel, presence.as_ref()));
+        out.tunnels.extend(end.stand_by(&chosen, &tunnel, remote_id, presence.as_ref(), findings));
         out.tunnels.insert(name, tunnel);
         let gateway = Gateway { cidrs: cidrs.clone(), ..gateway.clone() };
-        out.state.peers.insert(vpc, Peer { gateway, ..chosen.peer });
+        state.peers.insert(vpc, Peer { gateway, ..chosen.peer });
     }
-    Ok(())
+    Ok(Tunnels { presence, state, ..out })
 }
 
 fn remote_id(gateway: &Gateway) -> IkeId {
@@ -71,25 +77,25 @@ fn remote_id(gateway: &Gateway) -> IkeId {
 /// Safety rule 3. Claims held by a tunnel come first, then the VPC whose gateway was launched first; a claim that
 /// overlaps an accepted one is refused alone, so that refusing one never harms another.
 fn claims(
-    settings: &Settings,
-    seen: &Seen,
+    facts: &Facts,
     chosen: &BTreeMap<VpcId, Chosen>,
-    refused: &mut BTreeSet<Refusal>,
+    findings: &mut Findings,
 ) -> BTreeMap<VpcId, BTreeSet<Ipv4Net>> {
-    let holds = |vpc: &VpcId, cidr: &Ipv4Net| seen.state.peers.get(vpc).is_some_and(|p| p.gateway.cidrs.contains(cidr));
+    let holds =
+        |vpc: &VpcId, cidr: &Ipv4Net| facts.state.peers.get(vpc).is_some_and(|p| p.gateway.cidrs.contains(cidr));
     let gateways = chosen.iter().map(|(vpc, chosen)| (vpc, &chosen.peer.gateway));
     let mut queue: Vec<_> = gateways.flat_map(|(vpc, g)| g.cidrs.iter().map(move |c| (vpc, c, g))).collect();
     queue.sort_by_key(|(vpc, cidr, g)| (!holds(vpc, cidr), g.launched, *vpc, **cidr));
 
     let mut accepted: BTreeMap<VpcId, BTreeSet<Ipv4Net>> = BTreeMap::new();
-    let mut taken = Claims::new(&seen.me.vpc, &seen.me.cidrs);
+    let mut taken = Claims::new(&facts.me.vpc, &facts.me.cidrs);
     for (vpc, cidr, gateway) in queue {
-        let reason = if !settings.private_net.iter().any(|p| p.contains(cidr)) {
+        let reason = if !facts.settings.private_net.iter().any(|p| p.contains(cidr)) {
             Some("outside the private network".to_owned())
         } else {
             match taken.claim(cidr, vpc) {
                 Ok(()) => None,
-                Err((with, holder)) if holder == seen.me.vpc => Some(format!("overlaps {with} of the hub's own VPC")),
+                Err((with, holder)) if holder == facts.me.vpc => Some(format!("overlaps {with} of the hub's own VPC")),
                 Err((with, holder)) => Some(format!("overlaps {with} of {holder}, which has it")),
             }
         };
@@ -98,7 +104,7 @@ fn claims(
                 accepted.entry(vpc.clone()).or_default().insert(*cidr);
             }
             Some(reason) => {
-                refused.insert(Refusal { cidr: Some(*cidr), ..refusal(gateway, Some(vpc), reason) });
+                findings.refused.insert(Refusal { cidr: Some(*cidr), ..refusal(gateway, Some(vpc), reason) });
             }
         }
     }

@@ -3,31 +3,24 @@
 //! Without this, a gateway whose state is gone (a broken disk, a format of another version) would revoke at once what one
 //! answer happens not to show, take a silent region for an empty one, and take a stranger for the gateway in use. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use crate::{
-    model::{Answers, ConnName, Gateway, Identity, KeyTags, PublicKey, Region, Timestamp, VpcId},
+    model::{Answers, ConnName, Gateway, Identity, KeyTags, Region, Timestamp, VpcId},
+    observed::Observed,
     state::{Peer, State},
     swanctl::Summary,
-    system::Charon,
 };
 
 /// Launch time of a peer that only charon knew. No instance is that old.
 const RECOVERED: Timestamp = Timestamp(0);
 
-/// Adds to `state` the peers that charon has a tunnel to and the state does not know. `pinned` are the keys that those
-/// connections were loaded with. Where a gateway is that no answer shows is a guess: in a region that could not be asked,
+/// What is known of peers: the state, and the peers that charon has a tunnel to and the state does not know, with the keys that
+/// their connections were loaded with. Where a gateway is that no answer shows is a guess: in a region that could not be asked,
 /// if there is one, so that it stands until that answers.
-pub fn recover(
-    mut state: State,
-    answers: &Answers,
-    me: &Identity,
-    charon: &Charon,
-    pinned: &BTreeMap<ConnName, Vec<PublicKey>>,
-) -> State {
+pub fn recover(observed: &Observed, answers: &Answers) -> State {
+    let (mut state, me, pinned) = (observed.state.clone(), &observed.me, &observed.system.peer_keys);
+    let Some(charon) = &observed.system.charon else { return state };
     let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(region, _)| region);
     let Some(region) = silent.or(answers.keys().next()) else { return state };
     let shown: Vec<&Gateway> = answers.values().flatten().flat_map(|view| &view.gateways).collect();

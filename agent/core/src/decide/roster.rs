@@ -5,30 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
-use super::{Held, Seen, refusal};
+use super::{Facts, Findings, Held, Kept};
 use crate::{
-    model::{ConnName, Gateway, InstanceId, Refusal, Region, VpcId},
-    settings::Removal,
+    model::{ConnName, Gateway, InstanceId, Region, VpcId},
     state::{LastGood, Peer},
 };
 
 const NO_ADDRESS: &str = "has no public address on its first network interface: associate an Elastic IP with that one";
-
-/// A tunnel that stands although this pass did not see its peer as it should be, and why.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Kept {
-    pub vpc: VpcId,
-    pub region: Region,
-    pub why: String,
-}
-
-impl Kept {
-    pub fn new(gateway: &Gateway, why: String) -> Self {
-        Kept { vpc: gateway.vpc.clone(), region: gateway.region.clone(), why }
-    }
-}
 
 /// A VPC that stands after this pass.
 #[derive(Debug, Clone)]
@@ -45,8 +28,6 @@ pub struct Vpc {
 #[derive(Debug, Default)]
 pub struct Roster {
     pub vpcs: BTreeMap<VpcId, Vpc>,
-    pub refused: BTreeSet<Refusal>,
-    pub kept: Vec<Kept>,
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
     pub regions: BTreeMap<Region, LastGood>,
@@ -65,25 +46,25 @@ pub type Eligible = Result<(), Option<String>>;
 
 /// Merges the answers with the state. `connection` names the connection to a gateway.
 pub fn roster(
-    removal: &Removal,
-    seen: &Seen,
+    facts: &Facts,
     connection: impl Fn(&Gateway) -> ConnName,
     eligible: impl Fn(&Gateway) -> Eligible,
-    force: bool,
+    findings: &mut Findings,
 ) -> Roster {
-    let mut out = Roster::default();
-    let mut shown = shown(seen, &eligible, &mut out);
+    let (mut shown, regions) = shown(facts, &eligible, findings);
+    let mut out = Roster { regions, ..Roster::default() };
+    let mut kept = Vec::new();
     let mut leaving = BTreeMap::new();
-    for (vpc, known) in seen.state.peers.iter().filter(|(_, known)| eligible(&known.gateway).is_ok()) {
+    for (vpc, known) in facts.state.peers.iter().filter(|(_, known)| eligible(&known.gateway).is_ok()) {
         let shown = shown.remove(vpc).unwrap_or_default();
-        let (stands, why) = match seen.answers.get(&known.gateway.region) {
+        let (stands, why) = match facts.answers.get(&known.gateway.region) {
             // Rule 1: the tunnel stands exactly as it was, even if the last good answer was odd about it.
             Some(Err(reason)) => (as_it_was(known, &shown), Some(unasked(&known.gateway.region, reason))),
-            _ => stands(known, shown, removal, seen, &connection),
+            _ => stands(known, shown, facts, &connection),
         };
         match stands {
             Stands::As(vpc_now) => {
-                out.kept.extend(why.map(|why| Kept::new(&known.gateway, why)));
+                kept.extend(why.map(|why| Kept::new(&known.gateway, why)));
                 out.vpcs.insert(vpc.clone(), vpc_now);
             }
             Stands::Leaving(peer) => {
@@ -94,8 +75,9 @@ pub fn roster(
     for (vpc, shown) in shown.into_iter().filter(|(_, shown)| !shown.gateways.is_empty()) {
         out.vpcs.insert(vpc, Vpc { known: None, gone: false, gateways: shown.gateways });
     }
-    hold(leaving, removal, seen, connection, force, &mut out);
-    out.kept.sort();
+    hold(leaving, facts, connection, &mut out, &mut kept);
+    kept.sort();
+    findings.kept.append(&mut kept);
     out
 }
 
@@ -104,12 +86,16 @@ fn unasked(region: &Region, reason: &str) -> String {
 }
 
 /// What every region shows, or showed last, by VPC.
-fn shown(seen: &Seen, eligible: impl Fn(&Gateway) -> Eligible, out: &mut Roster) -> BTreeMap<VpcId, Shown> {
-    let mut shown: BTreeMap<VpcId, Shown> = BTreeMap::new();
-    for (region, answer) in seen.answers {
+fn shown(
+    facts: &Facts,
+    eligible: impl Fn(&Gateway) -> Eligible,
+    findings: &mut Findings,
+) -> (BTreeMap<VpcId, Shown>, BTreeMap<Region, LastGood>) {
+    let (mut shown, mut regions): (BTreeMap<VpcId, Shown>, _) = (BTreeMap::new(), BTreeMap::new());
+    for (region, answer) in facts.answers {
         let last = match answer {
-            Ok(view) => Some(LastGood { at: seen.now, view: view.clone() }),
-            Err(_) => seen.state.regions.get(region).cloned(),
+            Ok(view) => Some(LastGood { at: facts.observed.now, view: view.clone() }),
+            Err(_) => facts.state.regions.get(region).cloned(),
         };
         let Some(last) = last else { continue };
         for refusal in &last.view.unusable {
@@ -117,9 +103,9 @@ fn shown(seen: &Seen, eligible: impl Fn(&Gateway) -> Eligible, out: &mut Roster)
                 shown.entry(vpc.clone()).or_default().unusable = Some(refusal.reason.clone());
             }
         }
-        out.refused.extend(last.view.unusable.iter().cloned());
+        findings.refused.extend(last.view.unusable.iter().cloned());
         // By VPC id: the own VPC is never a peer, whatever its CIDRs look like.
-        for gateway in last.view.gateways.iter().filter(|gateway| gateway.vpc != seen.me.vpc) {
+        for gateway in last.view.gateways.iter().filter(|gateway| gateway.vpc != facts.me.vpc) {
             let eligible = match gateway.public {
                 Some(_) => eligible(gateway),
                 None => Err(Some(NO_ADDRESS.into())),
@@ -129,12 +115,13 @@ fn shown(seen: &Seen, eligible: impl Fn(&Gateway) -> Eligible, out: &mut Roster)
                     let vpc = shown.entry(gateway.vpc.clone()).or_default();
                     vpc.gateways.insert(gateway.instance.clone(), gateway.clone());
                 }
-                Err(why) => out.refused.extend(why.map(|why| refusal(gateway, Some(&gateway.vpc), why))),
+                Err(Some(why)) => findings.refuse(gateway, Some(&gateway.vpc), why),
+                Err(None) => {}
             }
         }
-        out.regions.insert(region.clone(), last);
+        regions.insert(region.clone(), last);
     }
-    shown
+    (shown, regions)
 }
 
 enum Stands {
@@ -153,8 +140,7 @@ fn as_it_was(known: &Peer, shown: &Shown) -> Stands {
 fn stands(
     known: &Peer,
     shown: Shown,
-    removal: &Removal,
-    seen: &Seen,
+    facts: &Facts,
     connection: impl Fn(&Gateway) -> ConnName,
 ) -> (Stands, Option<String>) {
     let in_use = &known.gateway;
@@ -163,11 +149,11 @@ fn stands(
     if gateways.contains_key(&in_use.instance) {
         return (Stands::As(Vpc { known: Some(back), gone: false, gateways }), None);
     }
-    let answer = seen.answers.get(&in_use.region).and_then(|answer| answer.as_ref().ok());
+    let answer = facts.answers.get(&in_use.region).and_then(|answer| answer.as_ref().ok());
     let stopped = answer.is_some_and(|view| view.stopped.contains(&in_use.instance));
     // An address belongs to one instance.
     let replaced = gateways.values().any(|gateway| gateway.public == in_use.public);
-    if !gateways.is_empty() && (stopped || replaced || seen.contacts.is_dead(&connection(in_use))) {
+    if !gateways.is_empty() && (stopped || replaced || facts.contacts.is_dead(&connection(in_use))) {
         return (Stands::As(Vpc { known: Some(back), gone: true, gateways }), None);
     }
     if let Some(reason) = unusable.filter(|_| !stopped) {
@@ -175,8 +161,8 @@ fn stands(
         gateways.insert(in_use.instance.clone(), in_use.clone());
         return (Stands::As(Vpc { known: Some(back), gone: false, gateways }), Some(reason));
     }
-    let peer = missed(known, removal, seen);
-    let (misses, after) = (peer.misses, removal.after_misses);
+    let peer = missed(known, facts);
+    let (misses, after) = (peer.misses, facts.settings.removal.after_misses);
     match (misses < after, gateways.is_empty()) {
         (true, _) => {
             gateways.insert(in_use.instance.clone(), in_use.clone());
@@ -191,13 +177,13 @@ fn stands(
 
 /// The peer after a poll that missed it. A poll too soon after the last one that counted tells nothing new: a pass that
 /// failed elsewhere is tried again after seconds.
-fn missed(known: &Peer, removal: &Removal, seen: &Seen) -> Peer {
+fn missed(known: &Peer, facts: &Facts) -> Peer {
     // A clock that was set back counts as time gone by, or the count would wait for it to catch up.
-    let since = known.missed_at.map(|at| at.0.abs_diff(seen.now.0));
-    if since.is_some_and(|seconds| seconds < removal.spacing.as_secs()) {
+    let since = known.missed_at.map(|at| at.0.abs_diff(facts.observed.now.0));
+    if since.is_some_and(|seconds| seconds < facts.settings.removal.spacing.as_secs()) {
         return known.clone();
     }
-    Peer { misses: known.misses.saturating_add(1), missed_at: Some(seen.now), ..known.clone() }
+    Peer { misses: known.misses.saturating_add(1), missed_at: Some(facts.observed.now), ..known.clone() }
 }
 
 /// Rule 2: a pass that would remove too many removes none, as one in which a tag or a role has changed under us. A few that are
@@ -205,22 +191,23 @@ fn missed(known: &Peer, removal: &Removal, seen: &Seen) -> Peer {
 /// confirmed it for long enough and EC2 says that the VPC itself is gone.
 fn hold(
     leaving: BTreeMap<VpcId, Peer>,
-    removal: &Removal,
-    seen: &Seen,
+    facts: &Facts,
     connection: impl Fn(&Gateway) -> ConnName,
-    force: bool,
     out: &mut Roster,
+    kept: &mut Vec<Kept>,
 ) {
-    let of = seen.state.peers.len();
-    if force || leaving.len() * 100 <= usize::from(removal.hold_above) * of {
+    let removal = &facts.settings.removal;
+    let of = facts.state.peers.len();
+    if facts.request.force || leaving.len() * 100 <= usize::from(removal.hold_above) * of {
         out.removed = leaving.into_keys().collect();
         return;
     }
     let would_remove = leaving.len();
-    let view = |peer: &Peer| seen.answers.get(&peer.gateway.region).and_then(|answer| answer.as_ref().ok());
+    let view = |peer: &Peer| facts.answers.get(&peer.gateway.region).and_then(|answer| answer.as_ref().ok());
     let deleted = |peer: &Peer| view(peer).is_some_and(|view| view.deleted.contains(&peer.gateway.vpc));
     let stopped = |peer: &Peer| view(peer).is_some_and(|view| view.stopped.contains(&peer.gateway.instance));
-    let surely_gone = |peer: &Peer| stopped(peer) || deleted(peer) || seen.contacts.is_dead(&connection(&peer.gateway));
+    let surely_gone =
+        |peer: &Peer| stopped(peer) || deleted(peer) || facts.contacts.is_dead(&connection(&peer.gateway));
     let few = leaving.values().filter(|peer| surely_gone(peer)).count() <= removal.hold_floor as usize;
     let may_leave =
         |peer: &Peer| (few && surely_gone(peer)) || (peer.misses >= removal.confirmed_after && deleted(peer));
@@ -229,7 +216,7 @@ fn hold(
         out.held = Some(Held { would_remove, of, hold_above: removal.hold_above });
     }
     for (vpc, peer) in held {
-        out.kept.push(Kept::new(&peer.gateway, "not seen, but held: too many would leave at once".into()));
+        kept.push(Kept::new(&peer.gateway, "not seen, but held: too many would leave at once".into()));
         let gateways = [(peer.gateway.instance.clone(), peer.gateway.clone())].into();
         out.vpcs.insert(vpc, Vpc { known: Some(peer), gone: false, gateways });
     }

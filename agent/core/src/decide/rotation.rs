@@ -4,11 +4,14 @@
 //! gateway initiates an IKE_SA without a child, signed with the next key, and it stands. That needs no room in a tag,
 //! however many peers there are, names the peer and the key, and cannot be forged by who writes tags.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Announcement, ProvenKey, PublicKey, Succession};
+use crate::model::{
+    Announcement, Holder, InstanceId, Keyring, PrivateKey, ProvenKey, PublicKey, Succession, Timestamp,
+};
 
 /// This gateway's own keys, with what it signs about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +22,12 @@ pub struct OwnKeys {
 }
 
 impl OwnKeys {
+    /// What `holder` signs about the keys of this ring; `None` if a key's text is not one.
+    pub fn of(ring: &Keyring, holder: &Holder<'_>) -> Option<OwnKeys> {
+        let next = |next: &PrivateKey| Some((next.proven(holder)?, ring.current.succeeded_by(next, holder)?));
+        Some(OwnKeys { current: ring.current.proven(holder)?, next: ring.next.as_ref().and_then(next) })
+    }
+
     /// The key whose acceptance has to be proved.
     pub fn next_key(&self) -> Option<PublicKey> {
         self.next.map(|(next, _)| next.key)
@@ -53,4 +62,31 @@ pub fn present(own: &OwnKeys, peers: impl Iterator<Item = (String, bool)>) -> Pr
         false => (own.current.key, Announcement { key: own.current, next: Some(succession) }),
     };
     Presence { sign, announce, promote, next: (!promote).then_some(next.key), waiting }
+}
+
+/// Older than its age allows, less up to a tenth of it by instance: a fleet launched together does not rotate at once.
+pub fn is_old(made: Timestamp, now: Timestamp, age: Duration, instance: &InstanceId) -> bool {
+    let hash = digest(&SHA256, instance.as_str().as_bytes());
+    let spread = u32::from_be_bytes(std::array::from_fn(|i| hash.as_ref()[i]));
+    let earlier = age.mul_f64(f64::from(spread) / f64::from(u32::MAX) / 10.0);
+    u64::try_from(now.0 - made.0).is_ok_and(|old| old > (age - earlier).as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleets_keys_grow_old_spread_over_a_tenth_of_their_age() {
+        let day = |n: i64| Timestamp(n * 86_400);
+        let age = Duration::from_secs(100 * 86_400);
+        let id = |n: u32| format!("i-{n:08x}").parse::<InstanceId>().unwrap();
+        let old = |hour: i64| (0..1000).filter(|n| is_old(day(0), Timestamp(hour * 3600), age, &id(*n))).count();
+        assert_eq!((old(90 * 24), old(100 * 24 + 1)), (0, 1000));
+        // Each of its 240 hours has its share: with whole percents there were ten days on which a hundred each rotated.
+        let hours: Vec<usize> = (90 * 24..100 * 24).map(|hour| old(hour + 1) - old(hour)).collect();
+        assert!(hours.iter().all(|n| *n < 20), "{hours:?}");
+        // A clock that was set back makes no key old.
+        assert!(!is_old(day(500), day(0), age, &id(1)));
+    }
 }

@@ -8,82 +8,88 @@ use std::{
 use ipnet::Ipv4Net;
 
 use super::{
-    Decision, Seen,
+    Facts, Findings, Tunnels,
     credential::Link,
-    gateways::{Chosen, End, signed_with},
-    refusal,
+    gateways::{Chosen, End, next_key_proofs, signed_with},
     roster::Eligible,
 };
 use crate::{
     model::{ConnName, Gateway, IkeId, PublicKey, Refusal, Selectors, Tunnel, VpcId, child_name},
-    settings::{AuthMethod, Settings},
+    settings::Settings,
+    state::State,
 };
 
-pub(super) fn spoke(settings: &Settings, seen: &Seen, force: bool, out: &mut Decision) {
-    let children = children(settings, seen, out);
-    // Without the bypass a wide remote selector would also catch traffic inside the own VPC.
-    out.bypass = seen.me.cidrs.clone();
+pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
+    let Facts { settings, me, .. } = facts;
+    let children = children(facts, findings);
     let end = End {
-        settings,
-        seen,
-        connection: &|hub| hub.public.map_or_else(ConnName::own, |address| connection(seen, address, Some(hub))),
+        facts,
+        connection: &|hub| hub.public.map_or_else(ConnName::own, |address| connection(facts, address, Some(hub))),
         eligible: &|hub| eligible(settings, hub),
-        spoke: &|_| seen.me.vpc.clone(),
-        local_id: IkeId::Spoke(seen.me.vpc.clone(), seen.me.instance.clone()),
+        spoke: &|_| me.vpc.clone(),
+        local_id: IkeId::Spoke(me.vpc.clone(), me.instance.clone()),
     };
+    // Without the bypass a wide remote selector would also catch traffic inside the own VPC.
+    let mut out = Tunnels { bypass: me.cidrs.clone(), ..Tunnels::default() };
     let asked = settings.hub.is_none() || !settings.regions.is_empty();
-    let chosen = if asked { one_hub(seen, end.choose(force, out), &mut out.refused) } else { None };
+    let mut chosen = None;
+    if asked {
+        let (hubs, roster) = end.choose(findings);
+        (out.removed, out.held, out.state.regions) = (roster.removed, roster.held, roster.regions);
+        chosen = one_hub(facts, hubs, findings);
+    }
     let found = chosen.as_ref().map(|chosen| &chosen.peer.gateway);
     // A region that is silent hides no hub from a spoke that is connected to it.
-    let silent = seen.answers.values().any(|answer| answer.is_err());
-    let remembered = || seen.loaded.iter().find_map(ConnName::hub).map(|(address, _)| address).filter(|_| silent);
-    let Some(remote_addr) = settings.hub.or(found.and_then(|hub| hub.public)).or_else(remembered) else { return };
-    let name = connection(seen, remote_addr, found);
+    let silent = facts.answers.values().any(|answer| answer.is_err());
+    let remembered = || facts.loaded.iter().find_map(ConnName::hub).map(|(address, _)| address).filter(|_| silent);
+    let Some(remote_addr) = settings.hub.or(found.and_then(|hub| hub.public)).or_else(remembered) else { return out };
+    let name = connection(facts, remote_addr, found);
     let keys = match &chosen {
         Some(chosen) => chosen.peer.keys.clone(),
-        None => unseen_hub_keys(settings, seen, &name),
+        None => unseen_hub_keys(facts, &name),
     };
     let unknown = (chosen.is_none() && !keys.is_empty()).then(|| {
-        let next = seen.own.and_then(|own| own.next_key());
-        let accepts = next.is_some_and(|next| seen.contacts.has_accepted(&name.own_next(), &end.local_id.next(next)));
+        let next = facts.own.next_key();
+        let accepts = next.is_some_and(|next| facts.contacts.has_accepted(&name.own_next(), &end.local_id.next(next)));
         (format!("the hub at {remote_addr}"), accepts)
     });
-    end.present(chosen.iter().map(|chosen| &chosen.peer), unknown, out);
-    let sign = out.presence.as_ref().map(|presence| presence.sign);
+    out.presence = end.present(chosen.iter().map(|chosen| &chosen.peer), unknown);
     let credential = match found {
         Some(hub) => end.credential(hub, &keys),
-        None => Link { spoke: &seen.me.vpc, peer: None, keys: &keys, sign, known: true }.credential(settings, seen),
+        None => Link { spoke: &me.vpc, peer: None, keys: &keys, known: true }.credential(facts),
     };
-    out.state.peers.extend(chosen.iter().map(|chosen| (chosen.peer.gateway.vpc.clone(), chosen.peer.clone())));
-    let Some(auth) = out.credential(credential, &seen.me.region, &seen.me.vpc) else { return };
+    let peers = chosen.iter().map(|chosen| (chosen.peer.gateway.vpc.clone(), chosen.peer.clone()));
+    out.state = State { peers: peers.collect(), ..out.state };
+    let Some(auth) = findings.of_credential(credential, &me.region, &me.vpc) else { return out };
     if children.is_empty() {
-        return;
+        return out;
     }
     let tunnel = Tunnel {
         vpc: found.map(|hub| hub.vpc.clone()),
-        local_addr: seen.me.private,
+        local_addr: me.private,
         remote_addr,
         local_id: end.local_id.clone(),
         remote_id: IkeId::Hub(remote_addr),
         children,
-        auth: signed_with(auth, out),
+        auth: signed_with(auth, out.presence.as_ref()),
     };
-    let own_next = out.presence.as_ref().and_then(|presence| presence.next);
-    out.prove_next_keys(&name, &tunnel, own_next);
+    out.tunnels.extend(next_key_proofs(&name, &tunnel, out.presence.as_ref()));
     if let Some(chosen) = &chosen {
         let remote_id = |hub: &Gateway| IkeId::Hub(hub.public.unwrap_or(remote_addr));
-        end.stand_by(chosen, &tunnel, remote_id, out);
+        out.tunnels.extend(end.stand_by(chosen, &tunnel, remote_id, out.presence.as_ref(), findings));
     }
     out.tunnels.insert(name, tunnel);
+    out
 }
 
 /// The own CIDRs that the tunnel carries; the others are refused.
-fn children(settings: &Settings, seen: &Seen, out: &mut Decision) -> BTreeMap<String, Selectors> {
+fn children(facts: &Facts, findings: &mut Findings) -> BTreeMap<String, Selectors> {
+    let Facts { settings, me, .. } = facts;
     let (inside, outside): (BTreeSet<Ipv4Net>, BTreeSet<Ipv4Net>) =
-        seen.me.cidrs.iter().copied().partition(|cidr| settings.private_net.iter().any(|p| p.contains(cidr)));
-    out.refused.extend(outside.into_iter().map(|cidr| Refusal {
-        region: seen.me.region.clone(),
-        vpc: Some(seen.me.vpc.clone()),
+        me.cidrs.iter().copied().partition(|cidr| settings.private_net.iter().any(|p| p.contains(cidr)));
+    findings.refused.extend(outside.into_iter().map(|cidr| Refusal {
+        region: me.region.clone(),
+        vpc: Some(me.vpc.clone()),
         instance: None,
         cidr: Some(cidr),
         reason: "this VPC's own CIDR is outside the private network: not tunnelled".into(),
@@ -94,15 +100,15 @@ fn children(settings: &Settings, seen: &Seen, out: &mut Decision) -> BTreeMap<St
 }
 
 /// The connection to the hub at this address: the one that is loaded, or named by the hub's instance where that is known.
-fn connection(seen: &Seen, address: Ipv4Addr, hub: Option<&Gateway>) -> ConnName {
+fn connection(facts: &Facts, address: Ipv4Addr, hub: Option<&Gateway>) -> ConnName {
     let nameless = ConnName::to_hub(address, None);
-    if seen.loaded.contains(&nameless) {
+    if facts.loaded.contains(&nameless) {
         return nameless;
     }
     match hub {
         Some(hub) => ConnName::to_hub(address, Some(&hub.instance)),
         None => {
-            let loaded = seen.loaded.iter().find(|name| name.hub().is_some_and(|(loaded, _)| loaded == address));
+            let loaded = facts.loaded.iter().find(|name| name.hub().is_some_and(|(loaded, _)| loaded == address));
             loaded.cloned().unwrap_or(nameless)
         }
     }
@@ -122,23 +128,23 @@ fn eligible(settings: &Settings, hub: &Gateway) -> Eligible {
 
 /// Only one VPC's hub is used: two would share one kernel policy, and the newest would win (`docs/facts.md`, "Loading
 /// connections"). The one in use as long as it is there, else the one launched first.
-fn one_hub(seen: &Seen, mut hubs: BTreeMap<VpcId, Chosen>, refused: &mut BTreeSet<Refusal>) -> Option<Chosen> {
-    let in_use = |vpc: &VpcId| seen.state.peers.contains_key(vpc);
+fn one_hub(facts: &Facts, mut hubs: BTreeMap<VpcId, Chosen>, findings: &mut Findings) -> Option<Chosen> {
+    let in_use = |vpc: &VpcId| facts.state.peers.contains_key(vpc);
     let first = hubs.iter().min_by_key(|(vpc, c)| (!in_use(vpc), c.peer.gateway.launched, (*vpc).clone()));
     let first = first.map(|(vpc, _)| vpc.clone())?;
     let chosen = hubs.remove(&first);
     for (vpc, other) in hubs {
         let reason = format!("the hub in {first} already carries the private network");
-        refused.insert(refusal(&other.peer.gateway, Some(&vpc), reason));
+        findings.refuse(&other.peer.gateway, Some(&vpc), reason);
     }
     chosen
 }
 
 /// The keys of a hub that EC2 does not show, or was not asked about: named by settings, else as loaded last.
-fn unseen_hub_keys(settings: &Settings, seen: &Seen, name: &ConnName) -> Vec<PublicKey> {
-    match &settings.auth.hub_key[..] {
-        _ if settings.auth.method != AuthMethod::Key || seen.own.is_none() => Vec::new(),
-        [] => seen.pinned.get(name).cloned().unwrap_or_default(),
+fn unseen_hub_keys(facts: &Facts, name: &ConnName) -> Vec<PublicKey> {
+    match &facts.settings.auth.hub_key[..] {
+        _ if facts.own.keys().is_none() => Vec::new(),
+        [] => facts.pinned(name).cloned().unwrap_or_default(),
         keys => keys.to_vec(),
     }
 }

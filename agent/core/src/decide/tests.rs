@@ -4,11 +4,16 @@ mod replacement;
 
 use std::net::Ipv4Addr;
 
-use super::*;
+use super::{findings::refusal, rotation::OwnKeys, *};
 use crate::{
-    model::{IkeId, KeyTags, RegionView, Tagged, printable, private_key::tests::key_pair},
+    model::{
+        Auth, Gateway, IkeId, KeyTags, Region, RegionView, Secret, Tagged, Timestamp, printable,
+        private_key::tests::key_pair,
+    },
+    observed::{Psk, Psks},
     settings::Settings,
-    system::{ChildSa, Sa},
+    swanctl::Summary,
+    system::{Charon, ChildSa, Sa, System},
 };
 
 const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n[removal]\nspacing = \"0s\"\n";
@@ -72,23 +77,24 @@ struct Pass<'a> {
     own: Option<OwnKeys>,
     /// Connections that are loaded, and the peers' keys in them.
     loaded: BTreeMap<ConnName, Vec<PublicKey>>,
-    contacts: Contacts,
+    /// charon's IKE_SAs; `None` if it was not asked.
+    sas: Option<Vec<Sa>>,
     accept: BTreeMap<VpcId, String>,
-    keys: &'a dyn Fn(&VpcId) -> KeyAnswer,
+    psk: Psk,
 }
 
-fn good_key(_: &VpcId) -> KeyAnswer {
-    KeyAnswer { key: Some(Secret::new("correct horse battery")), problem: None }
+fn good_psk() -> Psk {
+    Psk { key: Some(Secret::new("correct horse battery")), problem: None }
 }
 
 /// charon has these IKE_SAs: the name of the connection, and whether it has a child.
-fn contacts(sas: &[(&ConnName, bool)]) -> Contacts {
+fn sas(sas: &[(&ConnName, bool)]) -> Option<Vec<Sa>> {
     let sa = |(conn, carries): &(&ConnName, bool)| {
         let child = ChildSa { state: "INSTALLED".into(), ..ChildSa::default() };
         let children = carries.then_some(child).into_iter().collect();
         Sa { conn: conn.to_string(), state: "ESTABLISHED".into(), children, ..Sa::default() }
     };
-    Contacts::of(&sas.iter().map(sa).collect::<Vec<_>>())
+    Some(sas.iter().map(sa).collect())
 }
 
 /// The hub's connection to gateway `n` of [`gateway`].
@@ -111,52 +117,52 @@ impl Default for Pass<'_> {
             force: false,
             own: None,
             loaded: BTreeMap::new(),
-            contacts: Contacts::default(),
+            sas: None,
             accept: BTreeMap::new(),
-            keys: &good_key,
+            psk: good_psk(),
         }
     }
 }
 
 impl Pass<'_> {
-    fn run(self) -> Decision {
+    fn run(self) -> Decided {
         self.try_run(&me()).unwrap()
     }
-    fn try_run(self, me: &Identity) -> Result<Decision> {
-        let uplink = "ens5".parse().unwrap();
-        let Pass { answers, state, keys, contacts, accept, loaded: pinned, .. } = &self;
-        let loaded = pinned.keys().cloned().collect();
-        let seen = Seen {
-            me,
-            answers,
-            state,
-            now: Timestamp(1000),
-            uplink: &uplink,
-            keys,
-            own: self.own,
-            contacts,
-            loaded: &loaded,
-            pinned,
-            accept,
+    fn try_run(self, me: &Identity) -> Result<Decided> {
+        let charon = Charon {
+            connections: self.loaded.keys().map(|name| (name.to_string(), Summary::default())).collect(),
+            sas: self.sas.clone().unwrap_or_default(),
+            ..Charon::default()
         };
-        decide(&settings(self.toml), &seen, self.force)
+        let asked = self.sas.is_some() || !self.loaded.is_empty();
+        let system = System { charon: asked.then_some(charon), peer_keys: self.loaded.clone(), ..System::default() };
+        let psks = Psks { shared: self.psk.clone(), ..Psks::default() };
+        let observed =
+            Observed { answers: self.answers, state: self.state, own: self.own, psks, system, ..observed(me) };
+        let request = Request { force: self.force, accept: self.accept, ..Request::default() };
+        decide(&settings(self.toml), &observed, &request)
     }
 }
 
-fn pass(gateways: &[Gateway]) -> Decision {
+/// Nothing but this gateway, at second 1000.
+pub(super) fn observed(me: &Identity) -> Observed {
+    Observed::new(&settings(HUB), me.clone(), "ens5".parse().unwrap(), Timestamp(1000))
+}
+
+fn pass(gateways: &[Gateway]) -> Decided {
     Pass { answers: answered(gateways), ..Pass::default() }.run()
 }
 
-fn after(before: Decision, answers: Answers) -> Decision {
+fn after(before: Decided, answers: Answers) -> Decided {
     Pass { answers, state: before.state, ..Pass::default() }.run()
 }
 
-fn peers(decision: &Decision) -> Vec<&VpcId> {
+fn peers(decision: &Decided) -> Vec<&VpcId> {
     decision.tunnels.values().filter_map(|t| t.vpc.as_ref()).collect()
 }
 
-fn reasons(decision: &Decision) -> Vec<String> {
-    decision.refused.iter().map(|r| r.to_string()).collect()
+fn reasons(decision: &Decided) -> Vec<String> {
+    decision.findings.refused.iter().map(|r| r.to_string()).collect()
 }
 
 #[test]
@@ -204,7 +210,7 @@ fn rule_1_a_failed_answer_changes_nothing_in_its_region() {
     for _ in 0..5 {
         d = after(d, failed("throttled"));
         assert_eq!(d.tunnels, tunnels);
-        assert_eq!(d.kept[0].why, "eu-west-1 could not be asked: throttled");
+        assert_eq!(d.findings.kept[0].why, "eu-west-1 could not be asked: throttled");
         assert_eq!(d.state.peers[&vpc(1)].misses, 0);
     }
     assert_eq!(d.state.regions.values().filter(|r| r.at == Timestamp(1000)).count(), 2, "the last good answer stays");
@@ -216,7 +222,7 @@ fn rule_2_a_peer_leaves_after_the_set_number_of_successful_polls_without_it() {
     let one = &both[..1];
     let first = after(pass(&both), answered(one));
     assert_eq!(peers(&first), [&vpc(1), &vpc(2)]);
-    assert_eq!(first.kept[0].why, "not seen: poll 1 of 2");
+    assert_eq!(first.findings.kept[0].why, "not seen: poll 1 of 2");
     // A failed poll in between is no poll; a sighting starts the count anew.
     let failed = after(first.clone(), failed("500"));
     assert_eq!(failed.state.peers[&vpc(2)].misses, 1);
@@ -240,7 +246,7 @@ fn rule_2_polls_close_together_count_once() {
     let mut d = run(pass(&both).state, 0);
     for _ in 0..5 {
         d = run(d.state, -119);
-        assert_eq!((peers(&d).len(), d.kept[0].why.as_str()), (2, "not seen: poll 1 of 2"));
+        assert_eq!((peers(&d).len(), d.findings.kept[0].why.as_str()), (2, "not seen: poll 1 of 2"));
     }
     assert_eq!(peers(&run(d.state.clone(), -5)), [&vpc(1)], "ten minutes after the first");
     assert_eq!(peers(&run(d.state, 90_000)), [&vpc(1)], "a clock set back by a day does not stop the count");
@@ -265,29 +271,29 @@ fn rule_2_a_small_fleet_is_cleaned_up_of_what_is_surely_gone() {
     for (fleet, left) in [(1, 0), (2, 0), (3, 1)] {
         let all: Vec<_> = (1..=fleet).map(|n| gateway(n, &[&format!("10.{n}.0.0/16")])).collect();
         let names: Vec<ConnName> = (1..=fleet).map(to).collect();
-        let alive = || contacts(&names.iter().map(|name| (name, true)).collect::<Vec<_>>());
+        let alive = || sas(&names.iter().map(|name| (name, true)).collect::<Vec<_>>());
         let ids = || all[left..].iter().map(|g| g.instance.clone()).collect();
         let vpcs = || all[left..].iter().map(|g| g.vpc.clone()).collect();
-        for (stopped, deleted, contacts, goes) in [
-            (BTreeSet::new(), BTreeSet::new(), contacts(&[]), true),
+        for (stopped, deleted, sas, goes) in [
+            (BTreeSet::new(), BTreeSet::new(), sas(&[]), true),
             (ids(), BTreeSet::new(), alive(), true),
             (BTreeSet::new(), vpcs(), alive(), true),
             (BTreeSet::new(), BTreeSet::new(), alive(), false),
-            (BTreeSet::new(), BTreeSet::new(), Contacts::default(), false),
+            (BTreeSet::new(), BTreeSet::new(), None, false),
         ] {
             let view = RegionView { gateways: all[..left].to_vec(), stopped, deleted, ..RegionView::default() };
             let answers: Answers = [("eu-west-1".parse().unwrap(), Ok(view))].into();
             let mut d = pass(&all);
             for _ in 0..2 {
-                let (answers, contacts) = (answers.clone(), contacts.clone());
-                d = Pass { answers, contacts, state: d.state, ..Pass::default() }.run();
+                let (answers, sas) = (answers.clone(), sas.clone());
+                d = Pass { answers, sas, state: d.state, ..Pass::default() }.run();
             }
             let expected = if goes { left } else { fleet as usize };
             assert_eq!(
                 (d.tunnels.len(), d.held.is_none()),
                 (expected, goes),
                 "{left} of {fleet} are left: {:?}",
-                d.kept
+                d.findings.kept
             );
         }
     }
@@ -319,19 +325,19 @@ fn rule_2_an_empty_answer_and_a_region_no_longer_listed_are_held_too() {
     let mut answers = answered(&[]);
     answers.remove(&"eu-west-1".parse().unwrap());
     let unlisted = after(pass(&all), answers);
-    assert_eq!(unlisted.kept[0].why, "its region is no longer listed: poll 1 of 2");
+    assert_eq!(unlisted.findings.kept[0].why, "its region is no longer listed: poll 1 of 2");
 }
 
 #[test]
 fn a_peer_that_ec2_describes_oddly_keeps_its_tunnel() {
     let both = [gateway(1, &["10.1.0.0/16"]), gateway(2, &["10.2.0.0/16"])];
-    let odd = crate::decide::refusal(&both[1], Some(&vpc(2)), "its VPC has no CIDR".into());
+    let odd = refusal(&both[1], Some(&vpc(2)), "its VPC has no CIDR".into());
     let view = RegionView { gateways: vec![both[0].clone()], unusable: vec![odd], ..RegionView::default() };
     let mut d = pass(&both);
     for _ in 0..5 {
         d = after(d, [("eu-west-1".parse().unwrap(), Ok(view.clone()))].into());
         assert_eq!(peers(&d), [&vpc(1), &vpc(2)]);
-        assert_eq!(d.kept[0].why, "its VPC has no CIDR");
+        assert_eq!(d.findings.kept[0].why, "its VPC has no CIDR");
     }
 }
 
@@ -385,14 +391,14 @@ fn rule_3_outside_or_overlapping_our_own_is_refused_and_harms_no_other() {
 fn the_own_vpc_is_known_by_its_id_whatever_its_cidrs_say() {
     let own = Gateway { vpc: vpc(0xff), ..gateway(1, &["10.77.0.0/16"]) };
     let d = pass(&[own]);
-    assert!(d.tunnels.is_empty() && d.refused.is_empty());
+    assert!(d.tunnels.is_empty() && d.findings.refused.is_empty());
 }
 
 #[test]
 fn an_unusable_key_refuses_a_newcomer_and_keeps_the_key_in_use() {
     let problem = || Some("/etc/crosswan/psk.d/vpc-00000001: shorter than 16 bytes".to_owned());
-    let none = |_: &VpcId| KeyAnswer { key: None, problem: problem() };
-    let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), keys: &none, ..Pass::default() }.run();
+    let none = Psk { key: None, problem: problem() };
+    let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), psk: none.clone(), ..Pass::default() }.run();
     assert!(d.tunnels.is_empty());
     assert_eq!(
         reasons(&d),
@@ -400,10 +406,10 @@ fn an_unusable_key_refuses_a_newcomer_and_keeps_the_key_in_use() {
             "vpc-00000001 (eu-west-1): this gateway has no key of its own yet, and /etc/crosswan/psk.d/vpc-00000001: shorter than 16 bytes"
         ]
     );
-    let old = |_: &VpcId| KeyAnswer { key: Some(Secret::new("the one in use")), problem: problem() };
-    let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), keys: &old, ..Pass::default() }.run();
+    let old = Psk { key: Some(Secret::new("the one in use")), problem: problem() };
+    let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), psk: old, ..Pass::default() }.run();
     assert_eq!(d.tunnels.len(), 1);
-    assert!(d.kept[0].why.ends_with("shorter than 16 bytes; the key in use so far stays"));
+    assert!(d.findings.kept[0].why.ends_with("shorter than 16 bytes; the key in use so far stays"));
 }
 
 #[test]
@@ -425,8 +431,7 @@ fn a_spoke_finds_one_hub_by_tag_and_stays_with_it() {
         ["vpc-00000003 (eu-west-1): the hub in vpc-00000005 already carries the private network"]
     );
     // Its VPC is gone: after two polls the other hub is used.
-    let gone =
-        |state| Pass { toml, answers: answered(&hubs[1..]), state, contacts: contacts(&[]), ..Pass::default() }.run();
+    let gone = |state| Pass { toml, answers: answered(&hubs[1..]), state, sas: sas(&[]), ..Pass::default() }.run();
     let missed = gone(both.state);
     assert_eq!(missed.tunnels.keys().collect::<Vec<_>>(), [&to_hub(5)]);
     assert_eq!(gone(missed.state).tunnels.keys().collect::<Vec<_>>(), [&to_hub(3)]);
@@ -474,7 +479,7 @@ fn announcing(n: u32, keys: &[u8]) -> Gateway {
     }
 }
 
-fn auth_of(d: &Decision, n: u32) -> &Auth {
+fn auth_of(d: &Decided, n: u32) -> &Auth {
     &d.tunnels[&to(n)].auth
 }
 
@@ -491,7 +496,7 @@ fn a_mixed_fleet_is_served_each_by_what_it_has_and_no_key_goes_back_to_a_pre_sha
     // The second moves to a key; the first one's tag is gone.
     let d = pass(&[announcing(1, &[]), announcing(2, &[2])], d.state);
     assert_eq!((auth_of(&d, 1), auth_of(&d, 2)), (&by_key(1), &by_key(2)));
-    assert!(d.kept[0].why.contains("announces no key"), "{:?}", d.kept);
+    assert!(d.findings.kept[0].why.contains("announces no key"), "{:?}", d.findings.kept);
     let d = pass(&[announcing(1, &[1]), announcing(2, &[3])], d.state);
     assert_eq!(auth_of(&d, 2), &by_key(2), "a key out of nowhere is refused");
     let command = format!("--accept-key vpc-00000002={}", key(3).fingerprint());
@@ -503,11 +508,11 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
     let by_tag = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
     let named = |key: u8| format!("{by_tag}hub = \"198.51.100.1\"\n[auth]\nhub_key = \"{}\"\n", self::key(key));
     let by_address = format!("{by_tag}hub = \"198.51.100.1\"\n");
-    let run = |toml: &str, gateways: &[Gateway], keys: &dyn Fn(&VpcId) -> KeyAnswer| {
-        Pass { toml, answers: answered(gateways), own: own(), keys, ..Pass::default() }.run()
+    let run = |toml: &str, gateways: &[Gateway], psk: &Psk| {
+        Pass { toml, answers: answered(gateways), own: own(), psk: psk.clone(), ..Pass::default() }.run()
     };
     let hub = announcing(1, &[1]);
-    let none = |_: &VpcId| KeyAnswer { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    let none = Psk { key: None, problem: Some("there is no pre-shared key for it".into()) };
     let (name, nameless) = (to_hub(1), ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 1), None));
     let by_key = |n: u8| Auth::Key { own: key(0xff), peer: vec![key(n)] };
     for toml in [by_tag, &by_address] {
@@ -521,7 +526,7 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
     // The state is lost and EC2 does not answer: what is loaded stays. Once it answers, what it says counts.
     for (answers, tunnels) in [(failed("timed out"), 1), (answered(&[]), 0)] {
         let loaded = [(name.clone(), vec![key(1)])].into();
-        let d = Pass { toml: by_tag, answers, own: own(), loaded, keys: &none, ..Pass::default() }.run();
+        let d = Pass { toml: by_tag, answers, own: own(), loaded, psk: none.clone(), ..Pass::default() }.run();
         assert_eq!(d.tunnels.len(), tunnels);
         assert!(d.tunnels.values().all(|tunnel| tunnel.auth == by_key(1)));
     }
@@ -531,25 +536,29 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
     let why =
         "vpc-000000ff (us-west-2): its hub announces no key (tag crosswan-key), and there is no pre-shared key for it";
     assert_eq!(reasons(&d), [why]);
-    assert!(matches!(run(by_tag, &[announcing(1, &[])], &good_key).tunnels[&name].auth, Auth::Psk(_)));
+    assert!(matches!(run(by_tag, &[announcing(1, &[])], &good_psk()).tunnels[&name].auth, Auth::Psk(_)));
 }
 
 /// At a fleet's first boot nobody is refused for being first.
 #[test]
 fn the_key_of_a_gateway_launched_moments_ago_is_awaited() {
-    let none = |_: &VpcId| KeyAnswer { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    let none = Psk { key: None, problem: Some("there is no pre-shared key for it".into()) };
     let launched = |at: i64| Gateway { launched: Timestamp(at), ..announcing(1, &[]) };
-    let run = |toml: &str, at: i64, own: Option<OwnKeys>, keys: &dyn Fn(&VpcId) -> KeyAnswer| {
-        Pass { toml, answers: answered(&[launched(at)]), own, keys, ..Pass::default() }.run()
+    let run = |toml: &str, at: i64, own: Option<OwnKeys>, psk: &Psk| {
+        Pass { toml, answers: answered(&[launched(at)]), own, psk: psk.clone(), ..Pass::default() }.run()
     };
     let by_tag = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
     for toml in [HUB, by_tag] {
         let d = run(toml, 990, own(), &none);
-        assert_eq!(d.awaited, ["the key of i-00000001 in vpc-00000001, launched 10 s ago"]);
-        assert!(d.refused.is_empty() && d.tunnels.is_empty(), "{:?}", reasons(&d));
+        assert_eq!(d.findings.awaited, ["the key of i-00000001 in vpc-00000001, launched 10 s ago"]);
+        assert!(d.findings.refused.is_empty() && d.tunnels.is_empty(), "{:?}", reasons(&d));
         // Old, without a key of our own, or with a pre-shared one: there is nothing to wait for.
-        for d in [run(toml, 100, own(), &none), run(toml, 990, None, &none), run(toml, 990, own(), &good_key)] {
-            assert!(d.awaited.is_empty() && d.refused.is_empty() != d.tunnels.is_empty(), "{:?}", reasons(&d));
+        for d in [run(toml, 100, own(), &none), run(toml, 990, None, &none), run(toml, 990, own(), &good_psk())] {
+            assert!(
+                d.findings.awaited.is_empty() && d.findings.refused.is_empty() != d.tunnels.is_empty(),
+                "{:?}",
+                reasons(&d)
+            );
         }
     }
 }

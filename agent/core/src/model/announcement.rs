@@ -156,6 +156,25 @@ impl KeyTags {
     }
 }
 
+/// What EC2 shows of this gateway's own instance: the values of its two tags, and what the same answer says of its interface.
+/// Tags are foreign text: whoever may write tags may have written them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnTags {
+    /// [`KEY_TAG`]; `None` if there is no such tag.
+    pub key: Option<String>,
+    /// [`NEXT_KEY_TAG`]; `None` if there is no such tag.
+    pub next: Option<String>,
+    /// Whether EC2 drops what the instance's first interface forwards; `None` if the answer does not say.
+    pub source_dest_check: Option<bool>,
+}
+
+impl OwnTags {
+    /// The value of [`KEY_TAG`] or [`NEXT_KEY_TAG`].
+    pub fn get(&self, tag: &str) -> Option<&str> {
+        if tag == KEY_TAG { self.key.as_deref() } else { self.next.as_deref() }
+    }
+}
+
 /// What a gateway's own two tags should say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announcement {

@@ -1,4 +1,5 @@
-//! The steps of a plan, and how an operator reads them.
+//! The steps to a configuration, and how an operator reads them. Whose a step is says what its failure means: a peer's
+//! ([`Step::peer`]) is that peer's, who gets back what it had; if a shared one fails, everything goes back.
 
 use std::fmt;
 

@@ -1,4 +1,10 @@
 use super::*;
+use crate::{
+    decide::{Request, decide},
+    model::{Gateway, Holder, Keyring, RegionView, private_key::tests::key_pair},
+    state::{Peer, State},
+    system::{Charon, System},
+};
 
 fn report() -> Report {
     let me = serde_json::json!({
@@ -10,7 +16,7 @@ fn report() -> Report {
         version: "0".into(),
         mode: Mode::VpnHub,
         me: serde_json::from_value(me).unwrap(),
-        outcome: Outcome::Unchanged,
+        outcome: Verdict::Unchanged,
         regions: BTreeMap::new(),
         tunnels: BTreeMap::new(),
         refused: BTreeSet::new(),
@@ -47,7 +53,7 @@ fn the_exit_code_is_that_of_the_worst_thing() {
     assert_eq!(r.exit_code(), 3);
     r.problems.push("ip_forward".into());
     assert_eq!(r.exit_code(), 4);
-    for outcome in [Outcome::Partly, Outcome::RolledBack, Outcome::RollBackFailed] {
+    for outcome in [Verdict::Partly, Verdict::RolledBack, Verdict::RollBackFailed] {
         assert_eq!(Report { outcome, ..report() }.exit_code(), 4);
     }
 }
@@ -70,4 +76,47 @@ fn a_report_survives_its_file() {
     let text = serde_json::to_string(&report()).unwrap();
     let back: Report = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), text);
+}
+
+/// What is reported is what is in force: a removal that was rolled back is none, and so is a change of key.
+#[test]
+fn a_pass_that_was_rolled_back_removed_nobody_and_changed_no_key() {
+    let settings = Settings::of_toml(
+        "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n[removal]\nafter_misses = 1\nhold_above = \"100%\"\n",
+    );
+    let me: Identity = serde_json::from_value(serde_json::json!({
+        "instance": "i-000000fe", "region": "eu-west-1", "vpc": "vpc-000000fe", "cidrs": ["10.0.0.0/16"],
+        "private": "10.0.0.5", "public": "198.51.100.100"
+    }))
+    .unwrap();
+    let ring = Keyring { current: key_pair(1), next: Some(key_pair(2)) };
+    let gone: Gateway = serde_json::from_value(serde_json::json!({
+        "instance": "i-0000000a", "region": "eu-west-1", "vpc": "vpc-0000000a", "private": "10.1.0.5",
+        "public": "198.51.100.10", "launched": 1, "cidrs": ["10.1.0.0/16"]
+    }))
+    .unwrap();
+    let vpc = gone.vpc.clone();
+    let observed = Observed {
+        state: State { peers: [(vpc.clone(), Peer::new(gone))].into(), ..State::default() },
+        answers: [(me.region.clone(), Ok(RegionView::default()))].into(),
+        own: OwnKeys::of(&ring, &Holder { vpc: &me.vpc, instance: &me.instance }),
+        system: System { charon: Some(Charon::default()), ..System::default() },
+        ..Observed::new(&settings, me, "ens5".parse().unwrap(), Timestamp(1000))
+    };
+    let decided = decide(&settings, &observed, &Request::default()).unwrap();
+    assert!(decided.presence.as_ref().unwrap().promote && decided.removed.contains(&vpc));
+    let of = |verdict, promoted, failed: &[&str]| {
+        let failure = || PeerFailure { why: "refused".into(), restored: true };
+        let failed = failed.iter().map(|name| (name.parse().unwrap(), failure())).collect();
+        Report::of(&settings, &observed, &decided, Outcome { promoted, failed, ..Outcome::new(verdict) })
+    };
+    let (old, new) = (ring.current.public.fingerprint(), ring.next.unwrap().public.fingerprint());
+    let changed = of(Verdict::Changed, true, &[]);
+    assert_eq!((changed.removed.len(), &changed.key.as_ref().unwrap().fingerprint), (1, &new));
+    let rolled_back = of(Verdict::RolledBack, false, &[]);
+    let key = rolled_back.key.as_ref().unwrap();
+    assert_eq!((rolled_back.removed.len(), &key.fingerprint, key.next.as_ref()), (0, &old, Some(&new)));
+    assert!(rolled_back.notes.iter().any(|note| note == NOT_PROMOTED));
+    let failed = of(Verdict::Partly, false, &["crosswan-vpc-0000000a-i-0000000a"]);
+    assert!(failed.removed.is_empty(), "its connection is still there");
 }

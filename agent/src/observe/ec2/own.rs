@@ -8,31 +8,13 @@ use aws_sdk_ec2::{Client, types::Tag};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Session, answer::tag, client, reason};
-use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region, printable};
+use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region, printable};
 
 /// Characters EC2 takes as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;
 /// Pauses in milliseconds before the next look for a tag that was written: EC2 is eventually consistent, as a rule within seconds (EC2
 /// Developer Guide, "Eventual consistency"). 6.3 s in all; then the next pass looks again.
 const PAUSES: [u64; 6] = [100, 200, 400, 800, 1600, 3200];
-
-/// The values of the own instance's two tags as EC2 has them, `None` without one, and what the same answer says of its
-/// interface. Tags are foreign text: whoever may write tags may have written them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OwnTags {
-    /// [`KEY_TAG`].
-    pub key: Option<String>,
-    /// [`NEXT_KEY_TAG`].
-    pub next: Option<String>,
-    /// Whether EC2 drops what the instance's first interface forwards; `None` if the answer does not say.
-    pub source_dest_check: Option<bool>,
-}
-
-impl OwnTags {
-    fn get(&self, key: &str) -> Option<&str> {
-        if key == KEY_TAG { self.key.as_deref() } else { self.next.as_deref() }
-    }
-}
 
 /// Asks for the own instance's tags.
 ///

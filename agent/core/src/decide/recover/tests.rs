@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{model::RegionView, swanctl::ChildSummary};
+use crate::{
+    decide::tests::observed,
+    model::{PublicKey, RegionView},
+    swanctl::ChildSummary,
+    system::{Charon, System},
+};
 
 fn me() -> Identity {
     Identity {
@@ -34,6 +39,18 @@ fn loaded(n: u8, local_id: &str) -> (String, Summary) {
         children: [(format!("c-10-{n}-0-0-16"), child)].into(),
     };
     (format!("crosswan-vpc-{n:08x}-i-{n:08x}"), summary)
+}
+
+/// [`super::recover`] for a gateway that has looked at charon.
+fn recover(
+    state: State,
+    answers: &Answers,
+    me: &Identity,
+    charon: &Charon,
+    pinned: &BTreeMap<ConnName, Vec<PublicKey>>,
+) -> State {
+    let system = System { charon: Some(charon.clone()), peer_keys: pinned.clone(), ..System::default() };
+    super::recover(&Observed { state, system, ..observed(me) }, answers)
 }
 
 fn charon(connections: impl IntoIterator<Item = (String, Summary)>) -> Charon {

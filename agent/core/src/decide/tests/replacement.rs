@@ -15,24 +15,24 @@ fn to_of_a(n: u32) -> ConnName {
 }
 
 /// A pass of the hub in which EC2 shows `shown`, and charon has the IKE_SAs `sas`: a gateway, and whether it has a child.
-fn hub(before: Option<Decision>, shown: &[Gateway], sas: &[(u32, bool)]) -> Decision {
+fn hub(before: Option<Decided>, shown: &[Gateway], sas: &[(u32, bool)]) -> Decided {
     at(1000, before, answered(shown), sas)
 }
 
-fn at(now: i64, before: Option<Decision>, answers: Answers, sas: &[(u32, bool)]) -> Decision {
+fn at(now: i64, before: Option<Decided>, answers: Answers, sas: &[(u32, bool)]) -> Decided {
     let names: Vec<(ConnName, bool)> = sas.iter().map(|(n, carries)| (to_of_a(*n), *carries)).collect();
-    let contacts = contacts(&names.iter().map(|(name, carries)| (name, *carries)).collect::<Vec<_>>());
+    let sas = super::sas(&names.iter().map(|(name, carries)| (name, *carries)).collect::<Vec<_>>());
     // The clock of a pass is fixed: what was noted before is older instead.
     let mut state = before.map(|d| d.state).unwrap_or_default();
     for peer in state.peers.values_mut() {
         peer.down_since = peer.down_since.map(|at| Timestamp(at.0 - (now - 1000)));
     }
-    let none = |_: &VpcId| KeyAnswer { key: None, problem: Some("there is no pre-shared key for it".into()) };
-    Pass { answers, state, own: own(), contacts, keys: &none, ..Pass::default() }.run()
+    let none = Psk { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    Pass { answers, state, own: own(), sas, psk: none.clone(), ..Pass::default() }.run()
 }
 
 /// The gateway that carries the VPC's traffic, and those that are loaded beside it without a child.
-fn loaded(d: &Decision) -> (Vec<u32>, Vec<u32>) {
+fn loaded(d: &Decided) -> (Vec<u32>, Vec<u32>) {
     let number = |tunnel: &Tunnel| u32::from(tunnel.remote_addr.octets()[3]);
     let (with, without): (Vec<_>, Vec<_>) = d.tunnels.values().partition(|tunnel| !tunnel.children.is_empty());
     (with.into_iter().map(number).collect(), without.into_iter().map(number).collect())
@@ -47,7 +47,7 @@ fn a_newcomer_that_has_never_worked_takes_nothing() {
     let mut d = hub(Some(d), &[of_a(1), bare.clone()], &[(1, true)]);
     for _ in 0..3 {
         assert_eq!(loaded(&d), (vec![1], vec![]));
-        let replacing = &d.replacing[0];
+        let replacing = &d.findings.replacing[0];
         assert_eq!((&replacing.old, &replacing.new), (&of_a(1).instance, &of_a(2).instance));
         d = hub(Some(d), &[of_a(1), bare.clone()], &[(1, true)]);
     }
@@ -55,7 +55,7 @@ fn a_newcomer_that_has_never_worked_takes_nothing() {
     let mut d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
     for _ in 0..3 {
         assert_eq!(loaded(&d), (vec![1], vec![2]));
-        assert!(d.replacing[0].why.contains("has not authenticated yet"), "{:?}", d.replacing);
+        assert!(d.findings.replacing[0].why.contains("has not authenticated yet"), "{:?}", d.findings.replacing);
         d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
     }
     let proof = &d.tunnels[&to_of_a(2)];
@@ -69,7 +69,12 @@ fn a_newcomer_that_has_authenticated_takes_over_and_the_loser_never_takes_back_w
     let d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
     let d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true), (2, false)]);
     assert_eq!(loaded(&d), (vec![2], vec![1]));
-    assert!(d.replacing.is_empty() && reasons(&d)[0].contains("stands by"), "{:?} {:?}", d.replacing, reasons(&d));
+    assert!(
+        d.findings.replacing.is_empty() && reasons(&d)[0].contains("stands by"),
+        "{:?} {:?}",
+        d.findings.replacing,
+        reasons(&d)
+    );
     // Stopped and started: now it is the younger one.
     let restarted = Gateway { launched: Timestamp(500), ..of_a(1) };
     let mut d = d;
@@ -103,7 +108,7 @@ fn one_that_is_gone_is_followed_at_once() {
     // It is missing, and its tunnel carries: that counts as any miss, and the other one waits beside it.
     let missed = hub(Some(d()), &[of_a(2)], &[(1, true)]);
     assert_eq!(loaded(&missed), (vec![1], vec![2]));
-    assert_eq!(missed.kept[0].why, "not seen: poll 1 of 2");
+    assert_eq!(missed.findings.kept[0].why, "not seen: poll 1 of 2");
     assert_eq!(loaded(&hub(Some(missed), &[of_a(2)], &[(1, true)])), (vec![2], vec![]));
     // Its address belongs to another instance now.
     let moved = Gateway { public: of_a(1).public, ..of_a(2) };
@@ -114,10 +119,11 @@ fn one_that_is_gone_is_followed_at_once() {
 #[test]
 fn charon_that_was_not_asked_replaces_nobody() {
     let d = hub(None, &[of_a(1)], &[]);
-    let none = |_: &VpcId| KeyAnswer::default();
-    let d = Pass { answers: answered(&[of_a(2)]), state: d.state, own: own(), keys: &none, ..Pass::default() }.run();
+    let none = Psk::default();
+    let d =
+        Pass { answers: answered(&[of_a(2)]), state: d.state, own: own(), psk: none.clone(), ..Pass::default() }.run();
     assert_eq!(loaded(&d), (vec![1], vec![2]));
-    let d = Pass { answers: failed("500"), state: d.state, own: own(), keys: &none, ..Pass::default() }.run();
+    let d = Pass { answers: failed("500"), state: d.state, own: own(), psk: none.clone(), ..Pass::default() }.run();
     assert_eq!(loaded(&d), (vec![1], vec![2]), "the newcomer of the last good answer stays, too");
 }
 
@@ -135,7 +141,7 @@ fn with_pre_shared_keys_a_newcomer_has_to_authenticate_too() {
     let toml = HUB.replace("[removal]", "[auth]\nmethod = \"psk\"\n[removal]");
     let bare = |n| Gateway { tags: KeyTags::default(), ..of_a(n) };
     let run = |state, shown: &[Gateway], sas: &[(&ConnName, bool)]| {
-        Pass { toml: &toml, answers: answered(shown), state, contacts: contacts(sas), ..Pass::default() }.run()
+        Pass { toml: &toml, answers: answered(shown), state, sas: super::sas(sas), ..Pass::default() }.run()
     };
     let (one, two) = (to_of_a(1), to_of_a(2));
     let d = run(State::default(), &[bare(1)], &[]);
@@ -150,8 +156,8 @@ fn with_pre_shared_keys_a_newcomer_has_to_authenticate_too() {
 fn a_second_hub_takes_no_spoke_before_it_has_worked() {
     let toml = "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
     let run = |state, shown: &[Gateway], sas: &[(&ConnName, bool)]| {
-        let contacts = contacts(sas);
-        Pass { toml, answers: answered(shown), state, own: own(), contacts, ..Pass::default() }.run()
+        let sas = super::sas(sas);
+        Pass { toml, answers: answered(shown), state, own: own(), sas, ..Pass::default() }.run()
     };
     let name = |n| ConnName::to_hub(of_a(n).public.unwrap(), Some(&of_a(n).instance));
     let (one, two) = (name(1), name(2));
@@ -185,8 +191,8 @@ fn the_next_key_is_used_when_every_peer_has_accepted_it() {
             initiator: *initiator,
             ..Sa::default()
         };
-        let contacts = Contacts::of(&proved.iter().map(sa).collect::<Vec<_>>());
-        Pass { answers: answered(&fleet), state, own: rotating, contacts, ..Pass::default() }.run()
+        let sas = Some(proved.iter().map(sa).collect());
+        Pass { answers: answered(&fleet), state, own: rotating, sas, ..Pass::default() }.run()
     };
     let d = run(State::default(), &[]);
     let presence = d.presence.as_ref().unwrap();

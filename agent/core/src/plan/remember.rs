@@ -1,0 +1,119 @@
+//! What a pass remembers, depending on which peers have failed.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    decide::Decided,
+    model::{ConnName, VpcId},
+    observed::Observed,
+    state::{Peer, State},
+};
+
+/// The states before and after, and whose each connection is.
+#[derive(Debug, Clone, Default)]
+pub struct Remember {
+    before: State,
+    after: State,
+    /// The VPC of each tunnel that was decided on, where it is known.
+    vpcs: BTreeMap<ConnName, VpcId>,
+    /// charon was asked: what it should have is what it has.
+    charon: bool,
+}
+
+impl Remember {
+    pub(super) fn of(observed: &Observed, decided: &Decided) -> Remember {
+        let vpcs = decided.tunnels.iter().filter_map(|(name, tunnel)| Some((name.clone(), tunnel.vpc.clone()?)));
+        Remember {
+            before: decided.known.clone(),
+            after: decided.state.clone(),
+            vpcs: vpcs.collect(),
+            charon: observed.system.charon.is_some(),
+        }
+    }
+
+    /// The state to remember, given the peers that have failed: of those what was there before, as that is what they have. One
+    /// whose removal failed is still a peer, so that the next pass goes on with it.
+    pub fn without<'a>(&self, failed: impl Iterator<Item = &'a ConnName>) -> State {
+        if !self.charon {
+            return self.without_charon();
+        }
+        let mut state = self.after.clone();
+        for name in failed {
+            let known = self.before.peers.keys().chain(state.peers.keys()).find(|vpc| leads_to(name, vpc));
+            let Some(vpc) = self.vpcs.get(name).or(known).cloned() else { continue };
+            match self.before.peers.get(&vpc) {
+                Some(peer) => drop(state.peers.insert(vpc, peer.clone())),
+                None => drop(state.peers.remove(&vpc)),
+            }
+        }
+        state
+    }
+
+    /// charon could not be asked: every tunnel is what it was, whatever was decided. Polls that missed a peer count all the
+    /// same, and what EC2 said is good.
+    fn without_charon(&self) -> State {
+        let peer = |(vpc, peer): (&VpcId, &Peer)| {
+            let counted = self.after.peers.get(vpc).unwrap_or(peer);
+            let (misses, missed_at) = (counted.misses, counted.missed_at);
+            (vpc.clone(), Peer { misses, missed_at, ..peer.clone() })
+        };
+        State { peers: self.before.peers.iter().map(peer).collect(), ..self.after.clone() }
+    }
+}
+
+/// Whether a connection's name says that it is one to this VPC.
+pub fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
+    name.party() == vpc.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Gateway;
+
+    fn peer(vpc: &str, misses: u32) -> (VpcId, Peer) {
+        let gateway: Gateway = serde_json::from_value(serde_json::json!({
+            "instance": "i-0000ffff", "region": "eu-west-1", "vpc": vpc, "private": "10.1.0.5", "public": null,
+            "launched": 1, "cidrs": []
+        }))
+        .unwrap();
+        (vpc.parse().unwrap(), Peer { misses, ..Peer::new(gateway) })
+    }
+
+    fn state<const N: usize>(peers: [(&str, u32); N]) -> State {
+        State { peers: peers.map(|(vpc, misses)| peer(vpc, misses)).into(), ..State::default() }
+    }
+
+    fn of(state: &State) -> Vec<(&str, u32)> {
+        state.peers.iter().map(|(vpc, peer)| (vpc.as_str(), peer.misses)).collect()
+    }
+
+    #[test]
+    fn of_a_peer_that_failed_the_state_says_what_it_said_before() {
+        let before = state([("vpc-0000000a", 1), ("vpc-0000000b", 1), ("vpc-0000000c", 1)]);
+        // A and B are seen again, C is removed, D and E come.
+        let decided = state([("vpc-0000000a", 0), ("vpc-0000000b", 0), ("vpc-0000000d", 0), ("vpc-0000000e", 0)]);
+        let remember = Remember { before, after: decided.clone(), charon: true, ..Remember::default() };
+        let remembered = |names: &[&str]| {
+            let failed: Vec<ConnName> = names.iter().map(|n| n.parse().unwrap()).collect();
+            remember.without(failed.iter())
+        };
+        assert_eq!(remembered(&[]), decided);
+        let some = ["crosswan-vpc-0000000a", "crosswan-vpc-0000000c", "crosswan-vpc-0000000d"];
+        assert_eq!(
+            of(&remembered(&some)),
+            [("vpc-0000000a", 1), ("vpc-0000000b", 0), ("vpc-0000000c", 1), ("vpc-0000000e", 0)]
+        );
+        // Named by its gateway, too; and one of which nothing was known.
+        let odd = ["crosswan-vpc-0000000a-i-0000ffff", "crosswan-vpc-0000ffff", "crosswan-own"];
+        assert_eq!(of(&remembered(&odd))[0], ("vpc-0000000a", 1));
+    }
+
+    #[test]
+    fn without_charon_nobody_comes_or_goes_and_misses_count() {
+        let before = state([("vpc-0000000a", 1), ("vpc-0000000b", 0)]);
+        let decided = state([("vpc-0000000b", 1), ("vpc-0000000c", 0)]);
+        let remember = Remember { before, after: decided, charon: false, ..Remember::default() };
+        assert_eq!(of(&remember.without([].iter())), [("vpc-0000000a", 1), ("vpc-0000000b", 1)]);
+    }
+}

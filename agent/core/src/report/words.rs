@@ -1,0 +1,154 @@
+//! A report as a person reads it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use ipnet::Ipv4Net;
+
+use super::{KeyReport, Report};
+use crate::{
+    decide::Held,
+    model::KEY_TAG,
+    outcome::{PeerFailure, Verdict},
+};
+
+impl KeyReport {
+    fn waits(&self) -> String {
+        let peers: Vec<&str> = self.waiting.iter().take(5).map(String::as_str).collect();
+        let more = self.waiting.len() - peers.len();
+        match (peers.is_empty(), more) {
+            (true, _) => String::new(),
+            (false, 0) => format!(": waits for {} to accept it", peers.join(", ")),
+            (false, more) => format!(": waits for {} and {more} more to accept it", peers.join(", ")),
+        }
+    }
+}
+
+/// CIDRs on one line.
+pub fn cidrs(cidrs: &BTreeSet<Ipv4Net>) -> String {
+    cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Report {
+    /// Who this is, on one line.
+    pub fn headline(&self) -> String {
+        let me = &self.me;
+        let public = me.public.map_or_else(|| "no public address".into(), |p| p.to_string());
+        format!("{} in {} ({}), {public}, {}", self.mode, me.vpc, me.region, cidrs(&me.cidrs))
+    }
+
+    /// What was asked, and what was kept, refused, removed and held, and why. A line each; empty if all is plain.
+    pub fn findings(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (region, r) in &self.regions {
+            let count = plural(r.gateways, "gateway");
+            out.push(match (&r.failed, r.answered) {
+                (None, _) => format!("asked     {region}: {count}"),
+                (Some(why), Some(_)) => format!("NO ANSWER {region}: {why}; its last good answer stands: {count}"),
+                (Some(why), None) => format!("NO ANSWER {region}: {why}; it never answered before"),
+            });
+        }
+        if let Some(key) = &self.key {
+            let announced = if key.announced { "in" } else { "NOT in" };
+            out.push(format!("own key   {} {announced} tag {KEY_TAG}", key.fingerprint));
+            out.extend(key.next.iter().map(|next| format!("next key  {next}{}", key.waits())));
+        }
+        out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
+        out.extend(self.replacing.iter().map(|r| {
+            format!("REPLACING {} ({}): {} by {}, once that has worked: {}", r.vpc, r.region, r.old, r.new, r.why)
+        }));
+        out.extend(self.refused.iter().map(|r| format!("refused   {r}")));
+        out.extend(self.removed.iter().map(|vpc| format!("removed   {vpc}")));
+        if let Some(Held { would_remove, of, hold_above }) = &self.held {
+            out.push(format!("HELD      {would_remove} of {of} peers would leave, more than {hold_above}%: none does"));
+            out.push("          if that is right: crosswan refresh --force".into());
+        }
+        out
+    }
+
+    /// What was done and what went wrong, then the outcome.
+    pub fn deeds(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.steps.iter().map(|step| format!("step      {step}")).collect();
+        // A region that could not be asked is among the findings already.
+        let regions: Vec<String> = self.regions.keys().map(|r| format!("{r}: ")).collect();
+        let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
+        out.extend(unasked.map(|u| format!("UNASKED   {u}")));
+        out.extend(self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon, as systemd does")));
+        out.extend(self.failures());
+        out.extend(self.problems.iter().chain(&self.stopped).map(|p| format!("PROBLEM   {p}")));
+        out.extend(self.notes.iter().map(|n| format!("note      {n}")));
+        out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
+        out
+    }
+
+    /// A line for each peer that failed; one for all that failed in the same words, as when charon is gone.
+    fn failures(&self) -> Vec<String> {
+        let mut alike: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
+        for (name, PeerFailure { why, restored }) in &self.failed {
+            alike.entry((why, *restored)).or_default().push(name);
+        }
+        let line = |((why, restored), names): ((&str, bool), Vec<&str>)| {
+            let more = names.len().saturating_sub(5);
+            let names = names.into_iter().take(5).collect::<Vec<_>>().join(", ");
+            let names = if more > 0 { format!("{names} and {more} more") } else { names };
+            let now = match restored {
+                true => "what was there before is in force again",
+                false => "NOT RESTORED, the next refresh tries again",
+            };
+            format!("FAILED    {names}: {why}; {now}")
+        };
+        alike.into_iter().map(line).collect()
+    }
+
+    /// The outcome in words.
+    pub fn verdict(&self) -> String {
+        let but = match self.stopped.is_empty() {
+            true => "",
+            false => "; but this host stops packets, or will: see the problems",
+        };
+        self.outcome_in_words() + but
+    }
+
+    fn outcome_in_words(&self) -> String {
+        let steps = plural(self.steps.len(), "step");
+        match self.outcome {
+            Verdict::Unchanged if !self.kept.is_empty() => {
+                format!(
+                    "nothing to do, and {} kept: everything read back as it should be",
+                    plural(self.kept.len(), "peer")
+                )
+            }
+            Verdict::Unchanged => "nothing to do: everything read back as it should be".into(),
+            Verdict::Changed => format!("changed: {steps}, read back as planned"),
+            Verdict::Planned if self.steps.is_empty() => "dry run: nothing to do".into(),
+            Verdict::Planned => format!("dry run: {steps} planned, none taken"),
+            Verdict::Partly if self.failed.is_empty() => {
+                format!("PARTLY: {steps} read back as planned; see the problems")
+            }
+            Verdict::Partly => {
+                format!("PARTLY: {steps} read back as planned, {} failed", plural(self.failed.len(), "peer"))
+            }
+            Verdict::RolledBack => "ROLLED BACK: what was there before is in force again".into(),
+            Verdict::RollBackFailed => "ROLL-BACK FAILED: see the problems, then run crosswan refresh again".into(),
+        }
+    }
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.headline())?;
+        for (name, t) in &self.tunnels {
+            writeln!(f, "  tunnel    {name} to {} for {}, {}", t.remote, cidrs(&t.remote_cidrs), t.by())?;
+        }
+        for line in self.findings().iter().chain(&self.deeds()) {
+            writeln!(f, "  {line}")?;
+        }
+        f.write_str(&self.verdict())
+    }
+}

@@ -1,0 +1,62 @@
+//! Pre-shared keys: those of files, those that lie in AWS, and those in use.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::{debug, info};
+
+use super::{ec2, store};
+use crate::settings::Keys;
+use crosswan_core::{
+    model::{Mode, Secret, VpcId},
+    observed::{Observed, Psk, Psks, clients},
+    settings::Settings,
+    system::System,
+};
+
+/// The configured keys, with those that lie in AWS.
+pub(super) struct Stored {
+    pub keys: Keys,
+    /// What of these could not be asked for.
+    pub unasked: BTreeSet<String>,
+}
+
+/// Fetches the keys that lie in AWS, if any do.
+pub(super) async fn fetch(session: &ec2::Session, settings: &Settings, keys: &Keys, observed: &Observed) -> Stored {
+    let Some((stored, names)) = keys.to_fetch(&wanted(settings, observed)) else {
+        return Stored { keys: keys.clone(), unasked: BTreeSet::new() };
+    };
+    info!(place = %stored, names = names.len(), "fetching keys");
+    let fetched = store::fetch(session, stored, &names, &observed.me.region, settings.ec2.timeout).await;
+    debug!(stage = "observe keys", "done");
+    let (keys, unasked) = keys.with(fetched, settings.mode != Mode::VpnHub);
+    Stored { keys, unasked }
+}
+
+/// The client VPCs whose tunnels may need a key: on the hub all that may get a tunnel, on a spoke its own.
+fn wanted(settings: &Settings, observed: &Observed) -> BTreeSet<VpcId> {
+    match settings.mode {
+        Mode::VpnHub => clients(&observed.answers, &observed.state, &observed.me),
+        Mode::NatVpn | Mode::NatHub => BTreeSet::from([observed.me.vpc.clone()]),
+    }
+}
+
+impl Stored {
+    /// A key for each client; one whose configured key became unusable keeps the one in use.
+    pub fn by_client(&self, settings: &Settings, observed: &Observed) -> Psks {
+        let in_use = in_use(&observed.system);
+        let psk = |vpc: &VpcId| match self.keys.for_peer(vpc) {
+            Ok(key) => Psk { key: Some(key), problem: None },
+            Err(problem) => Psk { key: in_use.get(vpc).cloned(), problem: Some(problem) },
+        };
+        let clients = wanted(settings, observed).into_iter().chain(in_use.keys().cloned());
+        let of = clients.map(|vpc| (vpc.clone(), psk(&vpc))).collect();
+        Psks { of, shared: Psk::default(), missing: self.keys.missing().map(str::to_owned) }
+    }
+}
+
+/// The keys of the secrets file, by client VPC.
+fn in_use(system: &System) -> BTreeMap<VpcId, Secret> {
+    let owned = system.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o, &s.secret)));
+    let of_spoke = |owner: &str| owner.split_once('/')?.0.parse().ok();
+    owned.filter_map(|(owner, secret)| Some((of_spoke(owner)?, secret.clone()))).collect()
+}
