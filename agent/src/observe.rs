@@ -23,10 +23,10 @@ use crate::{
     vici::Vici,
 };
 use crosswan_core::{
-    decide::{Request, rotation::OwnKeys},
+    decide::Request,
     error::{Error, Result},
     iptables::Rules,
-    model::{Answers, Holder, Identity, Mode, Region, printable},
+    model::{Answers, Holder, Identity, Mode, OwnKeys, Region, printable},
     observed::Observed,
     settings::Settings,
     state::State,
@@ -92,7 +92,7 @@ pub async fn observe(settings: &Settings, keys: &Keys, paths: &Paths, request: &
     }
     let silent = observed.answers.values().filter_map(|answer| answer.as_ref().err());
     let silent = silent.chain(observed.tags.iter().filter_map(|tags| tags.as_ref().err())).chain(&observed.unasked);
-    let unresolved = resolver::hint(silent, &crosswan_core::decide::nat(settings, &observed.me, &observed.uplink));
+    let unresolved = resolver::hint(silent, &settings.nat(&observed.me, &observed.uplink));
     observed.notes.extend(kernel::notes(settings.masquerade).into_iter().chain(notes));
     observed.notes.extend(observed.elsewhere.iter().cloned().chain(unresolved).chain(state_note));
     observed.notes.extend(observed.system.doubt.iter().cloned().chain(stored.keys.warnings));

@@ -12,10 +12,10 @@ use std::{
 };
 
 use crosswan_core::{
-    decide::{Request, decide, rotation::OwnKeys},
+    decide::{Request, decide},
     model::{
-        Answers, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, Keyring, PrivateKey, PublicKey, Region,
-        RegionView, Timestamp, Tunnel,
+        Answers, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, Keyring, OwnKeys, PrivateKey, PublicKey,
+        Region, RegionView, Timestamp, Tunnel,
     },
     observed::Observed,
     settings::{Flags, Settings, Sources},

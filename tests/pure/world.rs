@@ -7,9 +7,9 @@ use std::{
 };
 
 use crosswan_core::{
-    decide::{Decided, Request, decide, rotation::OwnKeys},
+    decide::{Decided, Request, decide},
     error::Result,
-    model::{Answers, Identity, Mode, Secret, Timestamp, VpcId},
+    model::{Answers, Identity, Mode, OwnKeys, Secret, Timestamp, VpcId},
     observed::{Observed, Psk, Psks, clients},
     plan::{Step, plan},
     render::{Capabilities, render},

@@ -9,6 +9,7 @@ mod contacts;
 mod credential;
 pub mod disabled;
 mod election;
+mod facts;
 mod findings;
 mod gateways;
 mod hub;
@@ -22,33 +23,23 @@ pub mod trust;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
 
 pub use self::{
     contacts::Contacts,
+    facts::{Held, Request},
     findings::{Findings, Kept, Replacing},
 };
-use self::{credential::OwnAuth, rotation::Presence};
+use self::{
+    facts::{Facts, OwnAuth, Tunnels},
+    rotation::Presence,
+};
 use crate::{
     error::Result,
-    model::{Answers, ConnName, Identity, Interface, Mode, Nat, PublicKey, Tunnel, TunnelMatch, VpcId},
+    model::{ConnName, Mode, Nat, Tunnel, VpcId},
     observed::Observed,
     settings::Settings,
     state::State,
 };
-
-/// What the operator asked of this pass.
-#[derive(Debug, Clone, Default)]
-pub struct Request {
-    /// Stop after the plan.
-    pub dry_run: bool,
-    /// Let more peers go than `removal.hold_above`.
-    pub force: bool,
-    /// Make the next key now, whatever the age of the current one.
-    pub rotate: bool,
-    /// The fingerprints of keys that are right though their VPCs' gateways are not known by them.
-    pub accept: BTreeMap<VpcId, String>,
-}
 
 /// What should exist after this pass.
 #[derive(Debug, Clone)]
@@ -70,41 +61,6 @@ pub struct Decided {
     pub known: State,
     /// What to remember once the pass is verified.
     pub state: State,
-}
-
-/// A pass that would have removed too much and so removes nothing (safety rule 2).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
-    pub would_remove: usize,
-    pub of: usize,
-    pub hold_above: u8,
-}
-
-/// What the modules below decide by.
-struct Facts<'a> {
-    settings: &'a Settings,
-    request: &'a Request,
-    observed: &'a Observed,
-    me: &'a Identity,
-    /// Of the regions that count.
-    answers: &'a Answers,
-    /// What was known of peers.
-    state: &'a State,
-    /// The connections that charon has: for a state that does not know them.
-    loaded: BTreeSet<ConnName>,
-    contacts: Contacts,
-    own: OwnAuth<'a>,
-}
-
-/// What hub and spoke decide.
-#[derive(Debug, Default)]
-struct Tunnels {
-    tunnels: BTreeMap<ConnName, Tunnel>,
-    bypass: BTreeSet<Ipv4Net>,
-    removed: BTreeSet<VpcId>,
-    held: Option<Held>,
-    presence: Option<Presence>,
-    state: State,
 }
 
 /// Decides one pass.
@@ -138,7 +94,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
     Ok(Decided {
         tunnels,
         bypass,
-        nat: nat(settings, &observed.me, &observed.uplink),
+        nat: settings.nat(&observed.me, &observed.uplink),
         findings,
         removed,
         held,
@@ -147,31 +103,6 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         state: State { identity: Some(observed.me.clone()), disabled: regions.refused, ..state },
         known,
     })
-}
-
-/// The NAT and guard rules that should exist.
-pub fn nat(settings: &Settings, me: &Identity, uplink: &Interface) -> Nat {
-    let tunnel = match (settings.mode.has_ipsec(), &settings.ipsec_interface) {
-        (false, _) => TunnelMatch::None,
-        (true, None) => TunnelMatch::Policy,
-        (true, Some(interface)) => TunnelMatch::Interface(interface.clone()),
-    };
-    Nat {
-        private_net: settings.private_net.clone(),
-        own: me.cidrs.clone(),
-        masquerade: settings.masquerade.then(|| uplink.clone()),
-        sources: settings.nat_sources.clone(),
-        exclude: settings.guard_exclude.clone(),
-        input: settings.guard_input.clone(),
-        tunnel,
-    }
-}
-
-impl Facts<'_> {
-    /// The keys of a peer by which its connection was last loaded.
-    fn pinned(&self, name: &ConnName) -> Option<&Vec<PublicKey>> {
-        self.observed.system.peer_keys.get(name)
-    }
 }
 
 #[cfg(test)]

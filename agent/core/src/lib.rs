@@ -5,7 +5,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`error`] | the one error type |
+//! | [`error`], [`text`] | the one error type; words for people |
 //! | [`model`] | names, networks, keys: what crosswan talks about |
 //! | [`swanctl`], [`iptables`] | the text forms of connections and rules, parsed and compared |
 //! | [`system`] | what is: files, charon, rules |
@@ -33,3 +33,4 @@ pub mod settings;
 pub mod state;
 pub mod swanctl;
 pub mod system;
+pub mod text;

@@ -7,6 +7,7 @@
 mod names;
 mod announcement;
 mod key;
+mod own_keys;
 pub(crate) mod private_key;
 pub mod signature;
 
@@ -21,6 +22,7 @@ pub use announcement::{Announcement, Holder, KEY_TAG, KeyTags, NEXT_KEY_TAG, Own
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
+pub use own_keys::OwnKeys;
 pub use private_key::{Keyring, PrivateKey};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub use signature::Signature;

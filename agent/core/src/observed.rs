@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    decide::{nat, rotation::OwnKeys},
     forwarding::Traffic,
-    model::{Answers, Identity, Interface, OwnTags, Secret, Timestamp, VpcId},
+    model::{Answers, Identity, Interface, OwnKeys, OwnTags, Secret, Timestamp, VpcId},
     settings::Settings,
     state::State,
     system::System,
@@ -59,7 +58,7 @@ impl Observed {
             own: None,
             tags: None,
             system: System::default(),
-            traffic: Traffic::of(settings.mode, &nat(settings, &me, &uplink), &uplink),
+            traffic: Traffic::of(settings.mode, &settings.nat(&me, &uplink), &uplink),
             unasked: Vec::new(),
             stopped: Vec::new(),
             problems: Vec::new(),

@@ -13,13 +13,10 @@ mod words;
 pub use words::cidrs;
 
 use crate::{
-    decide::{
-        Decided, Held, Kept, Replacing,
-        rotation::{OwnKeys, Presence},
-    },
+    decide::{Decided, Held, Kept, Replacing, rotation::Presence},
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
-    model::{Auth, Identity, Mode, PublicKey, Refusal, Region, RegionAnswer, Timestamp, Tunnel, VpcId},
+    model::{Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, Timestamp, Tunnel, VpcId},
     observed::Observed,
     outcome::{Outcome, PeerFailure, Verdict},
     plan::leads_to,

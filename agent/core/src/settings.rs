@@ -14,7 +14,7 @@ use ipnet::Ipv4Net;
 
 use crate::{
     error::{Error, Result},
-    model::{BadName, Interface, Mode, Opening, PublicKey, Region, Secret},
+    model::{BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret, TunnelMatch},
 };
 
 mod legacy;
@@ -188,6 +188,24 @@ impl Settings {
         settings.sources = legacy.path.into_iter().chain(sources.toml.iter().map(|file| file.path.clone())).collect();
         settings.warnings = legacy.warnings;
         Ok(settings)
+    }
+
+    /// The NAT and guard rules that should exist on this gateway.
+    pub fn nat(&self, me: &Identity, uplink: &Interface) -> Nat {
+        let tunnel = match (self.mode.has_ipsec(), &self.ipsec_interface) {
+            (false, _) => TunnelMatch::None,
+            (true, None) => TunnelMatch::Policy,
+            (true, Some(interface)) => TunnelMatch::Interface(interface.clone()),
+        };
+        Nat {
+            private_net: self.private_net.clone(),
+            own: me.cidrs.clone(),
+            masquerade: self.masquerade.then(|| uplink.clone()),
+            sources: self.nat_sources.clone(),
+            exclude: self.guard_exclude.clone(),
+            input: self.guard_input.clone(),
+            tunnel,
+        }
     }
 
     /// One TOML file's text as the only source, for tests.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use crosswan_core::decide::rotation::OwnKeys;
 use crosswan_core::decide::{Decided, Request, decide};
+use crosswan_core::model::OwnKeys;
 use crosswan_core::model::PrivateKey;
 use crosswan_core::model::{
     Answers, Gateway, Holder, Identity, KeyTags, ProvenKey, Region, RegionView, Secret, Timestamp,

@@ -6,10 +6,10 @@ use std::{
 };
 
 use crosswan_core::{
-    decide::{Decided, Request, decide, rotation::OwnKeys},
+    decide::{Decided, Request, decide},
     error::Error,
     iptables::{self, Rules},
-    model::{Answers, Auth, ConnName, Holder, Identity, Interface, Secret, Timestamp, Tunnel},
+    model::{Answers, Auth, ConnName, Holder, Identity, Interface, OwnKeys, Secret, Timestamp, Tunnel},
     observed::{Observed, Psk, Psks},
     outcome::Outcome,
     plan::{Planned, Step, plan},

@@ -1,45 +1,11 @@
 //! How the tunnel to each gateway is authenticated, or why it cannot be: by keys, or with a pre-shared key where there are
 //! none.
 
-use super::{Facts, rotation::OwnKeys};
+use super::facts::{Facts, OwnAuth};
 use crate::{
     model::{Auth, Gateway, KEY_TAG, Mode, PublicKey, Secret, Tagged, VpcId},
     observed::Psk,
-    settings::{AuthMethod, Settings},
 };
-
-/// How this gateway proves who it is. Made once in a pass.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum OwnAuth<'a> {
-    /// With pre-shared keys only.
-    Psk,
-    /// With its key; a peer that announces none may be taken with a pre-shared key.
-    Key(&'a OwnKeys),
-    /// It should have a key, and has none: no refresh has made one yet, or its disk is full.
-    KeyUnavailable,
-}
-
-impl<'a> OwnAuth<'a> {
-    pub(super) fn of(settings: &Settings, keys: Option<&'a OwnKeys>) -> OwnAuth<'a> {
-        match (settings.auth.method, keys) {
-            (AuthMethod::Psk, _) => OwnAuth::Psk,
-            (AuthMethod::Key, Some(keys)) => OwnAuth::Key(keys),
-            (AuthMethod::Key, None) => OwnAuth::KeyUnavailable,
-        }
-    }
-
-    pub(super) fn keys(&self) -> Option<&'a OwnKeys> {
-        match self {
-            OwnAuth::Key(keys) => Some(keys),
-            OwnAuth::Psk | OwnAuth::KeyUnavailable => None,
-        }
-    }
-
-    /// The key whose acceptance has to be proved.
-    pub(super) fn next_key(&self) -> Option<PublicKey> {
-        self.keys().and_then(OwnKeys::next_key)
-    }
-}
 
 /// What came of looking for a credential.
 #[derive(Debug, Clone)]

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Facts, Findings, Kept, Replacing,
     credential::{Credential, Link, NoAuth},
     election::{Standing, Voter},
+    facts::Facts,
+    findings::{Findings, Kept, Replacing},
     roster::{Eligible, Roster, Vpc, roster},
     rotation::{Presence, present},
     trust::{Claim, Doubt, Trust, named, trust},

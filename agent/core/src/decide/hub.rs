@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::{
-    Facts, Findings, Tunnels,
     claims::Claims,
-    findings::refusal,
+    facts::{Facts, Tunnels},
+    findings::{Findings, refusal},
     gateways::{Chosen, End, next_key_proofs, signed_with},
 };
 use crate::{

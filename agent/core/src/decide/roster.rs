@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Facts, Findings, Held, Kept};
+use super::{
+    facts::{Facts, Held},
+    findings::{Findings, Kept},
+};
 use crate::{
     model::{ConnName, Gateway, InstanceId, Region, VpcId},
     state::{LastGood, Peer},

@@ -8,8 +8,9 @@ use std::{
 use ipnet::Ipv4Net;
 
 use super::{
-    Facts, Findings, Tunnels,
     credential::Link,
+    facts::{Facts, Tunnels},
+    findings::Findings,
     gateways::{Chosen, End, next_key_proofs, signed_with},
     roster::Eligible,
 };

@@ -4,11 +4,11 @@ mod replacement;
 
 use std::net::Ipv4Addr;
 
-use super::{findings::refusal, rotation::OwnKeys, *};
+use super::{findings::refusal, *};
 use crate::{
     model::{
-        Auth, Gateway, IkeId, KeyTags, Region, RegionView, Secret, Tagged, Timestamp, printable,
-        private_key::tests::key_pair,
+        Answers, Auth, Gateway, Identity, IkeId, Interface, KeyTags, OwnKeys, PublicKey, Region, RegionView, Secret,
+        Tagged, Timestamp, TunnelMatch, printable, private_key::tests::key_pair,
     },
     observed::{Psk, Psks},
     settings::Settings,

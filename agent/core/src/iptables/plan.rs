@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::rules::{Hook, Place, Rules};
+use crate::text::plural;
 
 /// The differences between two states, as a value: [`Change::input`] makes them go away, `Display` sums them up
 /// on one line, [`Change::details`] names them rule by rule.
@@ -103,11 +104,11 @@ impl fmt::Display for Change {
             return write!(f, "{} (was absent)", names.join(", "));
         }
         let chains = self.chains.iter().map(|d| match (&d.want, &d.live) {
-            (Some(want), None) => format!("{} {} (was absent)", d.at, count(want.len())),
+            (Some(want), None) => format!("{} {} (was absent)", d.at, plural(want.len(), "rule")),
             (Some(want), Some(live)) if want.len() == live.len() => {
-                format!("{} {} (were others)", d.at, count(want.len()))
+                format!("{} {} (were others)", d.at, plural(want.len(), "rule"))
             }
-            (Some(want), Some(live)) => format!("{} {} (was {})", d.at, count(want.len()), live.len()),
+            (Some(want), Some(live)) => format!("{} {} (was {})", d.at, plural(want.len(), "rule"), live.len()),
             (None, _) => format!("{} removed", d.at),
         });
         // A new chain brings its hook with it; only a hook that was tampered with is news.
@@ -119,11 +120,6 @@ impl fmt::Display for Change {
             .map(|d| format!("{}: {} (was {})", d.at, hooks(d.want.as_deref()), hooks(d.live.as_deref())));
         f.write_str(&chains.chain(hooked).collect::<Vec<_>>().join("; "))
     }
-}
-
-/// `1 rule`, `2 rules`.
-pub(super) fn count(rules: usize) -> String {
-    format!("{rules} rule{}", if rules == 1 { "" } else { "s" })
 }
 
 fn hooks(hooks: Option<&[Hook]>) -> String {

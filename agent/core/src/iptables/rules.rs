@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::OWN_PREFIX;
-use crate::error::Result;
+use crate::{error::Result, text::plural};
 
 /// A chain in its table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +53,7 @@ impl Rules {
 
     /// Our chains on one line each: table, chain, number of rules.
     pub fn summary(&self) -> Vec<String> {
-        let line = |(at, rules): (&Place, &Vec<String>)| format!("{at} {}", super::plan::count(rules.len()));
+        let line = |(at, rules): (&Place, &Vec<String>)| format!("{at} {}", plural(rules.len(), "rule"));
         self.chains.iter().map(line).collect()
     }
 

@@ -12,6 +12,7 @@ use crate::{
     decide::Held,
     model::KEY_TAG,
     outcome::{PeerFailure, Verdict},
+    text::plural,
 };
 
 impl KeyReport {
@@ -134,10 +135,6 @@ impl Report {
             Verdict::RollBackFailed => "ROLL-BACK FAILED: see the problems, then run crosswan refresh again".into(),
         }
     }
-}
-
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 impl fmt::Display for Report {
