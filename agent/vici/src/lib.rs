@@ -1,0 +1,16 @@
+//! VICI, the protocol in which strongSwan's charon is configured, asked and listened to.
+//!
+//! [`codec`](Packet) is pure: bytes to packets and back. [`Vici`] asks charon, one request at a time; [`Events`] listens
+//! to what charon tells. The protocol is documented in strongSwan's `src/libcharon/plugins/vici/README.md`.
+
+mod client;
+mod codec;
+mod error;
+mod events;
+mod message;
+
+pub use client::Vici;
+pub use codec::{Decoder, MAX_DEPTH, MAX_PACKET, Malformed, Packet, TooLarge};
+pub use error::{Error, Failure, Result};
+pub use events::{Event, Events};
+pub use message::{Message, Value};
