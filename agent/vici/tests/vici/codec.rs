@@ -170,6 +170,20 @@ fn debug_output_shows_no_value_because_some_are_keys() {
     assert!(!shown.contains("horse") && !shown.contains("hub"), "{shown}");
 }
 
+#[test]
+fn a_stream_without_an_end_takes_no_more_room_than_what_is_not_yet_decoded() {
+    let packet = Packet::Event { name: "list-sa".into(), message: example().0 }.encode().unwrap();
+    let mut decoder = Decoder::default();
+    for _ in 0..2_000 {
+        decoder.room().extend(packet.repeat(10));
+        for _ in 0..10 {
+            assert!(decoder.next_packet().unwrap().is_some());
+        }
+        let room = decoder.room();
+        assert!(room.is_empty() && room.capacity() < 100_000, "{} bytes, {} reserved", room.len(), room.capacity());
+    }
+}
+
 fn messages() -> impl Strategy<Value = Message> {
     let bytes = || vec(any::<u8>(), 0..40);
     let leaf = prop_oneof![bytes().prop_map(Value::Bytes), vec(bytes(), 0..4).prop_map(Value::List)];

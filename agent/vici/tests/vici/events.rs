@@ -116,14 +116,14 @@ async fn an_event_that_charon_does_not_know_and_a_silent_charon_are_errors() {
 
 #[tokio::test]
 async fn a_burst_is_waited_out_and_one_without_an_end_is_not() {
-    let quiet = Duration::from_millis(40);
+    let quiet = Duration::from_millis(50);
     let bursts = async |mut charon: Charon| {
         register(&mut charon).await;
         for n in 1..5 {
             charon.say(event("ike-updown", n)).await;
             sleep(quiet / 8).await;
         }
-        sleep(quiet * 3).await;
+        sleep(quiet * 10).await;
         for n in 5..10_000 {
             charon.say(event("ike-updown", n)).await;
             sleep(Duration::from_millis(1)).await;
@@ -135,7 +135,7 @@ async fn a_burst_is_waited_out_and_one_without_an_end_is_not() {
         assert_eq!(events.next().await.unwrap(), heard("ike-updown", 5), "the first burst was taken whole");
         let begun = Instant::now();
         events.settle(quiet).await.unwrap();
-        assert!(begun.elapsed() < quiet * 20, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
         assert_ne!(events.next().await.unwrap(), heard("ike-updown", 6), "it did wait");
     })
     .await;
