@@ -95,7 +95,16 @@ impl Vici {
                 }
             },
         };
-        outcome.map_err(|source| Error::Ask { socket: self.socket.clone(), command: command.to_owned(), source })
+        outcome.map_err(|source| self.failed(command, source))
+    }
+
+    /// charon has answered `command` with something else.
+    pub(crate) fn unexpected(&self, command: &str) -> Error {
+        self.failed(command, Failure::Unexpected)
+    }
+
+    fn failed(&self, command: &str, source: Failure) -> Error {
+        Error::Ask { socket: self.socket.clone(), command: command.to_owned(), source }
     }
 }
 

@@ -28,6 +28,14 @@ pub enum Error {
         /// Why not.
         source: Failure,
     },
+    /// charon has answered, and the answer is no. The connection goes on.
+    #[error("{what}: {reason}")]
+    Refused {
+        /// What it was to do.
+        what: String,
+        /// charon's own words, without control characters.
+        reason: String,
+    },
     /// Events end.
     #[error("listen to charon's events")]
     Listen(#[source] Failure),
@@ -69,6 +77,18 @@ impl From<io::Error> for Failure {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Failure::Closed,
             _ => Failure::Io(error),
+        }
+    }
+}
+
+impl From<Error> for crosswan_core::error::Error {
+    fn from(error: Error) -> Self {
+        let what = error.to_string();
+        match error {
+            Error::Refused { .. } => Self::apply(what),
+            Error::Connect { source, .. } | Error::Ask { source, .. } | Error::Listen(source) => {
+                Self::observe(what).because(source)
+            }
         }
     }
 }

@@ -6,3 +6,4 @@ mod charon;
 mod client;
 mod codec;
 mod events;
+mod requests;
