@@ -5,16 +5,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{
-    files, host,
-    paths::Paths,
-    vici::{Target, Vici},
-};
+use crate::{files, host, paths::Paths};
 use crosswan_core::{
     error::{Error, Kind, Result},
     plan::Step,
     system::{Files, ManagedFile},
 };
+use crosswan_vici::{Target, Vici};
 
 /// The bound on ending an SA whose peer may be gone: with force charon waits for the answer this long, then drops it.
 const TERMINATE: Duration = Duration::from_secs(2);

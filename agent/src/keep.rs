@@ -26,15 +26,13 @@ use sd_notify::NotifyState;
 use tokio::time::{self, Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
-use crate::{
-    host::notify,
-    vici::{Events, Target, Vici},
-};
+use crate::host::notify;
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     keep::{Action, Memory, Role, Rules, Unloaded, View, decide, patience},
     swanctl,
 };
+use crosswan_vici::{Events, Target, Vici};
 
 /// One VICI answer, however many connections it lists.
 const VICI_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,7 +98,7 @@ async fn forever(cfg: &Config) -> Infallible {
 /// One charon's life. Its SAs' ids, and so all memory of them, end with it.
 async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Instant>) -> Result<Infallible> {
     let mut vici = Vici::connect(&cfg.socket, VICI_TIMEOUT).await?;
-    let mut events = Events::connect(&cfg.socket, VICI_TIMEOUT).await?;
+    let mut events = Events::subscribe(&cfg.socket, &["ike-updown", "child-updown"], VICI_TIMEOUT).await?;
     let version = vici.version().await?;
     info!(version, role = %cfg.role, "keeping the tunnels up");
     *met = true;

@@ -93,7 +93,7 @@ pub fn ready(settings: &Settings, paths: &Paths, me: &Identity, now: Timestamp, 
     let rotate = |key: &PrivateKey| {
         request.rotate || settings.auth.max_key_age.is_some_and(|age| is_old(key.made, now, age, &me.instance))
     };
-    let on_disk = || Ok(read(paths)?.filter(|ring| ring.current.instance == me.instance));
+    let on_disk = || -> Result<_> { Ok(read(paths)?.filter(|ring| ring.current.instance == me.instance)) };
     if request.dry_run {
         let ring = on_disk()?;
         let missing = ring.is_none().then(|| "a refresh would make this gateway's key first".to_owned());

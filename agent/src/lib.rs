@@ -22,5 +22,4 @@ pub mod refresh;
 pub mod settings;
 pub mod status;
 pub mod transact;
-pub mod vici;
 pub mod watch;

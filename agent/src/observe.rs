@@ -20,7 +20,6 @@ use crate::{
     keyring::{self, Ready},
     paths::Paths,
     settings::Keys,
-    vici::Vici,
 };
 use crosswan_core::{
     decide::Request,
@@ -32,6 +31,7 @@ use crosswan_core::{
     state::State,
     system::System,
 };
+use crosswan_vici::Vici;
 
 /// How long a pass waits for `crosswan keep` to finish a look.
 const PATIENCE_LOCK: Duration = Duration::from_secs(30);

@@ -17,7 +17,6 @@ use crate::{
     files,
     observe::{Reach, disk, live},
     paths::Paths,
-    vici::Vici,
 };
 use conclude::Conclude;
 use crosswan_core::{
@@ -28,6 +27,7 @@ use crosswan_core::{
     plan::{Planned, Step, plan, touched},
     system::{Configuration, System, Touched, secret_id},
 };
+use crosswan_vici::Vici;
 use look::{Line, Stop, read_back};
 use peers::Peers;
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crosswan::vici::Vici;
 use crosswan_core::{swanctl, system::Sa};
+use crosswan_vici::Vici;
 use tokio::time;
 
 use crate::host::{Host, TIMEOUT};

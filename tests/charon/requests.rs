@@ -5,16 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::{
-    keyring,
-    paths::Paths,
-    vici::{Target, Vici},
-};
+use crosswan::{keyring, paths::Paths};
 use crosswan_core::{
     error::Kind,
     model::{Secret, Timestamp},
     swanctl::{self, Summary, Tree},
 };
+use crosswan_vici::{Target, Vici};
 
 use crate::host::{Host, TIMEOUT};
 
@@ -248,5 +245,5 @@ async fn a_charon_that_says_nothing_is_given_up() {
 async fn without_charon_the_error_says_so() {
     let host = Host::new();
     let Err(error) = Vici::connect(&host.socket(), TIMEOUT).await else { panic!("nobody listens") };
-    assert!(error.chain().contains("is strongswan running?"), "{}", error.chain());
+    assert!(error.to_string().contains("is strongswan running?"), "{error}");
 }

@@ -6,7 +6,6 @@ use crosswan::{
     observe::{disk, live},
     paths::Paths,
     transact::carry_out,
-    vici::Vici,
 };
 use crosswan_core::{
     model::ConnName,
@@ -14,6 +13,7 @@ use crosswan_core::{
     plan::plan,
     system::{Configuration, Files, System},
 };
+use crosswan_vici::Vici;
 
 use crate::host::{Host, TIMEOUT};
 

@@ -6,11 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::{
-    keep::{self, Config},
-    vici::Vici,
-};
+use crosswan::keep::{self, Config};
 use crosswan_core::{error::Result, keep::Role, swanctl, system::Sa};
+use crosswan_vici::Vici;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{sync::oneshot, task::JoinHandle, time};
 

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use crosswan::vici::Vici;
 use crosswan_lab::{Gateway, Role};
+use crosswan_vici::Vici;
 
 use crate::region::exists;
 

@@ -11,7 +11,6 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod text;
-mod wire;
 
 use std::collections::BTreeMap;
 

@@ -5,13 +5,14 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
 use super::kernel;
-use crate::{host, vici::Vici};
+use crate::host;
 use crosswan_core::{
     error::{Context, Error, Result},
     forwarding::{self, Findings, Traffic, judge},
     iptables::Rules,
     system::Charon,
 };
+use crosswan_vici::Vici;
 
 /// The bound on one request to charon or iptables.
 const ASK: Duration = Duration::from_secs(10);
@@ -24,9 +25,9 @@ pub async fn connect(socket: &Path, patience: Duration) -> Result<Vici> {
     let deadline = tokio::time::Instant::now() + patience;
     loop {
         match Vici::connect(socket, ASK).await {
-            Err(e) if tokio::time::Instant::now() >= deadline => return Err(e),
+            Err(e) if tokio::time::Instant::now() >= deadline => return Err(e.into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-            connected => return connected,
+            Ok(vici) => return Ok(vici),
         }
     }
 }

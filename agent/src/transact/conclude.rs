@@ -5,13 +5,14 @@ use std::{fs::File, time::Duration};
 use nix::fcntl::Flock;
 use tracing::info;
 
-use crate::{files, keyring, observe::ec2, paths::Paths, vici::Vici};
+use crate::{files, keyring, observe::ec2, paths::Paths};
 use crosswan_core::{
     error::Result,
     model::PublicKey,
     outcome::{Outcome, Verdict},
     plan::Conclusion,
 };
+use crosswan_vici::Vici;
 
 /// See the module.
 pub(super) struct Conclude<'a> {

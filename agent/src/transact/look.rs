@@ -12,7 +12,6 @@ use tracing::warn;
 use crate::{
     observe::{disk, live},
     paths::Paths,
-    vici::Vici,
 };
 use crosswan_core::{
     error::{Error, Kind, Result},
@@ -20,6 +19,7 @@ use crosswan_core::{
     plan::{Step, plan},
     system::{Configuration, System},
 };
+use crosswan_vici::Vici;
 
 /// How often the system is read back before a difference counts: SAs take a moment to go.
 const LOOKS: u32 = 8;

@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use crosswan_lab::Gateway;
-
-/// VICI's packet type of a request: a byte for the length of its name follows, then the name.
-const CMD_REQUEST: u8 = 0;
+use crosswan_vici::{Decoder, Packet};
 
 type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 
@@ -75,15 +73,18 @@ fn serve(client: &UnixStream, charon: &PathBuf, counts: &Counts) -> std::io::Res
 }
 
 fn relay_requests(mut from: &UnixStream, mut to: &UnixStream, counts: &Counts) -> std::io::Result<()> {
+    let (mut decoder, mut piece) = (Decoder::default(), [0; 4096]);
     loop {
-        let mut length = [0; 4];
-        from.read_exact(&mut length)?;
-        let mut packet = vec![0; u32::from_be_bytes(length) as usize];
-        from.read_exact(&mut packet)?;
-        if let [CMD_REQUEST, length, rest @ ..] = &packet[..] {
-            let name = String::from_utf8_lossy(&rest[..rest.len().min(usize::from(*length))]).into_owned();
-            *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        let piece = match from.read(&mut piece)? {
+            0 => return Ok(()),
+            length => &piece[..length],
+        };
+        decoder.room().extend(piece);
+        while let Some(packet) = decoder.next_packet().map_err(std::io::Error::other)? {
+            if let Packet::Request { command, .. } = packet {
+                *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(command).or_default() += 1;
+            }
         }
-        to.write_all(&[&length[..], &packet].concat())?;
+        to.write_all(piece)?;
     }
 }

@@ -9,9 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan::vici::Vici;
 use crosswan_core::{model::ConnName, swanctl::Summary, system::Sa};
 use crosswan_lab::{Gateway, PingReport, PingStream};
+use crosswan_vici::Vici;
 
 use crate::region::{Region, UP, eventually, exists};
 

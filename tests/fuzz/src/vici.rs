@@ -1,4 +1,4 @@
-//! VICI: charon's side of the conversation, over its socket and through the real client.
+//! VICI: bytes to packets, and charon's side of the conversation over its socket and through the real client.
 //!
 //! The first byte says what is asked and what the rest is: the raw stream; messages, each behind its length; or messages
 //! as settings text, which gets deeper: mutated text stays a message more often than mutated lengths do.
@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use crosswan::vici::{Events, Target, Vici};
 use crosswan_core::{
     error::Result,
     keep::{self, Memory, Role},
@@ -17,6 +16,7 @@ use crosswan_core::{
     swanctl::{Node, Tree, parse},
     system::Charon,
 };
+use crosswan_vici::{Decoder, Events, Malformed, Message, Packet, Target, Vici};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -46,9 +46,12 @@ pub fn target(data: &[u8]) {
         _ => Vec::new(),
     };
     let answers = match form % 3 {
-        0 => Answers::Raw(rest.into()),
+        0 => {
+            codec(rest);
+            Answers::Raw(rest.into())
+        }
         1 => Answers::Messages { messages: messages(rest), hangs_up: true },
-        _ => Answers::Messages { messages: trees.iter().map(encode).collect(), hangs_up: false },
+        _ => Answers::Messages { messages: trees.iter().map(bytes).collect(), hangs_up: false },
     };
     RUNTIME.block_on(async {
         let (path, listener) = &*SOCKET;
@@ -61,8 +64,9 @@ pub fn target(data: &[u8]) {
                 let load = async { Vici::connect(path, LIMIT).await?.load_conn("crosswan-x", tree).await };
                 let (loaded, request) = tokio::join!(load, charon);
                 let _ = loaded.map_err(|e| oracle::error(&e));
-                let sent = encode(&[("crosswan-x".into(), Node::Section(tree.clone()))].into());
-                assert_eq!(request, [&b"\0\x09load-conn"[..], &sent].concat(), "charon gets another connection");
+                let message = Message::new().with_section("crosswan-x", tree.into());
+                let sent = Packet::Request { command: "load-conn".into(), message };
+                assert_eq!(request.as_ref(), sent.encode().is_ok().then_some(&sent), "charon gets another connection");
             }
             (9, _) => drop(tokio::join!(events((form % 3 == 2).then_some(&trees), path), charon)),
             _ => {
@@ -107,19 +111,56 @@ async fn ask(asked: u8, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A stream reads the same in two pieces as in one, and what was read is written so that it reads the same again.
+fn codec(stream: &[u8]) {
+    let whole = packets(&[stream]);
+    for at in [1, stream.len() / 2, stream.len().saturating_sub(1)] {
+        let (first, rest) = stream.split_at(at.min(stream.len()));
+        assert_eq!(packets(&[first, rest]), whole, "cut at {at}");
+    }
+    let written: Vec<u8> = whole.0.iter().filter_map(|packet| packet.encode().ok()).flatten().collect();
+    // Bytes that are not UTF-8 get longer in a name, and then there may be no form for it.
+    if whole.0.iter().all(|packet| packet.encode().is_ok()) {
+        assert_eq!(packets(&[&written]), (whole.0, None));
+    }
+    let _ = Packet::decode(stream);
+}
+
+/// The packets of a stream that comes in these pieces, and what ended them.
+fn packets(pieces: &[&[u8]]) -> (Vec<Packet>, Option<Malformed>) {
+    let (mut decoder, mut packets) = (Decoder::default(), Vec::new());
+    for piece in pieces {
+        decoder.room().extend(*piece);
+        loop {
+            match decoder.next_packet() {
+                Ok(Some(packet)) => packets.push(packet),
+                Ok(None) => break,
+                Err(malformed) => return (packets, Some(malformed)),
+            }
+        }
+    }
+    (packets, None)
+}
+
 /// What charon tells unasked arrives as it was said. `None`: what it tells is no message, and then it hangs up.
 async fn events(told: Option<&[Tree]>, path: &Path) {
-    let mut events = Events::connect(path, LIMIT).await.unwrap();
+    let mut events = match Events::subscribe(path, &["ike-updown", "child-updown"], LIMIT).await {
+        Ok(events) => events,
+        Err(e) => {
+            assert!(told.is_none(), "charon's confirmations are understood");
+            return oracle::error(&e.into());
+        }
+    };
     for tree in told.unwrap_or_default() {
         match timeout(LIMIT, events.next()).await.expect("an event in time") {
-            Ok(heard) => assert_eq!(heard, *tree, "heard something else"),
-            Err(e) => return oracle::error(&e),
+            Ok(heard) => assert_eq!(heard.message, Message::from(tree), "heard something else"),
+            Err(e) => return oracle::error(&e.into()),
         }
     }
     while told.is_none() {
         match timeout(LIMIT, events.next()).await.expect("an end in time") {
             Ok(_) => {}
-            Err(e) => return oracle::error(&e),
+            Err(e) => return oracle::error(&e.into()),
         }
     }
 }
@@ -143,62 +184,69 @@ fn messages(mut rest: &[u8]) -> Vec<Vec<u8>> {
     out
 }
 
-/// charon, with the packet types of strongSwan's `src/libcharon/plugins/vici/README.md`; tells the first command it got.
-async fn charon(mut stream: UnixStream, answers: Answers) -> std::io::Result<Vec<u8>> {
+/// charon; tells the first command it got.
+async fn charon(mut stream: UnixStream, answers: Answers) -> std::io::Result<Option<Packet>> {
     let (mut next, hangs_up) = match answers {
         Answers::Raw(bytes) => {
             stream.read_u8().await?;
             stream.write_all(&bytes).await?;
             stream.shutdown().await?;
-            return Ok(Vec::new());
+            return Ok(None);
         }
         Answers::Messages { messages, hangs_up } => (messages.into_iter(), hangs_up),
     };
-    let (mut event, mut first) = (Vec::new(), None);
-    while let Ok(len) = stream.read_u32().await {
-        let mut request = vec![0; len as usize];
-        stream.read_exact(&mut request).await?;
-        let name = &request[2..2 + usize::from(request[1])];
-        let head = |event: &[u8]| [&[7, event.len() as u8], event].concat();
-        match request[0] {
-            3 => {
-                send(&mut stream, &[5], &[]).await?;
-                match name {
-                    b"ike-updown" => event = name.to_owned(),
-                    b"child-updown" => {
-                        for message in next.by_ref() {
-                            send(&mut stream, &head(&event), &message).await?;
-                        }
-                        if hangs_up {
-                            stream.shutdown().await?;
-                        }
+    let (mut decoder, mut event, mut first) = (Decoder::default(), String::new(), None);
+    loop {
+        let Some(packet) = decoder.next_packet().expect("the client speaks VICI") else {
+            if stream.read_buf(decoder.room()).await? == 0 {
+                return Ok(first);
+            }
+            continue;
+        };
+        let head = |name: &str| Packet::Event { name: name.to_owned(), message: Message::new() };
+        match &packet {
+            Packet::Register(name) => {
+                send(&mut stream, &Packet::Confirm, &[]).await?;
+                if name == "child-updown" {
+                    for message in next.by_ref() {
+                        send(&mut stream, &head(&event), &message).await?;
                     }
-                    name => event = name.to_owned(),
+                    if hangs_up {
+                        stream.shutdown().await?;
+                    }
+                } else {
+                    event.clone_from(name);
                 }
             }
-            4 => {
+            Packet::Unregister(_) => {
                 event.clear();
-                send(&mut stream, &[5], &[]).await?;
+                send(&mut stream, &Packet::Confirm, &[]).await?;
             }
-            0 => {
+            Packet::Request { .. } => {
                 if !event.is_empty() {
                     for message in next.by_ref().take_while(|m| !m.is_empty()) {
                         send(&mut stream, &head(&event), &message).await?;
                     }
                 }
                 let answer = if event.is_empty() { next.next().unwrap_or_default() } else { Vec::new() };
-                send(&mut stream, &[1], &answer).await?;
-                first.get_or_insert(request);
+                send(&mut stream, &Packet::Response(Message::new()), &answer).await?;
+                first.get_or_insert(packet);
             }
-            kind => panic!("no request: {kind}"),
+            other => panic!("no request: {other:?}"),
         }
     }
-    Ok(first.unwrap_or_default())
 }
 
-async fn send(stream: &mut UnixStream, head: &[u8], message: &[u8]) -> std::io::Result<()> {
-    let len = (head.len() + message.len()) as u32;
-    stream.write_all(&[&len.to_be_bytes(), head, message].concat()).await
+/// A packet without a message, and the bytes that are its message, whatever they are.
+async fn send(stream: &mut UnixStream, packet: &Packet, message: &[u8]) -> std::io::Result<()> {
+    let head = packet.encode().expect("its name is short");
+    let length = (head.len() - 4 + message.len()) as u32;
+    stream.write_all(&[&length.to_be_bytes(), &head[4..], message].concat()).await
+}
+
+/// A message's bytes; none of what VICI cannot say.
+fn bytes(tree: &Tree) -> Vec<u8> {
+    Packet::Response(tree.into()).encode().map(|packet| packet[5..].to_vec()).unwrap_or_default()
 }
 
 /// Values that begin with `[` are lists: settings text has none.
@@ -212,23 +260,4 @@ fn with_lists(tree: Tree) -> Tree {
         list => list,
     };
     tree.into_iter().map(|(name, node)| (name, list(node))).collect()
-}
-
-/// A message's bytes.
-fn encode(tree: &Tree) -> Vec<u8> {
-    let short = |kind: u8, name: &str| [&[kind, name.len() as u8], name.as_bytes()].concat();
-    let long = |text: &str| [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat();
-    let mut out = Vec::new();
-    for (name, node) in tree {
-        match node {
-            Node::Value(v) => out.extend([short(3, name), long(v)].concat()),
-            Node::List(items) => {
-                out.extend(short(4, name));
-                items.iter().for_each(|item| out.extend([&[5], &long(item)[..]].concat()));
-                out.push(6);
-            }
-            Node::Section(inner) => out.extend([short(1, name), encode(inner), vec![2]].concat()),
-        }
-    }
-    out
 }

@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::Result;
 use crosswan_lab::Gateway;
+use crosswan_vici::{Decoder, Message, Packet};
 
 /// What it does instead of passing a command on.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +67,7 @@ impl Drop for Meddler {
     }
 }
 
-/// One connection, packet by packet: a length of four bytes, then a type, for a command (0) its name, and the message.
+/// One connection, packet by packet.
 fn pass_on(
     mut client: UnixStream,
     real: &Path,
@@ -81,32 +82,24 @@ fn pass_on(
         let _ = std::io::copy(&mut from, &mut to);
         let _ = to.shutdown(std::net::Shutdown::Both);
     });
-    let head = [&[0, command.len() as u8], command.as_bytes()].concat();
+    let (mut decoder, mut piece) = (Decoder::default(), [0; 4096]);
     loop {
-        let mut length = [0; 4];
-        client.read_exact(&mut length).ok()?;
-        let mut packet = vec![0; u32::from_be_bytes(length) as usize];
-        client.read_exact(&mut packet).ok()?;
-        if packet.starts_with(&head) && packet.windows(about.len()).any(|bytes| bytes == about) {
-            met.fetch_add(1, Ordering::Relaxed);
-            if matches!(answer, Answer::Silence) {
+        let length = client.read(&mut piece).ok().filter(|length| *length > 0)?;
+        decoder.room().extend(&piece[..length]);
+        while let Some(packet) = decoder.next_packet().ok()? {
+            let bytes = packet.encode().ok()?;
+            let meant = matches!(&packet, Packet::Request { command: asked, .. } if asked == command);
+            if !meant || !bytes.windows(about.len()).any(|part| part == about) {
+                charon.write_all(&bytes).ok()?;
                 continue;
             }
-            client.write_all(&reply(answer)).ok()?;
-        } else {
-            charon.write_all(&[&length[..], &packet].concat()).ok()?;
+            met.fetch_add(1, Ordering::Relaxed);
+            let reply = match answer {
+                Answer::Refuse(why) => Message::new().with("success", "no").with("errmsg", why),
+                Answer::Pretend => Message::new().with("success", "yes"),
+                Answer::Silence => continue,
+            };
+            client.write_all(&Packet::Response(reply).encode().ok()?).ok()?;
         }
     }
-}
-
-/// A response (1) of key-value pairs (3).
-fn reply(answer: Answer) -> Vec<u8> {
-    let pair = |key: &str, value: &str| {
-        [&[3, key.len() as u8], key.as_bytes(), &(value.len() as u16).to_be_bytes(), value.as_bytes()].concat()
-    };
-    let body = match answer {
-        Answer::Refuse(why) => [pair("success", "no"), pair("errmsg", why)].concat(),
-        Answer::Pretend | Answer::Silence => pair("success", "yes"),
-    };
-    [&(body.len() as u32 + 1).to_be_bytes()[..], &[1], &body].concat()
 }

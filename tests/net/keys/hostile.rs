@@ -10,10 +10,10 @@ mod tags;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan::vici::Target;
 use crosswan_core::model::{PrivateKey, PublicKey};
 use crosswan_faults::look::{ask, newest_ike, sas};
 use crosswan_lab::{Gateway, PingStream};
+use crosswan_vici::Target;
 
 use super::ring;
 use crate::region::{Region, show};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan::vici::Target;
+use crosswan_vici::Target;
 
 use super::{
     Healed,
