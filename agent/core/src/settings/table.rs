@@ -112,24 +112,24 @@ const CLIENT: &[Mode] = &[Mode::NatVpn];
 
 settings! {
     "mode", "CROSSWAN_MODE", mode: Mode = parse::word,
-        accepts "vpn-hub, nat-hub or nat-vpn", default [words "must be set"], modes ALL,
+        accepts "vpn-hub, nat-hub or nat-vpn", default [words "none: it must be set"], modes ALL,
         "The mode says what this gateway is: `vpn-hub` is the hub of all tunnels, `nat-hub` does NAT in the hub's VPC, \
          and `nat-vpn` does NAT in a client's VPC and has the tunnel to the hub.";
     "private_net", "CROSSWAN_PRIVATE_NET", private_net: BTreeSet<Ipv4Net> = parse::networks,
         accepts "a list of one or more networks such as 10.0.0.0/8, none overlapping another",
-        default [words "must be set"], modes ALL,
+        default [words "none: it must be set"], modes ALL,
         "These networks are excluded from NAT and reached through the hub.";
     "hub", "CROSSWAN_HUB", hub: Ipv4Addr = parse::unicast,
         accepts "the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100",
         default [words "the hub that is found by `hub_tag`"], modes CLIENT,
-        "The hub has this address. Unless `auth.method` is `\"psk\"`, its key must be found as well: set `regions` or \
-         `auth.hub_key`.";
+        "The hub has this address. Where `auth.method` is `\"psk\"`, a nat-vpn then asks EC2 for nothing. Otherwise the \
+         hub's key must be found as well: set `regions` or `auth.hub_key`.";
     "hub_tag", "CROSSWAN_HUB_TAG", hub_tag: Tag = parse::tag,
         accepts TAG, default [value "{ key = \"service\", value = \"vpn-hub\" }"], modes CLIENT,
         "The hub has this tag, by which it is looked for in `regions`.";
     "regions", "CROSSWAN_REGIONS", regions: BTreeSet<Region> = parse::set,
         accepts "a list of regions such as eu-west-1",
-        default [words "must be set, except on a nat-vpn with `hub` and either a pre-shared key or `auth.hub_key`"], modes VPN,
+        default [words "none: it must be set, except on a nat-vpn with `hub` and either a pre-shared key or `auth.hub_key`"], modes VPN,
         "A vpn-hub looks for gateways in these regions, and a nat-vpn for the hub and its key.";
     "gateway_tag", "CROSSWAN_GATEWAY_TAG", gateway_tag: Tag = parse::tag,
         accepts TAG, default [value "{ key = \"service\", value = \"nat\" }"], modes HUB,
@@ -164,7 +164,7 @@ settings! {
         "The hub proves itself by this key, which is written as in the hub's tag.";
     "auth.max_key_age", "CROSSWAN_MAX_KEY_AGE", max_key_age: Duration = |raw| parse::duration(raw, DAY, TEN_YEARS),
         accepts "a duration from \"1day\" to \"10years\"", default [words "no rotation by age"], modes VPN,
-        "This gateway's key is rotated when it is older than this.";
+        "This gateway's key is rotated when it is older than this, for instance `\"90days\"`.";
     "auth.psk_file", "CROSSWAN_PSK_FILE", psk_file: PathBuf = parse::path,
         accepts "an absolute path", default [words "the systemd credential `crosswan.psk`, otherwise `/etc/crosswan/psk`"],
         modes VPN, "This file holds the pre-shared key. It must be owned by root and have mode 0600.";
