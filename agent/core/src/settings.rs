@@ -21,14 +21,13 @@ mod check;
 mod legacy;
 mod names;
 mod parse;
-mod psk;
+pub mod psk;
 mod sources;
 mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use psk::{REMEDY, check, key_of};
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
 pub use stored::{Fetched, NoKey, Service, StoredKey};
 pub use table::{IfUnset, SETTINGS, Setting};
@@ -107,7 +106,7 @@ impl FromStr for AuthMethod {
     }
 }
 
-/// Where [`Keys`] finds pre-shared keys; `None` stands for the default place.
+/// Where pre-shared keys are found; `None` stands for the default place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PskSource {
     /// `auth.psk_file`, the shared key. Default: systemd's credential `crosswan.psk`, else `/etc/crosswan/psk`.
