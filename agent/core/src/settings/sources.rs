@@ -59,9 +59,6 @@ pub fn show(path: &Path) -> String {
     }
 }
 
-/// The place of a value that no source set.
-const DEFAULT: &str = "its default";
-
 /// One setting of one source.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -74,13 +71,6 @@ pub(super) struct Item {
     pub alias: Option<&'static str>,
 }
 
-/// A value and where it stood.
-#[derive(Debug)]
-pub(super) struct Sourced<T> {
-    pub value: T,
-    pub place: String,
-}
-
 impl Item {
     fn at(place: impl Into<String>, name: &str, text: &str) -> Self {
         Item { name: name.into(), raw: Raw::Word(text.into()), place: place.into(), alias: None }
@@ -89,20 +79,22 @@ impl Item {
     /// A default of the table, in TOML.
     pub(super) fn default(name: &str, toml: &str) -> Result<Self> {
         let value = DeValue::parse(toml).map_err(|e| wrong(format!("the default of {name}: {}", e.message())))?;
-        Ok(Item { raw: raw(value.get_ref()), ..Item::at(DEFAULT, name, "") })
+        Ok(Item { raw: raw(value.get_ref()), ..Item::at("its default", name, "") })
     }
 
     /// The typed value, or the one line that says what is wrong with it.
-    pub(super) fn read<T>(&self, accepts: &str, parse: impl FnOnce(&Raw) -> Parsed<T>) -> Result<Sourced<T>> {
-        let value = parse(&self.raw).map_err(|found| {
+    pub(super) fn read<T>(&self, accepts: &str, parse: impl FnOnce(&Raw) -> Parsed<T>) -> Result<T> {
+        parse(&self.raw).map_err(|found| {
             wrong(format!("{}: {}: expected {accepts}, found {found}", self.place, self.alias.unwrap_or(&self.name)))
-        })?;
-        Ok(Sourced { value, place: self.place.clone() })
+        })
     }
 
     /// Puts the value into `draft`, whose values are of weaker sources or of this one.
-    pub(super) fn put(&self, draft: &mut Draft) -> Result<()> {
-        (find(&self.name).ok_or_else(|| self.unknown())?.set)(draft, self)
+    pub(super) fn put(self, draft: &mut Draft) -> Result<()> {
+        let Some(setting) = find(&self.name) else { return Err(self.unknown()) };
+        (setting.set)(draft, &self)?;
+        draft.places.insert(setting.name, self.place);
+        Ok(())
     }
 
     /// The error of a name that is no setting's.
@@ -115,13 +107,6 @@ impl Item {
         let known = SETTINGS.iter().map(|s| s.name).chain(sections);
         let name = show_name(&self.name);
         wrong(format!("{}: {name}: unknown key; {}", self.place, suggest(&self.name, "", known)))
-    }
-}
-
-impl<T> Sourced<T> {
-    /// Whether a source set it; else it is the default.
-    pub(super) fn is_set(&self) -> bool {
-        self.place != DEFAULT
     }
 }
 

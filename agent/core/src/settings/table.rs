@@ -1,14 +1,18 @@
 //! The settings, one row each: everything that parsing, messages and the reference know about a setting stands here.
+//!
+//! A new setting is a row, a field of [`Settings`](super::Settings), and the line of `check.rs` that fills that field. Then
+//! `BLESS=1 cargo test -p crosswan-core --test pure reference` writes it into every list of settings.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::Ipv4Net;
 
-use super::{
-    AuthMethod, Tag, parse,
-    sources::{Item, Sourced},
-    stored,
-};
+use super::{AuthMethod, Tag, parse, sources::Item, stored};
 use crate::{
     error::Result,
     model::{Interface, Mode, Opening, PublicKey, Region},
@@ -44,40 +48,38 @@ pub enum IfUnset {
 
 /// The type of a setting's place in the draft: with a default value it always holds one.
 macro_rules! slot {
-    ($type:ty, value $default:literal) => { Sourced<$type> };
-    ($type:ty, words $default:literal) => { Option<Sourced<$type>> };
+    (Value $type:ty) => { $type };
+    (Words $type:ty) => { Option<$type> };
 }
 
 /// What is in that place before any source is read.
 macro_rules! initial {
-    ($name:literal, $accepts:expr, $parse:expr, value $default:literal) => {
-        Item::default($name, $default)?.read($accepts, $parse)?
+    (Value $read:expr) => {
+        $read
     };
-    ($name:literal, $accepts:expr, $parse:expr, words $default:literal) => {
+    (Words $read:expr) => {
         None
-    };
-}
-
-macro_rules! default {
-    (value $default:literal) => {
-        IfUnset::Value($default)
-    };
-    (words $default:literal) => {
-        IfUnset::Words($default)
     };
 }
 
 macro_rules! settings {
     ($($name:literal, $env:literal, $place:ident: $type:ty = $parse:expr,
-        accepts $accepts:expr, default [$($default:tt)*], modes $modes:expr, $help:expr;)*) => {
-        /// The strongest value of each setting so far, and where it stood.
+        accepts $accepts:expr, default $kind:ident($default:literal), modes $modes:expr, $help:expr;)*) => {
+        /// The strongest value of each setting so far.
         #[derive(Debug)]
-        pub(super) struct Draft { $(pub $place: slot!($type, $($default)*),)* }
+        pub(super) struct Draft {
+            $(pub $place: slot!($kind $type),)*
+            /// Where each stood that a source set, by name.
+            pub places: BTreeMap<&'static str, String>,
+        }
 
         impl Draft {
             /// The defaults alone. Fails only if the table holds a default that its own parser refuses.
             pub(super) fn of_defaults() -> Result<Draft> {
-                Ok(Draft { $($place: initial!($name, $accepts, $parse, $($default)*),)* })
+                Ok(Draft {
+                    $($place: initial!($kind Item::default($name, $default)?.read($accepts, $parse)?),)*
+                    places: BTreeMap::new(),
+                })
             }
         }
 
@@ -86,17 +88,20 @@ macro_rules! settings {
             name: $name,
             env: $env,
             accepts: $accepts,
-            default: default!($($default)*),
+            default: IfUnset::$kind($default),
             modes: $modes,
             help: $help,
             set: |draft, item| {
-                draft.$place = item.read($accepts, $parse)?.into();
+                let value: $type = item.read($accepts, $parse)?;
+                draft.$place = value.into();
                 Ok(())
             },
         },)*];
     };
 }
 
+/// Also for whoever needs the mode before the rest.
+pub(super) const MODES: &str = "vpn-hub, nat-hub or nat-vpn";
 const TAG: &str = "a tag { key = \"…\", value = \"…\" } or \"key=value\", key of 1 to 128 and value of up to 256 characters, \
                    without control characters and EC2's filter characters * ? \\";
 const SECOND: Duration = Duration::from_secs(1);
@@ -112,99 +117,99 @@ const CLIENT: &[Mode] = &[Mode::NatVpn];
 
 settings! {
     "mode", "CROSSWAN_MODE", mode: Mode = parse::word,
-        accepts "vpn-hub, nat-hub or nat-vpn", default [words "none: it must be set"], modes ALL,
+        accepts MODES, default Words("none: it must be set"), modes ALL,
         "The mode says what this gateway is: `vpn-hub` is the hub of all tunnels, `nat-hub` does NAT in the hub's VPC, \
          and `nat-vpn` does NAT in a client's VPC and has the tunnel to the hub.";
     "private_net", "CROSSWAN_PRIVATE_NET", private_net: BTreeSet<Ipv4Net> = parse::networks,
         accepts "a list of one or more networks such as 10.0.0.0/8, none overlapping another",
-        default [words "none: it must be set"], modes ALL,
+        default Words("none: it must be set"), modes ALL,
         "These networks are excluded from NAT and reached through the hub.";
     "hub", "CROSSWAN_HUB", hub: Ipv4Addr = parse::unicast,
         accepts "the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100",
-        default [words "the hub that is found by `hub_tag`"], modes CLIENT,
+        default Words("the hub that is found by `hub_tag`"), modes CLIENT,
         "The hub has this address. Where `auth.method` is `\"psk\"`, a nat-vpn then asks EC2 for nothing. Otherwise the \
          hub's key must be found as well: set `regions` or `auth.hub_key`.";
     "hub_tag", "CROSSWAN_HUB_TAG", hub_tag: Tag = parse::tag,
-        accepts TAG, default [value "{ key = \"service\", value = \"vpn-hub\" }"], modes CLIENT,
+        accepts TAG, default Value("{ key = \"service\", value = \"vpn-hub\" }"), modes CLIENT,
         "The hub has this tag, by which it is looked for in `regions`.";
     "regions", "CROSSWAN_REGIONS", regions: BTreeSet<Region> = parse::set,
         accepts "a list of regions such as eu-west-1",
-        default [words "none: it must be set, except on a nat-vpn with `hub` and either a pre-shared key or `auth.hub_key`"], modes VPN,
+        default Words("none: it must be set, except on a nat-vpn with `hub` and either a pre-shared key or `auth.hub_key`"), modes VPN,
         "A vpn-hub looks for gateways in these regions, and a nat-vpn for the hub and its key.";
     "gateway_tag", "CROSSWAN_GATEWAY_TAG", gateway_tag: Tag = parse::tag,
-        accepts TAG, default [value "{ key = \"service\", value = \"nat\" }"], modes HUB,
+        accepts TAG, default Value("{ key = \"service\", value = \"nat\" }"), modes HUB,
         "The hub connects the gateways that have this tag.";
     "environment_tag", "CROSSWAN_ENVIRONMENT_TAG", environment_tag: Tag = parse::tag,
-        accepts TAG, default [words "none"], modes VPN,
+        accepts TAG, default Words("none"), modes VPN,
         "A gateway or hub must have this second tag as well.";
     "masquerade", "CROSSWAN_MASQUERADE", masquerade: bool = parse::boolean,
-        accepts "true or false", default [words "`false` on a vpn-hub, otherwise `true`"], modes ALL,
+        accepts "true or false", default Words("`false` on a vpn-hub, otherwise `true`"), modes ALL,
         "The gateway does NAT for the CIDRs of its own VPC.";
     "nat.sources", "CROSSWAN_NAT_SOURCES", nat_sources: BTreeSet<Ipv4Net> = parse::any_networks,
-        accepts "a list of networks such as 10.2.0.0/16, none overlapping another", default [value "[]"], modes ALL,
+        accepts "a list of networks such as 10.2.0.0/16, none overlapping another", default Value("[]"), modes ALL,
         "Where `masquerade` is on, the gateway does NAT for these further networks, whose packets come by a Transit \
          Gateway or a peering.";
     "guard.input", "CROSSWAN_GUARD_INPUT", guard_input: BTreeSet<Opening> = parse::set,
-        accepts "a list of ports such as tcp/22 or udp/53", default [value "[]"], modes VPN,
+        accepts "a list of ports such as tcp/22 or udp/53", default Value("[]"), modes VPN,
         "These ports of this gateway can be reached out of a tunnel. ICMP always can.";
     "guard.exclude", "CROSSWAN_GUARD_EXCLUDE", guard_exclude: BTreeSet<Ipv4Net> = parse::any_networks,
         accepts "a list of networks inside private_net such as 10.9.0.0/16, none overlapping another",
-        default [words "none"], modes VPN,
+        default Value("[]"), modes VPN,
         "This gateway itself, but not the hosts behind it, reaches these parts of `private_net` in the clear, by peering \
          or Direct Connect.";
     "ipsec_interface", "CROSSWAN_IPSEC_INTERFACE", ipsec_interface: Interface = parse::word,
-        accepts "an interface name such as ipsec0", default [words "none: kernel ESP"], modes VPN,
+        accepts "an interface name such as ipsec0", default Words("none: kernel ESP"), modes VPN,
         "charon's userspace ESP backend has this interface. Only a host whose kernel has no ESP needs it, as in the lab.";
     "auth.method", "CROSSWAN_AUTH_METHOD", method: AuthMethod = parse::word,
-        accepts "key or psk", default [words "`\"key\"`; `\"psk\"` where a 2014 file holds `VPN_PSK`"], modes VPN,
+        accepts "key or psk", default Words("`\"key\"`; `\"psk\"` where a 2014 file holds `VPN_PSK`"), modes VPN,
         "With `\"key\"` each gateway makes and announces a key of its own. With `\"psk\"` there are pre-shared keys only.";
     "auth.hub_key", "CROSSWAN_HUB_KEY", hub_key: Vec<PublicKey> = parse::hub_key,
         accepts "the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation",
-        default [words "what the hub's tag says"], modes CLIENT,
+        default Words("what the hub's tag says"), modes CLIENT,
         "The hub proves itself by this key, which is written as in the hub's tag.";
     "auth.max_key_age", "CROSSWAN_MAX_KEY_AGE", max_key_age: Duration = |raw| parse::duration(raw, DAY, TEN_YEARS),
-        accepts "a duration from \"1day\" to \"10years\"", default [words "no rotation by age"], modes VPN,
+        accepts "a duration from \"1day\" to \"10years\"", default Words("no rotation by age"), modes VPN,
         "This gateway's key is rotated when it is older than this, for instance `\"90days\"`.";
     "auth.psk_file", "CROSSWAN_PSK_FILE", psk_file: PathBuf = parse::path,
-        accepts "an absolute path", default [words "the systemd credential `crosswan.psk`, otherwise `/etc/crosswan/psk`"],
+        accepts "an absolute path", default Words("the systemd credential `crosswan.psk`, otherwise `/etc/crosswan/psk`"),
         modes VPN, "This file holds the pre-shared key. It must be owned by root and have mode 0600.";
     "auth.psk_dir", "CROSSWAN_PSK_DIR", psk_dir: PathBuf = parse::path,
-        accepts "an absolute path", default [words "`/etc/crosswan/psk.d`"], modes VPN,
+        accepts "an absolute path", default Words("`/etc/crosswan/psk.d`"), modes VPN,
         "This folder holds one pre-shared key per client VPC, each in a file named by the VPC's id. Such a key overrides \
          all other pre-shared keys.";
     "auth.psk_parameter", "CROSSWAN_PSK_PARAMETER", psk_parameter: String = stored::parameter,
         accepts "an SSM parameter's full name such as /crosswan/psk or /crosswan/{vpc}, or its ARN",
-        default [words "none"], modes VPN,
+        default Words("none"), modes VPN,
         "This SSM parameter (SecureString) holds the pre-shared key, instead of `auth.psk_file`. With `{vpc}` in the name \
          there is one per client VPC.";
     "auth.psk_secret", "CROSSWAN_PSK_SECRET", psk_secret: String = stored::secret,
         accepts "a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN",
-        default [words "none"], modes VPN,
+        default Words("none"), modes VPN,
         "This Secrets Manager secret holds the pre-shared key, instead of `auth.psk_file`. With `{vpc}` in the name there \
          is one per client VPC.";
     "auth.psk_region", "CROSSWAN_PSK_REGION", psk_region: Region = parse::word,
-        accepts "a region such as eu-west-1", default [words "the ARN's, otherwise the instance's own"], modes VPN,
+        accepts "a region such as eu-west-1", default Words("the ARN's, otherwise the instance's own"), modes VPN,
         "`auth.psk_parameter` or `auth.psk_secret` lies in this region.";
     "removal.after_misses", "CROSSWAN_AFTER_MISSES", after_misses: u32 = |raw| parse::count(raw, 1..=1000),
-        accepts "a whole number from 1 to 1000", default [value "2"], modes HUB,
+        accepts "a whole number from 1 to 1000", default Value("2"), modes HUB,
         "This many successful polls of EC2 must miss a peer before its tunnel is removed.";
     "removal.spacing", "CROSSWAN_SPACING", spacing: Duration = |raw| parse::duration(raw, Duration::ZERO, DAY),
-        accepts "a duration from \"0s\" to \"1day\"", default [value "\"10min\""], modes HUB,
+        accepts "a duration from \"0s\" to \"1day\"", default Value("\"10min\""), modes HUB,
         "Polls closer together than this count once, because a failed pass is tried again after 30 s.";
     "removal.hold_above", "CROSSWAN_HOLD_ABOVE", hold_above: u8 = parse::percent,
-        accepts "a percentage from \"0%\" to \"100%\"", default [value "\"50%\""], modes HUB,
+        accepts "a percentage from \"0%\" to \"100%\"", default Value("\"50%\""), modes HUB,
         "A pass that would remove more than this share of the peers removes none.";
     "removal.hold_floor", "CROSSWAN_HOLD_FLOOR", hold_floor: u32 = |raw| parse::count(raw, 0..=100),
-        accepts "a whole number from 0 to 100", default [value "2"], modes HUB,
+        accepts "a whole number from 0 to 100", default Value("2"), modes HUB,
         "This many peers may be removed in spite of `removal.hold_above`, if their tunnels are dead or EC2 says that they \
          are gone.";
     "removal.confirmed_after", "CROSSWAN_CONFIRMED_AFTER", confirmed_after: u32 = |raw| parse::count(raw, 1..=1000),
-        accepts "a whole number from 1 to 1000", default [value "24"], modes HUB,
+        accepts "a whole number from 1 to 1000", default Value("24"), modes HUB,
         "After this many polls without it a peer is removed in spite of a hold, if EC2 says that its VPC is gone too.";
     "keep.interval", "CROSSWAN_KEEP_INTERVAL", keep_interval: Duration = |raw| parse::duration(raw, SECOND, MINUTE),
-        accepts "a duration from \"1s\" to \"1min\"", default [value "\"15s\""], modes VPN,
+        accepts "a duration from \"1s\" to \"1min\"", default Value("\"15s\""), modes VPN,
         "`crosswan keep` looks at charon this often.";
     "ec2.timeout", "CROSSWAN_EC2_TIMEOUT", ec2_timeout: Duration = |raw| parse::duration(raw, SECOND, 10 * MINUTE),
-        accepts "a duration from \"1s\" to \"10min\"", default [value "\"60s\""], modes VPN,
+        accepts "a duration from \"1s\" to \"10min\"", default Value("\"60s\""), modes VPN,
         "One region's whole answer with all retries may take this long, and so may fetching the pre-shared keys.";
 }
