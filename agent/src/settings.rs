@@ -15,8 +15,6 @@ use std::{
 };
 
 pub use psk::{MissingPsk, PreSharedKeys};
-// refresh.rs still calls them so.
-pub use psk::PreSharedKeys as Keys;
 
 use crosswan_core::{
     error::{Context, Error, Result},
