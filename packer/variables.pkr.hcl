@@ -31,7 +31,7 @@ variable "hub" {
 }
 
 variable "hub_tag" {
-  description = "The hub has this tag, by which it is looked for in regions. Modes: nat-vpn. Default: { key = \"service\", value = \"vpn-hub\" }."
+  description = "A nat-vpn looks for the hub in regions by this tag. Modes: nat-vpn. Default: { key = \"service\", value = \"vpn-hub\" }."
   type        = object({ key = string, value = string })
   default     = null
 }

@@ -25,8 +25,8 @@ fn the_reference_of_settings_is_what_the_table_says() {
 fn the_man_page_has_a_section_of_settings() {
     let mut page = Roff::new();
     page.control("SH", ["SETTINGS"]).text([roman(
-        "Settings stand in /etc/crosswan/crosswan.toml, in the files /etc/crosswan/conf.d/*.toml, in environment variables, and in \
-         the flags above. Each of these overrides the ones before it.",
+        "crosswan reads settings from /etc/crosswan/crosswan.toml, then from /etc/crosswan/conf.d/*.toml, from environment \
+         variables, and from the flags above. A later source overrides an earlier one.",
     )]);
     for s in SETTINGS {
         page.control("TP", []).text([bold(s.name), roman(", "), bold(s.env)]);

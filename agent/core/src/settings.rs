@@ -5,8 +5,7 @@
 //! fill a draft by the rows of [`SETTINGS`], the draft becomes [`Settings`]; nothing downstream checks a setting again. A wrong value is an
 //! error even where a stronger source overrides it.
 //!
-//! One AMI's settings may be shared between modes, so a mode accepts and ignores those of `hub`, `hub_tag`,
-//! `regions`, `gateway_tag` and `environment_tag` that it does not use: in [`Settings`] they are then empty.
+//! One AMI's settings may be shared between modes, so a mode accepts and ignores what it does not use ([`Setting::modes`]).
 
 use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
 

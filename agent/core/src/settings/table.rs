@@ -131,7 +131,7 @@ settings! {
          hub's key must be found as well: set `regions` or `auth.hub_key`.";
     "hub_tag", "CROSSWAN_HUB_TAG", hub_tag: Tag = parse::tag,
         accepts TAG, default Value("{ key = \"service\", value = \"vpn-hub\" }"), modes CLIENT,
-        "The hub has this tag, by which it is looked for in `regions`.";
+        "A nat-vpn looks for the hub in `regions` by this tag.";
     "regions", "CROSSWAN_REGIONS", regions: BTreeSet<Region> = parse::set,
         accepts "a list of regions such as eu-west-1",
         default Words("none: it must be set, except on a nat-vpn with `hub` and either a pre-shared key or `auth.hub_key`"), modes VPN,
@@ -151,7 +151,7 @@ settings! {
          Gateway or a peering.";
     "guard.input", "CROSSWAN_GUARD_INPUT", guard_input: BTreeSet<Opening> = parse::set,
         accepts "a list of ports such as tcp/22 or udp/53", default Value("[]"), modes VPN,
-        "These ports of this gateway can be reached out of a tunnel. ICMP always can.";
+        "These ports of this gateway can be reached from a tunnel. ICMP always can.";
     "guard.exclude", "CROSSWAN_GUARD_EXCLUDE", guard_exclude: BTreeSet<Ipv4Net> = parse::any_networks,
         accepts "a list of networks inside private_net such as 10.9.0.0/16, none overlapping another",
         default Value("[]"), modes VPN,
@@ -159,14 +159,14 @@ settings! {
          or Direct Connect.";
     "ipsec_interface", "CROSSWAN_IPSEC_INTERFACE", ipsec_interface: Interface = parse::word,
         accepts "an interface name such as ipsec0", default Words("none: kernel ESP"), modes VPN,
-        "charon's userspace ESP backend has this interface. Only a host whose kernel has no ESP needs it, as in the lab.";
+        "This is the interface of charon's userspace ESP backend. Only a host whose kernel has no ESP needs it, as in the lab.";
     "auth.method", "CROSSWAN_AUTH_METHOD", method: AuthMethod = parse::word,
         accepts "key or psk", default Words("`\"key\"`; `\"psk\"` where a 2014 file holds `VPN_PSK`"), modes VPN,
         "With `\"key\"` each gateway makes and announces a key of its own. With `\"psk\"` there are pre-shared keys only.";
     "auth.hub_key", "CROSSWAN_HUB_KEY", hub_key: Vec<PublicKey> = parse::hub_key,
         accepts "the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation",
         default Words("what the hub's tag says"), modes CLIENT,
-        "The hub proves itself by this key, which is written as in the hub's tag.";
+        "The hub must prove that it holds this key, which is written as in the hub's tag.";
     "auth.max_key_age", "CROSSWAN_MAX_KEY_AGE", max_key_age: Duration = |raw| parse::duration(raw, DAY, TEN_YEARS),
         accepts "a duration from \"1day\" to \"10years\"", default Words("no rotation by age"), modes VPN,
         "This gateway's key is rotated when it is older than this, for instance `\"90days\"`.";
@@ -189,13 +189,13 @@ settings! {
          is one per client VPC.";
     "auth.psk_region", "CROSSWAN_PSK_REGION", psk_region: Region = parse::word,
         accepts "a region such as eu-west-1", default Words("the ARN's, otherwise the instance's own"), modes VPN,
-        "`auth.psk_parameter` or `auth.psk_secret` lies in this region.";
+        "`auth.psk_parameter` or `auth.psk_secret` is in this region.";
     "removal.after_misses", "CROSSWAN_AFTER_MISSES", after_misses: u32 = |raw| parse::count(raw, 1..=1000),
         accepts "a whole number from 1 to 1000", default Value("2"), modes HUB,
         "This many successful polls of EC2 must miss a peer before its tunnel is removed.";
     "removal.spacing", "CROSSWAN_SPACING", spacing: Duration = |raw| parse::duration(raw, Duration::ZERO, DAY),
         accepts "a duration from \"0s\" to \"1day\"", default Value("\"10min\""), modes HUB,
-        "Polls closer together than this count once, because a failed pass is tried again after 30 s.";
+        "Polls closer together than this count as one, because a failed pass is tried again after 30 s.";
     "removal.hold_above", "CROSSWAN_HOLD_ABOVE", hold_above: u8 = parse::percent,
         accepts "a percentage from \"0%\" to \"100%\"", default Value("\"50%\""), modes HUB,
         "A pass that would remove more than this share of the peers removes none.";
