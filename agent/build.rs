@@ -2,7 +2,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "a build script writes what it makes")]
 
-use std::{env, fs, io, path::Path};
+use std::{
+    env,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::Path,
+};
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::{Shell, generate_to};
@@ -10,6 +15,10 @@ use clap_complete::{Shell, generate_to};
 #[path = "src/cli.rs"]
 #[allow(dead_code)]
 mod cli;
+
+/// The man page's section of settings. A test of crosswan-core writes it from the table of settings: that crate with its
+/// dependencies would otherwise be built a second time, for this script.
+const SETTINGS: &str = include_str!("settings.roff");
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=agent/src/cli.rs");
@@ -20,6 +29,7 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&completions)?;
     let command = cli::Cli::command();
     clap_mangen::generate_to(command.clone(), &man)?;
+    OpenOptions::new().append(true).open(man.join("crosswan.1"))?.write_all(SETTINGS.as_bytes())?;
     for shell in Shell::value_variants() {
         generate_to(*shell, &mut command.clone(), "crosswan", &completions)?;
     }

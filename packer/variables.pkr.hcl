@@ -3,13 +3,13 @@
 # --- The gateway's settings, baked as /etc/crosswan/crosswan.toml. Secrets are never baked.
 
 variable "private_net" {
-  description = "The private network: excluded from NAT, reached through the hub."
+  description = "These networks are excluded from NAT and reached through the hub. Modes: all."
   type        = list(string)
   default     = ["10.0.0.0/8"]
 }
 
 variable "auth_method" {
-  description = "vpn-hub, nat-vpn: key or psk. Default: the agent's, key: each gateway makes and announces a key of its own."
+  description = "With \"key\" each gateway makes and announces a key of its own. With \"psk\" there are pre-shared keys only. Modes: vpn-hub, nat-vpn. Default: \"key\"; \"psk\" where a 2014 file holds VPN_PSK."
   type        = string
   default     = null
   validation {
@@ -19,19 +19,19 @@ variable "auth_method" {
 }
 
 variable "max_key_age" {
-  description = "vpn-hub, nat-vpn: a gateway's key is rotated when it is older than this, as in 90days. Default: only by hand."
+  description = "This gateway's key is rotated when it is older than this, for instance \"90days\". Modes: vpn-hub, nat-vpn. Default: no rotation by age."
   type        = string
   default     = null
 }
 
 variable "hub" {
-  description = "nat-vpn: the hub's Elastic IP. Without it the hub is looked for by hub_tag, or user data names it."
+  description = "The hub has this address. Where auth.method is \"psk\", a nat-vpn then asks EC2 for nothing. Otherwise the hub's key must be found as well: set regions or auth.hub_key. Modes: nat-vpn. Default: the hub that is found by hub_tag."
   type        = string
   default     = null
 }
 
 variable "hub_tag" {
-  description = "nat-vpn: the tag of the hub, { key, value }, looked for in hub_region."
+  description = "A nat-vpn looks for the hub in regions by this tag. Modes: nat-vpn. Default: { key = \"service\", value = \"vpn-hub\" }."
   type        = object({ key = string, value = string })
   default     = null
 }
@@ -43,19 +43,19 @@ variable "hub_region" {
 }
 
 variable "regions" {
-  description = "vpn-hub: where to look for gateways."
+  description = "A vpn-hub looks for gateways in these regions, and a nat-vpn for the hub and its key. Modes: vpn-hub, nat-vpn."
   type        = list(string)
   default     = []
 }
 
 variable "gateway_tag" {
-  description = "vpn-hub: the tag of the gateways to connect, { key, value }."
+  description = "The hub connects the gateways that have this tag. Modes: vpn-hub. Default: { key = \"service\", value = \"nat\" }."
   type        = object({ key = string, value = string })
   default     = null
 }
 
 variable "environment_tag" {
-  description = "A second tag that a gateway or hub must have, { key, value }."
+  description = "A gateway or hub must have this second tag as well. Modes: vpn-hub, nat-vpn. Default: none."
   type        = object({ key = string, value = string })
   default     = null
 }

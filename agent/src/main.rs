@@ -16,7 +16,7 @@ use crosswan::{
     keep,
     paths::Paths,
     refresh,
-    settings::{Keys, MissingKey},
+    settings::{MissingPsk, PreSharedKeys},
     status, watch,
 };
 use crosswan_core::{
@@ -149,19 +149,19 @@ fn load(root: &Path, overrides: Overrides) -> Result<Settings> {
     crosswan::settings::load(root, &env, &flags)
 }
 
-fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, Keys)> {
+fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, PreSharedKeys)> {
     let settings = load(root, overrides)?;
     let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     if !settings.mode.has_ipsec() {
-        return Ok((settings, Keys::none("this mode needs none".into())));
+        return Ok((settings, PreSharedKeys::none("this mode needs none".into())));
     }
-    match Keys::load(&settings.auth, root, credentials.as_deref()) {
+    match PreSharedKeys::load(&settings.auth, root, credentials.as_deref()) {
         // Only for the peers that announce no key.
-        Err(e) if MissingKey::is(&e) && settings.auth.method == AuthMethod::Key => {
-            Ok((settings, Keys::none("there is no pre-shared key for it".into())))
+        Err(e) if MissingPsk::is(&e) && settings.auth.method == AuthMethod::Key => {
+            Ok((settings, PreSharedKeys::none("there is no pre-shared key for it".into())))
         }
         // NAT does not need the key: the pass goes on, reports what it waits for, and exits with the code for settings.
-        Err(e) if MissingKey::is(&e) => Ok((settings, Keys::none(e.chain()))),
+        Err(e) if MissingPsk::is(&e) => Ok((settings, PreSharedKeys::none(e.chain()))),
         keys => Ok((settings, keys?)),
     }
 }

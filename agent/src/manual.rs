@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::cli::Cli;
 use clap::CommandFactory;
-use crosswan_core::error::Kind;
+use crosswan_core::{error::Kind, settings::SETTINGS};
 
 fn share(file: &str) -> String {
     let path = Path::new(env!("CROSSWAN_SHARE")).join(file);
@@ -27,5 +27,14 @@ fn the_exit_codes_in_the_manual_are_those_of_the_code() {
     let manual = share("man/crosswan.1");
     for kind in [Kind::Other, Kind::Settings, Kind::Observe, Kind::Apply, Kind::Busy] {
         assert!(manual.contains(&format!("\n  {}  ", kind.exit_code())), "{kind:?}\n{manual}");
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_manual() {
+    let manual = share("man/crosswan.1");
+    assert!(manual.contains("\n.SH SETTINGS\n"), "{manual}");
+    for setting in SETTINGS {
+        assert!(manual.contains(&format!("\n\\fB{}\\fR, \\fB{}\\fR\n", setting.name, setting.env)), "{}", setting.name);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     files, host,
     keyring::{self, Ready},
     paths::Paths,
-    settings::Keys,
+    settings::PreSharedKeys,
 };
 use crosswan_core::{
     decide::Request,
@@ -54,7 +54,12 @@ pub struct Reach {
 ///
 /// # Errors
 /// What no pass can do without: who this gateway is, its default route, the managed files.
-pub async fn observe(settings: &Settings, keys: &Keys, paths: &Paths, request: &Request) -> Result<(Observed, Reach)> {
+pub async fn observe(
+    settings: &Settings,
+    keys: &PreSharedKeys,
+    paths: &Paths,
+    request: &Request,
+) -> Result<(Observed, Reach)> {
     let now = host::now();
     let (state, state_note) = disk::state(paths);
     let (me, imds_failed) = identity(&state).await?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use crate::{files, host, observe::observe, paths::Paths, settings::Keys, transact::transact};
+use crate::{files, host, observe::observe, paths::Paths, settings::PreSharedKeys, transact::transact};
 use crosswan_core::{
     decide::{Request, decide},
     error::{Error, Result},
@@ -25,7 +25,7 @@ use crosswan_core::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs one pass. The report says what came of it, failed applies included; `Err` is for passes that could not decide.
-pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, request: &Request) -> Result<Report> {
+pub async fn refresh(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, request: &Request) -> Result<Report> {
     let _lock = files::lock(&paths.lock, PATIENCE)?;
     let (observed, reach) = observe(settings, keys, paths, request).await?;
     debug!(stage = "observe", "done");
@@ -48,7 +48,7 @@ pub async fn refresh(settings: &Settings, keys: &Keys, paths: &Paths, request: &
 }
 
 /// `crosswan render`: the files of a pass, without the pass. Changes nothing.
-pub async fn files(settings: &Settings, keys: &Keys, paths: &Paths) -> Result<(Files, Report)> {
+pub async fn files(settings: &Settings, keys: &PreSharedKeys, paths: &Paths) -> Result<(Files, Report)> {
     let request = Request { dry_run: true, ..Request::default() };
     let (observed, _) = observe(settings, keys, paths, &request).await?;
     let decided = decide(settings, &observed, &request)?;

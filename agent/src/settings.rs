@@ -1,7 +1,7 @@
 //! Settings: reads every source below a root, for [`Settings::of`] to check together, and the pre-shared keys.
 
 mod files;
-mod keys;
+mod psk;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use keys::{Keys, MissingKey};
+pub use psk::{MissingPsk, PreSharedKeys};
 
 use crosswan_core::{
     error::{Context, Error, Result},

@@ -85,6 +85,21 @@ class Templates(unittest.TestCase):
                 with self.subTest(mode=mode, **site):
                     self.assertEqual(baked(mode, site), {"mode": mode} | common | own)
 
+    def test_each_mode_gets_the_settings_that_it_uses(self):
+        """Of a site that sets everything, an image has what docs/settings.md gives its mode, and nothing else."""
+        tag = {"key": "k", "value": "v"}
+        site = {"private_net": ["10.0.0.0/8"], "auth_method": "psk", "max_key_age": "90days", "hub": "198.51.100.100", "hub_tag": tag,
+                "hub_region": "us-west-2", "regions": REGIONS, "gateway_tag": tag, "environment_tag": tag}
+        rows = re.findall(r"(?m)^\| `([\w.]+)`<br>.* \| ([\w, -]+) \|$", (TOP / "docs/settings.md").read_text())
+        modes = {name: MODES if used == "all" else used.split(", ") for name, used in rows}
+        known = {"mode"} | {name for name in modes if {name.replace(".", "_"), name.split(".")[-1]} & site.keys()}
+        self.assertEqual(len(known), len(site.keys() - {"hub_region"} | {"mode"}))
+        for mode in MODES:
+            with self.subTest(mode=mode):
+                settings = baked(mode, site)
+                names = {f"auth.{name}" for name in settings.pop("auth", {})} | settings.keys()
+                self.assertEqual(names, {name for name in known if mode in modes[name]})
+
 
 class Images(unittest.TestCase):
     """`packer build` of each mode, from Debian's AMI to the shared copies in two regions."""

@@ -75,6 +75,7 @@ impl<'ast> Visit<'ast> for Paths {
             leaves(&item.tree, Vec::new(), &mut self.0);
         }
     }
+    fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
     fn visit_path(&mut self, path: &'ast syn::Path) {
         self.0.push(path.segments.iter().map(|s| s.ident.to_string()).collect());
         syn::visit::visit_path(self, path);

@@ -2,11 +2,10 @@
 //!
 //! Sources, weakest first: the 2014 tool's `/etc/default/{vpn-hub,nat-hub,nat-vpn}`, `/etc/crosswan/crosswan.toml`,
 //! `/etc/crosswan/conf.d/*.toml` in byte order, `CROSSWAN_*` of the environment, flags. Each becomes items, the items
-//! are merged, the merged keys become [`Settings`]; nothing downstream checks a setting again. A wrong value is an
+//! fill a draft by the rows of [`SETTINGS`], the draft becomes [`Settings`]; nothing downstream checks a setting again. A wrong value is an
 //! error even where a stronger source overrides it.
 //!
-//! One AMI's settings may be shared between modes, so a mode accepts and ignores those of `hub`, `hub_tag`,
-//! `regions`, `gateway_tag` and `environment_tag` that it does not use: in [`Settings`] they are then empty.
+//! One AMI's settings may be shared between modes, so a mode accepts and ignores what it does not use ([`Setting::modes`]).
 
 use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -17,19 +16,20 @@ use crate::{
     model::{BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret, TunnelMatch},
 };
 
+mod check;
 mod legacy;
-mod merged;
+mod names;
 mod parse;
-mod psk;
+pub mod psk;
 mod sources;
 mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use psk::{REMEDY, check, key_of};
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
 pub use stored::{Fetched, NoKey, Service, StoredKey};
+pub use table::{IfUnset, SETTINGS, Setting};
 
 /// Everything crosswan was told, checked: what is here can be acted on in this mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl FromStr for AuthMethod {
     }
 }
 
-/// Where [`Keys`] finds pre-shared keys; `None` stands for the default place.
+/// Where pre-shared keys are found; `None` stands for the default place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PskSource {
     /// `auth.psk_file`, the shared key. Default: systemd's credential `crosswan.psk`, else `/etc/crosswan/psk`.
@@ -171,17 +171,17 @@ impl Settings {
         items.extend(sources::environment(sources.env)?);
         items.extend(sources.flags.items());
         // The mode says which 2014 file counts; only if nothing newer sets it, that file says the mode.
-        let legacy = match merged::mode_of(&items) {
+        let legacy = match check::mode_of(&items) {
             Ok(mode) => legacy::load(sources.root, mode, legacy)?,
             // Reported below, in its turn.
             Err(_) => legacy::Legacy::default(),
         };
-        let mut merged = merged::Merged::default();
+        let mut draft = table::Draft::of_defaults()?;
         for item in legacy.items.into_iter().chain(items) {
-            merged.set(&item)?;
+            item.put(&mut draft)?;
         }
         // A setting that is missing may stand in one of the lines that were ignored.
-        let mut settings = merged.check(sources.root, legacy.psk).map_err(|e| match &legacy.warnings[..] {
+        let mut settings = draft.check(sources.root, legacy.psk).map_err(|e| match &legacy.warnings[..] {
             [] => e,
             ignored => e.because(ignored.join("; ")),
         })?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracing::{debug, info};
 
 use super::{ec2, store};
-use crate::settings::Keys;
+use crate::settings::PreSharedKeys;
 use crosswan_core::{
     model::{Mode, Secret, VpcId},
     observed::{Observed, Psk, Psks, clients},
@@ -15,13 +15,18 @@ use crosswan_core::{
 
 /// The configured keys, with those that lie in AWS.
 pub(super) struct Stored {
-    pub keys: Keys,
+    pub keys: PreSharedKeys,
     /// What of these could not be asked for.
     pub unasked: BTreeSet<String>,
 }
 
 /// Fetches the keys that lie in AWS, if any do.
-pub(super) async fn fetch(session: &ec2::Session, settings: &Settings, keys: &Keys, observed: &Observed) -> Stored {
+pub(super) async fn fetch(
+    session: &ec2::Session,
+    settings: &Settings,
+    keys: &PreSharedKeys,
+    observed: &Observed,
+) -> Stored {
     let Some((stored, names)) = keys.to_fetch(&wanted(settings, observed)) else {
         return Stored { keys: keys.clone(), unasked: BTreeSet::new() };
     };

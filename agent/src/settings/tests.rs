@@ -14,7 +14,7 @@ use crosswan_core::{
 
 use super::load;
 
-mod keys;
+mod psk;
 
 /// The files of one machine, each `(path, content)`.
 struct Host(TempDir);

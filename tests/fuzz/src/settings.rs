@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crosswan::settings::{self, Keys};
+use crosswan::settings::{self, PreSharedKeys};
 use crosswan_core::{model::Mode, settings::Flags, state::State};
 
 use crate::{fake, oracle};
@@ -35,11 +35,11 @@ fn load(environment: BTreeMap<String, String>) {
     };
     settings.warnings.iter().for_each(oracle::line);
     assert!(!settings.private_net.is_empty() && settings.private_net.iter().all(|n| *n == n.trunc()));
-    let keys = match Keys::load(&settings.auth, fake::root(), None::<&Path>) {
+    let keys = match PreSharedKeys::load(&settings.auth, fake::root(), None::<&Path>) {
         Ok(keys) => keys,
         Err(e) => {
             oracle::error(&e);
-            Keys::none("none".into())
+            PreSharedKeys::none("none".into())
         }
     };
     keys.warnings.iter().for_each(oracle::line);

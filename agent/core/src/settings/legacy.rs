@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     InlinePsk,
+    names::{show_name, suggest},
     parse::Raw,
     sources::{Item, LegacyFile, below, show},
-    table::{show_name, suggest},
     wrong,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     model::{Mode, Secret},
 };
 
-/// The 2014 names and the keys they became. `VPN_SERVICE` was read by vpn-hub only: the gateways' tag `service`.
+/// The 2014 names and the settings they became. `VPN_SERVICE` was read by vpn-hub only: the gateways' tag `service`.
 const NAMES: [(&str, &str); 5] = [
     ("VPN_NET", "private_net"),
     ("VPN_PSK", ""),

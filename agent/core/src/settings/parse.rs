@@ -88,13 +88,7 @@ pub(super) fn percent(raw: &Raw) -> Parsed<u8> {
     number.filter(|n| *n <= 100).ok_or_else(|| raw.found())
 }
 
-/// From 1 s to `longest`.
-pub(super) fn duration(raw: &Raw, longest: Duration) -> Parsed<Duration> {
-    duration_from(raw, Duration::from_secs(1), longest)
-}
-
-/// From `shortest` to `longest`.
-pub(super) fn duration_from(raw: &Raw, shortest: Duration, longest: Duration) -> Parsed<Duration> {
+pub(super) fn duration(raw: &Raw, shortest: Duration, longest: Duration) -> Parsed<Duration> {
     let duration = humantime::parse_duration(text(raw)?).ok();
     duration.filter(|d| (shortest..=longest).contains(d)).ok_or_else(|| raw.found())
 }

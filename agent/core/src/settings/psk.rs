@@ -3,7 +3,7 @@
 use crate::model::Secret;
 
 const SHORTEST: usize = 16;
-/// How to make a good one.
+/// How to make a good one, for messages.
 pub const REMEDY: &str = "make one with: openssl rand -base64 32";
 
 /// Keys out of published documents, compared by their letters and digits only: a key that holds one is no secret.
@@ -33,7 +33,7 @@ const USUAL: [&str; 18] = [
 ];
 
 /// The key that somebody stored: the content without a trailing newline, or what is wrong with it.
-pub fn key_of(content: &[u8]) -> std::result::Result<Secret, String> {
+pub fn parse(content: &[u8]) -> std::result::Result<Secret, String> {
     let line = content.strip_suffix(b"\n").unwrap_or(content);
     let key = line.strip_suffix(b"\r").unwrap_or(line);
     check(key).map(|()| Secret::new(key))

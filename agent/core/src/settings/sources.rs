@@ -1,4 +1,4 @@
-//! TOML files, environment and flags to items: a key, its raw value, and where it stood.
+//! TOML files, environment and flags to items: a setting's name, its raw value, and where it stood.
 
 use std::{
     collections::BTreeMap,
@@ -8,8 +8,9 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    names::{find, sections, show_name, suggest},
     parse::{Parsed, Raw},
-    table::{KEYS, SECTIONS, show_name, suggest},
+    table::{Draft, SETTINGS},
     wrong,
 };
 use crate::{
@@ -58,23 +59,16 @@ pub fn show(path: &Path) -> String {
     }
 }
 
-/// One key of one source.
+/// One setting of one source.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// The dotted name, not yet known to be a key.
+    /// The dotted name, not yet known to be a setting's.
     pub name: String,
     pub raw: Raw,
     /// `file:line`, the environment variable or the flag.
     pub place: String,
-    /// What the source calls the key, if not `name`.
+    /// What the source calls the setting, if not `name`.
     pub alias: Option<&'static str>,
-}
-
-/// A value and where it stood.
-#[derive(Debug)]
-pub(super) struct Sourced<T> {
-    pub value: T,
-    pub place: String,
 }
 
 impl Item {
@@ -82,22 +76,35 @@ impl Item {
         Item { name: name.into(), raw: Raw::Word(text.into()), place: place.into(), alias: None }
     }
 
-    /// The typed value, or the one line that says what is wrong with it.
-    pub fn read<T>(&self, parse: impl FnOnce(&Raw) -> Parsed<T>) -> Result<Sourced<T>> {
-        let value = parse(&self.raw).map_err(|found| {
-            let accepts = KEYS.iter().find(|k| k.name == self.name).map_or("nothing", |k| k.accepts);
-            wrong(format!("{}: {}: expected {accepts}, found {found}", self.place, self.alias.unwrap_or(&self.name)))
-        })?;
-        Ok(Sourced { value, place: self.place.clone() })
+    /// A default of the table, in TOML.
+    pub(super) fn default(name: &str, toml: &str) -> Result<Self> {
+        let value = DeValue::parse(toml).map_err(|e| wrong(format!("the default of {name}: {}", e.message())))?;
+        Ok(Item { raw: raw(value.get_ref()), ..Item::at("its default", name, "") })
     }
 
-    /// The error of a name that is no key.
-    pub fn unknown(&self) -> Error {
-        if SECTIONS.contains(&self.name.as_str()) {
+    /// The typed value, or the one line that says what is wrong with it.
+    pub(super) fn read<T>(&self, accepts: &str, parse: impl FnOnce(&Raw) -> Parsed<T>) -> Result<T> {
+        parse(&self.raw).map_err(|found| {
+            wrong(format!("{}: {}: expected {accepts}, found {found}", self.place, self.alias.unwrap_or(&self.name)))
+        })
+    }
+
+    /// Puts the value into `draft`, whose values are of weaker sources or of this one.
+    pub(super) fn put(self, draft: &mut Draft) -> Result<()> {
+        let Some(setting) = find(&self.name) else { return Err(self.unknown()) };
+        (setting.set)(draft, &self)?;
+        draft.places.insert(setting.name, self.place);
+        Ok(())
+    }
+
+    /// The error of a name that is no setting's.
+    fn unknown(&self) -> Error {
+        let sections = sections();
+        if sections.contains(&self.name.as_str()) {
             // Not shown: `auth = "…"` may well be the key itself.
             return wrong(format!("{}: {n}: expected a table [{n}], found a single value", self.place, n = self.name));
         }
-        let known = KEYS.iter().map(|k| k.name).chain(SECTIONS);
+        let known = SETTINGS.iter().map(|s| s.name).chain(sections);
         let name = show_name(&self.name);
         wrong(format!("{}: {name}: unknown key; {}", self.place, suggest(&self.name, "", known)))
     }
@@ -137,10 +144,10 @@ pub(super) fn environment(env: &BTreeMap<String, String>) -> Result<Vec<Item>> {
     };
     env.iter()
         .filter(|(name, _)| ours(name))
-        .map(|(name, text)| match KEYS.iter().find(|k| k.env == name) {
-            Some(key) => Ok(Item::at(name, key.name, text)),
+        .map(|(name, text)| match SETTINGS.iter().find(|s| s.env == name) {
+            Some(setting) => Ok(Item::at(name, setting.name, text)),
             None => {
-                let known = suggest(name, "CROSSWAN_", KEYS.iter().map(|k| k.env));
+                let known = suggest(name, "CROSSWAN_", SETTINGS.iter().map(|s| s.env));
                 Err(wrong(format!("environment: {}: unknown variable; {known}", show_name(name))))
             }
         })
@@ -160,10 +167,11 @@ pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
         let message = e.message().replace(char::is_control, " ");
         wrong(format!("{path}:{line}:{column}: expected TOML, found: {message}{odd}"))
     })?;
+    let sections = sections();
     let mut found = Vec::new();
     for (key, value) in document.get_ref() {
         match value.get_ref() {
-            DeValue::Table(section) if SECTIONS.contains(&key.get_ref().as_ref()) => {
+            DeValue::Table(section) if sections.contains(&key.get_ref().as_ref()) => {
                 let dotted = |inner: &str| format!("{}.{inner}", key.get_ref());
                 found.extend(section.iter().map(|(k, v)| (k.span().start, dotted(k.get_ref()), v.get_ref())));
             }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     parse::{Parsed, Raw},
-    psk::key_of,
+    psk,
 };
 use crate::model::{Region, Secret, VpcId};
 
@@ -55,7 +55,7 @@ impl StoredKey {
 
     /// What was found under `name`, held to the rules for a key in a file. The error shows nothing of it.
     pub fn check(&self, name: &str, content: &[u8]) -> Result<Secret, NoKey> {
-        key_of(content).map_err(|problem| self.refused(name, problem))
+        psk::parse(content).map_err(|problem| self.refused(name, problem))
     }
 
     /// There is no usable key under `name`, because of `problem`.

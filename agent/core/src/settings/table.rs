@@ -1,78 +1,215 @@
-//! Every key a settings source may hold, what it accepts, and the nearest known key to an unknown one.
+//! The settings, one row each: everything that parsing, messages and the reference know about a setting stands here.
+//!
+//! A new setting is a row, a field of [`Settings`](super::Settings), and the line of `check.rs` that fills that field. Then
+//! `BLESS=1 cargo test -p crosswan-core --test pure reference` writes it into every list of settings.
 
-use crate::model::printable;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    path::PathBuf,
+    time::Duration,
+};
 
-/// A setting: its dotted name in TOML, its environment variable (empty if it has none), what it accepts.
-pub(super) struct Key {
+use ipnet::Ipv4Net;
+
+use super::{AuthMethod, Tag, parse, sources::Item, stored};
+use crate::{
+    error::Result,
+    model::{Interface, Mode, Opening, PublicKey, Region},
+};
+
+/// A setting, as its row has it.
+#[derive(Debug)]
+pub struct Setting {
+    /// The dotted name in TOML.
     pub name: &'static str,
+    /// The environment variable.
     pub env: &'static str,
+    /// What a value may be, for "expected …" in an error.
     pub accepts: &'static str,
+    /// What holds where no source sets it.
+    pub default: IfUnset,
+    /// The modes that use it; the others accept and ignore it.
+    pub modes: &'static [Mode],
+    /// What it does: whole sentences, with names and values between backticks.
+    pub help: &'static str,
+    /// Reads an item of this name into its place in the draft.
+    pub(super) set: fn(&mut Draft, &Item) -> Result<()>,
 }
 
-const fn key(name: &'static str, env: &'static str, accepts: &'static str) -> Key {
-    Key { name, env, accepts }
+/// What holds where no source sets a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfUnset {
+    /// This value, in TOML: the one that is used.
+    Value(&'static str),
+    /// No fixed value; what happens then, in words with backticks. `check.rs` does it.
+    Words(&'static str),
 }
 
+/// The type of a setting's place in the draft: with a default value it always holds one.
+macro_rules! slot {
+    (Value $type:ty) => { $type };
+    (Words $type:ty) => { Option<$type> };
+}
+
+/// What is in that place before any source is read.
+macro_rules! initial {
+    (Value $read:expr) => {
+        $read
+    };
+    (Words $read:expr) => {
+        None
+    };
+}
+
+macro_rules! settings {
+    ($($name:literal, $env:literal, $place:ident: $type:ty = $parse:expr,
+        accepts $accepts:expr, default $kind:ident($default:literal), modes $modes:expr, $help:expr;)*) => {
+        /// The strongest value of each setting so far.
+        #[derive(Debug)]
+        pub(super) struct Draft {
+            $(pub $place: slot!($kind $type),)*
+            /// Where each stood that a source set, by name.
+            pub places: BTreeMap<&'static str, String>,
+        }
+
+        impl Draft {
+            /// The defaults alone. Fails only if the table holds a default that its own parser refuses.
+            pub(super) fn of_defaults() -> Result<Draft> {
+                Ok(Draft {
+                    $($place: initial!($kind Item::default($name, $default)?.read($accepts, $parse)?),)*
+                    places: BTreeMap::new(),
+                })
+            }
+        }
+
+        /// Every setting, in the order of the reference.
+        pub const SETTINGS: &[Setting] = &[$(Setting {
+            name: $name,
+            env: $env,
+            accepts: $accepts,
+            default: IfUnset::$kind($default),
+            modes: $modes,
+            help: $help,
+            set: |draft, item| {
+                let value: $type = item.read($accepts, $parse)?;
+                draft.$place = value.into();
+                Ok(())
+            },
+        },)*];
+    };
+}
+
+/// Also for whoever needs the mode before the rest.
+pub(super) const MODES: &str = "vpn-hub, nat-hub or nat-vpn";
 const TAG: &str = "a tag { key = \"…\", value = \"…\" } or \"key=value\", key of 1 to 128 and value of up to 256 characters, \
                    without control characters and EC2's filter characters * ? \\";
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const TEN_YEARS: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
-/// The settings reference. `merged.rs` has one arm for each.
-#[rustfmt::skip]
-pub(super) const KEYS: &[Key] = &[
-    key("mode", "CROSSWAN_MODE", "vpn-hub, nat-hub or nat-vpn"),
-    key("private_net", "CROSSWAN_PRIVATE_NET", "a list of one or more networks such as 10.0.0.0/8, none overlapping another"),
-    key("hub", "CROSSWAN_HUB", "the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100"),
-    key("hub_tag", "CROSSWAN_HUB_TAG", TAG),
-    key("regions", "CROSSWAN_REGIONS", "a list of regions such as eu-west-1"),
-    key("gateway_tag", "CROSSWAN_GATEWAY_TAG", TAG),
-    key("environment_tag", "CROSSWAN_ENVIRONMENT_TAG", TAG),
-    key("masquerade", "CROSSWAN_MASQUERADE", "true or false"),
-    key("nat.sources", "CROSSWAN_NAT_SOURCES", "a list of networks such as 10.2.0.0/16, none overlapping another"),
-    key("guard.input", "CROSSWAN_GUARD_INPUT", "a list of ports such as tcp/22 or udp/53"),
-    key("guard.exclude", "CROSSWAN_GUARD_EXCLUDE", "a list of networks inside private_net such as 10.9.0.0/16, none overlapping another"),
-    key("ipsec_interface", "CROSSWAN_IPSEC_INTERFACE", "an interface name such as ipsec0"),
-    key("auth.method", "CROSSWAN_AUTH_METHOD", "key or psk"),
-    key("auth.hub_key", "CROSSWAN_HUB_KEY", "the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation"),
-    key("auth.max_key_age", "CROSSWAN_MAX_KEY_AGE", "a duration from \"1day\" to \"10years\""),
-    key("auth.psk_file", "CROSSWAN_PSK_FILE", "an absolute path"),
-    key("auth.psk_dir", "CROSSWAN_PSK_DIR", "an absolute path"),
-    key("auth.psk_parameter", "CROSSWAN_PSK_PARAMETER", "an SSM parameter's full name such as /crosswan/psk or /crosswan/{vpc}, or its ARN"),
-    key("auth.psk_secret", "CROSSWAN_PSK_SECRET", "a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN"),
-    key("auth.psk_region", "CROSSWAN_PSK_REGION", "a region such as eu-west-1"),
-    key("removal.after_misses", "CROSSWAN_AFTER_MISSES", "a whole number from 1 to 1000"),
-    key("removal.spacing", "CROSSWAN_SPACING", "a duration from \"0s\" to \"1day\""),
-    key("removal.hold_above", "CROSSWAN_HOLD_ABOVE", "a percentage from \"0%\" to \"100%\""),
-    key("removal.hold_floor", "CROSSWAN_HOLD_FLOOR", "a whole number from 0 to 100"),
-    key("removal.confirmed_after", "CROSSWAN_CONFIRMED_AFTER", "a whole number from 1 to 1000"),
-    key("keep.interval", "CROSSWAN_KEEP_INTERVAL", "a duration from \"1s\" to \"1min\""),
-    key("ec2.timeout", "CROSSWAN_EC2_TIMEOUT", "a duration from \"1s\" to \"10min\""),
-];
+const ALL: &[Mode] = &Mode::ALL;
+/// The ends of tunnels.
+const VPN: &[Mode] = &[Mode::VpnHub, Mode::NatVpn];
+const HUB: &[Mode] = &[Mode::VpnHub];
+const CLIENT: &[Mode] = &[Mode::NatVpn];
 
-/// The TOML tables that hold dotted keys.
-pub(super) const SECTIONS: [&str; 6] = ["nat", "guard", "auth", "removal", "keep", "ec2"];
-
-/// The environment variable of a key.
-pub(super) fn env_of(name: &str) -> &'static str {
-    KEYS.iter().find(|k| k.name == name).map_or("", |k| k.env)
-}
-
-/// A foreign name for a message: as it is if it could be a key's, else escaped.
-pub(super) fn show_name(name: &str) -> String {
-    let bare = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if bare && (1..=64).contains(&name.len()) { name.into() } else { printable(name) }
-}
-
-/// `did you mean X?`, or all that is known if nothing is near. `known` share `prefix`, which tells nothing.
-pub(super) fn suggest(unknown: &str, prefix: &str, known: impl Iterator<Item = &'static str>) -> String {
-    let short: String = unknown.strip_prefix(prefix).unwrap_or(unknown).chars().take(64).collect();
-    let likeness = |name: &str| {
-        let name = name.strip_prefix(prefix).unwrap_or(name);
-        let leaf = name.rsplit('.').next().unwrap_or(name);
-        strsim::jaro_winkler(&short, name).max(strsim::jaro_winkler(&short, leaf))
-    };
-    let known: Vec<&str> = known.filter(|name| !name.is_empty()).collect();
-    match known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
-        Some(nearest) if likeness(nearest) > 0.75 => format!("did you mean {nearest}?"),
-        _ => format!("known are {}", known.join(", ")),
-    }
+settings! {
+    "mode", "CROSSWAN_MODE", mode: Mode = parse::word,
+        accepts MODES, default Words("none: it must be set"), modes ALL,
+        "The mode says what this gateway is: `vpn-hub` is the hub of all tunnels, `nat-hub` does NAT in the hub's VPC, \
+         and `nat-vpn` does NAT in a client's VPC and has the tunnel to the hub.";
+    "private_net", "CROSSWAN_PRIVATE_NET", private_net: BTreeSet<Ipv4Net> = parse::networks,
+        accepts "a list of one or more networks such as 10.0.0.0/8, none overlapping another",
+        default Words("none: it must be set"), modes ALL,
+        "These networks are excluded from NAT and reached through the hub.";
+    "hub", "CROSSWAN_HUB", hub: Ipv4Addr = parse::unicast,
+        accepts "the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100",
+        default Words("the hub that is found by `hub_tag`"), modes CLIENT,
+        "The hub has this address. Where `auth.method` is `\"psk\"`, a nat-vpn then asks EC2 for nothing. Otherwise the \
+         hub's key must be found as well: set `regions` or `auth.hub_key`.";
+    "hub_tag", "CROSSWAN_HUB_TAG", hub_tag: Tag = parse::tag,
+        accepts TAG, default Value("{ key = \"service\", value = \"vpn-hub\" }"), modes CLIENT,
+        "A nat-vpn looks for the hub in `regions` by this tag.";
+    "regions", "CROSSWAN_REGIONS", regions: BTreeSet<Region> = parse::set,
+        accepts "a list of regions such as eu-west-1",
+        default Words("none: it must be set, except on a nat-vpn with `hub` and either a pre-shared key or `auth.hub_key`"), modes VPN,
+        "A vpn-hub looks for gateways in these regions, and a nat-vpn for the hub and its key.";
+    "gateway_tag", "CROSSWAN_GATEWAY_TAG", gateway_tag: Tag = parse::tag,
+        accepts TAG, default Value("{ key = \"service\", value = \"nat\" }"), modes HUB,
+        "The hub connects the gateways that have this tag.";
+    "environment_tag", "CROSSWAN_ENVIRONMENT_TAG", environment_tag: Tag = parse::tag,
+        accepts TAG, default Words("none"), modes VPN,
+        "A gateway or hub must have this second tag as well.";
+    "masquerade", "CROSSWAN_MASQUERADE", masquerade: bool = parse::boolean,
+        accepts "true or false", default Words("`false` on a vpn-hub, otherwise `true`"), modes ALL,
+        "The gateway does NAT for the CIDRs of its own VPC.";
+    "nat.sources", "CROSSWAN_NAT_SOURCES", nat_sources: BTreeSet<Ipv4Net> = parse::any_networks,
+        accepts "a list of networks such as 10.2.0.0/16, none overlapping another", default Value("[]"), modes ALL,
+        "Where `masquerade` is on, the gateway does NAT for these further networks, whose packets come by a Transit \
+         Gateway or a peering.";
+    "guard.input", "CROSSWAN_GUARD_INPUT", guard_input: BTreeSet<Opening> = parse::set,
+        accepts "a list of ports such as tcp/22 or udp/53", default Value("[]"), modes VPN,
+        "These ports of this gateway can be reached from a tunnel. ICMP always can.";
+    "guard.exclude", "CROSSWAN_GUARD_EXCLUDE", guard_exclude: BTreeSet<Ipv4Net> = parse::any_networks,
+        accepts "a list of networks inside private_net such as 10.9.0.0/16, none overlapping another",
+        default Value("[]"), modes VPN,
+        "This gateway itself, but not the hosts behind it, reaches these parts of `private_net` in the clear, by peering \
+         or Direct Connect.";
+    "ipsec_interface", "CROSSWAN_IPSEC_INTERFACE", ipsec_interface: Interface = parse::word,
+        accepts "an interface name such as ipsec0", default Words("none: kernel ESP"), modes VPN,
+        "This is the interface of charon's userspace ESP backend. Only a host whose kernel has no ESP needs it, as in the lab.";
+    "auth.method", "CROSSWAN_AUTH_METHOD", method: AuthMethod = parse::word,
+        accepts "key or psk", default Words("`\"key\"`; `\"psk\"` where a 2014 file holds `VPN_PSK`"), modes VPN,
+        "With `\"key\"` each gateway makes and announces a key of its own. With `\"psk\"` there are pre-shared keys only.";
+    "auth.hub_key", "CROSSWAN_HUB_KEY", hub_key: Vec<PublicKey> = parse::hub_key,
+        accepts "the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation",
+        default Words("what the hub's tag says"), modes CLIENT,
+        "The hub must prove that it holds this key, which is written as in the hub's tag.";
+    "auth.max_key_age", "CROSSWAN_MAX_KEY_AGE", max_key_age: Duration = |raw| parse::duration(raw, DAY, TEN_YEARS),
+        accepts "a duration from \"1day\" to \"10years\"", default Words("no rotation by age"), modes VPN,
+        "This gateway's key is rotated when it is older than this, for instance `\"90days\"`.";
+    "auth.psk_file", "CROSSWAN_PSK_FILE", psk_file: PathBuf = parse::path,
+        accepts "an absolute path", default Words("the systemd credential `crosswan.psk`, otherwise `/etc/crosswan/psk`"),
+        modes VPN, "This file holds the pre-shared key. It must be owned by root and have mode 0600.";
+    "auth.psk_dir", "CROSSWAN_PSK_DIR", psk_dir: PathBuf = parse::path,
+        accepts "an absolute path", default Words("`/etc/crosswan/psk.d`"), modes VPN,
+        "This folder holds one pre-shared key per client VPC, each in a file named by the VPC's id. Such a key overrides \
+         all other pre-shared keys.";
+    "auth.psk_parameter", "CROSSWAN_PSK_PARAMETER", psk_parameter: String = stored::parameter,
+        accepts "an SSM parameter's full name such as /crosswan/psk or /crosswan/{vpc}, or its ARN",
+        default Words("none"), modes VPN,
+        "This SSM parameter (SecureString) holds the pre-shared key, instead of `auth.psk_file`. With `{vpc}` in the name \
+         there is one per client VPC.";
+    "auth.psk_secret", "CROSSWAN_PSK_SECRET", psk_secret: String = stored::secret,
+        accepts "a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN",
+        default Words("none"), modes VPN,
+        "This Secrets Manager secret holds the pre-shared key, instead of `auth.psk_file`. With `{vpc}` in the name there \
+         is one per client VPC.";
+    "auth.psk_region", "CROSSWAN_PSK_REGION", psk_region: Region = parse::word,
+        accepts "a region such as eu-west-1", default Words("the ARN's, otherwise the instance's own"), modes VPN,
+        "`auth.psk_parameter` or `auth.psk_secret` is in this region.";
+    "removal.after_misses", "CROSSWAN_AFTER_MISSES", after_misses: u32 = |raw| parse::count(raw, 1..=1000),
+        accepts "a whole number from 1 to 1000", default Value("2"), modes HUB,
+        "This many successful polls of EC2 must miss a peer before its tunnel is removed.";
+    "removal.spacing", "CROSSWAN_SPACING", spacing: Duration = |raw| parse::duration(raw, Duration::ZERO, DAY),
+        accepts "a duration from \"0s\" to \"1day\"", default Value("\"10min\""), modes HUB,
+        "Polls closer together than this count as one, because a failed pass is tried again after 30 s.";
+    "removal.hold_above", "CROSSWAN_HOLD_ABOVE", hold_above: u8 = parse::percent,
+        accepts "a percentage from \"0%\" to \"100%\"", default Value("\"50%\""), modes HUB,
+        "A pass that would remove more than this share of the peers removes none.";
+    "removal.hold_floor", "CROSSWAN_HOLD_FLOOR", hold_floor: u32 = |raw| parse::count(raw, 0..=100),
+        accepts "a whole number from 0 to 100", default Value("2"), modes HUB,
+        "This many peers may be removed in spite of `removal.hold_above`, if their tunnels are dead or EC2 says that they \
+         are gone.";
+    "removal.confirmed_after", "CROSSWAN_CONFIRMED_AFTER", confirmed_after: u32 = |raw| parse::count(raw, 1..=1000),
+        accepts "a whole number from 1 to 1000", default Value("24"), modes HUB,
+        "After this many polls without it a peer is removed in spite of a hold, if EC2 says that its VPC is gone too.";
+    "keep.interval", "CROSSWAN_KEEP_INTERVAL", keep_interval: Duration = |raw| parse::duration(raw, SECOND, MINUTE),
+        accepts "a duration from \"1s\" to \"1min\"", default Value("\"15s\""), modes VPN,
+        "`crosswan keep` looks at charon this often.";
+    "ec2.timeout", "CROSSWAN_EC2_TIMEOUT", ec2_timeout: Duration = |raw| parse::duration(raw, SECOND, 10 * MINUTE),
+        accepts "a duration from \"1s\" to \"10min\"", default Value("\"60s\""), modes VPN,
+        "One region's whole answer with all retries may take this long, and so may fetching the pre-shared keys.";
 }

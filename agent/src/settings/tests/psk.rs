@@ -8,7 +8,7 @@ use crosswan_core::{
 };
 
 use super::{
-    super::keys::{Keys, MissingKey},
+    super::psk::{MissingPsk, PreSharedKeys},
     *,
 };
 const GOOD: &[u8] = b"m4J-0sTq9vLr2XwZ";
@@ -19,10 +19,10 @@ const REMEDY: &str = "make one with: openssl rand -base64 32";
 fn vpc(n: u8) -> VpcId {
     format!("vpc-0000000{n}").parse().unwrap()
 }
-fn load(host: &Host, source: &PskSource, credentials: Option<&str>) -> crosswan_core::error::Result<Keys> {
+fn load(host: &Host, source: &PskSource, credentials: Option<&str>) -> crosswan_core::error::Result<PreSharedKeys> {
     let credentials = credentials.map(|dir| host.root().join(dir));
     let auth = AuthSettings { method: AuthMethod::Psk, hub_key: Vec::new(), max_key_age: None, psk: source.clone() };
-    Keys::load(&auth, host.root(), credentials.as_deref())
+    PreSharedKeys::load(&auth, host.root(), credentials.as_deref())
 }
 fn refusal(host: &Host, source: &PskSource) -> String {
     let error = load(host, source, None).unwrap_err();
@@ -202,7 +202,7 @@ fn no_key_at_all_can_be_told_apart() {
     let missing = |source: &PskSource, credentials: Option<&str>| {
         let host = Host::new(&[]);
         let error = load(&host, source, credentials).unwrap_err();
-        assert!(MissingKey::is(&error) && error.kind() == Kind::Settings);
+        assert!(MissingPsk::is(&error) && error.kind() == Kind::Settings);
         host.line(&error.chain())
     };
     let remedy = format!("found none; {REMEDY} > FILE && chmod 600 FILE");
@@ -219,7 +219,7 @@ fn no_key_at_all_can_be_told_apart() {
     assert_eq!(missing(&dir, None), format!("{find} /run/psk.d, {remedy}"));
 
     let host = Host::new(&[(PSK, "short")]);
-    assert!(!MissingKey::is(&load(&host, &default, None).unwrap_err()), "a bad key is not a missing one");
+    assert!(!MissingPsk::is(&load(&host, &default, None).unwrap_err()), "a bad key is not a missing one");
 }
 
 #[test]

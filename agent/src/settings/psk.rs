@@ -15,7 +15,7 @@ use super::{files::read, wrong};
 use crosswan_core::{
     error::{Context, Error, Result},
     model::{Secret, VpcId, printable},
-    settings::{AuthSettings, Fetched, NoKey, REMEDY, StoredKey, below, check, key_of, show},
+    settings::{AuthSettings, Fetched, NoKey, StoredKey, below, psk, show},
 };
 
 const SHARED: &str = "/etc/crosswan/psk";
@@ -23,7 +23,7 @@ const PER_PEER: &str = "/etc/crosswan/psk.d";
 const CREDENTIAL: &str = "crosswan.psk";
 /// Every key this gateway may use. [`fmt::Debug`] shows none of them.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub struct PreSharedKeys {
     shared: Option<(Secret, String)>,
     peers: BTreeMap<VpcId, std::result::Result<Secret, String>>,
     /// In place of `shared`: where it lies in AWS, and what came of asking there in this pass.
@@ -35,36 +35,36 @@ pub struct Keys {
 }
 
 /// There is no key at all, though nothing is wrong: an image from which the secret is still missing may wait for it.
-/// The source of the [`Error`] that [`Keys::load`] returns then.
+/// The source of the [`Error`] that [`PreSharedKeys::load`] returns then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingKey {
+pub struct MissingPsk {
     pub looked_for: Vec<PathBuf>,
 }
 
-impl MissingKey {
+impl MissingPsk {
     /// Whether this is what `error` is about.
     pub fn is(error: &Error) -> bool {
-        std::error::Error::source(error).is_some_and(|source| source.is::<MissingKey>())
+        std::error::Error::source(error).is_some_and(|source| source.is::<MissingPsk>())
     }
 }
 
-impl fmt::Display for MissingKey {
+impl fmt::Display for MissingPsk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let places: Vec<String> = self.looked_for.iter().map(|p| show(p)).collect();
-        write!(f, "looked for {}, found none; {REMEDY} > FILE && chmod 600 FILE", places.join(", "))
+        write!(f, "looked for {}, found none; {} > FILE && chmod 600 FILE", places.join(", "), psk::REMEDY)
     }
 }
 
-impl std::error::Error for MissingKey {}
+impl std::error::Error for MissingPsk {}
 
-impl Keys {
+impl PreSharedKeys {
     /// No key at all, because of `why`: every peer is refused with it.
-    pub fn none(why: String) -> Keys {
-        Keys { missing: Some(why), ..Keys::in_folder(PathBuf::new()) }
+    pub fn none(why: String) -> Self {
+        Self { missing: Some(why), ..Self::in_folder(PathBuf::new()) }
     }
 
-    fn in_folder(dir: PathBuf) -> Keys {
-        Keys { shared: None, peers: BTreeMap::new(), stored: None, dir, warnings: Vec::new(), missing: None }
+    fn in_folder(dir: PathBuf) -> Self {
+        Self { shared: None, peers: BTreeMap::new(), stored: None, dir, warnings: Vec::new(), missing: None }
     }
 
     /// Why there is no key at all, if there is none.
@@ -75,25 +75,25 @@ impl Keys {
     /// Reads all keys: those of peers from `psk_dir`, the shared one from the first of `psk_file`, or if that is not
     /// set the credential `crosswan.psk` in `credentials_dir` (systemd's `$CREDENTIALS_DIRECTORY`),
     /// `/etc/crosswan/psk`, and `VPN_PSK` of a 2014 file. Paths but `credentials_dir` are below `root`. One that lies in
-    /// AWS takes the place of all of these, and is still to be fetched: [`Keys::to_fetch`].
+    /// AWS takes the place of all of these, and is still to be fetched: [`PreSharedKeys::to_fetch`].
     ///
     /// # Errors
     /// A bad shared key, or a folder that cannot be read. No key at all, or none at a place that was named, is told
-    /// apart by [`MissingKey::is`]. A peer's bad key is that peer's refusal, see [`Keys::for_peer`].
-    pub fn load(auth: &AuthSettings, root: &Path, credentials_dir: Option<&Path>) -> Result<Keys> {
-        let psk = &auth.psk;
-        let missing = |looked_for| wrong("find the pre-shared key").because(MissingKey { looked_for });
-        let dir = below(root, psk.dir.as_deref().unwrap_or(PER_PEER.as_ref()));
-        let mut keys = Keys::in_folder(dir.clone());
-        if !keys.read_peers()? && psk.dir.is_some() {
+    /// apart by [`MissingPsk::is`]. A peer's bad key is that peer's refusal, see [`PreSharedKeys::for_peer`].
+    pub fn load(auth: &AuthSettings, root: &Path, credentials_dir: Option<&Path>) -> Result<Self> {
+        let source = &auth.psk;
+        let missing = |looked_for| wrong("find the pre-shared key").because(MissingPsk { looked_for });
+        let dir = below(root, source.dir.as_deref().unwrap_or(PER_PEER.as_ref()));
+        let mut keys = Self::in_folder(dir.clone());
+        if !keys.read_peers()? && source.dir.is_some() {
             return Err(missing(vec![dir]));
         }
-        if let Some(stored) = &psk.stored {
+        if let Some(stored) = &source.stored {
             keys.stored = Some((stored.clone(), Fetched::new()));
             return Ok(keys);
         }
         // systemd guards its credentials itself, by an ACL that shows as group-readable for an unprivileged service.
-        let candidates: Vec<(PathBuf, bool)> = match &psk.file {
+        let candidates: Vec<(PathBuf, bool)> = match &source.file {
             Some(file) => vec![(below(root, file), true)],
             None => {
                 let credential = credentials_dir.map(|dir| (dir.join(CREDENTIAL), false));
@@ -107,11 +107,11 @@ impl Keys {
             }
         }
         let mut looked_for: Vec<PathBuf> = candidates.into_iter().map(|(path, _)| path).collect();
-        if psk.file.is_some() {
+        if source.file.is_some() {
             return Err(missing(looked_for));
         }
-        if let Some(inline) = &psk.inline {
-            check(inline.key.bytes()).map_err(|e| wrong(format!("{}: {e}", inline.from)))?;
+        if let Some(inline) = &source.inline {
+            psk::check(inline.key.bytes()).map_err(|e| wrong(format!("{}: {e}", inline.from)))?;
             keys.shared = Some((inline.key.clone(), inline.from.clone()));
         } else if keys.peers.is_empty() {
             looked_for.push(dir.join("<VPC id>"));
@@ -154,8 +154,8 @@ impl Keys {
 
     /// These keys, and what came of fetching the rest. What could not be asked is returned, a line each.
     ///
-    /// Without the only key there is, one for all or a spoke's own (`lone`), the gateway has none: [`Keys::missing`].
-    pub fn with(&self, fetched: Fetched, lone: bool) -> (Keys, BTreeSet<String>) {
+    /// Without the only key there is, one for all or a spoke's own (`lone`), the gateway has none: [`PreSharedKeys::missing`].
+    pub fn with(&self, fetched: Fetched, lone: bool) -> (Self, BTreeSet<String>) {
         let mut keys = self.clone();
         let mut unasked = BTreeSet::new();
         let Some((stored, slot)) = &mut keys.stored else { return (keys, unasked) };
@@ -222,5 +222,5 @@ fn key_file(path: &Path, guarded: bool) -> std::result::Result<Option<Secret>, S
             return Err(bad(format!("other users may use this key (mode {mode:04o}); chmod 600 {}", show(path))));
         }
     }
-    key_of(&content).map(Some).map_err(bad)
+    psk::parse(&content).map(Some).map_err(bad)
 }

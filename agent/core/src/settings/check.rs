@@ -1,0 +1,147 @@
+//! The settings that were set, held against the mode and each other.
+
+use std::{collections::BTreeSet, path::Path};
+
+use ipnet::Ipv4Net;
+
+use super::{
+    AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Service, Settings, StoredKey, names, parse,
+    sources::{Item, below, show},
+    table::{self, Draft},
+    wrong,
+};
+use crate::{
+    error::{Error, Result},
+    model::Mode,
+};
+
+/// The mode that `items` set, the last one counting.
+pub(super) fn mode_of(items: &[Item]) -> Result<Option<Mode>> {
+    let last = items.iter().rev().find(|item| item.name == "mode");
+    last.map(|item| item.read(table::MODES, parse::word)).transpose()
+}
+
+impl Draft {
+    /// Fills in the defaults that depend on other settings, and checks what is between settings. `root` is for messages.
+    pub(super) fn check(self, root: &Path, inline: Option<InlinePsk>) -> Result<Settings> {
+        let file = show(&below(root, "/etc/crosswan/crosswan.toml"));
+        let stored = self.stored()?;
+        let at = |name: &str| self.places.get(name).map_or("", String::as_str);
+        let Some(mode) = self.mode else {
+            let set = "mode = \"vpn-hub\", \"nat-hub\" or \"nat-vpn\" there, CROSSWAN_MODE or --mode";
+            return Err(wrong(format!("{file}: mode: expected one in any source, found none; set {set}")));
+        };
+        let needs = |name: &str, example: &str| -> Error {
+            let set = format!("set {example} in {file}, or {}", names::find(name).map_or("", |s| s.env));
+            wrong(format!("{}: {name}: expected one for mode {mode}, found none; {set}", at("mode")))
+        };
+        let Some(private_net) = self.private_net else {
+            return Err(needs("private_net", "private_net = [\"10.0.0.0/8\"]"));
+        };
+        if let Some(net) =
+            self.guard_exclude.iter().find(|net| !private_net.iter().any(|private| private.contains(*net)))
+        {
+            return Err(wrong(format!(
+                "{}: guard.exclude: expected networks inside private_net ({}), found {net}, which the guard lets pass anyway",
+                at("guard.exclude"),
+                private_net.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        let masquerade = self.masquerade.unwrap_or(mode != Mode::VpnHub);
+        let mut regions = self.regions.unwrap_or_default();
+        // The 2014 tool knew pre-shared keys only; a fleet that moves from it goes on with them until told otherwise.
+        let by_default = if inline.is_some() { AuthMethod::Psk } else { AuthMethod::Key };
+        let method = self.method.unwrap_or(by_default);
+        let hub_key = self.hub_key.unwrap_or_default();
+        let hub = self.hub.filter(|_| mode == Mode::NatVpn);
+        let no_hub = |why: String| wrong(format!("{}: hub: expected {why}", at("hub")));
+        match (mode, hub) {
+            (Mode::VpnHub, _) if regions.is_empty() => {
+                return Err(needs("regions", "regions = [\"us-west-2\"]"));
+            }
+            (Mode::VpnHub, _) => {}
+            (Mode::NatHub, _) => regions.clear(),
+            (Mode::NatVpn, Some(_)) if method == AuthMethod::Psk && self.places.contains_key("hub_tag") => {
+                return Err(no_hub(format!("hub or hub_tag, found both (hub_tag is set in {})", at("hub_tag"))));
+            }
+            (Mode::NatVpn, Some(ip)) => {
+                // Nearly always the hub's private address in place of its Elastic IP, which no other VPC reaches.
+                if let Some(net) = private_net.iter().find(|net| net.contains(&ip)) {
+                    return Err(no_hub(format!("the hub's Elastic IP, found {ip}, which lies in private_net {net}")));
+                }
+                match method {
+                    AuthMethod::Psk => regions.clear(),
+                    AuthMethod::Key if regions.is_empty() && hub_key.is_empty() => {
+                        return Err(no_hub(format!(
+                            "a way to its key, found none; set regions (the hub's, where its tag tells it), \
+                             auth.hub_key, or auth.method = \"psk\" in {file}"
+                        )));
+                    }
+                    AuthMethod::Key => {}
+                }
+            }
+            (Mode::NatVpn, None) if regions.is_empty() => {
+                let example = "hub = \"198.51.100.100\" (or regions in which to find it by hub_tag)";
+                return Err(needs("hub", example));
+            }
+            (Mode::NatVpn, None) => {}
+        }
+        Ok(Settings {
+            mode,
+            private_net,
+            hub,
+            hub_tag: self.hub_tag,
+            regions,
+            gateway_tag: self.gateway_tag,
+            environment_tag: self.environment_tag,
+            masquerade,
+            nat_sources: if masquerade { self.nat_sources } else { BTreeSet::new() },
+            guard_input: self.guard_input,
+            guard_exclude: self.guard_exclude,
+            ipsec_interface: self.ipsec_interface,
+            auth: AuthSettings {
+                method,
+                hub_key,
+                max_key_age: self.max_key_age,
+                psk: PskSource { file: self.psk_file, dir: self.psk_dir, stored, inline },
+            },
+            removal: Removal {
+                after_misses: self.after_misses,
+                spacing: self.spacing,
+                hold_above: self.hold_above,
+                hold_floor: self.hold_floor,
+                confirmed_after: self.confirmed_after,
+            },
+            keep: Keep { interval: self.keep_interval },
+            ec2: Ec2 { timeout: self.ec2_timeout },
+            sources: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Where in AWS the shared key lies, if it does. One place only: which of two counts would be anybody's guess.
+    fn stored(&self) -> Result<Option<StoredKey>> {
+        let mut places = ["auth.psk_file", "auth.psk_parameter", "auth.psk_secret"]
+            .into_iter()
+            .filter_map(|name| self.places.get_key_value(name));
+        if let (Some((first, at)), Some((second, there))) = (places.next(), places.next()) {
+            return Err(wrong(format!(
+                "{at}: {first}: expected one of auth.psk_file, auth.psk_parameter and auth.psk_secret, found two \
+                 ({second} is set in {there})"
+            )));
+        }
+        let (service, setting, name) = match (&self.psk_parameter, &self.psk_secret) {
+            (Some(name), _) => (Service::Parameter, "auth.psk_parameter", name),
+            (None, Some(name)) => (Service::Secret, "auth.psk_secret", name),
+            (None, None) => return Ok(None),
+        };
+        let region = match (StoredKey::region_of_arn(name), &self.psk_region) {
+            (Some(own), Some(set)) if own != *set => {
+                let (at, there) = (&self.places["auth.psk_region"], &self.places[setting]);
+                return Err(wrong(format!("{at}: auth.psk_region: expected {own} of the ARN in {there}, found {set}")));
+            }
+            (own, set) => own.or_else(|| set.clone()),
+        };
+        Ok(Some(StoredKey { service, name: name.clone(), region }))
+    }
+}

@@ -1,0 +1,37 @@
+//! Names that a source may hold: the settings', their TOML tables', and the nearest to one that nobody knows.
+
+use super::{Setting, table::SETTINGS};
+use crate::model::printable;
+
+/// The setting of this dotted name.
+pub(super) fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The TOML tables that hold settings, in the order of the reference.
+pub(super) fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = SETTINGS.iter().filter_map(|s| Some(s.name.split_once('.')?.0)).collect();
+    sections.dedup();
+    sections
+}
+
+/// A foreign name for a message: as it is if it could be a key's, else escaped.
+pub(super) fn show_name(name: &str) -> String {
+    let bare = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if bare && (1..=64).contains(&name.len()) { name.into() } else { printable(name) }
+}
+
+/// `did you mean X?`, or all that is known if nothing is near. `known` share `prefix`, which tells nothing.
+pub(super) fn suggest(unknown: &str, prefix: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let short: String = unknown.strip_prefix(prefix).unwrap_or(unknown).chars().take(64).collect();
+    let likeness = |name: &str| {
+        let name = name.strip_prefix(prefix).unwrap_or(name);
+        let leaf = name.rsplit('.').next().unwrap_or(name);
+        strsim::jaro_winkler(&short, name).max(strsim::jaro_winkler(&short, leaf))
+    };
+    let known: Vec<&str> = known.filter(|name| !name.is_empty()).collect();
+    match known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {
+        Some(nearest) if likeness(nearest) > 0.75 => format!("did you mean {nearest}?"),
+        _ => format!("known are {}", known.join(", ")),
+    }
+}
