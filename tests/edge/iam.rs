@@ -306,7 +306,8 @@ fn each_policy_is_a_file_that_the_documents_link_to_and_explain() {
     names.sort();
     assert_eq!(names, ["guard-key-tag.json", "nat-vpn.json", "vpn-hub.json"]);
     // A copy beside the file would go its own way.
-    for (file, document) in [("README.md", text("README.md")), ("docs/aws.md", aws), ("docs/iam/README.md", explained)] {
+    for (file, document) in [("README.md", text("README.md")), ("docs/aws.md", aws), ("docs/iam/README.md", explained)]
+    {
         assert!(!document.contains("\"Statement\":"), "{file} shows a copy of a policy: link to docs/iam instead");
     }
 }
