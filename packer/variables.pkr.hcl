@@ -9,7 +9,7 @@ variable "private_net" {
 }
 
 variable "auth_method" {
-  description = "vpn-hub, nat-vpn: key or psk. Default: the agent's, which is key: each gateway makes and announces its own key."
+  description = "vpn-hub, nat-vpn: key or psk. Default: the agent's, key: each gateway makes and announces a key of its own."
   type        = string
   default     = null
   validation {
@@ -19,7 +19,7 @@ variable "auth_method" {
 }
 
 variable "max_key_age" {
-  description = "vpn-hub, nat-vpn: a gateway's key is rotated when it is older than this, such as 90days. Default: only by hand."
+  description = "vpn-hub, nat-vpn: a gateway's key is rotated when it is older than this, as in 90days. Default: only by hand."
   type        = string
   default     = null
 }
