@@ -166,7 +166,7 @@ impl Lab {
         self.sync(owner(gateway))
     }
 
-    /// Takes a gateway's tunnels down without anyone being told: the internet drops its IKE and ESP. `false` mends it.
+    /// Takes a gateway's tunnels down silently: the internet drops its IKE and ESP. `false` repairs it.
     pub fn cut_ipsec(&self, gateway: &Gateway, cut: bool) -> Result<()> {
         self.internet.cut_ipsec(gateway.public().context("no public address")?, cut)
     }
