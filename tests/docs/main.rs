@@ -2,6 +2,7 @@
 
 mod commands;
 mod links;
+mod map;
 mod source;
 
 use std::{
