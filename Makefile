@@ -1,5 +1,5 @@
 SHELL  := /bin/bash
-# Where rustup's one-liner and `cargo install` put programs, and where root's shell on Debian may not look.
+# rustup and `cargo install` put programs there, and root's shell on Debian may not look there.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT  := $(TARGET)/debug
@@ -7,50 +7,50 @@ BUILT  := $(TARGET)/debug
 .DEFAULT_GOAL := help
 .PHONY: help demo test faults churn fuzz bench deb image vm-test packer-test lint fmt clean build setup setup-fuzz setup-images
 
-help: ## this list
-	@echo 'As root, on Debian 12 or 13; what is missing gets installed. First: make demo'
+help: ## show this list
+	@echo 'Run as root on Debian 12 or 13; what is missing is installed. Start with: make demo'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: build ## all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
+demo: build ## show all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
 	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
 
-test: build setup-fuzz ## every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing
+test: build setup-fuzz ## run every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing
 	cargo test --locked --workspace
 	@tests/fuzz/run 2
 
 fuzz: build setup-fuzz ## fuzz everything that reads foreign bytes: make fuzz [TIME=seconds for each target] [TARGETS='vici ec2']
 	@tests/fuzz/run $(or $(TIME),60) $(TARGETS)
 
-faults: build ## every fault of the campaign, a quarter of an hour: what others lost, how soon it healed; ONLY=NAME for one, see crosswan-faults list
+faults: build ## play every fault of the campaign, a quarter of an hour: what others lost, how soon it healed; ONLY=NAME for one, see crosswan-faults list
 	$(BUILT)/crosswan-faults run $(if $(ONLY),--only $(ONLY),--write tests/faults/results/faults.md)
 
-churn: build ## N=1000 refreshes while peers come, go and change, ten minutes: what was lost, grew or was left
+churn: build ## make N=1000 refreshes while peers come, go and change, ten minutes: what was lost, what grew, what was left behind
 	$(BUILT)/crosswan-faults churn $(or $(N),1000) --seed $(or $(SEED),1) $(if $(N),,--write tests/faults/results/churn.md)
 
-bench: build ## the budgets as benchmarks, beside their baselines, into tests/bench/results: half an hour; ONLY=name runs one
+bench: build ## measure the budgets beside their baselines, into tests/bench/results: half an hour; ONLY=name runs one
 	@echo 'bench: a release build of the agent takes about ten minutes the first time' >&2
 	cargo build --locked --release --bin crosswan
 	@CROSSWAN_BIN=$(TARGET)/release/crosswan $(BUILT)/crosswan-bench $(ONLY)
 
-deb: setup-images ## the agent's Debian package, into target/package
+deb: setup-images ## build the agent's Debian package, into target/package
 	@images/deb/build.sh >/dev/null
 
-image: setup-images ## a gateway's disk, into target/images: make image MODE=vpn-hub (or nat-hub, nat-vpn) [SITE=site.pkrvars.hcl]
+image: setup-images ## build a gateway's disk, into target/images: make image MODE=vpn-hub (or nat-hub, nat-vpn) [SITE=site.pkrvars.hcl]
 	@SITE='$(SITE)' packer/image.sh $(TARGET)/images $(MODE)
 
-vm-test: setup-images ## the three images booted under QEMU in the lab, with their own kernel; KEEP=1 leaves the machines up
+vm-test: setup-images ## boot the three images under QEMU in the lab, with their own kernel; KEEP=1 leaves the machines up
 	@tests/vm/run.sh $(if $(KEEP),--keep)
 
-packer-test: build deb ## packer/ with a current Packer: fmt, validate, and a build of each AMI against moto
+packer-test: build deb ## check packer/ with a current Packer: fmt, validate, and a build of each AMI against moto
 	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) tests/packer/run
 
-lint: ## rustfmt, clippy with warnings denied, shellcheck, licences and sources of what is linked in
+lint: ## run rustfmt, clippy with warnings denied, shellcheck, and check the licences and sources of what is linked in
 	@tests/setup/debian.sh lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	shellcheck .ci/run tests/setup/*.sh tests/fuzz/{run,rustc} tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/{guard,forwarding} tests/packer/run tests/packer/*.sh packer/*.sh
 	cargo deny --log-level error check licenses bans sources
-	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: advisories not checked, their database cannot be fetched'; fi
+	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: the advisories were not checked, because their database cannot be fetched'; fi
 
 fmt: ## format the code
 	cargo fmt --all

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Turns a tree of files, a tar, into a disk that boots by itself on a PC: disk.sh TREE.tar OUT.raw.
-# Needs no loop device and no mount: the file system is made in place, GRUB goes where its own installer would write it.
+# It needs no loop device and no mount: the file system is made in place, and GRUB is written where its installer would write it.
 set -euo pipefail
 
 tar=$1 out=$2
@@ -10,7 +10,7 @@ modules=(biosdisk part_msdos ext2 search_label normal configfile linux echo seri
 say() { printf 'disk: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 grub=/usr/lib/grub/i386-pc
-[[ -s $grub/boot.img && -n $(command -v sfdisk) ]] || die "needs GRUB for a PC and sfdisk, of an amd64 Debian: tests/setup/debian.sh images brings them"
+[[ -s $grub/boot.img && -n $(command -v sfdisk) ]] || die "needs GRUB for a PC and sfdisk, from an amd64 Debian: tests/setup/debian.sh images installs them"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,11 +19,11 @@ tar -C "$work/tree" --numeric-owner --xattrs -xf "$tar"
 rm -f "$out"
 truncate -s ${size}M "$out"
 printf '%d,,L,*\n' $((start * 2048)) | sfdisk --quiet "$out"
-# GRUB 2.06 does not read a file system whose checksums have a seed.
+# GRUB 2.06 cannot read a file system whose checksums have a seed.
 mke2fs -q -F -t ext4 -L crosswan -m 1 -O ^metadata_csum_seed -J size=16 -N 65536 \
     -E offset=$((start << 20)),root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0 -d "$work/tree" "$out" $((size - start))M
 
-# Into the gap before the partition, as grub-install would: the first sector's code, up to its table, and the rest of GRUB after it.
+# Into the gap before the partition, as grub-install does: the first sector's code up to the partition table, and the rest of GRUB after it.
 # shellcheck disable=SC2016
 printf 'serial\nterminal_output serial\nsearch.fs_label crosswan root\nset prefix=($root)/boot/grub\n' >"$work/early.cfg"
 grub-mkimage -O i386-pc -d $grub -p /boot/grub -c "$work/early.cfg" -o "$work/core.img" "${modules[@]}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a plain Debian 13 a gateway image: provision.sh vpn-hub|nat-hub|nat-vpn, as root, in the instance or a chroot of the disk.
-# Takes everything from the folder /tmp/crosswan (see README.md beside this) and leaves nothing of it behind.
+# Turns a plain Debian 13 into a gateway image: provision.sh vpn-hub|nat-hub|nat-vpn, as root, in the instance or a chroot of the disk.
+# It takes everything from the folder /tmp/crosswan (see README.md beside this file) and leaves nothing of it behind.
 set -euo pipefail
 
 from=/tmp/crosswan
@@ -11,10 +11,10 @@ die() { say "$@"; exit 1; }
 
 check() {
     [[ $mode =~ ^(vpn-hub|nat-hub|nat-vpn)$ ]] || die "usage: provision.sh vpn-hub|nat-hub|nat-vpn; found '$mode'"
-    [[ $EUID == 0 ]] || die "needs root: run it by sudo"
+    [[ $EUID == 0 ]] || die "needs root: run it with sudo"
     local file
     for file in crosswan.deb crosswan.toml images/files/all "images/files/$mode"; do
-        [[ -e $from/$file ]] || die "needs $from/$file; images/README.md tells what belongs in $from"
+        [[ -e $from/$file ]] || die "needs $from/$file; images/README.md says what belongs in $from"
     done
     # shellcheck source=/dev/null
     . /etc/os-release
@@ -22,10 +22,10 @@ check() {
     grep -Eq "^mode *= *\"$mode\"" "$from/crosswan.toml" || die "crosswan.toml must say: mode = \"$mode\""
 }
 
-# Nothing starts while the image is made: it is not the gateway yet.
+# Nothing starts while the image is made, because this machine is not the gateway yet.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d
-    [[ ! -e $policy ]] || die "$policy exists: this is no plain Debian"
+    [[ ! -e $policy ]] || die "$policy exists, so this is not a plain Debian: remove it, or start from a plain one"
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod 755 $policy
@@ -45,14 +45,14 @@ install_files() {
         cp -r --no-preserve=all "$from/images/files/$tree/." /
     done
     install -D -m 644 "$from/crosswan.toml" $settings
-    # What the presets name, and no other unit of the system.
+    # Only the units that the presets name.
     local units
     mapfile -t units < <(sed -n 's/^\(enable\|disable\) //p' /etc/systemd/system-preset/1[01]-crosswan*.preset)
     systemctl --quiet preset "${units[@]}"
 }
 
-# Regions, a hub or a pre-shared key that are missing are right for an image, user data will bring them; anything else that the agent
-# does not understand is a mistake, and better found here. render stops at the first thing it cannot ask, after the settings.
+# Regions, a hub or a pre-shared key may be missing in an image, because user data brings them. Anything else that the agent does not
+# understand is a mistake that is better found here. render stops at the first thing that it cannot ask, after the settings.
 check_settings() {
     local said
     said=$(cd / && timeout 30 /usr/bin/crosswan render --out "$(mktemp -d)" 2>&1 >/dev/null) && return
@@ -62,21 +62,21 @@ check_settings() {
     esac
 }
 
-# Everything that belongs to the machine that made the image, or that would be the same in all made of it.
+# Removes everything that belongs to the machine that made the image, or that would be the same in all instances.
 clean() {
-    # A running system's own journal and random seed stay in memory from now on: its shutdown would write them again.
+    # From now on a running system keeps its journal and random seed in memory, or its shutdown would write them again.
     if [[ -d /run/systemd/system ]]; then
         journalctl --relinquish-var
         systemctl --quiet mask --runtime --now systemd-random-seed
     fi
     rm -f /etc/ssh/ssh_host_* ~root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
     rm -f ~root/.*_history /home/*/.*_history ~root/.wget-hsts /var/lib/systemd/{random-seed,credential.secret}
-    # Also what a killed pass leaves, hidden. A gateway that is made an image of takes no key, no name and no peer with it.
+    # This includes the hidden files that a killed pass leaves. An image of a gateway has no key, no name and no peer of that gateway.
     rm -rf /etc/crosswan/psk* /etc/credstore/crosswan.psk /var/lib/crosswan
     rm -f /etc/swanctl/{conf.d,private}/{,.}crosswan*
     rm -rf /var/lib/cloud/* /var/lib/dhcp/* /var/lib/dhcpcd/* /var/lib/systemd/network/*
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/cache/man/*
-    # Empty, not missing: systemd then makes one at boot, without taking that for the machine's first.
+    # Empty, not missing: then systemd makes one at boot and does not treat that boot as the machine's first.
     : >/etc/machine-id
     [[ ! -e /var/lib/dbus/machine-id || -L /var/lib/dbus/machine-id ]] || rm -f /var/lib/dbus/machine-id
     rm -rf /var/log/journal/*
@@ -97,5 +97,5 @@ main() {
     say "$mode is ready"
 }
 
-# All of it is read before any of it runs: it removes itself.
+# The shell reads the whole script before it runs any of it, because the script removes itself.
 main "$@"; exit

@@ -1,4 +1,4 @@
-# AMIs: an instance of Debian's own AMI, provisioned over SSH, imaged, copied and shared.
+# AMIs: an instance of Debian's AMI is provisioned over SSH, imaged, copied and shared.
 
 locals {
   debian_arch = { amd64 = "x86_64", arm64 = "arm64" }
@@ -38,7 +38,7 @@ source "amazon-ebs" "gateway" {
     delete_on_termination = true
   }
 
-  # IMDSv2 only: in the instance that is provisioned, and in every instance of the AMI.
+  # IMDSv2 only, in the instance that is provisioned and in every instance of the AMI.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -46,7 +46,7 @@ source "amazon-ebs" "gateway" {
   }
   imds_support = "v2.0"
 
-  # The build region is always in: a key of its own is only accepted for a region that is listed.
+  # The build region is always listed, because Packer accepts a KMS key only for a listed region.
   ami_description    = "crosswan ${local.version} on Debian 13"
   ami_regions        = distinct(concat([var.region], var.copy_to))
   encrypt_boot       = var.encrypt ? true : null

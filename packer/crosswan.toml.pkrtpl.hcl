@@ -1,4 +1,4 @@
-# Baked by Packer. Another file in /etc/crosswan/conf.d, by user data, overrules what is here; no key ever is.
+# Baked by Packer. A file in /etc/crosswan/conf.d, written by user data, overrides what is here. No secret is ever baked.
 mode = ${jsonencode(mode)}
 private_net = ${jsonencode(private_net)}
 %{ if mode == "nat-vpn" && hub != null ~}

@@ -1,6 +1,6 @@
-# An example of a site: copy it, change it, and give it to Packer with -var-file.
+# An example of a site: copy it, change it, and pass it to Packer with -var-file.
 
-# The gateways' settings. Each makes a key of its own and finds its peers by their tags: there is nothing else to hand out.
+# The gateways' settings. Each gateway makes its own key and finds its peers by their tags, so there is nothing to hand out.
 private_net     = ["10.0.0.0/8"]
 hub_region      = "us-west-2"
 regions         = ["us-west-2", "eu-west-1"]

@@ -1,4 +1,4 @@
-# The three gateway images: which sources there are, and the one provisioning they share.
+# The three gateway images: their sources, and the provisioning that they share.
 
 packer {
   required_version = ">= 1.11"
@@ -37,7 +37,7 @@ locals {
   suffix = "${local.version}-${formatdate("YYYYMMDD", local.now)}-${var.arch}"
 }
 
-# The name of a source is the mode of its image. A source's own block may only add what its family leaves open.
+# A source is named by the mode of its image. The source's block here may add only what amazon.pkr.hcl and qemu.pkr.hcl leave open.
 build {
   source "amazon-ebs.gateway" {
     name     = "vpn-hub"
@@ -71,7 +71,7 @@ build {
     output_directory = "${var.output}/nat-vpn"
   }
 
-  # Debian's first boot installs and resizes; cloud-init ends with 2 where it could do without something.
+  # Debian's first boot installs and resizes. cloud-init exits with 2 after errors that it recovered from.
   provisioner "shell" {
     inline = [
       "if command -v cloud-init >/dev/null; then sudo cloud-init status --wait >/dev/null || [ $? -eq 2 ]; fi",
@@ -90,7 +90,7 @@ build {
     content     = local.baked[source.name]
     destination = "/tmp/crosswan/crosswan.toml"
   }
-  # The last word: it takes the key out that let Packer in, and nothing may change the image after it.
+  # This comes last: it removes the key that let Packer in, and nothing may change the image after it.
   provisioner "shell" {
     inline     = ["sudo /tmp/crosswan/images/provision.sh ${source.name}"]
     skip_clean = true

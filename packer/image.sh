@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds gateways' disks with the qemu source, at once if there are several: image.sh FOLDER MODE [MODE ...] leaves FOLDER/MODE.raw.
-# $SITE names a file of variables. Packer is the one in tests/packer/tools, the package the one of `make deb`.
+# Builds gateways' disks with the qemu source, several at the same time: image.sh FOLDER MODE [MODE ...] makes FOLDER/MODE.raw.
+# $SITE names a file of variables. It uses the Packer of tests/packer/tools and the package of `make deb`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,7 +27,7 @@ export CHECKPOINT_DISABLE=1 PACKER_PLUGIN_PATH=$tools/plugins PACKER_CONFIG_DIR=
 only=$(printf ',qemu.%s' "${modes[@]}")
 "$tools/packer" build -only="${only#,}" ${SITE:+-var-file="$SITE"} -var deb="$(realpath "$deb")" -var base="$work/base.raw" \
     -var ssh_key="$work/key" -var output="$work" packer >"$work/log" 2>&1 ||
-    { cat "$work/log" >&2; die "packer failed: its words are above"; }
+    { cat "$work/log" >&2; die "packer failed: its output is above"; }
 for mode in "${modes[@]}"; do
     disk=$work/$mode/$mode.raw
     fallocate --dig-holes "$disk"

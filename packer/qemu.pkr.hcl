@@ -1,11 +1,11 @@
-# Disks for QEMU, from the plain Debian 13 that images/base.sh makes: the same images where there is no AWS.
+# Disks for QEMU, from the plain Debian 13 that images/base.sh makes: the same images for places without AWS.
 
 locals {
   machine = {
     amd64 = { binary = "qemu-system-x86_64", type = "q35", firmware = null }
     arm64 = { binary = "qemu-system-aarch64", type = "virt", firmware = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd" }
   }
-  # What cloud-init does in an instance: a key for root, for this one boot. It comes in as a systemd credential.
+  # In an instance cloud-init does this: a key for root, for this one boot. Here it comes in as a systemd credential.
   public_key = base64encode(try(file("${abspath(var.ssh_key)}.pub"), ""))
 }
 

@@ -1,4 +1,4 @@
-# Everything that can be set; README.md has the same list as a table.
+# Every variable; README.md has the same list as a table.
 
 # --- The gateway's settings, baked as /etc/crosswan/crosswan.toml. Secrets are never baked.
 
@@ -105,13 +105,13 @@ variable "copy_to" {
 }
 
 variable "encrypt" {
-  description = "Encrypt the AMI's snapshots, with each region's default key or that of kms_keys."
+  description = "Encrypt the AMI's snapshots, with each region's default KMS key or that of kms_keys."
   type        = bool
   default     = false
 }
 
 variable "kms_keys" {
-  description = "Per region the KMS key to encrypt with, region = key, the build region included. Needed to share what is encrypted."
+  description = "The KMS key to encrypt with in each region, as region = key, also for the build region. Needed to share an encrypted AMI."
   type        = map(string)
   default     = {}
 }
@@ -141,7 +141,7 @@ variable "tags" {
 }
 
 variable "deprecate_after" {
-  description = "After how long EC2 stops listing the AMI to others, in hours."
+  description = "The time after which EC2 stops listing the AMI to others, in hours, such as 8760h."
   type        = string
   default     = "8760h"
 }
@@ -179,7 +179,7 @@ variable "base" {
 }
 
 variable "ssh_key" {
-  description = "A private key, with its public key beside it as .pub, to provision with. Made for one build: ssh-keygen -t ed25519."
+  description = "A private key to provision with; its public key is beside it as .pub. Make it for one build: ssh-keygen -t ed25519."
   type        = string
   default     = null
 }

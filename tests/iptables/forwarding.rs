@@ -1,4 +1,4 @@
-//! What is said of other programs' rules is what they do to packets, with the real iptables and nft.
+//! The verdict about other programs' rules is what they do to packets, with the real iptables and nft.
 
 use crosswan::observe::live;
 use crosswan_core::forwarding::{Findings, Traffic};
@@ -228,7 +228,7 @@ fn a_foreign_masquerade_that_takes_private_traffic_is_a_problem() {
             assert_eq!(says == Stopped, !seen[0].starts_with("IP 10.1.0.10 >"), "{rule}: {seen:?}");
             sh("nft delete table ip other");
         }
-        // In the chain of our own hook ours comes first.
+        // In the built-in chain with crosswan's own jump, that jump comes first.
         sh("iptables -t nat -A POSTROUTING -j MASQUERADE");
         assert_eq!(findings(), Findings::default());
         assert!(seen()[0].starts_with("IP 10.1.0.10 >"));

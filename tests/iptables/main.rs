@@ -1,5 +1,5 @@
-//! The rules in the real iptables, nft and legacy: they read back as rendered, heal, go, and leave others' alone.
-//! Each test runs in namespaces of its own and needs root.
+//! The rules in the real iptables, nft and legacy: they read back as rendered, are repaired and removed, and foreign rules stay.
+//! Each test runs in its own namespaces and needs root.
 
 #![allow(clippy::disallowed_methods, reason = "a test crate: starts real programs")]
 
@@ -50,13 +50,13 @@ fn wanted(nat: &Nat) -> Rules {
     Rules::parse(&render(nat))
 }
 
-/// All but our lines, the counters and iptables-save's own comments.
+/// Everything except crosswan's lines, the counters and iptables-save's comments.
 fn foreign(save: &str) -> Vec<String> {
     let keep = |l: &&str| !l.starts_with('#') && !l.contains("CROSSWAN-");
     save.lines().filter(keep).map(|l| l.split(" [").next().unwrap().to_owned()).collect()
 }
 
-/// Rules of another program in every table, some of them just like ours, and policies that are not the default.
+/// Rules of another program in every table, some of them very similar to crosswan's, and policies that are not the default.
 fn add_foreign_rules() {
     let commented = "-m comment --comment 'not -j CROSSWAN_NAT \"quoted\"'";
     for rule in [
@@ -130,7 +130,7 @@ fn foreign_rules_stay_and_removal_leaves_no_trace() {
             apply(&wanted(&nat)).unwrap();
             assert_eq!(foreign(&save()), before);
         }
-        // Others may hook into our chains, too; then those hooks have to go first.
+        // Foreign rules may jump to own chains, too; then those have to go first.
         sh("iptables -w 5 -A DOCKER-USER -s 10.7.0.0/16 -m comment --comment 'their jump' -j CROSSWAN-GUARD");
         apply(&Rules::default()).unwrap();
         assert_eq!(foreign(&save()), before);

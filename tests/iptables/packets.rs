@@ -1,5 +1,5 @@
 //! What the rules do to packets. The gateway's namespace is the test's own, with a host of the own VPC, the internet
-//! and a tunnel device on one veth each; what a test forbids, it first shows to happen without the rules.
+//! and a tunnel device on one veth each; a test first shows that what it forbids happens without the rules.
 //!
 //! ```text
 //! host 10.1.0.10 -- own0 [gateway] ens5 203.0.113.1 -- internet 203.0.113.2, and an intruder there, 10.2.0.66
@@ -89,7 +89,7 @@ fn leaked(action: impl FnOnce()) -> Vec<String> {
 fn private_traffic_keeps_its_source_and_internet_traffic_is_masqueraded() {
     each_backend("packets::private_traffic_keeps_its_source_and_internet_traffic_is_masqueraded", || {
         lay_out();
-        // A foreign masquerade of everything must not catch private traffic, even where ours has already passed.
+        // A foreign masquerade of everything must not catch private traffic, even after the own chain.
         sh("iptables -w 5 -t nat -A POSTROUTING -j MASQUERADE");
         let at = |space: &str, action: &dyn Fn()| capture(space, "eth0", "icmp[icmptype] == icmp-echo", action);
         let without = at("peer", &|| answered("host", "10.2.0.10"));
@@ -108,7 +108,7 @@ fn private_traffic_keeps_its_source_and_internet_traffic_is_masqueraded() {
         // The hairpin, spoke to spoke through the hub: in and out by the tunnel.
         let hairpin = at("peer", &|| _ = ping("peer", "10.4.0.10"));
         assert_eq!(hairpin.iter().filter(|l| l.starts_with("IP 10.2.0.10 > 10.4.0.10")).count(), 2, "{hairpin:?}");
-        // What the guard lets pass is still for others to judge.
+        // Foreign rules still decide about what the guard lets pass.
         sh("iptables -w 5 -A FORWARD -s 10.1.0.10 -d 10.1.1.10 -j DROP");
         assert!(!ping("host", "10.1.1.10").0);
     });
@@ -137,7 +137,7 @@ fn nothing_private_passes_in_the_clear() {
             if tunnel == userspace() {
                 assert_eq!(leaked(|| rejected("peer", "10.9.9.9")), Vec::<String>::new());
             } else {
-                // To this match the device is a cable like any other.
+                // For this match the device is like any other.
                 assert!(!ping("peer", "10.1.0.10").0);
             }
             sh("ip link set ipsec0 down");
@@ -264,7 +264,7 @@ fn an_error_of_a_privately_numbered_router_reaches_the_host_whose_flow_is_masque
         let big = || ping("host", "-M do -s 1300 198.51.100.9").1;
         let first = big();
         assert!(first.contains("From 10.2.0.66") && first.contains("mtu = 1000"), "{first}");
-        // What is related to nothing is still an intruder.
+        // A packet that is related to nothing is still an intruder's.
         sh("ip -n internet route add 10.1.0.0/16 via 203.0.113.1");
         let intruded = capture("host", "eth0", "src host 10.2.0.66", || _ = ping("internet", "-I 10.2.0.66 10.1.0.10"));
         assert_eq!(intruded, Vec::<String>::new());
@@ -302,7 +302,7 @@ fn out_of_a_tunnel_the_gateway_is_reached_by_icmp_and_what_settings_open() {
             assert_eq!(connects("peer", "10.2.0.1/22").is_ok(), opened);
             let refused = connects("peer", "10.2.0.1/9100").unwrap_err();
             assert!(refused.contains("No route to host"), "refused at once, by an ICMP error: {refused}");
-            // What did not come out of a tunnel is the security groups' to judge.
+            // For packets that did not come out of a tunnel the security groups decide.
             assert_eq!(connects("host", "10.1.0.1/22"), Ok(()));
             // Answers to what the gateway itself asks for come in.
             sh("timeout 2 bash -c 'exec 3<>/dev/tcp/10.2.0.10/80'");

@@ -1,4 +1,4 @@
-//! A place of its own for each test: anonymous network, mount and process namespaces, and one iptables backend on PATH.
+//! Namespaces for each test: anonymous network, mount and process namespaces, and one iptables backend on PATH.
 
 use std::{
     env,

@@ -1,4 +1,4 @@
-//! Nothing private in the clear: point 3 of the demo, with traffic trying all the while and tunnels going up and down.
+//! Nothing private leaves in the clear: point 3 of the demo, with constant traffic while tunnels go up and down.
 
 use anyhow::{Result, ensure};
 use crosswan_lab::{Auth, Host, Lab, Leaks, PingStream, Role, WHOAMI};
@@ -110,7 +110,7 @@ fn the_tunnel_is_down(lab: &Lab, pairs: &[(&str, &str)]) -> Result<()> {
     })
 }
 
-/// What a down tunnel must not take along.
+/// What must go on while a tunnel is down.
 fn nat_goes_on(region: &Region) -> Result<()> {
     for (host, gateway) in [("hub/host", "hub/nat-hub"), ("a/host", "a/nat-vpn"), ("b/host-2", "b/nat-vpn")] {
         let seen = region.lab.host(host)?.whoami_tcp(region.lab.internet().address)?;

@@ -1,4 +1,4 @@
-//! VPCs come and go while packets flow: points 4 and 5 of the demo, and what is not crosswan's stays as it is.
+//! VPCs come and go while packets flow: points 4 and 5 of the demo. Foreign configuration stays as it is.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ fn a_third_vpc_is_launched(region: &mut Region, hub: &Gateway) -> Result<()> {
     nothing_was_lost(streams)
 }
 
-/// Removal is revocation. The gateway is there and holds a good key, and its `keep` goes on trying.
+/// Removal is revocation: the gateway still runs with a valid key, and its `keep` goes on trying.
 fn a_gateway_loses_its_tag(region: &Region, hub: &Gateway) -> Result<()> {
     let streams = [stream(region, "a/host", "b/host")?, stream(region, "b/host-2", "hub/host")?];
     let (c, id) = (region.gateway("c/nat-vpn")?, region.lab.vpc_id("c")?);
@@ -119,7 +119,7 @@ fn nothing_was_lost(streams: [PingStream; 2]) -> Result<()> {
 }
 
 /// Another administrator on the hub: rules in chains of their own and in the built-in ones, a connection with its
-/// secret, and an IKE_SA without a child, which `keep` would delete if it took it for its own.
+/// secret, and an IKE_SA without a child, which `keep` would delete if it treated it as its own.
 struct Foreigner {
     hub: Arc<Gateway>,
     rules: Vec<String>,

@@ -1,4 +1,4 @@
-//! Gateways with keys of their own: there is no secret to distribute, and whoever is not who he says gets nothing.
+//! Gateways with their own keys: there is no secret to distribute, and an impostor gets nothing.
 
 mod hostile;
 mod mixed;
@@ -52,7 +52,7 @@ fn a_fleet_needs_no_secret() -> Result<()> {
         let secrets = gateway.read_file("/etc/swanctl/conf.d/crosswan-secrets.conf")?;
         ensure!(!secrets.contains("ike-"), "{secrets}");
 
-        // The private half is in its file, and nowhere else.
+        // The private key is only in its file.
         let text = String::from_utf8(key.text.bytes().to_vec())?;
         let secret = &text.lines().nth(2).unwrap_or_default()[24..];
         let mut said = status(gateway)?.to_string() + &gateway.read_file("/var/lib/crosswan/state.json")?;
@@ -78,7 +78,7 @@ fn a_fleet_needs_no_secret() -> Result<()> {
     Ok(())
 }
 
-/// It comes up with what it has; and a tag that is gone takes nothing down.
+/// It comes up with the keys it has, and a missing tag takes nothing down.
 #[test]
 fn a_reboot_without_ec2_and_a_tag_that_is_gone() -> Result<()> {
     let mut region = Region::with(Auth::Key)?;

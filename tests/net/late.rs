@@ -1,4 +1,4 @@
-//! What a gateway still lacks when it boots: a key, an address of its hub, the right environment.
+//! Gateways that boot without something: a pre-shared key, the hub's address, the right environment.
 
 use anyhow::Result;
 use crosswan_lab::{Auth, Lab, Role};
@@ -47,7 +47,7 @@ fn a_missing_key_is_waited_for_and_nat_does_not_wait() -> Result<()> {
 fn hubs_and_gateways_are_found_by_their_tags() -> Result<()> {
     let lab = Lab::standard(agent()?, Auth::Psk)?;
     let (hub, a, b) = (lab.gateway("hub/vpn-hub")?, lab.gateway("a/nat-vpn")?, lab.gateway("b/nat-vpn")?);
-    // The newest of its VPC, and it has the tag `service=vpn-hub`: only its environment says that it is none of ours.
+    // The newest of its VPC, and it has the tag `service=vpn-hub`: only its environment tag excludes it.
     let decoy = lab.add_gateway("hub", Role::VpnHub)?;
     lab.tag(&decoy, "env", Some("staging"))?;
     lab.tag(&b, "env", Some("staging"))?;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 const BULK: u64 = 50 << 20;
-/// In the private network, and nobody's.
+/// An address in the private network that nobody has.
 const NOBODY: &str = "10.99.0.1";
 
 #[test]
@@ -23,7 +23,7 @@ fn large_transfers_pass_and_what_leads_nowhere_is_rejected() -> Result<()> {
     traffic_for_nobody_is_rejected_at_the_hub(&region)
 }
 
-/// The same with iptables-legacy, chosen as Debian's alternatives do: by what the names on PATH are.
+/// The same with iptables-legacy, chosen as Debian's alternatives do it: by the programs that the names on PATH lead to.
 #[test]
 fn with_iptables_legacy() -> Result<()> {
     let lab = Lab::standard(agent()?, Auth::Psk)?;
@@ -74,7 +74,7 @@ fn a_large_datagram_is_told_the_mtu(region: &Region) -> Result<()> {
             "{} to {to}: {probe:?}",
             from.name
         );
-        // 28 bytes of headers: what the answer named is what passes.
+        // With 28 bytes of headers: the size that the answer named passes.
         let fits = from.udp_df(to, probe.mtu as usize - 28)?;
         assert!(fits.answered, "{} to {to}: {probe:?}, {fits:?}", from.name);
         eprintln!("{} to {to}: path MTU {}", from.name, probe.mtu);
@@ -82,14 +82,14 @@ fn a_large_datagram_is_told_the_mtu(region: &Region) -> Result<()> {
     Ok(())
 }
 
-/// Somebody's firewall drops every ICMP: only the MSS clamp is left to keep a stream from hanging.
+/// A firewall on the way drops all ICMP: only the MSS clamp keeps a stream from hanging.
 fn an_mtu_black_hole_swallows_no_stream(region: &Region) -> Result<()> {
     let pair = [region.lab.host("a/host")?, region.lab.host("b/host-2")?];
     let rules =
         "table ip hole { chain input { type filter hook input priority 0; icmp type destination-unreachable drop; }; }";
     for host in &pair {
         host.exec("nft", &[rules])?.ok()?;
-        // What was learned before the hole was there would help.
+        // A path MTU that was learned before would help.
         host.exec("ip", &["route", "flush", "cache"])?.ok()?;
     }
     for (from, to) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
@@ -101,7 +101,7 @@ fn an_mtu_black_hole_swallows_no_stream(region: &Region) -> Result<()> {
     Ok(())
 }
 
-/// From a client and from the hub's own VPC: an ICMP error at once, from the hub, and no packet goes round.
+/// From a client and from the hub's own VPC: the hub answers with an ICMP error at once, and no packet loops.
 fn traffic_for_nobody_is_rejected_at_the_hub(region: &Region) -> Result<()> {
     let (hub, a) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
     let (rejected, capture) = (rejections(&hub)?, region.lab.capture_internet()?);

@@ -5,13 +5,13 @@ use crosswan_lab::{Auth, Lab, Leaks, Role, VpcSpec};
 
 use crate::region::{Region, agent, lines, refresh};
 
-/// TEST-NET-3 stands for the private network: nothing in crosswan may take "private" for RFC 1918.
+/// TEST-NET-3 stands for the private network: crosswan must never equate "private" with RFC 1918.
 const PRIVATE: &str = "203.0.113.0/24";
 const HUB: &str = "203.0.113.0/26";
 const CLIENT: &str = "203.0.113.128/26";
 const HUB_HOST: &str = "203.0.113.16/28";
 const CLIENT_HOST: &str = "203.0.113.144/28";
-/// The key in the documents is published, so it is refused; theirs was given in the same place.
+/// The key in the documents is published, so it is refused; a real site had its own key in the same place.
 const PSK: &str = "Nobody has 2 guess th1s one";
 
 #[test]

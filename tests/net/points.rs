@@ -1,4 +1,4 @@
-//! What the demo shows, by real packets: who reaches whom and from which address, an idle refresh, what status says.
+//! What the demo shows, with real packets: which hosts reach each other and from which address, an idle refresh, and status.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Wrong settings through the real binary: exit code 2 and one line that names file, key, found and accepted. No lab.
+//! Wrong settings through the real binary: exit code 2, and one line that names the file, the setting, what was found and what is
+//! accepted. This needs no lab.
 
 use std::{
     fs,
@@ -86,7 +87,7 @@ fn every_kind_of_wrong_setting_is_one_line_and_exit_code_2() -> Result<()> {
             ends_in_its_line(case, command)?;
         }
     }
-    // Keys are nobody's but those who use them: `keep` does not.
+    // Only commands that use pre-shared keys read them; `keep` does not.
     let default_key = "/etc/crosswan/psk: a well-known default key; make one with: openssl rand -base64 32";
     let cases = [
         beside("/etc/crosswan/psk", "If I only had a secret to share\n", 0o600, default_key),
@@ -107,7 +108,7 @@ fn ends_in_its_line(case: &Case, command: &[&str]) -> Result<()> {
     let stderr = stderr.replace(root.path().to_str().unwrap(), "");
     assert_eq!(stderr, format!("crosswan: {}\n", case.line), "{command:?}");
     assert_eq!((output.status.code(), stdout.as_str()), (Some(2), ""), "{command:?}: {}", case.line);
-    // Nothing was tried; a pass leaves word of itself for `status`.
+    // Nothing was tried; a pass leaves a report for `status`.
     let written = |folder: &str| fs::read_dir(root.path().join(folder)).map_or(0, Iterator::count);
     let passes = usize::from(command == ["refresh"]);
     assert_eq!((written("run/crosswan"), written("var"), written("etc/swanctl")), (passes, 0, 0), "{command:?}");

@@ -17,7 +17,7 @@ pub const MANAGED: [&str; 3] = [
 /// Every folder in which the agent may write.
 const FOLDERS: [&str; 5] = ["/etc/crosswan", "/etc/swanctl", "/etc/default", "/var/lib/crosswan", "/run/crosswan"];
 
-/// One file: rewritten with the same bytes it is another.
+/// One file; if it is rewritten with the same bytes, it counts as another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileState {
     inode: u64,
@@ -89,7 +89,7 @@ pub fn rules(gateway: &Gateway) -> Result<Vec<String>> {
     Ok(lines.map(|line| line.split(" [").next().unwrap_or(line).to_owned()).collect())
 }
 
-/// Packets so far by rule, of all rules in chains of ours.
+/// Packets so far by rule, of all rules in own chains.
 pub fn counters(gateway: &Gateway) -> Result<BTreeMap<String, u64>> {
     let saved = gateway.sh("iptables-save -c")?.ok()?.stdout;
     let rules = saved.lines().filter(|line| line.contains("] -A CROSSWAN-"));

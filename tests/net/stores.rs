@@ -13,7 +13,7 @@ use crate::region::{Region, UP, agent, eventually, lines, refresh, refresh_with,
 const HOME: &str = "us-west-2";
 const PARAMETERS: &str = "GetParameters";
 
-/// A gateway whose image holds no key, only the place of one.
+/// A gateway whose image holds no key, only the name of the store's entry.
 fn keyless(gateway: &Gateway, auth: &str) -> Result<()> {
     let settings = gateway.read_file("/etc/crosswan/crosswan.toml")?;
     let file = "psk_file = \"/etc/crosswan/psk\"";
@@ -26,7 +26,7 @@ fn keyless(gateway: &Gateway, auth: &str) -> Result<()> {
     }
 }
 
-/// A key of the test's own, another for another `n`.
+/// A key for this test, a different one for each `n`.
 fn key(n: u8) -> String {
     format!("{n:02}-7c1fQz0aXk93LmPvWy5TgHdR-{n:02}")
 }
@@ -83,7 +83,7 @@ fn a_key_in_a_store_is_changed_without_losing_a_packet() -> Result<()> {
         let secrets = gateway.read_file(SECRETS)?;
         ensure!(secrets.contains(&hex(&key(2))) && !secrets.contains(&hex(&key(1))), "{}", gateway.name);
     }
-    // Everything that was said, a look at the parts of the answer included.
+    // Everything that was logged, including the parts of the answer.
     ensure!(said.contains("GetParameters") && said.contains("load secret"));
     for trace in [&key(2)[3..20], &hex(&key(2))[6..40]] {
         ensure!(!said.contains(trace), "a key in the output");
@@ -115,7 +115,7 @@ fn a_store_that_cannot_be_asked_changes_nothing() -> Result<()> {
     for gateway in [&hub, &a, &b] {
         keyless(gateway, &parameter)?;
     }
-    // Never a key so far: NAT does not wait, and the report tells a missing key from a silent store.
+    // There was never a key: NAT does not wait, and the report distinguishes a missing key from a silent store.
     a.start_charon()?;
     let report = refresh_with(&a, &[], 2)?;
     let waiting = report["waiting_for"].as_str().unwrap_or_default();
@@ -177,7 +177,7 @@ fn a_store_that_cannot_be_asked_changes_nothing() -> Result<()> {
     }
     end_tunnel(&a)?;
     all_well(&region, UP)?;
-    // What passes by itself is ridden out.
+    // A failure that passes by itself is retried until it has passed.
     region.lab.ec2_heal();
     region.lab.ec2_fault_times(HOME, PARAMETERS, Fault::Throttle, 2);
     ensure_only_keys(&refresh(&hub)?)?;
@@ -196,7 +196,7 @@ fn a_key_per_peer_by_its_vpc() -> Result<()> {
         keyless(gateway, &format!("psk_secret = \"crosswan/psk/{{vpc}}\"\npsk_region = \"{HOME}\""))?;
     }
     lab.ec2().put_secret(HOME, &of_a, &key(1))?;
-    // `b` has none yet: its refusal, and nobody else's.
+    // `b` has no key yet: only `b` is refused.
     let mut region = Region::from(lab);
     for gateway in region.lab.gateways().iter().filter(|g| g.name != b.name) {
         region.boot(gateway)?;

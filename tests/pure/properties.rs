@@ -1,4 +1,4 @@
-//! What must hold for every input, not just for the cases we thought of.
+//! What must hold for every input, not only for the cases in the tables.
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -329,7 +329,7 @@ fn answer(gateways: Option<Vec<Gateway>>) -> Answers {
     [(region(), gateways.map(view).ok_or_else(|| "timed out".to_owned()))].into()
 }
 
-/// Spokes that take no part: as many as had room in a tag once, where they kept all others waiting.
+/// Spokes that take no part: as many as once fitted into a tag, where they made all others wait.
 const STUCK: usize = 21;
 
 /// 5,000 spokes with their tunnels.
@@ -339,7 +339,7 @@ static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::new(5_000));
 fn five_thousand_spokes_rotate_at_once_within_three_refreshes_of_the_hub_and_stuck_ones_starve_nobody() {
     let mut fleet = FLEET.clone();
     fleet.spokes.iter_mut().for_each(Node::rotate);
-    // The stuck ones are the first in every order. They announce their next key, and then they do no more.
+    // The stuck ones come first in every order. They announce their next key and then do nothing more.
     fleet.refresh_spokes(|_| true);
     let mut refreshes = 0;
     while fleet.changed(1) < fleet.spokes.len() - STUCK {

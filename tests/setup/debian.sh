@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes a fresh Debian 12 or 13 ready for `make demo`; called as `debian.sh fuzz` also for `make test` and `make fuzz`, as
+# Prepares a fresh Debian 12 or 13 for `make demo`; as `debian.sh fuzz` also for `make test` and `make fuzz`, as
 # `debian.sh lint` for `make lint`, as `debian.sh images` for `make deb`, `make image`, `make vm-test` and `make packer-test`.
-# Installs what is missing, says so, and is silent and quick when nothing is. Starts no service, and enables none.
+# It installs what is missing and says so; when nothing is missing it is silent and quick. It starts and enables no service.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
@@ -9,9 +9,9 @@ export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 packages=(
     gcc libc6-dev make ca-certificates              # to build: ring, the cryptography of rustls, needs a C compiler
     charon-systemd strongswan-swanctl               # the gateways of the lab
-    libstrongswan-standard-plugins                  #   AES-GCM; only recommended, so not there by itself
+    libstrongswan-standard-plugins                  #   AES-GCM; only recommended, so apt alone leaves it out
     libcharon-extra-plugins                         #   kernel-libipsec: ESP without the kernel's
-    iptables nftables iproute2 iputils-ping         # their rules, the lab's routers, and a look around
+    iptables nftables iproute2 iputils-ping         # the gateways' rules, the lab's routers, and to look around
     python3 python3-venv                            # moto, the lab's EC2
     systemd                                         # systemd-analyze, to check the units
     tcpdump                                         # what is on the wire, in a test
@@ -23,9 +23,9 @@ if [[ ${1-} == images ]]; then
         mmdebstrap debian-archive-keyring           # the base disk
         e2fsprogs fdisk grub-pc-bin
         qemu-system-x86 qemu-utils openssh-client   # the machines, and Packer's way into them
-        openssl                                     # its way to EC2, in its test
+        openssl                                     # Packer's TLS to EC2, in its test
     )
-    command -v go >/dev/null || packages+=(golang-go) # to build Packer; whatever its version, it brings the one that is wanted
+    command -v go >/dev/null || packages+=(golang-go) # to build Packer; any version fetches the one that go.mod names
 fi
 [[ ${1-} == fuzz ]] && packages+=(libclang-rt-dev)  # libFuzzer
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
@@ -43,11 +43,11 @@ for package in "${packages[@]}"; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
 done
 
-# Installs packages, quietly, waiting for an upgrade that runs at boot; shows what apt said only when it fails. Never removes anything, never starts a service.
+# Installs packages quietly, and waits for an upgrade that runs at boot. It shows apt's output only on failure, removes nothing and starts no service.
 install() (
     log=$(mktemp) policy=/usr/sbin/policy-rc.d ours=
     trap 'rm -f "$log"; [[ -z $ours ]] || rm -f "$policy"' EXIT
-    # A package's service would start now, without asking: policy-rc.d is Debian's way to say no. An existing one stays.
+    # A package's service would start now without asking; a policy-rc.d prevents that. An existing one stays.
     if [[ ! -e $policy ]]; then
         ours=1
         printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -61,8 +61,8 @@ if ((${#missing[@]})); then
     say "fetching the package lists"
     apt-get -qq update || die "apt-get update failed: is the network there?"
     say "installing ${missing[*]}: a minute or two"
-    install "${missing[@]}" || die "apt-get could not install ${missing[*]}: its words are above"
-    # Nor should charon come up with this machine's next boot; `systemctl enable strongswan` if you want it to.
+    install "${missing[@]}" || die "apt-get could not install ${missing[*]}: its output is above"
+    # charon should not start at this machine's next boot either; `systemctl enable strongswan` if you want it to.
     [[ " ${missing[*]} " != *" charon-systemd "* ]] || systemctl --quiet disable strongswan.service 2>/dev/null || true
 fi
 
@@ -79,7 +79,7 @@ rust_is_new_enough() {
 
 if ! rust_is_new_enough; then
     if command -v rustup >/dev/null && [[ $found != none ]]; then
-        die "needs Rust $wanted or newer, found $found. This brings it: rustup update stable && rustup default stable"
+        die "needs Rust $wanted or newer, found $found. To get it: rustup update stable && rustup default stable"
     fi
     if ! command -v rustup >/dev/null; then
         by_hand="Run this one command, then the same make again:
@@ -88,8 +88,8 @@ if ! rust_is_new_enough; then
         in_debian || apt-get -qq update || true
         in_debian || die "needs Rust $wanted or newer, found $found, and this Debian has no rustup. $by_hand"
         say "needs Rust $wanted or newer, found $found: installing Debian's rustup"
-        # Fails where Debian's own rustc is installed, which apt would have to remove: the user decides.
-        install rustup || die "apt-get could not install rustup: its words are above. $by_hand"
+        # This fails where Debian's rustc is installed, because apt would have to remove it: the user decides.
+        install rustup || die "apt-get could not install rustup: its output is above. $by_hand"
     fi
     say "fetching the stable Rust toolchain: a minute or two"
     rustup --quiet default stable >&2
@@ -97,7 +97,7 @@ if ! rust_is_new_enough; then
     rust_is_new_enough || die "needs Rust $wanted or newer, and stable is $found. Another rustc comes first in PATH: $(command -v rustc)"
 fi
 
-# --- cargo-deny, into cargo's own folder: it outlives `make clean`
+# --- cargo-deny, into cargo's own folder, so that `make clean` does not remove it
 
 if [[ ${1-} == lint ]] && ! command -v cargo-deny >/dev/null; then
     say "building cargo-deny: three to five minutes, once"

@@ -33,7 +33,7 @@ fn values(unit: &str, key: &str) -> Vec<String> {
     unit.lines().filter_map(|l| l.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned).collect()
 }
 
-/// Runs systemd-analyze; its whole output, and whether it was content.
+/// Runs systemd-analyze; its whole output, and whether it found no fault.
 fn analyze(args: &[&str]) -> (bool, String) {
     let out = Command::new("systemd-analyze").args(args).env("SYSTEMD_COLORS", "0").output();
     let out = out.unwrap_or_else(|e| panic!("systemd-analyze, of Debian's package systemd, is needed: {e}"));
@@ -90,7 +90,7 @@ fn only_what_no_retry_mends_ends_the_retries() {
         assert_eq!(values(&unit, "Restart"), ["on-failure"], "{name}");
         let ends = if name == REFRESH { format!("{settings} {WAITING} {STOPPED}") } else { settings.to_string() };
         assert_eq!(values(&unit, "RestartPreventExitStatus"), [ends], "{name}");
-        // A failure that counts as success alarms nobody.
+        // A failure that counts as success would alarm nobody.
         assert!(values(&unit, "SuccessExitStatus").is_empty(), "{name}");
     }
 }
@@ -113,7 +113,7 @@ fn in_an_image_a_pass_is_tried_again_as_long_as_a_key_is_awaited() {
     let delays: Vec<f64> = (1_u32..tries as u32).map(|n| delay(n.into())).collect();
     let all: f64 = delays.iter().sum();
     assert!(delays[0] <= 10.0, "who boots first has waited {} s", delays[0]);
-    // decide/auth.rs: a key is awaited for 15 minutes. Beyond the interval the limit would limit nothing.
+    // decide/credential.rs: a key is awaited for 15 minutes. A longer time than the interval would make the limit useless.
     assert!((15.0 * 60.0..within).contains(&all), "tried again for {all} s: {delays:?}");
 }
 
@@ -137,7 +137,7 @@ fn refresh_runs_at_boot_and_every_hour() {
     let timer = unit(TIMER);
     assert_eq!(values(&timer, "OnCalendar"), ["hourly"]);
     assert_eq!(values(&timer, "FixedRandomDelay"), ["yes"]);
-    // As keep/patience.rs reckons: over nearly the whole hour.
+    // As keep/patience.rs assumes: over nearly the whole hour.
     assert_eq!(values(&timer, "RandomizedDelaySec"), ["59min"]);
     assert_eq!(values(&timer, "WantedBy"), ["timers.target"]);
 }
@@ -163,7 +163,7 @@ fn the_guard_stands_before_forwarding_and_any_network() {
     for what in ["systemd-sysctl.service", "network-pre.target"] {
         assert!(before.split(' ').any(|unit| unit == what), "{GUARD} is not before {what}");
     }
-    // A target nobody wants orders nothing.
+    // A target that no unit wants orders nothing.
     assert_eq!(values(&guard, "Wants"), ["network-pre.target"]);
     assert_eq!(values(&guard, "WantedBy"), ["sysinit.target"]);
 }
@@ -198,7 +198,7 @@ fn what_flushes_comes_first_and_nothing_waits_in_a_circle() {
     for early in ["nftables.service", "netfilter-persistent.service", "ufw.service"] {
         assert!(order(GUARD).split(' ').any(|unit| unit == early), "{GUARD} is not after {early}");
     }
-    // systemd's own units with these: all of a boot, in which it would drop a job to break a circle.
+    // systemd's own units with these: all of a boot, in which it would drop a job to break a cycle.
     let boot = |guard_after: &str| {
         let dir = tempfile::tempdir().unwrap();
         let lay = |name: &str, text: String| fs::write(dir.path().join(name), text).unwrap();
@@ -252,7 +252,7 @@ fn a_key_that_comes_and_a_tunnel_that_stays_down_start_a_refresh() {
     assert_eq!(values(&path, "PathChanged"), [[wanted.to_str().unwrap()].as_slice(), &keys].concat());
 }
 
-/// Installed on a machine without settings the package makes no router of it; a file of `/etc/sysctl.d` would, at the next boot.
+/// On a machine without settings the package does not make it a router; a file of `/etc/sysctl.d` would, at the next boot.
 #[test]
 fn forwarding_is_switched_on_only_where_a_mode_is_set_up() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/guard/forwarding");

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make vm-test`: builds what is not there yet, package, images and the test's program, then boots the images. Arguments go on to
+# `make vm-test`: builds what is missing (package, images and the test's program), then boots the images. Arguments are passed to
 # the program.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,7 +10,7 @@ images=$target/vm-images
 deb=$(images/deb/build.sh)
 stale=()
 for mode in vpn-hub nat-hub nat-vpn; do
-    # Anything newer than the image, or made from another package: it is made again.
+    # An image is made again if anything is newer than it, or if it was made from another package.
     [[ -s $images/$mode.raw && -z $(find images packer tests/vm/site.pkrvars.hcl "$deb" -newer "$images/$mode.raw" -type f | head -n1) ]] ||
         stale+=("$mode")
 done

@@ -80,7 +80,7 @@ const ALL: [(&str, Bench); 6] = [
     ("stages", stages::bench),
 ];
 
-/// Progress, for whoever waits.
+/// Progress, for a person who waits.
 pub fn say(what: &str) {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     eprintln!("{:6.1}s  {what}", START.get_or_init(Instant::now).elapsed().as_secs_f64());

@@ -110,7 +110,7 @@ fn row(setup: &Setup, hub: &Hub, peers: usize) -> Result<Row> {
     })
 }
 
-/// A row's gist, for whoever waits.
+/// A row's summary, for a person who waits.
 fn tell(row: &Row) {
     let Row { peers, unchanged, changed, .. } = row;
     let (cpu, pure) = (seconds(unchanged.run.cpu), millis(unchanged.pure()));

@@ -1,4 +1,4 @@
-//! The agent dies at every step of an apply: no file is half written, and one more pass makes all good.
+//! The agent is killed at every step of an apply: no file is half written, and one more pass repairs everything.
 
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::Gateway;
@@ -10,14 +10,14 @@ use crate::{
     strace::{kill_at, record},
 };
 
-/// The passes to die in: a peer comes, moves, and goes.
+/// The passes in which it is killed: a peer comes, moves, and goes.
 pub const PASSES: [(&str, At, At); 3] =
     [("add", At::Nowhere, At::First), ("move", At::First, At::Second), ("remove", At::First, At::Nowhere)];
 
 /// Kills the hub's agent once before every `stride`th call of such a pass that changes something; the number of kills.
 ///
 /// No `keep` may run on the hub or the peer: it would initiate at moments of its own, and the plan depends on which SAs
-/// there are. `say` hears of the progress.
+/// there are. `say` gets the progress.
 pub fn at_every_step(
     region: &Region,
     hub: &Gateway,

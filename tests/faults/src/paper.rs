@@ -1,4 +1,4 @@
-//! Gateways that exist on paper only, in EC2: enough for everything the hub decides, without wires.
+//! Gateways that exist only in EC2: enough for everything that the hub decides, without a network.
 
 use anyhow::Result;
 use crosswan_lab::Lab;
@@ -76,7 +76,7 @@ impl Paper {
         Ok(())
     }
 
-    /// Takes its public address away, and gives it back.
+    /// Removes its public address, and returns it.
     pub fn disassociate(&mut self, lab: &Lab) -> Result<()> {
         if let Some((association, allocation)) = self.elastic.take() {
             lab.ec2().call(&self.region, "DisassociateAddress", &[("AssociationId", &association)])?;
@@ -85,7 +85,7 @@ impl Paper {
         Ok(())
     }
 
-    /// Sets a tag of its gateway, or with `None` takes it away.
+    /// Sets a tag of its gateway, or with `None` removes it.
     pub fn tag(&self, lab: &Lab, key: &str, value: Option<&str>) -> Result<()> {
         let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
         let mut parameters = vec![("ResourceId.1", self.instance.as_str()), ("Tag.1.Key", key)];

@@ -35,7 +35,7 @@ impl Region {
         Region::with(Auth::Psk)
     }
 
-    /// [`Region::standard`], with another way to prove who is who.
+    /// [`Region::standard`], with another method of authentication.
     pub fn with(auth: Auth) -> Result<Region> {
         let region = Region::booted(Lab::standard(agent()?, auth)?)?;
         region.settle()?;

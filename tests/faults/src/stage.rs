@@ -1,4 +1,4 @@
-//! Where the campaign plays: the standard region, a client VPC of its own to be the victim, and work for a pass.
+//! The campaign's set-up: the standard region, another client VPC as the victim, and work for a pass.
 
 use std::{
     sync::Arc,
@@ -87,7 +87,7 @@ impl<'a> Stage<'a> {
         self.work.tag(&self.region.lab, "service", on.then_some("nat"))
     }
 
-    /// A pass on the hub that must end so, and leave the hub so.
+    /// A pass on the hub that must end with this code and leave the hub in this state.
     pub fn pass(&self, code: i32, then: &Snapshot, when: &str) -> Result<Value> {
         let report = refresh_with(&self.hub, &[], code)?;
         Snapshot::of(&self.hub)?.must_be(then, when)?;
@@ -120,7 +120,7 @@ impl<'a> Stage<'a> {
         Ok(began.elapsed())
     }
 
-    /// Back to where everything began, by undisturbed passes: every gateway must be as it was, and stay so.
+    /// Returns to the initial state by undisturbed passes: every gateway must be as it was, and stay so.
     pub fn undisturbed(&self) -> Result<()> {
         self.work(false)?;
         self.peer.is(&self.region, &self.hub, At::First)?;

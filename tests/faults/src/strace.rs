@@ -1,4 +1,4 @@
-//! strace's hand on a pass of the real agent: records its calls, then makes the same pass and strikes at one of them.
+//! A pass of the real agent under strace: records its calls, then makes the same pass and interferes at one of them.
 //!
 //! No failpoints: where those calls are comes from a recording of the same pass undisturbed.
 
@@ -50,7 +50,7 @@ pub fn record(gateway: &Gateway) -> Result<Vec<Point>> {
             // written between its fchmod and its fsync.
             "write" => rest.contains("*nat"),
             "openat" => rest.contains(".new\""),
-            // Of the temporary files there are none but after a kill.
+            // Temporary files exist only after a kill.
             "unlink" => !rest.contains(".new\""),
             "clone" | "clone3" | "vfork" => !asked,
             _ => true,

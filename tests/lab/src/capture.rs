@@ -174,7 +174,7 @@ pub struct Packets {
 
 impl Packets {
     /// What must not be there: a private address on the internet, or anything but IKE and ESP between public addresses.
-    /// Traffic with the echo host and the EC2 endpoint is everyone's good right.
+    /// Traffic with the echo host and the EC2 endpoint is allowed.
     pub fn clear_private(&self) -> Vec<Packet> {
         let public: Ipv4Net = internet::PUBLIC.parse().unwrap_or_default();
         let private = |a: &Ipv4Addr| a.is_private() || self.private.iter().any(|net| net.contains(a));

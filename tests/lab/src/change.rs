@@ -32,7 +32,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Writes a gateway's settings and key anew, as of what exists now: after the hub's address or a test changed them.
+    /// Writes a gateway's settings and key again, from what exists now: after the hub's address or a test changed them.
     pub fn write_default_settings(&self, gateway: &Gateway) -> Result<()> {
         gateway.write_plan(&self.plan())
     }
@@ -121,7 +121,7 @@ impl Lab {
         self.sync_vpc(vpc)
     }
 
-    /// Takes a gateway's Elastic IP away and, with `new`, gives it another, which is returned.
+    /// Removes a gateway's Elastic IP and, with `new`, gives it another, which is returned.
     pub fn change_address(&self, gateway: &Gateway, new: bool) -> Result<Option<Ipv4Addr>> {
         let state = self.state();
         let vpc = state.vpc(owner(gateway))?;
@@ -141,7 +141,7 @@ impl Lab {
         Ok(host)
     }
 
-    /// Sets a tag of a gateway, or with `None` takes it away.
+    /// Sets a tag of a gateway, or with `None` removes it.
     pub fn tag(&self, gateway: &Gateway, key: &str, value: Option<&str>) -> Result<()> {
         let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
         let mut parameters = vec![("ResourceId.1", gateway.instance.as_str()), ("Tag.1.Key", key)];
@@ -166,7 +166,7 @@ impl Lab {
         self.sync(owner(gateway))
     }
 
-    /// Takes a gateway's tunnels down without anyone being told: the internet drops its IKE and ESP. `false` mends it.
+    /// Takes a gateway's tunnels down silently: the internet drops its IKE and ESP. `false` repairs it.
     pub fn cut_ipsec(&self, gateway: &Gateway, cut: bool) -> Result<()> {
         self.internet.cut_ipsec(gateway.public().context("no public address")?, cut)
     }

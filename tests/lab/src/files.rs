@@ -38,12 +38,12 @@ impl Role {
     }
 }
 
-/// How gateways prove who they are.
+/// How gateways authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Each by a key of its own, which it announces in its tag; nat-vpn finds its hub by tag.
+    /// Each by its own key, which it announces in its tag; nat-vpn finds its hub by tag.
     Key,
-    /// All by one pre-shared key; nat-vpn is told its hub's address.
+    /// All by one pre-shared key; nat-vpn's settings name its hub's address.
     Psk,
 }
 
@@ -56,7 +56,7 @@ pub struct Plan {
     pub regions: Vec<String>,
     /// The hub's Elastic IP, once it has one.
     pub hub: Option<Ipv4Addr>,
-    /// How gateways prove who they are.
+    /// How gateways authenticate.
     pub auth: Auth,
     /// The pre-shared key, in a file of its own.
     pub psk: String,

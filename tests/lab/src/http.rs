@@ -88,7 +88,7 @@ impl Response {
     }
 }
 
-/// Takes the percent-encoding off a form's name or value; what is no UTF-8 afterwards is replaced.
+/// Takes the percent-encoding off a form's name or value; bytes that are not UTF-8 afterwards are replaced.
 pub fn decoded(text: &str) -> String {
     let hex = |two: &str| u8::from_str_radix(two, 16).ok();
     let mut bytes = Vec::new();

@@ -50,7 +50,7 @@ pub struct Imds {
 }
 
 impl Imds {
-    /// Breaks a path below `/latest/` (empty: every one without a fault of its own), or with `None` mends it.
+    /// Breaks a path below `/latest/` (empty: every path without its own fault), or with `None` repairs it.
     pub fn set(&self, path: &str, fault: Option<ImdsFault>) {
         let mut faults = lock(&self.faults);
         match fault {

@@ -44,7 +44,7 @@ pub struct Internet {
     pub ns: Arc<Netns>,
     /// The lab's own, faultless way to EC2.
     pub ec2: Ec2,
-    /// What the EC2 endpoint of the gateways does wrong.
+    /// The faults of the gateways' EC2 endpoint.
     pub faults: Arc<Faults>,
     /// What the gateways' roles may do there.
     pub iam: Arc<Iam>,

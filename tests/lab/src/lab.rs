@@ -100,7 +100,7 @@ impl Builder {
         self
     }
 
-    /// How gateways prove who they are, instead of by keys of their own.
+    /// How gateways authenticate, instead of by their own keys.
     pub fn auth(mut self, auth: Auth) -> Builder {
         self.auth = auth;
         self

@@ -1,6 +1,6 @@
 //! A virtual machine in a gateway's place: its image under QEMU, on the wire of the gateway's namespace.
 //!
-//! The namespace becomes what Nitro is in life: the interface and IMDS. A shell inside the guest answers on a virtio port; it
+//! The namespace takes Nitro's part: the interface and IMDS. A shell inside the guest answers on a virtio port; it
 //! comes with the boot, as a systemd credential, like all else that differs from the image: nothing is written into it.
 
 use std::fs::{self, File};

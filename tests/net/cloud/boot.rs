@@ -1,4 +1,4 @@
-//! Boots while the cloud is away, and what is remembered between passes: missing, broken, or somebody else's.
+//! Boots while the cloud is away, with a state between passes that is missing, broken, or from another gateway.
 
 use std::{fs, sync::Arc};
 
@@ -86,7 +86,7 @@ fn a_state_that_is_broken_or_of_another_vpc_is_no_loss() -> Result<()> {
         ensure_no_steps(&refresh(&hub)?)?;
     }
 
-    // A state that came with an image from another VPC, which knew a peer that is none here.
+    // A state that came with an image from another VPC, with a peer that does not exist here.
     let stranger = Paper::client(&region.lab, "us-east-2", "10.70.0.0/16", 200)?;
     edit_state(&hub, |state| {
         state["identity"]["vpc"] = "vpc-0123456789abcdef0".into();

@@ -1,4 +1,4 @@
-//! Who may have which CIDR: overlaps, CIDRs outside the private network, secondary ones that come and go.
+//! Which VPC may have which CIDR: overlaps, CIDRs outside the private network, secondary CIDRs that come and go.
 
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::Lab;
@@ -47,7 +47,7 @@ fn a_newcomer_that_overlaps_is_refused_and_the_holder_never_notices(region: &mut
     ensure!(remote_cidrs(&report, &part.vpc) == ["10.60.0.0/16"], "{report:#}");
     ensure!(why_not(&report, &part.vpc, "10.1.4.0/22") == Some(held), "{report:#}");
     ensure!(why_not(&report, &part.vpc, "100.64.0.0/16") == Some(outside), "{report:#}");
-    // A gateway in the hub's own VPC is no peer, tagged as one or not (nat-hub is), and not worth a word.
+    // A gateway in the hub's own VPC is not a peer, whatever its tags (nat-hub has them), and is not reported.
     ensure!(!has_tunnel(&report, &own) && !report["refused"].to_string().contains(&own), "{report:#}");
     watch.undisturbed("newcomers overlapped")?;
 
@@ -113,7 +113,7 @@ fn a_secondary_cidr_comes_and_goes_without_a_packet_lost_on_the_first(region: &R
     watch.undisturbed("a secondary CIDR was removed")
 }
 
-/// Takes a secondary CIDR from a VPC.
+/// Removes a secondary CIDR from a VPC.
 fn disassociate(lab: &Lab, vpc: &str, cidr: &str) -> Result<()> {
     let (region, id) = (lab.region(vpc)?, lab.vpc_id(vpc)?);
     let answer = lab.ec2().call(&region, "DescribeVpcs", &[("VpcId.1", &id)])?.0;

@@ -43,8 +43,8 @@ fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Resu
         "{report:#}"
     );
 
-    // It has one, and is a gateway by its tag alone, as one whose user data has failed: nothing of it works. The hub holds
-    // a place for it, and the older one goes on, at every pass.
+    // It has one now, and only its tag makes it a gateway, as when user data has failed: nothing on it works. The hub keeps a
+    // connection for it, and the older one goes on, at every pass.
     region.lab.change_address(&new, true)?;
     for _ in 0..3 {
         let report = refresh_with(&hub, &[], 6)?;
@@ -85,7 +85,7 @@ fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Resu
     }
     carried.undisturbed("the older of two gateways tried to take the tunnel")?;
 
-    // The one in use is terminated: the other one is taken at once.
+    // The one in use is terminated: the other one takes over at once.
     region.keepers.remove(&new.name);
     region.lab.terminate(&new)?;
     region.lab.route_through(&old)?;
@@ -145,7 +145,7 @@ fn one_without_an_address_is_refused(region: &Region) -> Result<()> {
     ensure!(why(&report, "refused", &paper.vpc).is_some_and(|why| why.contains("no public address")), "{report:#}");
     paper.associate(lab, 200)?;
     ensure!(has_tunnel(&refresh(hub)?, &paper.vpc));
-    // One that loses it is as one that is not seen: its tunnel is kept for a poll.
+    // A gateway that loses the tag counts as not seen: its tunnel is kept for a poll.
     paper.disassociate(lab)?;
     let report = refresh(hub)?;
     ensure_no_steps(&report)?;

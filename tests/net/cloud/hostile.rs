@@ -67,7 +67,7 @@ fn hostile_tags_never_reach_a_file_a_log_or_a_status() -> Result<()> {
     // Not even with the right tag is a gateway in the hub's own VPC a peer, or one that a settings file could forge.
     ensure!(!has_tunnel(&report, &own), "{report:#}");
 
-    // Not a trace: files, what charon holds, what is said and logged, as text and as JSON.
+    // There is no trace in files, in charon, in output and logs, as text or as JSON.
     let found =
         hub.sh(&format!("grep -rlI {MARK} /etc/swanctl /etc/crosswan /var/lib/crosswan /run/crosswan; true"))?;
     ensure!(found.stdout.is_empty(), "in files: {}", found.stdout);
@@ -88,7 +88,7 @@ fn hostile_tags_never_reach_a_file_a_log_or_a_status() -> Result<()> {
     }
     ensure!(!hub.charon_log().contains(MARK));
     ensure!(why(&report, "refused", &a).is_none(), "{report:#}");
-    // A character that XML cannot hold makes the region's whole answer unreadable: it counts as none.
+    // A character that XML cannot hold makes the region's whole answer unreadable, so the region counts as not asked.
     newcomers[0].tag(lab, "Name", Some(&format!("\u{1b}[31m{MARK}")))?;
     let output = hub.agent(&["refresh"])?;
     ensure!(output.code == 3 && output.stdout.contains("its last good answer stands"), "{}", show(&output));

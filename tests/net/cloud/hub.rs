@@ -25,7 +25,7 @@ fn spokes_that_know_the_hub_by_tag_follow_it_to_a_new_address() -> Result<()> {
     ensure_no_steps(&report)?;
     watch.undisturbed("a spoke was told the hub's tag instead of its address")?;
 
-    // Between two addresses the hub has none: it says so, and leaves everything as it was.
+    // Between two addresses the hub has no address: it reports that and leaves everything as it was.
     lab.change_address(&hub, false)?;
     let output = hub.agent(&["refresh"])?;
     ensure!(output.code == 3 && output.stderr.contains("this hub has no public address"), "{}", output.stderr);

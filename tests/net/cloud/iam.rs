@@ -2,7 +2,7 @@
 //! stays.
 //!
 //! The lab's IAM evaluates the files, conditions included, against what each gateway's role asks for; what they keep out
-//! beyond that is `tests/edge/iam.rs`'s.
+//! beyond that is tested in `tests/edge/iam.rs`.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -128,7 +128,7 @@ fn enforce(lab: &Lab, without: Option<(&str, &str)>) -> Result<()> {
             for statement in document["Statement"].as_array_mut().context("no statements")? {
                 let mut left = listed(statement);
                 left.retain(|listed| listed != action);
-                // A statement about nothing the agent does, where nothing is left: an empty list is no policy.
+                // If nothing is left: a statement about something that the agent never does, because an empty list is not a policy.
                 left.is_empty().then(|| left.push("ec2:DescribeRegions".into()));
                 statement["Action"] = json!(left);
             }

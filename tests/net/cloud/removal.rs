@@ -1,4 +1,4 @@
-//! Who leaves, and when: polls that must miss a peer, and the hold on too many at once.
+//! Which peers are removed, and when: the polls that must miss a peer, and the hold on too many at once.
 
 use anyhow::{Result, ensure};
 use crosswan_lab::Fault;
@@ -29,7 +29,7 @@ fn a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count(region: 
     let pairs = [("a/host", "b/host"), ("b/host", "a/host"), ("a/host", "hub/host")];
     let watch = Watch::over(region, &pairs)?;
 
-    // Its service tag taken away, a gateway is none any more: one poll.
+    // Without its service tag an instance is no longer a gateway: one poll.
     p.tag(lab, "service", None)?;
     let report = refresh(&hub)?;
     ensure_no_steps(&report)?;
@@ -45,11 +45,11 @@ fn a_peer_leaves_after_two_polls_that_miss_it_and_failures_do_not_count(region: 
     // A dry run counts nothing either.
     ensure!(hub.agent(&["refresh", "--dry-run"])?.code == 0);
     ensure!(misses(&hub, &p.vpc)? == Some(1), "a dry run counted");
-    // Seen again, the count starts anew.
+    // When the peer is seen again, the count starts over.
     p.tag(lab, "service", Some("nat"))?;
     refresh(&hub)?;
     ensure!(misses(&hub, &p.vpc)? == Some(0));
-    // A tag that only looks like it is another tag: EC2 would take a `*` in a filter for any value, never in a tag.
+    // A tag that only looks like it is another tag: in a filter EC2 treats a `*` as any value, but never in a tag.
     p.tag(lab, "service", Some("nat*"))?;
     ensure!(misses_after(&hub, &p.vpc)? == Some(1));
     let report = refresh(&hub)?;
@@ -85,7 +85,7 @@ fn an_empty_cloud_is_held_until_forced_and_a_region_taken_off_the_list_leaves(re
     let [a, b] = ids(lab, ["a", "b"])?;
     refresh(&hub)?;
 
-    // EC2 answers, well formed and empty, everywhere: as with a role or tag that changed under us.
+    // EC2 answers well formed and empty everywhere, as when a role or a tag was changed.
     let watch = Watch::over(region, &[("a/host", "b/host"), ("a/host", "hub/host")])?;
     lab.ec2_fault("*", INSTANCES, Fault::Empty);
     ensure_no_steps(&refresh(&hub)?)?;
@@ -116,7 +116,7 @@ fn an_empty_cloud_is_held_until_forced_and_a_region_taken_off_the_list_leaves(re
     eprintln!("back after {:?}", host_a.wait_for(address_b, UP)?);
     watch.undisturbed("a region was taken off the list and put back")?;
 
-    // Forced, everybody leaves: not before it is due.
+    // With --force all peers are removed, but not before they are due.
     lab.ec2_fault("*", INSTANCES, Fault::Empty);
     ensure_no_steps(&refresh_with(&hub, &["--force"], 0)?)?;
     ensure!(refresh_with(&hub, &[], 6)?["held"].is_object());

@@ -28,7 +28,7 @@ fn killed_and_started_again_by_systemd_the_tunnels_come_back_by_themselves() -> 
         let away = keeper.log().matches("charon is away").count();
         victim.kill_charon(SIGKILL)?;
         keeper.wait_for_log("charon is away", UP)?;
-        // Debian's unit loads every file again: nothing of ours is needed for that.
+        // Debian's unit loads every file again, without crosswan.
         victim.start_charon()?;
         let measured = gap(packets)?;
         println!("{}: charon killed and started, packets missing for {measured:?}", victim.name);
@@ -46,7 +46,7 @@ fn killed_and_started_again_by_systemd_the_tunnels_come_back_by_themselves() -> 
     Ok(())
 }
 
-/// charon comes back with nothing of ours: the next refresh puts everything back.
+/// charon comes back with an empty configuration: the next refresh loads everything again.
 fn without_our_files(region: &Region, hub: &Arc<Gateway>) -> Result<()> {
     let before = Snapshot::of(hub)?;
     let packets = stream(region, "a/host", "b/host")?;

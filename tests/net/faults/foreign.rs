@@ -1,4 +1,4 @@
-//! Rules, connections and secrets of others on the same gateway: untouched by whatever crosswan does.
+//! Rules, connections and secrets of other programs on the same gateway stay untouched, whatever crosswan does.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -8,7 +8,7 @@ use crosswan_lab::{Gateway, PingStream};
 use super::look::{Snapshot, ask, rules, unharmed};
 use crate::region::{Region, UP, eventually, refresh, refresh_with};
 
-/// Names that begin like ours, and are not.
+/// Names that begin like crosswan's, but are foreign.
 const CONNECTION: &str = "crosswanderer";
 const CHAIN: &str = "CROSSWANDERER";
 const FIREWALL: &str = "*filter
@@ -60,7 +60,7 @@ fn nothing_foreign_is_touched() -> Result<()> {
     ensure!(Snapshot::of(&hub)?.connections.len() == before.connections.len());
     unharmed(packets, "the partner's tunnel")?;
 
-    // Their secret is still the right one: the tunnel can be made anew.
+    // Their secret still works: the tunnel can be established again.
     hub.swanctl(&["--terminate", "--ike", CONNECTION])?;
     hub.swanctl(&["--initiate", "--child", "lan", "--timeout", "20"])?;
     Ok(())
@@ -97,7 +97,7 @@ secrets {{ ike-{CONNECTION} {{ id-1 = {me}\n id-2 = {them}\n secret = correcthor
     PingStream::start(&*hub.ns()?, ends[0].1, ends[1].1, Duration::from_millis(50), u32::MAX)
 }
 
-/// What charon holds of theirs, and the number of its IKE_SA.
+/// The foreign configuration that charon holds, and the number of its IKE_SA.
 fn theirs(hub: &Gateway) -> Result<(String, u32)> {
     let (conns, secrets, sas) =
         ask(hub, async |vici| Ok((vici.list_conns().await?, vici.shared_ids().await?, vici.sas().await?)))?;

@@ -11,7 +11,7 @@ use crosswan_lab::{Auth, Gateway};
 use super::look::{Snapshot, all_well, rules, stream, unharmed};
 use crate::region::{Region, UP, agent, eventually, exists, lines, refresh, refresh_with, show, status};
 
-/// What `crosswan status` ends with.
+/// The exit codes of `crosswan status`.
 fn code(gateway: &Gateway) -> Result<i32> {
     Ok(gateway.agent(&["status"])?.code)
 }
@@ -51,7 +51,7 @@ fn what_stops_packets_is_told_by_refresh_and_status_with_its_remedy() -> Result<
         let words = spoke.agent(&["status"])?;
         ensure!(words.code == 7 && words.stdout.contains(said), "{}", show(&words));
         spoke.sh(healed)?.ok()?;
-        // At once, without another refresh.
+        // status sees it at once, without another refresh.
         ensure!(code(&spoke)? == 0, "{}", show(&spoke.agent(&["status"])?));
         ensure!(host.reaches(far)? && refresh(&spoke)?["outcome"] == "unchanged");
     }
@@ -78,7 +78,7 @@ fn a_source_destination_check_that_is_on_is_told_where_ec2_is_asked() -> Result<
     region.lab.source_dest_check(&spoke, false)?;
     eventually(UP, "packets pass", || host.reaches(far))?;
     refresh(&spoke)?;
-    // A nat-hub has no role to ask by.
+    // A nat-hub has no role with which it could ask.
     let report = refresh(&nat)?;
     ensure!(report["source_dest_check"].is_null(), "{report:#}");
     ensure!(lines(&report, "notes").concat().contains("source/destination check was not looked at"), "{report:#}");
@@ -179,7 +179,7 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
         sleep(Duration::from_secs(1));
     }
     let with_watch = leaked()? - guarded;
-    // It dies alone: the rules are the kernel's.
+    // Its death changes nothing, because the kernel has the rules.
     watch.kill();
     sleep(Duration::from_secs(1));
     ensure!(leaked()? - guarded == with_watch && Snapshot::of(&spoke).is_err(), "its death moved something");
@@ -193,7 +193,7 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
     ensure!(code(&spoke)? == 9, "{}", show(&spoke.agent(&["status"])?));
     drop(trying);
 
-    // Started again, it puts back what was taken away while nobody watched; and nothing once there is nothing to keep.
+    // After a restart it puts back what was removed while nobody watched, and nothing when no rules are to be kept.
     let watch = spoke.spawn_agent(&["watch"])?;
     eventually(Duration::from_secs(5), "the rules are back", || {
         Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules)
@@ -209,7 +209,7 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
     all_well(&region, UP)
 }
 
-/// Whoever changes rules while a refresh is at work would undo it, or be undone.
+/// If watch changed rules while a refresh is at work, one would undo the other.
 #[test]
 fn watch_leaves_a_refresh_alone() -> Result<()> {
     let region = Region::standard()?;

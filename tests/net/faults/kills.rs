@@ -1,5 +1,5 @@
-//! The agent dies at steps of an apply, at every one in `make faults`: no other tunnel loses a packet, and one more
-//! refresh makes all good.
+//! The agent is killed at steps of an apply, and in `make faults` at every step: no other tunnel loses a packet, and one
+//! more refresh repairs everything.
 
 use anyhow::{Context, Result, ensure};
 use crosswan_faults::{

@@ -1,4 +1,4 @@
-//! What comes last in a pass fails, when the system has been changed already: the report says so, and what was done stays.
+//! The last actions of a pass fail, when the system has already been changed: the report says so, and the changes stay.
 
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Auth, Gateway};

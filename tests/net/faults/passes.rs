@@ -1,4 +1,4 @@
-//! Passes and `keep` beside each other: one at a time, bounded waits, and an end within the time systemd gives.
+//! Passes and `keep` side by side: one at a time, with bounded waits, and an end within the time that systemd allows.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use nix::{
 use super::look::{all_well, sas};
 use crate::region::{Region, UP, eventually, lines, refresh};
 
-/// What README and units promise for the end of `keep`.
+/// The time in which `keep` must end.
 const END: Duration = Duration::from_secs(2);
 
 #[test]
@@ -25,11 +25,11 @@ fn one_at_a_time_and_keep_stands_back() -> Result<()> {
     let (hub, spoke) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
     let nat = region.gateway("hub/nat-hub")?;
 
-    // A pass that hangs: the next one waits its 30 s, and then says so. Goes on beside all the rest here.
+    // A pass that hangs: the next one waits 30 s and then reports it. This goes on beside the rest of the test.
     let held = hold(&nat, "/run/crosswan/refresh.lock")?;
     let patient = thread::spawn(move || nat.agent(&["refresh"]));
 
-    // Two passes of which the first is slow: the second finds its work done.
+    // Two passes, and the first is slow: the second finds the work done.
     hub.run("iptables", &["-t", "nat", "-F", "CROSSWAN-NAT"], "")?.ok()?;
     region.lab.ec2_fault_times("*", "DescribeInstances", Fault::Slow(Duration::from_secs(2)), 3);
     let reports = thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! One peer's failure is that peer's: it keeps what it had and is named, and everybody else's change goes on.
+//! A peer's failure is that peer's: it keeps what it had and is named, and all other changes go on.
 
 use std::{
     thread,
@@ -47,7 +47,7 @@ fn failed(report: &Value) -> Vec<(String, String, bool)> {
     report["failed"].as_object().into_iter().flatten().map(one).collect()
 }
 
-/// The spoke takes no new child: what it offers for ESP is not what the hub does.
+/// The spoke accepts no new child, because its ESP proposal is not the hub's.
 fn refuse_children(spoke: &Gateway) -> Result<()> {
     let change = format!("sed -i 's/esp_proposals = .*/esp_proposals = aes128-sha256-modp2048/' {CONNECTIONS}");
     spoke.sh(&format!("{change} && swanctl --load-all --noprompt"))?.ok().map(drop)
@@ -106,7 +106,7 @@ fn a_spoke_that_refuses_a_new_child_vetoes_nothing_of_anybody_else() -> Result<(
     let line = format!("FAILED    {of_a}: renew {of_a}/");
     ensure!(told.stdout.contains(&line) && told.stdout.contains("is in force again"), "{}", show(&told));
 
-    // Again, with nothing left but that one: the same, and nobody else is touched.
+    // Again, with only that one left: the same result, and nobody else is touched.
     let report = refresh_with(&hub, &[], 4)?;
     ensure!(failed(&report).len() == 1 && lines(&report, "steps").is_empty(), "{report:#}");
     Snapshot::of(&hub)?.must_be(&now, "the same failure again")?;
@@ -127,7 +127,7 @@ fn connection_of(paper: &Paper) -> Result<String> {
     Ok(ConnName::to_gateway(&paper.vpc.parse::<VpcId>()?, &paper.instance.parse::<InstanceId>()?).to_string())
 }
 
-/// It takes the request and answers nothing, nor anything after it.
+/// charon accepts the request and answers neither it nor anything after it.
 #[test]
 fn a_charon_that_hangs_in_the_middle_leaves_rules_and_nat_going_on() -> Result<()> {
     let region = Region::standard()?;
@@ -199,7 +199,7 @@ fn a_removal_that_a_hung_charon_hears_nothing_of_is_made_up_for_by_the_next_pass
     all_well(&region, UP)
 }
 
-/// A peer destroys its old key when the new one was accepted: by charon's own word, so not before charon accepts it.
+/// A gateway destroys its old key once the new one is accepted. charon says when that is, so it does not happen before.
 #[test]
 fn the_next_key_of_a_peer_that_failed_is_not_accepted_and_anothers_is() -> Result<()> {
     let region = Region::with(Auth::Key)?;
@@ -235,7 +235,7 @@ fn the_next_key_of_a_peer_that_failed_is_not_accepted_and_anothers_is() -> Resul
     [&a, &b].into_iter().try_for_each(|spoke| reconnect(&region, spoke))
 }
 
-/// EC2 takes its time over the tag: that needs no charon, so `keep` may go on.
+/// EC2 is slow with the tag. Writing it needs no charon, so `keep` may go on.
 #[test]
 fn keep_heals_while_ec2_takes_its_time_over_the_tag() -> Result<()> {
     const SLOW: Duration = Duration::from_secs(25);
@@ -258,7 +258,7 @@ fn keep_heals_while_ec2_takes_its_time_over_the_tag() -> Result<()> {
         for sa in sas(&spoke)? {
             spoke.swanctl(&["--terminate", "--ike-id", &sa.id.to_string(), "--timeout", "5"])?;
         }
-        // No packet asks for it.
+        // No packet triggers it.
         eventually(SLOW * 2, "keep brings the tunnel back", || {
             let up = sas(&spoke)?.iter().any(|sa| sa.is_established() && !sa.children.is_empty());
             Ok(up && keeper.log().matches("initiate").count() > tried)

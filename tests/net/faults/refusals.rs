@@ -1,4 +1,4 @@
-//! The peer refuses: it is told, it does not become a storm, and once the reason is gone the tunnel comes by itself.
+//! The peer refuses: that is reported, no storm of attempts follows, and the tunnel comes up by itself once the reason is gone.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn wrong_keys_and_proposals_are_retried_gently_until_they_are_right() -> Result<
     ensure!(!region.lab.host("a/host")?.reaches(region.address("hub/host")?)?);
     spoke.write_file("/etc/crosswan/psk", &right, 0o600)?;
     refresh(&spoke)?;
-    // keep starts over as soon as the key is another: no need to sit out the wait.
+    // keep starts over as soon as the key changes, without waiting for the rest of its back-off.
     let since = Instant::now();
     keeper.wait_for_log("is up", Duration::from_secs(12))?;
     println!("after the key was right again: up in {:?}", since.elapsed());
@@ -75,14 +75,14 @@ fn a_cidr_the_hub_does_not_know_leaves_no_childless_sa_and_no_storm() -> Result<
     ensure!(tunnel_line(&spoke)?.contains("DOWN"));
     let report = refresh(&hub)?;
     ensure!(report["outcome"] == "changed", "{report:#}");
-    // The spoke cannot know; it comes back with its next attempt.
+    // The spoke cannot know that; its next attempt succeeds.
     let since = Instant::now();
     all_well(&region, UP)?;
     let tried = newest_ike(&spoke)? - before;
     println!("childless: {tried} IKE_SAs until it worked again, {:?} after it could", since.elapsed());
     ensure!(tried <= TRIES, "{tried} IKE_SAs");
 
-    // One child of two: the other goes on carrying packets, and no IKE_SA is made for it.
+    // One child of two: the other goes on carrying packets, and no new IKE_SA is made.
     let packets = stream(&region, "a/host", "hub/host")?;
     let host = region.lab.add_cidr("a", "10.101.0.0/16")?;
     let before = newest_ike(&spoke)?;

@@ -1,4 +1,4 @@
-//! A step fails, or only pretends to work: what was there before is in force again, and others lose no packet.
+//! A step fails, or only pretends to work: the former state is in force again, and others lose no packet.
 
 use anyhow::{Result, ensure};
 
@@ -21,7 +21,7 @@ fn a_disk_that_takes_nothing_more() -> Result<()> {
     region.lab.add_client("c", "eu-west-1", &["10.3.0.0/16"])?;
 
     let read_only = |folder: &str| format!("mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}");
-    // Room for what is there, and for nothing else.
+    // There is room for the existing files, and for nothing else.
     let full = |folder: &str| {
         format!(
             "mount -t tmpfs -o size=64k tmpfs /mnt && cp -a {folder}/. /mnt && mount --move /mnt {folder} && \
@@ -38,7 +38,7 @@ fn a_disk_that_takes_nothing_more() -> Result<()> {
         hub.sh(&format!("umount {CONF_D}"))?.ok()?;
     }
 
-    // Without room for the marker nothing is begun.
+    // Without room for the marker the pass does not begin.
     for fault in [read_only(STATE), full(STATE)] {
         hub.sh(&fault)?.ok()?;
         let report = refresh_with(&hub, &[], 4)?;
@@ -115,7 +115,7 @@ fn a_charon_that_refuses_or_only_says_yes() -> Result<()> {
     region.boot(&spoke)?;
     region.settle()?;
 
-    // A change among others: nothing of it, all of the others, and nobody is touched who does not change.
+    // One change among others fails: nothing of it is done, all others are, and no unchanged connection is touched.
     let others = [stream(&region, "a/host", "b/host")?, stream(&region, "c/host", "hub/host")?];
     region.lab.add_client("d", "eu-west-1", &["10.4.0.0/16"])?;
     region.lab.add_client("e", "eu-west-1", &["10.5.0.0/16"])?;
@@ -150,7 +150,7 @@ fn a_charon_that_refuses_or_only_says_yes() -> Result<()> {
     }
     refresh(&hub)?;
 
-    // A revocation that did not take place is none; and what was taken away stays away.
+    // A revocation that did not take effect is not reported as one, and what was removed stays removed.
     region.lab.delete_vpc("d")?;
     let meddler = Meddler::between(&hub, "unload-conn", &name, Answer::Pretend)?;
     let report = refresh_with(&hub, &[], 4)?;

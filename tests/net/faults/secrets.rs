@@ -1,4 +1,4 @@
-//! Keys show nowhere but in their files; a peer that leaves is locked out; a host that is set wrongly is told how.
+//! Keys appear only in their files; a peer that leaves is locked out; the report says what is wrong with a host's settings.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ fn keys_show_nowhere() -> Result<()> {
     let mut region = Region::standard()?;
     let hub = region.gateway("hub/vpn-hub")?;
     let key = region.lab.psk().to_owned();
-    // As text, as the file has it, as Rust would print bytes, and as an encoding of it: an excerpt is bad enough.
+    // As text, as the file has it, as Rust would print bytes, and in encodings; an excerpt counts, too.
     let hex: String = key.bytes().map(|b| format!("{b:02x}")).collect();
     let bytes: Vec<String> = key.bytes().map(|b| b.to_string()).collect();
     let traces = [key[8..24].to_owned(), hex[16..48].to_owned(), bytes[8..16].join(", ")];
@@ -31,7 +31,7 @@ fn keys_show_nowhere() -> Result<()> {
 
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Every command line on the machine, as often as it goes.
+        // Every command line on the machine, as often as possible.
         let watch = scope.spawn(|| {
             let (mut looks, mut bad) = (0, Vec::new());
             while !done.load(Ordering::Relaxed) {
@@ -109,7 +109,7 @@ fn a_peer_that_left_is_locked_out_although_its_key_is_right() -> Result<()> {
     ensure!(lines(&report, "steps").concat().contains(&format!("end every IKE_SA of {name}")), "{report:#}");
     let after = Snapshot::of(&hub)?;
     ensure!(!after.connections.contains_key(&name) && !after.secrets.contains(&format!("ike-{name}")));
-    // Its own keep goes on trying with the right key, and so do we by hand.
+    // Its own keep goes on trying with the right key, and so does this test by hand.
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
         let theirs = ask(&hub, async |vici| vici.sas().await)?;
@@ -142,7 +142,7 @@ fn wrong_sysctls_are_told_with_the_command_that_mends_them() -> Result<()> {
         ("net.ipv6.conf.all.forwarding", "1"),
     ] {
         spoke.sh(&format!("sysctl -w {key}={wrong}"))?.ok()?;
-        // The rules are mended all the same, and not rolled back for what is no fault of theirs.
+        // The rules are repaired all the same, and are not rolled back because of an unrelated fault.
         spoke.run("iptables", &["-t", "nat", "-F", "CROSSWAN-NAT"], "")?.ok()?;
         let report = refresh_with(&spoke, &[], 7)?;
         ensure!(report["outcome"] == "changed", "{report:#}");

@@ -1,4 +1,4 @@
-//! Both ends of a tunnel start at the same moment, again and again: one tunnel comes of it, not none and not two.
+//! Both ends of a tunnel start at the same moment, again and again: the result is always exactly one tunnel.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use crosswan_lab::{AgentProcess, Gateway};
 use super::look::{newest_ike, untidy};
 use crate::region::{Region, UP, eventually};
 
-/// Times both ends start together.
+/// How often both ends start together.
 const ROUNDS: usize = 20;
 /// IKE_SAs one charon may try in a round: a hub with two spokes makes two, and each may collide a few times.
 const TRIED: u32 = 12;

@@ -1,4 +1,4 @@
-//! What other programs and people change between two passes is put right at the next one, and told.
+//! The next pass repairs what other programs and people changed between two passes, and reports it.
 
 use anyhow::{Result, ensure};
 use crosswan_faults::faults::tampering::{EDITED, OWNERS, STATE, put_right};

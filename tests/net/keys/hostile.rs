@@ -1,5 +1,5 @@
-//! What `docs/security.md` claims, tried: a gateway that lies, a tag that was forged, a key that was stolen. Every attempt
-//! goes through real charon, and an honest one made the same way succeeds.
+//! The claims of `docs/security.md`: a gateway that lies, a tag that was forged, a key that was stolen. Every attempt
+//! goes through real charon, and an honest attempt made in the same way succeeds.
 
 mod claims;
 mod gone;
@@ -18,11 +18,11 @@ use crosswan_vici::Target;
 use super::ring;
 use crate::region::{Region, show};
 
-/// Where an attacker on a gateway writes his own connections, and a key he brought.
+/// Where an attacker on a gateway writes connections, and a private key of the attacker's.
 const EVIL: &str = "/etc/swanctl/conf.d/evil.conf";
 const KEY: &str = "/etc/swanctl/private/evil.pem";
 
-/// A gateway in an attacker's hands. Its keep has ended: only the attacker speaks.
+/// A gateway that an attacker controls. Its keep has ended, so only the attacker initiates.
 struct Evil {
     gateway: Arc<Gateway>,
     hub: Arc<Gateway>,
@@ -34,12 +34,12 @@ struct Evil {
 
 /// What charon answers to an address of which it has no connection at all, to the very first message.
 const UNKNOWN: &str = "NO_PROPOSAL_CHOSEN";
-/// What it answers to whoever fails to prove who he is, or is nobody it knows at that address.
+/// charon's answer to a peer that fails to prove its identity, or that it does not know at that address.
 const NOBODY: &str = "AUTHENTICATION_FAILED";
 
 /// Who it says it is.
 struct Claim<'a> {
-    /// Of the connection: short, each its own.
+    /// Of the connection: short and unique.
     name: &'a str,
     id: &'a str,
     key: PublicKey,
@@ -60,7 +60,7 @@ impl Evil {
         Ok(ring(&self.gateway)?.current.public)
     }
 
-    /// Brings a private key along.
+    /// Loads another private key.
     fn brings(&self, key: &PrivateKey) -> Result<()> {
         self.gateway.write_file(KEY, std::str::from_utf8(key.text.bytes())?, 0o600)
     }
@@ -104,7 +104,7 @@ impl Evil {
         Ok(())
     }
 
-    /// An attempt that must succeed: or the others would prove nothing.
+    /// An attempt that must succeed, or the failures of the others would prove nothing.
     fn is_taken(&self, claim: &Claim) -> Result<()> {
         let newest = newest_ike(&self.hub)?;
         let (code, said) = self.tries(claim)?;

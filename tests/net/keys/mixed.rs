@@ -1,4 +1,4 @@
-//! A fleet moves from a pre-shared key to keys of its own, gateway by gateway, and no packet is lost.
+//! A fleet moves from a pre-shared key to keys, gateway by gateway, and no packet is lost.
 
 use anyhow::{Result, ensure};
 use crosswan_core::model::KEY_TAG;
@@ -13,7 +13,7 @@ use crate::region::{Region, UP, lines, refresh};
 const PAIRS: [(&str, &str); 4] =
     [("a/host", "b/host"), ("b/host-2", "a/host"), ("hub/host", "a/host"), ("b/host", "hub/host")];
 
-/// What a step of the way does, with packets on their way.
+/// Makes one step while packets flow.
 fn while_packets_flow<T>(region: &Region, what: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
     let streams = PAIRS.map(|(from, to)| stream(region, from, to));
     let done = step()?;
@@ -29,7 +29,7 @@ fn uses_keys(gateway: &Gateway, regions: &str) -> Result<()> {
     gateway.write_file("/etc/crosswan/conf.d/60-keys.toml", &text, 0o644)
 }
 
-/// By what a gateway's connections are authenticated at both ends, by name.
+/// How a gateway's connections are authenticated at both ends, by name.
 fn methods(gateway: &Gateway) -> Result<Vec<(String, String)>> {
     let conns = ask(gateway, async |vici| vici.list_conns().await)?;
     let tunnels = conns.into_iter().filter(|(name, _)| name != "crosswan-own");
@@ -51,7 +51,7 @@ fn ike_sas(gateway: &Gateway) -> Result<Vec<(String, u32)>> {
     Ok(sas(gateway)?.into_iter().map(|sa| (sa.conn, sa.id)).collect())
 }
 
-/// The steps, as the README has them:
+/// The steps of `docs/upgrading.md`, "From a pre-shared key to keys":
 ///
 /// 1. The roles: `vpn-hub.json` for the hub, its own region among the listed; `nat-vpn.json` for every `nat-vpn`.
 /// 2. The hub: `auth.method = "key"`; its pre-shared key stays where it is. `crosswan refresh`.
@@ -59,7 +59,7 @@ fn ike_sas(gateway: &Gateway) -> Result<Vec<(String, u32)>> {
 ///    `crosswan refresh` there, and then on the hub. Between these two its tunnel stays up, but would not come back if it
 ///    broke: so do not wait for the hub's hour. The other spokes go on with the pre-shared key.
 /// 4. The next spoke.
-/// 5. When `crosswan status` of the hub shows a key for every tunnel: take away `psk_file` and the files.
+/// 5. When `crosswan status` of the hub shows a key for every tunnel: remove `psk_file` and the files.
 #[test]
 fn a_fleet_moves_from_a_pre_shared_key_to_keys() -> Result<()> {
     let region = Region::standard()?;
@@ -91,7 +91,7 @@ fn a_fleet_moves_from_a_pre_shared_key_to_keys() -> Result<()> {
     let secrets = hub.read_file(SECRETS)?;
     ensure!(!secrets.contains(&vpc_a) && secrets.contains(&vpc_b), "only b's is still needed");
 
-    // Mixed: either kind comes up again, and neither takes the other along.
+    // Mixed: tunnels of both kinds come up again, and neither kind affects the other.
     let others = [("b/host", "hub/host"), ("hub/host", "b/host-2")].map(|(from, to)| stream(&region, from, to));
     reconnect(&region, &a)?;
     for stream in others {

@@ -1,4 +1,4 @@
-//! A key is followed by the next: both count until the peers have seen it, and no packet notices.
+//! One key follows another: both count until the peers have accepted the next one, and no packet is lost.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub fn rotate(gateway: &Gateway) -> Result<Value> {
     Ok(serde_json::from_str(&output.stdout)?)
 }
 
-/// The key a gateway signs with, as charon was told.
+/// The key that a gateway signs with, as loaded into charon.
 fn signs_with(gateway: &Gateway) -> Result<String> {
     let text = gateway.read_file("/etc/swanctl/conf.d/crosswan.conf")?;
     let key = text.lines().find_map(|line| line.trim().strip_prefix("pubkeys = 0s"));
@@ -144,8 +144,8 @@ fn a_key_that_is_old_is_followed() -> Result<()> {
     Ok(())
 }
 
-/// A new instance has a key of its own, and the tunnel at the hub's next pass; one that merely says that it is another
-/// is not believed until somebody who knows says so.
+/// A new instance has its own key, and gets the tunnel at the hub's next pass. An instance that merely announces another key is
+/// not believed until an operator accepts it.
 #[test]
 fn a_replaced_instance_takes_over_and_a_key_out_of_nowhere_does_not() -> Result<()> {
     let mut region = Region::with(Auth::Key)?;

@@ -1,4 +1,4 @@
-//! The disks as they were built: nothing in them is a machine's own, a secret, or left over from building.
+//! The disks as they were built: they contain nothing of one machine, no secret, and nothing left over from the build.
 
 use std::path::Path;
 use std::process::Command;

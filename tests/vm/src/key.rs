@@ -1,4 +1,4 @@
-//! What gateways prove themselves by: keys of their own, and a pre-shared one that is still to come.
+//! How gateways authenticate: by their own keys, and by a pre-shared key that arrives late.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::machine::refresh;
 use crate::region::{CLIENT, HUB, Region, UP, wait_for_tunnel};
 use crate::report::seconds;
 
-/// Each knows the other by the key that it made, and that its instance's tag told; there was no other way.
+/// Each knows the other by the key that the other made and announced in its instance's tag; there was no other way.
 pub fn own(region: &mut Region) -> Result<()> {
     let mut made = Vec::new();
     for name in [HUB, CLIENT] {
@@ -83,7 +83,7 @@ pub fn pre_shared(region: &mut Region) -> Result<()> {
     Ok(())
 }
 
-/// A refresh at its start limit takes what waits for the key down with it, and the next one brings it back.
+/// A refresh at its start limit fails the path unit that waits for the key, and the next refresh starts it again.
 fn limit(region: &mut Region) -> Result<()> {
     let vm = region.vm(CLIENT)?;
     let path = || Ok::<_, anyhow::Error>(vm.sh("systemctl is-active crosswan-refresh.path")?.stdout.trim().to_owned());

@@ -1,4 +1,4 @@
-//! Point 3, and charon's own misfortunes.
+//! Point 3, and failures of charon.
 
 use std::time::{Duration, Instant};
 

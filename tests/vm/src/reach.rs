@@ -1,4 +1,4 @@
-//! Points 1 and 2 of the demo: who reaches whom, and which address is seen.
+//! Points 1 and 2 of the demo: which hosts reach each other, and which address is seen.
 
 use anyhow::Result;
 use crosswan_lab::internet::ECHO;

@@ -144,7 +144,7 @@ fn agent() -> Result<PathBuf> {
     Ok(agent)
 }
 
-/// Switches all three on at once, while private hosts send. Nobody was given a secret, or the address of another.
+/// Switches all three on at the same time, while private hosts send. No gateway was given a secret or another's address.
 pub fn boot(region: &mut Region) -> Result<()> {
     let endpoint =
         format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\nEnvironment=CROSSWAN_SPACING=0s\n");
@@ -154,7 +154,7 @@ pub fn boot(region: &mut Region) -> Result<()> {
         let image = Image { disk: region.images.join(mode).with_extension("raw"), extra };
         region.vms.insert(name, Vm::boot(region.lab.gateway(name)?, image, &credentials)?);
     }
-    // From here on a packet has nobody but the machines to carry it.
+    // From here on only the machines carry packets.
     region.capture = Some(region.lab.capture_internet()?);
     let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
     let streams =

@@ -37,7 +37,7 @@ impl Report {
         println!("{:7.1}s          {text}", self.started.elapsed().as_secs_f64());
     }
 
-    /// A measurement, told at once and again at the end.
+    /// A measurement, printed at once and again at the end.
     pub fn figure(&mut self, text: String) {
         self.say(&text);
         self.figures.push(text);

@@ -1,4 +1,4 @@
-//! charon is killed, hangs, or starts anew under a pass: on the victim, whom nobody else may notice, and on the hub.
+//! charon is killed, hangs, or is restarted during a pass: on the victim, which nobody else may notice, and on the hub.
 
 use std::{
     sync::Arc,
@@ -22,7 +22,7 @@ fn target(stage: &Stage, hub: bool) -> (Arc<Gateway>, Snapshot) {
     if hub { (stage.hub.clone(), stage.idle.clone()) } else { (stage.peer.first.clone(), stage.victim.clone()) }
 }
 
-/// Nothing of ours is needed: Debian's unit loads every file, `keep` initiates.
+/// No refresh is needed: Debian's unit loads every file, and `keep` initiates.
 pub fn killed(stage: &mut Stage, hub: bool) -> Result<Healed> {
     let (gateway, as_it_was) = target(stage, hub);
     let packets = stage.own_stream()?;
@@ -68,7 +68,7 @@ pub fn restarted(stage: &mut Stage, hub: bool) -> Result<Healed> {
         gateway.start_charon()?;
         pass.join().map_err(|_| anyhow!("the pass panicked"))?
     })?;
-    // Either it got through to the new charon, or it says that it did not: never a success that is none.
+    // Either it reached the new charon, or it reports that it did not: it never reports a false success.
     ensure!(there, "the agent was not held at load-conn");
     if output.code == 0 {
         Snapshot::of(&gateway)?.must_be(&as_it_was, "a pass that said it was done")?;

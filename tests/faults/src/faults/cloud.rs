@@ -1,4 +1,4 @@
-//! IMDS and EC2 fail: what worked is kept, and told.
+//! IMDS and EC2 fail: what worked is kept, and the failure is reported.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     stage::Stage,
 };
 
-/// Every region fails for so long: pass after pass ends with 3 and changes nothing.
+/// Every region fails for this long: every pass ends with 3 and changes nothing.
 fn everywhere(stage: &Stage, fault: Fault, lasting: Duration, said: &str) -> Result<Healed> {
     stage.region.lab.ec2_fault("*", "DescribeInstances", fault);
     stage.work(true)?;
@@ -77,8 +77,8 @@ pub fn imds_gone(stage: &mut Stage) -> Result<Healed> {
     Healed::by("never broken, it went on as who it was and kept what worked; the next pass", took)
 }
 
-/// Wrong answers are none, and other answers that are well formed are followed: for a while both gateways believe in one
-/// more CIDR of their VPC, and then no more.
+/// Malformed answers count as no answer, and well-formed ones are followed: for a while both gateways have one more CIDR of
+/// their VPC, and then not any more.
 pub fn imds_changing(stage: &mut Stage) -> Result<Healed> {
     let mut slowest = Duration::ZERO;
     for (gateway, as_it_was) in [(&stage.hub, &stage.idle), (&stage.peer.first, &stage.victim)] {

@@ -1,11 +1,11 @@
-//! Disks that take nothing more.
+//! Disks that are full or read-only.
 
 use anyhow::{Result, ensure};
 
 use super::Healed;
 use crate::{look::Snapshot, region::lines, stage::Stage};
 
-/// Room for what is there, and for nothing else.
+/// There is room for the existing files, and for nothing else.
 fn fill(folder: &str) -> String {
     format!(
         "mount -t tmpfs -o size=64k tmpfs /mnt && cp -a {folder}/. /mnt && mount --move /mnt {folder} && \
@@ -22,7 +22,7 @@ pub fn read_only(stage: &mut Stage, folder: &str) -> Result<Healed> {
     refused(stage, folder, &command, "Read-only file system")
 }
 
-/// The pass is rolled back and says why; with room, the next one does it.
+/// The pass is rolled back and says why; the next one succeeds when there is room.
 fn refused(stage: &mut Stage, folder: &str, fault: &str, why: &str) -> Result<Healed> {
     stage.hub.sh(fault)?.ok()?;
     stage.work(true)?;

@@ -65,7 +65,7 @@ pub fn flood(stage: &mut Stage) -> Result<Healed> {
     Healed::by(format!("{sent} requests, {half}; a client killed meanwhile, keep: outage"), outage)
 }
 
-/// The victim turns evil: it has its own key, and in the lab everybody's, and tries to be somebody else.
+/// The victim becomes the attacker: it has its own key, and in the lab the shared one, and tries to pass for another gateway.
 pub fn claim(stage: &mut Stage) -> Result<Healed> {
     let (evil, hub) = (stage.peer.first.clone(), stage.hub.clone());
     // keep would make its own tunnel in between.
@@ -122,7 +122,7 @@ pub fn claim(stage: &mut Stage) -> Result<Healed> {
     }
     ensure!(refused >= 3, "only {refused} were refused");
     Snapshot::of(&hub)?.must_be(&stage.idle, "claims")?;
-    // It repents.
+    // The victim is itself again.
     std::fs::remove_file(evil.path(EVIL))?;
     evil.swanctl(&["--load-all", "--noprompt"])?;
     for sa in ask(&evil, async |vici| vici.sas().await)? {
@@ -141,7 +141,7 @@ fn hub_identity(conf: &str) -> Result<String> {
     Ok(id.to_owned())
 }
 
-/// Handshake and packets of the victim's tunnel, both ways, from the tap of an attacker on the way.
+/// Handshake and packets of the victim's tunnel, in both directions, as an attacker on the path captures them.
 pub fn replay(stage: &mut Stage) -> Result<Healed> {
     let (victim, hub) = (stage.peer.first.clone(), stage.hub.clone());
     let ends = [victim.public().context("no address")?, hub.public().context("no address")?];

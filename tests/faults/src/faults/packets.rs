@@ -1,4 +1,4 @@
-//! Packets of an attacker on the internet: made by hand, or taken down and sent again, with any source address.
+//! Packets of an attacker on the internet: made here, or captured and sent again, with any source address.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow};
 use crosswan_lab::Netns;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// IPPROTO_RAW: the header is ours, source address and all (raw(7)).
+/// IPPROTO_RAW: this program writes the header, including the source address (raw(7)).
 const RAW: i32 = 255;
 
 /// Sends whole IPv4 packets from a namespace.
@@ -46,7 +46,7 @@ pub fn udp(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8
     [head, ports, payload.to_vec()].concat()
 }
 
-/// An IKE_SA_INIT request that charon takes for a good one: AES-GCM-16-256, PRF-SHA2-384, x25519 (RFC 7296, 3.1 to 3.9).
+/// An IKE_SA_INIT request that charon accepts: AES-GCM-16-256, PRF-SHA2-384, x25519 (RFC 7296, 3.1 to 3.9).
 pub fn ike_sa_init(random: &mut File) -> Result<Vec<u8>> {
     let mut bytes = [0; 72];
     random.read_exact(&mut bytes)?;
@@ -66,7 +66,7 @@ pub fn ike_sa_init(random: &mut File) -> Result<Vec<u8>> {
     Ok([spi, &[0; 8], &[33, 0x20, 34, 0x08, 0, 0, 0, 0][..], &length, &payloads].concat())
 }
 
-/// Takes down every UDP packet between two addresses that passes through a namespace.
+/// Captures every UDP packet between two addresses that passes through a namespace.
 pub struct Recorder {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Vec<Vec<u8>>>>,

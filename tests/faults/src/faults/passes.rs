@@ -1,4 +1,4 @@
-//! Others at the same work: locks, other programs, other passes, and the clock.
+//! Competitors of a pass: locks, other programs, other passes, and the clock.
 
 use std::{
     fs::{self, File},
@@ -36,7 +36,7 @@ pub fn xtables_lock(stage: &mut Stage) -> Result<Healed> {
     refresh(victim)?;
     let legacy = Snapshot::of(victim)?;
     victim.sh("iptables -w -t nat -F CROSSWAN-NAT")?.ok()?;
-    // The marker stays: a roll-back that failed is for the next pass to finish.
+    // The marker stays: the next pass finishes a roll-back that failed.
     let broken = Snapshot { unfinished: true, ..Snapshot::of(victim)? };
     let file = File::options().write(true).create(true).truncate(false).open(victim.path("/run/xtables.lock"))?;
     let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e).context("xtables.lock")?;

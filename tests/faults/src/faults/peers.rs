@@ -19,7 +19,7 @@ use crate::{
 /// Settings that change every selector and the guard.
 const WIDER: &str = "/etc/crosswan/conf.d/60-wider.toml";
 
-/// What it offers for ESP is not what the hub does: each new child is refused with NO_PROPOSAL_CHOSEN.
+/// Its ESP proposal is not the hub's: each new child is refused with NO_PROPOSAL_CHOSEN.
 pub fn vetoing(stage: &mut Stage) -> Result<Healed> {
     let (hub, victim, name) = (&stage.hub, &stage.peer.first, stage.region.lab.connection_to(&stage.peer.first)?);
     let own = stage.own_stream()?;

@@ -1,4 +1,4 @@
-//! What other programs and people do between two passes: put right at the next one, and told.
+//! What other programs and people do between two passes: the next pass repairs it and reports it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,7 +55,7 @@ pub const OWNERS: [Tampering; 6] = [
     ("chown 65534 /var/lib/crosswan/iptables.rules", "write iptables.rules (permissions were wrong)"),
 ];
 
-/// The state only makes a pass wiser: without it one starts afresh.
+/// The state only adds knowledge: without it a pass starts from nothing.
 pub const STATE: [Tampering; 5] = [
     ("truncate -s 200 /var/lib/crosswan/state.json", "state.json is not usable"),
     (": >/var/lib/crosswan/state.json", "state.json is not usable"),
@@ -64,7 +64,7 @@ pub const STATE: [Tampering; 5] = [
     ("rm /var/lib/crosswan/state.json", ""),
 ];
 
-/// Each in turn: the next pass must say so and put it right, and the one after it find nothing. The slowest pass.
+/// Each in turn: the next pass must report and repair it, and the one after it must find nothing to do. Returns the slowest pass.
 pub fn put_right(gateway: &Gateway, all: &[Tampering]) -> Result<Duration> {
     let before = Snapshot::of(gateway)?;
     let mut slowest = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! Whoever may launch and tag, without a key that counts: nobody's tunnel is taken by it.
+//! An attacker who may launch and tag, without a valid key: no tunnel is taken over.
 
 use std::time::{Duration, Instant};
 

@@ -71,8 +71,8 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
     demo.screen.text(
         "All at once, as after a power cut. Each does what its systemd units do: charon starts, `crosswan refresh` finds \
          out who it is and what should be there, `crosswan keep` holds the tunnels up. Nobody gives them a secret: each \
-         makes a key and announces the public half in its instance's tag. Who looks before its peer has done so ends \
-         with exit code 3, and systemd has it look again soon; here that is after a second.",
+         makes a key and announces the public half in its instance's tag. One that looks before its peer has done so \
+         ends with exit code 3, and systemd starts it again soon; here that is after a second.",
     );
     let gateways = demo.lab.gateways();
     for gateway in &gateways {

@@ -1,4 +1,4 @@
-//! Points 1 and 2: who reaches whom, and with which address.
+//! Points 1 and 2: which hosts reach each other, and with which address.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A policy document and what it says to a call.
 //!
-//! It knows only what the policies of `docs/iam` use. Anything else in a policy, a misspelt key too, is an error and no
-//! guess.
+//! It knows only what the policies of `docs/iam` use. Anything else in a policy, including a misspelt key, is an error
+//! instead of a guess.
 
 use std::collections::BTreeSet;
 

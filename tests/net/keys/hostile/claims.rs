@@ -1,4 +1,4 @@
-//! A spoke with a valid key of its own claims to be another one, or asks for another's CIDR.
+//! A spoke with its own valid key claims to be another one, or asks for another's CIDR.
 
 use anyhow::{Result, ensure};
 use crosswan_faults::look::sas;

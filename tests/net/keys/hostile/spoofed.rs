@@ -1,6 +1,6 @@
-//! A spoke sends, through its own good tunnel, packets that say they come from somebody else.
+//! A spoke sends packets with a foreign source address through its own valid tunnel.
 //!
-//! Its charon would not; so they are encrypted here, with the keys that a charon in an attacker's hands may as well tell.
+//! Its charon would not do that, so they are encrypted here, with the session keys that a charon of the attacker's can reveal.
 
 use std::{net::Ipv4Addr, thread, time::Duration};
 
@@ -53,7 +53,7 @@ fn a_spokes_packets_with_anothers_address_end_at_the_hub() -> Result<()> {
     });
     let (b, b2, hub, gateway) = (b?, b2?, hub?, gateway?);
     ensure!(hub == [HONEST] && b == [HONEST] && b2.is_empty(), "hub/host {hub:?}, b/host {b:?}, b/host-2 {b2:?}");
-    // Not even the hub's own chains get to see them: charon, as the kernel would, holds them against the SA's policy.
+    // Not even the hub's own chains see them: charon checks them against the SA's policy, as the kernel would.
     ensure!(gateway == [HONEST; 2], "behind the tunnel: {gateway:?}");
     let dropped = evil.hub.charon_log().matches("discarding inbound IP packet").count();
     ensure!(dropped == spoofed.len(), "{dropped} were dropped for their policy");
@@ -71,7 +71,7 @@ struct Tunnel {
 }
 
 impl Tunnel {
-    /// Makes it anew, by a charon that logs its keys.
+    /// Makes it again, with a charon that logs its keys.
     fn of(evil: &Evil) -> Result<Tunnel> {
         let gateway = &evil.gateway;
         let conf = gateway.read_file("/etc/strongswan.conf")?.replace("default = 1\n", "default = 1\n      chd = 4\n");

@@ -1,4 +1,4 @@
-//! A private key in the wrong hands: rotated away, replaced, or used by another VPC's gateway.
+//! A private key in the wrong hands: rotated, replaced, or used by another VPC's gateway.
 
 use anyhow::{Result, ensure};
 use crosswan_faults::look::{all_well, ask, sas};
@@ -15,7 +15,7 @@ use crate::{
 
 const OTHERS: [(&str, &str); 2] = [("b/host", "hub/host"), ("hub/host", "b/host-2")];
 
-/// From the very gateway it was stolen from: the right address, the right identity.
+/// From the gateway that it was stolen from: with the right address and the right identity.
 #[test]
 fn an_old_key_that_was_stolen_is_worth_nothing_after_the_rotation() -> Result<()> {
     let mut region = Region::with(Auth::Key)?;
@@ -43,8 +43,8 @@ fn an_old_key_that_was_stolen_is_worth_nothing_after_the_rotation() -> Result<()
 
     evil.is_refused(&claim("stolen"), NOBODY)?;
     evil.is_taken(&Claim { name: "new", key: ring(&a)?.current.public, ..claim("") })?;
-    // charon itself still takes it for a key of this peer, once it was loaded: what refuses it is `pubkeys` in the
-    // connection. Without that, as a connection of somebody else's may be:
+    // Once loaded, charon still accepts it as a key of this peer; `pubkeys` in the connection refuses it. Without `pubkeys`, as in
+    // a foreign connection:
     let hubs = hub.public().map(|address| address.to_string()).unwrap_or_default();
     let careless = format!(
         "connections {{ careless {{\nversion = 2\nlocal_addrs = {}\nremote_addrs = {}\nencap = yes\nunique = never
@@ -65,8 +65,8 @@ fn an_old_key_that_was_stolen_is_worth_nothing_after_the_rotation() -> Result<()
     undisturbed(others, "a stolen key was tried")
 }
 
-/// The other way to get rid of a key: at once, by a new one that an operator accepts. Whoever came in with the old one
-/// is put out, and does not come back.
+/// The other way to get rid of a key: at once, by a new one that an operator accepts. A session that was made with the old
+/// key is ended and cannot be made again.
 #[test]
 fn a_key_that_was_replaced_takes_its_live_sa_along() -> Result<()> {
     let mut region = Region::with(Auth::Key)?;

@@ -1,4 +1,4 @@
-//! Whoever may write tags, or launch: a forged key, and a newcomer whose CIDR is another's.
+//! An attacker who may write tags or launch: a forged key, and a newcomer whose CIDR is another's.
 
 use anyhow::{Context, Result, ensure};
 use crosswan_core::model::{Holder, KEY_TAG, NEXT_KEY_TAG, PrivateKey, Timestamp};
@@ -63,7 +63,7 @@ fn a_forged_key_tag_is_refused_with_both_fingerprints() -> Result<()> {
         ensure!(lines(&report, "steps").is_empty() && !refused(&report, &vpc).is_empty(), "{lost}: {report:#}");
         ensure!(accepted(&hub, &vpc)? == Some(format!("0s{known}")), "{lost}");
     }
-    // Nor is it believed if it is the hub's.
+    // A forged key of the hub is not believed either.
     let (b, hubs) = (region.gateway("b/nat-vpn")?, ring(&hub)?.current.public);
     let hub_id = hub.instance.parse()?;
     let hub_vpc = region.lab.vpc_id("hub")?.parse()?;
@@ -73,7 +73,7 @@ fn a_forged_key_tag_is_refused_with_both_fingerprints() -> Result<()> {
     ensure!(why.contains(&hubs.fingerprint()) && why.contains(&forged.fingerprint()), "{why}");
     ensure!(!b.read_file("/etc/swanctl/conf.d/crosswan.conf")?.contains(&forged.to_string()));
 
-    // Whose tags they are says so, and writes them anew.
+    // The gateway that owns the tags reports the forgery and writes them again.
     let report = refresh(&a)?;
     let notes = report["notes"].to_string();
     ensure!(notes.contains(&known.fingerprint()) && notes.contains(&forged.fingerprint()), "{report:#}");
