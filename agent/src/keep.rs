@@ -29,7 +29,8 @@ use tracing::{debug, info, warn};
 use crate::host::notify;
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
-    keep::{Action, Memory, Role, Rules, Unloaded, View, decide, patience},
+    keep::{Action, Memory, Pace, Unloaded, View, decide, patience},
+    model::Mode,
     swanctl,
 };
 use crosswan_vici::{Events, Target, Vici};
@@ -48,7 +49,7 @@ const PASS_SPACING: Duration = Duration::from_mins(5);
 /// What `crosswan keep` needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub role: Role,
+    pub mode: Mode,
     /// Between two looks when nothing happens; ±20 % so that gateways do not act in step.
     pub interval: Duration,
     /// The managed swanctl file: a change of it, or of a file beside it (the keys), makes it look at once and forget its
@@ -100,11 +101,11 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
     let mut vici = Vici::connect(&cfg.socket, VICI_TIMEOUT).await?;
     let mut events = Events::subscribe(&cfg.socket, &["ike-updown", "child-updown"], VICI_TIMEOUT).await?;
     let version = vici.version().await?;
-    info!(version, role = %cfg.role, "keeping the tunnels up");
+    info!(version, mode = %cfg.mode, "keeping the tunnels up");
     *met = true;
     let start = Instant::now();
     let mut memory = Memory::default();
-    let patience = patience(cfg.role, cfg.interval, random()).as_millis() as u64;
+    let patience = patience(cfg.mode, cfg.interval, random()).as_millis() as u64;
     let mut file = stamps(&cfg.conf_file);
     let (mut in_file, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
     let mut file_poll = time::interval(FILE_POLL);
@@ -166,8 +167,8 @@ async fn tick(
     };
     let view = View { uptime: vici.uptime().await?, conns: vici.list_conns().await?, sas: vici.sas().await? };
     seen(&view);
-    let actions = decide(now, &view, memory, Rules { role: cfg.role, interval: cfg.interval });
-    for change in memory.take_changes() {
+    let actions = decide(now, &view, memory, Pace { mode: cfg.mode, interval: cfg.interval });
+    for change in memory.take_transitions() {
         info!(conn = %change.conn, child = %change.child, attempts = change.attempts, "{change}");
     }
     for action in actions {

@@ -22,8 +22,7 @@ use crosswan::{
 use crosswan_core::{
     decide::Request,
     error::{Context, Error, Kind, Result},
-    keep::Role,
-    model::{BadName, Mode, VpcId},
+    model::{BadName, VpcId},
     settings::{AuthMethod, Flags, Settings},
 };
 use tracing::warn;
@@ -72,9 +71,8 @@ async fn run(cli: Cli) -> Result<u8> {
         }
         Command::Keep => {
             let settings = load(&root, cli.overrides)?;
-            let role = if settings.mode == Mode::VpnHub { Role::Hub } else { Role::Spoke };
             let config = keep::Config {
-                role,
+                mode: settings.mode,
                 interval: settings.keep.interval,
                 conf_file: paths.connections,
                 socket: paths.vici,

@@ -40,7 +40,7 @@ pub fn load(root: &Path, env: &BTreeMap<String, String>, flags: &Flags) -> Resul
 /// The first need not exist. As in a shell, `*` does not match a leading dot.
 fn toml_files(root: &Path) -> Result<Vec<PathBuf>> {
     let dir = below(root, "/etc/crosswan/conf.d");
-    let context = || wrong(format!("read {}", show(&dir)));
+    let context = || Error::settings(format!("read {}", show(&dir)));
     let mut found = Vec::new();
     match fs::read_dir(&dir) {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -57,9 +57,4 @@ fn toml_files(root: &Path) -> Result<Vec<PathBuf>> {
     found.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     found.insert(0, below(root, "/etc/crosswan/crosswan.toml"));
     Ok(found)
-}
-
-/// An error of this module: always one line.
-fn wrong(what: impl Into<String>) -> Error {
-    Error::settings(what)
 }

@@ -9,11 +9,14 @@ use crosswan::{keyring, paths::Paths};
 use crosswan_core::{
     error::Kind,
     model::{Secret, Timestamp},
-    swanctl::{self, Summary, Tree},
+    swanctl::{self, Node, Summary, Tree},
 };
 use crosswan_vici::{Target, Vici};
 
 use crate::host::{Host, TIMEOUT};
+
+#[path = "../support/settings_text.rs"]
+mod settings_text;
 
 pub const FILE: &str = r#"
 # as the template writes it
@@ -136,8 +139,8 @@ async fn swanctl_reads_our_text_as_we_do() {
     }
     let ours = vici.list_conns().await.unwrap();
     let path = host.dir.path().join("swanctl.conf");
-    // Through to_text, which has quotes and escapes the template never writes.
-    std::fs::write(&path, swanctl::to_text(&file())).unwrap();
+    // Through a writer that has quotes and escapes the template never writes.
+    std::fs::write(&path, settings_text::write(&file())).unwrap();
     let uri = format!("unix://{}", host.socket().display());
     for name in ours.keys() {
         vici.unload_conn(name).await.unwrap();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crosswan::keep::{self, Config};
-use crosswan_core::{error::Result, keep::Role, swanctl, system::Sa};
+use crosswan_core::{error::Result, model::Mode, swanctl, system::Sa};
 use crosswan_vici::Vici;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{sync::oneshot, task::JoinHandle, time};
@@ -25,13 +25,13 @@ fn pair() -> (Host, Host) {
 }
 
 /// One end's text: its address, the other's, its networks, the other's, and how the key is written.
-fn text(role: Role, remote_ts: &str) -> String {
-    let (local, remote, key) = match role {
-        Role::Hub => ("192.0.2.1", "192.0.2.2", "0x616263646566ff"),
-        Role::Spoke => ("192.0.2.2", "192.0.2.1", "0sYWJjZGVm/w=="),
+fn text(mode: Mode, remote_ts: &str) -> String {
+    let (local, remote, key) = match mode {
+        Mode::VpnHub => ("192.0.2.1", "192.0.2.2", "0x616263646566ff"),
+        _ => ("192.0.2.2", "192.0.2.1", "0sYWJjZGVm/w=="),
     };
-    let (local_id, remote_id) = if role == Role::Hub { ("hub", "vpc-0aaa1111") } else { ("vpc-0aaa1111", "hub") };
-    let local_ts = if role == Role::Hub { "10.0.0.0/16" } else { "10.1.0.0/16" };
+    let (local_id, remote_id) = if mode == Mode::VpnHub { ("hub", "vpc-0aaa1111") } else { ("vpc-0aaa1111", "hub") };
+    let local_ts = if mode == Mode::VpnHub { "10.0.0.0/16" } else { "10.1.0.0/16" };
     format!(
         "connections {{
   {CONN} {{
@@ -122,10 +122,10 @@ struct Keep {
     lock: PathBuf,
 }
 
-fn keep(host: &Host, role: Role) -> Keep {
+fn keep(host: &Host, mode: Mode) -> Keep {
     let lock = host.dir.path().join("lock");
     let cfg = Config {
-        role,
+        mode,
         interval: INTERVAL,
         conf_file: host.dir.path().join("crosswan.conf"),
         socket: host.socket(),
@@ -149,7 +149,7 @@ async fn within_a_long_look_each_answer_feeds_the_watchdog() {
     const CHILDREN: usize = 40;
     let spoke = Host::with_charon();
     spoke.ip("addr add 192.0.2.2/24 dev lo");
-    let (head, tail) = text(Role::Spoke, "10.0.0.0/16")
+    let (head, tail) = text(Mode::NatVpn, "10.0.0.0/16")
         .split_once("      c-10-1-0-0-16 {")
         .map(|(a, b)| (a.to_owned(), b.to_owned()))
         .unwrap();
@@ -194,9 +194,9 @@ async fn within_a_long_look_each_answer_feeds_the_watchdog() {
 #[tokio::test]
 async fn the_spoke_initiates_what_is_missing_and_then_leaves_it_alone() {
     let (hub, spoke) = pair();
-    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
-    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
-    let keep = keep(&spoke, Role::Spoke);
+    load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
+    load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
+    let keep = keep(&spoke, Mode::NatVpn);
     let sa = single(&spoke, Duration::from_secs(5)).await;
     assert_eq!((sa.remote_host.as_str(), sa.remote_id.as_str()), ("192.0.2.1", "hub"));
     assert_eq!(sa.children[0].remote_ts, ["10.0.0.0/16"]);
@@ -209,13 +209,13 @@ async fn the_spoke_initiates_what_is_missing_and_then_leaves_it_alone() {
 #[tokio::test]
 async fn a_hub_that_learns_the_selectors_late_gets_its_tunnel() {
     let (hub, spoke) = pair();
-    load(&hub, &text(Role::Hub, "10.7.0.0/16")).await;
-    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
-    let keep = keep(&spoke, Role::Spoke);
+    load(&hub, &text(Mode::VpnHub, "10.7.0.0/16")).await;
+    load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
+    let keep = keep(&spoke, Mode::NatVpn);
     until(|| spoke.log().contains("vici terminate IKE_SA #1"), Duration::from_secs(10)).await;
     let unacceptable = spoke.log().matches("received TS_UNACCEPTABLE notify").count();
     assert!((3..=5).contains(&unacceptable), "asked {unacceptable} times before giving the IKE_SA up");
-    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
     // The refresh that knows more touches the managed file: the spoke need not wait out its back-off.
     fs::write(spoke.dir.path().join("crosswan.conf"), "").unwrap();
     single(&spoke, Duration::from_secs(8)).await;
@@ -226,14 +226,14 @@ async fn a_hub_that_learns_the_selectors_late_gets_its_tunnel() {
 #[tokio::test]
 async fn a_hub_killed_and_configured_late_is_found_again() {
     let (mut hub, spoke) = pair();
-    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
-    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
-    let keep = keep(&spoke, Role::Spoke);
+    load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
+    load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
+    let keep = keep(&spoke, Mode::NatVpn);
     let before = single(&spoke, Duration::from_secs(5)).await;
     hub.kill();
     hub.start();
     time::sleep(Duration::from_secs(3)).await;
-    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
+    load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
     let after = single(&spoke, Duration::from_secs(15)).await;
     assert_ne!(after.id, before.id);
     single(&hub, Duration::from_secs(5)).await;
@@ -243,9 +243,9 @@ async fn a_hub_killed_and_configured_late_is_found_again() {
 #[tokio::test]
 async fn a_hub_whose_charon_restarted_initiates_itself() {
     let (hub, spoke) = pair();
-    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
-    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
-    let keep = keep(&hub, Role::Hub);
+    load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
+    load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
+    let keep = keep(&hub, Mode::VpnHub);
     single(&hub, Duration::from_secs(5)).await;
     keep.end().await;
 }
@@ -253,13 +253,13 @@ async fn a_hub_whose_charon_restarted_initiates_itself() {
 #[tokio::test]
 async fn a_spokes_charon_that_dies_is_waited_for() {
     let (hub, mut spoke) = pair();
-    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
-    let keep = keep(&spoke, Role::Spoke);
+    load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
+    let keep = keep(&spoke, Mode::NatVpn);
     time::sleep(INTERVAL).await;
     spoke.kill();
     time::sleep(Duration::from_millis(1500)).await;
     spoke.start();
-    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
     single(&spoke, Duration::from_secs(10)).await;
     keep.end().await;
 }
@@ -267,8 +267,8 @@ async fn a_spokes_charon_that_dies_is_waited_for() {
 #[tokio::test]
 async fn what_both_ends_initiated_becomes_single() {
     let (hub, spoke) = pair();
-    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
-    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
+    load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
+    load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
     let initiate = async |host: &Host| {
         let mut vici = Vici::connect(&host.socket(), TIMEOUT).await.unwrap();
         vici.initiate(CONN, Some("c-10-1-0-0-16"), Some(Duration::from_secs(3))).await.unwrap();
@@ -276,7 +276,7 @@ async fn what_both_ends_initiated_becomes_single() {
     tokio::join!(initiate(&hub), initiate(&spoke));
     let up = ("ESTABLISHED", vec!["c-10-1-0-0-16"]);
     assert_eq!(shape(&sas(&spoke).await), [up.clone(), up], "something to clean up");
-    let keeps = [keep(&spoke, Role::Spoke), keep(&hub, Role::Hub)];
+    let keeps = [keep(&spoke, Mode::NatVpn), keep(&hub, Mode::VpnHub)];
     single(&spoke, Duration::from_secs(5)).await;
     single(&hub, Duration::from_secs(5)).await;
     for keep in keeps {
@@ -287,9 +287,9 @@ async fn what_both_ends_initiated_becomes_single() {
 #[tokio::test]
 async fn nothing_is_done_while_a_refresh_holds_the_lock() {
     let (hub, spoke) = pair();
-    load(&hub, &text(Role::Hub, "10.1.0.0/16")).await;
-    load(&spoke, &text(Role::Spoke, "10.0.0.0/16")).await;
-    let keep = keep(&spoke, Role::Spoke);
+    load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
+    load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
+    let keep = keep(&spoke, Mode::NatVpn);
     // The first look only notes what is missing; take the lock before the second.
     let file = File::options().write(true).create(true).truncate(false).open(&keep.lock).unwrap();
     let Ok(held) = Flock::lock(file, FlockArg::LockExclusive) else { panic!("take the lock") };

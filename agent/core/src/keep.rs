@@ -1,6 +1,6 @@
 //! `crosswan keep`'s decisions: which SAs to initiate and which to end. Pure, time is passed in.
 //!
-//! The rules and their numbers come from what was measured on charon 5.9.8 (`docs/facts.md`, "Initiation"): who
+//! The pace and their numbers come from what was measured on charon 5.9.8 (`docs/facts.md`, "Initiation"): who
 //! initiates, why connecting SAs are left alone, why duplicates are the spoke's to remove.
 
 mod memory;
@@ -15,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-use self::memory::{Childless, Double, Missing, Place, Proof};
+use self::memory::{ChildRef, Childless, Double, Missing, Proof};
 pub use self::{
-    memory::{Change, Memory},
+    memory::{Memory, Transition},
     patience::patience,
     unloaded::Unloaded,
 };
 use crate::{
-    model::ConnName,
+    model::{ConnName, Mode},
     swanctl::Summary,
     system::{ChildSa, Sa},
 };
@@ -37,25 +37,12 @@ const MAX_BACKOFF: u64 = 300_000;
 /// Failed attempts after which a childless IKE_SA is given up.
 const CHILDLESS_ATTEMPTS: u32 = 3;
 
-/// Which end of the tunnels this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Initiates what is missing, removes duplicates.
-    Spoke,
-    /// Initiates only after its own restart or what has been missing for long; removes duplicates the spoke left.
-    Hub,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Role::Spoke { "spoke" } else { "hub" })
-    }
-}
-
-/// How to decide: the role, and the unit of patience.
+/// How to decide: which end of the tunnels this is, and the unit of patience. A spoke initiates what is missing and removes
+/// duplicates; the hub initiates only after its own restart or what has been missing for long, and removes duplicates that the
+/// spoke left.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    pub role: Role,
+pub struct Pace {
+    pub mode: Mode,
     pub interval: Duration,
 }
 
@@ -145,18 +132,18 @@ impl Action {
 
 /// Decides on one look. `now` is in milliseconds on any clock that only goes forward, the same for all calls with
 /// this `memory`. Touches connections named as ours only, and of these not the pass shunt.
-pub fn decide(now: u64, view: &View, memory: &mut Memory, rules: Rules) -> Vec<Action> {
+pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Action> {
     let mut sas: BTreeMap<&str, Vec<&Sa>> = BTreeMap::new();
     for sa in &view.sas {
         sas.entry(&sa.conn).or_default().push(sa);
     }
     let uptime = view.uptime.as_millis() as u64;
-    let mut tick = Tick { now, rules, uptime, memory, doubles: BTreeMap::new(), actions: Vec::new() };
+    let mut tick = Tick { now, pace, uptime, memory, doubles: BTreeMap::new(), actions: Vec::new() };
     let (mut wanted, mut startable, mut proofs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (conn, summary) in view.conns.iter().filter(|(name, _)| is_ours(name)) {
         let sas = sas.get(conn.as_str()).map_or(&[][..], |s| s);
         let children = summary.children.iter().filter(|(_, c)| c.mode == "tunnel").map(|(name, _)| name);
-        let places: Vec<Place> = children.map(|child| (conn.clone(), child.clone())).collect();
+        let places: Vec<ChildRef> = children.map(|child| (conn.clone(), child.clone())).collect();
         if summary.children.is_empty() {
             tick.find_doubles(conn, sas);
             tick.note_proof(conn, sas);
@@ -189,18 +176,18 @@ fn is_ours(conn: &str) -> bool {
 
 /// How long, in milliseconds, this end leaves the proof of a connection to the peer; `None`: it is the peer's to make.
 /// The holder of a next key makes its own. Of a gateway that stands by the spoke makes it, as with any tunnel.
-fn prover(conn: &str, role: Role) -> Option<u64> {
+fn prover(conn: &str, mode: Mode) -> Option<u64> {
     let name: ConnName = conn.parse().ok()?;
-    match role {
+    match mode {
         _ if name.is_peer_proof() => None,
         _ if name.is_own_proof() => Some(SURE),
-        Role::Spoke => Some(SURE),
-        Role::Hub => Some(HUB_PATIENCE),
+        Mode::VpnHub => Some(HUB_PATIENCE),
+        Mode::NatVpn | Mode::NatHub => Some(SURE),
     }
 }
 
 /// It is being created; whether it succeeds is not known yet.
-fn is_coming((_, child): &Place, sas: &[&Sa]) -> bool {
+fn is_coming((_, child): &ChildRef, sas: &[&Sa]) -> bool {
     let coming = |c: &ChildSa| matches!(c.state.as_str(), "CREATED" | "INSTALLING" | "RETRYING");
     sas.iter().flat_map(|sa| &sa.children).any(|c| c.name == *child && coming(c))
 }
@@ -217,7 +204,7 @@ fn is_childless(sa: &Sa) -> bool {
 
 struct Tick<'m> {
     now: u64,
-    rules: Rules,
+    pace: Pace,
     uptime: u64,
     memory: &'m mut Memory,
     doubles: BTreeMap<Double, Vec<Action>>,
@@ -226,10 +213,10 @@ struct Tick<'m> {
 
 impl Tick<'_> {
     fn interval(&self) -> u64 {
-        self.rules.interval.as_millis() as u64
+        self.pace.interval.as_millis() as u64
     }
 
-    fn note_children(&mut self, places: &[Place], sas: &[&Sa]) {
+    fn note_children(&mut self, places: &[ChildRef], sas: &[&Sa]) {
         for place in places {
             let live = sas.iter().filter(|sa| carries(sa)).flat_map(|sa| &sa.children);
             if live.into_iter().any(|c| c.name == place.1 && c.is_up()) {
@@ -254,11 +241,11 @@ impl Tick<'_> {
 
     /// Initiates the proofs that are this end's to initiate and do not stand.
     fn prove(&mut self) {
-        let (now, role, interval) = (self.now, self.rules.role, self.interval());
+        let (now, mode, interval) = (self.now, self.pace.mode, self.interval());
         let room = MAX_INITIATIONS.saturating_sub(self.actions.len());
         let due = self.memory.proofs.iter_mut().filter(|(conn, proof)| {
             let ready = |patience| now >= proof.since + patience && now >= proof.next;
-            !proof.stands && !proof.connecting && prover(conn, role).is_some_and(ready)
+            !proof.stands && !proof.connecting && prover(conn, mode).is_some_and(ready)
         });
         for (conn, proof) in due.take(room) {
             proof.next = now + (interval << proof.attempts.min(16)).min(MAX_BACKOFF);
@@ -319,7 +306,7 @@ impl Tick<'_> {
         let mut found = mem::take(&mut self.doubles);
         found.retain(|_, ends| !ends.is_empty());
         self.memory.doubles.retain(|double, _| found.contains_key(double));
-        let patience = self.interval() * if self.rules.role == Role::Spoke { 1 } else { 3 };
+        let patience = self.interval() * if self.pace.mode == Mode::VpnHub { 3 } else { 1 };
         for (double, ends) in found {
             if self.now >= *self.memory.doubles.entry(double).or_insert(self.now) + patience {
                 self.actions.extend(ends);
@@ -328,13 +315,13 @@ impl Tick<'_> {
     }
 
     /// Initiates what is missing, the least tried first: a dead peer waits behind a living one.
-    fn initiate(&mut self, startable: &BTreeSet<Place>, sas: &BTreeMap<&str, Vec<&Sa>>) {
-        let (now, uptime, role, interval) = (self.now, self.uptime, self.rules.role, self.interval());
+    fn initiate(&mut self, startable: &BTreeSet<ChildRef>, sas: &BTreeMap<&str, Vec<&Sa>>) {
+        let (now, uptime, mode, interval) = (self.now, self.uptime, self.pace.mode, self.interval());
         let ready = |m: &Missing| {
-            let mine = role == Role::Spoke || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
+            let mine = mode != Mode::VpnHub || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
             mine && now >= m.since + SURE && now >= m.next
         };
-        let mut due: Vec<(&Place, &mut Missing)> =
+        let mut due: Vec<(&ChildRef, &mut Missing)> =
             self.memory.missing.iter_mut().filter(|(place, m)| startable.contains(*place) && ready(m)).collect();
         due.sort_by_key(|(_, m)| (m.attempts, m.since));
         self.memory.more = due.len() > MAX_INITIATIONS;

@@ -18,14 +18,14 @@ use std::{
     str::FromStr,
 };
 
-pub use announcement::{Announcement, Holder, KEY_TAG, KeyTags, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged};
+pub use announcement::{Announcement, KEY_TAG, KeyTags, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
 pub use own_keys::OwnKeys;
 pub use private_key::{Keyring, PrivateKey};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-pub use signature::Signature;
+pub use signature::{Holder, Signature};
 
 /// The name of the CHILD_SA for one CIDR: `c-10-1-0-0-16`.
 pub fn child_name(cidr: &Ipv4Net) -> String {

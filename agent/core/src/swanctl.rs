@@ -10,7 +10,6 @@ mod splice;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +17,6 @@ pub use parse::{SyntaxError, parse};
 pub use secret::{BadSecret, Shared, secrets};
 pub use splice::{Instead, splice};
 pub use summary::{ChildSummary, Summary};
-pub use text::to_text;
 
 use crate::model::PublicKey;
 

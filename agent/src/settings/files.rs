@@ -11,9 +11,8 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::wrong;
 use crosswan_core::{
-    error::{Context, Result},
+    error::{Context, Error, Result},
     settings::show,
 };
 
@@ -42,15 +41,15 @@ pub(super) fn read(path: &Path) -> io::Result<Option<(Vec<u8>, Metadata)>> {
 
 /// [`read`] for settings, which are UTF-8.
 pub(super) fn read_text(path: &Path) -> Result<Option<(String, Metadata)>> {
-    let Some((content, meta)) = read(path).context(|| wrong(format!("read {}", show(path))))? else {
+    let Some((content, meta)) = read(path).context(|| Error::settings(format!("read {}", show(path))))? else {
         return Ok(None);
     };
     if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
-        return Err(wrong(format!("{}: expected UTF-8 text, found UTF-16; save it as UTF-8", show(path))));
+        return Err(Error::settings(format!("{}: expected UTF-8 text, found UTF-16; save it as UTF-8", show(path))));
     }
     let mut text = String::from_utf8(content).map_err(|e| {
         let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-        wrong(format!("{}:{line}: expected UTF-8 text, found other bytes", show(path)))
+        Error::settings(format!("{}:{line}: expected UTF-8 text, found other bytes", show(path)))
     })?;
     // Windows editors begin a file with a byte order mark; it is not part of the first name.
     if text.starts_with('\u{feff}') {

@@ -11,7 +11,7 @@ use std::{
 
 use nix::unistd::geteuid;
 
-use super::{files::read, wrong};
+use super::files::read;
 use crosswan_core::{
     error::{Context, Error, Result},
     model::{Secret, VpcId, printable},
@@ -82,7 +82,7 @@ impl PreSharedKeys {
     /// apart by [`MissingPsk::is`]. A peer's bad key is that peer's refusal, see [`PreSharedKeys::for_peer`].
     pub fn load(auth: &AuthSettings, root: &Path, credentials_dir: Option<&Path>) -> Result<Self> {
         let source = &auth.psk;
-        let missing = |looked_for| wrong("find the pre-shared key").because(MissingPsk { looked_for });
+        let missing = |looked_for| Error::settings("find the pre-shared key").because(MissingPsk { looked_for });
         let dir = below(root, source.dir.as_deref().unwrap_or(PER_PEER.as_ref()));
         let mut keys = Self::in_folder(dir.clone());
         if !keys.read_peers()? && source.dir.is_some() {
@@ -101,7 +101,7 @@ impl PreSharedKeys {
             }
         };
         for (path, guarded) in &candidates {
-            if let Some(key) = key_file(path, *guarded).map_err(wrong)? {
+            if let Some(key) = key_file(path, *guarded).map_err(Error::settings)? {
                 keys.shared = Some((key, show(path)));
                 return Ok(keys);
             }
@@ -111,7 +111,7 @@ impl PreSharedKeys {
             return Err(missing(looked_for));
         }
         if let Some(inline) = &source.inline {
-            psk::check(inline.key.bytes()).map_err(|e| wrong(format!("{}: {e}", inline.from)))?;
+            psk::check(inline.key.bytes()).map_err(|e| Error::settings(format!("{}: {e}", inline.from)))?;
             keys.shared = Some((inline.key.clone(), inline.from.clone()));
         } else if keys.peers.is_empty() {
             looked_for.push(dir.join("<VPC id>"));
@@ -177,7 +177,7 @@ impl PreSharedKeys {
 
     /// Whether there is a `psk_dir`.
     fn read_peers(&mut self) -> Result<bool> {
-        let context = || wrong(format!("read {}", show(&self.dir)));
+        let context = || Error::settings(format!("read {}", show(&self.dir)));
         let entries = match fs::read_dir(&self.dir) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
             entries => entries.context(context)?,

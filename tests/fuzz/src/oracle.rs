@@ -17,12 +17,15 @@ use crosswan_core::{
     report::Report,
     settings::Settings,
     state::State,
-    swanctl::{self, ChildSummary, Summary, Tree},
+    swanctl::{self, ChildSummary, Node, Summary, Tree},
     system::{Charon, Configuration, Files, System},
 };
 use ipnet::Ipv4Net;
 
 use crate::fake;
+
+#[path = "../../support/settings_text.rs"]
+mod settings_text;
 
 /// When a pass takes place: later than what the corpus's state files remember.
 pub const NOW: Timestamp = Timestamp(1_400_100_000);
@@ -188,7 +191,7 @@ fn saved(text: &str) -> String {
 
 /// Written and parsed again, a tree is the same.
 pub fn text_of(tree: &Tree) {
-    assert_eq!(swanctl::parse(&swanctl::to_text(tree)).as_ref(), Ok(tree), "written and read it is another tree");
+    assert_eq!(swanctl::parse(&settings_text::write(tree)).as_ref(), Ok(tree), "written and read it is another tree");
 }
 
 /// Every step says what it does on one line.

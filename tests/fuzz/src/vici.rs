@@ -11,7 +11,8 @@ use std::{
 
 use crosswan_core::{
     error::Result,
-    keep::{self, Memory, Role},
+    keep::{self, Memory, Pace},
+    model::Mode,
     plan::plan,
     swanctl::{Node, Tree, parse},
     system::Charon,
@@ -99,11 +100,11 @@ async fn ask(asked: u8, path: &Path) -> Result<()> {
             let steps = plan(&OURS, &now);
             oracle::steps(&steps);
             oracle::only_ours(&steps);
-            for role in [Role::Hub, Role::Spoke] {
-                let (mut memory, rules) = (Memory::default(), keep::Rules { role, interval: Duration::from_secs(15) });
+            for mode in [Mode::VpnHub, Mode::NatVpn] {
+                let (mut memory, pace) = (Memory::default(), Pace { mode, interval: Duration::from_secs(15) });
                 for look in 0..4 {
-                    keep::decide(look * 30_000, &view, &mut memory, rules).iter().for_each(oracle::line);
-                    memory.take_changes().iter().for_each(oracle::line);
+                    keep::decide(look * 30_000, &view, &mut memory, pace).iter().for_each(oracle::line);
+                    memory.take_transitions().iter().for_each(oracle::line);
                 }
             }
         }

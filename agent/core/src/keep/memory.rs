@@ -10,14 +10,14 @@ use crate::model::ConnName;
 /// Times a pass is wanted for one tunnel: each after twice as long, until the hourly one is as soon.
 const MAX_PASSES: u32 = 5;
 
-/// A CHILD_SA's place: connection and child name.
-pub(super) type Place = (String, String);
+/// A CHILD_SA by the names of its connection and its child.
+pub(super) type ChildRef = (String, String);
 
 /// State between two calls of [`super::decide`]; belongs to one life of charon.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The children that should be up and are not.
-    pub(super) missing: BTreeMap<Place, Missing>,
+    pub(super) missing: BTreeMap<ChildRef, Missing>,
     /// Attempts on IKE_SAs that no child has come of, by unique id.
     pub(super) childless: BTreeMap<u32, Childless>,
     /// Duplicates, and since when.
@@ -25,12 +25,12 @@ pub struct Memory {
     /// Connections without children, by name.
     pub(super) proofs: BTreeMap<String, Proof>,
     /// Children seen up before: only their loss is news.
-    pub(super) known: BTreeSet<Place>,
+    pub(super) known: BTreeSet<ChildRef>,
     /// How many children should be up.
     pub(super) wanted: usize,
     /// The last look left something to initiate to the next.
     pub(super) more: bool,
-    pub(super) changes: Vec<Change>,
+    pub(super) transitions: Vec<Transition>,
 }
 
 #[derive(Debug)]
@@ -86,7 +86,7 @@ fn same_party(one: &str, other: &str) -> bool {
 
 /// A child that came up or went down since the last look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct Transition {
     pub conn: String,
     pub child: String,
     /// `None`: it went down. Otherwise how long it was missing.
@@ -95,7 +95,7 @@ pub struct Change {
     pub attempts: u32,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} is ", self.conn, self.child.escape_default())?;
         match self.up_after {
@@ -114,8 +114,8 @@ impl Memory {
     }
 
     /// What came up and went down since the last call.
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        mem::take(&mut self.changes)
+    pub fn take_transitions(&mut self) -> Vec<Transition> {
+        mem::take(&mut self.transitions)
     }
 
     /// The tunnel that has been missing for longest, and for how long, if a pass is wanted for any: after `patience`, and
@@ -156,7 +156,7 @@ impl Memory {
         self.more || self.missing.values().any(|m| m.looks < 2) || self.proofs.values().any(fresh)
     }
 
-    pub(super) fn seen_missing(&mut self, place: &Place, now: u64) {
+    pub(super) fn seen_missing(&mut self, place: &ChildRef, now: u64) {
         if self.known.remove(place) {
             self.change(place, None, 0);
         }
@@ -169,15 +169,15 @@ impl Memory {
         self.missing.entry(place.clone()).and_modify(|m| m.looks += 1);
     }
 
-    pub(super) fn seen_up(&mut self, place: &Place, now: u64) {
+    pub(super) fn seen_up(&mut self, place: &ChildRef, now: u64) {
         if let Some(was) = self.missing.remove(place) {
             self.change(place, Some(now.saturating_sub(was.since)), was.attempts);
         }
         self.known.insert(place.clone());
     }
 
-    fn change(&mut self, (conn, child): &Place, up_after: Option<u64>, attempts: u32) {
-        self.changes.push(Change { conn: conn.clone(), child: child.clone(), up_after, attempts });
+    fn change(&mut self, (conn, child): &ChildRef, up_after: Option<u64>, attempts: u32) {
+        self.transitions.push(Transition { conn: conn.clone(), child: child.clone(), up_after, attempts });
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::Role;
+use crate::model::Mode;
 
 /// Intervals before anybody asks: most outages are over by then.
 const PATIENCE: u32 = 8;
@@ -15,8 +15,8 @@ const SPOKES: f64 = 4.5;
 const HUB: f64 = 2.0;
 
 /// The wait of this gateway; `random` is from 0 to 1.
-pub fn patience(role: Role, interval: Duration, random: f64) -> Duration {
-    let longest = if role == Role::Spoke { SPOKES } else { HUB };
+pub fn patience(mode: Mode, interval: Duration, random: f64) -> Duration {
+    let longest = if mode == Mode::VpnHub { HUB } else { SPOKES };
     (interval * PATIENCE).mul_f64(1.0 + (longest - 1.0) * random)
 }
 
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_new_hub_gets_its_answers_within_a_minute_while_three_thousand_spokes_look_for_it() {
         // systemd/crosswan-refresh.timer spreads the passes; a spoke makes way, see observe/ec2/way.rs.
-        let wait = |random| patience(Role::Spoke, INTERVAL, random).as_secs_f64();
+        let wait = |random| patience(Mode::NatVpn, INTERVAL, random).as_secs_f64();
         let fleet = Fleet { spokes: 3_000, calls: 2, attempts: 1, hour: 3_540.0, wait };
         let now = slowest(&fleet);
         assert!(now < 10.0, "{now} s: not throttled at all");
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_spoke_waits_two_to_nine_minutes_and_a_hub_two_to_four() {
-        let minutes = |role, random| patience(role, INTERVAL, random).as_secs() / 60;
-        assert_eq!([0.0, 1.0].map(|random| minutes(Role::Spoke, random)), [2, 9]);
-        assert_eq!([0.0, 1.0].map(|random| minutes(Role::Hub, random)), [2, 4]);
+        let minutes = |mode, random| patience(mode, INTERVAL, random).as_secs() / 60;
+        assert_eq!([0.0, 1.0].map(|random| minutes(Mode::NatVpn, random)), [2, 9]);
+        assert_eq!([0.0, 1.0].map(|random| minutes(Mode::VpnHub, random)), [2, 4]);
     }
 }

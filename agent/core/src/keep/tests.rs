@@ -10,8 +10,8 @@ use crate::{
 
 const INTERVAL: u64 = 15_000;
 const CONN: &str = "crosswan-vpc-0aaa1111";
-const SPOKE: Rules = Rules { role: Role::Spoke, interval: Duration::from_millis(INTERVAL) };
-const HUB: Rules = Rules { role: Role::Hub, interval: Duration::from_millis(INTERVAL) };
+const SPOKE: Pace = Pace { mode: Mode::NatVpn, interval: Duration::from_millis(INTERVAL) };
+const HUB: Pace = Pace { mode: Mode::VpnHub, interval: Duration::from_millis(INTERVAL) };
 
 fn conn(children: &[(&str, &str)]) -> Summary {
     let child = |mode: &str| ChildSummary { local_ts: BTreeSet::new(), remote_ts: BTreeSet::new(), mode: mode.into() };
@@ -39,15 +39,15 @@ fn view(sas: &[Sa]) -> View {
 }
 
 /// Looks at the same thing at each of these times; what was done, as `time action`.
-fn looks(times: &[u64], view: &View, rules: Rules) -> Vec<String> {
+fn looks(times: &[u64], view: &View, pace: Pace) -> Vec<String> {
     let mut memory = Memory::default();
     let look =
-        |&t: &u64| decide(t, view, &mut memory, rules).into_iter().map(move |a| format!("{t} {a}")).collect::<Vec<_>>();
+        |&t: &u64| decide(t, view, &mut memory, pace).into_iter().map(move |a| format!("{t} {a}")).collect::<Vec<_>>();
     times.iter().flat_map(look).collect()
 }
 
-fn initiations(times: &[u64], view: &View, rules: Rules) -> Vec<u64> {
-    let done = looks(times, view, rules);
+fn initiations(times: &[u64], view: &View, pace: Pace) -> Vec<u64> {
+    let done = looks(times, view, pace);
     done.iter()
         .filter(|d| d.contains("initiate") && d.contains(" b "))
         .map(|d| d.split(' ').next().unwrap().parse().unwrap())
@@ -297,7 +297,11 @@ fn coming_and_going_is_told_once() {
     for (t, v) in [(0, &up), (1_000, &down), (2_000, &down), (4_500, &up), (5_000, &up)] {
         decide(t, v, &mut memory, SPOKE);
         told.extend(
-            memory.take_changes().into_iter().filter(|c| c.child == "a").map(|c| format!("{t} {c}, {}", c.attempts)),
+            memory
+                .take_transitions()
+                .into_iter()
+                .filter(|c| c.child == "a")
+                .map(|c| format!("{t} {c}, {}", c.attempts)),
         );
     }
     assert_eq!(
@@ -309,7 +313,7 @@ fn coming_and_going_is_told_once() {
     );
     assert_eq!(memory.to_string(), "2 of 2 tunnels up");
     decide(6_000, &View::default(), &mut memory, SPOKE);
-    assert!(memory.take_changes().is_empty(), "what is no longer configured is not down");
+    assert!(memory.take_transitions().is_empty(), "what is no longer configured is not down");
     assert_eq!(memory.to_string(), "0 of 0 tunnels up");
 }
 
@@ -333,7 +337,7 @@ fn proofs(names: &[&str], sas: &[(&str, bool)]) -> View {
 fn who_makes_a_proof() {
     let hub = "crosswan-hub-198-51-100-1-i-0bbb2222";
     let (own, peer) = (format!("{VPC}-own-next"), format!("{VPC}-peer-next"));
-    for (name, rules, first) in [
+    for (name, pace, first) in [
         (hub, SPOKE, Some(500)),
         (VPC, HUB, Some(30_000)),
         (&own, HUB, Some(500)),
@@ -341,10 +345,10 @@ fn who_makes_a_proof() {
         (&peer, HUB, None),
         (&peer, SPOKE, None),
     ] {
-        let made = looks(&[0, 499, 500, 29_999, 30_000], &proofs(&[name], &[]), rules);
+        let made = looks(&[0, 499, 500, 29_999, 30_000], &proofs(&[name], &[]), pace);
         let expected = first.map(|at| format!("{at} initiate {name} without a child (attempt 1)"));
         assert_eq!(made.first(), expected.as_ref(), "{name}");
-        assert_eq!(looks(&[0, 500, 30_000], &proofs(&[name], &[(name, true)]), rules), [""; 0], "{name} stands");
+        assert_eq!(looks(&[0, 500, 30_000], &proofs(&[name], &[(name, true)]), pace), [""; 0], "{name} stands");
     }
     // An IKE_SA that the peer has initiated is no consent to the own key, and is left alone.
     let stands = proofs(&[&own], &[(&own, false)]);

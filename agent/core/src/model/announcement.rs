@@ -12,7 +12,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BadName, InstanceId, PublicKey, Signature, VpcId, signature};
+use super::{
+    BadName, PublicKey, Signature,
+    signature::{self, Holder},
+};
 
 /// The tag with the key a gateway signs with.
 pub const KEY_TAG: &str = "crosswan-key";
@@ -20,19 +23,6 @@ pub const KEY_TAG: &str = "crosswan-key";
 pub const NEXT_KEY_TAG: &str = "crosswan-next-key";
 /// What [`NEXT_KEY_TAG`] says where there is nothing to say.
 const NOTHING: &str = "none";
-
-/// Whose key a statement is about. `Display` is part of what is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder<'a> {
-    pub vpc: &'a VpcId,
-    pub instance: &'a InstanceId,
-}
-
-impl fmt::Display for Holder<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.instance, self.vpc)
-    }
-}
 
 /// A key, and the proof that its announcer has the private half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::{BadName, Holder, PublicKey};
+use super::{BadName, InstanceId, PublicKey, VpcId};
 
 /// `Display` and `FromStr`: base64 without padding, 86 characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,19 @@ impl Signature {
     /// Whether the holder of `key` has signed `text`.
     pub fn is_by(&self, key: &PublicKey, text: &str) -> bool {
         UnparsedPublicKey::new(&ED25519, key.bytes()).verify(text.as_bytes(), &self.0).is_ok()
+    }
+}
+
+/// Whose key a statement is about. `Display` is part of what is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder<'a> {
+    pub vpc: &'a VpcId,
+    pub instance: &'a InstanceId,
+}
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.instance, self.vpc)
     }
 }
 

@@ -2,6 +2,9 @@ use std::collections::BTreeSet;
 
 use proptest::{collection::btree_map, prelude::*};
 
+#[path = "../../../../tests/support/settings_text.rs"]
+mod settings_text;
+
 use super::*;
 
 fn value(v: &str) -> Node {
@@ -179,14 +182,14 @@ fn any_tree() -> impl Strategy<Value = Tree> {
 proptest! {
     #[test]
     fn what_is_written_parses_back(t in any_tree()) {
-        prop_assert_eq!(parse(&to_text(&t)), Ok(t));
+        prop_assert_eq!(parse(&settings_text::write(&t)), Ok(t));
     }
 
     #[test]
     fn no_text_makes_it_panic(text in "\\PC*", noise in "[a-c {}=\"\\\\#:.,\\n0sx]{0,60}") {
         for text in [text, noise] {
             if let Ok(tree) = parse(&text) {
-                prop_assert_eq!(parse(&to_text(&tree)), Ok(tree.clone()));
+                prop_assert_eq!(parse(&settings_text::write(&tree)), Ok(tree.clone()));
                 let _ = (secrets(&tree), connections(tree).values().map(Summary::of).count());
             }
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{CONN, HUB, SPOKE, conn, looks, sa, view};
 use crate::{
-    keep::{Action, Change, Memory, View, decide},
+    keep::{Action, Memory, Transition, View, decide},
     system::Sa,
 };
 
@@ -72,6 +72,6 @@ fn a_childs_name_is_shown_escaped() {
         [0, 60_000].iter().flat_map(|t| decide(*t, &view, &mut memory, SPOKE)).map(|a| a.to_string()).collect();
     assert_eq!(ended.len(), 1, "{ended:?}");
     assert!(ended[0].contains(r" a\nb: duplicate"), "{ended:?}");
-    let down = Change { conn: CONN.into(), child: "a\nb".into(), up_after: None, attempts: 0 };
+    let down = Transition { conn: CONN.into(), child: "a\nb".into(), up_after: None, attempts: 0 };
     assert_eq!(down.to_string(), r"crosswan-vpc-0aaa1111 a\nb is down");
 }

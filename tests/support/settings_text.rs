@@ -1,11 +1,12 @@
-//! Tree to text: the inverse of `parse`, for trees without lists.
+//! A tree as strongSwan settings text: the inverse of `crosswan_core::swanctl::parse`, for trees without lists. A test includes
+//! this file as a module of one that has `Node` and `Tree`.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
 use super::{Node, Tree};
 
-/// Writes a tree as settings text; `parse(to_text(t)) == t` when `t` came from `parse`. May contain secrets.
-pub fn to_text(tree: &Tree) -> String {
+/// Writes a tree as settings text; `parse(write(t)) == t` when `t` came from `parse`. May contain secrets.
+pub fn write(tree: &Tree) -> String {
     let mut out = String::new();
     section(&mut out, tree, 0);
     out
