@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "goldens are files")]
 
 mod golden;
+mod modes;
 mod reference;
 mod rotation;
 mod world;

@@ -77,7 +77,7 @@ pub struct Tag {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthSettings {
     pub method: AuthMethod,
-    /// nat-vpn: the hub's public keys, one or two, if they are not to be taken from its tag.
+    /// nat-vpn: the hub's public keys, one or two, if they are not to be taken from its tag. Empty in other modes.
     pub hub_key: Vec<PublicKey>,
     /// This gateway's key is rotated when it is older than this; 1 day to 10 years.
     pub max_key_age: Option<Duration>,

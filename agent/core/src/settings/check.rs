@@ -52,7 +52,8 @@ impl Draft {
         // The 2014 tool knew pre-shared keys only; a fleet that moves from it goes on with them until told otherwise.
         let by_default = if inline.is_some() { AuthMethod::Psk } else { AuthMethod::Key };
         let method = self.method.unwrap_or(by_default);
-        let hub_key = self.hub_key.unwrap_or_default();
+        // A hub must not hold its clients to its own key, where all gateways share one file.
+        let hub_key = self.hub_key.filter(|_| mode == Mode::NatVpn).unwrap_or_default();
         let hub = self.hub.filter(|_| mode == Mode::NatVpn);
         let no_hub = |why: String| wrong(format!("{}: hub: expected {why}", at("hub")));
         match (mode, hub) {
