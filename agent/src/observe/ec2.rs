@@ -6,9 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
-mod lean;
 mod own;
-mod plain;
 pub(in crate::observe) mod reason;
 mod way;
 mod whole;
@@ -221,8 +219,6 @@ async fn instances(
             .set_filters(Some(filters.clone()))
             .max_results(PAGE)
             .set_next_token(token.clone())
-            .customize()
-            .interceptor(lean::Lean)
             .send()
             .await
             .map_err(|error| reason::failed(OPERATION, region, error))?;

@@ -13,11 +13,6 @@ use crosswan_core::model::{
     vpc_cidr,
 };
 
-/// The elements of an instance that are read here. No other one reaches the decoder (`lean`): what is to be read has to be
-/// named.
-pub(super) const READ: [&str; 7] =
-    ["instanceId", "instanceState", "ipAddress", "launchTime", "privateIpAddress", "tagSet", "vpcId"];
-
 /// What a region has shown so far, page by page; an instance that pages repeat is kept once, as last seen.
 pub(super) struct Seen<'a> {
     region: &'a Region,
