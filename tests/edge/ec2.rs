@@ -248,7 +248,7 @@ fn half_an_answer_about_known_peers_is_no_answer() {
         (|request| request.action() == "DescribeVpcs", "DescribeVpcs"),
     ] {
         let reason = failing(fail).expect_err("nobody is stopped or deleted by a failed request");
-        assert_eq!(reason, format!(r#"EC2 answered 500 to {operation}: "InternalError": "canned""#));
+        assert_eq!(reason.to_string(), format!(r#"EC2 answered 500 to {operation}: "InternalError": "canned""#));
     }
 }
 

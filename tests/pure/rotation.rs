@@ -9,13 +9,14 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     sync::LazyLock,
+    time::Duration,
 };
 
 use crosswan_core::{
     decide::{Request, decide, rotation::OwnKeys},
     model::{
-        Answers, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, Keyring, PrivateKey, PublicKey, Region,
-        RegionView, Timestamp, Tunnel,
+        Answers, AskError, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, Keyring, PrivateKey, PublicKey,
+        Region, RegionView, Timestamp, Tunnel,
     },
     observed::Observed,
     settings::{Flags, Settings, Sources},
@@ -326,7 +327,7 @@ fn knows(node: &Node, peer: &Node) -> bool {
 
 fn answer(gateways: Option<Vec<Gateway>>) -> Answers {
     let view = |gateways| RegionView { gateways, ..RegionView::default() };
-    [(region(), gateways.map(view).ok_or_else(|| "timed out".to_owned()))].into()
+    [(region(), gateways.map(view).ok_or(AskError::TimedOut { after: Duration::from_secs(60) }))].into()
 }
 
 /// Spokes that take no part: as many as had room in a tag once, where they kept all others waiting.

@@ -6,6 +6,7 @@
 #[macro_use]
 mod names;
 mod announcement;
+mod ask;
 mod key;
 pub(crate) mod private_key;
 pub mod signature;
@@ -18,6 +19,8 @@ use std::{
 };
 
 pub use announcement::{Announcement, Holder, KEY_TAG, KeyTags, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged};
+pub(crate) use ask::NOT_ENABLED;
+pub use ask::{AskError, Format, Instead, Tries};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
@@ -223,7 +226,7 @@ pub struct RegionView {
 }
 
 /// What asking one region came to: its answer, or why there is none.
-pub type RegionAnswer = Result<RegionView, String>;
+pub type RegionAnswer = Result<RegionView, AskError>;
 
 /// What asking every listed region came to.
 pub type Answers = BTreeMap<Region, RegionAnswer>;

@@ -29,7 +29,7 @@ mod tests;
 
 pub use psk::{REMEDY, check, key_of};
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
-pub use stored::{Fetched, NoKey, Service, StoredKey};
+pub use stored::{Fetched, NoKey, Service, StoreUnasked, StoredKey};
 
 /// Everything crosswan was told, checked: what is here can be acted on in this mode.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::settings::Keys;
 use crosswan_core::{
     model::{Mode, Secret, VpcId},
     observed::{Observed, Psk, Psks, clients},
-    settings::Settings,
+    settings::{Settings, StoreUnasked},
     system::System,
 };
 
@@ -17,13 +17,13 @@ use crosswan_core::{
 pub(super) struct Stored {
     pub keys: Keys,
     /// What of these could not be asked for.
-    pub unasked: BTreeSet<String>,
+    pub unasked: Vec<StoreUnasked>,
 }
 
 /// Fetches the keys that lie in AWS, if any do.
 pub(super) async fn fetch(session: &ec2::Session, settings: &Settings, keys: &Keys, observed: &Observed) -> Stored {
     let Some((stored, names)) = keys.to_fetch(&wanted(settings, observed)) else {
-        return Stored { keys: keys.clone(), unasked: BTreeSet::new() };
+        return Stored { keys: keys.clone(), unasked: Vec::new() };
     };
     info!(place = %stored, names = names.len(), "fetching keys");
     let fetched = store::fetch(session, stored, &names, &observed.me.region, settings.ec2.timeout).await;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Facts, Findings, Held, Kept};
 use crate::{
-    model::{ConnName, Gateway, InstanceId, Region, VpcId},
+    model::{AskError, ConnName, Gateway, InstanceId, Region, VpcId},
     state::{LastGood, Peer},
 };
 
@@ -81,7 +81,7 @@ pub fn roster(
     out
 }
 
-fn unasked(region: &Region, reason: &str) -> String {
+fn unasked(region: &Region, reason: &AskError) -> String {
     format!("{region} could not be asked: {reason}")
 }
 
