@@ -105,9 +105,9 @@ impl Node {
     /// As EC2 shows it.
     fn shown(&self, lag: Lag) -> Gateway {
         let version = |lag: usize| &self.tags[self.tags.len().saturating_sub(1 + lag)];
-        let Identity { instance, region, vpc, private, public, cidrs } = self.me.clone();
+        let Identity { instance, region, vpc, public, cidrs, .. } = self.me.clone();
         let tags = KeyTags::of(version(lag.0).0.as_deref(), version(lag.1).1.as_deref());
-        Gateway { instance, region, vpc, private, public, launched: Timestamp(0), cidrs, tags }
+        Gateway { instance, region, vpc, public, launched: Timestamp(0), cidrs, tags }
     }
 
     /// One pass, in the order of `refresh`.

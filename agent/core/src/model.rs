@@ -160,12 +160,15 @@ pub struct Identity {
 }
 
 /// A running gateway as EC2 tells it.
+///
+/// Versions up to 0.1.0 require a `private` address of it in state.json, which nothing reads, and lose all that they remember
+/// without one. So that a downgrade does not, it is still written: as a tag, which serde passes over when it reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "private", rename = "0.0.0.0")]
 pub struct Gateway {
     pub instance: InstanceId,
     pub region: Region,
     pub vpc: VpcId,
-    pub private: Ipv4Addr,
     pub public: Option<Ipv4Addr>,
     pub launched: Timestamp,
     /// The associated CIDRs of its VPC, sorted; empty on a spoke that looks for its hub.

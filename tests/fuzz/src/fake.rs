@@ -86,7 +86,6 @@ pub fn gateway(n: u8) -> Gateway {
         instance,
         region: "eu-west-1".parse().unwrap(),
         vpc,
-        private: [10, n, 0, 10].into(),
         public: Some([198, 51, 100, n].into()),
         launched: Timestamp(1_400_000_000 + i64::from(n)),
         cidrs: [format!("10.{n}.0.0/16").parse().unwrap()].into(),

@@ -38,7 +38,6 @@ fn gateway(n: u32, cidrs: &[&str]) -> Gateway {
         instance: format!("i-{n:08x}").parse().unwrap(),
         region: "eu-west-1".parse().unwrap(),
         vpc: vpc(n),
-        private: Ipv4Addr::new(10, n as u8, 0, 5),
         public: Some(Ipv4Addr::new(198, 51, 100, n as u8)),
         launched: Timestamp(n.into()),
         cidrs: nets(cidrs),

@@ -119,7 +119,6 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
         instance: given("id", &i.instance_id)?.parse().map_err(|e| format!("its id does not fit: {e}"))?,
         region: region.clone(),
         vpc: given("VPC", &i.vpc_id)?.parse().map_err(|e| format!("its VPC does not fit: {e}"))?,
-        private: address("private address", given("private address", &i.private_ip_address)?)?,
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
         launched: Timestamp(i.launch_time.ok_or("EC2 shows no launch time for it")?.secs()),
         cidrs: BTreeSet::new(),

@@ -1,6 +1,6 @@
 //! Who is recovered, to which region, and who is not.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use super::*;
 use crate::{
