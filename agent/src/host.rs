@@ -44,12 +44,6 @@ pub fn notify(state: &[NotifyState]) {
     }
 }
 
-/// What `iptables --version` says, such as `iptables v1.8.11 (nf_tables)`: the release, and which backend Debian's
-/// alternatives chose. The same link decides for save and restore.
-pub async fn iptables_version(timeout: Duration) -> Result<String> {
-    run(Kind::Observe, &["iptables", "--version"], "", timeout).await.map(|out| out.trim().to_owned())
-}
-
 /// All tables of the network namespace as `iptables-save` prints them.
 pub async fn iptables_save(timeout: Duration) -> Result<String> {
     run(Kind::Observe, &["iptables-save"], "", timeout).await

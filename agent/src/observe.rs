@@ -90,13 +90,14 @@ pub async fn observe(
     observed.system = disk::system(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut observed.system).await;
     observed.psks = stored.by_client(settings, &observed);
-    observed.unasked.extend(stored.unasked.into_iter().chain(charon_failed));
+    observed.unasked.extend(stored.unasked.iter().map(ToString::to_string).chain(charon_failed));
     look_at_firewall(&mut observed).await;
     if settings.mode.has_ipsec() {
         observed.stopped.extend(includes::unreached(paths)?);
     }
     let silent = observed.answers.values().filter_map(|answer| answer.as_ref().err());
-    let silent = silent.chain(observed.tags.iter().filter_map(|tags| tags.as_ref().err())).chain(&observed.unasked);
+    let silent = silent.chain(observed.tags.iter().filter_map(|tags| tags.as_ref().err()));
+    let silent = silent.chain(stored.unasked.iter().map(|unasked| &unasked.why));
     let unresolved = resolver::hint(silent, &settings.nat(&observed.me, &observed.uplink));
     observed.notes.extend(kernel::notes(settings.masquerade).into_iter().chain(notes));
     observed.notes.extend(observed.elsewhere.iter().cloned().chain(unresolved).chain(state_note));

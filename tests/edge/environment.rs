@@ -11,7 +11,7 @@ use crosswan::observe::{
     imds::identity,
     store::fetch,
 };
-use crosswan_core::settings::{Service, StoredKey};
+use crosswan_core::settings::{NoKey, Service, StoredKey};
 
 use crate::{
     ec2::query,
@@ -46,7 +46,8 @@ fn child() {
             for (name, found) in fetch(&Session::default(), &stored, &[name.to_owned()].into(), &own, timeout).await {
                 match found {
                     Ok(key) => println!("{service} {name}: {} bytes", key.bytes().len()),
-                    Err(no_key) => println!("{no_key:?}"),
+                    Err(NoKey::Unasked(why)) => println!("unasked: {why}"),
+                    Err(NoKey::Refused(why)) => println!("refused: {why}"),
                 }
             }
         }
@@ -151,7 +152,7 @@ fn no_credentials_is_a_reason_for_every_region() {
             assert!(output.contains(&format!("{region}: no credentials: ")), "{output}");
         }
         for place in ["parameter /psk", "secret psk"] {
-            assert!(output.contains(&format!("Unasked(\"{place} in xx-env-1: no credentials: ")), "{output}");
+            assert!(output.contains(&format!("unasked: {place} in xx-env-1: no credentials: ")), "{output}");
         }
         assert!(start.elapsed() < Duration::from_secs(15), "not once per region: {:?}", start.elapsed());
         println!("{output}");

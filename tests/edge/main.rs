@@ -6,6 +6,7 @@ mod ec2;
 mod environment;
 mod failures;
 mod iam;
+mod image;
 mod imds;
 mod own;
 mod server;

@@ -31,12 +31,12 @@ fn me() -> InstanceId {
 }
 
 fn read(endpoint: &str, timeout: Duration) -> Result<OwnTags, String> {
-    within(timeout, own_tags(&access(endpoint), &region(), &me(), timeout))
+    within(timeout, own_tags(&access(endpoint), &region(), &me(), timeout)).map_err(|why| why.to_string())
 }
 
 fn write_all(endpoint: &str, tags: &[(&str, &str)], timeout: Duration) -> Result<(), String> {
     let tags: Vec<_> = tags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    within(timeout, publish(&access(endpoint), &region(), &me(), &tags, timeout))
+    within(timeout, publish(&access(endpoint), &region(), &me(), &tags, timeout)).map_err(|why| why.to_string())
 }
 
 fn write(endpoint: &str, value: &str, timeout: Duration) -> Result<(), String> {

@@ -32,7 +32,6 @@ prop_compose! {
             instance: format!("i-{instance:08x}").parse().unwrap(),
             region: "eu-west-1".parse().unwrap(),
             vpc: format!("vpc-{n:08x}").parse().unwrap(),
-            private: [10, 99, 0, 1].into(),
             public: eip.map(|e| [198, 51, 100, e].into()),
             launched: Timestamp(launched),
             cidrs,

@@ -9,13 +9,14 @@ use std::{
     net::Ipv4Addr,
     path::Path,
     sync::LazyLock,
+    time::Duration,
 };
 
 use crosswan_core::{
     decide::{Request, decide},
     model::{
-        Answers, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, Keyring, OwnKeys, PrivateKey, PublicKey,
-        Region, RegionView, Timestamp, Tunnel,
+        Answers, AskError, Auth, ConnName, Gateway, Holder, Identity, KEY_TAG, KeyTags, Keyring, OwnKeys, PrivateKey,
+        PublicKey, Region, RegionView, Timestamp, Tunnel,
     },
     observed::Observed,
     settings::{Flags, Settings, Sources},
@@ -104,9 +105,9 @@ impl Node {
     /// As EC2 shows it.
     fn shown(&self, lag: Lag) -> Gateway {
         let version = |lag: usize| &self.tags[self.tags.len().saturating_sub(1 + lag)];
-        let Identity { instance, region, vpc, private, public, cidrs } = self.me.clone();
+        let Identity { instance, region, vpc, public, cidrs, .. } = self.me.clone();
         let tags = KeyTags::of(version(lag.0).0.as_deref(), version(lag.1).1.as_deref());
-        Gateway { instance, region, vpc, private, public, launched: Timestamp(0), cidrs, tags }
+        Gateway { instance, region, vpc, public, launched: Timestamp(0), cidrs, tags }
     }
 
     /// One pass, in the order of `refresh`.
@@ -326,7 +327,7 @@ fn knows(node: &Node, peer: &Node) -> bool {
 
 fn answer(gateways: Option<Vec<Gateway>>) -> Answers {
     let view = |gateways| RegionView { gateways, ..RegionView::default() };
-    [(region(), gateways.map(view).ok_or_else(|| "timed out".to_owned()))].into()
+    [(region(), gateways.map(view).ok_or(AskError::TimedOut { after: Duration::from_secs(60) }))].into()
 }
 
 /// Spokes that take no part: as many as once fitted into a tag, where they made all others wait.

@@ -9,7 +9,7 @@ use std::{
 use crosswan_core::{
     decide::{Decided, Request, decide},
     error::Result,
-    model::{Answers, Identity, Mode, OwnKeys, Secret, Timestamp, VpcId},
+    model::{Answers, AskError, Identity, Mode, OwnKeys, Region, RegionView, Secret, Timestamp, Tries, VpcId},
     observed::{Observed, Psk, Psks, clients},
     plan::{Step, plan},
     render::{Capabilities, render},
@@ -18,15 +18,15 @@ use crosswan_core::{
     swanctl::Summary,
     system::{Charon, ChildSa, Configuration, Files, Sa, System},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 
 /// What `observe` would have brought in.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct World {
     pub me: Identity,
     pub uplink: String,
     pub now: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "answers")]
     pub answers: Answers,
     #[serde(default)]
     pub state: State,
@@ -38,6 +38,14 @@ pub struct World {
     /// charon's IKE_SAs: the connection, and whether it has a child. Without it every loaded one is up.
     #[serde(default)]
     pub sas: Option<BTreeMap<String, bool>>,
+}
+
+/// A region's answer, or EC2's code for a throttle.
+fn answers<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Answers, D::Error> {
+    let throttled =
+        |code| AskError::Throttled { service: "EC2", operation: "DescribeInstances", code, tries: Tries::Insisted(8) };
+    let answers: BTreeMap<Region, std::result::Result<RegionView, String>> = BTreeMap::deserialize(from)?;
+    Ok(answers.into_iter().map(|(region, answer)| (region, answer.map_err(throttled))).collect())
 }
 
 /// The settings of a folder laid out like the root of a gateway.

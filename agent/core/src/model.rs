@@ -6,6 +6,7 @@
 #[macro_use]
 mod names;
 mod announcement;
+mod ask;
 mod key;
 mod own_keys;
 pub(crate) mod private_key;
@@ -19,6 +20,8 @@ use std::{
 };
 
 pub use announcement::{Announcement, KEY_TAG, KeyTags, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged};
+pub(crate) use ask::NOT_ENABLED;
+pub use ask::{AskError, Format, Instead, Tries};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
@@ -159,12 +162,15 @@ pub struct Identity {
 }
 
 /// A running gateway as EC2 tells it.
+///
+/// Versions up to 0.1.0 require a `private` address of it in state.json, which nothing reads, and lose all that they remember
+/// without one. So that a downgrade does not, it is still written: as a tag, which serde passes over when it reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "private", rename = "0.0.0.0")]
 pub struct Gateway {
     pub instance: InstanceId,
     pub region: Region,
     pub vpc: VpcId,
-    pub private: Ipv4Addr,
     pub public: Option<Ipv4Addr>,
     pub launched: Timestamp,
     /// The associated CIDRs of its VPC, sorted; empty on a spoke that looks for its hub.
@@ -225,7 +231,7 @@ pub struct RegionView {
 }
 
 /// What asking one region came to: its answer, or why there is none.
-pub type RegionAnswer = Result<RegionView, String>;
+pub type RegionAnswer = Result<RegionView, AskError>;
 
 /// What asking every listed region came to.
 pub type Answers = BTreeMap<Region, RegionAnswer>;

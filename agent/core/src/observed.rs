@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     forwarding::Traffic,
-    model::{Answers, Identity, Interface, OwnKeys, OwnTags, Secret, Timestamp, VpcId},
+    model::{Answers, AskError, Identity, Interface, OwnKeys, OwnTags, Secret, Timestamp, VpcId},
     settings::Settings,
     state::State,
     system::System,
@@ -31,7 +31,7 @@ pub struct Observed {
     /// This gateway's own keys; `None` if it has or may have none.
     pub own: Option<OwnKeys>,
     /// What EC2 shows of the own instance; `None` where it was not asked, `Err` where it could not be.
-    pub tags: Option<Result<OwnTags, String>>,
+    pub tags: Option<Result<OwnTags, AskError>>,
     /// The managed files, charon and iptables.
     pub system: System,
     /// What this gateway should forward.

@@ -210,7 +210,7 @@ fn regions(observed: &Observed, decided: &Decided) -> BTreeMap<Region, RegionRep
         let used = decided.state.regions.get(region);
         let report = RegionReport {
             gateways: used.map_or(0, |last| last.view.gateways.len()),
-            failed: answer.as_ref().err().cloned(),
+            failed: answer.as_ref().err().map(ToString::to_string),
             answered: used.map(|last| last.at),
         };
         (region.clone(), report)

@@ -28,7 +28,7 @@ mod table;
 mod tests;
 
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
-pub use stored::{Fetched, NoKey, Service, StoredKey};
+pub use stored::{Fetched, NoKey, Service, StoreUnasked, StoredKey};
 pub use table::{IfUnset, SETTINGS, Setting};
 
 /// Everything crosswan was told, checked: what is here can be acted on in this mode.

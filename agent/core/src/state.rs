@@ -97,7 +97,30 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    #[test]
+    fn versions_that_require_a_gateways_private_address_and_this_one_read_each_others_state() {
+        /// As of 0.1.0.
+        #[derive(Deserialize)]
+        struct Before {
+            private: Ipv4Addr,
+            launched: Timestamp,
+        }
+        let gateway = |private: &str| {
+            format!(
+                r#"{{"instance":"i-00000001","region":"eu-west-1","vpc":"vpc-00000001",{private}"public":"198.51.100.1",
+                "launched":7,"cidrs":["10.1.0.0/16"]}}"#
+            )
+        };
+        let of = |private: &str| serde_json::from_str::<Gateway>(&gateway(private)).unwrap();
+        let ours = of("");
+        assert_eq!((of(r#""private":"10.1.0.10","#), of(r#""private":"0.0.0.0","#)), (ours.clone(), ours.clone()));
+        let Before { private, launched } = serde_json::from_str(&serde_json::to_string(&ours).unwrap()).unwrap();
+        assert_eq!((private, launched), (Ipv4Addr::UNSPECIFIED, Timestamp(7)));
+    }
 
     #[test]
     fn a_state_brings_in_nothing_that_ec2_could_not() {

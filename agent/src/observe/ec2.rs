@@ -1,17 +1,15 @@
 //! EC2: the running gateways of every listed region, and the own instance's tag ([`own`]).
 //!
 //! A region's answer is whole or it is a failure with its reason: "could not ask" is never "nothing there".
-//! SDK types end in this module; [`answer`] turns them into the model's, [`reason`] turns their errors into words.
+//! SDK types end in this module; [`answer`] turns them into the model's, and [`reason`] their errors.
 
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
-mod lean;
 mod own;
-mod plain;
 pub(in crate::observe) mod reason;
 mod way;
-mod whole;
+pub(in crate::observe) mod whole;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,9 +30,9 @@ use tokio::{
 };
 
 use self::answer::Seen;
-pub use self::own::{own_tags, publish};
+pub use self::own::{PublishError, own_tags, publish};
 use crosswan_core::{
-    model::{Answers, InstanceId, Region, RegionAnswer, VpcId},
+    model::{Answers, AskError, Format, InstanceId, Region, RegionAnswer, VpcId},
     settings::Tag,
 };
 
@@ -80,7 +78,7 @@ pub struct Session {
     access: Access,
     /// A spoke's: where EC2 throttles the account, it makes way for the hub.
     makes_way: bool,
-    shared: OnceCell<Result<(SdkConfig, Credentials), String>>,
+    shared: OnceCell<Result<(SdkConfig, Credentials), AskError>>,
 }
 
 impl From<Access> for Session {
@@ -96,13 +94,13 @@ impl Session {
     }
 
     /// The client for one region, by `deadline`.
-    async fn client(&self, region: &Region, timeout: Duration, deadline: Instant) -> Result<Client, String> {
+    async fn client(&self, region: &Region, timeout: Duration, deadline: Instant) -> Result<Client, AskError> {
         let client = client(self.shared(region, timeout, deadline).await?, region);
         Ok(if self.makes_way { way::making_way(&client) } else { client })
     }
 
     /// Why there is no answer, true of this session.
-    fn told(&self, why: String) -> String {
+    fn told(&self, why: AskError) -> AskError {
         if self.makes_way { way::told(why) } else { why }
     }
 
@@ -112,8 +110,8 @@ impl Session {
         any: &Region,
         timeout: Duration,
         deadline: Instant,
-    ) -> Result<&(SdkConfig, Credentials), String> {
-        let late = |_| Err(format!("no credentials: they could not be fetched within {timeout:?}"));
+    ) -> Result<&(SdkConfig, Credentials), AskError> {
+        let late = |_| Err(AskError::CredentialsTimedOut { within: timeout });
         let made = async { timeout_at(deadline, configured(&self.access, any, timeout)).await.unwrap_or_else(late) };
         self.shared.get_or_init(|| made).await.as_ref().map_err(Clone::clone)
     }
@@ -121,7 +119,7 @@ impl Session {
 
 /// Asks every region of `query` at once. No region takes longer than `timeout`, retries and credentials included.
 ///
-/// Every listed region has an entry: all its pages, sorted by instance, or one line saying why there is no answer.
+/// Every listed region has an entry: all its pages, sorted by instance, or why there is no answer.
 pub async fn ask(session: &Session, query: &Query, timeout: Duration) -> Answers {
     let Some(first) = query.regions.first() else { return Answers::new() };
     let deadline = Instant::now() + timeout;
@@ -130,13 +128,13 @@ pub async fn ask(session: &Session, query: &Query, timeout: Duration) -> Answers
     let regions = query.regions.iter().map(|region| async {
         let asked = async { region_answer(&session.client(region, timeout, deadline).await?, query, region).await };
         let answer = timeout_at(deadline, asked).await;
-        let answer = answer.unwrap_or_else(|_| Err(format!("timed out after {timeout:?}")));
+        let answer = answer.unwrap_or(Err(AskError::TimedOut { after: timeout }));
         (region.clone(), answer.map_err(|why| session.told(why)))
     });
     join_all(regions).await.into_iter().collect()
 }
 
-async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<(SdkConfig, Credentials), String> {
+async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<(SdkConfig, Credentials), AskError> {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     // Pauses are scaled so that all attempts fit into the timeout: its reason is then EC2's, not "timed out".
     let pause = (timeout / 10).max(Duration::from_millis(1));
@@ -164,7 +162,7 @@ async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<
         loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "given"));
     }
     let config = loader.load().await;
-    let provider = config.credentials_provider().ok_or("no credentials: no source is configured")?;
+    let provider = config.credentials_provider().ok_or(AskError::NoCredentialSource)?;
     let credentials = provider.provide_credentials().await.map_err(|error| reason::no_credentials(&error))?;
     Ok((config, credentials))
 }
@@ -174,12 +172,12 @@ pub fn client((config, credentials): &(SdkConfig, Credentials), region: &Region)
     let config = aws_sdk_ec2::config::Builder::from(config)
         .region(aws_sdk_ec2::config::Region::new(region.to_string()))
         .credentials_provider(credentials.clone())
-        .interceptor(whole::Whole)
+        .interceptor(whole::Whole(Format::Xml))
         .build();
     Client::from_conf(config)
 }
 
-/// Asks one region with its [`client`]: all its pages, or one line saying why there is no answer.
+/// Asks one region with its [`client`]: all its pages, or why there is no answer.
 pub async fn region_answer(client: &Client, query: &Query, region: &Region) -> RegionAnswer {
     let nothing = Known::default();
     let known = query.known.get(region).unwrap_or(&nothing);
@@ -212,7 +210,7 @@ async fn instances(
     filters: Vec<Filter>,
     region: &Region,
     mut each: impl FnMut(&Instance),
-) -> Result<(), String> {
+) -> Result<(), AskError> {
     const OPERATION: &str = "DescribeInstances";
     let mut token = None;
     loop {
@@ -221,8 +219,6 @@ async fn instances(
             .set_filters(Some(filters.clone()))
             .max_results(PAGE)
             .set_next_token(token.clone())
-            .customize()
-            .interceptor(lean::Lean)
             .send()
             .await
             .map_err(|error| reason::failed(OPERATION, region, error))?;
@@ -238,7 +234,7 @@ async fn instances(
 }
 
 /// All pages of these VPCs; at most [`FILTER_VALUES`] ids, at least one.
-async fn vpcs(client: &Client, ids: &[String], region: &Region) -> Result<Vec<Vpc>, String> {
+async fn vpcs(client: &Client, ids: &[String], region: &Region) -> Result<Vec<Vpc>, AskError> {
     const OPERATION: &str = "DescribeVpcs";
     let mut found = Vec::new();
     let mut token = None;
@@ -260,7 +256,7 @@ async fn vpcs(client: &Client, ids: &[String], region: &Region) -> Result<Vec<Vp
 }
 
 /// Moves to the next page's token; false after the last page. A page that points to itself would never end.
-fn next(operation: &str, token: &mut Option<String>, new: Option<String>) -> Result<bool, String> {
+fn next(operation: &'static str, token: &mut Option<String>, new: Option<String>) -> Result<bool, AskError> {
     match new.filter(|new| !new.is_empty()) {
         None => Ok(false),
         new if new == *token => Err(reason::misfit(operation, "a page names itself as the next one")),

@@ -9,7 +9,7 @@ use crate::settings::PreSharedKeys;
 use crosswan_core::{
     model::{Mode, Secret, VpcId},
     observed::{Observed, Psk, Psks, clients},
-    settings::Settings,
+    settings::{Settings, StoreUnasked},
     system::System,
 };
 
@@ -17,7 +17,7 @@ use crosswan_core::{
 pub(super) struct Stored {
     pub keys: PreSharedKeys,
     /// What of these could not be asked for.
-    pub unasked: BTreeSet<String>,
+    pub unasked: Vec<StoreUnasked>,
 }
 
 /// Fetches the keys that lie in AWS, if any do.
@@ -28,7 +28,7 @@ pub(super) async fn fetch(
     observed: &Observed,
 ) -> Stored {
     let Some((stored, names)) = keys.to_fetch(&wanted(settings, observed)) else {
-        return Stored { keys: keys.clone(), unasked: BTreeSet::new() };
+        return Stored { keys: keys.clone(), unasked: Vec::new() };
     };
     info!(place = %stored, names = names.len(), "fetching keys");
     let fetched = store::fetch(session, stored, &names, &observed.me.region, settings.ec2.timeout).await;

@@ -9,15 +9,14 @@ use std::{collections::BTreeSet, fs, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use super::ec2::reason::NO_NAME;
-use crosswan_core::model::{Nat, TunnelMatch};
+use crosswan_core::model::{AskError, Nat, TunnelMatch};
 
 /// systemd-resolved's list; `/etc/resolv.conf` then names only its stub, 127.0.0.53.
 const LISTS: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
 
-/// The cause and remedy if one of the lines `unasked` says that a name did not resolve; `None` if none does.
-pub fn hint<'a>(mut unasked: impl Iterator<Item = &'a String>, nat: &Nat) -> Option<String> {
-    unasked.find(|line| line.contains(NO_NAME))?;
+/// The cause and remedy if one of the failures is that a name did not resolve; `None` if none is.
+pub fn hint<'a>(mut unasked: impl Iterator<Item = &'a AskError>, nat: &Nat) -> Option<String> {
+    unasked.find(|why| why.is_about_a_name())?;
     let list = LISTS.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
     Some(cause(&resolvers(&list), nat))
 }
@@ -49,6 +48,8 @@ fn cause(resolvers: &[Ipv4Addr], nat: &Nat) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -80,8 +81,10 @@ mod tests {
         }
         assert!(said("nameserver fd00::2", &spoke).contains("no IPv4 resolver"));
         // Only what a name was behind is looked into.
-        let line = |text: &str| [text.to_owned()];
-        assert_eq!(hint(line("eu-west-1: timed out after 60s").iter(), &spoke), None);
-        assert!(hint(line(&format!("eu-west-1: {NO_NAME} EC2's endpoint in eu-west-1: x")).iter(), &spoke).is_some());
+        let late = AskError::TimedOut { after: Duration::from_secs(60) };
+        let region = "eu-west-1".parse().unwrap();
+        let nameless = AskError::NameUnresolved { service: "EC2", region, why: "Temporary failure".into() };
+        assert_eq!(hint([&late].into_iter(), &spoke), None);
+        assert!(hint([&late, &nameless].into_iter(), &spoke).is_some());
     }
 }

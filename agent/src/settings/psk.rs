@@ -15,7 +15,7 @@ use super::files::read;
 use crosswan_core::{
     error::{Context, Error, Result},
     model::{Secret, VpcId, printable},
-    settings::{AuthSettings, Fetched, NoKey, StoredKey, below, psk, show},
+    settings::{AuthSettings, Fetched, NoKey, StoreUnasked, StoredKey, below, psk, show},
 };
 
 const SHARED: &str = "/etc/crosswan/psk";
@@ -127,7 +127,7 @@ impl PreSharedKeys {
             let name = stored.name_for(vpc);
             return match fetched.get(&name) {
                 Some(Ok(key)) => Ok(key.clone()),
-                Some(Err(NoKey::Refused(why) | NoKey::Unasked(why))) => Err(why.clone()),
+                Some(Err(no_key)) => Err(no_key.to_string()),
                 None => Err(format!("{} {name} was not asked for", stored.service)),
             };
         }
@@ -152,16 +152,17 @@ impl PreSharedKeys {
         Some((stored, names))
     }
 
-    /// These keys, and what came of fetching the rest. What could not be asked is returned, a line each.
+    /// These keys, and what came of fetching the rest. What could not be asked is returned, each failure once.
     ///
     /// Without the only key there is, one for all or a spoke's own (`lone`), the gateway has none: [`PreSharedKeys::missing`].
-    pub fn with(&self, fetched: Fetched, lone: bool) -> (Self, BTreeSet<String>) {
+    pub fn with(&self, fetched: Fetched, lone: bool) -> (Self, Vec<StoreUnasked>) {
         let mut keys = self.clone();
-        let mut unasked = BTreeSet::new();
+        let mut unasked = Vec::new();
         let Some((stored, slot)) = &mut keys.stored else { return (keys, unasked) };
         for no_key in fetched.values().filter_map(|found| found.as_ref().err()) {
             match no_key {
-                NoKey::Unasked(why) => drop(unasked.insert(why.clone())),
+                NoKey::Unasked(why) if unasked.contains(&**why) => {}
+                NoKey::Unasked(why) => unasked.push((**why).clone()),
                 NoKey::Refused(why) if lone || !stored.per_peer() => keys.missing = Some(why.clone()),
                 NoKey::Refused(_) => {}
             }

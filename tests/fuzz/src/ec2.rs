@@ -9,38 +9,21 @@ use std::{
     sync::{Arc, LazyLock, Mutex},
 };
 
-use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig};
-use aws_sdk_ec2::{
-    Client,
-    config::{Credentials, SharedHttpClient},
-};
-use aws_smithy_runtime_api::client::{
-    http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
-    orchestrator::{HttpRequest, HttpResponse},
-};
-use aws_smithy_types::body::SdkBody;
+use aws_sdk_ec2::Client;
 use crosswan::observe::ec2::{self, Known, Query};
 use crosswan_core::{model::Region, settings::Tag, state::State};
 
 use crate::{
     fake::{self, KINDS, RUNTIME},
     oracle,
+    wire::{Answers, config},
 };
 
-/// EC2: the page for the next request, and its status.
-type Pages = Arc<Mutex<std::vec::IntoIter<(u16, Vec<u8>)>>>;
-
-static PAGES: LazyLock<Pages> = LazyLock::new(Pages::default);
+static PAGES: LazyLock<Answers> = LazyLock::new(|| Arc::new(Mutex::new(Vec::new().into_iter())));
 
 static EC2: LazyLock<(Client, Region)> = LazyLock::new(|| {
     let region: Region = "eu-west-1".parse().unwrap();
-    let http: SharedHttpClient = http_client_fn(|_, _| SharedHttpConnector::new(Wire(PAGES.clone())));
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .retry_config(RetryConfig::disabled())
-        .http_client(http)
-        .build();
-    (ec2::client(&(config, Credentials::new("id", "key", None, None, "given")), &region), region)
+    (ec2::client(&config(PAGES.clone()), &region), region)
 });
 
 /// Peers of the last pass, one of them in what the corpus shows.
@@ -52,16 +35,6 @@ static KNOWN: LazyLock<BTreeMap<Region, Known>> = LazyLock::new(|| {
     };
     [("eu-west-1".parse().unwrap(), known)].into()
 });
-
-#[derive(Debug)]
-struct Wire(Pages);
-
-impl HttpConnector for Wire {
-    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        let (status, page) = self.0.lock().unwrap().next().unwrap_or((200, Vec::new()));
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(page))))
-    }
-}
 
 pub fn target(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };

@@ -5,11 +5,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::LazyLock,
+    time::Duration,
 };
 
 use crosswan::settings;
 use crosswan_core::{
-    model::{Answers, Gateway, Holder, Identity, InstanceId, KeyTags, PrivateKey, RegionView, Timestamp, VpcId},
+    model::{
+        Answers, AskError, Gateway, Holder, Identity, InstanceId, KeyTags, PrivateKey, RegionView, Timestamp, VpcId,
+    },
     settings::{Flags, Settings},
 };
 use tempfile::TempDir;
@@ -83,7 +86,6 @@ pub fn gateway(n: u8) -> Gateway {
         instance,
         region: "eu-west-1".parse().unwrap(),
         vpc,
-        private: [10, n, 0, 10].into(),
         public: Some([198, 51, 100, n].into()),
         launched: Timestamp(1_400_000_000 + i64::from(n)),
         cidrs: [format!("10.{n}.0.0/16").parse().unwrap()].into(),
@@ -94,7 +96,11 @@ pub fn gateway(n: u8) -> Gateway {
 /// One region that shows two gateways, and one that could not be asked.
 pub fn answers() -> Answers {
     let view = RegionView { gateways: vec![gateway(1), gateway(2)], ..RegionView::default() };
-    [("eu-west-1".parse().unwrap(), Ok(view)), ("ap-southeast-2".parse().unwrap(), Err("timed out".into()))].into()
+    [
+        ("eu-west-1".parse().unwrap(), Ok(view)),
+        ("ap-southeast-2".parse().unwrap(), Err(AskError::TimedOut { after: Duration::from_secs(60) })),
+    ]
+    .into()
 }
 
 /// For the targets that speak over sockets.

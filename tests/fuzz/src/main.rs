@@ -17,6 +17,7 @@ mod strongswan;
 mod swanctl;
 mod tags;
 mod vici;
+mod wire;
 
 use std::{env, panic, process::abort};
 

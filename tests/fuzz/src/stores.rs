@@ -1,30 +1,41 @@
-//! SSM and Secrets Manager: their answers as JSON. Each name that was asked for gets a key or a reason in one line.
+//! SSM and Secrets Manager: answers as they come over the wire, through the SDK's own reader and ours. Each name that was asked for
+//! gets a key or a reason in one line.
 
-use crosswan::observe::store::{Place, answered};
-use crosswan_core::settings::{NoKey, Service, StoredKey};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use crate::oracle;
+use aws_config::SdkConfig;
+use aws_sdk_ec2::config::Credentials;
+use crosswan::observe::store::Store;
+use crosswan_core::settings::{Fetched, Service, StoredKey};
 
-/// The first byte says which service, and whether one name was asked for or three.
+use crate::{
+    fake::RUNTIME,
+    oracle,
+    wire::{Answers, config},
+};
+
+static ANSWERS: LazyLock<Answers> = LazyLock::new(|| Arc::new(Mutex::new(Vec::new().into_iter())));
+
+static SHARED: LazyLock<(SdkConfig, Credentials)> = LazyLock::new(|| config(ANSWERS.clone()));
+
+/// The first byte says which service, whether one name was asked for or three, and the status.
 pub fn target(data: &[u8]) {
     let Some((first, json)) = data.split_first() else { return };
-    let Ok(found) = serde_json::from_slice(json) else { return };
     let (service, prefix) = if first & 1 == 0 { (Service::Parameter, "/psk/") } else { (Service::Secret, "psk/") };
     let stored = StoredKey { service, name: format!("{prefix}{{vpc}}"), region: None };
-    let place = Place { stored: &stored, region: &"eu-west-1".parse().unwrap() };
+    let region = "eu-west-1".parse().unwrap();
     let count = if first & 2 == 0 { 1 } else { 3 };
     let names: Vec<String> = (1..=count).map(|n| format!("{prefix}vpc-{n:08x}")).collect();
-    match answered(place, &found, &names) {
-        Ok(fetched) => {
-            assert!(fetched.keys().eq(&names), "an entry for each name");
-            for (name, found) in &fetched {
-                match found {
-                    // A key that no file might hold is none here either.
-                    Ok(key) => assert_eq!(stored.check(name, key.bytes()).as_ref(), Ok(key)),
-                    Err(NoKey::Refused(why) | NoKey::Unasked(why)) => oracle::line(why),
-                }
-            }
+    let status = if first & 4 == 0 { 200 } else { 400 };
+    *ANSWERS.lock().unwrap() = vec![(status, json.to_vec())].into_iter();
+    let mut fetched = Fetched::new();
+    RUNTIME.block_on(Store::new(&SHARED, &stored, &region).fetch(&names, &mut fetched));
+    assert!(fetched.keys().eq(&names), "an entry for each name");
+    for (name, found) in &fetched {
+        match found {
+            // A key that no file might hold is none here either.
+            Ok(key) => assert_eq!(stored.check(name, key.bytes()).as_ref(), Ok(key)),
+            Err(no_key) => oracle::line(no_key),
         }
-        Err(why) => oracle::line(&why),
     }
 }

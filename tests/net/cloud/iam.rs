@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan::observe::ec2::{Access, Session, own_tags, publish};
+use crosswan::observe::ec2::{Access, PublishError, Session, own_tags, publish};
 use crosswan_core::model::OwnTags;
 use crosswan_core::model::{KEY_TAG, NEXT_KEY_TAG};
 use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy, internet};
@@ -110,8 +110,9 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
         ensure!(wrote == Ok(()) && found == Ok(both(value)), "{wrote:?}, found {found:?}");
     }
     let other = lab.gateways().into_iter().map(|g| g.instance.clone()).find(|id| *id != gateway.instance);
-    let denied =
-        |wrote: Result<(), String>| wrote.is_err_and(|why| why.contains("needs ec2:CreateTags on its own instance"));
+    let denied = |wrote: Result<(), PublishError>| {
+        wrote.is_err_and(|why| why.to_string().contains("needs ec2:CreateTags on its own instance"))
+    };
     ensure!(denied(write(&other.context("no other instance")?, "third")?.0), "it may write on another instance");
     enforce(lab, Some((file, "ec2:CreateTags")))?;
     let (wrote, found) = write(&gateway.instance, "third")?;

@@ -7,12 +7,10 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
-    model::{Answers, Region, Timestamp},
+    model::{Answers, NOT_ENABLED, Region, Timestamp},
     state::{Refused, State},
 };
 
-/// In the reason of each failure that may mean this.
-pub const NOT_ENABLED: &str = "is not enabled for this account";
 /// Polls, `removal.spacing` apart, after which it is sure.
 const POLLS: u32 = 3;
 
@@ -40,7 +38,7 @@ pub fn sort_out(answers: &mut Answers, state: &State, spacing: Duration, now: Ti
     let others_answer = answers.values().any(Result::is_ok);
     answers.retain(|region, answer| {
         let Err(why) = answer else { return true };
-        if !why.contains(NOT_ENABLED) || state.regions.contains_key(region) {
+        if !why.may_mean_not_enabled() || state.regions.contains_key(region) {
             return true;
         }
         let known = state.disabled.get(region);
@@ -74,7 +72,10 @@ impl fmt::Display for NotEnabled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::RegionView, state::LastGood};
+    use crate::{
+        model::{AskError, RegionAnswer, RegionView},
+        state::LastGood,
+    };
 
     const SPACING: Duration = Duration::from_secs(600);
 
@@ -82,12 +83,12 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn refuses() -> Result<RegionView, String> {
-        Err(format!("credentials refused (AuthFailure): they or the clock are wrong, or ap-east-1 {NOT_ENABLED}"))
+    fn refuses() -> RegionAnswer {
+        Err(AskError::NotAccepted { region: region("ap-east-1"), code: "AuthFailure".into() })
     }
 
     /// One poll after the other, `minutes` apart: how many regions are left of two, and the notes.
-    fn polls(state: &mut State, minutes: i64, answers: &[(&str, Result<RegionView, String>)]) -> Vec<(usize, usize)> {
+    fn polls(state: &mut State, minutes: i64, answers: &[(&str, RegionAnswer)]) -> Vec<(usize, usize)> {
         let mut now = 0;
         (0..5)
             .map(|_| {
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_may_be_the_credentials_or_a_region_in_use_stays_an_error() {
-        let dead = Err("timed out after 60s".to_owned());
+        let dead = Err(AskError::TimedOut { after: Duration::from_secs(60) });
         for answers in [
             // Nobody answers: the credentials, the clock, or the network.
             [("ap-east-1", refuses()), ("us-west-2", dead.clone())],

@@ -3,7 +3,7 @@
 //! Without this, a gateway whose state is gone (a broken disk, a format of another version) would revoke at once what one
 //! answer happens not to show, take a silent region for an empty one, and take a stranger for the gateway in use. Pure.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::collections::BTreeSet;
 
 use crate::{
     model::{Answers, ConnName, Gateway, Identity, KeyTags, Region, Timestamp, VpcId},
@@ -63,7 +63,6 @@ fn of_vpc(name: &ConnName, loaded: &Summary, region: &Region, me: &Identity, sho
     Some(Gateway {
         instance,
         region: sibling.map_or(region, |gateway| &gateway.region).clone(),
-        private: Ipv4Addr::UNSPECIFIED,
         public: Some(loaded.remote_addrs.first()?.parse().ok()?),
         launched: RECOVERED,
         cidrs,

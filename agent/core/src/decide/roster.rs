@@ -10,7 +10,7 @@ use super::{
     findings::{Findings, Kept},
 };
 use crate::{
-    model::{ConnName, Gateway, InstanceId, Region, VpcId},
+    model::{AskError, ConnName, Gateway, InstanceId, Region, VpcId},
     state::{LastGood, Peer},
 };
 
@@ -84,7 +84,7 @@ pub fn roster(
     out
 }
 
-fn unasked(region: &Region, reason: &str) -> String {
+fn unasked(region: &Region, reason: &AskError) -> String {
     format!("{region} could not be asked: {reason}")
 }
 

@@ -6,7 +6,7 @@ use super::{
     parse::{Parsed, Raw},
     psk,
 };
-use crate::model::{Region, Secret, VpcId};
+use crate::model::{AskError, Region, Secret, VpcId};
 
 /// Stands in a name for the client's VPC id: a key per peer.
 const VPC: &str = "{vpc}";
@@ -31,12 +31,23 @@ pub struct StoredKey {
 }
 
 /// Why a name brought no key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoKey {
     /// The store answered: there is none, or none that may be used.
+    #[error("{0}")]
     Refused(String),
     /// The store could not be asked, which says nothing of the key.
-    Unasked(String),
+    #[error("{0}")]
+    Unasked(Box<StoreUnasked>),
+}
+
+/// A store that could not be asked. It names the setting, not the key's name: the same for all of a batch, it is said once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{stored} in {region}: {why}")]
+pub struct StoreUnasked {
+    pub stored: StoredKey,
+    pub region: Region,
+    pub why: AskError,
 }
 
 /// What came of each name that was asked for.

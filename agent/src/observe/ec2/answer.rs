@@ -13,11 +13,6 @@ use crosswan_core::model::{
     vpc_cidr,
 };
 
-/// The elements of an instance that are read here. No other one reaches the decoder (`lean`): what is to be read has to be
-/// named.
-pub(super) const READ: [&str; 7] =
-    ["instanceId", "instanceState", "ipAddress", "launchTime", "privateIpAddress", "tagSet", "vpcId"];
-
 /// What a region has shown so far, page by page; an instance that pages repeat is kept once, as last seen.
 pub(super) struct Seen<'a> {
     region: &'a Region,
@@ -124,7 +119,6 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
         instance: given("id", &i.instance_id)?.parse().map_err(|e| format!("its id does not fit: {e}"))?,
         region: region.clone(),
         vpc: given("VPC", &i.vpc_id)?.parse().map_err(|e| format!("its VPC does not fit: {e}"))?,
-        private: address("private address", given("private address", &i.private_ip_address)?)?,
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
         launched: Timestamp(i.launch_time.ok_or("EC2 shows no launch time for it")?.secs()),
         cidrs: BTreeSet::new(),

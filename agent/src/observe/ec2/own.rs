@@ -8,7 +8,7 @@ use aws_sdk_ec2::{Client, types::Tag};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Session, answer::tag, client, reason};
-use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region, printable};
+use crosswan_core::model::{AskError, InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region, printable};
 
 /// Characters EC2 takes as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;
@@ -16,15 +16,35 @@ const LONGEST: usize = 256;
 /// Developer Guide, "Eventual consistency"). 6.3 s in all; then the next pass looks again.
 const PAUSES: [u64; 6] = [100, 200, 400, 800, 1600, 3200];
 
+/// Why tags were not written, or nobody knows whether they were.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// EC2 would not take the value: nothing was asked.
+    #[error("the value of tag {tag} must have 1 to {LONGEST} characters, not {length}")]
+    Length { tag: String, length: usize },
+    /// EC2 could not be asked, or refused.
+    #[error("{0}")]
+    Unasked(#[from] AskError),
+    /// EC2 took the tags and could not be asked for them then.
+    #[error("the tags were written, but could not be read back: {0}")]
+    Unread(AskError),
+    /// EC2 took the tag and shows something else, or nothing.
+    #[error(
+        "tag {tag} was written, but did not read back: expected {expected}, found {}",
+        .found.as_deref().map_or("none".to_owned(), printable)
+    )]
+    NotReadBack { tag: String, expected: String, found: Option<String> },
+}
+
 /// Asks for the own instance's tags.
 ///
-/// The error is one line saying why EC2 could not be asked. Takes no longer than `timeout`.
+/// The error is why EC2 could not be asked. Takes no longer than `timeout`.
 pub async fn own_tags(
     session: &Session,
     region: &Region,
     instance: &InstanceId,
     timeout: Duration,
-) -> Result<OwnTags, String> {
+) -> Result<OwnTags, AskError> {
     let deadline = Instant::now() + timeout;
     let client = session.client(region, timeout, deadline).await?;
     bounded(deadline, timeout, read(&client, region, instance)).await.map_err(|why| session.told(why))
@@ -32,19 +52,18 @@ pub async fn own_tags(
 
 /// Overwrites these tags of the own instance and no others, and returns once they read back.
 ///
-/// The error is one line: a value EC2 would not take (nothing was asked then), why EC2 could not be asked or refused, or
-/// that a tag did not read back. Takes no longer than `timeout`.
+/// Takes no longer than `timeout`.
 pub async fn publish(
     session: &Session,
     region: &Region,
     instance: &InstanceId,
     tags: &[(&str, String)],
     timeout: Duration,
-) -> Result<(), String> {
+) -> Result<(), PublishError> {
     for (key, value) in tags {
         let length = value.chars().count();
         if !(1..=LONGEST).contains(&length) {
-            return Err(format!("the value of tag {key} must have 1 to {LONGEST} characters, not {length}"));
+            return Err(PublishError::Length { tag: (*key).to_owned(), length });
         }
     }
     let deadline = Instant::now() + timeout;
@@ -54,11 +73,11 @@ pub async fn publish(
         PAUSES.into_iter().map(Duration::from_millis).take_while(|pause| Instant::now() + *pause < deadline);
     loop {
         let found = bounded(deadline, timeout, read(&client, region, instance)).await;
-        let found = found.map_err(|why| format!("the tags were written, but could not be read back: {why}"))?;
+        let found = found.map_err(PublishError::Unread)?;
         let Some((key, value)) = tags.iter().find(|(key, value)| found.get(key) != Some(value)) else { return Ok(()) };
         let Some(pause) = pauses.next() else {
-            let found = found.get(key).map_or("none".to_owned(), printable);
-            return Err(format!("tag {key} was written, but did not read back: expected {value}, found {found}"));
+            let found = found.get(key).map(str::to_owned);
+            return Err(PublishError::NotReadBack { tag: (*key).to_owned(), expected: value.clone(), found });
         };
         sleep(pause).await;
     }
@@ -67,12 +86,12 @@ pub async fn publish(
 async fn bounded<T>(
     deadline: Instant,
     timeout: Duration,
-    asked: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(format!("timed out after {timeout:?}")))
+    asked: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
+    timeout_at(deadline, asked).await.unwrap_or(Err(AskError::TimedOut { after: timeout }))
 }
 
-async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result<OwnTags, String> {
+async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result<OwnTags, AskError> {
     const OPERATION: &str = "DescribeInstances";
     // By id, and never paged: one that is not there is an error of EC2's.
     let answer = client
@@ -86,7 +105,7 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
         .iter()
         .flat_map(|reservation| reservation.instances())
         .find(|i| i.instance_id() == Some(instance.as_str()))
-        .ok_or_else(|| reason::misfit(OPERATION, &format!("it does not have {instance}")))?;
+        .ok_or_else(|| reason::misfit(OPERATION, format!("it does not have {instance}")))?;
     Ok(OwnTags {
         key: tag(me, KEY_TAG).map(str::to_owned),
         next: tag(me, NEXT_KEY_TAG).map(str::to_owned),
@@ -94,7 +113,12 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
     })
 }
 
-async fn write(client: &Client, region: &Region, instance: &InstanceId, tags: &[(&str, String)]) -> Result<(), String> {
+async fn write(
+    client: &Client,
+    region: &Region,
+    instance: &InstanceId,
+    tags: &[(&str, String)],
+) -> Result<(), AskError> {
     let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(value).build()).collect();
     let request = client.create_tags().resources(instance.as_str()).set_tags(Some(tags));
     // What it answers says little; what counts is read back.

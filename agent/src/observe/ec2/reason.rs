@@ -1,4 +1,4 @@
-//! Why EC2, or another service that is reached the same way, gave no answer, in the operator's words: one line with the remedy where there is one.
+//! Which kind of failure it is that the SDK tells of, for EC2 and any other service that is reached the same way.
 
 use std::error::Error as StdError;
 
@@ -7,140 +7,127 @@ use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crosswan_core::{
-    decide::disabled::NOT_ENABLED,
-    model::{KEY_TAG, NEXT_KEY_TAG, Region, printable},
-};
+use crosswan_core::model::{AskError, Format, Instead, KEY_TAG, NEXT_KEY_TAG, Region, Tries, printable};
 
-/// How the line begins that says that the account asks too much.
-pub(super) const THROTTLED: &str = "throttled: ";
-
-/// How often was asked.
-pub(super) fn attempts() -> String {
-    format!("{} attempts at", super::ATTEMPTS)
-}
-
-/// How the line begins that says that a name did not resolve; `observe/resolver.rs` looks for the cause then.
-pub(in crate::observe) const NO_NAME: &str = "cannot resolve the name of";
+use super::whole::CutOff;
 
 /// What stands in place of an answer of the service's, if that can be seen at a glance: a proxy or a captive portal answers with
 /// a page for people, with any status.
-pub(in crate::observe) fn instead(service: &str, operation: &str, answer: &HttpResponse) -> Option<String> {
+fn instead(service: &'static str, operation: &'static str, answer: &HttpResponse) -> Option<AskError> {
     let body = String::from_utf8_lossy(answer.body().bytes()?.get(..512).or(answer.body().bytes())?).to_lowercase();
     let begin = body.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let page = ["<!doctype html", "<html", "<head", "<body"].iter().any(|tag| begin.starts_with(tag));
-    let (status, success) = (answer.status().as_u16(), answer.status().is_success());
-    let what = match begin {
-        _ if page => "a web page",
-        "" if success => "nothing",
+    let instead = match begin {
+        _ if page => Instead::WebPage,
+        "" if answer.status().is_success() => Instead::Nothing,
         _ => return None,
     };
-    Some(format!(
-        "{what} came in place of {service}'s answer to {operation} (HTTP {status}): something between this gateway and \
-         {service} answers, such as a proxy; look at HTTPS_PROXY, AWS_ENDPOINT_URL and the VPC's endpoints"
-    ))
+    Some(AskError::Intercepted { instead, service, operation, status: answer.status().as_u16() })
 }
 
-/// Why the decoder gave up. Its own words hold values as Rust's debug output shows them, which tells an operator nothing.
-fn parse_error(error: &(dyn StdError + 'static)) -> String {
+/// The decoder gave up. Its own words hold values as Rust's debug output shows them, which tells an operator nothing.
+fn undecoded(operation: &'static str, format: Format, error: &(dyn StdError + 'static)) -> AskError {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(CutOff(format)) = error.downcast_ref() {
+            return AskError::CutOff { operation, format: *format };
+        }
+        cause = error.source();
+    }
     match innermost(error) {
-        why if why.contains(" { ") => "it is XML of another kind".into(),
-        why => why,
+        // That of the stores may hold part of a key.
+        why if format == Format::Json || why.contains(" { ") => {
+            misfit(operation, format!("it is {format} of another kind"))
+        }
+        why => misfit(operation, why),
     }
 }
 
 /// No credentials to sign a request with.
-pub(super) fn no_credentials(error: &(dyn StdError + 'static)) -> String {
-    format!("no credentials: give the instance a role (or set AWS_ACCESS_KEY_ID): {}", innermost(error))
+pub(super) fn no_credentials(error: &(dyn StdError + 'static)) -> AskError {
+    AskError::NoCredentials { why: innermost(error) }
 }
 
 /// The answer was whole, but not what `operation` returns.
-pub(in crate::observe) fn misfit(operation: &str, why: &str) -> String {
-    format!("the answer to {operation} did not parse: {why}")
+pub(in crate::observe) fn misfit(operation: &'static str, why: impl Into<String>) -> AskError {
+    AskError::Garbage { operation, why: why.into() }
 }
 
-/// What came back from the SDK instead of an answer.
-pub(super) fn failed<E>(operation: &str, region: &Region, error: SdkError<E, HttpResponse>) -> String
+/// What came back from the SDK's client for EC2 instead of an answer.
+pub(super) fn failed<E>(operation: &'static str, region: &Region, error: SdkError<E, HttpResponse>) -> AskError
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
-    failed_at("EC2", operation, region, error)
+    let needed = |_: &str| needed(operation, region);
+    failed_at(&Asked { service: "EC2", format: Format::Xml, operation, region, needed: &needed }, error)
 }
 
-/// [`failed`] of another `service`.
-pub(in crate::observe) fn failed_at<E>(
-    service: &str,
-    operation: &str,
-    region: &Region,
-    error: SdkError<E, HttpResponse>,
-) -> String
+/// What was asked of which service.
+pub(in crate::observe) struct Asked<'a> {
+    /// Its name for people.
+    pub service: &'static str,
+    pub format: Format,
+    pub operation: &'static str,
+    pub region: &'a Region,
+    /// The permission that the service's message about a denial is about, and where.
+    pub needed: &'a dyn Fn(&str) -> String,
+}
+
+/// [`failed`] of any service.
+pub(in crate::observe) fn failed_at<E>(asked: &Asked<'_>, error: SdkError<E, HttpResponse>) -> AskError
 where
     E: StdError + ProvideErrorMetadata + 'static,
 {
-    if let Some(what) = error.raw_response().and_then(|raw| instead(service, operation, raw)) {
-        return what;
+    let Asked { service, format, operation, region, .. } = *asked;
+    if let Some(intercepted) = error.raw_response().and_then(|raw| instead(service, operation, raw)) {
+        return intercepted;
     }
     match &error {
         SdkError::ServiceError(answer) => {
-            let status = answer.raw().status();
+            let (status, error) = (answer.raw().status(), answer.err());
             if status.is_success() {
-                return misfit(operation, &parse_error(answer.err()));
+                return undecoded(operation, format, error);
             }
-            let code = answer.err().code().unwrap_or_default();
-            refused(service, operation, region, status.as_u16(), code, answer.err().message())
+            refused(asked, status.as_u16(), error.code().unwrap_or_default(), error.message())
         }
-        SdkError::ResponseError(_) => misfit(operation, &parse_error(&error)),
-        SdkError::TimeoutError(_) => format!("{operation} timed out: no answer to any of {} attempts", super::ATTEMPTS),
+        SdkError::ResponseError(answer) if !answer.raw().status().is_success() => {
+            refused(asked, answer.raw().status().as_u16(), "", None)
+        }
+        SdkError::ResponseError(_) => undecoded(operation, format, &error),
+        SdkError::TimeoutError(_) => AskError::Silent { operation, attempts: super::ATTEMPTS },
         SdkError::DispatchFailure(_) => match innermost(&error) {
             // The text of Rust's standard library around getaddrinfo's own.
             why if why.contains("lookup address") => {
-                let why = why.rsplit(": ").next().unwrap_or_default();
-                format!("{NO_NAME} {service}'s endpoint in {region}: {why}")
+                let why = why.rsplit(": ").next().unwrap_or_default().to_owned();
+                AskError::NameUnresolved { service, region: region.clone(), why }
             }
-            why => format!("cannot reach {service} in {region}: {why}"),
+            why => AskError::Unreachable { service, region: region.clone(), why },
         },
-        _ => format!("cannot ask {operation}: {}", innermost(&error)),
+        _ => AskError::NotSent { operation, why: innermost(&error) },
     }
 }
 
 /// An error of the service's own, by its code (EC2 API reference, "Common client errors").
-pub(in crate::observe) fn refused(
-    service: &str,
-    operation: &str,
-    region: &Region,
-    status: u16,
-    code: &str,
-    message: Option<&str>,
-) -> String {
-    match code {
+pub(in crate::observe) fn refused(asked: &Asked<'_>, status: u16, code: &str, message: Option<&str>) -> AskError {
+    let Asked { service, operation, .. } = *asked;
+    let (region, code) = (asked.region.clone(), code.to_owned());
+    match code.as_str() {
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
-            // A Deny, as in an organization's policy, is not healed by a permission more (IAM User Guide, "Troubleshoot
-            // access denied error messages").
-            let denied = message.is_some_and(|message| message.contains("explicit deny"));
-            let denied = if denied { "; a policy denies it explicitly" } else { "" };
-            format!(
-                "not permitted: the instance's role needs {} ({code}{denied}): see docs/iam",
-                needed(operation, region)
-            )
+            let message = message.unwrap_or_default();
+            let permission = (asked.needed)(message);
+            // The words of IAM User Guide, "Troubleshoot access denied error messages".
+            AskError::Denied { permission, code, explicitly: message.contains("explicit deny") }
         }
-        "OptInRequired" => format!("region {region} {NOT_ENABLED} ({code})"),
+        "OptInRequired" => AskError::NotEnabled { region, code },
         "AuthFailure" | "InvalidClientTokenId" | "SignatureDoesNotMatch" | "UnrecognizedClientException" => {
-            format!("credentials refused ({code}): they or the clock are wrong, or {region} {NOT_ENABLED}")
+            AskError::NotAccepted { region, code }
         }
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-            format!("credentials refused ({code}): they have expired, or the clock is wrong")
-        }
-        // 50 (EC2 User Guide, "Tag your Amazon EC2 resources"); not of the kind that passes.
-        "TagLimitExceeded" => format!("the instance has as many tags as EC2 lets it have: remove one ({code})"),
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => AskError::Expired { code },
+        "TagLimitExceeded" => AskError::TooManyTags { code },
         _ if code.contains("Throttl") || code.contains("LimitExceeded") || code.contains("TooManyRequests") => {
-            format!("{THROTTLED}{service} answered {} to {} {operation}", printable(code), attempts())
+            AskError::Throttled { service, operation, code, tries: Tries::Insisted(super::ATTEMPTS) }
         }
-        "" => format!("{service} answered {status} to {operation}, without an error code"),
-        _ => format!(
-            "{service} answered {status} to {operation}: {}: {}",
-            printable(code),
-            printable(message.unwrap_or_default())
-        ),
+        _ => AskError::Refused { service, operation, status, code, message: message.map(str::to_owned) },
     }
 }
 

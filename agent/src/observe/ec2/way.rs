@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::{
     },
 };
 
-use super::reason;
+use crosswan_core::model::{AskError, Tries};
 
 /// Forbids what the SDK's own classifiers would have tried again because of a throttle, and nothing else.
 #[derive(Debug)]
@@ -47,12 +47,12 @@ pub(super) fn making_way(client: &Client) -> Client {
     Client::from_conf(client.config().to_builder().retry_classifier(MakesWay).build())
 }
 
-/// The reason of a failure, true of a client that asked once.
-pub(super) fn told(why: String) -> String {
-    match why.strip_prefix(reason::THROTTLED) {
-        Some(_) => {
-            why.replacen(&reason::attempts(), "the one attempt that a spoke makes, so that the hub gets through, at", 1)
+/// A failure, as it is of a client that asked once.
+pub(super) fn told(why: AskError) -> AskError {
+    match why {
+        AskError::Throttled { service, operation, code, .. } => {
+            AskError::Throttled { service, operation, code, tries: Tries::MadeWay }
         }
-        None => why,
+        other => other,
     }
 }

@@ -1,10 +1,10 @@
 //! Pre-shared keys: where they come from, which are refused, and that none is ever shown.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use crosswan_core::{
-    model::{Secret, VpcId},
-    settings::{InlinePsk, NoKey, Service, StoredKey},
+    model::{AskError, Region, Secret, VpcId},
+    settings::{InlinePsk, NoKey, Service, StoreUnasked, StoredKey},
 };
 
 use super::{
@@ -233,7 +233,13 @@ fn a_key_in_aws_takes_the_place_of_the_shared_file() {
     };
     let vpcs = BTreeSet::from([vpc(1), vpc(2), vpc(3), vpc(4), vpc(5)]);
     let refused = |why: &str| Err(NoKey::Refused(why.into()));
-    let unasked = |why: &str| Err(NoKey::Unasked(why.into()));
+    let region: Region = "eu-west-1".parse().unwrap();
+    let late = |name: &str| StoreUnasked {
+        stored: stored(name),
+        region: region.clone(),
+        why: AskError::TimedOut { after: Duration::from_secs(60) },
+    };
+    let unasked = |name: &str| Err(NoKey::Unasked(Box::new(late(name))));
 
     // One for all; a peer's own file counts before it, the file of the shared key does not count.
     let keys = load("/psk");
@@ -248,9 +254,10 @@ fn a_key_in_aws_takes_the_place_of_the_shared_file() {
         (gone.for_peer(&vpc(2)).unwrap_err().as_str(), gone.missing(), none.len()),
         ("no such", Some("no such"), 0)
     );
-    let (silent, lines) = keys.with([("/psk".into(), unasked("slow"))].into(), false);
-    assert_eq!((silent.for_peer(&vpc(2)).unwrap_err().as_str(), silent.missing()), ("slow", None));
-    assert_eq!(lines, ["slow".to_owned()].into());
+    let (silent, lines) = keys.with([("/psk".into(), unasked("/psk"))].into(), false);
+    let why = "parameter /psk in eu-west-1: timed out after 60s";
+    assert_eq!((silent.for_peer(&vpc(2)).unwrap_err().as_str(), silent.missing()), (why, None));
+    assert_eq!(lines, [late("/psk")]);
 
     // One per peer: only those are asked for that have no file, and a bad one is that peer's alone.
     let keys = load("/psk/{vpc}");
@@ -259,13 +266,13 @@ fn a_key_in_aws_takes_the_place_of_the_shared_file() {
     let fetched = [
         (name(2), Ok(Secret::new(GOOD))),
         (name(3), refused("no such")),
-        (name(4), unasked("slow")),
-        (name(5), unasked("slow")),
+        (name(4), unasked("/psk/{vpc}")),
+        (name(5), unasked("/psk/{vpc}")),
     ];
     let (hub, lines) = keys.with(fetched.clone().into(), false);
     assert_eq!((hub.for_peer(&vpc(2)).unwrap().bytes(), hub.missing()), (GOOD, None));
     assert_eq!(hub.for_peer(&vpc(3)).unwrap_err(), "no such");
-    assert_eq!(lines, ["slow".to_owned()].into(), "said once");
+    assert_eq!(lines, [late("/psk/{vpc}")], "said once");
     // A spoke without its own has none at all.
     assert_eq!(keys.with([fetched[1].clone()].into(), true).0.missing(), Some("no such"));
     assert!(!format!("{hub:?}").contains("m4J"), "Debug shows a key");

@@ -1,11 +1,11 @@
 //! Who is recovered, to which region, and who is not.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use super::*;
 use crate::{
     decide::tests::observed,
-    model::{PublicKey, RegionView},
+    model::{AskError, PublicKey, RegionView},
     swanctl::ChildSummary,
     system::{Charon, System},
 };
@@ -68,7 +68,9 @@ fn region(name: &str) -> Region {
 }
 
 fn answers(list: &[(&str, Option<RegionView>)]) -> Answers {
-    list.iter().map(|(name, view)| (region(name), view.clone().ok_or("down".to_owned()))).collect()
+    list.iter()
+        .map(|(name, view)| (region(name), view.clone().ok_or(AskError::TimedOut { after: Duration::from_secs(60) })))
+        .collect()
 }
 
 /// Recovered VPCs by their number, with their regions.

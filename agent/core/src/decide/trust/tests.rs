@@ -19,7 +19,6 @@ fn gateway(n: u32, tags: KeyTags) -> Gateway {
         instance,
         region: "eu-west-1".parse().unwrap(),
         vpc,
-        private: [10, 1, 0, 10].into(),
         public: Some([198, 51, 100, 1].into()),
         launched: Timestamp(i64::from(n)),
         cidrs: Default::default(),
