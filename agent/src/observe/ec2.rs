@@ -40,8 +40,6 @@ use crosswan_core::{
 const PAGE: i32 = 200;
 /// EC2 takes at most 200 values in one filter (`docs/facts.md`, "EC2").
 const FILTER_VALUES: usize = 200;
-/// In mode `standard`: it rode out three throttles in 2.1 s where `adaptive` took 56 s (`docs/facts.md`, "EC2").
-const ATTEMPTS: u32 = 8;
 
 /// Which gateways to look for, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +142,7 @@ async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<
         .http_client(http)
         .retry_config(
             RetryConfig::standard()
-                .with_max_attempts(ATTEMPTS)
+                .with_max_attempts(reason::ATTEMPTS)
                 .with_initial_backoff(pause.min(Duration::from_secs(1)))
                 .with_max_backoff(pause),
         )
