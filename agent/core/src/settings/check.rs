@@ -5,10 +5,12 @@ use std::{collections::BTreeSet, path::Path};
 use ipnet::Ipv4Net;
 
 use super::{
-    AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Service, Settings, StoredKey, names, parse,
-    sources::{Item, below, show},
+    item::Item,
+    names, parse,
+    sources::{below, show},
+    stored::{Service, StoredKey},
     table::{self, Draft},
-    wrong,
+    values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings},
 };
 use crate::{
     error::{Error, Result},
@@ -29,11 +31,11 @@ impl Draft {
         let at = |name: &str| self.places.get(name).map_or("", String::as_str);
         let Some(mode) = self.mode else {
             let set = "mode = \"vpn-hub\", \"nat-hub\" or \"nat-vpn\" there, CROSSWAN_MODE or --mode";
-            return Err(wrong(format!("{file}: mode: expected one in any source, found none; set {set}")));
+            return Err(Error::settings(format!("{file}: mode: expected one in any source, found none; set {set}")));
         };
         let needs = |name: &str, example: &str| -> Error {
             let set = format!("set {example} in {file}, or {}", names::find(name).map_or("", |s| s.env));
-            wrong(format!("{}: {name}: expected one for mode {mode}, found none; {set}", at("mode")))
+            Error::settings(format!("{}: {name}: expected one for mode {mode}, found none; {set}", at("mode")))
         };
         let Some(private_net) = self.private_net else {
             return Err(needs("private_net", "private_net = [\"10.0.0.0/8\"]"));
@@ -41,7 +43,7 @@ impl Draft {
         if let Some(net) =
             self.guard_exclude.iter().find(|net| !private_net.iter().any(|private| private.contains(*net)))
         {
-            return Err(wrong(format!(
+            return Err(Error::settings(format!(
                 "{}: guard.exclude: expected networks inside private_net ({}), found {net}, which the guard lets pass anyway",
                 at("guard.exclude"),
                 private_net.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
@@ -55,7 +57,7 @@ impl Draft {
         // A hub must not hold its clients to its own key, where all gateways share one file.
         let hub_key = self.hub_key.filter(|_| mode == Mode::NatVpn).unwrap_or_default();
         let hub = self.hub.filter(|_| mode == Mode::NatVpn);
-        let no_hub = |why: String| wrong(format!("{}: hub: expected {why}", at("hub")));
+        let no_hub = |why: String| Error::settings(format!("{}: hub: expected {why}", at("hub")));
         match (mode, hub) {
             (Mode::VpnHub, _) if regions.is_empty() => {
                 return Err(needs("regions", "regions = [\"us-west-2\"]"));
@@ -126,7 +128,7 @@ impl Draft {
             .into_iter()
             .filter_map(|name| self.places.get_key_value(name));
         if let (Some((first, at)), Some((second, there))) = (places.next(), places.next()) {
-            return Err(wrong(format!(
+            return Err(Error::settings(format!(
                 "{at}: {first}: expected one of auth.psk_file, auth.psk_parameter and auth.psk_secret, found two \
                  ({second} is set in {there})"
             )));
@@ -139,7 +141,9 @@ impl Draft {
         let region = match (StoredKey::region_of_arn(name), &self.psk_region) {
             (Some(own), Some(set)) if own != *set => {
                 let (at, there) = (&self.places["auth.psk_region"], &self.places[setting]);
-                return Err(wrong(format!("{at}: auth.psk_region: expected {own} of the ARN in {there}, found {set}")));
+                return Err(Error::settings(format!(
+                    "{at}: auth.psk_region: expected {own} of the ARN in {there}, found {set}"
+                )));
             }
             (own, set) => own.or_else(|| set.clone()),
         };

@@ -8,14 +8,14 @@ use std::{
 };
 
 use super::{
-    InlinePsk,
+    item::Item,
     names::{show_name, suggest},
     parse::Raw,
-    sources::{Item, LegacyFile, below, show},
-    wrong,
+    sources::{LegacyFile, below, show},
+    values::InlinePsk,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     model::{Mode, Secret},
 };
 
@@ -49,7 +49,7 @@ pub(super) fn load(
     }
     if let [(_, a), (_, b), ..] = &found[..] {
         let both = format!("{} and {}", show(&a.path), show(&b.path));
-        return Err(wrong(format!(
+        return Err(Error::settings(format!(
             "{both}: mode: expected one such file, found two and no mode that says which counts; set CROSSWAN_MODE"
         )));
     }
@@ -92,7 +92,7 @@ fn parse(path: &str, text: &str) -> Result<Legacy> {
             });
             continue;
         };
-        let value = value(rest).map_err(|e| wrong(format!("{place}: {name}: {e}")))?;
+        let value = value(rest).map_err(|e| Error::settings(format!("{place}: {name}: {e}")))?;
         let raw = match *alias {
             "VPN_PSK" => {
                 legacy.psk = Some(InlinePsk { key: Secret::new(value), from: format!("{place}: VPN_PSK") });

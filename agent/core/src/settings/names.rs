@@ -1,7 +1,23 @@
 //! Names that a source may hold: the settings', their TOML tables', and the nearest to one that nobody knows.
 
-use super::{Setting, table::SETTINGS};
-use crate::model::printable;
+use super::{
+    item::Item,
+    table::{Draft, SETTINGS, Setting},
+};
+use crate::{
+    error::{Error, Result},
+    model::printable,
+};
+
+impl Draft {
+    /// Takes an item of a source at least as strong as those before.
+    pub(super) fn put(&mut self, item: Item) -> Result<()> {
+        let Some(setting) = find(&item.name) else { return Err(unknown(&item)) };
+        (setting.set)(self, &item)?;
+        self.places.insert(setting.name, item.place);
+        Ok(())
+    }
+}
 
 /// The setting of this dotted name.
 pub(super) fn find(name: &str) -> Option<&'static Setting> {
@@ -34,4 +50,20 @@ pub(super) fn suggest(unknown: &str, prefix: &str, known: impl Iterator<Item = &
         Some(nearest) if likeness(nearest) > 0.75 => format!("did you mean {nearest}?"),
         _ => format!("known are {}", known.join(", ")),
     }
+}
+
+/// The error of a name that is no setting's.
+fn unknown(item: &Item) -> Error {
+    let sections = sections();
+    if sections.contains(&item.name.as_str()) {
+        // Not shown: `auth = "…"` may well be the key ititem.
+        return Error::settings(format!(
+            "{}: {n}: expected a table [{n}], found a single value",
+            item.place,
+            n = item.name
+        ));
+    }
+    let known = SETTINGS.iter().map(|s| s.name).chain(sections);
+    let name = show_name(&item.name);
+    Error::settings(format!("{}: {name}: unknown key; {}", item.place, suggest(&item.name, "", known)))
 }

@@ -11,7 +11,6 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::Tag;
 use crate::model::{PublicKey, overlap, printable};
 
 /// A value as its source holds it.
@@ -43,6 +42,14 @@ impl Raw {
             Raw::Date => "a date or time".into(),
         }
     }
+}
+
+/// An EC2 tag to filter by: a key of 1 to 128 characters and a value of at most 256, without control characters
+/// and without `*`, `?` and `\`, which EC2's filters do not take literally. Nothing of it may reach a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    pub key: String,
+    pub value: String,
 }
 
 /// The error is what was found instead.

@@ -1,4 +1,4 @@
-//! TOML files, environment and flags to items: a setting's name, its raw value, and where it stood.
+//! TOML files, environment and flags to items.
 
 use std::{
     collections::BTreeMap,
@@ -8,10 +8,9 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    names::{find, sections, show_name, suggest},
-    parse::{Parsed, Raw},
-    table::{Draft, SETTINGS},
-    wrong,
+    item::{Item, raw},
+    names::{sections, show_name, suggest},
+    table::SETTINGS,
 };
 use crate::{
     error::{Error, Result},
@@ -59,57 +58,6 @@ pub fn show(path: &Path) -> String {
     }
 }
 
-/// One setting of one source.
-#[derive(Debug)]
-pub(super) struct Item {
-    /// The dotted name, not yet known to be a setting's.
-    pub name: String,
-    pub raw: Raw,
-    /// `file:line`, the environment variable or the flag.
-    pub place: String,
-    /// What the source calls the setting, if not `name`.
-    pub alias: Option<&'static str>,
-}
-
-impl Item {
-    fn at(place: impl Into<String>, name: &str, text: &str) -> Self {
-        Item { name: name.into(), raw: Raw::Word(text.into()), place: place.into(), alias: None }
-    }
-
-    /// A default of the table, in TOML.
-    pub(super) fn default(name: &str, toml: &str) -> Result<Self> {
-        let value = DeValue::parse(toml).map_err(|e| wrong(format!("the default of {name}: {}", e.message())))?;
-        Ok(Item { raw: raw(value.get_ref()), ..Item::at("its default", name, "") })
-    }
-
-    /// The typed value, or the one line that says what is wrong with it.
-    pub(super) fn read<T>(&self, accepts: &str, parse: impl FnOnce(&Raw) -> Parsed<T>) -> Result<T> {
-        parse(&self.raw).map_err(|found| {
-            wrong(format!("{}: {}: expected {accepts}, found {found}", self.place, self.alias.unwrap_or(&self.name)))
-        })
-    }
-
-    /// Puts the value into `draft`, whose values are of weaker sources or of this one.
-    pub(super) fn put(self, draft: &mut Draft) -> Result<()> {
-        let Some(setting) = find(&self.name) else { return Err(self.unknown()) };
-        (setting.set)(draft, &self)?;
-        draft.places.insert(setting.name, self.place);
-        Ok(())
-    }
-
-    /// The error of a name that is no setting's.
-    fn unknown(&self) -> Error {
-        let sections = sections();
-        if sections.contains(&self.name.as_str()) {
-            // Not shown: `auth = "…"` may well be the key itself.
-            return wrong(format!("{}: {n}: expected a table [{n}], found a single value", self.place, n = self.name));
-        }
-        let known = SETTINGS.iter().map(|s| s.name).chain(sections);
-        let name = show_name(&self.name);
-        wrong(format!("{}: {name}: unknown key; {}", self.place, suggest(&self.name, "", known)))
-    }
-}
-
 /// What the command line may set, as typed: each in the form of the environment variable of the same name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
@@ -148,7 +96,7 @@ pub(super) fn environment(env: &BTreeMap<String, String>) -> Result<Vec<Item>> {
             Some(setting) => Ok(Item::at(name, setting.name, text)),
             None => {
                 let known = suggest(name, "CROSSWAN_", SETTINGS.iter().map(|s| s.env));
-                Err(wrong(format!("environment: {}: unknown variable; {known}", show_name(name))))
+                Err(Error::settings(format!("environment: {}: unknown variable; {known}", show_name(name))))
             }
         })
         .collect()
@@ -165,7 +113,7 @@ pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
         let odd = odd.map(|c| format!(" (there is the character {})", printable(&c.to_string()))).unwrap_or_default();
         // The parser's words quote nothing of the file; it may hold a key in the wrong place.
         let message = e.message().replace(char::is_control, " ");
-        wrong(format!("{path}:{line}:{column}: expected TOML, found: {message}{odd}"))
+        Error::settings(format!("{path}:{line}:{column}: expected TOML, found: {message}{odd}"))
     })?;
     let sections = sections();
     let mut found = Vec::new();
@@ -186,20 +134,6 @@ pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
         alias: None,
     };
     Ok(found.into_iter().map(item).collect())
-}
-
-fn raw(value: &DeValue) -> Raw {
-    match value {
-        DeValue::String(s) => Raw::Text(s.to_string()),
-        DeValue::Integer(n) => Raw::Number(n.to_string()),
-        DeValue::Float(n) => Raw::Number(n.to_string()),
-        DeValue::Boolean(b) => Raw::Bool(*b),
-        DeValue::Datetime(_) => Raw::Date,
-        DeValue::Array(list) => Raw::List(list.iter().map(|v| raw(v.get_ref())).collect()),
-        DeValue::Table(table) => {
-            Raw::Table(table.iter().map(|(k, v)| (k.get_ref().to_string(), raw(v.get_ref()))).collect())
-        }
-    }
 }
 
 /// Both from 1; the column in characters.

@@ -12,7 +12,12 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::{AuthMethod, Tag, parse, sources::Item, stored};
+use super::{
+    item::Item,
+    parse::{self, Tag},
+    stored,
+    values::AuthMethod,
+};
 use crate::{
     error::Result,
     model::{Interface, Mode, Opening, PublicKey, Region},

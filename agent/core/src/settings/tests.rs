@@ -1,9 +1,20 @@
 //! Tables of what is accepted, and of each error's exact line.
 
-use std::{collections::BTreeMap, path::Path, result::Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    result::Result,
+    time::Duration,
+};
+
+use ipnet::Ipv4Net;
 
 use super::*;
-use crate::error::Kind;
+use crate::{
+    error::Kind,
+    model::{Opening, PublicKey, Region, Secret},
+};
 
 mod accepted;
 mod legacy;

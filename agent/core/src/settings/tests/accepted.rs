@@ -190,8 +190,8 @@ fn a_key_in_aws_by_name_or_arn() {
 #[test]
 fn every_key_of_the_table_is_settable() {
     for key in SETTINGS {
-        let item = sources::Item { name: key.name.into(), raw: parse::Raw::Date, place: "x".into(), alias: None };
-        let error = item.put(&mut table::Draft::of_defaults().unwrap()).unwrap_err().chain();
+        let item = item::Item { name: key.name.into(), raw: parse::Raw::Date, place: "x".into(), alias: None };
+        let error = table::Draft::of_defaults().unwrap().put(item).unwrap_err().chain();
         assert_eq!(error, format!("x: {}: expected {}, found a date or time", key.name, key.accepts));
     }
 }

@@ -1,6 +1,6 @@
 //! The 2014 files.
 
-use super::{super::*, *};
+use super::*;
 
 const FILE: &str = "/etc/default/nat-vpn";
 /// A file as the tool's users have it.

@@ -2,7 +2,7 @@
 
 use proptest::{collection::btree_set, option, prelude::*};
 
-use super::{super::*, *};
+use super::*;
 use crate::model::Protocol;
 
 /// Text that gets past the first checks more often than noise does.
