@@ -20,16 +20,46 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
 
 use crate::hub::Hub;
 use crate::results::Section;
 
-const HELP: &str = "\
-The budgets of crosswan as benchmarks, each beside its baseline in the same run: a canned EC2, real charon and iptables.
+/// The budgets of crosswan as benchmarks, each beside its baseline in the same run: a canned EC2, real charon and iptables.
+///
+/// Needs root. Usually called by `make bench`.
+#[derive(Parser)]
+#[command(name = "crosswan-bench", after_help = AFTER, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Tiny sizes, nothing is judged; a test that it works
+    #[arg(long)]
+    quick: bool,
+    /// Other sizes than 10, 100, 1000, 2000, 5000 and 10000; budgets then hold for the largest at most as large
+    #[arg(long, value_name = "N,N...", value_delimiter = ',')]
+    peers: Option<Vec<usize>>,
+    /// Where results.md and the plots go
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
+    out: PathBuf,
+    /// Without a name all of them: about half an hour
+    #[arg(value_name = "NAME", value_parser = ALL.map(|(name, _)| name))]
+    names: Vec<String>,
+}
 
-Usage: crosswan-bench [--quick] [--peers N,N...] [--out DIR] [NAME...]
+#[derive(Subcommand)]
+enum Command {
+    /// Runs one program and says what it cost
+    #[command(hide = true)]
+    Measure {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        argv: Vec<String>,
+    },
+}
 
+const AFTER: &str = "\
+Benchmarks:
   size      the release binary
   peers     growth from 10 to 10,000 peers; beside swanctl --load-all and a boto3 script
   keys      raw keys against a pre-shared one: loading 1,000 and 5,000, and charon's memory
@@ -37,15 +67,11 @@ Usage: crosswan-bench [--quick] [--peers N,N...] [--out DIR] [NAME...]
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   stages    micro-benchmarks of the pure stages, by cargo bench
 
-Without a NAME all of them: about half an hour. --quick: tiny sizes, nothing is judged; a test that it works.
---peers: other sizes than 10, 100, 1000, 2000, 5000 and 10000; budgets then hold for the largest at most as large.
---out: where results.md and the plots go, otherwise tests/bench/results.
-Needs root. Usually called by `make bench`. Exit codes: 0 every budget was met, 1 one was not, or an error.
+Exit codes: 0 every budget was met, 1 one was not, or an error, 2 wrong arguments.
 
 Environment:
   CROSSWAN_BIN    the agent, a release build
-  CROSSWAN_MOTO   a moto_server, for the lab and for the boto3 beside it
-";
+  CROSSWAN_MOTO   a moto_server, for the lab and for the boto3 beside it";
 
 /// What a benchmark needs to know.
 pub struct Setup {
@@ -87,14 +113,10 @@ pub fn say(what: &str) {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let result = match args.first().map(String::as_str) {
-        Some("-h" | "--help") => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Some("measure") => measure::wrapper(&args[1..]),
-        _ => run(args),
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Some(Command::Measure { argv }) => measure::wrapper(argv),
+        None => run(cli),
     };
     result.unwrap_or_else(|e| {
         eprintln!("crosswan-bench: {e:#}");
@@ -102,22 +124,9 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(args: Vec<String>) -> Result<ExitCode> {
-    let (mut names, mut quick, mut peers) = (Vec::new(), false, vec![10, 100, 1000, 2000, 5000, 10_000]);
-    let mut out = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results"));
-    let mut args = args.into_iter();
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--quick" => (quick, peers) = (true, vec![3, 20]),
-            "--peers" => {
-                let sizes = args.next().context("--peers needs numbers")?;
-                peers = sizes.split(',').map(str::parse).collect::<Result<_, _>>().context("--peers needs numbers")?;
-            }
-            "--out" => out = args.next().context("--out needs a folder")?.into(),
-            name if ALL.iter().any(|(known, _)| *known == name) => names.push(arg),
-            _ => bail!("no such call: {arg}. Try: crosswan-bench --help"),
-        }
-    }
+fn run(Cli { names, quick, peers, out, .. }: Cli) -> Result<ExitCode> {
+    let sizes = || if quick { vec![3, 20] } else { vec![10, 100, 1000, 2000, 5000, 10_000] };
+    let peers = peers.unwrap_or_else(sizes);
     ensure!(nix::unistd::geteuid().is_root(), "needs root, to make network namespaces");
     let agent = std::env::var_os("CROSSWAN_BIN").map(PathBuf::from).context("set CROSSWAN_BIN to the agent")?;
     let setup =

@@ -2,44 +2,68 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand, builder::PossibleValuesParser};
 use crosswan_faults::{
     campaign::{self, Row},
     churn::{self, Churned},
     faults::{ALL, Fault, Others},
 };
 
-const HELP: &str = "\
-Everything that goes wrong around a gateway, in a region on this machine with real strongSwan, iptables and crosswan.
-Between untouched peers packets flow all the while. Needs root.
+/// Everything that goes wrong around a gateway, in a region on this machine with real strongSwan, iptables and crosswan.
+///
+/// Between untouched peers packets flow all the while. Needs root.
+#[derive(Parser)]
+#[command(name = "crosswan-faults", after_help = AFTER, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: What,
+}
 
-Usage:
-  crosswan-faults run [--quick] [--only NAME]... [--write FILE]   every fault, one after the other; about 20 minutes
-  crosswan-faults list                                             what there is
-  crosswan-faults churn [N] [--seed S] [--write FILE]              N refreshes (1000) while peers come, go and change
-
+const AFTER: &str = "\
 Exit codes: 0 all good, 1 something was lost, left or not healed, 2 wrong arguments.
 
 Environment:
   CROSSWAN_BIN    the agent; otherwise `crosswan` beside this program
-  CROSSWAN_MOTO   a moto_server; otherwise one is installed in ~/.cache/crosswan, once
-";
+  CROSSWAN_MOTO   a moto_server; otherwise one is installed in ~/.cache/crosswan, once";
+
+#[derive(Subcommand)]
+enum What {
+    /// Every fault, one after the other; about 20 minutes
+    Run {
+        /// Only those that are over soon
+        #[arg(long)]
+        quick: bool,
+        /// Only this one; may be given again
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ALL.iter().map(|fault| fault.name)), hide_possible_values = true)]
+        only: Vec<String>,
+        /// Write the table to this file, too
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+    },
+    /// What there is
+    List,
+    /// Refreshes while peers come, go and change
+    Churn {
+        /// How many refreshes
+        #[arg(value_name = "N", default_value_t = 1000)]
+        refreshes: u32,
+        /// Of the random numbers that say what happens
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the result to this file, too
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+    },
+}
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let options = match Options::parse(&args) {
-        Ok(options) => options,
-        Err(e) => {
-            eprintln!("crosswan-faults: {e:#}. Try: crosswan-faults --help");
-            return ExitCode::from(2);
-        }
-    };
-    match options.run() {
+    match Cli::parse().command.run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
@@ -49,77 +73,38 @@ fn main() -> ExitCode {
     }
 }
 
-#[derive(Default)]
-struct Options {
-    what: String,
-    quick: bool,
-    only: Vec<String>,
-    write: Option<PathBuf>,
-    refreshes: Option<u32>,
-    seed: Option<u64>,
-}
-
-impl Options {
-    fn parse(args: &[String]) -> Result<Options> {
-        let mut args = args.iter();
-        let mut options = Options { what: args.next().context("what to do?")?.clone(), ..Options::default() };
-        while let Some(arg) = args.next() {
-            let mut value = || args.next().with_context(|| format!("{arg} wants a value"));
-            match (options.what.as_str(), arg.as_str()) {
-                ("run", "--quick") => options.quick = true,
-                ("run", "--only") => options.only.push(value()?.clone()),
-                ("run" | "churn", "--write") => options.write = Some(value()?.into()),
-                ("churn", "--seed") => options.seed = Some(value()?.parse().context("--seed")?),
-                ("churn", n) if !n.starts_with('-') => options.refreshes = Some(n.parse().context("how many?")?),
-                _ => bail!("no such argument: {arg}"),
-            }
-        }
-        let unknown = options.only.iter().find(|name| ALL.iter().all(|fault| fault.name != **name));
-        ensure!(unknown.is_none(), "no such fault: {unknown:?}");
-        ensure!(
-            ["run", "list", "churn", "--help", "-h"].contains(&options.what.as_str()),
-            "no such call: {}",
-            options.what
-        );
-        Ok(options)
-    }
-
+impl What {
     /// Whether all was good.
     fn run(&self) -> Result<bool> {
         let started = Instant::now();
         let say = |text: &str| eprintln!("{:7.1}s  {text}", started.elapsed().as_secs_f64());
-        let (text, good) = match self.what.as_str() {
-            "run" => {
-                let pick = |name: &str| self.only.is_empty() || self.only.iter().any(|only| only == name);
-                let pick = |fault: &Fault| pick(fault.name) && (!self.quick || fault.quick);
+        let (text, good, path) = match self {
+            What::Run { quick, only, write: path } => {
+                let named = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+                let pick = |fault: &Fault| named(fault.name) && (!quick || fault.quick);
                 // After each row: a campaign that is interrupted leaves what it knows.
-                let rows = campaign::run(self.quick, pick, &say, &|rows| self.write(&faults(rows, started)))?;
-                (faults(&rows, started), rows.iter().all(Row::is_good))
+                let rows = campaign::run(*quick, pick, &say, &|rows| write(path.as_deref(), &faults(rows, started)))?;
+                (faults(&rows, started), rows.iter().all(Row::is_good), path)
             }
-            "churn" => {
-                let seed = self.seed.unwrap_or(1);
-                let churned = churn::run(self.refreshes.unwrap_or(1000), seed, &mut |text| say(text))?;
-                (churned.to_markdown(seed), Churned::is_good(&churned))
+            What::Churn { refreshes, seed, write } => {
+                let churned = churn::run(*refreshes, *seed, &mut |text| say(text))?;
+                (churned.to_markdown(*seed), Churned::is_good(&churned), write)
             }
-            "list" => {
+            What::List => {
                 ALL.iter().for_each(|fault| println!("{:<22}{}", fault.name, fault.what));
-                return Ok(true);
-            }
-            _ => {
-                print!("{HELP}");
                 return Ok(true);
             }
         };
         print!("{text}");
-        self.write(&text)?;
+        write(path.as_deref(), &text)?;
         Ok(good)
     }
+}
 
-    fn write(&self, text: &str) -> Result<()> {
-        let Some(path) = &self.write else { return Ok(()) };
-        path.parent().map(fs::create_dir_all).transpose()?;
-        fs::write(path, format!("{text}\n{}", machine())).with_context(|| format!("write {}", path.display()))
-    }
+fn write(path: Option<&Path>, text: &str) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    path.parent().map(fs::create_dir_all).transpose()?;
+    fs::write(path, format!("{text}\n{}", machine())).with_context(|| format!("write {}", path.display()))
 }
 
 fn faults(rows: &[Row], started: Instant) -> String {

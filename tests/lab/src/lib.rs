@@ -5,7 +5,6 @@
 //! the NAT and IMDS fit it after every change. Nothing outlives the process: namespaces have no names, children die
 //! with it, and its directory is swept by the next lab.
 
-mod base64;
 mod capture;
 mod change;
 mod daemons;

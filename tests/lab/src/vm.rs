@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use nix::libc;
 
-use crate::base64::base64;
 use crate::gateway::Gateway;
 use crate::imds;
 use crate::lock;
@@ -140,7 +140,7 @@ impl Vm {
         let given = self.credentials.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         for (name, text) in own.into_iter().chain(given) {
             let path = self.file(&format!("credential-{name}"));
-            fs::write(&path, format!("io.systemd.credential.binary:{name}={}", base64(text.as_bytes())))?;
+            fs::write(&path, format!("io.systemd.credential.binary:{name}={}", BASE64.encode(text)))?;
             qemu.args(["-smbios", &format!("type=11,path={}", path.display())]);
         }
         Ok(qemu)

@@ -13,26 +13,36 @@ mod region;
 mod report;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Parser;
 
 use region::Region;
 
-const HELP: &str = "\
-Boots the images vpn-hub, nat-hub and nat-vpn under QEMU in a region made of network namespaces, and checks them.
+/// Boots the images vpn-hub, nat-hub and nat-vpn under QEMU in a region made of network namespaces, and checks them.
+///
+/// Needs root, QEMU and what the lab needs.
+#[derive(Parser)]
+#[command(name = "crosswan-vm", after_help = AFTER)]
+struct Cli {
+    /// A folder with MODE.raw of each image
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// The package that is in the images
+    #[arg(long, value_name = "FILE")]
+    deb: PathBuf,
+    /// Leave the machines up at the end and say how to look around, without the last step
+    #[arg(long)]
+    keep: bool,
+}
 
-Usage:
-  crosswan-vm --images DIR --deb FILE [--keep]
-        DIR has MODE.raw of each; FILE is the package that is in them.
-        --keep leaves the machines up at the end and says how to look around, without the last step
-
-Needs root, QEMU and what the lab needs. Exit codes: 0 all was seen, 1 something was not, 2 wrong arguments.
+const AFTER: &str = "\
+Exit codes: 0 all was seen, 1 something was not, 2 wrong arguments.
 
 Environment:
-  CROSSWAN_BIN    the agent, for the client VPC that is a namespace; otherwise `crosswan` beside this program
-";
+  CROSSWAN_BIN    the agent, for the client VPC that is a namespace; otherwise `crosswan` beside this program";
 
 /// Shows one thing; an error is a finding, too.
 type Step = fn(&mut Region) -> Result<()>;
@@ -61,20 +71,8 @@ const STEPS: [(&str, Step); 19] = [
 ];
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["--images", dir, "--deb", deb] => run(dir.as_ref(), deb.as_ref(), false),
-        ["--images", dir, "--deb", deb, "--keep"] => run(dir.as_ref(), deb.as_ref(), true),
-        ["-h" | "--help"] => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        _ => {
-            eprint!("{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    match result {
+    let Cli { images, deb, keep } = Cli::parse();
+    match run(&images, &deb, keep) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 
-use crate::base64::{base64, unbase64};
 use crate::spawn::Output;
 
 /// The host's end.
@@ -31,7 +31,7 @@ impl Control {
     pub fn ask(&mut self, line: &str, limit: Duration) -> Result<Output> {
         self.sequence += 1;
         let (id, started) = (self.sequence.to_string(), Instant::now());
-        writeln!(self.stream, "{id} {}", base64(line.as_bytes())).context("write to the guest")?;
+        writeln!(self.stream, "{id} {}", BASE64.encode(line)).context("write to the guest")?;
         let mut answer = String::new();
         while started.elapsed() < limit {
             // A timeout leaves what has come so far in `answer`.
@@ -41,7 +41,9 @@ impl Control {
                     let mut words = answer.split_whitespace();
                     if words.next() == Some(&id) {
                         let code = words.next().and_then(|rc| rc.parse().ok()).context("no exit code in the answer")?;
-                        let stdout = String::from_utf8_lossy(&unbase64(words.next().unwrap_or_default())).into_owned();
+                        let stdout =
+                            BASE64.decode(words.next().unwrap_or_default()).context("the answer is not Base64")?;
+                        let stdout = String::from_utf8_lossy(&stdout).into_owned();
                         return Ok(Output { code, stdout, stderr: String::new(), elapsed: started.elapsed() });
                     }
                     answer.clear();
@@ -74,6 +76,6 @@ done
     format!(
         "[Unit]\nDescription=The lab's shell\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n\
          [Service]\nExecStart=/bin/bash -c 'eval \"$$(echo {} | base64 -d)\"'\nRestart=always\nRestartSec=1\n",
-        base64(script.as_bytes())
+        BASE64.encode(script)
     )
 }
