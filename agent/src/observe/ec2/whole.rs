@@ -2,7 +2,7 @@
 //!
 //! The SDK's decoder of XML takes the end of the text for the end of every open element: a proxy that cuts a page in the middle
 //! would leave a shorter list of gateways without any error, and the missing ones would lose their tunnels.
-//! So every success answer is read a second time, token by token, which is about a fifth of what decoding it costs.
+//! So every success answer is read a second time, token by token, which costs a fraction of decoding it.
 
 use aws_sdk_ec2::{
     config::{
