@@ -7,21 +7,22 @@ use clap::{Args, Parser, Subcommand};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do
-  1  an error that is none of the below
-  2  a setting or an argument is wrong, nothing was tried; or the pre-shared key is missing, NAT
-     was set up without it
+  1  an error that is not listed below: a bug or a broken host
+  2  a setting or an argument is wrong, and nothing was tried; or the pre-shared key is missing,
+     and NAT was set up without it
   3  something could not be asked (IMDS, EC2, SSM, charon, ...), this gateway's key could not be
      announced, or a new gateway's key is awaited; what worked was kept
   4  a step failed or did not read back as planned. The report names each peer that failed and
-     says whether what it had is in force again; everything else was done. If something shared
-     failed (rules, files, this gateway's key), nothing was: the whole old state was restored,
-     or the report says that it was not
+     says whether its former tunnel is in force again; everything else was done. If something
+     shared failed (rules, files, this gateway's key), the whole old state was restored, or the
+     report says that it was not
   5  another refresh holds the lock
-  6  all is in force, but a gateway waits to replace another (REPLACING) or too many peers would
-     leave at once (HELD): a further try brings nothing, the peer, time or an operator does
-  7  all is as planned, but this host stops packets, or will: a sysctl, the policy of FORWARD, other
-     rules, EC2's source/destination check, a swanctl.conf without its include. The PROBLEM lines
-     say which, with the remedy
+  6  everything is in force, but a gateway waits to replace another (REPLACING), or too many
+     peers would be removed at once (HELD). Another try does not help: only the peer, time or an
+     operator ends that
+  7  everything is as planned, but this host stops packets, or will: a sysctl, the policy of
+     FORWARD, other rules, EC2's source/destination check, or a swanctl.conf without its include.
+     The PROBLEM lines say which, with the remedy
 
 Files:
   /etc/crosswan/crosswan.toml               settings; then conf.d/*.toml beside it
@@ -39,7 +40,7 @@ Exit codes of status, the worst first:
   9  the rules of the last refresh are not in force
   8  a tunnel is down
   7  tunnels and rules are as they should be, but this host stops packets
-  3  something could not be asked: it is shown as unknown, as to whoever is not root
+  3  something could not be asked and is shown as unknown, as always for users other than root
   0  all is well";
 
 /// Joins the private networks of many VPCs through one IPsec hub, and gives each VPC its NAT on the way.
@@ -61,9 +62,9 @@ pub struct Cli {
     pub overrides: Overrides,
 }
 
-/// Settings given on the command line; they win over files and CROSSWAN_* variables.
+/// Settings given on the command line; they override files and CROSSWAN_* variables.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Settings (stronger than files and CROSSWAN_* variables)")]
+#[command(next_help_heading = "Settings (they override files and CROSSWAN_* variables)")]
 pub struct Overrides {
     /// What this gateway is: vpn-hub, nat-hub or nat-vpn
     #[arg(long, global = true, value_name = "MODE")]
@@ -89,18 +90,18 @@ pub enum Command {
     /// one peer that failed, or for all if what failed is shared. A region that cannot be asked keeps its tunnels. Run at
     /// boot and hourly by systemd.
     ///
-    /// Unless auth.method is psk, the first pass makes this gateway's key and announces the public half in its
-    /// instance's tag. Peers are known by what theirs announce: a new one that has not come so far is awaited (exit
-    /// code 3, so that systemd runs this again soon), and one and the same instance that comes with another key is
+    /// Unless auth.method is psk, the first pass makes this gateway's key and announces its public half in the
+    /// instance's tag. Peers are known by the keys that they announce. The key of a new peer that has not announced one
+    /// yet is awaited (exit code 3, so that systemd runs this again soon). The same instance with another key is
     /// refused, with the fingerprints of both.
     Refresh {
         /// Stop after the plan and print it; change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Let more peers go in one pass than removal.hold_above allows
+        /// Remove more peers in one pass than removal.hold_above allows
         #[arg(long)]
         force: bool,
-        /// Accept the key with this fingerprint for a gateway of this VPC, though that is known by another; repeatable
+        /// Accept the key with this fingerprint for a gateway of this VPC that is known by another key; repeatable
         ///
         /// For instance --accept-key vpc-0a1b2c3d=SHA256:…, with the fingerprint that `crosswan status` shows as `own
         /// key` on that gateway. Any other key that its tag may hold at that moment is refused.
@@ -112,9 +113,8 @@ pub enum Command {
     },
     /// Make this gateway's next key and announce it beside the current one
     ///
-    /// One pass of refresh, in which the next key is made. The passes after it use it as soon as every peer says, in its
-    /// own tag, that it accepts it; until then both are valid, and no tunnel is touched. See auth.max_key_age for
-    /// rotations by age.
+    /// One pass of refresh, in which the next key is made. A later pass uses it as soon as IKE has proved that every peer
+    /// accepts it. Until then both keys are valid, and no tunnel is touched. See auth.max_key_age for rotations by age.
     RotateKey {
         /// Print the report as JSON
         #[arg(long)]
@@ -125,7 +125,7 @@ pub enum Command {
     /// Speaks only to charon. Initiates children that should be up and are not, and deletes childless and duplicate
     /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted.
     Keep,
-    /// Put this agent's rules back when somebody takes them away, until stopped
+    /// Put this agent's rules back when another program removes them, until stopped
     ///
     /// Speaks only to the kernel's firewall. Between two refreshes it compares what is loaded with the rules loaded last
     /// (/var/lib/crosswan/iptables.rules), at each change of nft's rules and every three seconds, and puts back what is

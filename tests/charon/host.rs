@@ -21,7 +21,7 @@ pub struct Host {
     charon: Option<Child>,
 }
 
-/// Runs a program to its end; its failure is the test's.
+/// Runs a program to its end; the test fails with it.
 fn run(program: &str, args: &[&str]) {
     let out = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("run {program}: {e}"));
     assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
@@ -75,7 +75,7 @@ impl Host {
         wait(|| std::os::unix::net::UnixStream::connect(self.socket()).is_ok(), "charon's VICI socket");
     }
 
-    /// charon gets no chance to say goodbye to anyone.
+    /// charon gets no chance to delete its SAs at the peers.
     pub fn kill(&mut self) {
         if let Some(mut charon) = self.charon.take() {
             charon.kill().expect("kill charon");

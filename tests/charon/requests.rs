@@ -1,4 +1,4 @@
-//! What is loaded from a text reads back as that text; refusals and hang-ups are told as such.
+//! What is loaded from a text reads back as that text; refusals and hang-ups are reported as such.
 
 use std::{
     collections::BTreeMap,
@@ -129,7 +129,7 @@ async fn loaded_connections_read_back_as_their_text() {
     assert_eq!(left, ["crosswan-own", "crosswan-vpc-0bbb2222"]);
 }
 
-/// swanctl reads the same text as we do: charon ends up with the same connections.
+/// swanctl reads the same text: charon ends up with the same connections.
 #[tokio::test]
 async fn swanctl_reads_our_text_as_we_do() {
     let host = Host::with_charon();

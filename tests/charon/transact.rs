@@ -1,4 +1,4 @@
-//! A transaction against the real charon: one connection fails, in every way one can, and the others go on.
+//! A transaction against the real charon: one connection fails in every possible way, and the others go on.
 
 use std::{collections::BTreeSet, fs};
 
@@ -126,7 +126,7 @@ async fn a_connection_that_charon_refuses_costs_no_other_its_change() {
     // The same again finds nothing to do for anybody else, and the old ones stay.
     let done = gateway.refresh(files(&wanted)).await;
     assert_eq!((done.steps.len(), failed(&done).len()), (0, 2), "{done:?}");
-    // It may go although its change cannot be.
+    // It may be removed although its change fails.
     let done = gateway.refresh(files(&wanted[1..3])).await;
     assert_eq!(done.verdict, Verdict::Changed, "{done:?}");
     assert_eq!(gateway.connections().await, [B, D].map(str::to_owned).into());

@@ -1,4 +1,4 @@
-//! `keep` between a hub and a spoke: what charon leaves down comes up, what is double becomes single.
+//! `keep` between a hub and a spoke: what charon leaves down comes up, and duplicates are removed.
 
 use std::{
     fs::{self, File},
@@ -216,7 +216,7 @@ async fn a_hub_that_learns_the_selectors_late_gets_its_tunnel() {
     let unacceptable = spoke.log().matches("received TS_UNACCEPTABLE notify").count();
     assert!((3..=5).contains(&unacceptable), "asked {unacceptable} times before giving the IKE_SA up");
     load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
-    // The refresh that knows more touches the managed file: the spoke need not wait out its back-off.
+    // A refresh that knows more touches the managed file, so that the spoke need not wait for its back-off to end.
     fs::write(spoke.dir.path().join("crosswan.conf"), "").unwrap();
     single(&spoke, Duration::from_secs(8)).await;
     keep.end().await;

@@ -173,7 +173,7 @@ fn a_known_instance_that_the_answer_lacks_is_asked_for_by_its_id_and_only_ec2s_w
     let answers = ask(&server.endpoint, &knowing(1..=7, []), TIMEOUT);
     let view = answers.into_values().next().unwrap().unwrap();
     assert_eq!(ids(&view), ["i-00000001"], "one that runs without the tag is no gateway");
-    // Neither one that starts or runs, nor one that EC2 does not know any more.
+    // Neither one that starts or runs, nor one that EC2 no longer knows.
     assert_eq!(view.stopped, ids_of::<InstanceId>("i", 2..=4));
     let asked: Vec<_> = server.asked("DescribeInstances");
     assert_eq!(asked.len(), 2);
@@ -370,7 +370,7 @@ fn a_vpc_that_is_not_known_whole_makes_its_gateway_unusable() {
     }
 }
 
-/// None is answered before all have asked: one after the other they would wait forever.
+/// No region is answered before all have asked: asked one after the other they would wait forever.
 #[test]
 fn twenty_regions_are_asked_at_once() {
     let (asked, all) = (Arc::new(Barrier::new(20)), one_page(vec![instance(1)]));

@@ -1,4 +1,4 @@
-//! EC2 that does not answer: the region fails with a reason an operator understands, the others stand.
+//! EC2 that does not answer: the region fails with a reason that an operator understands, and the others stand.
 
 use std::time::{Duration, Instant};
 

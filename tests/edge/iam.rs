@@ -1,7 +1,7 @@
-//! The policies of `docs/iam`: what the agent really sends is put to them, the files themselves, by the lab's IAM.
+//! The policies of `docs/iam`: the lab's IAM evaluates these very files against what the agent really sends.
 //!
-//! moto could refuse by a policy's `Action` only (`docs/facts.md`, "moto"), so it would pass every mistake in a condition, and
-//! the conditions are what these policies are about.
+//! moto could refuse by a policy's `Action` only (`docs/facts.md`, "moto"), so it would miss every mistake in a condition, and
+//! the conditions are the point of these policies.
 
 use std::{collections::BTreeMap, fmt::Display, path::Path, time::Duration};
 
@@ -182,7 +182,7 @@ fn a_gateway_may_write_its_two_tags_and_nothing_else_and_each_condition_is_neede
         for (what, caller, call) in &forbidden {
             assert_eq!(decide(&document, caller, call), Decision::NotAllowed, "{file}: {what}");
         }
-        // What each condition keeps out: with it left out, exactly that gets in.
+        // What each condition keeps out: without it, exactly that gets in.
         for (condition, let_in) in [
             (
                 "ArnLike",
@@ -280,7 +280,7 @@ fn a_mistake_in_a_policy_shows() {
         assert!(file.contains(right), "{right}");
         assert!(Policy::parse(&file.replace(right, wrong)).is_err(), "{wrong}");
     }
-    // What is no error, but another instance's id where the own one's belongs, allows nothing.
+    // Another instance's id in place of the own one is not an error, but it allows nothing.
     let other = Policy::parse(&file.replace("${ec2:InstanceID}", "i-00000009")).unwrap();
     let me = Caller::gateway("crosswan-test", HOME, ME);
     assert_eq!(Policy::decide(&[other], &me, &publishing("", "")), Decision::NotAllowed);
@@ -305,7 +305,7 @@ fn each_policy_is_a_file_that_the_documents_link_to_and_explain() {
     }
     names.sort();
     assert_eq!(names, ["guard-key-tag.json", "nat-vpn.json", "vpn-hub.json"]);
-    // A copy beside the file would go its own way.
+    // A copy would drift away from the file.
     for (file, document) in [("README.md", text("README.md")), ("docs/aws.md", aws), ("docs/iam/README.md", explained)]
     {
         assert!(!document.contains("\"Statement\":"), "{file} shows a copy of a policy: link to docs/iam instead");

@@ -1,4 +1,4 @@
-//! IMDSv2: who am I, and every way of not being told.
+//! IMDSv2: who am I, and every way in which it fails to answer.
 
 use std::{
     net::TcpListener,

@@ -81,7 +81,7 @@ fn the_tags_are_found_or_absent_and_only_the_own_instance_is_asked_for() {
         (&[(NEXT_KEY_TAG, NEXT)], None, Some(NEXT)),
         (&[("service", "nat"), ("Crosswan-Key", "no"), ("crosswan-key2", "no"), ("crosswan-next", "no")], None, None),
         (&[], None, None),
-        // Foreign text is handed on as it is: what it may be is not this module's.
+        // Foreign text is passed on unchanged: this module does not judge it.
         (&[(KEY_TAG, "$(reboot)&#10;&lt;/item&gt;")], Some("$(reboot)\n</item>"), None),
         (&[(KEY_TAG, ""), (NEXT_KEY_TAG, "")], Some(""), Some("")),
     ] {
@@ -93,7 +93,7 @@ fn the_tags_are_found_or_absent_and_only_the_own_instance_is_asked_for() {
         assert_eq!(asked[0].field("InstanceId.2"), "");
         assert_eq!(asked[0].region(), "xx-own-1");
     }
-    // EC2 leaves the set out where there are no tags at all.
+    // EC2 omits the set where there are no tags at all.
     let server = Server::start(|_, _| Reply::ok(instances(&[instance(1)], None)));
     assert_eq!(read(&server.endpoint, TIMEOUT), Ok(OwnTags::default()));
 }

@@ -1,4 +1,4 @@
-//! Keys in SSM and Secrets Manager: what is asked, what of an answer becomes a key, and what is none.
+//! Pre-shared keys in SSM and Secrets Manager: what is asked, what of an answer becomes a key, and what does not.
 
 mod failures;
 

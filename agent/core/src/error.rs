@@ -27,7 +27,7 @@ pub const WAITING: u8 = 6;
 pub const STOPPED: u8 = 7;
 
 impl Kind {
-    /// The process's exit code. Stable: documented in the README, the man page and `--help`.
+    /// The process's exit code. Stable: documented in `docs/operating.md`, the man page and `--help`.
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Other => 1,

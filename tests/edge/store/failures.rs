@@ -1,4 +1,4 @@
-//! A key store that does not answer: a reason an operator understands, and never taken for a missing key.
+//! A key store that does not answer: a reason that an operator understands, and never confused with a missing key.
 
 use std::time::{Duration, Instant};
 
