@@ -8,7 +8,7 @@ use crate::{documents, none_wrong, root};
 
 const MAP: &str = "docs/architecture.md";
 /// Where the rooms of the map are, from a path's point of view.
-const HOMES: [&str; 4] = ["", "agent/core/src", "agent/core/src/decide", "agent/src"];
+const HOMES: [&str; 5] = ["", "agent/core/src", "agent/core/src/decide", "agent/vici/src", "agent/src"];
 
 /// The code spans of a document.
 fn spans(text: &str) -> BTreeSet<String> {
