@@ -15,7 +15,7 @@ PACKAGES := crosswan cloudcaster
 
 help: ## show this list
 	@echo 'Run as root on Debian 12 or 13; what is missing is installed. Start with: make demo'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: build ## show all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
 	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
