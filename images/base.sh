@@ -60,7 +60,10 @@ make_efi() {
     chroot "$1" grub-mkimage -O arm64-efi -p /boot/grub -c /tmp/early.cfg -o /boot/efi/EFI/BOOT/BOOTAA64.EFI \
         part_msdos ext2 search_label normal configfile linux echo
     rm "$1/tmp/early.cfg"
+    # Their removal would make the same initramfs once more, which takes minutes under emulation.
+    sed -i.kept 's/^update_initramfs=.*/update_initramfs=no/' "$1/etc/initramfs-tools/update-initramfs.conf"
     DEBIAN_FRONTEND=noninteractive chroot "$1" apt-get -q -y purge --autoremove "${grub[@]}"
+    mv "$1/etc/initramfs-tools/update-initramfs.conf.kept" "$1/etc/initramfs-tools/update-initramfs.conf"
 }
 
 make_tree() {
