@@ -3,13 +3,19 @@ SHELL  := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BUILT  := $(TARGET)/debug
+NATIVE := $(shell dpkg --print-architecture 2>/dev/null)
+# Set on the command line only, because other projects use these names in the environment.
+ARCH    := $(NATIVE)
+OTHER   := $(if $(filter arm64,$(NATIVE)),amd64,arm64)
+PROFILE :=
+PACKAGES := crosswan cloudcaster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults churn fuzz bench deb image vm-test packer-test lint fmt clean build setup setup-fuzz setup-images
+.PHONY: help demo test faults churn fuzz bench deb dist image vm-test packer-test arm64-test lint fmt clean build setup setup-fuzz setup-images
 
 help: ## show this list
 	@echo 'Run as root on Debian 12 or 13; what is missing is installed. Start with: make demo'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: build ## show all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
 	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
@@ -32,23 +38,33 @@ bench: build ## measure the budgets beside their baselines, into tests/bench/res
 	cargo build --locked --release --bin crosswan
 	@CROSSWAN_BIN=$(TARGET)/release/crosswan $(BUILT)/crosswan-bench $(ONLY)
 
-deb: setup-images ## build the agent's Debian package, into target/package
-	@images/deb/build.sh >/dev/null
+deb: setup-images ## build the Debian packages of the agent and of cloudcaster, into target/package: make deb [ARCH=arm64] [PACKAGES=crosswan]
+	@for package in $(PACKAGES); do images/deb/build.sh $$package $(ARCH) $(PROFILE) >/dev/null || exit; done
 
-image: setup-images ## build a gateway's disk, into target/images: make image MODE=vpn-hub (or nat-hub, nat-vpn) [SITE=site.pkrvars.hcl]
-	@SITE='$(SITE)' packer/image.sh $(TARGET)/images $(MODE)
+dist: setup-images ## make a release from the commit that is checked out, in target/dist: packages for amd64 and arm64, manual, bill of materials, checksums
+	@tests/setup/debian.sh dist
+	@PACKAGES='$(PACKAGES)' images/dist.sh $(TARGET)/dist $(PROFILE)
+
+image: ## build a gateway's disk, into target/images: make image MODE=vpn-hub (or nat-hub, nat-vpn) [ARCH=arm64] [SITE=site.pkrvars.hcl]
+	@tests/setup/debian.sh images $(ARCH)
+	@SITE='$(SITE)' packer/image.sh $(ARCH) $(TARGET)/images$(if $(filter-out $(NATIVE),$(ARCH)),/$(ARCH)) $(MODE)
 
 vm-test: setup-images ## boot the three images under QEMU in the lab, with their own kernel; KEEP=1 leaves the machines up
 	@tests/vm/run.sh $(if $(KEEP),--keep)
 
-packer-test: build deb ## check packer/ with a current Packer: fmt, validate, and a build of each AMI against moto
+arm64-test: ## test arm64: the agent's code, the builds, and an arm64 nat-vpn booted beside this machine's images; ONLY=code or ONLY=boot
+	@tests/setup/debian.sh images arm64
+	@tests/arm64/run $(ONLY)
+
+packer-test: build ## check packer/ with a current Packer: fmt, validate, and builds of the AMIs, for both architectures, against moto
+	@tests/setup/debian.sh images $(OTHER)
 	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) tests/packer/run
 
 lint: ## run rustfmt, clippy with warnings denied, shellcheck, and check the licences and sources of what is linked in
 	@tests/setup/debian.sh lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	shellcheck .ci/run tests/setup/*.sh tests/fuzz/{run,rustc} tests/vm/*.sh images/*.sh images/deb/{build.sh,postinst,prerm,postrm} images/guard/{guard,forwarding} tests/packer/run tests/packer/*.sh packer/*.sh
+	shellcheck -x .ci/run tests/setup/*.sh tests/fuzz/{run,rustc} tests/vm/*.sh images/*.sh images/deb/build.sh images/deb/*/{contents,postinst,prerm,postrm} images/guard/{guard,forwarding} tests/packer/run tests/arm64/run tests/packer/*.sh packer/*.sh
 	cargo deny --log-level error check licenses bans sources
 	@if cargo deny --log-level off fetch db; then cargo deny check advisories; else echo 'lint: the advisories were not checked, because their database cannot be fetched'; fi
 

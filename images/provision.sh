@@ -19,6 +19,9 @@ check() {
     # shellcheck source=/dev/null
     . /etc/os-release
     [[ ${ID-} == debian && ${VERSION_ID-0} -ge 13 ]] || die "needs Debian 13; this is ${PRETTY_NAME-unknown}"
+    local here its
+    here=$(dpkg --print-architecture) its=$(dpkg-deb -f $from/crosswan.deb Architecture)
+    [[ $its == "$here" ]] || die "crosswan.deb is a package for $its, and this image is for $here: make deb ARCH=$here builds the right one"
     grep -Eq "^mode *= *\"$mode\"" "$from/crosswan.toml" || die "crosswan.toml must say: mode = \"$mode\""
 }
 

@@ -2,8 +2,12 @@
 
 locals {
   machine = {
-    amd64 = { binary = "qemu-system-x86_64", type = "q35", firmware = null }
-    arm64 = { binary = "qemu-system-aarch64", type = "virt", firmware = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd" }
+    amd64 = { binary = "qemu-system-x86_64", type = "q35", cpu = "max", firmware = null }
+    # Without KVM use the core of a t4g: emulating the pointer authentication of newer cores is slow.
+    arm64 = {
+      binary   = "qemu-system-aarch64", type = "virt", cpu = var.accelerator == "kvm" ? "max" : "neoverse-n1",
+      firmware = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+    }
   }
   # In an instance cloud-init does this: a key for root, for this one boot. Here it comes in as a systemd credential.
   public_key = base64encode(try(file("${abspath(var.ssh_key)}.pub"), ""))
@@ -22,7 +26,7 @@ source "qemu" "gateway" {
   qemu_binary          = local.machine[var.arch].binary
   machine_type         = local.machine[var.arch].type
   firmware             = local.machine[var.arch].firmware
-  cpu_model            = "max"
+  cpu_model            = local.machine[var.arch].cpu
   cpus                 = 2
   memory               = 1024
   disk_interface       = "virtio"

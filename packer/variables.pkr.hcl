@@ -173,7 +173,7 @@ variable "volume_size" {
 # --- Disks for QEMU
 
 variable "base" {
-  description = "The base disk, a Debian 13 that boots. images/base.sh makes one for amd64."
+  description = "The base disk, a Debian 13 that boots, of the architecture. images/base.sh makes one."
   type        = string
   default     = "target/images/base.raw"
 }

@@ -28,7 +28,7 @@ class Instance:
     """One at a time: a launch replaces the one before, whose files can be looked at until then."""
 
     def __init__(self, work: Path):
-        self.work, self.root, self.mounted = work, work / "instance", False
+        self.work, self.root, self.mounted, self.arch = work, work / "instance", False, ""
         # sshd is started per connection, in the network that only instances have; the socket stays in this one.
         connection = ["nsenter", f"--net={work}/internet", "chroot", self.root, "/usr/sbin/sshd", "-i"]
         with open(work / "sshd.log", "w") as log:
@@ -42,10 +42,11 @@ class Instance:
         self.stop()
 
     def launch(self, public_key: str):
+        """Of the architecture that is set beforehand."""
         self.stop()
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir()
-        tree = os.environ["CROSSWAN_BASE_TREE"]
+        tree = os.environ[f"CROSSWAN_TREE_{self.arch}"]
         subprocess.run(["tar", "-C", self.root, "--numeric-owner", "--xattrs", "-xf", tree], check=True)
         self.mounted = True
         for mount in (["--bind", "/dev", "dev"], ["-t", "proc", "proc", "proc"], ["-t", "sysfs", "-o", "ro", "sysfs", "sys"],

@@ -18,7 +18,7 @@ TOP = Path(__file__).resolve().parents[2]
 TEMPLATES, SITE = TOP / "packer", TOP / "packer/example.pkrvars.hcl"
 WORK, TOOLS = Path(os.environ["CROSSWAN_WORK"]), Path(os.environ["CROSSWAN_PACKER"])
 MODES, ARCHES = ["vpn-hub", "nat-hub", "nat-vpn"], ["amd64", "arm64"]
-ARCH = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
+NATIVE = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
 INSTANCE = {"amd64": "t3.small", "arm64": "t4g.small"}
 NAT_UNITS = {"crosswan-guard.service", "crosswan-watch.service", "crosswan-refresh.service", "crosswan-refresh.timer"}
 IPSEC_UNITS = {"crosswan-keep.service", "crosswan-refresh.path", "strongswan.service"}
@@ -111,29 +111,42 @@ class Images(unittest.TestCase):
         cls.ec2 = Ec2(WORK, cls.instance.launch)
 
     def test_vpn_hub(self):
-        self.assertEqual(self.built("vpn-hub"), {
+        self.assertEqual(self.built("vpn-hub", NATIVE), {
             "mode": "vpn-hub", "private_net": ["10.0.0.0/8"], "regions": REGIONS, "environment_tag": {"key": "env", "value": "prod"}})
         self.assertEqual(self.instance.units(), NAT_UNITS | IPSEC_UNITS)
 
     def test_nat_hub(self):
-        self.assertEqual(self.built("nat-hub"), {"mode": "nat-hub", "private_net": ["10.0.0.0/8"]})
+        self.assertEqual(self.built("nat-hub", NATIVE), {"mode": "nat-hub", "private_net": ["10.0.0.0/8"]})
         self.assertEqual(self.instance.units(), NAT_UNITS)
 
     def test_nat_vpn(self):
-        self.assertEqual(self.built("nat-vpn"), {
-            "mode": "nat-vpn", "private_net": ["10.0.0.0/8"], "regions": ["us-west-2"], "environment_tag": {"key": "env", "value": "prod"}})
-        self.assertEqual(self.instance.units(), NAT_UNITS | IPSEC_UNITS)
+        for arch in ARCHES:
+            with self.subTest(arch=arch):
+                self.assertEqual(self.built("nat-vpn", arch), {
+                    "mode": "nat-vpn", "private_net": ["10.0.0.0/8"], "regions": ["us-west-2"],
+                    "environment_tag": {"key": "env", "value": "prod"}})
+                self.assertEqual(self.instance.units(), NAT_UNITS | IPSEC_UNITS)
 
-    def built(self, mode):
-        start, output = time.monotonic(), WORK / "output" / mode
+    def test_a_package_for_another_architecture_is_refused_by_name(self):
+        [other] = set(ARCHES) - {NATIVE}
+        said = f"crosswan.deb is a package for {other}, and this image is for {NATIVE}: make deb ARCH={NATIVE} builds the right one"
+        with self.assertRaisesRegex(AssertionError, said):
+            self.build("nat-hub", NATIVE, os.environ[f"CROSSWAN_DEB_{other}"], WORK / "output/wrong")
+        self.assertEqual(self.ec2.left("us-west-2"), [])
+
+    def build(self, mode, arch, deb, output):
         output.mkdir(parents=True)
         self.ec2.calls.clear()
-        packer(
-            "build", f"-only=amazon-ebs.{mode}", "-var-file", SITE, "-var", f"arch={ARCH}",
-            "-var", f"deb={os.environ['CROSSWAN_DEB']}", "-var", f"output={output}", TEMPLATES, environment=self.ec2.environment)
+        self.instance.arch = arch
+        packer("build", f"-only=amazon-ebs.{mode}", "-var-file", SITE, "-var", f"arch={arch}", "-var", f"deb={deb}",
+               "-var", f"output={output}", TEMPLATES, environment=self.ec2.environment, limit=900)
         self.instance.stop()
-        print(f"\npacker build -only=amazon-ebs.{mode}: {time.monotonic() - start:.0f} s")
-        self.name = f"crosswan-{mode}-{VERSION}-{datetime.now(timezone.utc):%Y%m%d}-{ARCH}"
+
+    def built(self, mode, arch):
+        start, output = time.monotonic(), WORK / "output" / mode / arch
+        self.build(mode, arch, os.environ[f"CROSSWAN_DEB_{arch}"], output)
+        print(f"\npacker build -only=amazon-ebs.{mode} -var arch={arch}: {time.monotonic() - start:.0f} s")
+        self.arch, self.name = arch, f"crosswan-{mode}-{VERSION}-{datetime.now(timezone.utc):%Y%m%d}-{arch}"
         self.amis_are_right(mode)
         self.asked_of_ec2()
         self.manifest_is_right(mode, json.loads((output / "manifest.json").read_text()))
@@ -145,14 +158,14 @@ class Images(unittest.TestCase):
         for region in REGIONS:
             image = images[region, self.name]
             self.assertEqual(image["tags"], {
-                "Name": self.name, "crosswan:mode": mode, "crosswan:version": VERSION, "crosswan:arch": ARCH,
-                "crosswan:base": f"debian-13-{ARCH}-20261015-2266", "team": "network"})
+                "Name": self.name, "crosswan:mode": mode, "crosswan:version": VERSION, "crosswan:arch": self.arch,
+                "crosswan:base": f"debian-13-{self.arch}-20261015-2266", "team": "network"})
             self.assertEqual(image["shared"], [
                 {"OrganizationArn": "arn:aws:organizations::111122223333:organization/o-example1234"}])
 
     def asked_of_ec2(self):
         [(region, run)] = self.ec2.asked("RunInstances")
-        self.assertEqual((region, run["MetadataOptions.HttpTokens"], run["InstanceType"]), ("us-west-2", "required", INSTANCE[ARCH]))
+        self.assertEqual((region, run["MetadataOptions.HttpTokens"], run["InstanceType"]), ("us-west-2", "required", INSTANCE[self.arch]))
         v2 = {region for region, r in self.ec2.asked("ModifyImageAttribute") if r.get("ImdsSupport.Value") == "v2.0"}
         self.assertEqual(v2, set(REGIONS))
         copies = {(region, r["Encrypted"], r["KmsKeyId"]) for region, r in self.ec2.asked("CopyImage")}
@@ -167,7 +180,7 @@ class Images(unittest.TestCase):
         [build] = manifest["builds"]
         ids = {f"{region}:{image['id']}" for (region, name), image in self.ec2.own_images().items() if name == self.name}
         self.assertEqual(set(build["artifact_id"].split(",")), ids)
-        self.assertEqual(build["custom_data"], {"mode": mode, "version": VERSION, "arch": ARCH})
+        self.assertEqual(build["custom_data"], {"mode": mode, "version": VERSION, "arch": self.arch})
 
     def image_is_clean(self):
         left = self.instance.files("etc/ssh/ssh_host_*", "home/*/.ssh/authorized_keys", "root/.ssh/authorized_keys", "tmp/*",

@@ -283,7 +283,7 @@ fn forwarding_is_switched_on_only_where_a_mode_is_set_up() {
     }
     assert_eq!(linked(Some("etc/crosswan/conf.d/notes"), None), None);
 
-    let build = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("images/deb/build.sh")).unwrap();
+    let build = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("images/deb/crosswan/contents")).unwrap();
     let put: Vec<&str> = build.lines().filter(|l| l.starts_with("put ") && l.contains("sysctl.d")).collect();
     assert_eq!(put, ["put 644 images/sysctl.d/60-crosswan.conf usr/lib/crosswan/60-crosswan.conf"]);
     // Both have it before forwarding is switched on, or put right.

@@ -1,19 +1,33 @@
 #!/usr/bin/env bash
-# `make vm-test`: builds what is missing (package, images and the test's program), then boots the images. Arguments are passed to
-# the program.
+# `make vm-test`: builds what is missing (packages, images and the test's program), then boots the images: run.sh [--arm64]
+# [--keep]. With --arm64 the client is an arm64 machine and the test is shorter: see `crosswan-vm --help`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PATH=$PATH:$HOME/.cargo/bin
 
 target=${CARGO_TARGET_DIR:-target}
+native=$(dpkg --print-architecture)
+
+# Makes an image again if anything is newer than it, or if it was made from another package: fresh ARCH FOLDER DEB MODE ...
+fresh() {
+    local arch=$1 folder=$2 deb=$3 stale=() mode
+    for mode in "${@:4}"; do
+        [[ -s $folder/$mode.raw && -z $(find images packer tests/vm/site.pkrvars.hcl "$deb" -newer "$folder/$mode.raw" -type f | head -n1) ]] ||
+            stale+=("$mode")
+    done
+    ((${#stale[@]} == 0)) || DEB=$deb SITE=tests/vm/site.pkrvars.hcl packer/image.sh "$arch" "$folder" "${stale[@]}"
+}
+
 images=$target/vm-images
-deb=$(images/deb/build.sh)
-stale=()
-for mode in vpn-hub nat-hub nat-vpn; do
-    # An image is made again if anything is newer than it, or if it was made from another package.
-    [[ -s $images/$mode.raw && -z $(find images packer tests/vm/site.pkrvars.hcl "$deb" -newer "$images/$mode.raw" -type f | head -n1) ]] ||
-        stale+=("$mode")
-done
-((${#stale[@]} == 0)) || SITE=tests/vm/site.pkrvars.hcl packer/image.sh "$images" "${stale[@]}"
+deb=$(images/deb/build.sh crosswan "$native")
+modes=(vpn-hub nat-hub nat-vpn) arm64=()
+if [[ ${1-} == --arm64 ]]; then
+    shift
+    modes=(vpn-hub nat-hub)
+    arm64_deb=$(images/deb/build.sh crosswan arm64)
+    fresh arm64 "$images/arm64" "$arm64_deb" nat-vpn
+    arm64=(--arm64 "$images/arm64/nat-vpn.raw" "$arm64_deb")
+fi
+fresh "$native" "$images" "$deb" "${modes[@]}"
 cargo build --quiet --locked -p crosswan-vm
-CROSSWAN_BIN=$target/release/crosswan "$target/debug/crosswan-vm" --images "$images" --deb "$deb" "$@"
+CROSSWAN_BIN=$target/release/crosswan "$target/debug/crosswan-vm" --images "$images" --deb "$deb" "${arm64[@]}" "$@"

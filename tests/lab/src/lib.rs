@@ -46,7 +46,7 @@ pub use proxy::{Fault, Faults};
 pub use router::{INTERFACE, Leaks, VPC_MTU};
 pub use spawn::{Output, Process};
 pub use topology::VpcSpec;
-pub use vm::{Image, Vm, check as check_machines};
+pub use vm::{Arch, Image, Vm, check as check_machines};
 
 /// A failed test that held a lock must not fail the clean-up of the others.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,8 +3,9 @@
 //! The namespace takes Nitro's part: the interface and IMDS. A shell inside the guest answers on a virtio port; it
 //! comes with the boot, as a systemd credential, like all else that differs from the image: nothing is written into it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,8 +20,10 @@ use crate::lock;
 use crate::router::{INTERFACE, VPC_MTU};
 use crate::spawn::{self, Output, Process};
 
+mod arch;
 mod control;
 
+pub use arch::Arch;
 use control::Control;
 
 /// MAC of the bridge, which IMDS answers at.
@@ -39,6 +42,8 @@ pub struct Image {
     pub disk: PathBuf,
     /// A file that the guest finds as `/dev/vdb`, padded.
     pub extra: Option<PathBuf>,
+    /// What its programs are for.
+    pub arch: Arch,
 }
 
 /// A running machine. Ends on drop.
@@ -109,9 +114,9 @@ impl Vm {
 
     fn qemu(&self) -> Result<Command> {
         let instance = self.gateway.view().instance(&self.gateway.instance).cloned().context("not in EC2")?;
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35"]);
-        qemu.args(["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max", "-smp", "1", "-m", MEMORY]);
+        let mut qemu = Command::new(self.image.arch.emulator());
+        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]).args(self.image.arch.machine());
+        qemu.args(["-accel", "tcg,thread=multi,tb-size=128", "-smp", "1", "-m", MEMORY]);
         let overlay = self.file("disk.qcow2");
         qemu.args(["-drive", &format!("if=virtio,format=qcow2,cache=unsafe,file={}", overlay.display())]);
         if let Some(extra) = &self.image.extra {
@@ -262,15 +267,44 @@ fn network(gateway: &Gateway) -> String {
     )
 }
 
-/// Whether what booting a machine needs is there.
-pub fn check(images: &[&Path]) -> Result<()> {
-    for program in ["qemu-system-x86_64", "qemu-img"] {
-        let found =
-            std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(program).exists());
-        ensure!(found, "needs {program}: apt-get install qemu-system-x86 qemu-utils (make vm-test does it)");
-    }
-    for image in images {
-        ensure!(image.exists(), "{} does not exist: make image builds it", image.display());
-    }
+/// Whether what booting these images needs is there.
+pub fn check<'a>(images: impl IntoIterator<Item = &'a Image>) -> Result<()> {
+    images.into_iter().try_for_each(|image| check_in(&std::env::var_os("PATH").unwrap_or_default(), image))
+}
+
+/// As [`check`], with programs looked for in `path`.
+fn check_in(path: &OsStr, Image { disk, arch, .. }: &Image) -> Result<()> {
+    let there = |program: &str| std::env::split_paths(path).any(|dir| dir.join(program).exists());
+    ensure!(
+        arch.needs().into_iter().all(there),
+        "booting {} needs {}: apt-get install {} (tests/setup/debian.sh images {arch} does it)",
+        disk.display(),
+        arch.needs().join(" and "),
+        arch.packages()
+    );
+    ensure!(there("qemu-img"), "needs qemu-img: apt-get install qemu-utils (tests/setup/debian.sh images does it)");
+    ensure!(disk.exists(), "{} does not exist: make image ARCH={arch} builds it", disk.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emulator_that_is_missing_is_named_with_the_packages_that_bring_it() {
+        let said = |arch| {
+            let image = Image { disk: "nat-vpn.raw".into(), extra: None, arch };
+            check_in("/nonexistent".as_ref(), &image).unwrap_err().to_string()
+        };
+        assert_eq!(
+            said(Arch::Arm64),
+            "booting nat-vpn.raw needs qemu-system-aarch64 and /usr/share/qemu-efi-aarch64/QEMU_EFI.fd: apt-get install \
+             qemu-system-arm qemu-efi-aarch64 (tests/setup/debian.sh images arm64 does it)"
+        );
+        assert!(
+            said(Arch::Amd64)
+                .starts_with("booting nat-vpn.raw needs qemu-system-x86_64: apt-get install qemu-system-x86 ")
+        );
+    }
 }

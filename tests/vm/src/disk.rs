@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crosswan_lab::Image;
+
 use crate::region::Region;
 
 /// Root's home. What SSH keeps there has to be empty, too.
@@ -32,18 +34,17 @@ const CLEAN: [(&str, &[&str]); 14] = [
 pub fn clean(region: &mut Region) -> Result<()> {
     let ssh = format!("{HOME}/.ssh");
     let folders = [&CLEAN[..], &[(&ssh, &[])]].concat();
-    for mode in ["vpn-hub", "nat-hub", "nat-vpn"] {
-        let disk = region.images.join(mode).with_extension("raw");
+    for (name, Image { disk, .. }) in region.images.clone() {
         let mut found = Vec::new();
         for (folder, expected) in &folders {
-            let names = names(&disk, folder).with_context(|| format!("{mode}: {folder}"))?;
+            let names = names(&disk, folder).with_context(|| format!("{}: {folder}", disk.display()))?;
             found
                 .extend(names.into_iter().filter(|n| !expected.contains(&n.as_str())).map(|n| format!("{folder}/{n}")));
         }
         let id = debugfs(&disk, "cat /etc/machine-id")?;
         region.check(
             found.is_empty() && id.is_empty(),
-            &format!("{mode}.raw: left behind in {} folders: {found:?}; machine-id {id:?}", folders.len()),
+            &format!("the disk of {name}: left behind in {} folders: {found:?}; machine-id {id:?}", folders.len()),
         );
     }
     Ok(())

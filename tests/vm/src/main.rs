@@ -13,13 +13,16 @@ mod region;
 mod report;
 mod wire;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
+use crosswan_lab::{Arch, Image};
 
-use region::Region;
+use region::{CLIENT, HUB, NAT, Region};
 
 /// Boots the images vpn-hub, nat-hub and nat-vpn under QEMU in a region made of network namespaces, and checks them.
 ///
@@ -33,6 +36,10 @@ struct Cli {
     /// The package that is in the images
     #[arg(long, value_name = "FILE")]
     deb: PathBuf,
+    /// Boot DISK, an arm64 nat-vpn with the package DEB in it, in place of DIR's nat-vpn. Only the steps whose outcome may depend on
+    /// the processor are run, for 20 minutes at most
+    #[arg(long, num_args = 2, value_names = ["DISK", "DEB"])]
+    arm64: Option<Vec<PathBuf>>,
     /// Leave the machines up at the end and say how to look around, without the last step
     #[arg(long)]
     keep: bool,
@@ -47,32 +54,41 @@ Environment:
 /// Shows one thing; an error is a finding, too.
 type Step = fn(&mut Region) -> Result<()>;
 
+/// Whether a step's outcome may depend on the processor: on the disk and its boot loader, the kernel and its ESP, the programs or
+/// the package. Only such steps are repeated with an image for another processor.
+type Again = bool;
+const PROCESSOR: Again = true;
+const ONCE: Again = false;
+
 /// What is shown, in this order; each step needs the ones before.
-const STEPS: [(&str, Step); 19] = [
-    ("The images as they were built", disk::clean),
-    ("Power on: nothing private gets out before the guard stands", region::boot),
-    ("Each gateway made a key of its own, and nobody was given a secret", key::own),
-    ("1. Private hosts reach each other, source address kept", reach::private),
-    ("2. Private hosts reach the internet with their gateway's Elastic IP", reach::internet),
-    ("Kernel ESP: policy matches, the own VPC passed by, path MTU, 50 MB", wire::kernel),
-    ("3. Nothing private in the clear while a tunnel is down", outage::tunnel),
-    ("charon crashes, and is restarted as by an upgrade", outage::charon),
-    ("4. A new client VPC, and nobody else notices", change::launch),
-    ("A second gateway in its VPC, on kernel ESP: it waits without a child, works, takes over", change::newcomer),
-    ("5. It is deleted", change::delete),
-    ("6. A refresh with nothing new changes nothing", change::unchanged),
-    ("A gateway for pre-shared keys waits for one, and goes on by itself when it is there", key::pre_shared),
-    ("The hourly timer", machine::timer),
-    ("A refresh that keep asks for", machine::wanted),
-    ("Power cut and reboot of everything, without EC2", machine::reboot),
-    ("The machines as they are", machine::health),
-    ("The package: a newer one on both ends of a tunnel in use", package::upgrade),
-    ("The package: purged from a working gateway, installed again", package::package),
+const STEPS: [(&str, Step, Again); 19] = [
+    ("The images as they were built", disk::clean, PROCESSOR),
+    ("Power on: nothing private gets out before the guard stands", region::boot, PROCESSOR),
+    ("Each gateway made a key of its own, and nobody was given a secret", key::own, PROCESSOR),
+    ("1. Private hosts reach each other, source address kept", reach::private, PROCESSOR),
+    ("2. Private hosts reach the internet with their gateway's Elastic IP", reach::internet, PROCESSOR),
+    ("Kernel ESP: policy matches, the own VPC passed by, path MTU, 50 MB", wire::kernel, PROCESSOR),
+    ("3. Nothing private in the clear while a tunnel is down", outage::tunnel, PROCESSOR),
+    ("charon crashes, and is restarted as by an upgrade", outage::charon, ONCE),
+    ("4. A new client VPC, and nobody else notices", change::launch, ONCE),
+    ("A second gateway in its VPC, on kernel ESP: it waits without a child, works, takes over", change::newcomer, ONCE),
+    ("5. It is deleted", change::delete, ONCE),
+    ("6. A refresh with nothing new changes nothing", change::unchanged, ONCE),
+    ("A gateway for pre-shared keys waits for one, and goes on by itself when it is there", key::pre_shared, ONCE),
+    ("The hourly timer", machine::timer, ONCE),
+    ("A refresh that keep asks for", machine::wanted, ONCE),
+    ("Power cut and reboot of everything, without EC2", machine::reboot, PROCESSOR),
+    ("The machines as they are", machine::health, PROCESSOR),
+    ("The package: a newer one on both ends of a tunnel in use", package::upgrade, PROCESSOR),
+    ("The package: purged from a working gateway, installed again", package::package, ONCE),
 ];
 
+/// The longest that the short form may take, on two busy cores.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
 fn main() -> ExitCode {
-    let Cli { images, deb, keep } = Cli::parse();
-    match run(&images, &deb, keep) {
+    let cli = Cli::parse();
+    match run(&cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
@@ -82,9 +98,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(images: &Path, deb: &Path, keep: bool) -> Result<bool> {
-    let mut region = Region::new(images, deb)?;
-    for (title, step) in STEPS.into_iter().take(STEPS.len() - usize::from(keep)) {
+/// What each gateway boots. nat-hub is never upgraded and needs no package.
+fn images(cli: &Cli) -> BTreeMap<&'static str, Image> {
+    let built = |mode: &str, deb: Option<&PathBuf>| Image {
+        disk: cli.images.join(mode).with_extension("raw"),
+        extra: deb.cloned(),
+        arch: Arch::native(),
+    };
+    let client = match cli.arm64.as_deref() {
+        Some([disk, deb]) => Image { disk: disk.clone(), extra: Some(deb.clone()), arch: Arch::Arm64 },
+        _ => built("nat-vpn", Some(&cli.deb)),
+    };
+    BTreeMap::from([(HUB, built("vpn-hub", Some(&cli.deb))), (NAT, built("nat-hub", None)), (CLIENT, client)])
+}
+
+fn run(cli: &Cli) -> Result<bool> {
+    let (keep, short) = (cli.keep, cli.arm64.is_some());
+    let mut region = Region::new(images(cli))?;
+    if short && !keep {
+        std::thread::spawn(|| {
+            std::thread::sleep(LIMIT);
+            println!("crosswan-vm: not done within {} minutes: is the machine very busy?", LIMIT.as_secs() / 60);
+            // The machines and namespaces end with this process.
+            std::process::exit(1);
+        });
+    }
+    let steps: Vec<_> = STEPS.into_iter().filter(|(_, _, again)| *again || !short).collect();
+    for (title, step, _) in steps.iter().take(steps.len() - usize::from(keep)) {
         region.report.heading(title);
         if let Err(e) = step(&mut region) {
             region.report.check(false, &format!("{e:#}"));

@@ -1,6 +1,6 @@
 //! The package on a machine that runs: what an upgrade disturbs, what a purge leaves, and what an installation starts.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::region::{CLIENT, HUB, Region};
 use crate::report::seconds;
@@ -18,8 +18,8 @@ const TRACES: &str = "\
 pub fn upgrade(region: &mut Region) -> Result<()> {
     let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
     let streams = [a.ping_stream(hub.address)?, hub.ping_stream(a.address)?];
-    let size = std::fs::metadata(&region.deb)?.len();
     for name in [HUB, CLIENT] {
+        let size = package_size(region, name)?;
         let pids = "systemctl show -P MainPID strongswan.service crosswan-keep.service | grep .";
         let vm = region.vm(name)?;
         let before = vm.ok(pids)?;
@@ -50,6 +50,12 @@ pub fn upgrade(region: &mut Region) -> Result<()> {
     Ok(())
 }
 
+/// In bytes, of the package that a machine finds on its second disk.
+fn package_size(region: &Region, name: &str) -> Result<u64> {
+    let file = region.images.get(name).and_then(|image| image.extra.as_ref()).context("no package for it")?;
+    Ok(std::fs::metadata(file)?.len())
+}
+
 pub fn package(region: &mut Region) -> Result<()> {
     let vm = region.vm(CLIENT)?;
     vm.ok("iptables -A FORWARD -s 192.0.2.99 -j ACCEPT; printf 'connections { foreign { remote_addrs = 192.0.2.1\\n } }\\n' >/etc/swanctl/conf.d/foreign.conf; swanctl --load-all --noprompt")?;
@@ -64,9 +70,8 @@ pub fn package(region: &mut Region) -> Result<()> {
     );
     region.check(foreign.trim() == "1\n1", "a foreign rule and a foreign connection are still there");
     region.check(failed.trim().is_empty(), &format!("failed units after the purge: {:?}", failed.trim()));
-    let vm = region.vm(CLIENT)?;
+    let (vm, size) = (region.vm(CLIENT)?, package_size(region, CLIENT)?);
     // The device is padded to whole sectors.
-    let size = std::fs::metadata(&region.deb)?.len();
     vm.ok(&format!("head -c {size} /dev/vdb >/tmp/crosswan.deb && dpkg -i /tmp/crosswan.deb"))?;
     let units = vm.ok("systemctl list-units --all --plain --no-legend 'crosswan*' | awk '{print $1, $3}'")?;
     let failed = vm.ok("systemctl --failed --plain --no-legend")?;

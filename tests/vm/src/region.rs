@@ -1,7 +1,7 @@
 //! The region: hub VPC and one client, their gateways as machines, and the capture that judges all of it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,9 +24,8 @@ pub struct Region {
     pub lab: Lab,
     pub report: Report,
     capture: Option<Capture>,
-    pub images: PathBuf,
-    /// The package that is in the images.
-    pub deb: PathBuf,
+    /// What each gateway boots, with the package that is in it.
+    pub images: BTreeMap<&'static str, Image>,
 }
 
 pub const HUB: &str = "hub/vpn-hub";
@@ -35,22 +34,13 @@ pub const CLIENT: &str = "a/nat-vpn";
 
 impl Region {
     /// VPCs, hosts and EC2; no machine yet.
-    pub fn new(images: &Path, deb: &Path) -> Result<Region> {
-        let modes = ["vpn-hub", "nat-hub", "nat-vpn"].map(|mode| images.join(mode).with_extension("raw"));
-        check_machines(&modes.each_ref().map(PathBuf::as_path))?;
+    pub fn new(images: BTreeMap<&'static str, Image>) -> Result<Region> {
+        check_machines(images.values())?;
         let lab = Lab::builder(agent()?)
             .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
             .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16", "10.101.0.0/16"])?)
             .build()?;
-        Ok(Region {
-            keepers: Vec::new(),
-            vms: BTreeMap::new(),
-            lab,
-            report: Report::new(),
-            capture: None,
-            images: images.to_owned(),
-            deb: deb.to_owned(),
-        })
+        Ok(Region { keepers: Vec::new(), vms: BTreeMap::new(), lab, report: Report::new(), capture: None, images })
     }
 
     pub fn vm(&self, name: &str) -> Result<&Vm> {
@@ -149,9 +139,7 @@ pub fn boot(region: &mut Region) -> Result<()> {
     let endpoint =
         format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\nEnvironment=CROSSWAN_SPACING=0s\n");
     let credentials = [("systemd.unit-dropin.crosswan-refresh.service", endpoint.as_str())];
-    for (name, mode) in [(HUB, "vpn-hub"), (NAT, "nat-hub"), (CLIENT, "nat-vpn")] {
-        let extra = (name != NAT).then(|| region.deb.clone());
-        let image = Image { disk: region.images.join(mode).with_extension("raw"), extra };
+    for (name, image) in region.images.clone() {
         region.vms.insert(name, Vm::boot(region.lab.gateway(name)?, image, &credentials)?);
     }
     // From here on only the machines carry packets.
