@@ -157,8 +157,8 @@ impl Report {
             steps: outcome.steps,
             failed: outcome.failed.into_iter().map(|(name, failure)| (name.to_string(), failure)).collect(),
         };
-        let silent = report.regions.iter().filter_map(|(region, r)| Some(format!("{region}: {}", r.failed.as_ref()?)));
-        report.unasked.splice(0..0, silent.collect::<Vec<_>>());
+        let silent: Vec<String> = report.silent().collect();
+        report.unasked.splice(0..0, silent);
         if let Some(Err(why)) = &observed.tags {
             report.unasked.push(format!("look up this gateway's own tags: {why}"));
         }
@@ -174,6 +174,11 @@ impl Report {
         report.notes.extend(findings.not_enabled.iter().map(|region| region.to_string()));
         report.notes.extend(settings.warnings.iter().cloned());
         report
+    }
+
+    /// A line for each region that could not be asked.
+    fn silent(&self) -> impl Iterator<Item = String> {
+        self.regions.iter().filter_map(|(region, r)| Some(format!("{region}: {}", r.failed.as_ref()?)))
     }
 
     /// With that check on, EC2 drops whatever this gateway forwards.

@@ -73,8 +73,8 @@ impl Report {
     pub fn deeds(&self) -> Vec<String> {
         let mut out: Vec<String> = self.steps.iter().map(|step| format!("step      {step}")).collect();
         // A region that could not be asked is among the findings already.
-        let regions: Vec<String> = self.regions.keys().map(|r| format!("{r}: ")).collect();
-        let unasked = self.unasked.iter().filter(|u| !regions.iter().any(|r| u.starts_with(r)));
+        let silent: BTreeSet<String> = self.silent().collect();
+        let unasked = self.unasked.iter().filter(|line| !silent.contains(*line));
         out.extend(unasked.map(|u| format!("UNASKED   {u}")));
         out.extend(self.awaited.iter().map(|a| format!("AWAITED   {a}: refresh again soon, as systemd does")));
         out.extend(self.failures());
