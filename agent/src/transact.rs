@@ -86,6 +86,7 @@ pub async fn carry_out(
     Outcome {
         failed: failed.into_iter().map(|(name, why)| (name, PeerFailure { why, restored })).collect(),
         problems,
+        steps: steps.iter().map(Step::to_string).collect(),
         ..Outcome::new(verdict)
     }
 }

@@ -46,7 +46,7 @@ pub struct Outcome {
     pub problems: Vec<String>,
     /// What EC2 could not be told.
     pub unasked: Vec<String>,
-    /// The steps that were taken and stand, or of a dry run those that would be taken.
+    /// The steps that were taken and stand; after a roll-back those that were tried, of a dry run those that would be taken.
     pub steps: Vec<String>,
     /// charon has everything of the target that no failed peer is the reason for, this gateway's keys included: what
     /// depends on that (a rotation, an announcement) may go on.

@@ -34,6 +34,7 @@ fn a_disk_that_takes_nothing_more() -> Result<()> {
         ensure!(report["outcome"] == "rolled-back", "{report:#}");
         let problems = lines(&report, "problems").concat();
         ensure!(problems.contains("crosswan-secrets.conf") && problems.contains(why), "{problems}");
+        ensure!(!lines(&report, "steps").is_empty(), "what was tried is not said: {report:#}");
         Snapshot::of(&hub)?.must_be(&before, &format!("rolled back: {why}"))?;
         hub.sh(&format!("umount {CONF_D}"))?.ok()?;
     }
