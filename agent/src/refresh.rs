@@ -16,7 +16,7 @@ use crosswan_core::{
     error::{Error, Result},
     outcome::Outcome,
     plan::Planned,
-    report::{Failure, Report},
+    report::{FailedPass, Report},
     settings::Settings,
     system::Files,
 };
@@ -65,7 +65,7 @@ fn publish(report: &Report, paths: &Paths) -> Result<()> {
 
 /// Leaves a pass that came to no report where `status` finds it: the last report alone would tell of better times.
 pub fn record_failure(error: &Error, paths: &Paths) {
-    let failure = Failure { at: host::now(), exit_code: error.kind().exit_code(), error: error.chain() };
+    let failure = FailedPass { at: host::now(), exit_code: error.kind().exit_code(), error: error.chain() };
     if let Err(e) = files::write_json(&paths.failure, &failure, 0o644) {
         warn!(reason = %e.chain(), "the failure could not be recorded");
     }

@@ -24,7 +24,7 @@ use crosswan_core::{
     error::{Context, Error, Kind, Result, STOPPED},
     iptables,
     model::ConnName,
-    report::{Failure, Report},
+    report::{FailedPass, Report},
     system::{Charon, Sa},
 };
 
@@ -46,7 +46,7 @@ pub struct Status {
     /// When this was looked at, in seconds since 1970.
     pub now: u64,
     /// A later pass that came to no report, if the last one did not.
-    pub last_failure: Option<Failure>,
+    pub last_failure: Option<FailedPass>,
     pub tunnels: Vec<TunnelStatus>,
     pub nat: NatStatus,
     /// What else on this host stops or changes packets at this moment.
@@ -120,7 +120,7 @@ pub async fn look(paths: &Paths) -> Status {
         unasked.push("only root may ask charon and iptables: sudo crosswan status".into());
     }
     let last_refresh: Option<Report> = json(&paths.status, &mut unasked);
-    let last_failure: Option<Failure> = json(&paths.failure, &mut unasked);
+    let last_failure: Option<FailedPass> = json(&paths.failure, &mut unasked);
     if last_refresh.is_none() {
         unasked.push("no refresh has reported since boot; run crosswan refresh".into());
     }

@@ -77,7 +77,7 @@ pub async fn carry_out(
     };
     warn!(problem = %e.chain(), "rolling back");
     let mut problems = vec![e.chain()];
-    let believed = touched.spare(before.believed.clone());
+    let believed = touched.still_believed(before.believed.clone());
     let undone = roll_back(&roll_back_target(target, before), believed, paths, with_charon).await;
     let verdict = if undone.is_ok() { Verdict::RolledBack } else { Verdict::RollBackFailed };
     problems.extend(undone.err().into_iter().flatten().map(|e| format!("while rolling back: {e}")));

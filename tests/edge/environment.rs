@@ -11,7 +11,7 @@ use crosswan::observe::{
     imds::identity,
     store::fetch,
 };
-use crosswan_core::settings::{NoKey, Service, StoredKey};
+use crosswan_core::settings::{NoPsk, Service, StoredPsk};
 
 use crate::{
     ec2::query,
@@ -42,12 +42,12 @@ fn child() {
             return;
         }
         for (service, name) in [(Service::Parameter, "/psk"), (Service::Secret, "psk")] {
-            let (stored, own) = (StoredKey { service, name: name.into(), region: None }, REGIONS[0].parse().unwrap());
+            let (stored, own) = (StoredPsk { service, name: name.into(), region: None }, REGIONS[0].parse().unwrap());
             for (name, found) in fetch(&Session::default(), &stored, &[name.to_owned()].into(), &own, timeout).await {
                 match found {
                     Ok(key) => println!("{service} {name}: {} bytes", key.bytes().len()),
-                    Err(NoKey::Unasked(why)) => println!("unasked: {why}"),
-                    Err(NoKey::Refused(why)) => println!("refused: {why}"),
+                    Err(NoPsk::Unasked(why)) => println!("unasked: {why}"),
+                    Err(NoPsk::Refused(why)) => println!("refused: {why}"),
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crosswan::observe::store;
-use crosswan_core::settings::{Fetched, NoKey, Service, StoredKey};
+use crosswan_core::settings::{Fetched, NoPsk, Service, StoredPsk};
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,7 +22,7 @@ const GET_SECRET: &str = "secretsmanager.GetSecretValue";
 const GET_SECRETS: &str = "secretsmanager.BatchGetSecretValue";
 
 /// Asks for `names`; also asserts that nothing takes longer than promised, and that no reason shows a key.
-fn fetch_within(endpoint: &str, stored: &StoredKey, names: &[String], timeout: Duration) -> Fetched {
+fn fetch_within(endpoint: &str, stored: &StoredPsk, names: &[String], timeout: Duration) -> Fetched {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let names: BTreeSet<String> = names.iter().cloned().collect();
     let (start, own) = (Instant::now(), "xx-own-1".parse().unwrap());
@@ -37,36 +37,36 @@ fn fetch_within(endpoint: &str, stored: &StoredKey, names: &[String], timeout: D
     fetched
 }
 
-fn fetch(endpoint: &str, stored: &StoredKey, names: &[String]) -> Fetched {
+fn fetch(endpoint: &str, stored: &StoredPsk, names: &[String]) -> Fetched {
     fetch_within(endpoint, stored, names, TIMEOUT)
 }
 
-fn parameter(name: &str) -> StoredKey {
-    StoredKey { service: Service::Parameter, name: name.into(), region: None }
+fn parameter(name: &str) -> StoredPsk {
+    StoredPsk { service: Service::Parameter, name: name.into(), region: None }
 }
 
-fn secret(name: &str) -> StoredKey {
-    StoredKey { service: Service::Secret, name: name.into(), region: None }
+fn secret(name: &str) -> StoredPsk {
+    StoredPsk { service: Service::Secret, name: name.into(), region: None }
 }
 
 /// What comes of one name.
-fn one(stored: StoredKey, answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Result<String, NoKey> {
+fn one(stored: StoredPsk, answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Result<String, NoPsk> {
     let server = Server::start(answer);
     let names = std::slice::from_ref(&stored.name);
     let found = fetch_within(&server.endpoint, &stored, names, TIMEOUT).into_values().next().unwrap();
     found.map(|key| String::from_utf8(key.bytes().to_vec()).unwrap())
 }
 
-fn unasked(found: Result<String, NoKey>) -> String {
+fn unasked(found: Result<String, NoPsk>) -> String {
     match found {
-        Err(NoKey::Unasked(why)) => why.to_string(),
+        Err(NoPsk::Unasked(why)) => why.to_string(),
         other => panic!("{other:?}"),
     }
 }
 
-fn refused(found: Result<String, NoKey>) -> String {
+fn refused(found: Result<String, NoPsk>) -> String {
     match found {
-        Err(NoKey::Refused(why)) => why,
+        Err(NoPsk::Refused(why)) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -92,7 +92,7 @@ fn parameters(request: &Request) -> Reply {
     Reply::ok(json!({ "Parameters": there, "InvalidParameters": gone }).to_string())
 }
 
-fn text(found: &Result<crosswan_core::model::Secret, NoKey>) -> &str {
+fn text(found: &Result<crosswan_core::model::Secret, NoPsk>) -> &str {
     std::str::from_utf8(found.as_ref().unwrap().bytes()).unwrap()
 }
 
@@ -114,7 +114,7 @@ fn parameters_are_asked_for_ten_at_a_time_and_decrypted() {
         assert_eq!(request.headers["content-type"], "application/x-amz-json-1.1");
     }
     // Another region, because it is set; no name, no call.
-    let elsewhere = StoredKey { region: Some("eu-west-1".parse().unwrap()), ..parameter("/psk") };
+    let elsewhere = StoredPsk { region: Some("eu-west-1".parse().unwrap()), ..parameter("/psk") };
     fetch(&server.endpoint, &elsewhere, &["/psk".into()]);
     assert_eq!(server.seen().last().unwrap().region(), "eu-west-1");
     assert!(fetch(&server.endpoint, &elsewhere, &[]).is_empty() && server.seen().len() == 4);
@@ -140,7 +140,7 @@ fn a_missing_or_unusable_one_is_refused_alone() {
         ("/short", "a key of 3 bytes, fewer than 16; make one with: openssl rand -base64 32"),
         ("/plain", "it is no SecureString: put it again with --type SecureString"),
     ] {
-        assert_eq!(fetched[name], Err(NoKey::Refused(format!("parameter {name}: {why}"))));
+        assert_eq!(fetched[name], Err(NoPsk::Refused(format!("parameter {name}: {why}"))));
     }
 }
 
@@ -183,8 +183,8 @@ fn one_secret_and_many() {
     assert_eq!(sizes, [20, 10]);
     assert_eq!(fetched.values().filter(|found| found.is_ok()).count(), 20);
     let why = |n: usize| match fetched[&names[n]].clone() {
-        Err(NoKey::Refused(why)) => format!("refused: {why}"),
-        Err(NoKey::Unasked(why)) => format!("unasked: {why}"),
+        Err(NoPsk::Refused(why)) => format!("refused: {why}"),
+        Err(NoPsk::Unasked(why)) => format!("unasked: {why}"),
         Ok(_) => panic!("a key"),
     };
     let place = "secret psk/{vpc} in xx-own-1";

@@ -1,7 +1,7 @@
 //! The verdict about other programs' rules is what they do to packets, with the real iptables and nft.
 
 use crosswan::observe::live;
-use crosswan_core::forwarding::{Findings, Traffic};
+use crosswan_core::forwarding::{Obstacles, Traffic};
 
 use super::{
     packets::{lay_out, ping, protect, userspace},
@@ -22,7 +22,7 @@ fn traffic() -> Traffic {
     }
 }
 
-fn findings() -> Findings {
+fn findings() -> Obstacles {
     let (found, unasked) = block_on(live::forwarding(&traffic(), &save()));
     assert_eq!(unasked, Vec::<String>::new());
     found
@@ -106,7 +106,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
     each_backend("forwarding::what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none", || {
         lay_out();
         protect(userspace());
-        assert_eq!((findings(), passes()), (Findings::default(), [true; 3]));
+        assert_eq!((findings(), passes()), (Obstacles::default(), [true; 3]));
         let nft = |rules: &str| {
             format!("table inet other {{ chain passing {{ type filter hook forward priority 0; {rules} }}; }}")
         };
@@ -169,7 +169,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
             let (found, pass) = (findings(), passes());
             let lines = [&found.stopped[..], &found.notes].concat().join("\n");
             match says {
-                Nothing => assert_eq!((found, pass), (Findings::default(), [true; 3]), "{rules}"),
+                Nothing => assert_eq!((found, pass), (Obstacles::default(), [true; 3]), "{rules}"),
                 Note => assert!(found.stopped.is_empty() && lines.contains(named), "{rules}\n{lines}"),
                 Stopped => {
                     assert!(!found.stopped.is_empty() && lines.contains(named), "{rules}\n{lines}");
@@ -179,7 +179,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
             sh("iptables -P FORWARD ACCEPT; for t in filter mangle raw nat; do iptables -t $t -F; iptables -t $t -X; done
                 nft list tables | grep 'inet\\|ip filter' | while read -r _ family name; do nft delete table $family $name; done");
             protect(userspace());
-            assert_eq!((findings(), passes()), (Findings::default(), [true; 3]), "after {rules}");
+            assert_eq!((findings(), passes()), (Obstacles::default(), [true; 3]), "after {rules}");
         }
     });
 }
@@ -200,7 +200,7 @@ fn rules_of_the_other_backend_count_too() {
         assert_eq!(passes(), [false, true, true]);
         assert!(found.stopped[0].ends_with("-D FORWARD -i ens5 -j DROP"), "{found:?}");
         sh(&format!("{other} -F"));
-        assert_eq!((findings(), passes()), (Findings::default(), [true; 3]));
+        assert_eq!((findings(), passes()), (Obstacles::default(), [true; 3]));
     });
 }
 
@@ -230,7 +230,7 @@ fn a_foreign_masquerade_that_takes_private_traffic_is_a_problem() {
         }
         // In the built-in chain with crosswan's own jump, that jump comes first.
         sh("iptables -t nat -A POSTROUTING -j MASQUERADE");
-        assert_eq!(findings(), Findings::default());
+        assert_eq!(findings(), Obstacles::default());
         assert!(seen()[0].starts_with("IP 10.1.0.10 >"));
     });
 }

@@ -13,7 +13,7 @@ mod facts;
 mod findings;
 mod gateways;
 mod hub;
-mod own;
+mod own_tags;
 mod recover;
 mod roster;
 pub mod rotation;
@@ -90,7 +90,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         Mode::VpnHub => hub::hub(&facts, &mut findings)?,
         Mode::NatVpn => spoke::spoke(&facts, &mut findings),
     };
-    findings.notes.extend(own::tampered(observed));
+    findings.notes.extend(own_tags::tampered(observed));
     Ok(Decided {
         tunnels,
         bypass,
@@ -98,7 +98,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         findings,
         removed,
         held,
-        announce: own::announce(presence.as_ref(), observed),
+        announce: own_tags::announce(presence.as_ref(), observed),
         presence,
         state: State { identity: Some(observed.me.clone()), disabled: regions.refused, ..state },
         known,

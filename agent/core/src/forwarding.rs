@@ -23,7 +23,7 @@ pub use flow::{Answer, Flow, Traffic};
 pub use nft::tables as nft_tables;
 pub use xtables::{is_nft, tables as iptables_tables};
 
-use walk::{End, walk};
+use walk::{Obstacle, walk};
 
 /// The tables of iptables-save and those of `nft -j -t list ruleset`, each once. The nft backend's are in both: iptables-save
 /// tells more of them, but of nft's own rules among them it tells nothing, or what is not so (a set as "everything").
@@ -38,12 +38,12 @@ pub fn each_once(by_iptables: Vec<Table>, by_nft: Vec<Table>) -> Vec<Table> {
     better.into_iter().chain(rest).collect()
 }
 
-/// How many lines of a kind are told; a firewall of thousands of rules is not recited.
-const TOLD: usize = 5;
+/// How many lines of a kind are shown; a firewall of thousands of rules is not recited.
+const MAX_LINES: usize = 5;
 
 /// What was found, a line each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Findings {
+pub struct Obstacles {
     /// Certainly stops or changes packets that this gateway should forward; with a remedy.
     pub stopped: Vec<String>,
     /// May stop some.
@@ -51,13 +51,13 @@ pub struct Findings {
 }
 
 /// Judges the foreign `tables` by the `flows` that must pass.
-pub fn judge(tables: &[Table], flows: &[Flow]) -> Findings {
+pub fn judge(tables: &[Table], flows: &[Flow]) -> Obstacles {
     let (mut certain, mut possible) = (Found::default(), Found::default());
     for table in tables {
         for (name, chain) in &table.chains {
             let Some(base) = &chain.base else { continue };
             for flow in flows.iter().filter(|_| base.nat != Some(false)) {
-                if let Some(End { sure, what, remedy }) = walk(table, name, base, flow) {
+                if let Some(Obstacle { sure, what, remedy }) = walk(table, name, base, flow) {
                     let found = if sure { &mut certain } else { &mut possible };
                     let key = (format!("{} {name}", table.name), what, remedy);
                     found.entry(key).or_default().insert(flow.what);
@@ -65,18 +65,18 @@ pub fn judge(tables: &[Table], flows: &[Flow]) -> Findings {
             }
         }
     }
-    let told = |found: Found, line: &dyn Fn(&str, &str, &str, &str) -> String| {
-        let more = found.len().saturating_sub(TOLD);
-        let lines = found.iter().take(TOLD);
+    let lines_of = |found: Found, line: &dyn Fn(&str, &str, &str, &str) -> String| {
+        let more = found.len().saturating_sub(MAX_LINES);
+        let lines = found.iter().take(MAX_LINES);
         let lines = lines.map(|((at, what, remedy), flows)| {
             line(at, what, &flows.iter().copied().collect::<Vec<_>>().join(", "), remedy)
         });
         let rest = (more > 0).then(|| format!("{more} more rules like these; see nft list ruleset"));
         lines.chain(rest).collect()
     };
-    Findings {
-        stopped: told(certain, &|at, what, flows, remedy| format!("{at}: {what} {flows}; {remedy}")),
-        notes: told(possible, &|at, what, flows, _| format!("{at}: {what} {flows}")),
+    Obstacles {
+        stopped: lines_of(certain, &|at, what, flows, remedy| format!("{at}: {what} {flows}; {remedy}")),
+        notes: lines_of(possible, &|at, what, flows, _| format!("{at}: {what} {flows}")),
     }
 }
 

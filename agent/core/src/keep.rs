@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use self::memory::{ChildRef, Childless, Double, Missing, Proof};
+use self::memory::{ChildRef, Childless, Duplicate, Missing, Proof};
 pub use self::{
     memory::{Memory, Transition},
     patience::patience,
@@ -138,33 +138,33 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Act
         sas.entry(&sa.conn).or_default().push(sa);
     }
     let uptime = view.uptime.as_millis() as u64;
-    let mut tick = Tick { now, pace, uptime, memory, doubles: BTreeMap::new(), actions: Vec::new() };
+    let mut tick = Tick { now, pace, uptime, memory, duplicates: BTreeMap::new(), actions: Vec::new() };
     let (mut wanted, mut startable, mut proofs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (conn, summary) in view.conns.iter().filter(|(name, _)| is_ours(name)) {
         let sas = sas.get(conn.as_str()).map_or(&[][..], |s| s);
         let children = summary.children.iter().filter(|(_, c)| c.mode == "tunnel").map(|(name, _)| name);
-        let places: Vec<ChildRef> = children.map(|child| (conn.clone(), child.clone())).collect();
+        let children_here: Vec<ChildRef> = children.map(|child| (conn.clone(), child.clone())).collect();
         if summary.children.is_empty() {
-            tick.find_doubles(conn, sas);
+            tick.find_duplicates(conn, sas);
             tick.note_proof(conn, sas);
             proofs.insert(conn.clone());
             continue;
         }
-        tick.note_children(&places, sas);
+        tick.note_children(&children_here, sas);
         let given_up = tick.end_childless(conn, sas);
-        tick.find_doubles(conn, sas);
+        tick.find_duplicates(conn, sas);
         let connecting = sas.iter().any(|sa| sa.is_connecting() || sa.child_pending);
         if !connecting && !given_up {
-            startable.extend(places.iter().filter(|place| !is_coming(place, sas)).cloned());
+            startable.extend(children_here.iter().filter(|child_ref| !is_coming(child_ref, sas)).cloned());
         }
-        wanted.extend(places);
+        wanted.extend(children_here);
     }
-    tick.memory.missing.retain(|place, _| wanted.contains(place));
-    tick.memory.known.retain(|place| wanted.contains(place));
+    tick.memory.missing.retain(|child_ref, _| wanted.contains(child_ref));
+    tick.memory.known.retain(|child_ref| wanted.contains(child_ref));
     tick.memory.proofs.retain(|conn, _| proofs.contains(conn));
     tick.memory.childless.retain(|id, _| view.sas.iter().any(|sa| sa.id == *id));
     tick.memory.wanted = wanted.len();
-    tick.end_doubles();
+    tick.end_duplicates();
     tick.initiate(&startable, &sas);
     tick.prove();
     tick.actions
@@ -207,7 +207,7 @@ struct Tick<'m> {
     pace: Pace,
     uptime: u64,
     memory: &'m mut Memory,
-    doubles: BTreeMap<Double, Vec<Action>>,
+    duplicates: BTreeMap<Duplicate, Vec<Action>>,
     actions: Vec<Action>,
 }
 
@@ -216,13 +216,13 @@ impl Tick<'_> {
         self.pace.interval.as_millis() as u64
     }
 
-    fn note_children(&mut self, places: &[ChildRef], sas: &[&Sa]) {
-        for place in places {
+    fn note_children(&mut self, children_here: &[ChildRef], sas: &[&Sa]) {
+        for child_ref in children_here {
             let live = sas.iter().filter(|sa| carries(sa)).flat_map(|sa| &sa.children);
-            if live.into_iter().any(|c| c.name == place.1 && c.is_up()) {
-                self.memory.seen_up(place, self.now);
+            if live.into_iter().any(|c| c.name == child_ref.1 && c.is_up()) {
+                self.memory.seen_up(child_ref, self.now);
             } else {
-                self.memory.seen_missing(place, self.now);
+                self.memory.seen_missing(child_ref, self.now);
             }
         }
     }
@@ -271,16 +271,16 @@ impl Tick<'_> {
     }
 
     /// Finds what is there twice, and which of the two would go.
-    fn find_doubles(&mut self, conn: &str, sas: &[&Sa]) {
+    fn find_duplicates(&mut self, conn: &str, sas: &[&Sa]) {
         let established: Vec<&Sa> = sas.iter().copied().filter(|sa| sa.is_established()).collect();
-        if let Some(kept) = established.iter().max_by_key(|sa| worth(sa)) {
-            let rest = established.iter().filter(|sa| sa.id != kept.id && covers(kept, sa));
+        if let Some(kept) = established.iter().max_by_key(|sa| precedence(sa)) {
+            let rest = established.iter().filter(|sa| sa.id != kept.id && carries_all_of(kept, sa));
             let ends = rest.map(|sa| Action::TerminateIke {
                 conn: conn.into(),
                 id: sa.id,
                 reason: Reason::DuplicateOf(kept.id),
             });
-            self.doubles.insert(Double::Ike { conn: conn.into() }, ends.collect::<Vec<_>>());
+            self.duplicates.insert(Duplicate::Ike { conn: conn.into() }, ends.collect::<Vec<_>>());
         }
         for sa in &established {
             for kept in &sa.children {
@@ -294,7 +294,7 @@ impl Tick<'_> {
                         id: c.id,
                         reason: Reason::DuplicateOf(kept.id),
                     });
-                    self.doubles.insert(Double::Child { ike: sa.id, name: kept.name.clone() }, ends.collect());
+                    self.duplicates.insert(Duplicate::Child { ike: sa.id, name: kept.name.clone() }, ends.collect());
                 }
             }
         }
@@ -302,13 +302,13 @@ impl Tick<'_> {
 
     /// Ends what has been there twice for long enough. If each end chose for itself the two could end different ones
     /// and lose both; so the hub waits until the spoke has had its chance.
-    fn end_doubles(&mut self) {
-        let mut found = mem::take(&mut self.doubles);
+    fn end_duplicates(&mut self) {
+        let mut found = mem::take(&mut self.duplicates);
         found.retain(|_, ends| !ends.is_empty());
-        self.memory.doubles.retain(|double, _| found.contains_key(double));
+        self.memory.duplicates.retain(|duplicate, _| found.contains_key(duplicate));
         let patience = self.interval() * if self.pace.mode == Mode::VpnHub { 3 } else { 1 };
-        for (double, ends) in found {
-            if self.now >= *self.memory.doubles.entry(double).or_insert(self.now) + patience {
+        for (duplicate, ends) in found {
+            if self.now >= *self.memory.duplicates.entry(duplicate).or_insert(self.now) + patience {
                 self.actions.extend(ends);
             }
         }
@@ -318,19 +318,23 @@ impl Tick<'_> {
     fn initiate(&mut self, startable: &BTreeSet<ChildRef>, sas: &BTreeMap<&str, Vec<&Sa>>) {
         let (now, uptime, mode, interval) = (self.now, self.uptime, self.pace.mode, self.interval());
         let ready = |m: &Missing| {
-            let mine = mode != Mode::VpnHub || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
-            mine && now >= m.since + SURE && now >= m.next
+            let due_here = mode != Mode::VpnHub || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
+            due_here && now >= m.since + SURE && now >= m.next
         };
-        let mut due: Vec<(&ChildRef, &mut Missing)> =
-            self.memory.missing.iter_mut().filter(|(place, m)| startable.contains(*place) && ready(m)).collect();
+        let mut due: Vec<(&ChildRef, &mut Missing)> = self
+            .memory
+            .missing
+            .iter_mut()
+            .filter(|(child_ref, m)| startable.contains(*child_ref) && ready(m))
+            .collect();
         due.sort_by_key(|(_, m)| (m.attempts, m.since));
         self.memory.more = due.len() > MAX_INITIATIONS;
         let mut tried = BTreeSet::new();
-        for (place, missing) in due.into_iter().take(MAX_INITIATIONS) {
+        for (child_ref, missing) in due.into_iter().take(MAX_INITIATIONS) {
             missing.next = now + (interval << missing.attempts.min(16)).min(MAX_BACKOFF);
             missing.attempts += 1;
-            tried.insert(place.0.clone());
-            let (conn, child) = place.clone();
+            tried.insert(child_ref.0.clone());
+            let (conn, child) = child_ref.clone();
             self.actions.push(Action::Initiate { conn, child, attempt: missing.attempts });
         }
         for sa in tried.iter().filter_map(|conn| sas.get(conn.as_str())).flatten() {
@@ -341,11 +345,11 @@ impl Tick<'_> {
 }
 
 /// Of two IKE_SAs the one with the newest installed child is better, then the newer one.
-fn worth(sa: &Sa) -> (Option<u32>, u32) {
+fn precedence(sa: &Sa) -> (Option<u32>, u32) {
     (sa.children.iter().filter(|c| c.is_up()).map(|c| c.id).max(), sa.id)
 }
 
 /// Ending `other` takes nothing away: every child it carries is carried by `kept` too.
-fn covers(kept: &Sa, other: &Sa) -> bool {
+fn carries_all_of(kept: &Sa, other: &Sa) -> bool {
     other.children.iter().all(|c| kept.children.iter().any(|k| k.name == c.name && k.is_up()))
 }

@@ -21,7 +21,7 @@ use std::{
 
 pub use announcement::{Announcement, KEY_TAG, KeyTags, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged};
 pub(crate) use ask::NOT_ENABLED;
-pub use ask::{AskError, Format, Instead, Tries};
+pub use ask::{AskError, Format, Substitute, Tries};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};

@@ -111,7 +111,7 @@ pub struct Report {
 
 /// A pass that came to no report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Failure {
+pub struct FailedPass {
     pub at: Timestamp,
     pub exit_code: u8,
     pub error: String,
@@ -240,7 +240,7 @@ impl From<&Tunnel> for TunnelReport {
 
 impl TunnelReport {
     /// How the two ends know each other, for the end of a line. The first characters of a fingerprint tell keys apart.
-    pub fn by(&self) -> String {
+    pub fn authentication(&self) -> String {
         let short = |key: &String| format!("{}...", key.get(..15).unwrap_or(key));
         match &self.peer_keys[..] {
             [] => "pre-shared key".into(),

@@ -24,7 +24,7 @@ mod values;
 
 pub use parse::Tag;
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
-pub use stored::{Fetched, NoKey, Service, StoreUnasked, StoredKey};
+pub use stored::{Fetched, NoPsk, Service, StoreUnasked, StoredPsk};
 pub use table::{IfUnset, SETTINGS, Setting};
 pub use values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings};
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 pub use parse::{SyntaxError, parse};
 pub use secret::{BadSecret, Shared, secrets};
-pub use splice::{Instead, splice};
+pub use splice::{Replacement, splice};
 pub use summary::{ChildSummary, Summary};
 
 use crate::model::PublicKey;

@@ -38,7 +38,7 @@ pub fn system(paths: &Paths) -> Result<System> {
     let (believed, doubt) = match target {
         Ok(target) => match unfinished {
             None => (target, None),
-            Some(Some(touched)) => (touched.spare(target), cut_off("what it was loading")),
+            Some(Some(touched)) => (touched.still_believed(target), cut_off("what it was loading")),
             Some(None) => (Configuration::default(), cut_off("all of it")),
         },
         Err(e) => (Configuration::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),

@@ -8,7 +8,7 @@ use super::kernel;
 use crate::host;
 use crosswan_core::{
     error::{Context, Error, Result},
-    forwarding::{self, Findings, Traffic, judge},
+    forwarding::{self, Obstacles, Traffic, judge},
     iptables::Rules,
     system::Charon,
 };
@@ -56,7 +56,7 @@ pub async fn saved() -> Result<String> {
 
 /// What on this host, other than our own rules, stops or changes the `traffic`: sysctls, and other programs' rules in both
 /// backends of iptables and in nft. `saved` is what [`saved`] has printed. What could not be asked comes last, a line each.
-pub async fn forwarding(traffic: &Traffic, saved: &str) -> (Findings, Vec<String>) {
+pub async fn forwarding(traffic: &Traffic, saved: &str) -> (Obstacles, Vec<String>) {
     let mut unasked = Vec::new();
     let interfaces = host::interfaces().unwrap_or_else(|e| {
         unasked.push(e.chain());
@@ -80,7 +80,7 @@ async fn foreign(
     saved: &str,
     interfaces: &BTreeMap<String, Vec<Ipv4Addr>>,
     unasked: &mut Vec<String>,
-) -> Findings {
+) -> Obstacles {
     let nft = forwarding::is_nft(saved).unwrap_or(true);
     let (other, ruleset) = tokio::join!(host::other_backend_save(!nft, ASK), host::nft_ruleset(ASK));
     let mut tables = forwarding::iptables_tables(saved, "iptables", true);

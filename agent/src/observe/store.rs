@@ -20,7 +20,7 @@ use self::place::Place;
 use super::ec2::Session;
 use crosswan_core::{
     model::{AskError, Region},
-    settings::{Fetched, Service, StoredKey},
+    settings::{Fetched, Service, StoredPsk},
 };
 
 /// The store that `stored` names in one region, ready to be asked.
@@ -36,7 +36,7 @@ enum Client {
 
 impl<'a> Store<'a> {
     /// With what the clients of all regions share.
-    pub fn new(shared: &(SdkConfig, Credentials), stored: &'a StoredKey, region: &'a Region) -> Store<'a> {
+    pub fn new(shared: &(SdkConfig, Credentials), stored: &'a StoredPsk, region: &'a Region) -> Store<'a> {
         let client = match stored.service {
             Service::Parameter => Client::Parameters(parameter::client(shared, region)),
             Service::Secret => Client::Secrets(secret::client(shared, region)),
@@ -73,7 +73,7 @@ impl<'a> Store<'a> {
 /// "Keys in AWS").
 pub async fn fetch(
     session: &Session,
-    stored: &StoredKey,
+    stored: &StoredPsk,
     names: &BTreeSet<String>,
     own: &Region,
     timeout: Duration,

@@ -15,7 +15,7 @@ use super::files::read;
 use crosswan_core::{
     error::{Context, Error, Result},
     model::{Secret, VpcId, printable},
-    settings::{AuthSettings, Fetched, NoKey, StoreUnasked, StoredKey, below, psk, show},
+    settings::{AuthSettings, Fetched, NoPsk, StoreUnasked, StoredPsk, below, psk, show},
 };
 
 const SHARED: &str = "/etc/crosswan/psk";
@@ -27,7 +27,7 @@ pub struct PreSharedKeys {
     shared: Option<(Secret, String)>,
     peers: BTreeMap<VpcId, std::result::Result<Secret, String>>,
     /// In place of `shared`: where it lies in AWS, and what came of asking there in this pass.
-    stored: Option<(StoredKey, Fetched)>,
+    stored: Option<(StoredPsk, Fetched)>,
     dir: PathBuf,
     /// Files in `psk_dir` that are no peer's, one line each.
     pub warnings: Vec<String>,
@@ -143,7 +143,7 @@ impl PreSharedKeys {
     }
 
     /// Where the key lies in AWS, and the names there that the tunnels of these client VPCs need.
-    pub fn to_fetch(&self, vpcs: &BTreeSet<VpcId>) -> Option<(&StoredKey, BTreeSet<String>)> {
+    pub fn to_fetch(&self, vpcs: &BTreeSet<VpcId>) -> Option<(&StoredPsk, BTreeSet<String>)> {
         let (stored, _) = self.stored.as_ref()?;
         let names = match stored.per_peer() {
             true => vpcs.iter().filter(|vpc| !self.peers.contains_key(vpc)).map(|vpc| stored.name_for(vpc)).collect(),
@@ -161,10 +161,10 @@ impl PreSharedKeys {
         let Some((stored, slot)) = &mut keys.stored else { return (keys, unasked) };
         for no_key in fetched.values().filter_map(|found| found.as_ref().err()) {
             match no_key {
-                NoKey::Unasked(why) if unasked.contains(&**why) => {}
-                NoKey::Unasked(why) => unasked.push((**why).clone()),
-                NoKey::Refused(why) if lone || !stored.per_peer() => keys.missing = Some(why.clone()),
-                NoKey::Refused(_) => {}
+                NoPsk::Unasked(why) if unasked.contains(&**why) => {}
+                NoPsk::Unasked(why) => unasked.push((**why).clone()),
+                NoPsk::Refused(why) if lone || !stored.per_peer() => keys.missing = Some(why.clone()),
+                NoPsk::Refused(_) => {}
             }
         }
         *slot = fetched;

@@ -19,7 +19,7 @@ impl fmt::Display for Status {
             };
             let since = t.established.map(|s| format!(" for {}", age(s))).unwrap_or_default();
             let reported = self.last_refresh.as_ref().and_then(|r| r.tunnels.get(&t.connection));
-            let by = reported.map(|t| format!(", {}", t.by())).unwrap_or_default();
+            let by = reported.map(|t| format!(", {}", t.authentication())).unwrap_or_default();
             let remote = t.remote.clone().or(reported.map(|t| t.remote.to_string()));
             writeln!(f, "  tunnel    {} to {}: {state}{since}{by}", t.connection, remote.as_deref().unwrap_or("?"))?;
             for c in &t.children {
@@ -56,7 +56,7 @@ impl fmt::Display for Status {
         writeln!(f, "last report, {} ago: {}", age(self.age.unwrap_or_default()), report.verdict())?;
         // What stops packets now is above.
         let told = Report { stopped: Vec::new(), ..report.clone() };
-        for line in told.findings().iter().chain(&told.deeds()) {
+        for line in told.findings().iter().chain(&told.actions()) {
             writeln!(f, "  {line}")?;
         }
         Ok(())

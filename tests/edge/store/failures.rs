@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crosswan_core::{model::AskError, settings::NoKey};
+use crosswan_core::{model::AskError, settings::NoPsk};
 use serde_json::json;
 
 use super::{error, fetch, fetch_within, one, parameter, parameters, secret, text, unasked};
@@ -139,6 +139,6 @@ fn slower_than_the_timeout() {
     // What had come is kept.
     assert_eq!(fetched.values().filter(|found| found.is_ok()).count(), 10);
     for why in fetched.values().filter_map(|found| found.as_ref().err()) {
-        assert!(matches!(why, NoKey::Unasked(why) if matches!(why.why, AskError::TimedOut { .. })), "{why:?}");
+        assert!(matches!(why, NoPsk::Unasked(why) if matches!(why.why, AskError::TimedOut { .. })), "{why:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use aws_config::SdkConfig;
 use aws_sdk_ec2::config::Credentials;
 use crosswan::observe::store::Store;
-use crosswan_core::settings::{Fetched, Service, StoredKey};
+use crosswan_core::settings::{Fetched, Service, StoredPsk};
 
 use crate::{
     fake::RUNTIME,
@@ -22,7 +22,7 @@ static SHARED: LazyLock<(SdkConfig, Credentials)> = LazyLock::new(|| config(ANSW
 pub fn target(data: &[u8]) {
     let Some((first, json)) = data.split_first() else { return };
     let (service, prefix) = if first & 1 == 0 { (Service::Parameter, "/psk/") } else { (Service::Secret, "psk/") };
-    let stored = StoredKey { service, name: format!("{prefix}{{vpc}}"), region: None };
+    let stored = StoredPsk { service, name: format!("{prefix}{{vpc}}"), region: None };
     let region = "eu-west-1".parse().unwrap();
     let count = if first & 2 == 0 { 1 } else { 3 };
     let names: Vec<String> = (1..=count).map(|n| format!("{prefix}vpc-{n:08x}")).collect();

@@ -4,7 +4,7 @@
 //! the values name one of the first key pairs, its signatures can be put in by name: a fuzzer cannot sign.
 
 use crosswan_core::{
-    decide::trust::{Claim, Doubt, trust},
+    decide::trust::{Case, Objection, trust},
     model::{Gateway, Holder, KeyTags, ProvenKey, PublicKey, Succession, Tagged},
 };
 
@@ -29,15 +29,15 @@ pub fn target(data: &[u8]) {
     // The second gateway shows what the first one says, word for word, or is known by the key that the first one claims.
     let copy = Gateway { tags: gateway.tags.clone(), ..other.clone() };
     let known_to_other = [public(3, &other)];
-    let claims = [
-        (gateway.instance.clone(), Claim { gateway: &gateway, known: &known, accept: None }),
-        (copy.instance.clone(), Claim { gateway: &copy, known: &known_to_other, accept: None }),
+    let cases = [
+        (gateway.instance.clone(), Case { gateway: &gateway, known: &known, accept: None }),
+        (copy.instance.clone(), Case { gateway: &copy, known: &known_to_other, accept: None }),
     ];
-    let found = trust(&claims.into());
+    let found = trust(&cases.into());
     for (claimed, known) in [(&gateway, &known[..]), (&copy, &known_to_other)] {
         let trust = &found[&claimed.instance];
-        match &trust.doubt {
-            Some(Doubt::Kept(why) | Doubt::Refused(why)) => oracle::line(why),
+        match &trust.objection {
+            Some(Objection::Kept(why) | Objection::Refused(why)) => oracle::line(why),
             None => {}
         }
         assert!(trust.keys.len() <= 2, "a gateway has a key and one that follows");

@@ -15,7 +15,7 @@ const DOWN: u64 = 60;
 const REMEMBERED: usize = 16;
 
 /// What is asked about each gateway of a VPC.
-pub struct Voter<'a> {
+pub struct Election<'a> {
     pub contacts: &'a Contacts,
     pub now: Timestamp,
     /// The name of the connection to a gateway.
@@ -33,19 +33,19 @@ pub struct Elected {
     /// Since when every pass has found the tunnel of `in_use` down.
     pub down_since: Option<Timestamp>,
     /// The others.
-    pub others: BTreeMap<InstanceId, Standing>,
+    pub others: BTreeMap<InstanceId, Waiting>,
 }
 
 /// Why a gateway of a VPC is not the one in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Waiting {
     /// It is younger than the one in use, and has not worked yet.
     Newcomer,
     /// It is older than the one in use, or has lost the VPC to it.
     Standby,
 }
 
-impl Voter<'_> {
+impl Election<'_> {
     /// Elects among the gateways of a VPC; `None` if there is none.
     pub fn elect(&self, vpc: &Vpc) -> Option<Elected> {
         let before = vpc.known.as_ref();
@@ -72,7 +72,7 @@ impl Voter<'_> {
         lost.drain(..excess);
         let standing = |g: &Gateway| {
             let newcomer = age(g) > age(in_use) && !lost.contains(&g.instance);
-            if newcomer { Standing::Newcomer } else { Standing::Standby }
+            if newcomer { Waiting::Newcomer } else { Waiting::Standby }
         };
         let others = vpc.gateways.values().filter(|g| g.instance != in_use.instance);
         let others = others.map(|g| (g.instance.clone(), standing(g))).collect();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{
     credential::{Credential, Link, NoAuth},
-    election::{Standing, Voter},
+    election::{Election, Waiting},
     facts::Facts,
     findings::{Findings, Kept, Replacing},
     roster::{Eligible, Roster, Vpc, roster},
     rotation::{Presence, present},
-    trust::{Claim, Doubt, Trust, named, trust},
+    trust::{Case, Objection, Trust, named, trust},
 };
 use crate::{
     model::{Auth, ConnName, Gateway, IkeId, InstanceId, PublicKey, Tunnel, VpcId},
@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct Chosen {
     /// As it will be remembered: the gateway in use, and the keys of all.
     pub peer: Peer,
-    pub others: Vec<(Gateway, Standing)>,
+    pub others: Vec<(Gateway, Waiting)>,
 }
 
 /// What differs between the two ends of a tunnel.
@@ -47,11 +47,15 @@ impl End<'_> {
         let keys = self.known_by(&vpcs, findings);
         let keys_of = |instance: &InstanceId| keys.get(instance).cloned().unwrap_or_default();
         let usable = |g: &Gateway| self.credential(g, &keys_of(&g.instance)).auth.is_ok();
-        let voter =
-            Voter { contacts: &facts.contacts, now: facts.observed.now, connection: self.connection, usable: &usable };
+        let election = Election {
+            contacts: &facts.contacts,
+            now: facts.observed.now,
+            connection: self.connection,
+            usable: &usable,
+        };
         let mut chosen = BTreeMap::new();
         for (id, mut vpc) in vpcs {
-            let Some(elected) = voter.elect(&vpc) else { continue };
+            let Some(elected) = election.elect(&vpc) else { continue };
             let Some(gateway) = vpc.gateways.remove(&elected.in_use) else { continue };
             let known = vpc.known.filter(|known| known.gateway.instance == gateway.instance);
             let others = vpc.gateways.keys().map(|i| (i.clone(), keys_of(i))).filter(|(_, keys)| !keys.is_empty());
@@ -79,19 +83,19 @@ impl End<'_> {
         let gateways: Vec<&Gateway> = vpcs.values().flat_map(|vpc| vpc.gateways.values()).collect();
         let trusts: BTreeMap<InstanceId, Trust> = match &settings.auth.hub_key[..] {
             [] => {
-                let claims = gateways.iter().map(|gateway| {
+                let cases = gateways.iter().map(|gateway| {
                     let (known, accept) = (self.known_before(gateway), request.accept.get(&gateway.vpc));
-                    (gateway.instance.clone(), Claim { gateway, known, accept: accept.map(String::as_str) })
+                    (gateway.instance.clone(), Case { gateway, known, accept: accept.map(String::as_str) })
                 });
-                trust(&claims.collect())
+                trust(&cases.collect())
             }
             keys => gateways.iter().map(|g| (g.instance.clone(), named(keys, Some(g)))).collect(),
         };
         for gateway in gateways {
-            match trusts[&gateway.instance].doubt.clone() {
+            match trusts[&gateway.instance].objection.clone() {
                 None => {}
-                Some(Doubt::Kept(why)) => findings.kept.push(Kept::new(gateway, why)),
-                Some(Doubt::Refused(why)) => findings.refuse(gateway, Some(&gateway.vpc), why),
+                Some(Objection::Kept(why)) => findings.kept.push(Kept::new(gateway, why)),
+                Some(Objection::Refused(why)) => findings.refuse(gateway, Some(&gateway.vpc), why),
             }
         }
         trusts.into_iter().map(|(instance, trust)| (instance, trust.keys)).collect()
@@ -160,21 +164,21 @@ impl End<'_> {
                     "it is loaded beside the one in use, and has not authenticated yet".into()
                 }
                 Err(NoAuth::Awaited(what)) => {
-                    findings.awaited.extend((*standing == Standing::Newcomer).then(|| what.clone()));
+                    findings.awaited.extend((*standing == Waiting::Newcomer).then(|| what.clone()));
                     format!("this gateway waits for {what}")
                 }
                 Err(NoAuth::Missing(why)) => why,
                 Err(NoAuth::Refused) => "its announcement was refused".into(),
             };
             match standing {
-                Standing::Newcomer => findings.replacing.push(Replacing {
+                Waiting::Newcomer => findings.replacing.push(Replacing {
                     vpc: in_use.vpc.clone(),
                     region: in_use.region.clone(),
                     old: in_use.instance.clone(),
                     new: gateway.instance.clone(),
                     why,
                 }),
-                Standing::Standby => {
+                Waiting::Standby => {
                     let why = format!("stands by: {} in the same VPC is in use", in_use.instance);
                     findings.refuse(gateway, Some(&gateway.vpc), why);
                 }

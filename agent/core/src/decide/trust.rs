@@ -14,12 +14,12 @@ use crate::model::{Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, ProvenKe
 pub struct Trust {
     /// What it may sign with: its key, and during a rotation the next one. Empty: it has no key that counts.
     pub keys: Vec<PublicKey>,
-    pub doubt: Option<Doubt>,
+    pub objection: Option<Objection>,
 }
 
 /// Why the announcement, or part of it, does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doubt {
+pub enum Objection {
     /// There is none to read; the known key stays.
     Kept(String),
     /// It is not to be believed; the known key stays, if there is one.
@@ -27,7 +27,7 @@ pub enum Doubt {
 }
 
 /// A gateway, as far as its keys are concerned.
-pub struct Claim<'a> {
+pub struct Case<'a> {
     pub gateway: &'a Gateway,
     /// The keys that it was known by.
     pub known: &'a [PublicKey],
@@ -37,13 +37,13 @@ pub struct Claim<'a> {
 
 /// Decides on every gateway. Two that prove to hold the same key share a private key, by a theft or a copy: whoever was
 /// known by it, or was accepted by the operator, keeps it; a newcomer to it is refused, and of two newcomers both.
-pub fn trust(claims: &BTreeMap<InstanceId, Claim>) -> BTreeMap<InstanceId, Trust> {
+pub fn trust(cases: &BTreeMap<InstanceId, Case>) -> BTreeMap<InstanceId, Trust> {
     let mut out: BTreeMap<InstanceId, Trust> =
-        claims.iter().map(|(instance, claim)| (instance.clone(), one(claim))).collect();
+        cases.iter().map(|(instance, case)| (instance.clone(), judge(case))).collect();
     // Who proves to hold which key, whether that counts or not.
     let mut holders: BTreeMap<PublicKey, BTreeSet<&InstanceId>> = BTreeMap::new();
-    for (instance, claim) in claims {
-        let refused = refused_though_proven(claim, &out[instance]);
+    for (instance, case) in cases {
+        let refused = refused_though_proven(case, &out[instance]);
         let keys = out[instance].keys.iter().copied().chain(refused);
         for key in keys {
             holders.entry(key).or_default().insert(instance);
@@ -51,10 +51,10 @@ pub fn trust(claims: &BTreeMap<InstanceId, Claim>) -> BTreeMap<InstanceId, Trust
     }
     for (key, instances) in holders.iter().filter(|(_, instances)| instances.len() > 1) {
         for instance in instances {
-            let claim = &claims[*instance];
-            if !claim.known.contains(key) && !accepted(claim, key) {
-                let others = instances.iter().filter(|other| *other != instance).map(|other| claims[*other].gateway);
-                let trust = without(claim, &out[*instance], key, others);
+            let case = &cases[*instance];
+            if !case.known.contains(key) && !accepted(case, key) {
+                let others = instances.iter().filter(|other| *other != instance).map(|other| cases[*other].gateway);
+                let trust = without(case, &out[*instance], key, others);
                 out.insert((*instance).clone(), trust);
             }
         }
@@ -63,93 +63,93 @@ pub fn trust(claims: &BTreeMap<InstanceId, Claim>) -> BTreeMap<InstanceId, Trust
 }
 
 /// The key that a gateway announces and proves to hold, if that does not count.
-fn refused_though_proven(claim: &Claim, trust: &Trust) -> Option<PublicKey> {
-    let proven = claim.gateway.tags.key.read().filter(|proven| !trust.keys.contains(&proven.key))?;
-    proven.belongs_to(&claim.gateway.holder()).then_some(proven.key)
+fn refused_though_proven(case: &Case, trust: &Trust) -> Option<PublicKey> {
+    let proven = case.gateway.tags.key.read().filter(|proven| !trust.keys.contains(&proven.key))?;
+    proven.belongs_to(&case.gateway.holder()).then_some(proven.key)
 }
 
 /// The gateway after a key that others hold, too, was refused.
-fn without<'a>(claim: &Claim, was: &Trust, key: &PublicKey, others: impl Iterator<Item = &'a Gateway>) -> Trust {
+fn without<'a>(case: &Case, was: &Trust, key: &PublicKey, others: impl Iterator<Item = &'a Gateway>) -> Trust {
     let others: Vec<String> = others.map(|g| g.holder().to_string()).collect();
-    let doubt = Doubt::Refused(format!(
+    let objection = Objection::Refused(format!(
         "{} holds the private key of {} {}: somebody has copied a private key. If this gateway is the right one: {}",
-        claim.gateway.instance,
+        case.gateway.instance,
         others.join(" and "),
         key.fingerprint(),
-        accept_command(claim.gateway, key)
+        accept_command(case.gateway, key)
     ));
     // A key that is refused as the next one leaves the current one as it was.
     let rest: Vec<PublicKey> = was.keys.iter().copied().filter(|other| other != key).collect();
-    let keys = if rest.is_empty() { claim.known.to_vec() } else { rest };
-    Trust { keys, doubt: Some(doubt) }
+    let keys = if rest.is_empty() { case.known.to_vec() } else { rest };
+    Trust { keys, objection: Some(objection) }
 }
 
-fn accepted(claim: &Claim, key: &PublicKey) -> bool {
-    claim.accept.is_some_and(|fingerprint| fingerprint == key.fingerprint())
+fn accepted(case: &Case, key: &PublicKey) -> bool {
+    case.accept.is_some_and(|fingerprint| fingerprint == key.fingerprint())
 }
 
 fn accept_command(gateway: &Gateway, key: &PublicKey) -> String {
     format!("crosswan refresh --accept-key {}={}", gateway.vpc, key.fingerprint())
 }
 
-fn one(claim: &Claim) -> Trust {
-    let (gateway, known) = (claim.gateway, claim.known);
-    let keep = |doubt| Trust { keys: known.to_vec(), doubt: Some(doubt) };
+fn judge(case: &Case) -> Trust {
+    let (gateway, known) = (case.gateway, case.known);
+    let keep = |objection| Trust { keys: known.to_vec(), objection: Some(objection) };
     let proven = match &gateway.tags.key {
         Tagged::Read(proven) => proven,
         Tagged::Absent if known.is_empty() => return Trust::default(),
         Tagged::Absent => {
             let why = format!("{} announces no key (tag {KEY_TAG}); the known key stays", gateway.instance);
-            return keep(Doubt::Kept(why));
+            return keep(Objection::Kept(why));
         }
         Tagged::Unreadable(what) => {
             let why = format!("tag {KEY_TAG} of {} is unreadable: {what}", gateway.instance);
             return keep(if known.is_empty() {
-                Doubt::Refused(why)
+                Objection::Refused(why)
             } else {
-                Doubt::Kept(why + "; the known key stays")
+                Objection::Kept(why + "; the known key stays")
             });
         }
     };
     if !known.contains(&proven.key)
-        && let Some(doubt) = stranger(claim, proven)
+        && let Some(objection) = stranger(case, proven)
     {
-        return keep(doubt);
+        return keep(objection);
     }
-    let (next, doubt) = next(claim, &proven.key);
-    Trust { keys: [proven.key].into_iter().chain(next).collect(), doubt }
+    let (next, objection) = next(case, &proven.key);
+    Trust { keys: [proven.key].into_iter().chain(next).collect(), objection }
 }
 
 /// Why a key that this gateway is not known by does not count, if it does not.
-fn stranger(claim: &Claim, proven: &ProvenKey) -> Option<Doubt> {
-    let Claim { gateway, known, .. } = claim;
+fn stranger(case: &Case, proven: &ProvenKey) -> Option<Objection> {
+    let Case { gateway, known, .. } = case;
     let (holder, succession) = (gateway.holder(), gateway.tags.next.read());
     let came_after = |key: &PublicKey| succession.is_some_and(|s| s.next == proven.key && s.follows(key, &holder));
     let came_before = |key: &PublicKey| succession.is_some_and(|s| s.next == *key && s.follows(&proven.key, &holder));
     let fingerprint = proven.key.fingerprint();
     if !proven.belongs_to(&holder) {
-        return Some(Doubt::Refused(format!(
+        return Some(Objection::Refused(format!(
             "{} announces the key {fingerprint} without proof: tag {KEY_TAG} is not signed by that key for this instance, \
              so somebody else wrote the tag{}",
             gateway.instance,
             if known.is_empty() { "" } else { "; the known key stays" }
         )));
     }
-    if accepted(claim, &proven.key) || known.iter().any(came_after) {
+    if accepted(case, &proven.key) || known.iter().any(came_after) {
         return None;
     }
     if known.is_empty() {
-        let wanted = claim.accept?;
-        return Some(Doubt::Refused(format!(
+        let wanted = case.accept?;
+        return Some(Objection::Refused(format!(
             "{} announces the key {fingerprint}, and --accept-key names {wanted}",
             gateway.instance
         )));
     }
     if known.iter().any(came_before) {
         let why = format!("EC2 shows an older announcement of {}; the known key stays", gateway.instance);
-        return Some(Doubt::Kept(why));
+        return Some(Objection::Kept(why));
     }
-    Some(Doubt::Refused(format!(
+    Some(Objection::Refused(format!(
         "{} announces the key {fingerprint}, and is known by {}, which stays. If the new key is right: {}",
         gateway.instance,
         fingerprints(known),
@@ -158,8 +158,8 @@ fn stranger(claim: &Claim, proven: &ProvenKey) -> Option<Doubt> {
 }
 
 /// The next key beside `key`, which counts: what is announced if it is signed, else what was accepted before.
-fn next(claim: &Claim, key: &PublicKey) -> (Option<PublicKey>, Option<Doubt>) {
-    let Claim { gateway, known, .. } = claim;
+fn next(case: &Case, key: &PublicKey) -> (Option<PublicKey>, Option<Objection>) {
+    let Case { gateway, known, .. } = case;
     let before = match known {
         [current, next] if current == key => Some(*next),
         _ => None,
@@ -167,7 +167,7 @@ fn next(claim: &Claim, key: &PublicKey) -> (Option<PublicKey>, Option<Doubt>) {
     match &gateway.tags.next {
         Tagged::Unreadable(what) => {
             let why = format!("tag {NEXT_KEY_TAG} of {} is unreadable: {what}", gateway.instance);
-            (before, Some(Doubt::Kept(why)))
+            (before, Some(Objection::Kept(why)))
         }
         Tagged::Read(succession) if succession.next == *key => (before, None),
         Tagged::Read(succession) if before == Some(succession.next) => (before, None),
@@ -177,8 +177,8 @@ fn next(claim: &Claim, key: &PublicKey) -> (Option<PublicKey>, Option<Doubt>) {
     }
 }
 
-fn unsigned(gateway: &Gateway, key: &PublicKey, succession: &Succession) -> Doubt {
-    Doubt::Refused(format!(
+fn unsigned(gateway: &Gateway, key: &PublicKey, succession: &Succession) -> Objection {
+    Objection::Refused(format!(
         "{} announces the key {} to follow {}, and the two have not both signed that for this instance: the tags were \
          read while they changed, or somebody else wrote tag {NEXT_KEY_TAG}",
         gateway.instance,
@@ -191,15 +191,15 @@ fn unsigned(gateway: &Gateway, key: &PublicKey, succession: &Succession) -> Doub
 pub fn named(keys: &[PublicKey], gateway: Option<&Gateway>) -> Trust {
     let announced = |tags: &KeyTags| tags.key.read().map(|proven| proven.key);
     let other = gateway.and_then(|g| Some((g, announced(&g.tags).filter(|key| !keys.contains(key))?)));
-    let doubt = other.map(|(gateway, key)| {
-        Doubt::Refused(format!(
+    let objection = other.map(|(gateway, key)| {
+        Objection::Refused(format!(
             "{} announces the key {}, and auth.hub_key is {}, which stays",
             gateway.instance,
             key.fingerprint(),
             fingerprints(keys)
         ))
     });
-    Trust { keys: keys.to_vec(), doubt }
+    Trust { keys: keys.to_vec(), objection }
 }
 
 /// Fingerprints in a sentence.

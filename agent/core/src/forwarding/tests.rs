@@ -13,12 +13,12 @@ fn traffic() -> Traffic {
     }
 }
 
-fn judged(tables: &[Table]) -> Findings {
+fn judged(tables: &[Table]) -> Obstacles {
     let interfaces = [("ens5".to_owned(), vec!["10.1.0.5".parse().unwrap()]), ("docker0".to_owned(), Vec::new())];
     judge(tables, &traffic().flows(&interfaces.into()))
 }
 
-fn by_iptables(rules: &str) -> Findings {
+fn by_iptables(rules: &str) -> Obstacles {
     judged(&iptables_tables(&format!("*filter\n:FORWARD DROP [0:0]\n{rules}COMMIT\n"), "iptables", true))
 }
 
@@ -27,7 +27,7 @@ fn by_iptables(rules: &str) -> Findings {
 fn a_condition_that_is_not_understood_makes_no_certainty() {
     let accept = |matches: &str| by_iptables(&format!("-A FORWARD {matches} -j ACCEPT\n"));
     for all in ["-i ens5", "-s 0.0.0.0/0", "-o en+", "! -i docker0", "-m comment --comment \"a \\\" -p tcp\""] {
-        assert_eq!(accept(all), Findings::default(), "{all}");
+        assert_eq!(accept(all), Obstacles::default(), "{all}");
     }
     for some in
         ["-m set --match-set x src", "-p tcp", "-m mark --mark 0x1", "-d 10.0.0.0/255.0.255.0", "! -d 10.9.9.9/32"]
@@ -53,7 +53,7 @@ fn jumps_returns_and_gotos_are_followed() {
         ("-A FORWARD -j CROSSWAN-GUARD\n-A FORWARD -j ACCEPT\n-A CROSSWAN-GUARD -j DROP\n", true),
     ] {
         let found = by_iptables(&format!("{chains}{rules}"));
-        assert_eq!(found == Findings::default(), passes, "{rules}{found:?}");
+        assert_eq!(found == Obstacles::default(), passes, "{rules}{found:?}");
     }
 }
 
@@ -72,9 +72,9 @@ fn a_lattice_of_chains_ends() {
 fn foreign_text_is_shown_in_plain_characters_and_not_at_any_length() {
     let found = by_iptables(&"-A FORWARD -m comment --comment \"\u{1b}[2J\" -p tcp -j DROP\n".repeat(30));
     let text = found.notes.concat();
-    assert!(!text.contains('\u{1b}') && found.notes.len() <= TOLD + 1, "{found:?}");
+    assert!(!text.contains('\u{1b}') && found.notes.len() <= MAX_LINES + 1, "{found:?}");
     let many: String = (0..30).map(|n| format!(":U{n} - [0:0]\n-A U{n} -j DROP\n-A FORWARD -j U{n}\n")).collect();
-    assert!(by_iptables(&many).stopped.len() <= TOLD + 1);
+    assert!(by_iptables(&many).stopped.len() <= MAX_LINES + 1);
 }
 
 #[test]

@@ -8,7 +8,7 @@ const DEPTH: usize = 20;
 const BUDGET: usize = 50_000;
 
 /// Something that stops packets of a flow, or replaces their source address.
-pub struct End {
+pub struct Obstacle {
     /// It does that to all packets of the flow, and not to some.
     pub sure: bool,
     /// What it is, and what it does: `rule 3 (drop) stops`.
@@ -21,41 +21,41 @@ struct Walk<'a> {
     base: &'a Base,
     flow: &'a Flow,
     left: usize,
-    /// Verdicts met after which a packet, or some, went no further in this base chain.
-    finals: usize,
-    ends: Vec<End>,
+    /// Verdicts matched after which a packet, or some, went no further in this base chain.
+    decided: usize,
+    obstacles: Vec<Obstacle>,
 }
 
 /// The first end that is sure, else the first that is possible; `None` if the flow passes.
-pub fn walk(table: &Table, name: &str, base: &Base, flow: &Flow) -> Option<End> {
-    let mut walk = Walk { table, base, flow, left: BUDGET, finals: 0, ends: Vec::new() };
+pub fn walk(table: &Table, name: &str, base: &Base, flow: &Flow) -> Option<Obstacle> {
+    let mut walk = Walk { table, base, flow, left: BUDGET, decided: 0, obstacles: Vec::new() };
     let rest = walk.chain(name, Answer::All, 0);
     if walk.left == 0 {
-        walk.end(Answer::Some, "there are too many rules to judge, which", "stop", "");
+        walk.add(Answer::Some, "there are too many rules to judge, which", "stop", "");
     } else if let (Some(remedy), true) = (&base.drops, rest != Answer::None) {
-        walk.end(rest, "the policy drop", "stop", remedy);
+        walk.add(rest, "the policy drop", "stop", remedy);
     }
-    let first = walk.ends.iter().position(|end| end.sure).unwrap_or(0);
-    walk.ends.into_iter().nth(first)
+    let first = walk.obstacles.iter().position(|obstacle| obstacle.sure).unwrap_or(0);
+    walk.obstacles.into_iter().nth(first)
 }
 
 impl Walk<'_> {
-    fn end(&mut self, much: Answer, what: &str, does: &str, remedy: &str) {
+    fn add(&mut self, much: Answer, what: &str, does: &str, remedy: &str) {
         let sure = much == Answer::All;
         let (verb, object) = does.split_once(' ').map_or((does, String::new()), |(v, o)| (v, format!(" {o}")));
         let what = if sure { format!("{what} {verb}s{object}") } else { format!("{what} may {does} some of:") };
-        self.ends.push(End { sure, what, remedy: remedy.to_owned() });
+        self.obstacles.push(Obstacle { sure, what, remedy: remedy.to_owned() });
     }
 
-    fn meets(&mut self, rule: &Rule, much: Answer, does: &str) {
-        self.finals += 1;
-        self.end(much, &rule.text, does, &rule.remedy);
+    fn decide(&mut self, rule: &Rule, much: Answer, does: &str) {
+        self.decided += 1;
+        self.add(much, &rule.text, does, &rule.remedy);
     }
 
     /// `arriving` of the flow come to this chain, all or some; the answer is how many of it come out at its end.
     fn chain(&mut self, name: &str, arriving: Answer, depth: usize) -> Answer {
         let Some(chain) = self.table.chains.get(name).filter(|_| depth < DEPTH) else { return arriving };
-        let before = self.finals;
+        let before = self.decided;
         // Those that are still in the chain, and those that a `return` has taken out of it.
         let (mut on, mut returned) = (arriving, Answer::None);
         for rule in &chain.rules {
@@ -64,25 +64,25 @@ impl Walk<'_> {
             }
             self.left -= 1;
             let holds = rule.matches.iter().map(|m| m.holds(self.flow, self.base.hook)).min().unwrap_or(Answer::All);
-            let met = holds.min(on);
-            if met == Answer::None {
+            let matched = holds.min(on);
+            if matched == Answer::None {
                 continue;
             }
             match &rule.verdict {
                 Verdict::Next => continue,
                 Verdict::Translate if self.base.nat.is_none() => continue,
-                Verdict::Accept => self.finals += 1,
-                Verdict::Translate if !self.flow.keeps_source => self.finals += 1,
-                Verdict::Stop => self.meets(rule, met, "stop"),
-                Verdict::Translate => self.meets(rule, met, "replace the source address of"),
-                Verdict::Return => returned = returned.max(met),
-                Verdict::Goto(to) => returned = returned.max(self.chain(to, met, depth + 1)),
+                Verdict::Accept => self.decided += 1,
+                Verdict::Translate if !self.flow.keeps_source => self.decided += 1,
+                Verdict::Stop => self.decide(rule, matched, "stop"),
+                Verdict::Translate => self.decide(rule, matched, "replace the source address of"),
+                Verdict::Return => returned = returned.max(matched),
+                Verdict::Goto(to) => returned = returned.max(self.chain(to, matched, depth + 1)),
                 Verdict::Jump(to) => {
-                    let finals = self.finals;
-                    let back = self.chain(to, met, depth + 1);
+                    let decided = self.decided;
+                    let back = self.chain(to, matched, depth + 1);
                     on = match holds {
                         Answer::All => back,
-                        _ if self.finals == finals => on,
+                        _ if self.decided == decided => on,
                         _ => Answer::Some,
                     };
                     continue;
@@ -93,6 +93,6 @@ impl Walk<'_> {
                 break;
             }
         }
-        if self.finals == before { arriving } else { on.max(returned) }
+        if self.decided == before { arriving } else { on.max(returned) }
     }
 }

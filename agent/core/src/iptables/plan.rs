@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::rules::{Hook, Place, Rules};
+use super::rules::{ChainRef, Hook, Rules};
 use crate::text::plural;
 
 /// The differences between two states, as a value: [`Change::input`] makes them go away, `Display` sums them up
@@ -19,7 +19,7 @@ pub struct Change {
 /// One chain in which the two states differ; `None` if there is no such chain, or no hook in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Differs<R> {
-    at: Place,
+    at: ChainRef,
     want: Option<Vec<R>>,
     live: Option<Vec<R>>,
 }
@@ -39,7 +39,10 @@ pub fn mismatch(want: &Rules, live: &Rules) -> Vec<String> {
     plan(want, live).map(|change| change.details()).unwrap_or_default()
 }
 
-fn differing<R: Clone + PartialEq>(want: &BTreeMap<Place, Vec<R>>, live: &BTreeMap<Place, Vec<R>>) -> Vec<Differs<R>> {
+fn differing<R: Clone + PartialEq>(
+    want: &BTreeMap<ChainRef, Vec<R>>,
+    live: &BTreeMap<ChainRef, Vec<R>>,
+) -> Vec<Differs<R>> {
     let all: BTreeSet<_> = want.keys().chain(live.keys()).collect();
     all.into_iter()
         .map(|at| Differs { at: at.clone(), want: want.get(at).cloned(), live: live.get(at).cloned() })
@@ -54,7 +57,7 @@ impl Change {
     /// have moved the rules since they were read, and a number would then hit a foreign one.
     pub fn input(&self) -> String {
         let mut tables = BTreeMap::<&str, [Vec<String>; 4]>::new();
-        for Differs { at: Place { table, chain }, want, .. } in &self.chains {
+        for Differs { at: ChainRef { table, chain }, want, .. } in &self.chains {
             let [chains, rules, _, gone] = tables.entry(table).or_default();
             chains.push(format!(":{chain} - [0:0]"));
             match want {
@@ -62,7 +65,7 @@ impl Change {
                 None => gone.push(format!("-X {chain}")),
             }
         }
-        for Differs { at: Place { table, chain }, want, live } in &self.hooks {
+        for Differs { at: ChainRef { table, chain }, want, live } in &self.hooks {
             let hooks = &mut tables.entry(table).or_default()[2];
             hooks.extend(live.iter().flatten().map(|h| format!("-D {chain} {}", h.rule)));
             hooks.extend(want.iter().flatten().map(|h| format!("-I {chain} {} {}", h.position, h.rule)));
@@ -112,7 +115,7 @@ impl fmt::Display for Change {
             (None, _) => format!("{} removed", d.at),
         });
         // A new chain brings its hook with it; only a hook that was tampered with is news.
-        let new = |at: &Place| self.chains.iter().any(|c| c.live.is_none() && c.at.table == at.table);
+        let new = |at: &ChainRef| self.chains.iter().any(|c| c.live.is_none() && c.at.table == at.table);
         let hooked = self
             .hooks
             .iter()
@@ -127,7 +130,7 @@ fn hooks(hooks: Option<&[Hook]>) -> String {
     hooks.map_or("no hook".into(), |hooks| format!("hook {}", hooks.iter().map(show).collect::<Vec<_>>().join(", ")))
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ChainRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.table.escape_default(), self.chain.escape_default())
     }

@@ -7,7 +7,7 @@ use crate::{error::Result, text::plural};
 
 /// A chain in its table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct ChainRef {
     pub table: String,
     pub chain: String,
 }
@@ -23,9 +23,9 @@ pub(super) struct Hook {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Our chains' rules in order, without `-A CHAIN`.
-    pub(super) chains: BTreeMap<Place, Vec<String>>,
+    pub(super) chains: BTreeMap<ChainRef, Vec<String>>,
     /// The hooks in each foreign chain, in order.
-    pub(super) hooks: BTreeMap<Place, Vec<Hook>>,
+    pub(super) hooks: BTreeMap<ChainRef, Vec<Hook>>,
     /// The tables of which nothing is known: nothing of them is planned, changed or missed.
     pub(super) closed: BTreeSet<String>,
 }
@@ -53,7 +53,7 @@ impl Rules {
 
     /// Our chains on one line each: table, chain, number of rules.
     pub fn summary(&self) -> Vec<String> {
-        let line = |(at, rules): (&Place, &Vec<String>)| format!("{at} {}", plural(rules.len(), "rule"));
+        let line = |(at, rules): (&ChainRef, &Vec<String>)| format!("{at} {}", plural(rules.len(), "rule"));
         self.chains.iter().map(line).collect()
     }
 
@@ -63,7 +63,7 @@ impl Rules {
         let mut table = "";
         let mut seen = BTreeMap::<&str, usize>::new();
         for line in text.lines() {
-            let place = |chain: &str| Place { table: table.to_owned(), chain: chain.to_owned() };
+            let chain_ref = |chain: &str| ChainRef { table: table.to_owned(), chain: chain.to_owned() };
             if let Some(name) = native(line) {
                 // What is asked of such a table succeeds and is not shown: whoever adds what is missing adds it each time.
                 rules.closed.insert(name.to_owned());
@@ -72,17 +72,17 @@ impl Rules {
                 seen.clear();
             } else if let Some((chain, _)) = line.strip_prefix(':').and_then(|l| l.split_once(' ')) {
                 if is_own(chain) {
-                    rules.chains.entry(place(chain)).or_default();
+                    rules.chains.entry(chain_ref(chain)).or_default();
                 }
             } else if let Some(rule) = line.strip_prefix("-A ") {
                 let (chain, rule) = rule.split_once(' ').unwrap_or((rule, ""));
                 let position = seen.entry(chain).or_default();
                 *position += 1;
                 if is_own(chain) {
-                    rules.chains.entry(place(chain)).or_default().push(rule.to_owned());
+                    rules.chains.entry(chain_ref(chain)).or_default().push(rule.to_owned());
                 } else if is_hook(rule) {
                     let hook = Hook { position: *position, rule: rule.to_owned() };
-                    rules.hooks.entry(place(chain)).or_default().push(hook);
+                    rules.hooks.entry(chain_ref(chain)).or_default().push(hook);
                 }
             }
         }

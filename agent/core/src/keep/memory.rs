@@ -21,7 +21,7 @@ pub struct Memory {
     /// Attempts on IKE_SAs that no child has come of, by unique id.
     pub(super) childless: BTreeMap<u32, Childless>,
     /// Duplicates, and since when.
-    pub(super) doubles: BTreeMap<Double, u64>,
+    pub(super) duplicates: BTreeMap<Duplicate, u64>,
     /// Connections without children, by name.
     pub(super) proofs: BTreeMap<String, Proof>,
     /// Children seen up before: only their loss is news.
@@ -56,12 +56,12 @@ pub(super) struct Proof {
     pub stands: bool,
     pub connecting: bool,
     /// A pass was wanted for it.
-    pub told: bool,
+    pub reported: bool,
 }
 
 impl Proof {
     pub fn new(now: u64) -> Self {
-        Proof { since: now, attempts: 0, next: 0, stands: false, connecting: false, told: false }
+        Proof { since: now, attempts: 0, next: 0, stands: false, connecting: false, reported: false }
     }
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Childless {
 
 /// Which of two should go is decided anew each time; that there are two is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Double {
+pub(super) enum Duplicate {
     Ike { conn: String },
     Child { ike: u32, name: String },
 }
@@ -142,9 +142,10 @@ impl Memory {
             None => false,
         };
         let mut first = None;
-        for (conn, proof) in self.proofs.iter_mut().filter(|(conn, proof)| proof.stands && !proof.told && counts(conn))
+        for (conn, proof) in
+            self.proofs.iter_mut().filter(|(conn, proof)| proof.stands && !proof.reported && counts(conn))
         {
-            proof.told = true;
+            proof.reported = true;
             first.get_or_insert_with(|| conn.clone());
         }
         first
@@ -156,24 +157,25 @@ impl Memory {
         self.more || self.missing.values().any(|m| m.looks < 2) || self.proofs.values().any(fresh)
     }
 
-    pub(super) fn seen_missing(&mut self, place: &ChildRef, now: u64) {
-        if self.known.remove(place) {
-            self.change(place, None, 0);
+    pub(super) fn seen_missing(&mut self, child_ref: &ChildRef, now: u64) {
+        if self.known.remove(child_ref) {
+            self.change(child_ref, None, 0);
         }
-        if !self.missing.contains_key(place) {
+        if !self.missing.contains_key(child_ref) {
             // Where a gateway was replaced, its child has been missing for as long as the one of the gateway before it.
-            let before = self.missing.iter().find(|((conn, child), _)| *child == place.1 && same_party(conn, &place.0));
+            let before =
+                self.missing.iter().find(|((conn, child), _)| *child == child_ref.1 && same_party(conn, &child_ref.0));
             let (since, passes) = before.map_or((now, 0), |(_, m)| (m.since, m.passes));
-            self.missing.insert(place.clone(), Missing { since, looks: 0, attempts: 0, next: 0, passes });
+            self.missing.insert(child_ref.clone(), Missing { since, looks: 0, attempts: 0, next: 0, passes });
         }
-        self.missing.entry(place.clone()).and_modify(|m| m.looks += 1);
+        self.missing.entry(child_ref.clone()).and_modify(|m| m.looks += 1);
     }
 
-    pub(super) fn seen_up(&mut self, place: &ChildRef, now: u64) {
-        if let Some(was) = self.missing.remove(place) {
-            self.change(place, Some(now.saturating_sub(was.since)), was.attempts);
+    pub(super) fn seen_up(&mut self, child_ref: &ChildRef, now: u64) {
+        if let Some(was) = self.missing.remove(child_ref) {
+            self.change(child_ref, Some(now.saturating_sub(was.since)), was.attempts);
         }
-        self.known.insert(place.clone());
+        self.known.insert(child_ref.clone());
     }
 
     fn change(&mut self, (conn, child): &ChildRef, up_after: Option<u64>, attempts: u32) {

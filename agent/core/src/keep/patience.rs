@@ -132,7 +132,7 @@ mod tests {
         let fleet = Fleet { spokes: 3_000, calls: 2, attempts: 1, hour: 3_540.0, wait };
         let now = slowest(&fleet);
         assert!(now < 10.0, "{now} s: not throttled at all");
-        // More of them, or a request more: throttled, and told in time all the same.
+        // More of them, or a request more: throttled, and answered in time all the same.
         for crowd in [Fleet { spokes: 4_000, ..fleet }, Fleet { calls: 3, ..fleet }] {
             let crowded = slowest(&crowd);
             assert!(crowded < 60.0, "{crowded} s");

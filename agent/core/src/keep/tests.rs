@@ -293,10 +293,10 @@ fn a_pass_is_wanted_for_what_stays_missing_less_and_less_often() {
 fn coming_and_going_is_told_once() {
     let mut memory = Memory::default();
     let (down, up) = (view(&[]), view(&[sa(1, "ESTABLISHED", &[("a", 1, "INSTALLED"), ("b", 2, "INSTALLED")])]));
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for (t, v) in [(0, &up), (1_000, &down), (2_000, &down), (4_500, &up), (5_000, &up)] {
         decide(t, v, &mut memory, SPOKE);
-        told.extend(
+        reported.extend(
             memory
                 .take_transitions()
                 .into_iter()
@@ -305,7 +305,7 @@ fn coming_and_going_is_told_once() {
         );
     }
     assert_eq!(
-        told,
+        reported,
         [
             "1000 crosswan-vpc-0aaa1111 a is down, 0",
             "4500 crosswan-vpc-0aaa1111 a is up, 3.5 s after it was seen missing, 1"

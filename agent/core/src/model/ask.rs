@@ -58,7 +58,7 @@ pub enum AskError {
         "{instead} came in place of {service}'s answer to {operation} (HTTP {status}): something between this gateway and \
          {service} answers, such as a proxy; look at HTTPS_PROXY, AWS_ENDPOINT_URL and the VPC's endpoints"
     )]
-    Intercepted { instead: Instead, service: &'static str, operation: &'static str, status: u16 },
+    Intercepted { instead: Substitute, service: &'static str, operation: &'static str, status: u16 },
     /// Half an answer: its text ends too soon, or it is not the `format` that the service writes.
     #[error("the answer to {operation} did not parse: it is cut off or {}", .format.broken())]
     CutOff { operation: &'static str, format: Format },
@@ -93,7 +93,7 @@ pub enum Tries {
 
 /// What came in place of a service's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instead {
+pub enum Substitute {
     WebPage,
     Nothing,
 }
@@ -134,11 +134,11 @@ impl fmt::Display for Tries {
     }
 }
 
-impl fmt::Display for Instead {
+impl fmt::Display for Substitute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Instead::WebPage => "a web page",
-            Instead::Nothing => "nothing",
+            Substitute::WebPage => "a web page",
+            Substitute::Nothing => "nothing",
         })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     error::{Context, Error, Kind, Result},
     model::ConnName,
-    swanctl::{Instead, Summary, Tree, own_keys, splice},
+    swanctl::{Replacement, Summary, Tree, own_keys, splice},
     system::{Configuration, Files, System, secret_id},
 };
 
@@ -41,7 +41,7 @@ pub fn standing(target: &Configuration, before: &System, failed: &BTreeSet<ConnN
         if !was && wanted && loaded(name) {
             unknown.insert(name.clone());
         } else if wanted || makes_room(name, target, &old, &failed) {
-            let instead = if was { Instead::Other } else { Instead::Nothing };
+            let instead = if was { Replacement::Other } else { Replacement::Nothing };
             connections.insert(name.to_string(), instead);
             secrets.insert(secret_id(name), instead);
         }
@@ -74,7 +74,7 @@ fn lost_children<'a>(
     target: &Configuration,
     old: &'a Configuration,
     failed: &BTreeSet<ConnName>,
-) -> Vec<(&'a ConnName, BTreeMap<String, Instead>)> {
+) -> Vec<(&'a ConnName, BTreeMap<String, Replacement>)> {
     let mut wanted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (name, tree) in &target.connections {
         wanted.entry(name.party()).or_default().extend(children(tree));
@@ -82,7 +82,7 @@ fn lost_children<'a>(
     let lost = |(name, tree): (&'a ConnName, &Tree)| {
         let stays = wanted.get(name.party());
         let gone = children(tree).into_iter().filter(|child| !stays.is_some_and(|stays| stays.contains(child)));
-        (name, gone.map(|child| (child, Instead::Nothing)).collect::<BTreeMap<_, _>>())
+        (name, gone.map(|child| (child, Replacement::Nothing)).collect::<BTreeMap<_, _>>())
     };
     let had = old.connections.iter().filter(|(name, _)| failed.contains(*name)).map(lost);
     had.filter(|(_, gone)| !gone.is_empty()).collect()

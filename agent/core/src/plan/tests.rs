@@ -251,7 +251,7 @@ fn in_doubt_is_only_what_was_being_loaded() {
     assert_eq!(Touched::parse("an apply is under way, or was cut off\n"), None, "all of it");
 
     // The files are as they were, and charon looks like it: only the marker tells.
-    current.believed = touched.spare(current.believed);
+    current.believed = touched.still_believed(current.believed);
     current.doubt = Some("cut off".into());
     assert_eq!(current.believed.files, Files::default(), "half of it must not pass for the files");
     assert_eq!(

@@ -70,7 +70,7 @@ impl Report {
     }
 
     /// What was done and what went wrong, then the outcome.
-    pub fn deeds(&self) -> Vec<String> {
+    pub fn actions(&self) -> Vec<String> {
         let mut out: Vec<String> = self.steps.iter().map(|step| format!("step      {step}")).collect();
         // A region that could not be asked is among the findings already.
         let silent: BTreeSet<String> = self.silent().collect();
@@ -141,9 +141,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for (name, t) in &self.tunnels {
-            writeln!(f, "  tunnel    {name} to {} for {}, {}", t.remote, cidrs(&t.remote_cidrs), t.by())?;
+            writeln!(f, "  tunnel    {name} to {} for {}, {}", t.remote, cidrs(&t.remote_cidrs), t.authentication())?;
         }
-        for line in self.findings().iter().chain(&self.deeds()) {
+        for line in self.findings().iter().chain(&self.actions()) {
             writeln!(f, "  {line}")?;
         }
         f.write_str(&self.verdict())

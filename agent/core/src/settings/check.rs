@@ -8,7 +8,7 @@ use super::{
     item::Item,
     names, parse,
     sources::{below, show},
-    stored::{Service, StoredKey},
+    stored::{Service, StoredPsk},
     table::{self, Draft},
     values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings},
 };
@@ -28,7 +28,7 @@ impl Draft {
     pub(super) fn check(self, root: &Path, inline: Option<InlinePsk>) -> Result<Settings> {
         let file = show(&below(root, "/etc/crosswan/crosswan.toml"));
         let stored = self.stored()?;
-        let at = |name: &str| self.places.get(name).map_or("", String::as_str);
+        let at = |name: &str| self.origins.get(name).map_or("", String::as_str);
         let Some(mode) = self.mode else {
             let set = "mode = \"vpn-hub\", \"nat-hub\" or \"nat-vpn\" there, CROSSWAN_MODE or --mode";
             return Err(Error::settings(format!("{file}: mode: expected one in any source, found none; set {set}")));
@@ -64,7 +64,7 @@ impl Draft {
             }
             (Mode::VpnHub, _) => {}
             (Mode::NatHub, _) => regions.clear(),
-            (Mode::NatVpn, Some(_)) if method == AuthMethod::Psk && self.places.contains_key("hub_tag") => {
+            (Mode::NatVpn, Some(_)) if method == AuthMethod::Psk && self.origins.contains_key("hub_tag") => {
                 return Err(no_hub(format!("hub or hub_tag, found both (hub_tag is set in {})", at("hub_tag"))));
             }
             (Mode::NatVpn, Some(ip)) => {
@@ -123,11 +123,11 @@ impl Draft {
     }
 
     /// Where in AWS the shared key lies, if it does. One place only: which of two counts would be anybody's guess.
-    fn stored(&self) -> Result<Option<StoredKey>> {
-        let mut places = ["auth.psk_file", "auth.psk_parameter", "auth.psk_secret"]
+    fn stored(&self) -> Result<Option<StoredPsk>> {
+        let mut named = ["auth.psk_file", "auth.psk_parameter", "auth.psk_secret"]
             .into_iter()
-            .filter_map(|name| self.places.get_key_value(name));
-        if let (Some((first, at)), Some((second, there))) = (places.next(), places.next()) {
+            .filter_map(|name| self.origins.get_key_value(name));
+        if let (Some((first, at)), Some((second, there))) = (named.next(), named.next()) {
             return Err(Error::settings(format!(
                 "{at}: {first}: expected one of auth.psk_file, auth.psk_parameter and auth.psk_secret, found two \
                  ({second} is set in {there})"
@@ -138,15 +138,15 @@ impl Draft {
             (None, Some(name)) => (Service::Secret, "auth.psk_secret", name),
             (None, None) => return Ok(None),
         };
-        let region = match (StoredKey::region_of_arn(name), &self.psk_region) {
+        let region = match (StoredPsk::region_of_arn(name), &self.psk_region) {
             (Some(own), Some(set)) if own != *set => {
-                let (at, there) = (&self.places["auth.psk_region"], &self.places[setting]);
+                let (at, there) = (&self.origins["auth.psk_region"], &self.origins[setting]);
                 return Err(Error::settings(format!(
                     "{at}: auth.psk_region: expected {own} of the ARN in {there}, found {set}"
                 )));
             }
             (own, set) => own.or_else(|| set.clone()),
         };
-        Ok(Some(StoredKey { service, name: name.clone(), region }))
+        Ok(Some(StoredPsk { service, name: name.clone(), region }))
     }
 }

@@ -12,14 +12,14 @@ pub(super) struct Item {
     pub name: String,
     pub raw: Raw,
     /// `file:line`, the environment variable or the flag.
-    pub place: String,
+    pub origin: String,
     /// What the source calls the setting, if not `name`.
     pub alias: Option<&'static str>,
 }
 
 impl Item {
-    pub(super) fn at(place: impl Into<String>, name: &str, text: &str) -> Self {
-        Item { name: name.into(), raw: Raw::Word(text.into()), place: place.into(), alias: None }
+    pub(super) fn at(origin: impl Into<String>, name: &str, text: &str) -> Self {
+        Item { name: name.into(), raw: Raw::Word(text.into()), origin: origin.into(), alias: None }
     }
 
     /// A default of the table, in TOML.
@@ -34,7 +34,7 @@ impl Item {
         parse(&self.raw).map_err(|found| {
             Error::settings(format!(
                 "{}: {}: expected {accepts}, found {found}",
-                self.place,
+                self.origin,
                 self.alias.unwrap_or(&self.name)
             ))
         })

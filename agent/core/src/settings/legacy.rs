@@ -57,7 +57,7 @@ pub(super) fn load(
     let mut legacy = parse(&show(&path), &text)?;
     if mode.is_none() {
         let raw = Raw::Word(file_mode.to_string());
-        legacy.items.push(Item { name: "mode".into(), raw, place: show(&path), alias: None });
+        legacy.items.push(Item { name: "mode".into(), raw, origin: show(&path), alias: None });
     }
     // 2014 left the file readable to all; refusing it now would keep its users from moving.
     if let Some(psk) = legacy.psk.as_ref().filter(|_| open) {
@@ -76,7 +76,7 @@ pub(super) fn load(
 fn parse(path: &str, text: &str) -> Result<Legacy> {
     let mut legacy = Legacy::default();
     for (number, line) in text.lines().enumerate() {
-        let place = format!("{path}:{}", number + 1);
+        let origin = format!("{path}:{}", number + 1);
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -86,16 +86,16 @@ fn parse(path: &str, text: &str) -> Result<Legacy> {
             legacy.warnings.push(match rest.strip_prefix('=') {
                 Some(_) if !name.is_empty() => {
                     let known = suggest(name, "VPN_", NAMES.iter().map(|(old, _)| *old));
-                    format!("{place}: {}: unknown name, the line is ignored; {known}", show_name(name))
+                    format!("{origin}: {}: unknown name, the line is ignored; {known}", show_name(name))
                 }
-                _ => format!("{place}: not NAME=value, the line is ignored; no shell runs this file"),
+                _ => format!("{origin}: not NAME=value, the line is ignored; no shell runs this file"),
             });
             continue;
         };
-        let value = value(rest).map_err(|e| Error::settings(format!("{place}: {name}: {e}")))?;
+        let value = value(rest).map_err(|e| Error::settings(format!("{origin}: {name}: {e}")))?;
         let raw = match *alias {
             "VPN_PSK" => {
-                legacy.psk = Some(InlinePsk { key: Secret::new(value), from: format!("{place}: VPN_PSK") });
+                legacy.psk = Some(InlinePsk { key: Secret::new(value), from: format!("{origin}: VPN_PSK") });
                 continue;
             }
             "VPN_SERVICE" => {
@@ -104,7 +104,7 @@ fn parse(path: &str, text: &str) -> Result<Legacy> {
             }
             _ => Raw::Word(value),
         };
-        legacy.items.push(Item { name: (*key).into(), raw, place, alias: Some(alias) });
+        legacy.items.push(Item { name: (*key).into(), raw, origin, alias: Some(alias) });
     }
     Ok(legacy)
 }

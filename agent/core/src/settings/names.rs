@@ -14,7 +14,7 @@ impl Draft {
     pub(super) fn put(&mut self, item: Item) -> Result<()> {
         let Some(setting) = find(&item.name) else { return Err(unknown(&item)) };
         (setting.set)(self, &item)?;
-        self.places.insert(setting.name, item.place);
+        self.origins.insert(setting.name, item.origin);
         Ok(())
     }
 }
@@ -59,11 +59,11 @@ fn unknown(item: &Item) -> Error {
         // Not shown: `auth = "…"` may well be the key ititem.
         return Error::settings(format!(
             "{}: {n}: expected a table [{n}], found a single value",
-            item.place,
+            item.origin,
             n = item.name
         ));
     }
     let known = SETTINGS.iter().map(|s| s.name).chain(sections);
     let name = show_name(&item.name);
-    Error::settings(format!("{}: {name}: unknown key; {}", item.place, suggest(&item.name, "", known)))
+    Error::settings(format!("{}: {name}: unknown key; {}", item.origin, suggest(&item.name, "", known)))
 }

@@ -130,7 +130,7 @@ pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
     let item = |(start, name, value): (usize, String, &DeValue)| Item {
         name,
         raw: raw(value),
-        place: format!("{path}:{}", line_column(text, start).0),
+        origin: format!("{path}:{}", line_column(text, start).0),
         alias: None,
     };
     Ok(found.into_iter().map(item).collect())

@@ -22,7 +22,7 @@ pub enum Service {
 
 /// Where the key lies. Its `Display`, `parameter /crosswan/psk`, is for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredKey {
+pub struct StoredPsk {
     pub service: Service,
     /// The name or ARN as set, of a closed character set; `{vpc}` in it stands for the client's VPC id.
     pub name: String,
@@ -32,7 +32,7 @@ pub struct StoredKey {
 
 /// Why a name brought no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoKey {
+pub enum NoPsk {
     /// The store answered: there is none, or none that may be used.
     #[error("{0}")]
     Refused(String),
@@ -45,15 +45,15 @@ pub enum NoKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{stored} in {region}: {why}")]
 pub struct StoreUnasked {
-    pub stored: StoredKey,
+    pub stored: StoredPsk,
     pub region: Region,
     pub why: AskError,
 }
 
 /// What came of each name that was asked for.
-pub type Fetched = BTreeMap<String, Result<Secret, NoKey>>;
+pub type Fetched = BTreeMap<String, Result<Secret, NoPsk>>;
 
-impl StoredKey {
+impl StoredPsk {
     /// Whether each client VPC has a key of its own.
     pub fn per_peer(&self) -> bool {
         self.name.contains(VPC)
@@ -65,13 +65,13 @@ impl StoredKey {
     }
 
     /// What was found under `name`, held to the rules for a key in a file. The error shows nothing of it.
-    pub fn check(&self, name: &str, content: &[u8]) -> Result<Secret, NoKey> {
+    pub fn check(&self, name: &str, content: &[u8]) -> Result<Secret, NoPsk> {
         psk::parse(content).map_err(|problem| self.refused(name, problem))
     }
 
     /// There is no usable key under `name`, because of `problem`.
-    pub fn refused(&self, name: &str, problem: impl fmt::Display) -> NoKey {
-        NoKey::Refused(format!("{} {name}: {problem}", self.service))
+    pub fn refused(&self, name: &str, problem: impl fmt::Display) -> NoPsk {
+        NoPsk::Refused(format!("{} {name}: {problem}", self.service))
     }
 
     /// The region that its ARN names.
@@ -89,7 +89,7 @@ impl fmt::Display for Service {
     }
 }
 
-impl fmt::Display for StoredKey {
+impl fmt::Display for StoredPsk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.service, self.name)
     }
@@ -109,7 +109,7 @@ pub(super) fn secret(raw: &Raw) -> Parsed<String> {
 fn name(raw: &Raw, service: &str, plain: impl Fn(&str) -> bool) -> Parsed<String> {
     let (Raw::Word(text) | Raw::Text(text)) = raw else { return Err(raw.found()) };
     let fits = |c: char| c.is_ascii_alphanumeric() || "/_.@:-".contains(c);
-    let is_arn = |name: &str| name.split(':').nth(2) == Some(service) && StoredKey::region_of_arn(name).is_some();
+    let is_arn = |name: &str| name.split(':').nth(2) == Some(service) && StoredPsk::region_of_arn(name).is_some();
     let rest = text.replace(VPC, "");
     // 2048 is the longest ARN that either service takes.
     let named = if text.starts_with("arn:") { is_arn(text) } else { plain(text) && !text.contains(':') };

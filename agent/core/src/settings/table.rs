@@ -68,22 +68,22 @@ macro_rules! initial {
 }
 
 macro_rules! settings {
-    ($($name:literal, $env:literal, $place:ident: $type:ty = $parse:expr,
+    ($($name:literal, $env:literal, $field:ident: $type:ty = $parse:expr,
         accepts $accepts:expr, default $kind:ident($default:literal), modes $modes:expr, $help:expr;)*) => {
         /// The strongest value of each setting so far.
         #[derive(Debug)]
         pub(super) struct Draft {
-            $(pub $place: slot!($kind $type),)*
+            $(pub $field: slot!($kind $type),)*
             /// Where each stood that a source set, by name.
-            pub places: BTreeMap<&'static str, String>,
+            pub origins: BTreeMap<&'static str, String>,
         }
 
         impl Draft {
             /// The defaults alone. Fails only if the table holds a default that its own parser refuses.
             pub(super) fn of_defaults() -> Result<Draft> {
                 Ok(Draft {
-                    $($place: initial!($kind Item::default($name, $default)?.read($accepts, $parse)?),)*
-                    places: BTreeMap::new(),
+                    $($field: initial!($kind Item::default($name, $default)?.read($accepts, $parse)?),)*
+                    origins: BTreeMap::new(),
                 })
             }
         }
@@ -98,7 +98,7 @@ macro_rules! settings {
             help: $help,
             set: |draft, item| {
                 let value: $type = item.read($accepts, $parse)?;
-                draft.$place = value.into();
+                draft.$field = value.into();
                 Ok(())
             },
         },)*];

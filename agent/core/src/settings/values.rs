@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, str::FromStr, tim
 
 use ipnet::Ipv4Net;
 
-use super::{parse::Tag, stored::StoredKey};
+use super::{parse::Tag, stored::StoredPsk};
 use crate::model::{BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret, TunnelMatch};
 
 /// Everything crosswan was told, checked: what is here can be acted on in this mode.
@@ -81,7 +81,7 @@ pub struct PskSource {
     /// `auth.psk_dir`, a file per peer named by its VPC id. Default: `/etc/crosswan/psk.d`, if there is one.
     pub dir: Option<PathBuf>,
     /// `auth.psk_parameter` or `auth.psk_secret`, in place of `file`: fetched at each refresh.
-    pub stored: Option<StoredKey>,
+    pub stored: Option<StoredPsk>,
     /// `VPN_PSK` of a 2014 file: weaker than all of the above, as its file is the weakest source.
     pub inline: Option<InlinePsk>,
 }

@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
 
 /// Where the sections inside one section of a text stand.
 #[derive(Debug, Default)]
-pub struct Places<'t> {
+pub struct Sections<'t> {
     /// In the text's order: each from its name to behind its closing brace.
     pub sections: Vec<(&'t str, Range<usize>)>,
     /// Where the closing brace of the one around them is; `None` if the text has no such section.
@@ -43,18 +43,18 @@ pub struct Places<'t> {
 }
 
 /// Finds the sections inside the one that `path` leads to, so that one of them can be replaced or left out.
-pub fn places<'t>(text: &'t str, path: &[&str]) -> Result<Places<'t>, SyntaxError> {
+pub fn locate<'t>(text: &'t str, path: &[&str]) -> Result<Sections<'t>, SyntaxError> {
     let mut parser = Parser { text, rest: text };
-    let mut places = Places::default();
+    let mut found = Sections::default();
     let mut depth = 0;
     loop {
         parser.gap();
         let start = parser.taken();
         match parser.peek() {
-            None if depth == 0 => return Ok(places),
+            None if depth == 0 => return Ok(found),
             Some('}') if depth > 0 => {
-                places.end = (depth == path.len()).then_some(start);
-                return Ok(places);
+                found.end = (depth == path.len()).then_some(start);
+                return Ok(found);
             }
             _ => {}
         }
@@ -67,7 +67,7 @@ pub fn places<'t>(text: &'t str, path: &[&str]) -> Result<Places<'t>, SyntaxErro
         }
         let node = parser.statement(name, depth)?;
         if depth == path.len() && matches!(node, Node::Section(_)) {
-            places.sections.push((name, start..parser.taken()));
+            found.sections.push((name, start..parser.taken()));
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::parse::{Places, SyntaxError, places};
+use super::parse::{Sections, SyntaxError, locate};
 
 /// What a section of a text becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instead {
+pub enum Replacement {
     /// The section of the same name in the other text; without one there, none.
     Other,
     /// It is left out.
@@ -21,14 +21,14 @@ pub fn splice(
     text: &str,
     other: &str,
     path: &[&str],
-    instead: &BTreeMap<String, Instead>,
+    instead: &BTreeMap<String, Replacement>,
 ) -> Result<String, SyntaxError> {
-    let (here, there) = (places(text, path)?, places(other, path)?);
+    let (here, there) = (locate(text, path)?, locate(other, path)?);
     let of_other = |name: &str| {
-        let wanted = instead.get(name) == Some(&Instead::Other);
+        let wanted = instead.get(name) == Some(&Replacement::Other);
         there.sections.iter().find(|(n, _)| wanted && *n == name).map(|(_, range)| &other[range.clone()])
     };
-    let Places { sections, end } = here;
+    let Sections { sections, end } = here;
     let mut out = String::with_capacity(text.len());
     let mut copied = 0;
     for (name, range) in sections.iter().filter(|(name, _)| instead.contains_key(*name)) {

@@ -208,10 +208,10 @@ proptest! {
 fn a_section_is_put_in_the_place_of_another_byte_for_byte() {
     let old = "# old\nc {\n    a {\n        x = 1 # } {\n    }\n    b { y = \"}\" }\n    e {\n    }\n}\n";
     let new = "# new\nc {\n    a {\n        x = 2\n    }\n    b { y = 3 }\n    d {\n    }\n}\ns { a { } }\n";
-    let spliced = |instead: &[(&str, Instead)]| {
+    let spliced = |instead: &[(&str, Replacement)]| {
         splice(new, old, &["c"], &instead.iter().map(|(name, i)| ((*name).to_owned(), *i)).collect()).unwrap()
     };
-    use Instead::{Nothing, Other};
+    use Replacement::{Nothing, Other};
     assert_eq!(spliced(&[]), new);
     assert_eq!(spliced(&[("a", Other)]), new.replace("x = 2", "x = 1 # } {"));
     assert_eq!(spliced(&[("a", Nothing)]), new.replace("    a {\n        x = 2\n    }\n", ""));
@@ -241,7 +241,7 @@ proptest! {
             let each: String = sections.iter().map(|(n, v)| format!("    {n} {{\n        v = {v}\n    }}\n")).collect();
             format!("c {{\n{each}}}\n")
         };
-        let instead = if nothing { Instead::Nothing } else { Instead::Other };
+        let instead = if nothing { Replacement::Nothing } else { Replacement::Other };
         let mut wanted = a.clone();
         wanted.remove(&name);
         wanted.extend(b.get_key_value(&name).filter(|_| !nothing).map(|(n, v)| (n.clone(), *v)));

@@ -37,7 +37,7 @@ impl Touched {
     }
 
     /// What of `believed` can still be believed. The result has no texts, as it is not complete.
-    pub fn spare(&self, mut believed: Configuration) -> Configuration {
+    pub fn still_believed(&self, mut believed: Configuration) -> Configuration {
         believed.connections.retain(|name, _| !self.0.contains(name.as_str()));
         believed.secrets.retain(|id, _| !self.0.contains(id));
         Configuration { files: Files::default(), ..believed }

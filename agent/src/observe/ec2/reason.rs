@@ -7,7 +7,7 @@ use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crosswan_core::model::{AskError, Format, Instead, KEY_TAG, NEXT_KEY_TAG, Region, Tries, printable};
+use crosswan_core::model::{AskError, Format, KEY_TAG, NEXT_KEY_TAG, Region, Substitute, Tries, printable};
 
 use super::whole::CutOff;
 
@@ -21,8 +21,8 @@ fn instead(service: &'static str, operation: &'static str, answer: &HttpResponse
     let begin = body.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let page = ["<!doctype html", "<html", "<head", "<body"].iter().any(|tag| begin.starts_with(tag));
     let instead = match begin {
-        _ if page => Instead::WebPage,
-        "" if answer.status().is_success() => Instead::Nothing,
+        _ if page => Substitute::WebPage,
+        "" if answer.status().is_success() => Substitute::Nothing,
         _ => return None,
     };
     Some(AskError::Intercepted { instead, service, operation, status: answer.status().as_u16() })

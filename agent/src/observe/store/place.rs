@@ -8,7 +8,7 @@ use aws_sdk_ec2::{
 };
 use crosswan_core::{
     model::{AskError, Format, Region},
-    settings::{NoKey, Service, StoreUnasked, StoredKey},
+    settings::{NoPsk, Service, StoreUnasked, StoredPsk},
 };
 
 use super::super::ec2::reason::{Asked, failed_at, refused};
@@ -16,13 +16,13 @@ use super::super::ec2::reason::{Asked, failed_at, refused};
 /// The setting, and the region that it means.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    pub(super) stored: &'a StoredKey,
+    pub(super) stored: &'a StoredPsk,
     pub(super) region: &'a Region,
 }
 
 impl Place<'_> {
     /// The store's word that there is nothing under `name`.
-    pub(super) fn missing(&self, name: &str) -> NoKey {
+    pub(super) fn missing(&self, name: &str) -> NoPsk {
         let make = match self.stored.service {
             Service::Parameter => "aws ssm put-parameter --type SecureString",
             Service::Secret => "aws secretsmanager create-secret",
@@ -31,8 +31,8 @@ impl Place<'_> {
     }
 
     /// Why nothing is known of a key.
-    pub(super) fn unasked(&self, why: AskError) -> NoKey {
-        NoKey::Unasked(Box::new(StoreUnasked { stored: self.stored.clone(), region: self.region.clone(), why }))
+    pub(super) fn unasked(&self, why: AskError) -> NoPsk {
+        NoPsk::Unasked(Box::new(StoreUnasked { stored: self.stored.clone(), region: self.region.clone(), why }))
     }
 
     /// What came back from the store's client instead of an answer.

@@ -9,7 +9,7 @@ use aws_sdk_secretsmanager::{
 };
 use crosswan_core::{
     model::{AskError, Format, Region, Secret},
-    settings::{Fetched, NoKey},
+    settings::{Fetched, NoPsk},
 };
 
 use super::{
@@ -42,7 +42,7 @@ pub(super) async fn ask(client: &Client, place: Place<'_>, names: &[String]) -> 
     }
 }
 
-async fn one(client: &Client, place: Place<'_>, name: &str) -> Result<Result<Secret, NoKey>, AskError> {
+async fn one(client: &Client, place: Place<'_>, name: &str) -> Result<Result<Secret, NoPsk>, AskError> {
     match client.get_secret_value().secret_id(name).send().await {
         Ok(found) => checked(place, ONE, name, found.secret_string(), found.secret_binary()),
         Err(error) => {
@@ -77,7 +77,7 @@ async fn many(client: &Client, place: Place<'_>, names: &[String]) -> Result<Fet
 }
 
 /// Secrets Manager's error about one name: some of them are an answer.
-fn no_secret(place: Place<'_>, name: &str, code: &str, why: AskError) -> NoKey {
+fn no_secret(place: Place<'_>, name: &str, code: &str, why: AskError) -> NoPsk {
     match code {
         "ResourceNotFoundException" => place.missing(name),
         // As when it was scheduled for deletion.
@@ -93,7 +93,7 @@ fn checked(
     name: &str,
     text: Option<&str>,
     binary: Option<&Blob>,
-) -> Result<Result<Secret, NoKey>, AskError> {
+) -> Result<Result<Secret, NoPsk>, AskError> {
     match (text, binary) {
         (Some(text), _) => Ok(place.stored.check(name, text.as_bytes())),
         (None, Some(_)) => Ok(Err(place.stored.refused(name, "it is binary: store it as a string"))),

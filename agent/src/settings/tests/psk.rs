@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crosswan_core::{
     model::{AskError, Region, Secret, VpcId},
-    settings::{InlinePsk, NoKey, Service, StoreUnasked, StoredKey},
+    settings::{InlinePsk, NoPsk, Service, StoreUnasked, StoredPsk},
 };
 
 use super::{
@@ -151,7 +151,7 @@ fn the_same_text_is_the_same_key_in_every_source() {
             host.write(path, text, 0o600);
             load(&host, &PskSource::default(), credentials).ok()?.for_peer(&vpc(1)).ok().map(|key| bytes(&key))
         };
-        let stored = StoredKey { service: Service::Secret, name: "psk".into(), region: None };
+        let stored = StoredPsk { service: Service::Secret, name: "psk".into(), region: None };
         let file = at(PSK, None);
         assert!(file.as_deref().is_none_or(|key| key == GOOD), "{text:?}");
         assert_eq!(at("/etc/crosswan/psk.d/vpc-00000001", None), file, "{text:?}");
@@ -224,7 +224,7 @@ fn no_key_at_all_can_be_told_apart() {
 
 #[test]
 fn a_key_in_aws_takes_the_place_of_the_shared_file() {
-    let stored = |name: &str| StoredKey { service: Service::Parameter, name: name.into(), region: None };
+    let stored = |name: &str| StoredPsk { service: Service::Parameter, name: name.into(), region: None };
     let load = |name: &str| {
         let host = Host::new(&[]);
         host.write(PSK, GOOD, 0o600);
@@ -232,14 +232,14 @@ fn a_key_in_aws_takes_the_place_of_the_shared_file() {
         load(&host, &PskSource { stored: Some(stored(name)), ..inline(GOOD) }, None).unwrap()
     };
     let vpcs = BTreeSet::from([vpc(1), vpc(2), vpc(3), vpc(4), vpc(5)]);
-    let refused = |why: &str| Err(NoKey::Refused(why.into()));
+    let refused = |why: &str| Err(NoPsk::Refused(why.into()));
     let region: Region = "eu-west-1".parse().unwrap();
     let late = |name: &str| StoreUnasked {
         stored: stored(name),
         region: region.clone(),
         why: AskError::TimedOut { after: Duration::from_secs(60) },
     };
-    let unasked = |name: &str| Err(NoKey::Unasked(Box::new(late(name))));
+    let unasked = |name: &str| Err(NoPsk::Unasked(Box::new(late(name))));
 
     // One for all; a peer's own file counts before it, the file of the shared key does not count.
     let keys = load("/psk");
@@ -280,12 +280,12 @@ fn a_key_in_aws_takes_the_place_of_the_shared_file() {
 
 #[test]
 fn what_is_fetched_is_held_to_the_rules_of_a_file() {
-    let stored = StoredKey { service: Service::Secret, name: "psk".into(), region: None };
+    let stored = StoredPsk { service: Service::Secret, name: "psk".into(), region: None };
     assert_eq!(stored.check("psk", b"m4J-0sTq9vLr2XwZ\n").unwrap().bytes(), GOOD);
     let short = format!("secret psk: a key of 3 bytes, fewer than 16; {REMEDY}");
-    assert_eq!(stored.check("psk", b"m4J").unwrap_err(), NoKey::Refused(short));
+    assert_eq!(stored.check("psk", b"m4J").unwrap_err(), NoPsk::Refused(short));
     let blank = "secret psk: a key with blank space after it; remove that, also at the other end";
-    assert_eq!(stored.check("psk", b"m4J-0sTq9vLr2XwZ \n").unwrap_err(), NoKey::Refused(blank.into()));
+    assert_eq!(stored.check("psk", b"m4J-0sTq9vLr2XwZ \n").unwrap_err(), NoPsk::Refused(blank.into()));
     let known = format!("secret psk: a well-known default key; {REMEDY}");
-    assert_eq!(stored.check("psk", b"change-me-please-now").unwrap_err(), NoKey::Refused(known));
+    assert_eq!(stored.check("psk", b"change-me-please-now").unwrap_err(), NoPsk::Refused(known));
 }

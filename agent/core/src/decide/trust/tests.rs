@@ -37,20 +37,20 @@ fn says(n: u32, of: u8, next: Option<(u8, u8)>) -> KeyTags {
 
 fn decide_one(known: &[u8], tags: KeyTags, accept: Option<&str>) -> Trust {
     let (gateway, known) = (gateway(1, tags), keys(known));
-    let claims = [(gateway.instance.clone(), Claim { gateway: &gateway, known: &known, accept })].into();
-    trust(&claims).into_values().next().unwrap()
+    let cases = [(gateway.instance.clone(), Case { gateway: &gateway, known: &known, accept })].into();
+    trust(&cases).into_values().next().unwrap()
 }
 
 /// What each of several gateways is known by, and whether it was refused.
-fn decide_all(claims: &[(u32, &[u8], KeyTags, Option<&str>)]) -> Vec<(Vec<PublicKey>, bool)> {
+fn decide_all(cases: &[(u32, &[u8], KeyTags, Option<&str>)]) -> Vec<(Vec<PublicKey>, bool)> {
     let gateways: Vec<(Gateway, Vec<PublicKey>)> =
-        claims.iter().map(|(n, known, tags, _)| (gateway(*n, tags.clone()), keys(known))).collect();
-    let zipped = gateways.iter().zip(claims);
-    let claims = zipped.map(|((gateway, known), (_, _, _, accept))| {
-        (gateway.instance.clone(), Claim { gateway, known, accept: *accept })
+        cases.iter().map(|(n, known, tags, _)| (gateway(*n, tags.clone()), keys(known))).collect();
+    let zipped = gateways.iter().zip(cases);
+    let cases = zipped.map(|((gateway, known), (_, _, _, accept))| {
+        (gateway.instance.clone(), Case { gateway, known, accept: *accept })
     });
-    let out = trust(&claims.collect());
-    out.into_values().map(|t| (t.keys, matches!(t.doubt, Some(Doubt::Refused(_))))).collect()
+    let out = trust(&cases.collect());
+    out.into_values().map(|t| (t.keys, matches!(t.objection, Some(Objection::Refused(_))))).collect()
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_is_announced_and_proved_counts() {
         // Another next key, signed by the known one, replaces the one before.
         (&[1, 2], says(1, 1, Some((1, 3))), &[1, 3]),
     ] {
-        assert_eq!(decide_one(known, tags, None), Trust { keys: keys(counts), doubt: None }, "{known:?}");
+        assert_eq!(decide_one(known, tags, None), Trust { keys: keys(counts), objection: None }, "{known:?}");
     }
     assert_eq!(decide_one(&[], KeyTags::default(), None), Trust::default());
 }
@@ -77,23 +77,27 @@ fn what_is_announced_and_proved_counts() {
 #[test]
 fn a_read_that_lacks_or_mixes_tags_adds_nothing_and_takes_nothing() {
     // An accepted next key stays until it is used or replaced.
-    assert_eq!(decide_one(&[1, 2], says(1, 1, None), None), Trust { keys: keys(&[1, 2]), doubt: None });
+    assert_eq!(decide_one(&[1, 2], says(1, 1, None), None), Trust { keys: keys(&[1, 2]), objection: None });
     let unreadable = KeyTags { next: Tagged::of(Some("garbage")), ..says(1, 1, None) };
     assert_eq!(decide_one(&[1, 2], unreadable, None).keys, keys(&[1, 2]));
     // The old key with the statement about a rotation before it.
-    assert_eq!(decide_one(&[1], says(1, 1, Some((9, 1))), None), Trust { keys: keys(&[1]), doubt: None });
+    assert_eq!(decide_one(&[1], says(1, 1, Some((9, 1))), None), Trust { keys: keys(&[1]), objection: None });
     // The key before the known one is shown once more.
-    let Trust { keys: counts, doubt: Some(Doubt::Kept(why)) } = decide_one(&[2], says(1, 1, Some((1, 2))), None) else {
+    let Trust { keys: counts, objection: Some(Objection::Kept(why)) } =
+        decide_one(&[2], says(1, 1, Some((1, 2))), None)
+    else {
         panic!()
     };
     assert!(counts == keys(&[2]) && why.contains("older announcement"), "{why}");
     // The new key without the statement that makes it one.
-    let Trust { keys: counts, doubt: Some(Doubt::Refused(_)) } = decide_one(&[1], says(1, 2, None), None) else {
+    let Trust { keys: counts, objection: Some(Objection::Refused(_)) } = decide_one(&[1], says(1, 2, None), None)
+    else {
         panic!()
     };
     assert_eq!(counts, keys(&[1]));
     // A statement about another pair of keys adds no key.
-    let Trust { keys: counts, doubt: Some(Doubt::Refused(_)) } = decide_one(&[1], says(1, 1, Some((2, 3))), None)
+    let Trust { keys: counts, objection: Some(Objection::Refused(_)) } =
+        decide_one(&[1], says(1, 1, Some((2, 3))), None)
     else {
         panic!()
     };
@@ -104,10 +108,12 @@ fn a_read_that_lacks_or_mixes_tags_adds_nothing_and_takes_nothing() {
 fn a_known_key_stays_where_nothing_better_is_known() {
     let unreadable = || KeyTags { key: Tagged::of(Some("\u{1b}[2J")), next: Tagged::Absent };
     for tags in [KeyTags::default(), unreadable()] {
-        let Trust { keys: counts, doubt: Some(Doubt::Kept(why)) } = decide_one(&[1], tags, None) else { panic!() };
+        let Trust { keys: counts, objection: Some(Objection::Kept(why)) } = decide_one(&[1], tags, None) else {
+            panic!()
+        };
         assert!(counts == keys(&[1]) && why.contains("i-00000001") && why.ends_with("stays"), "{why}");
     }
-    let Trust { keys: counts, doubt: Some(Doubt::Refused(why)) } = decide_one(&[], unreadable(), None) else {
+    let Trust { keys: counts, objection: Some(Objection::Refused(why)) } = decide_one(&[], unreadable(), None) else {
         panic!()
     };
     assert!(counts.is_empty() && why.starts_with("tag crosswan-key of i-00000001 is unreadable: expected "), "{why}");
@@ -127,7 +133,8 @@ fn a_key_without_proof_of_possession_counts_for_nobody() {
     ] {
         let tags = || KeyTags { key: Tagged::Read(stolen), next: Tagged::Absent };
         for known in [&[][..], &[3]] {
-            let Trust { keys: counts, doubt: Some(Doubt::Refused(why)) } = decide_one(known, tags(), None) else {
+            let Trust { keys: counts, objection: Some(Objection::Refused(why)) } = decide_one(known, tags(), None)
+            else {
                 panic!()
             };
             assert!(counts == keys(known) && why.contains("without proof"), "{why}");
@@ -145,14 +152,15 @@ fn a_key_without_proof_of_possession_counts_for_nobody() {
         let tags = KeyTags { next: Tagged::Read(forged), ..says(1, 1, None) };
         for known in [&[][..], &[1]] {
             let got = decide_one(known, tags.clone(), None);
-            assert!(got.keys == keys(&[1]) && matches!(got.doubt, Some(Doubt::Refused(_))), "{got:?}");
+            assert!(got.keys == keys(&[1]) && matches!(got.objection, Some(Objection::Refused(_))), "{got:?}");
         }
     }
 }
 
 #[test]
 fn a_key_out_of_nowhere_is_refused_with_both_fingerprints_until_the_operator_names_it() {
-    let Trust { keys: counts, doubt: Some(Doubt::Refused(why)) } = decide_one(&[1], says(1, 3, None), None) else {
+    let Trust { keys: counts, objection: Some(Objection::Refused(why)) } = decide_one(&[1], says(1, 3, None), None)
+    else {
         panic!()
     };
     assert_eq!(counts, keys(&[1]));
@@ -160,7 +168,7 @@ fn a_key_out_of_nowhere_is_refused_with_both_fingerprints_until_the_operator_nam
     let command = format!("crosswan refresh --accept-key vpc-00000001={}", key(3).fingerprint());
     assert!(why.ends_with(&command), "{why}");
     let accepted = |n: u8, tags| decide_one(&[1], tags, Some(&key(n).fingerprint()));
-    assert_eq!(accepted(3, says(1, 3, None)), Trust { keys: keys(&[3]), doubt: None });
+    assert_eq!(accepted(3, says(1, 3, None)), Trust { keys: keys(&[3]), objection: None });
     // Another key in the tag at that moment.
     assert_eq!(accepted(3, says(1, 4, None)).keys, keys(&[1]));
     assert_eq!(decide_one(&[], says(1, 4, None), Some(&key(3).fingerprint())).keys, []);
@@ -215,8 +223,10 @@ fn a_claim_on_the_key_of_another_keeps_nobody_out() {
 #[test]
 fn a_hub_that_settings_name_is_known_by_what_they_say() {
     let gateway = gateway(1, says(1, 1, None));
-    assert_eq!(named(&keys(&[1]), Some(&gateway)), Trust { keys: keys(&[1]), doubt: None });
-    assert_eq!(named(&keys(&[2]), None), Trust { keys: keys(&[2]), doubt: None });
-    let Trust { keys: counts, doubt: Some(Doubt::Refused(why)) } = named(&keys(&[2]), Some(&gateway)) else { panic!() };
+    assert_eq!(named(&keys(&[1]), Some(&gateway)), Trust { keys: keys(&[1]), objection: None });
+    assert_eq!(named(&keys(&[2]), None), Trust { keys: keys(&[2]), objection: None });
+    let Trust { keys: counts, objection: Some(Objection::Refused(why)) } = named(&keys(&[2]), Some(&gateway)) else {
+        panic!()
+    };
     assert!(counts == keys(&[2]) && why.contains(&key(1).fingerprint()) && why.ends_with("which stays"), "{why}");
 }

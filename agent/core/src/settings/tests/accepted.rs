@@ -174,7 +174,7 @@ fn a_key_in_aws_by_name_or_arn() {
         let PskSource { stored, .. } = with(&format!("[auth]\n{toml}")).unwrap().auth.psk;
         let stored = stored.unwrap();
         let region = region.map(|r| r.parse().unwrap());
-        assert_eq!(stored, StoredKey { service, name: name.into(), region }, "{toml}");
+        assert_eq!(stored, StoredPsk { service, name: name.into(), region }, "{toml}");
         assert_eq!(stored.per_peer(), per_peer, "{toml}");
         assert_eq!(stored.name_for(&"vpc-0a1b2c3d".parse().unwrap()), name.replace("{vpc}", "vpc-0a1b2c3d"));
     }
@@ -190,7 +190,7 @@ fn a_key_in_aws_by_name_or_arn() {
 #[test]
 fn every_key_of_the_table_is_settable() {
     for key in SETTINGS {
-        let item = item::Item { name: key.name.into(), raw: parse::Raw::Date, place: "x".into(), alias: None };
+        let item = item::Item { name: key.name.into(), raw: parse::Raw::Date, origin: "x".into(), alias: None };
         let error = table::Draft::of_defaults().unwrap().put(item).unwrap_err().chain();
         assert_eq!(error, format!("x: {}: expected {}, found a date or time", key.name, key.accepts));
     }

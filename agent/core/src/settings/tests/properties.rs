@@ -84,7 +84,7 @@ prop_compose! {
             auth: auth(AuthMethod::Psk, PskSource {
                 file: file.filter(|_| stored.is_none()).map(Into::into),
                 dir: dir.map(Into::into),
-                stored: stored.map(|(secret, name, region)| StoredKey {
+                stored: stored.map(|(secret, name, region)| StoredPsk {
                     service: if secret { Service::Secret } else { Service::Parameter },
                     name,
                     region: region.map(|r| r.parse().unwrap()),
