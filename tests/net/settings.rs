@@ -70,7 +70,7 @@ fn every_kind_of_wrong_setting_is_one_line_and_exit_code_2() -> Result<()> {
         toml("mode = \"nat-hub\n", "/etc/crosswan/crosswan.toml:1:16: expected TOML, found: invalid basic string, expected `\"`"),
         toml("mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = \"10.0.0.10\"\n", "/etc/crosswan/crosswan.toml:3: hub: expected the hub's Elastic IP, found 10.0.0.10, which lies in private_net 10.0.0.0/8"),
         toml("mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = \"198.51.100.100\"\nhub_tag = \"a=b\"\n[auth]\nmethod = \"psk\"\n", "/etc/crosswan/crosswan.toml:3: hub: expected hub or hub_tag, found both (hub_tag is set in /etc/crosswan/crosswan.toml:4)"),
-        toml("mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = \"198.51.100.100\"\n", "/etc/crosswan/crosswan.toml:3: hub: expected a way to its key, found none; set regions (the hub's, where its tag tells it), auth.hub_key, or auth.method = \"psk\" in /etc/crosswan/crosswan.toml"),
+        toml("mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = \"198.51.100.100\"\n", "/etc/crosswan/crosswan.toml:3: hub: expected a way to find its key, found none; set regions (those in which to look up the hub's tag), auth.hub_key, or auth.method = \"psk\" in /etc/crosswan/crosswan.toml"),
         toml("", "/etc/crosswan/crosswan.toml: mode: expected one in any source, found none; set mode = \"vpn-hub\", \"nat-hub\" or \"nat-vpn\" there, CROSSWAN_MODE or --mode"),
         toml("mode = \"nat-hub\"\n", "/etc/crosswan/crosswan.toml:1: private_net: expected one for mode nat-hub, found none; set private_net = [\"10.0.0.0/8\"] in /etc/crosswan/crosswan.toml, or CROSSWAN_PRIVATE_NET"),
         // The other sources: conf.d, the environment, flags, the files of 2014.

@@ -161,7 +161,7 @@ fn a_store_that_cannot_be_asked_changes_nothing() -> Result<()> {
             ensure!(unasked.len() == 1 && unasked[0].starts_with(place), "{fault:?}: {unasked:?}");
             ensure!(unasked[0].contains(words), "{fault:?}: {unasked:?}");
             let kept = report["kept"].to_string();
-            ensure!(kept.contains("the key in use so far stays"), "{report:#}");
+            ensure!(kept.contains("the pre-shared key in use stays"), "{report:#}");
             ensure!(gateway.read_file(SECRETS)?.contains(&hex(&key(1))));
         }
         region.lab.ec2_heal();

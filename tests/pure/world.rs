@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer};
 
 /// What `observe` would have brought in.
 #[derive(Debug, Clone, Deserialize)]
-pub struct World {
+pub(crate) struct World {
     pub me: Identity,
     pub uplink: String,
     pub now: i64,
@@ -49,7 +49,7 @@ fn answers<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Answers, D
 }
 
 /// The settings of a folder laid out like the root of a gateway.
-pub fn settings(root: &Path) -> Result<Settings> {
+pub(crate) fn settings(root: &Path) -> Result<Settings> {
     let mut paths: Vec<PathBuf> = fs::read_dir(root.join("etc/crosswan/conf.d"))
         .map(|entries| entries.map(|e| e.unwrap().path()).collect())
         .unwrap_or_default();
@@ -60,7 +60,7 @@ pub fn settings(root: &Path) -> Result<Settings> {
 }
 
 /// The settings of these TOML files, and of the 2014 files below `root`.
-pub fn settings_of(root: &Path, toml: Vec<TomlFile>) -> Result<Settings> {
+pub(crate) fn settings_of(root: &Path, toml: Vec<TomlFile>) -> Result<Settings> {
     let legacy = |mode: Mode| {
         let path = root.join(format!("etc/default/{mode}"));
         let text = fs::read_to_string(&path).ok();
@@ -85,7 +85,7 @@ fn established(name: &str, loaded: &Summary, carries: bool) -> Sa {
 
 impl World {
     /// All of it, on a gateway whose system is as `files` say.
-    pub fn observed(&self, settings: &Settings, files: &Files) -> Observed {
+    pub(crate) fn observed(&self, settings: &Settings, files: &Files) -> Observed {
         let mut system = settled(files);
         if let Some(charon) = &mut system.charon {
             charon.key_exchanges = self.key_exchanges.clone();
@@ -101,8 +101,8 @@ impl World {
         }
         let vpcs = clients(&self.answers, &self.state, &self.me).into_iter().chain([self.me.vpc.clone()]);
         let psk = |vpc: VpcId| {
-            let key = Some(Secret::new(format!("key of {vpc}")));
-            (vpc, Psk { key, problem: None })
+            let secret = Some(Secret::new(format!("key of {vpc}")));
+            (vpc, Psk { secret, problem: None })
         };
         let uplink = self.uplink.parse().expect("an interface's name");
         Observed {
@@ -115,12 +115,12 @@ impl World {
         }
     }
 
-    pub fn decide(&self, settings: &Settings) -> Result<Decided> {
+    pub(crate) fn decide(&self, settings: &Settings) -> Result<Decided> {
         decide(settings, &self.observed(settings, &Files::default()), &Request::default())
     }
 
     /// At a gateway that has no files yet.
-    pub fn files(&self, settings: &Settings) -> Result<(Decided, Files)> {
+    pub(crate) fn files(&self, settings: &Settings) -> Result<(Decided, Files)> {
         let decided = self.decide(settings)?;
         let files = render(settings.mode, &decided, Capabilities::of(&self.key_exchanges))?;
         Ok((decided, files))
@@ -128,7 +128,7 @@ impl World {
 }
 
 /// The system after an apply of `files` that went well, told by nothing but the files.
-pub fn settled(files: &Files) -> System {
+pub(crate) fn settled(files: &Files) -> System {
     let target = Configuration::of(files.clone()).expect("our own text parses");
     let charon = Charon {
         version: "5.9.8".into(),
@@ -148,7 +148,7 @@ pub fn settled(files: &Files) -> System {
 }
 
 /// The steps from one set of files to another, as an operator reads them.
-pub fn steps(from: &Files, to: &Files) -> Vec<String> {
+pub(crate) fn steps(from: &Files, to: &Files) -> Vec<String> {
     let target = Configuration::of(to.clone()).expect("our own text parses");
     plan(&target, &settled(from)).iter().map(Step::to_string).collect()
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::{Node, Tree};
 
 /// Writes a tree as settings text; `parse(write(t)) == t` when `t` came from `parse`. May contain secrets.
-pub fn write(tree: &Tree) -> String {
+pub(crate) fn write(tree: &Tree) -> String {
     let mut out = String::new();
     section(&mut out, tree, 0);
     out

@@ -1,13 +1,13 @@
 //! decide: settings and what was observed -> the tunnels and NAT that should exist, and a reason for everything left out.
 //!
-//! Pure: no IO, no clock. The safety rules live in the modules below: which regions count ([`disabled`]), what is known of
-//! peers ([`recover`](mod@recover)), who is there ([`roster`]), which keys count ([`trust`]), which gateway of a VPC is used
-//! ([`election`]), who holds which CIDR ([`claims`]), and how each tunnel is authenticated ([`credential`]).
+//! Pure: no IO, no clock. The safety rules are in the modules below: which regions count (`disabled`), what is known about
+//! peers (`recover`), who is there (`roster`), which keys count ([`trust`]), which gateway of a VPC is used (`election`),
+//! which VPC holds which CIDR (`claims`), and how each tunnel is authenticated (`credential`).
 
 mod claims;
 mod contacts;
 mod credential;
-pub mod disabled;
+mod disabled;
 mod election;
 mod facts;
 mod findings;
@@ -24,14 +24,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 
-pub use self::{
-    contacts::Contacts,
-    facts::{Held, Request},
-    findings::{Findings, Kept, Replacing},
-};
 use self::{
+    contacts::Contacts,
     facts::{Facts, OwnAuth, Tunnels},
     rotation::Presence,
+};
+pub use self::{
+    disabled::NotEnabled,
+    facts::{Held, Request},
+    findings::{Findings, Kept, Replacing},
 };
 use crate::{
     error::Result,
@@ -44,29 +45,32 @@ use crate::{
 /// What should exist after this pass.
 #[derive(Debug, Clone)]
 pub struct Decided {
-    /// Tunnels, and connections without a child by which a gateway or a key proves that it works.
+    /// The tunnels, and the connections without a child by which a gateway or a key proves that it works.
     pub tunnels: BTreeMap<ConnName, Tunnel>,
-    /// The own VPC's CIDRs that must bypass the tunnel; empty where there is no wider remote selector.
+    /// The own VPC's CIDRs that must bypass the tunnel; empty where no remote selector includes them.
     pub bypass: BTreeSet<Ipv4Net>,
+    /// The NAT and guard rules that this gateway should have.
     pub nat: Nat,
+    /// What has to be said about peers, with the reasons.
     pub findings: Findings,
     /// Peers that leave with this pass.
     pub removed: BTreeSet<VpcId>,
+    /// Set if this pass removes nobody because it would have removed too many.
     pub held: Option<Held>,
-    /// How this gateway presents itself, if it has a key.
+    /// Which keys this gateway signs with and announces, if it has a key.
     pub presence: Option<Presence>,
-    /// Its tags that do not say what they should, and what they should say.
+    /// The own tags that do not say what they should, each with the value that it should have.
     pub announce: Vec<(&'static str, String)>,
-    /// What was known of peers before this pass.
+    /// What was known about peers before this pass.
     pub known: State,
-    /// What to remember once the pass is verified.
+    /// What to remember once this pass is verified.
     pub state: State,
 }
 
-/// Decides one pass.
+/// Decides one pass: `settings` and `request` are the operator's, `observed` is everything that was found out.
 ///
 /// # Errors
-/// This gateway itself cannot take part: a hub without a public address.
+/// This gateway is a hub without a public address.
 pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decided> {
     let mut findings = Findings::default();
     let mut answers = observed.answers.clone();

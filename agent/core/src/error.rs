@@ -1,10 +1,10 @@
-//! The one error type: what was being done, to what, and which exit code it ends in.
+//! The one error type: what was being done, to what, and the exit code that follows.
 //!
 //! `Display` names the operation and its subject and never repeats the source; `main` prints the chain once.
 
 use std::{error::Error as StdError, fmt};
 
-/// What went wrong, as far as the caller of `crosswan` must tell cases apart. Each has its own exit code.
+/// What kind of thing went wrong. Each kind has an exit code of its own, by which the caller of `crosswan` can tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A setting is wrong, unknown or missing: nothing was tried.
@@ -19,15 +19,15 @@ pub enum Kind {
     Other,
 }
 
-/// The exit code of a pass that is in force, while something waits that only an operator, a peer or time can end. It is no
+/// The exit code of a pass that is in force, while something waits that only an operator, a peer or time can end. This is not an
 /// error, and trying again at once would change nothing.
 pub const WAITING: u8 = 6;
-/// The exit code of a pass after which all is as planned, but something else on this host stops packets. It is not an
-/// error of the pass's, and trying again does not help.
+/// The exit code of a pass after which everything is as planned, but something else on this host stops packets. The pass
+/// itself has not failed, and trying again does not help.
 pub const STOPPED: u8 = 7;
 
 impl Kind {
-    /// The process's exit code. Stable: documented in `docs/operating.md`, the man page and `--help`.
+    /// The process's exit code. The codes are stable: `docs/operating.md`, the man page and `--help` list them.
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Other => 1,
@@ -47,6 +47,7 @@ pub struct Error {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
+/// What an operation returns that can fail with an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -54,12 +55,15 @@ impl Error {
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         Error { kind, what: what.into(), source: None }
     }
+    /// An error of [`Kind::Settings`].
     pub fn settings(what: impl Into<String>) -> Self {
         Self::new(Kind::Settings, what)
     }
+    /// An error of [`Kind::Observe`].
     pub fn observe(what: impl Into<String>) -> Self {
         Self::new(Kind::Observe, what)
     }
+    /// An error of [`Kind::Apply`].
     pub fn apply(what: impl Into<String>) -> Self {
         Self::new(Kind::Apply, what)
     }
@@ -68,6 +72,7 @@ impl Error {
         self.source = Some(source.into());
         self
     }
+    /// The kind, which decides the exit code.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -77,7 +82,7 @@ impl Error {
         let mut next = self.source();
         while let Some(cause) = next {
             let text = cause.to_string();
-            // SDK errors often repeat their source in Display; say each thing once.
+            // SDK errors often repeat their source in Display: each text is printed once.
             if !out.ends_with(&text) {
                 out.push_str(": ");
                 out.push_str(&text);
@@ -102,6 +107,7 @@ impl StdError for Error {
 
 /// `result.context(|| Error::observe("read X"))`: wraps a foreign error with what was being done.
 pub trait Context<T> {
+    /// The value, or `error()` with the original error as its cause.
     fn context(self, error: impl FnOnce() -> Error) -> Result<T>;
 }
 

@@ -1,12 +1,12 @@
 //! Whether other rules of this host let through what this gateway forwards: foreign chains of both iptables backends and
 //! of nft against the traffic there should be. Pure.
 //!
-//! Each kind of traffic ([`Flow`]) is led through every base chain that a forwarded packet meets, rule by rule. A condition
-//! holds for all packets of a flow, for none, or for some ([`Answer`]). What all of them meet certainly stops them: a
-//! problem. What only some meet, or what cannot be told, is a note. Base chains are judged apart from each other: an
-//! accept ends its own base chain only, a drop is final (nft(8), "Verdict statement").
+//! Each kind of traffic ([`Flow`]) is led through every base chain that a forwarded packet passes, rule by rule. A condition
+//! holds for all packets of a flow, for some, or for none. A rule that stops all of them is a problem. One that stops only some,
+//! or that cannot be judged, is a note. Base chains are judged apart from each other: an accept ends its own base chain only,
+//! a drop is final (nft(8), "Verdict statement").
 //!
-//! Own chains are left out: what they let through is this module's question, not its answer.
+//! Own chains are left out: the flows are those that they let through.
 
 mod chains;
 mod flow;
@@ -18,15 +18,15 @@ mod xtables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use chains::{Base, Chain, Condition, Hook, Match, Rule, Table, Verdict};
-pub use flow::{Answer, Flow, Traffic};
+pub use chains::Table;
+pub use flow::{Flow, Traffic};
 pub use nft::tables as nft_tables;
 pub use xtables::{is_nft, tables as iptables_tables};
 
 use walk::{Obstacle, walk};
 
-/// The tables of iptables-save and those of `nft -j -t list ruleset`, each once. The nft backend's are in both: iptables-save
-/// tells more of them, but of nft's own rules among them it tells nothing, or what is not so (a set as "everything").
+/// The tables of iptables-save and those of `nft -j -t list ruleset`, each once. The nft backend's tables are in both:
+/// iptables-save says more about them, but it leaves nft's own rules out, or prints them wrongly (a set as "everything").
 pub fn each_once(by_iptables: Vec<Table>, by_nft: Vec<Table>) -> Vec<Table> {
     let same = |a: &Table, b: &Table| a.ip.is_some() && a.ip == b.ip;
     let has_all =
@@ -38,15 +38,15 @@ pub fn each_once(by_iptables: Vec<Table>, by_nft: Vec<Table>) -> Vec<Table> {
     better.into_iter().chain(rest).collect()
 }
 
-/// How many lines of a kind are shown; a firewall of thousands of rules is not recited.
+/// How many lines of a kind are shown, as a firewall may have thousands of rules.
 const MAX_LINES: usize = 5;
 
-/// What was found, a line each.
+/// What stops or changes forwarded packets, a line each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Obstacles {
-    /// Certainly stops or changes packets that this gateway should forward; with a remedy.
+    /// Rules that certainly stop or change packets which this gateway should forward, each with a remedy.
     pub stopped: Vec<String>,
-    /// May stop some.
+    /// Rules that may stop some of them.
     pub notes: Vec<String>,
 }
 
@@ -80,5 +80,5 @@ pub fn judge(tables: &[Table], flows: &[Flow]) -> Obstacles {
     }
 }
 
-/// Where, what and its remedy; and what it does that to.
+/// By chain, rule with its effect, and remedy: the flows that it affects.
 type Found = BTreeMap<(String, String, String), BTreeSet<&'static str>>;

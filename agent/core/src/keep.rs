@@ -1,7 +1,7 @@
-//! `crosswan keep`'s decisions: which SAs to initiate and which to end. Pure, time is passed in.
+//! The decisions of `crosswan keep`: which SAs to initiate and which to end. Pure; time is passed in.
 //!
-//! The pace and their numbers come from what was measured on charon 5.9.8 (`docs/facts.md`, "Initiation"): who
-//! initiates, why connecting SAs are left alone, why duplicates are the spoke's to remove.
+//! The rules and numbers come from what was measured on charon 5.9.8 (`docs/facts.md`, "Initiation"): which end initiates, why
+//! connecting SAs are left alone, and why the spoke removes duplicates.
 
 mod memory;
 mod patience;
@@ -27,65 +27,92 @@ use crate::{
     system::{ChildSa, Sa},
 };
 
-/// Initiations per look: a hub that lost everything fills up in steps, between which charon gets to its answers.
+/// Initiations per look: a hub that has lost everything brings its tunnels up in steps, between which charon can handle the
+/// answers.
 const MAX_INITIATIONS: usize = 256;
-/// A look leaves out SAs charon is working on: only what is still missing this much later is missing.
+/// A look does not see SAs that charon is working on: a child counts as missing only if it is still missing this much later, in
+/// milliseconds.
 const SURE: u64 = 500;
-/// The hub leaves a missing peer to the peer for so long, and knows by such an uptime that its charon has restarted.
+/// For this many milliseconds the hub leaves a missing tunnel to the peer. An uptime below it means that its charon has
+/// restarted.
 const HUB_PATIENCE: u64 = 30_000;
+/// The longest pause between two attempts, in milliseconds.
 const MAX_BACKOFF: u64 = 300_000;
-/// Failed attempts after which a childless IKE_SA is given up.
+/// The number of failed attempts after which a childless IKE_SA is given up.
 const CHILDLESS_ATTEMPTS: u32 = 3;
 
-/// How to decide: which end of the tunnels this is, and the unit of patience. A spoke initiates what is missing and removes
-/// duplicates; the hub initiates only after its own restart or what has been missing for long, and removes duplicates that the
-/// spoke left.
+/// How to decide: which end of the tunnels this is, and the unit of patience. A spoke initiates missing children and removes
+/// duplicates. The hub initiates only after its own restart, or children that have been missing for long, and removes the
+/// duplicates that the spoke has left.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
+    /// The end of the tunnels that this gateway is.
     pub mode: Mode,
+    /// The time between two looks.
     pub interval: Duration,
 }
 
 /// What one look at charon showed.
 #[derive(Debug, Clone, Default)]
 pub struct View {
-    /// charon's, below two minutes exact to the second.
+    /// charon's uptime, which below two minutes is exact to the second.
     pub uptime: Duration,
+    /// The connections that charon has loaded, by name.
     pub conns: BTreeMap<String, Summary>,
+    /// Its IKE_SAs with their children.
     pub sas: Vec<Sa>,
 }
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Initiates a child that is missing.
     Initiate {
+        /// The connection.
         conn: String,
+        /// The child in it.
         child: String,
+        /// How often it has been tried in a row, this time included.
         attempt: u32,
     },
-    /// Initiate an IKE_SA without a child: whoever is at the other end shows that it works, or accepts a next key.
+    /// Initiates an IKE_SA without a child, by which the other end shows that it works, or accepts a next key.
     Prove {
+        /// The connection.
         conn: String,
+        /// How often it has been tried in a row, this time included.
         attempt: u32,
     },
+    /// Ends an IKE_SA with all its children.
     TerminateIke {
+        /// The connection.
         conn: String,
+        /// The IKE_SA's unique id.
         id: u32,
+        /// For the journal.
         reason: Reason,
     },
+    /// Ends one CHILD_SA.
     TerminateChild {
+        /// The connection.
         conn: String,
+        /// The child's name.
         child: String,
+        /// The CHILD_SA's unique id.
         id: u32,
+        /// For the journal.
         reason: Reason,
     },
 }
 
+/// Why an SA is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Established, and no child came of so many attempts.
-    Childless { attempts: u32 },
-    /// The SA with this id does the same and stays.
+    /// It is established, but no attempt has brought up a child.
+    Childless {
+        /// The number of attempts.
+        attempts: u32,
+    },
+    /// The SA with this id carries the same, and stays.
     DuplicateOf(u32),
 }
 
@@ -114,6 +141,7 @@ impl fmt::Display for Action {
 }
 
 impl Action {
+    /// The connection that the action is about.
     pub fn conn(&self) -> &str {
         match self {
             Action::Initiate { conn, .. }
@@ -122,6 +150,7 @@ impl Action {
             | Action::TerminateChild { conn, .. } => conn,
         }
     }
+    /// The child that the action is about, if it is about one.
     pub fn child(&self) -> Option<&str> {
         match self {
             Action::Initiate { child, .. } | Action::TerminateChild { child, .. } => Some(child),
@@ -131,7 +160,7 @@ impl Action {
 }
 
 /// Decides on one look. `now` is in milliseconds on any clock that only goes forward, the same for all calls with
-/// this `memory`. Touches connections named as ours only, and of these not the pass shunt.
+/// this `memory`. Only crosswan's own connections, by their names, are touched, and the shunt is not.
 pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Action> {
     let mut sas: BTreeMap<&str, Vec<&Sa>> = BTreeMap::new();
     for sa in &view.sas {
@@ -140,7 +169,7 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Act
     let uptime = view.uptime.as_millis() as u64;
     let mut tick = Tick { now, pace, uptime, memory, duplicates: BTreeMap::new(), actions: Vec::new() };
     let (mut wanted, mut startable, mut proofs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for (conn, summary) in view.conns.iter().filter(|(name, _)| is_ours(name)) {
+    for (conn, summary) in view.conns.iter().filter(|(name, _)| is_own(name)) {
         let sas = sas.get(conn.as_str()).map_or(&[][..], |s| s);
         let children = summary.children.iter().filter(|(_, c)| c.mode == "tunnel").map(|(name, _)| name);
         let children_here: Vec<ChildRef> = children.map(|child| (conn.clone(), child.clone())).collect();
@@ -170,12 +199,12 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Act
     tick.actions
 }
 
-fn is_ours(conn: &str) -> bool {
+fn is_own(conn: &str) -> bool {
     conn.parse::<ConnName>().is_ok_and(|name| name != ConnName::own())
 }
 
-/// How long, in milliseconds, this end leaves the proof of a connection to the peer; `None`: it is the peer's to make.
-/// The holder of a next key makes its own. Of a gateway that stands by the spoke makes it, as with any tunnel.
+/// How long, in milliseconds, this end waits before it initiates the proof of a connection; `None` if the peer must. The holder
+/// of a next key initiates its own proof. That of a gateway that stands by is initiated by the spoke, like any tunnel.
 fn prover(conn: &str, mode: Mode) -> Option<u64> {
     let name: ConnName = conn.parse().ok()?;
     match mode {
@@ -186,13 +215,13 @@ fn prover(conn: &str, mode: Mode) -> Option<u64> {
     }
 }
 
-/// It is being created; whether it succeeds is not known yet.
+/// Whether a child is being created, so that its success is not known yet.
 fn is_coming((_, child): &ChildRef, sas: &[&Sa]) -> bool {
     let coming = |c: &ChildSa| matches!(c.state.as_str(), "CREATED" | "INSTALLING" | "RETRYING");
     sas.iter().flat_map(|sa| &sa.children).any(|c| c.name == *child && coming(c))
 }
 
-/// Its children carry packets: not on its way out.
+/// Whether an IKE_SA's children can carry packets: it is not on its way out.
 fn carries(sa: &Sa) -> bool {
     matches!(sa.state.as_str(), "ESTABLISHED" | "REKEYING" | "REKEYED")
 }
@@ -227,7 +256,7 @@ impl Tick<'_> {
         }
     }
 
-    /// Whether the IKE_SA of a connection without children stands. The proof of an own key is the one this end initiated.
+    /// Notes whether the IKE_SA of a connection without children stands. Only one that this end has initiated proves an own key.
     fn note_proof(&mut self, conn: &str, sas: &[&Sa]) {
         let own = conn.parse().is_ok_and(|name: ConnName| name.is_own_proof());
         let stands = sas.iter().any(|sa| carries(sa) && (sa.initiator || !own));
@@ -239,7 +268,7 @@ impl Tick<'_> {
         proof.connecting = sas.iter().any(|sa| sa.is_connecting());
     }
 
-    /// Initiates the proofs that are this end's to initiate and do not stand.
+    /// Initiates the proofs that this end has to initiate and that do not stand.
     fn prove(&mut self) {
         let (now, mode, interval) = (self.now, self.pace.mode, self.interval());
         let room = MAX_INITIATIONS.saturating_sub(self.actions.len());
@@ -254,7 +283,7 @@ impl Tick<'_> {
         }
     }
 
-    /// Ends IKE_SAs on which no child came up; true if one was ended, so that nothing is initiated on it.
+    /// Ends IKE_SAs on which no child came up. Returns true if one was ended, so that nothing is initiated on it.
     fn end_childless(&mut self, conn: &str, sas: &[&Sa]) -> bool {
         let before = self.actions.len();
         for sa in sas {
@@ -270,7 +299,7 @@ impl Tick<'_> {
         self.actions.len() > before
     }
 
-    /// Finds what is there twice, and which of the two would go.
+    /// Finds duplicates, and which of the two would go.
     fn find_duplicates(&mut self, conn: &str, sas: &[&Sa]) {
         let established: Vec<&Sa> = sas.iter().copied().filter(|sa| sa.is_established()).collect();
         if let Some(kept) = established.iter().max_by_key(|sa| precedence(sa)) {
@@ -300,8 +329,8 @@ impl Tick<'_> {
         }
     }
 
-    /// Ends what has been there twice for long enough. If each end chose for itself the two could end different ones
-    /// and lose both; so the hub waits until the spoke has had its chance.
+    /// Ends the duplicates that have been there for long enough. If both ends chose at the same time, they could end different
+    /// ones and lose both: so the hub waits until the spoke has had its chance.
     fn end_duplicates(&mut self) {
         let mut found = mem::take(&mut self.duplicates);
         found.retain(|_, ends| !ends.is_empty());
@@ -314,7 +343,7 @@ impl Tick<'_> {
         }
     }
 
-    /// Initiates what is missing, the least tried first: a dead peer waits behind a living one.
+    /// Initiates missing children, those with the fewest attempts first: a dead peer waits behind a living one.
     fn initiate(&mut self, startable: &BTreeSet<ChildRef>, sas: &BTreeMap<&str, Vec<&Sa>>) {
         let (now, uptime, mode, interval) = (self.now, self.uptime, self.pace.mode, self.interval());
         let ready = |m: &Missing| {
@@ -344,12 +373,12 @@ impl Tick<'_> {
     }
 }
 
-/// Of two IKE_SAs the one with the newest installed child is better, then the newer one.
+/// The order of duplicates, of which the greatest stays: the IKE_SA with the newest installed child, then the newer IKE_SA.
 fn precedence(sa: &Sa) -> (Option<u32>, u32) {
     (sa.children.iter().filter(|c| c.is_up()).map(|c| c.id).max(), sa.id)
 }
 
-/// Ending `other` takes nothing away: every child it carries is carried by `kept` too.
+/// Whether `other` can be ended without loss, because `kept` carries every child that it carries.
 fn carries_all_of(kept: &Sa, other: &Sa) -> bool {
     other.children.iter().all(|c| kept.children.iter().any(|k| k.name == c.name && k.is_up()))
 }

@@ -5,11 +5,11 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`error`], [`text`] | the one error type; words for people |
+//! | [`error`], [`text`] | the one error type; small pieces of text for people |
 //! | [`model`] | names, networks, keys: what crosswan talks about |
 //! | [`swanctl`], [`iptables`] | the text forms of connections and rules, parsed and compared |
 //! | [`system`] | what is: files, charon, rules |
-//! | [`settings`], [`state`] | what the operator said, what is remembered |
+//! | [`settings`], [`state`] | what the operator has set, what is remembered |
 //! | [`forwarding`] | whether other programs' rules let this gateway's traffic pass |
 //! | [`observed`] | stage 1's value: everything that a pass has found out |
 //! | [`decide`], [`mod@keep`] | what should be, and why |

@@ -1,7 +1,7 @@
 //! What crosswan talks about: identities, gateways, tunnels, NAT. No IO, no SDK types.
 //!
 //! Every name that can reach a template, a file name or a VICI message is a newtype with a closed
-//! character set, parsed once at the edge. A tag's value never becomes one of these.
+//! character set, parsed once at the edge. The value of a tag never becomes such a name.
 
 #[macro_use]
 mod names;
@@ -10,7 +10,7 @@ mod ask;
 mod key;
 mod own_keys;
 pub(crate) mod private_key;
-pub mod signature;
+mod signature;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,29 +35,30 @@ pub fn child_name(cidr: &Ipv4Net) -> String {
     format!("c-{}-{}", cidr.network().to_string().replace('.', "-"), cidr.prefix_len())
 }
 
-/// Two networks share at least one address.
+/// Whether two networks share at least one address.
 pub fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
     a.contains(b) || b.contains(a)
 }
 
-/// A network as a VPC can have it: without host bits, and not the whole internet, for which iptables-save prints no match.
+/// A VPC's CIDR out of its text. `None` if it is not a network, has host bits, or is the whole internet, for which
+/// iptables-save prints no match.
 pub fn vpc_cidr(text: &str) -> Option<Ipv4Net> {
     text.parse().ok().filter(|cidr: &Ipv4Net| cidr.prefix_len() > 0 && *cidr == cidr.trunc())
 }
 
-/// [`vpc_cidr`] for what was remembered: a state file must not bring in what EC2 and IMDS could not.
+/// [`vpc_cidr`] for remembered networks: a state file must not bring in what EC2 and IMDS could not.
 fn cidrs<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<Ipv4Net>, D::Error> {
     let bad =
         |found: &str| D::Error::custom(format!("expected a CIDR such as 10.1.0.0/16, found {}", printable(found)));
     BTreeSet::<String>::deserialize(from)?.iter().map(|c| vpc_cidr(c).ok_or_else(|| bad(c))).collect()
 }
 
-/// A line of our own words, remembered in a file that others may have edited.
+/// A line that crosswan wrote into a file which others may have edited: escaped by [`plain`].
 fn line<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     String::deserialize(from).map(|text| plain(&text))
 }
 
-/// What this gateway is for; decides which stages do anything.
+/// What this gateway is for. It decides which stages have anything to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -70,7 +71,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Every mode, in the order of the documents.
     pub const ALL: [Mode; 3] = [Mode::VpnHub, Mode::NatHub, Mode::NatVpn];
+    /// The name in settings, on the command line and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Mode::VpnHub => "vpn-hub",
@@ -100,7 +103,7 @@ impl FromStr for Mode {
     }
 }
 
-/// Seconds since the epoch. Passed in; the pure stages never read a clock.
+/// Seconds since the epoch. It is passed in, as the pure stages never read a clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
@@ -110,9 +113,11 @@ pub struct Timestamp(pub i64);
 pub struct Secret(Vec<u8>);
 
 impl Secret {
+    /// Wraps the bytes, which nothing prints from here on.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Secret(bytes.into())
     }
+    /// The bytes, for charon, a signature or a file of mode 0600; never for a message.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -127,6 +132,7 @@ impl fmt::Debug for Secret {
 /// How two gateways prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
+    /// A pre-shared key, the same at both ends.
     Psk(Secret),
     /// Raw public keys.
     Key {
@@ -138,7 +144,7 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// As swanctl calls it.
+    /// The method's name in swanctl's `auth`.
     pub fn method(&self) -> &'static str {
         match self {
             Auth::Psk(_) => "psk",
@@ -147,56 +153,69 @@ impl Auth {
     }
 }
 
-/// Who this gateway is, as IMDSv2 tells it.
+/// Who this gateway is, as IMDSv2 says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
+    /// The instance that this program runs on.
     pub instance: InstanceId,
+    /// The instance's region.
     pub region: Region,
+    /// The instance's VPC.
     pub vpc: VpcId,
     /// Every CIDR of the own VPC, sorted.
     #[serde(deserialize_with = "cidrs")]
     pub cidrs: BTreeSet<Ipv4Net>,
+    /// The primary private address of its first interface.
     pub private: Ipv4Addr,
     /// The Elastic or public address; `None` if the instance has none.
     pub public: Option<Ipv4Addr>,
 }
 
-/// A running gateway as EC2 tells it.
+/// A running gateway, as EC2 shows it.
 ///
-/// Versions up to 0.1.0 require a `private` address of it in state.json, which nothing reads, and lose all that they remember
-/// without one. So that a downgrade does not, it is still written: as a tag, which serde passes over when it reads.
+/// Versions up to 0.1.0 refuse a state.json in which a gateway has no `private` address, and then remember nothing, although
+/// nothing uses that address. It is still written, so that a downgrade keeps the state: as a tag, which serde skips when it
+/// reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "private", rename = "0.0.0.0")]
 pub struct Gateway {
+    /// The instance, which also names its connection.
     pub instance: InstanceId,
+    /// The region that showed it.
     pub region: Region,
+    /// The instance's VPC: the peer, whichever of its gateways is used.
     pub vpc: VpcId,
+    /// The Elastic or public address of its first interface; `None` if it has none.
     pub public: Option<Ipv4Addr>,
+    /// When it was launched: the later of two gateways is the newer.
     pub launched: Timestamp,
-    /// The associated CIDRs of its VPC, sorted; empty on a spoke that looks for its hub.
+    /// The associated CIDRs of its VPC, sorted. They are empty on a spoke that looks for its hub.
     #[serde(deserialize_with = "cidrs")]
     pub cidrs: BTreeSet<Ipv4Net>,
-    /// The keys it announces in its tags.
+    /// The keys that it announces in its tags.
     #[serde(default)]
     pub tags: KeyTags,
 }
 
 impl Gateway {
-    /// Whom its announcements must name.
+    /// The VPC and instance that its announcements must name.
     pub fn holder(&self) -> Holder<'_> {
         Holder { vpc: &self.vpc, instance: &self.instance }
     }
 }
 
-/// Something EC2 showed that no tunnel will be built to, and why.
+/// A gateway, a VPC or a CIDR that EC2 showed and that gets no tunnel, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Refusal {
+    /// The region that showed it.
     pub region: Region,
+    /// Its VPC, if EC2 showed one.
     pub vpc: Option<VpcId>,
+    /// Its instance, if EC2 showed a valid id.
     pub instance: Option<InstanceId>,
     /// Set when only this CIDR of the VPC is refused.
     pub cidr: Option<Ipv4Net>,
-    /// One line an operator understands. Foreign text in it went through [`printable`].
+    /// One line for the operator. Foreign text in it has been escaped by [`printable`].
     #[serde(deserialize_with = "line")]
     pub reason: String,
 }
@@ -216,58 +235,66 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A region's whole answer: complete pages only. Half an answer is a failure, never this.
+/// A region's whole answer with all its pages. Half an answer is an [`AskError`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionView {
+    /// The gateways that could be read, in the order of the answer.
     pub gateways: Vec<Gateway>,
-    /// What was in the answer but did not fit the model (no VPC, an invalid CIDR, …).
+    /// The instances of the answer that cannot be used (no VPC, an invalid CIDR, …).
     pub unusable: Vec<Refusal>,
-    /// Instances that this gateway knew as gateways and that do not run: EC2 was asked for them by their ids.
+    /// Instances that this gateway knew as gateways and that are not running: EC2 was asked for them by their ids.
     #[serde(default, skip_serializing)]
     pub stopped: BTreeSet<InstanceId>,
-    /// VPCs of known peers that do not exist any more: EC2 was asked for them by their ids.
+    /// VPCs of known peers that no longer exist: EC2 was asked for them by their ids.
     #[serde(default, skip_serializing)]
     pub deleted: BTreeSet<VpcId>,
 }
 
-/// What asking one region came to: its answer, or why there is none.
+/// What came of asking one region: its answer, or why there is none.
 pub type RegionAnswer = Result<RegionView, AskError>;
 
-/// What asking every listed region came to.
+/// What came of asking every listed region.
 pub type Answers = BTreeMap<Region, RegionAnswer>;
 
-/// Traffic selectors of one CHILD_SA.
+/// The traffic selectors of one child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selectors {
+    /// The networks at this gateway's end.
     pub local: BTreeSet<Ipv4Net>,
+    /// The networks at the peer's end.
     pub remote: BTreeSet<Ipv4Net>,
 }
 
-/// One IKEv2 connection that should exist: a tunnel, or without children the place where a gateway or a key proves that
-/// it works before anything depends on it.
+/// One IKEv2 connection that should exist: a tunnel, or without children a connection by which a gateway or a key proves
+/// that it works before anything depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tunnel {
-    /// The peer's VPC; unknown on a spoke whose hub is named by its Elastic IP.
+    /// The peer's VPC. It is not known on a spoke whose settings name the hub by its Elastic IP.
     pub vpc: Option<VpcId>,
+    /// This gateway's private address: the 1:1 NAT of the IGW is between it and the peer.
     pub local_addr: Ipv4Addr,
+    /// The peer's public address.
     pub remote_addr: Ipv4Addr,
+    /// The identity that this gateway claims.
     pub local_id: IkeId,
+    /// The identity that the peer must prove.
     pub remote_id: IkeId,
     /// One child per CIDR, by [`child_name`]: adding or removing one loses no packet (`docs/facts.md`, "Loading
     /// connections"). Empty for a proof.
     pub children: BTreeMap<String, Selectors>,
+    /// How both ends prove who they are.
     pub auth: Auth,
 }
 
-/// An IKE identity, which both ends know beforehand. No two gateways share one, or with `unique = replace` one would end
-/// the other's IKE_SA.
+/// An IKE identity, which both ends know beforehand. Each gateway has one of its own: with `unique = replace`, two that
+/// shared one would end each other's IKE_SA.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IkeId {
     /// The gateway of a client VPC.
     Spoke(VpcId, InstanceId),
-    /// A hub by its Elastic IP: all that a spoke need know of it.
+    /// A hub, by its Elastic IP, which is all that a spoke has to know about it.
     Hub(Ipv4Addr),
-    /// Either of them when it proves its next key.
+    /// A gateway that proves its next key: its usual identity and that key.
     Next(Box<IkeId>, PublicKey),
 }
 
@@ -288,45 +315,51 @@ impl fmt::Display for IkeId {
     }
 }
 
-/// How a rule tells a tunnelled packet from one in the clear.
+/// How a rule distinguishes a tunnelled packet from one in the clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TunnelMatch {
     /// nat-hub: there is no tunnel.
     None,
     /// Kernel ESP: `-m policy --pol ipsec`.
     Policy,
-    /// charon's userspace ESP backend: packets come and go by this interface.
+    /// charon's userspace ESP backend, whose packets arrive and leave through this interface.
     Interface(Interface),
 }
 
 /// The NAT and guard rules that should exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nat {
+    /// The networks that are excluded from NAT and may not travel in the clear.
     pub private_net: BTreeSet<Ipv4Net>,
     /// The own VPC's CIDRs.
     pub own: BTreeSet<Ipv4Net>,
-    /// Masquerade the own VPC's CIDRs behind the default route's interface.
+    /// The default route's interface, if the own VPC's CIDRs are masqueraded behind it.
     pub masquerade: Option<Interface>,
-    /// Further networks to masquerade, whose packets reach this gateway by a Transit Gateway or a peering.
+    /// Further networks to masquerade. Their packets reach this gateway through a Transit Gateway or a peering.
     pub sources: BTreeSet<Ipv4Net>,
     /// Parts of the private network that this gateway itself reaches in the clear.
     pub exclude: BTreeSet<Ipv4Net>,
-    /// What of this gateway can be reached out of a tunnel, beside ICMP.
+    /// The ports of this gateway that can be reached from a tunnel. ICMP always can.
     pub input: BTreeSet<Opening>,
+    /// How a tunnelled packet is recognised.
     pub tunnel: TunnelMatch,
 }
 
-/// A port of this gateway's own, as settings have it: `tcp/22`.
+/// A port of this gateway that is open to tunnels, written as in settings: `tcp/22`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Opening {
+    /// TCP or UDP.
     pub protocol: Protocol,
+    /// 1 to 65535.
     pub port: u16,
 }
 
-/// What has ports.
+/// A transport protocol that has ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
+    /// TCP, `tcp` in settings.
     Tcp,
+    /// UDP, `udp` in settings.
     Udp,
 }
 
@@ -351,7 +384,7 @@ impl FromStr for Opening {
             "udp" => Some(Protocol::Udp),
             _ => None,
         };
-        // Digits alone: u16 would also read "+22".
+        // Only digits: `u16` would also accept "+22".
         let port = Some(port).filter(|p| p.bytes().all(|b| b.is_ascii_digit())).and_then(|p| p.parse().ok());
         match (protocol, port) {
             (Some(protocol), Some(port @ 1..)) => Ok(Opening { protocol, port }),

@@ -1,7 +1,7 @@
-//! Stage 1's value: everything that one pass has found out before it decides.
+//! The first stage's value: everything that one pass has found out before it decides.
 //!
-//! "Could not ask" is never "nothing there": what was not answered is an `Err`, a `None` that says so, or a line of
-//! [`Observed::unasked`].
+//! "Could not ask" is never "nothing there": a missing answer is an `Err`, a `None` whose documentation says so, or a line
+//! of [`Observed::unasked`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,41 +13,43 @@ use crate::{
     system::System,
 };
 
-/// What was found out.
+/// What one pass has found out.
 #[derive(Debug)]
 pub struct Observed {
     /// When this pass began to look.
     pub now: Timestamp,
+    /// Who this gateway is: from IMDS, or as remembered while IMDS does not answer.
     pub me: Identity,
-    /// Where this instance's public address is, if its first interface has none.
+    /// A phrase that says where this instance has a public address, if its first interface has none.
     pub elsewhere: Option<String>,
     /// The default route's interface.
     pub uplink: Interface,
     /// What the last good pass of this gateway left behind.
     pub state: State,
-    /// What each listed region answered. Empty where the mode asks nothing.
+    /// What each listed region answered; empty where the mode asks for nothing.
     pub answers: Answers,
+    /// The pre-shared keys that could be read.
     pub psks: Psks,
-    /// This gateway's own keys; `None` if it has or may have none.
+    /// This gateway's own keys; `None` if it has none, or settings allow none.
     pub own: Option<OwnKeys>,
-    /// What EC2 shows of the own instance; `None` where it was not asked, `Err` where it could not be.
+    /// What EC2 shows of the own instance; `None` where EC2 was not asked, `Err` where it did not answer.
     pub tags: Option<Result<OwnTags, AskError>>,
     /// The managed files, charon and iptables.
     pub system: System,
     /// What this gateway should forward.
     pub traffic: Traffic,
-    /// What else could not be asked.
+    /// What else could not be asked, a line each.
     pub unasked: Vec<String>,
-    /// What else on this host stops or changes packets, or will.
+    /// What else on this host stops or changes packets, or will, a line each.
     pub stopped: Vec<String>,
-    /// What went wrong while looking, and stopped nothing.
+    /// Errors that did not keep the pass from looking further, a line each.
     pub problems: Vec<String>,
-    /// Worth reading, but no failure.
+    /// Things that an operator should know and that are not failures, a line each.
     pub notes: Vec<String>,
 }
 
 impl Observed {
-    /// A gateway that knows who it is, and has not looked at anything else.
+    /// What is known before anything but IMDS has been asked.
     pub fn new(settings: &Settings, me: Identity, uplink: Interface, now: Timestamp) -> Observed {
         Observed {
             now,
@@ -72,29 +74,32 @@ impl Observed {
 /// Pre-shared keys, by the client VPC of their tunnels.
 #[derive(Debug, Clone, Default)]
 pub struct Psks {
+    /// The pre-shared keys that only one client VPC has.
     pub of: BTreeMap<VpcId, Psk>,
-    /// For every VPC that has none of its own.
+    /// The pre-shared key of every VPC that has none of its own.
     pub shared: Psk,
     /// Why there is no pre-shared key at all, if there is none.
     pub missing: Option<String>,
 }
 
-/// The pre-shared key for one peer, and what is wrong with its source.
+/// The pre-shared key of one peer, and what is wrong with its source.
 #[derive(Debug, Clone, Default)]
 pub struct Psk {
-    pub key: Option<Secret>,
-    /// Set when the configured key cannot be used; `key` is then the one in use so far, if there is one.
+    /// The pre-shared key; `None` if there is none that can be used.
+    pub secret: Option<Secret>,
+    /// Why the configured pre-shared key cannot be used. `secret` is then the one in use so far, if there is one.
     pub problem: Option<String>,
 }
 
 impl Psks {
-    /// The key for the tunnel of this client VPC.
-    pub fn for_client(&self, vpc: &VpcId) -> &Psk {
+    /// The pre-shared key for the tunnel of this client VPC.
+    pub(crate) fn for_client(&self, vpc: &VpcId) -> &Psk {
         self.of.get(vpc).unwrap_or(&self.shared)
     }
 }
 
-/// The client VPCs that may get a tunnel in a pass of the hub: in a region that was not heard, those of its last good answer.
+/// The client VPCs that may get a tunnel in a pass of the hub. For a region that did not answer, they are those of its last
+/// good answer.
 pub fn clients(answers: &Answers, state: &State, me: &Identity) -> BTreeSet<VpcId> {
     let views = answers.values().flatten().chain(state.regions.values().map(|last| &last.view));
     let vpcs = views.flat_map(|view| &view.gateways).map(|gateway| &gateway.vpc).chain(state.peers.keys());

@@ -1,4 +1,4 @@
-//! Stage 4's value: what came of the steps, as it was read back.
+//! The fourth stage's value: what came of the steps, as it was read back.
 
 use std::collections::BTreeMap;
 
@@ -9,56 +9,58 @@ use crate::{
     plan::{Conclusion, Planned},
 };
 
-/// What a pass came to, in a word.
+/// How a pass ended, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Everything was as it should be; nothing was done.
+    /// Everything was as it should be, and nothing was done.
     Unchanged,
     /// Steps were taken and read back as planned.
     Changed,
     /// `--dry-run`: the steps were not taken.
     Planned,
-    /// Some peers failed, or charon stopped answering: `failed` and `problems` say what is not as planned. All the rest
+    /// Some peers failed, or charon stopped answering: `failed` and `problems` say what is not as planned. Everything else
     /// was done and read back.
     Partly,
-    /// Something shared failed, or did not read back as planned; the whole old state was restored.
+    /// Something shared failed, or did not read back as planned. The whole old state was restored.
     RolledBack,
-    /// As `RolledBack`, and restoring failed too: look at the problems.
+    /// As `RolledBack`, but restoring failed too: `problems` says what.
     RollBackFailed,
 }
 
 /// A peer whose part of a pass failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerFailure {
+    /// What failed, with its causes, on one line.
     pub why: String,
-    /// It was read back that the peer has what it had before the pass.
+    /// Whether it was read back that the peer has what it had before the pass.
     pub restored: bool,
 }
 
 /// What came of the steps.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// The pass in a word.
     pub verdict: Verdict,
     /// The peers that failed, by their connections.
     pub failed: BTreeMap<ConnName, PeerFailure>,
     /// What else went wrong, in order.
     pub problems: Vec<String>,
-    /// What EC2 could not be told.
+    /// What could not be written to EC2, a line each.
     pub unasked: Vec<String>,
     /// The steps that were taken and stand; after a roll-back those that were tried, of a dry run those that would be taken.
     pub steps: Vec<String>,
-    /// charon has everything of the target that no failed peer is the reason for, this gateway's keys included: what
-    /// depends on that (a rotation, an announcement) may go on.
+    /// Whether charon has the whole target but for the parts of failed peers, this gateway's keys included: then a rotation or
+    /// an announcement, which depend on that, may go on.
     pub keys_in_use: bool,
-    /// The next key has taken the place of the current one.
+    /// Whether the next key has taken the place of the current one.
     pub promoted: bool,
-    /// The own instance's tags say what they should.
+    /// Whether the own instance's tags say what they should.
     pub announced: bool,
 }
 
 impl Outcome {
-    /// Nothing was done: the outcome of a dry run.
+    /// The outcome of a dry run: nothing was done.
     pub fn planned(planned: &Planned) -> Outcome {
         let has = |what: fn(&Conclusion) -> bool| planned.conclusions.iter().any(what);
         Outcome {
@@ -69,7 +71,7 @@ impl Outcome {
         }
     }
 
-    /// An outcome of which nothing is known but the verdict.
+    /// An outcome with a verdict and nothing else.
     pub fn new(verdict: Verdict) -> Outcome {
         Outcome {
             verdict,
@@ -83,7 +85,7 @@ impl Outcome {
         }
     }
 
-    /// What was decided is in force, but for what `failed` and `problems` name.
+    /// Whether what was decided is in force, except for what `failed` and `problems` name.
     pub fn is_in_force(&self) -> bool {
         matches!(self.verdict, Verdict::Unchanged | Verdict::Changed | Verdict::Partly)
     }

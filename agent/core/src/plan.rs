@@ -1,7 +1,7 @@
-//! plan: what should be against what is -> the steps in between. An empty plan means: do nothing, and say so.
+//! plan: what should be against what is -> the steps in between. With an empty plan there is nothing to do.
 //!
-//! Pure. The same function plans a change, a roll-back (towards the old files) and the verification (whose plan must
-//! come out empty), so the three cannot disagree about what counts as a difference.
+//! Pure. The same function plans a change, a roll-back (towards the old files) and the verification (whose plan must be
+//! empty), so the three cannot disagree about what counts as a difference.
 
 mod conclusion;
 mod remember;
@@ -15,7 +15,8 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 
 pub use conclusion::Conclusion;
-pub use remember::{Remember, leads_to};
+pub use remember::Remember;
+pub(crate) use remember::leads_to;
 pub use standing::{Standing, standing};
 pub use step::{Step, touched};
 
@@ -33,11 +34,14 @@ use crate::{
     system::{Charon, ChildSa, Configuration, ManagedFile, System, is_our_secret},
 };
 
-/// Stage 3's value: what should be, the steps to it, and what follows them.
+/// The third stage's value: what should be, the steps to it, and what follows them.
 #[derive(Debug)]
 pub struct Planned {
+    /// What charon, iptables and the files should have after the pass.
     pub target: Configuration,
+    /// The way there from what was observed, in order.
     pub steps: Vec<Step>,
+    /// What follows once the steps are in force, in order.
     pub conclusions: Vec<Conclusion>,
 }
 
@@ -45,13 +49,13 @@ impl Planned {
     /// Renders what was decided, parses it back, and plans the way there from what was observed.
     ///
     /// # Errors
-    /// A template's text does not parse: a bug.
+    /// A template's text cannot be written or does not parse, which is a bug.
     pub fn of(settings: &Settings, observed: &Observed, decided: &Decided) -> Result<Planned> {
         let system = &observed.system;
         let capabilities = system.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
         let files = render(settings.mode, decided, capabilities)?;
-        // The text of the templates is the one truth: what is compared and loaded is parsed from it. The text on disk was
-        // already.
+        // The text of the templates is the one truth: what is compared and loaded is parsed from it. If it is the text on
+        // disk, it has already been parsed.
         let parsed = match system.believed.files == files {
             true => system.believed.clone(),
             false => Configuration::of(files)?,
@@ -62,15 +66,15 @@ impl Planned {
         Ok(Planned { target, steps, conclusions: conclusions(observed, decided) })
     }
 
-    /// All that changes, as an operator reads it.
+    /// Everything that changes, a line each, as an operator reads it.
     pub fn changes(&self) -> Vec<String> {
         let conclusions = self.conclusions.iter().filter(|conclusion| conclusion.is_change());
         self.steps.iter().map(Step::to_string).chain(conclusions.map(Conclusion::to_string)).collect()
     }
 }
 
-/// The private keys that charon should have after this pass: both during a rotation, the pass in which the next key takes over
-/// included, so that nothing is signed with a key that is gone.
+/// The private keys that charon should have after this pass. During a rotation, and in the pass in which the next key takes over,
+/// it has both, so that nothing is signed with a key that is gone.
 fn own_keys(observed: &Observed) -> Vec<PrivateKey> {
     let Some(own) = &observed.own else { return Vec::new() };
     let wanted = |key: &&PrivateKey| key.public == own.current.key || own.next_key() == Some(key.public);
@@ -78,7 +82,8 @@ fn own_keys(observed: &Observed) -> Vec<PrivateKey> {
 }
 
 /// The steps from `current` to `target`, in the order that keeps what works: rules first (the guard stands before a
-/// tunnel moves), then what is added, then what goes, and last the files, which record what was done.
+/// tunnel moves), then everything that is added, then everything that goes, and last the files, which record the result.
+/// Without an answer from charon, there are steps only for the rules and their file.
 pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(change) = iptables::plan(&target.rules, &current.rules) {
@@ -102,7 +107,7 @@ fn keys_to_load(target: &Configuration, charon: &Charon, steps: &mut Vec<Step>) 
     steps.extend(missing.map(|key| Step::LoadKey { key: key.clone() }));
 }
 
-/// Only keys on disk are ours; after the connections that signed with them have moved on.
+/// A private key is crosswan's own only if it is on disk. It is unloaded after the connections that signed with it have changed.
 fn keys_to_unload(target: &Configuration, current: &System, charon: &Charon, steps: &mut Vec<Step>) {
     let unwanted = current.keys.iter().map(|key| key.public).filter(|key| target.keys.iter().all(|k| k.public != *key));
     let loaded = unwanted.filter(|key| charon.keys.contains(&key.charon_id()));
@@ -139,7 +144,7 @@ fn connections_to_load(target: &Configuration, current: &System, charon: &Charon
             renewals.push(Step::TakeOver { connection: name.clone(), children });
         }
         for (child, selectors) in &wanted.children {
-            // After a cut-off apply, what is loaded says nothing about the SA: look at its own selectors.
+            // After a pass that was cut off, the loaded connection says nothing about the SA, whose own selectors count then.
             let stale = match current.doubt {
                 None => loaded.and_then(|l| l.children.get(child)).is_some_and(|before| before != selectors),
                 Some(_) => true,
@@ -159,7 +164,7 @@ fn connections_to_load(target: &Configuration, current: &System, charon: &Charon
     steps.append(&mut renewals);
 }
 
-/// The far side of a connection: its address and its CIDRs (or ours, on a spoke).
+/// The peer's address and the CIDRs that the connection reaches through it.
 fn describe(s: &Summary) -> String {
     if s.children.is_empty() {
         return format!("{} without a child, to prove that it works", joined(&s.remote_addrs));
@@ -167,7 +172,7 @@ fn describe(s: &Summary) -> String {
     format!("{} for {}", joined(&s.remote_addrs), joined(s.children.values().flat_map(|c| &c.remote_ts)))
 }
 
-/// What changed that charon does not show.
+/// What has changed that charon does not show.
 fn what_else(old: &Tree, new: &Tree) -> String {
     let (before, after) = (swanctl::peer_keys(old), swanctl::peer_keys(new));
     let fingerprints = |keys: &[PublicKey]| keys.iter().map(PublicKey::fingerprint).collect::<Vec<_>>().join(" and ");
@@ -178,7 +183,7 @@ fn what_else(old: &Tree, new: &Tree) -> String {
     if own(old) != own(new) { "this gateway's key".into() } else { "proposals or timers changed".into() }
 }
 
-/// What a loaded connection has, and what it should have instead.
+/// What a loaded connection has and what it should have instead.
 fn difference(now: &Summary, wanted: &Summary) -> String {
     let mut out = Vec::new();
     let mut changed = |what: &str, a: String, b: String| {
@@ -202,7 +207,7 @@ fn difference(now: &Summary, wanted: &Summary) -> String {
             _ => None,
         });
     }
-    // What charon holds need not be what we loaded.
+    // charon may hold text that crosswan did not load.
     out.join(", ").escape_default().to_string()
 }
 
@@ -212,10 +217,10 @@ fn joined<'a>(items: impl IntoIterator<Item = &'a String>) -> String {
     items.into_iter().map(|(_, item)| item).collect::<Vec<_>>().join(", ")
 }
 
-/// Removal is revocation (safety rule 6): unload, forget the key, end the SAs.
+/// Removal is revocation (safety rule 6): the connection and the secret are unloaded, and the SAs are ended.
 fn revocations(target: &Configuration, current: &System, charon: &Charon, steps: &mut Vec<Step>) {
-    let ours = |name: &str| name.parse::<ConnName>().ok();
-    let unwanted = |name: &str| ours(name).is_some_and(|n| !target.connections.contains_key(&n));
+    let own = |name: &str| name.parse::<ConnName>().ok();
+    let unwanted = |name: &str| own(name).is_some_and(|n| !target.connections.contains_key(&n));
     for name in charon.connections.keys().filter(|n| unwanted(n)) {
         steps.push(Step::UnloadConnection { name: name.clone() });
     }
@@ -223,7 +228,8 @@ fn revocations(target: &Configuration, current: &System, charon: &Charon, steps:
         steps.push(Step::UnloadSecret { id: id.clone() });
     }
     let mut ended = BTreeSet::new();
-    // Whoever proved to be the peer by a key that counts no more. (A rotation is none of these: old and new overlap.)
+    // SAs whose peer has authenticated with a key that no longer counts. In a rotation old and new keys overlap, so it ends
+    // none.
     for (name, tree) in &target.connections {
         let (before, after) = (current.peer_keys.get(name), swanctl::peer_keys(tree));
         let replaced = |before: &Vec<PublicKey>| !after.is_empty() && before.iter().all(|key| !after.contains(key));
@@ -234,7 +240,7 @@ fn revocations(target: &Configuration, current: &System, charon: &Charon, steps:
         }
     }
     for sa in &charon.sas {
-        let Some(name) = ours(&sa.conn).filter(|_| !ended.contains(sa.conn.as_str())) else { continue };
+        let Some(name) = own(&sa.conn).filter(|_| !ended.contains(sa.conn.as_str())) else { continue };
         let Some(tree) = target.connections.get(&name) else {
             let why =
                 if name.is_own_proof() || name.is_peer_proof() { "the proof is over" } else { "the peer is gone" };
@@ -244,8 +250,8 @@ fn revocations(target: &Configuration, current: &System, charon: &Charon, steps:
         };
         let wanted = Summary::of(tree);
         let moved = !wanted.remote_addrs.contains(&sa.remote_host);
-        // The peer still sends to the old address, where nobody is; but our own DPD, which it answers, keeps it from
-        // finding that out. Only an end makes it try again, and show that it fails.
+        // The peer still sends to the old address, where nobody is; but it answers this gateway's DPD, and so does not notice.
+        // Only when the SA is ended does it try again and show that it fails.
         let renamed = sa.is_established() && wanted.local_id.as_ref().is_some_and(|id| *id != sa.local_id);
         if moved || renamed {
             let why = if moved { "the peer has a new address" } else { "this gateway has a new identity" };

@@ -1,6 +1,6 @@
 //! render: a decision -> whole files, byte for byte deterministic.
 //!
-//! Only types with a closed character set reach a template: addresses, CIDRs, ids of the model, hex. A tag never does.
+//! Only types with a closed character set reach a template: addresses, CIDRs, ids of the model, hex. A tag's value never does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,21 +19,21 @@ use crate::{
     system::Files,
 };
 
-/// What the running charon can do; decides which proposals may be written.
+/// What the running charon can do. It decides which proposals may be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities {
-    /// charon has a plugin for it. 5.9.8 refuses a whole connection for one unknown proposal; 6.0.1 without the plugin
-    /// (Debian 13) negotiates ML-KEM with its like, fails, and never tries the next proposal.
+    /// Whether charon has a plugin for ML-KEM. 5.9.8 refuses a whole connection for one unknown proposal; 6.0.1 without the
+    /// plugin (Debian 13) negotiates ML-KEM with another such charon, fails, and never tries the next proposal.
     pub ml_kem: bool,
 }
 
 impl Capabilities {
-    /// From the key exchange methods charon lists over VICI.
+    /// Reads the key exchange methods that charon lists over VICI.
     pub fn of(key_exchanges: &BTreeSet<String>) -> Self {
         Capabilities { ml_kem: key_exchanges.contains("ML_KEM_768") }
     }
 
-    /// AES-GCM and PFS throughout; the hybrid with ML-KEM first where charon knows it.
+    /// AES-GCM and PFS throughout, and first the hybrid with ML-KEM where charon knows it.
     fn ike_proposals(self) -> &'static str {
         match self.ml_kem {
             true => concat!(
@@ -52,6 +52,9 @@ impl Capabilities {
 }
 
 /// Renders every managed file of this mode.
+///
+/// # Errors
+/// A template cannot be written, which is a bug.
 pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Files> {
     let rules = Some(iptables::render(&decision.nat));
     if !mode.has_ipsec() {
@@ -82,7 +85,7 @@ struct Connections<'a> {
     mode: Mode,
     tunnels: &'a BTreeMap<ConnName, Tunnel>,
     bypass: &'a BTreeSet<Ipv4Net>,
-    /// This gateway's own address, and what it reaches in the clear.
+    /// This gateway's own address, which reaches `exclude` in the clear.
     private: Option<Ipv4Addr>,
     exclude: &'a BTreeSet<Ipv4Net>,
     own: ConnName,
@@ -107,9 +110,9 @@ fn keys(keys: &[PublicKey]) -> String {
     keys.iter().map(|key| format!("0s{key}")).collect::<Vec<_>>().join(",")
 }
 
-/// A key as `0x…`: whatever bytes it has, the file's syntax never sees them.
-fn hex(key: &Secret) -> String {
-    key.bytes().iter().fold(String::from("0x"), |mut out, byte| {
+/// A secret as `0x…`, so that none of its bytes can be mistaken for syntax.
+fn hex(secret: &Secret) -> String {
+    secret.bytes().iter().fold(String::from("0x"), |mut out, byte| {
         let _ = write!(out, "{byte:02x}"); // writing to a String cannot fail
         out
     })

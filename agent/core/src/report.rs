@@ -41,10 +41,13 @@ pub struct RegionReport {
 /// One tunnel as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelReport {
+    /// The peer's VPC; `None` where only the hub's address is known.
     pub vpc: Option<VpcId>,
+    /// The peer's public address.
     pub remote: Ipv4Addr,
     /// The CIDRs on the far side.
     pub remote_cidrs: BTreeSet<Ipv4Net>,
+    /// The CIDRs on the near side.
     pub local_cidrs: BTreeSet<Ipv4Net>,
     /// The fingerprints of the keys the peer may sign with; none with a pre-shared key.
     #[serde(default)]
@@ -54,9 +57,11 @@ pub struct TunnelReport {
 /// This gateway's own key, by its fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyReport {
+    /// Of the key that this gateway signs with.
     pub fingerprint: String,
     /// During a rotation the key that is to follow, and the peers that have not accepted it.
     pub next: Option<String>,
+    /// VPC ids, or the address of a hub that EC2 does not show; empty outside a rotation.
     pub waiting: BTreeSet<String>,
     /// The instance's tag reads back as it should.
     pub announced: bool,
@@ -65,16 +70,27 @@ pub struct KeyReport {
 /// The whole report of one pass.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
+    /// When the pass began.
     pub at: Timestamp,
+    /// The version of crosswan that made it.
     pub version: String,
+    /// The mode that the settings asked for.
     pub mode: Mode,
+    /// Who this gateway is.
     pub me: Identity,
+    /// The pass in a word.
     pub outcome: Verdict,
+    /// The regions that were asked, without those that the account has not enabled.
     pub regions: BTreeMap<Region, RegionReport>,
+    /// The tunnels that were decided on, by their connections.
     pub tunnels: BTreeMap<String, TunnelReport>,
+    /// Gateways, VPCs and CIDRs that get no tunnel, with the reasons.
     pub refused: BTreeSet<Refusal>,
+    /// Tunnels that stand although their peers were not seen as they should be.
     pub kept: Vec<Kept>,
+    /// VPCs that left with this pass.
     pub removed: BTreeSet<VpcId>,
+    /// Set if nobody left because too many would have (exit code 6).
     pub held: Option<Held>,
     /// Gateways that wait beside the ones in use (exit code 6).
     #[serde(default)]
@@ -112,8 +128,11 @@ pub struct Report {
 /// A pass that came to no report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FailedPass {
+    /// When it ended.
     pub at: Timestamp,
+    /// The exit code of the process.
     pub exit_code: u8,
+    /// The error with its causes, on one line.
     pub error: String,
 }
 

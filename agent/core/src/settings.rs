@@ -1,11 +1,12 @@
-//! Settings: the texts of files, environment and flags into one checked value. Pure: who reads the files is the agent.
+//! Settings: the texts of files, environment and flags into one checked value. Pure: the agent reads the files.
 //!
 //! Sources, weakest first: the 2014 tool's `/etc/default/{vpn-hub,nat-hub,nat-vpn}`, `/etc/crosswan/crosswan.toml`,
-//! `/etc/crosswan/conf.d/*.toml` in byte order, `CROSSWAN_*` of the environment, flags. Each becomes items, the items
-//! fill a draft by the rows of [`SETTINGS`], the draft becomes [`Settings`]; nothing downstream checks a setting again. A wrong value is an
-//! error even where a stronger source overrides it.
+//! `/etc/crosswan/conf.d/*.toml` in byte order, `CROSSWAN_*` of the environment, flags. Each becomes items, the items fill a
+//! draft by the rows of [`SETTINGS`], and the draft becomes [`Settings`]; nothing downstream checks a setting again. A wrong
+//! value is an error even where a stronger source overrides it.
 //!
-//! One AMI's settings may be shared between modes, so a mode accepts and ignores what it does not use ([`Setting::modes`]).
+//! One AMI's settings may be shared between modes, so a mode accepts and ignores the settings that it does not use
+//! ([`Setting::modes`]).
 
 use crate::{error::Result, model::Mode};
 
@@ -29,11 +30,14 @@ pub use table::{IfUnset, SETTINGS, Setting};
 pub use values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings};
 
 impl Settings {
-    /// Checks every source together. The first wrong thing is the error: [`Kind::Settings`], one line that names the
-    /// source, the key, what was found and what is accepted.
+    /// Checks every source together.
     ///
-    /// `legacy` gives the 2014 file of a mode, if there is one. It is asked only for the files that count: one of
-    /// another mode need not even be readable.
+    /// `legacy` gives the 2014 file of a mode, if there is one. It is asked only for the files that count: that of another
+    /// mode need not even be readable.
+    ///
+    /// # Errors
+    /// The first wrong setting: [`Kind::Settings`], one line that names the source, the setting, the value that was found and
+    /// what is accepted.
     ///
     /// [`Kind::Settings`]: crate::error::Kind::Settings
     pub fn of(sources: &Sources, legacy: impl FnMut(Mode) -> Result<Option<LegacyFile>>) -> Result<Settings> {
@@ -43,17 +47,17 @@ impl Settings {
         }
         items.extend(sources::environment(sources.env)?);
         items.extend(sources.flags.items());
-        // The mode says which 2014 file counts; only if nothing newer sets it, that file says the mode.
+        // The mode decides which 2014 file counts. Only if nothing else sets the mode, the file does.
         let legacy = match check::mode_of(&items) {
             Ok(mode) => legacy::load(sources.root, mode, legacy)?,
-            // Reported below, in its turn.
+            // `check` below reports it.
             Err(_) => legacy::Legacy::default(),
         };
         let mut draft = table::Draft::of_defaults()?;
         for item in legacy.items.into_iter().chain(items) {
             draft.put(item)?;
         }
-        // A setting that is missing may stand in one of the lines that were ignored.
+        // A setting that is missing may be in one of the ignored lines.
         let mut settings = draft.check(sources.root, legacy.psk).map_err(|e| match &legacy.warnings[..] {
             [] => e,
             ignored => e.because(ignored.join("; ")),

@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Gateway, Identity, InstanceId, PublicKey, Region, RegionView, Timestamp, VpcId};
 
-/// Written after a verified pass only. A lost or broken file is a fresh start, never an error that stops a pass.
+/// It is written only after a verified pass. A lost or broken file means a fresh start, and never stops a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Who this gateway was; stands in while IMDS does not answer.
+    /// Who this gateway was. It is used while IMDS does not answer.
     pub identity: Option<Identity>,
     /// The last good answer of each region.
     #[serde(default)]
     pub regions: BTreeMap<Region, LastGood>,
-    /// The VPCs that have a tunnel, with the CIDRs they hold.
+    /// The VPCs that have a tunnel, with the CIDRs that they hold.
     #[serde(default)]
     pub peers: BTreeMap<VpcId, Peer>,
-    /// Regions that never answered, and refuse as one does that the account has not enabled.
+    /// Regions that have never answered, and whose refusals may mean that the account has not enabled them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub disabled: BTreeMap<Region, Refused>,
 }
@@ -25,32 +25,35 @@ pub struct State {
 /// A region's last complete answer and when it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastGood {
+    /// When it came.
     pub at: Timestamp,
+    /// The answer, which counts while the region gives no other.
     pub view: RegionView,
 }
 
-/// How often a region has refused, while others answered.
+/// How often a region has refused while others answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
+    /// The polls that counted, `removal.spacing` apart.
     pub polls: u32,
-    /// When the last of them was counted.
+    /// When the last of these polls was counted.
     pub at: Timestamp,
 }
 
 /// A VPC with a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
-    /// The gateway that carries its traffic, as last seen; `cidrs` are the accepted ones.
+    /// The gateway that carries its traffic, as last seen. Its `cidrs` are the accepted ones only.
     pub gateway: Gateway,
-    /// The keys it is known by: one, or two during its rotation; none with a pre-shared key.
+    /// The keys that it is known by: one, two during its rotation, or none with a pre-shared key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<PublicKey>,
     /// The next key of this gateway that it has accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepts: Option<PublicKey>,
-    /// Successful polls of its region, in a row, that did not show it.
+    /// The successful polls of its region in a row that did not show it.
     pub misses: u32,
-    /// When the last of them was counted.
+    /// When the last of these polls was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_at: Option<Timestamp>,
     /// Since when every pass has found its tunnel down.
@@ -59,13 +62,13 @@ pub struct Peer {
     /// The keys of the other gateways of the VPC.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub others: BTreeMap<InstanceId, Vec<PublicKey>>,
-    /// The gateways that had the VPC before and lost it to one that worked, the last one last.
+    /// The gateways that were in use before and were replaced by one that worked, the latest one last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<InstanceId>,
 }
 
 impl Peer {
-    /// A peer that was just seen.
+    /// A peer that has just been seen for the first time.
     pub fn new(gateway: Gateway) -> Peer {
         Peer {
             gateway,
@@ -79,14 +82,15 @@ impl Peer {
         }
     }
 
-    /// The keys that one gateway of the VPC is known by.
-    pub fn keys_of(&self, instance: &InstanceId) -> &[PublicKey] {
+    /// The keys that one gateway of the VPC is known by; empty if there are none.
+    pub(crate) fn keys_of(&self, instance: &InstanceId) -> &[PublicKey] {
         if self.gateway.instance == *instance { &self.keys } else { self.others.get(instance).map_or(&[], |keys| keys) }
     }
 }
 
 impl State {
-    /// The state as far as it is this gateway's: an image taken in another VPC brings a state that means nothing here.
+    /// The state, or an empty one if it was written in another VPC: an image that was taken there brings a state that means
+    /// nothing here.
     pub fn for_vpc(self, vpc: &VpcId) -> State {
         match &self.identity {
             Some(identity) if identity.vpc == *vpc => self,

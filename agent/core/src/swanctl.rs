@@ -1,8 +1,8 @@
 //! strongSwan settings text: parsed into the tree that is compared and sent over VICI.
 //!
-//! The subset our template emits and nothing more: what is refused here (includes, references, duplicates) cannot
-//! mean one thing to us and another to `swanctl`. Semantics follow strongSwan 5.9.8: `settings_lexer.l` for the
-//! text, `swanctl/commands/load_{conns,creds}.c` for what becomes a VICI list and what becomes a secret.
+//! It accepts the subset that the templates use and nothing more: as it refuses the rest (includes, references, duplicates), a
+//! text never means one thing to crosswan and another to `swanctl`. The meaning follows strongSwan 5.9.8: `settings_lexer.l`
+//! for the text, `swanctl/commands/load_{conns,creds}.c` for what becomes a VICI list and what becomes a secret.
 
 mod parse;
 mod secret;
@@ -20,14 +20,17 @@ pub use summary::{ChildSummary, Summary};
 
 use crate::model::PublicKey;
 
-/// A section's content by name. Order carries no meaning for charon; a name occurs once.
+/// A section's content by name. charon does not care about the order, and a name occurs only once.
 pub type Tree = BTreeMap<String, Node>;
 
 /// One setting, or a section of them. [`parse`] yields no `List`: only VICI messages have them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
+    /// `name = value`, with quotes and escapes taken off.
     Value(String),
+    /// A list of VICI, such as `remote_addrs`.
     List(Vec<String>),
+    /// `name { … }`.
     Section(Tree),
 }
 
@@ -45,22 +48,22 @@ const LIST_KEYS: [&str; 10] = [
     "groups",
 ];
 
-/// Raw public keys. In a file they stand as `0s` and base64; VICI takes PEM.
+/// The setting of raw public keys. A file has `0s` and base64, VICI takes PEM.
 const PUBKEYS: &str = "pubkeys";
 
-/// A key of a file as VICI takes it. What is no Ed25519 key goes as it is, for charon to refuse.
+/// A key of a file in the form that VICI takes. Text that is not an Ed25519 key is passed on unchanged, and charon refuses it.
 fn pem(text: &str) -> String {
     let key = text.strip_prefix("0s").and_then(|base64| base64.parse::<PublicKey>().ok());
     key.map_or_else(|| text.to_owned(), |key| key.pem())
 }
 
-/// The raw public keys that a connection accepts from its peer; `conn` as [`connections`] gives it.
+/// The raw public keys that a connection accepts from its peer. `conn` is one of [`connections`].
 pub fn peer_keys(conn: &Tree) -> Vec<PublicKey> {
     pubkeys(conn, "remote")
 }
 
 /// The raw public keys with which this gateway signs for a connection.
-pub fn own_keys(conn: &Tree) -> Vec<PublicKey> {
+pub(crate) fn own_keys(conn: &Tree) -> Vec<PublicKey> {
     pubkeys(conn, "local")
 }
 
@@ -70,7 +73,7 @@ fn pubkeys(conn: &Tree, side: &str) -> Vec<PublicKey> {
     keys.iter().filter_map(|key| PublicKey::from_pem(key)).collect()
 }
 
-/// Every connection of a parsed file, as the body of its `load-conn` message.
+/// Every connection of a parsed file by its name, as the body of its `load-conn` message.
 pub fn connections(mut file: Tree) -> BTreeMap<String, Tree> {
     let Some(Node::Section(connections)) = file.remove("connections") else { return BTreeMap::new() };
     let section = |(name, node)| match node {
@@ -80,7 +83,7 @@ pub fn connections(mut file: Tree) -> BTreeMap<String, Tree> {
     connections.into_iter().filter_map(section).collect()
 }
 
-/// The sections inside section `name` of `tree`; values beside them are skipped, as swanctl does.
+/// The sections inside section `name` of `tree`. Values beside them are skipped, as swanctl skips them.
 fn sections<'t>(tree: &'t Tree, name: &str) -> impl Iterator<Item = (&'t String, &'t Tree)> {
     let inner = match tree.get(name) {
         Some(Node::Section(inner)) => Some(inner),

@@ -1,4 +1,4 @@
-//! What is: the managed files, charon and iptables at one moment. Observed by the edges, compared by [`crate::plan`].
+//! What is: the managed files, charon and iptables at one moment. The edges observe it, and [`crate::plan`] compares it.
 
 mod configuration;
 mod doubt;
@@ -7,8 +7,9 @@ mod sa;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use self::configuration::is_our_secret;
 pub use self::{
-    configuration::{Configuration, is_our_secret, secret_id},
+    configuration::{Configuration, secret_id},
     doubt::Touched,
     files::{Files, ManagedFile},
     sa::{ChildSa, Sa},
@@ -22,31 +23,38 @@ use crate::{
 /// What is on this gateway at this moment.
 #[derive(Debug, Default)]
 pub struct System {
+    /// The managed files as they are on disk.
     pub files: Files,
     /// The managed files whose permission bits are not what they should be.
     pub wrong_mode: BTreeSet<ManagedFile>,
-    /// What the files on disk say is loaded, without what they cannot be believed about, so that this is loaded again
-    /// (loading an unchanged connection touches no SA: `docs/facts.md`, "Loading connections").
+    /// The configuration that is loaded according to the files on disk, without the connections and secrets in doubt: those
+    /// are loaded again, and loading an unchanged connection touches no SA (`docs/facts.md`, "Loading connections").
     pub believed: Configuration,
-    /// Why they cannot be believed: an apply was cut off, or a file does not parse.
+    /// Why something is in doubt: a pass was cut off, or a file does not parse.
     pub doubt: Option<String>,
-    /// The peers' keys by the file on disk, believed or not.
+    /// The peers' keys according to the file on disk, whether in doubt or not.
     pub peer_keys: BTreeMap<ConnName, Vec<PublicKey>>,
     /// This gateway's private keys on disk.
     pub keys: Vec<PrivateKey>,
     /// `None` where charon was not asked or did not answer.
     pub charon: Option<Charon>,
+    /// The own chains in iptables now.
     pub rules: Rules,
 }
 
 /// What charon holds.
 #[derive(Debug, Clone, Default)]
 pub struct Charon {
+    /// charon's version, such as `5.9.8`.
     pub version: String,
+    /// The key exchange methods that it has plugins for, such as `ML_KEM_768`.
     pub key_exchanges: BTreeSet<String>,
+    /// Its loaded connections by name, those of others included.
     pub connections: BTreeMap<String, Summary>,
+    /// The ids of its shared secrets, those of others included.
     pub secrets: BTreeSet<String>,
-    /// The ids of its private keys.
+    /// The ids of its private keys ([`PublicKey::charon_id`]).
     pub keys: BTreeSet<String>,
+    /// Its IKE_SAs with their children.
     pub sas: Vec<Sa>,
 }

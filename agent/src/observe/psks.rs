@@ -50,8 +50,8 @@ impl Stored {
     pub fn by_client(&self, settings: &Settings, observed: &Observed) -> Psks {
         let in_use = in_use(&observed.system);
         let psk = |vpc: &VpcId| match self.keys.for_peer(vpc) {
-            Ok(key) => Psk { key: Some(key), problem: None },
-            Err(problem) => Psk { key: in_use.get(vpc).cloned(), problem: Some(problem) },
+            Ok(key) => Psk { secret: Some(key), problem: None },
+            Err(problem) => Psk { secret: in_use.get(vpc).cloned(), problem: Some(problem) },
         };
         let clients = wanted(settings, observed).into_iter().chain(in_use.keys().cloned());
         let of = clients.map(|vpc| (vpc.clone(), psk(&vpc))).collect();

@@ -111,8 +111,8 @@ impl PreSharedKeys {
             return Err(missing(looked_for));
         }
         if let Some(inline) = &source.inline {
-            psk::check(inline.key.bytes()).map_err(|e| Error::settings(format!("{}: {e}", inline.from)))?;
-            keys.shared = Some((inline.key.clone(), inline.from.clone()));
+            psk::check(inline.secret.bytes()).map_err(|e| Error::settings(format!("{}: {e}", inline.from)))?;
+            keys.shared = Some((inline.secret.clone(), inline.from.clone()));
         } else if keys.peers.is_empty() {
             looked_for.push(dir.join("<VPC id>"));
             return Err(missing(looked_for));

@@ -75,7 +75,7 @@ fn a_2014_file_that_others_can_read_is_a_warning_if_it_holds_a_key() {
     for (mode, warns) in [(0o600, false), (0o644, true)] {
         host.write("/etc/default/nat-hub", b"VPN_NET=10.0.0.0/8\nVPN_PSK='x9#kd0-Qm77812'\n", mode);
         let warnings = host.load(&[], &Flags::default()).unwrap().warnings;
-        let want = "/etc/default/nat-hub:2: VPN_PSK: other users can read this key: move it to /etc/crosswan/psk and chmod 600 \
+        let want = "/etc/default/nat-hub:2: VPN_PSK: other users can read this pre-shared key: move it to /etc/crosswan/psk and chmod 600 \
                     that file";
         assert_eq!(warnings.iter().map(|w| host.line(w)).collect::<Vec<_>>(), [want][..usize::from(warns)]);
     }

@@ -95,7 +95,7 @@ impl World {
     }
 
     fn decide(&self) -> Decided {
-        let psk = Psk { key: Some(Secret::new([7; 32])), problem: None };
+        let psk = Psk { secret: Some(Secret::new([7; 32])), problem: None };
         let uplink = "ens5".parse().unwrap();
         let observed = Observed {
             answers: self.answers.clone(),

@@ -46,7 +46,7 @@ pub fn error(error: &Error) {
 /// came out. `None`: decide itself refused.
 pub fn pass(settings: &Settings, me: &Identity, answers: &Answers, state: &State, key: &[u8]) -> Option<Decided> {
     let uplink: Interface = "ens5".parse().unwrap();
-    let psk = Psk { key: Some(Secret::new(key)), problem: None };
+    let psk = Psk { secret: Some(Secret::new(key)), problem: None };
     let observed = Observed {
         answers: answers.clone(),
         state: state.clone(),

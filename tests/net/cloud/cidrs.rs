@@ -29,7 +29,7 @@ fn a_newcomer_that_overlaps_is_refused_and_the_holder_never_notices(region: &mut
 
     // Inside a's, a's exactly; inside the hub's own; outside the private network.
     let outside = "outside the private network".to_string();
-    let held = format!("overlaps 10.1.0.0/16 of {a}, which has it");
+    let held = format!("overlaps 10.1.0.0/16 of {a}, which already holds it");
     let refused = [
         (launch(&["10.1.128.0/17"], 200)?, "10.1.128.0/17", held.clone()),
         (launch(&["10.1.0.0/16"], 201)?, "10.1.0.0/16", held.clone()),

@@ -39,7 +39,9 @@ fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Resu
     ensure_no_steps(&report)?;
     ensure!(
         why(&report, "refused", &a).as_deref()
-            == Some("has no public address on its first network interface: associate an Elastic IP with that one"),
+            == Some(
+                "has no public address on its first network interface: associate an Elastic IP with that interface"
+            ),
         "{report:#}"
     );
 

@@ -1,4 +1,4 @@
-//! Who holds which part of the private network: a set of disjoint CIDRs that refuses overlaps in O(log n).
+//! Which VPC holds which part of the private network: a set of disjoint CIDRs that refuses overlaps in O(log n).
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -7,18 +7,18 @@ use ipnet::Ipv4Net;
 use crate::model::{VpcId, overlap};
 
 /// Disjoint CIDRs by their first address, each with its holder.
-pub struct Claims(BTreeMap<Ipv4Addr, (Ipv4Net, VpcId)>);
+pub(super) struct Claims(BTreeMap<Ipv4Addr, (Ipv4Net, VpcId)>);
 
 impl Claims {
-    /// Starts with what this gateway's own VPC holds. (CIDRs of one VPC are disjoint: EC2 sees to that.)
-    pub fn new<'a>(own: &VpcId, cidrs: impl IntoIterator<Item = &'a Ipv4Net>) -> Self {
+    /// Starts with the CIDRs of this gateway's own VPC, which are disjoint because EC2 allows no others.
+    pub(super) fn new<'a>(own: &VpcId, cidrs: impl IntoIterator<Item = &'a Ipv4Net>) -> Self {
         Claims(cidrs.into_iter().map(|c| (c.network(), (*c, own.clone()))).collect())
     }
 
-    /// Takes `cidr` for `vpc`, or tells which held CIDR it overlaps and whose that is.
+    /// Gives `cidr` to `vpc`. If it overlaps a held CIDR, the error is that CIDR and its holder.
     ///
-    /// Held CIDRs are disjoint, so only the neighbours at and before the end of `cidr` can overlap it.
-    pub fn claim(&mut self, cidr: &Ipv4Net, vpc: &VpcId) -> Result<(), (Ipv4Net, VpcId)> {
+    /// Held CIDRs are disjoint, so only the last one that begins before the end of `cidr` can overlap it.
+    pub(super) fn claim(&mut self, cidr: &Ipv4Net, vpc: &VpcId) -> Result<(), (Ipv4Net, VpcId)> {
         let neighbour = self.0.range(..=cidr.broadcast()).next_back();
         if let Some((_, (held, holder))) = neighbour.filter(|(_, (held, _))| overlap(held, cidr)) {
             return Err((*held, holder.clone()));

@@ -1,4 +1,4 @@
-//! What charon's IKE_SAs say about the peers at the other ends.
+//! What charon's IKE_SAs show about the peers at the other ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,21 +7,21 @@ use crate::{
     system::Sa,
 };
 
-/// One look at charon. Empty: it was not asked or did not answer, and then nobody is dead and nothing is proved.
+/// One look at charon. `None` if charon was not asked or did not answer: then nobody is dead and nothing is proved.
 #[derive(Debug, Clone, Default)]
-pub struct Contacts(Option<BTreeMap<String, Contact>>);
+pub(super) struct Contacts(Option<BTreeMap<String, Contact>>);
 
 #[derive(Debug, Clone, Default)]
 struct Contact {
     authenticated: bool,
     carries: bool,
-    /// The identities under which this end has initiated it.
+    /// The identities of this end in the IKE_SAs that it has initiated.
     initiated_as: BTreeSet<String>,
 }
 
 impl Contacts {
-    /// From the SAs that charon lists.
-    pub fn of(sas: &[Sa]) -> Contacts {
+    /// Reads the SAs that charon lists.
+    pub(super) fn of(sas: &[Sa]) -> Contacts {
         let mut contacts: BTreeMap<String, Contact> = BTreeMap::new();
         for sa in sas.iter().filter(|sa| sa.is_authenticated()) {
             let contact = contacts.entry(sa.conn.clone()).or_default();
@@ -36,19 +36,20 @@ impl Contacts {
         self.0.as_ref()?.get(name.as_str())
     }
 
-    /// No packet can pass: charon shows no tunnel by that connection. Dead peer detection has ended it, or it never was.
-    pub fn is_dead(&self, name: &ConnName) -> bool {
+    /// Whether no packet can pass: charon shows no tunnel of that connection. Dead peer detection has ended it, or it never
+    /// came up.
+    pub(super) fn is_dead(&self, name: &ConnName) -> bool {
         self.0.is_some() && !self.with(name).is_some_and(|contact| contact.carries)
     }
 
-    /// The peer has authenticated, and has been there since.
-    pub fn has_authenticated(&self, name: &ConnName) -> bool {
+    /// Whether the peer has authenticated and its IKE_SA still stands.
+    pub(super) fn has_authenticated(&self, name: &ConnName) -> bool {
         self.with(name).is_some_and(|contact| contact.authenticated)
     }
 
-    /// The peer has accepted this end as `id`. Of an IKE_SA that the peer has initiated this is not known: its last word,
-    /// a refusal, may be on its way.
-    pub fn has_accepted(&self, name: &ConnName, id: &IkeId) -> bool {
+    /// Whether the peer has accepted this end as `id`. An IKE_SA that the peer has initiated does not show that, as the peer's
+    /// refusal may still be on its way.
+    pub(super) fn has_accepted(&self, name: &ConnName, id: &IkeId) -> bool {
         self.with(name).is_some_and(|contact| contact.initiated_as.contains(&id.to_string()))
     }
 }

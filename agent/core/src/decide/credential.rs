@@ -1,9 +1,9 @@
-//! How the tunnel to each gateway is authenticated, or why it cannot be: by keys, or with a pre-shared key where there are
-//! none.
+//! How the tunnel to each gateway is authenticated: by keys, or with a pre-shared key where there are none; or the reason why
+//! it cannot be.
 
 use super::facts::{Facts, OwnAuth};
 use crate::{
-    model::{Auth, Gateway, KEY_TAG, Mode, PublicKey, Secret, Tagged, VpcId},
+    model::{Auth, Gateway, KEY_TAG, Mode, PublicKey, Tagged, VpcId},
     observed::Psk,
 };
 
@@ -11,18 +11,18 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Credential {
     pub auth: Result<Auth, NoAuth>,
-    /// The configured pre-shared key cannot be used and the one in use stays: why.
+    /// Why the configured pre-shared key cannot be used, if the one in use stays instead.
     pub kept: Option<String>,
 }
 
 /// Why there is no credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NoAuth {
-    /// The gateway is so young that its key is only a matter of moments.
+    /// The gateway was launched so recently that it should announce its key in a moment.
     Awaited(String),
-    /// Somebody has to do something.
+    /// There is none until an operator does something.
     Missing(String),
-    /// Its announcement was refused, and that is reported already.
+    /// The gateway's announcement was refused, which is already reported.
     Refused,
 }
 
@@ -37,44 +37,44 @@ pub(super) struct Link<'a> {
     pub peer: Option<&'a Gateway>,
     /// The keys that the peer is known by.
     pub keys: &'a [PublicKey],
-    /// The peer has a tunnel already.
+    /// Whether the peer already has a tunnel.
     pub known: bool,
 }
 
 impl Link<'_> {
-    /// A peer that is known by a key is never taken with a pre-shared one.
+    /// The credential for this tunnel. A peer that is known by a key never gets one with a pre-shared key.
     pub(super) fn credential(&self, facts: &Facts) -> Credential {
         let refuse = |why| Credential { auth: Err(why), kept: None };
         let own = facts.own.keys();
         if let (Some(own), [_, ..]) = (own, self.keys) {
             return Credential { auth: Ok(Auth::Key { own: own.current.key, peer: self.keys.to_vec() }), kept: None };
         }
-        // A newcomer whose announcement was refused gets nothing for it; a tunnel that stands is not taken down by a tag.
+        // A newcomer whose announcement was refused gets no pre-shared key instead; a tag takes down no tunnel that stands.
         if own.is_some() && !self.known && self.peer.is_some_and(|peer| peer.tags.key != Tagged::Absent) {
             return refuse(NoAuth::Refused);
         }
         let psk = facts.observed.psks.for_client(self.spoke);
-        if let Some(peer) = self.peer.filter(|peer| own.is_some() && psk.key.is_none() && is_young(peer, facts)) {
+        if let Some(peer) = self.peer.filter(|peer| own.is_some() && psk.secret.is_none() && is_young(peer, facts)) {
             let age = facts.observed.now.0 - peer.launched.0;
             return refuse(NoAuth::Awaited(format!("the key of {}, launched {age} s ago", peer.holder())));
         }
         self.psk(psk.clone(), facts)
     }
 
-    /// The pre-shared key, or why there is none and why one was needed.
-    fn psk(&self, Psk { key, problem }: Psk, facts: &Facts) -> Credential {
+    /// The pre-shared key; or why one is needed and there is none.
+    fn psk(&self, Psk { secret, problem }: Psk, facts: &Facts) -> Credential {
         let instead = match (&facts.own, facts.settings.mode) {
             (OwnAuth::Psk, _) => None,
             (OwnAuth::KeyUnavailable, _) => Some("this gateway has no key of its own yet".into()),
             (OwnAuth::Key(_), Mode::NatVpn) => Some(format!("its hub announces no key (tag {KEY_TAG})")),
             (OwnAuth::Key(_), _) => Some(format!("it announces no key (tag {KEY_TAG})")),
         };
-        let psk = |key: Secret| Ok(Auth::Psk(key));
-        match (key, problem) {
-            (Some(key), None) => Credential { auth: psk(key), kept: None },
-            (Some(key), Some(problem)) => {
-                Credential { auth: psk(key), kept: Some(format!("{problem}; the key in use so far stays")) }
-            }
+        match (secret, problem) {
+            (Some(secret), None) => Credential { auth: Ok(Auth::Psk(secret)), kept: None },
+            (Some(secret), Some(problem)) => Credential {
+                auth: Ok(Auth::Psk(secret)),
+                kept: Some(format!("{problem}; the pre-shared key in use stays")),
+            },
             (None, problem) => {
                 let reasons = instead.into_iter().chain(problem).collect::<Vec<_>>();
                 Credential { auth: Err(NoAuth::Missing(reasons.join(", and "))), kept: None }

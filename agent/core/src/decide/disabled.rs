@@ -1,8 +1,8 @@
-//! Regions that this account has not enabled: an error at first, a note once that is sure. Pure.
+//! Regions that this account has not enabled: an error at first, a note once that is certain. Pure.
 //!
 //! EC2 answers AuthFailure there, as it also does to wrong credentials and, for a while, after a role was attached
-//! (`docs/facts.md`, "EC2"). While other regions answer to the same credentials it is the region's; a pass that failed for it
-//! for ever would be made twelve times an hour, and hide the failure that comes next.
+//! (`docs/facts.md`, "EC2"). While other regions accept the same credentials, the region is the reason. A pass that failed for ever
+//! because of it would be repeated twelve times an hour, and would hide the next failure.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -11,29 +11,30 @@ use crate::{
     state::{Refused, State},
 };
 
-/// Polls, `removal.spacing` apart, after which it is sure.
+/// The number of polls, `removal.spacing` apart, after which it is certain.
 const POLLS: u32 = 3;
 
-/// What [`sort_out`] found.
+/// The result of [`sort_out`].
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct SortedOut {
-    /// For the next state.
+pub(super) struct SortedOut {
+    /// The refusals, for the next state.
     pub refused: BTreeMap<Region, Refused>,
     /// The regions that were taken out of the answers.
     pub not_enabled: Vec<NotEnabled>,
 }
 
-/// A region that is surely not enabled.
+/// A region that is certainly not enabled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotEnabled {
+    /// Its code, as settings list it.
     pub region: Region,
-    /// So many polls it has refused, while other regions answered.
+    /// The number of polls that it has refused while other regions answered.
     pub polls: u32,
 }
 
-/// Takes those regions out of `answers` that are surely not enabled. One that has ever answered stays: it was enabled, and may
-/// hold tunnels.
-pub fn sort_out(answers: &mut Answers, state: &State, spacing: Duration, now: Timestamp) -> SortedOut {
+/// Removes the regions from `answers` that are certainly not enabled. A region that has ever answered stays: it was enabled, and
+/// may have tunnels.
+pub(super) fn sort_out(answers: &mut Answers, state: &State, spacing: Duration, now: Timestamp) -> SortedOut {
     let mut out = SortedOut::default();
     let others_answer = answers.values().any(Result::is_ok);
     answers.retain(|region, answer| {

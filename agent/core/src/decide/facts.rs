@@ -1,4 +1,4 @@
-//! What hub and spoke decide by, and what each of them gives.
+//! What hub and spoke decide on, and the value that each of them gives.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,30 +13,30 @@ use crate::{
     state::State,
 };
 
-/// What the operator asked of this pass.
+/// What the operator has asked of this pass.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// Stop after the plan.
+    /// The pass stops after the plan.
     pub dry_run: bool,
-    /// Let more peers go than `removal.hold_above`.
+    /// More peers may leave than `removal.hold_above` allows.
     pub force: bool,
-    /// Make the next key now, whatever the age of the current one.
+    /// The next key is made now, whatever the age of the current one.
     pub rotate: bool,
-    /// The fingerprints of keys that are right though their VPCs' gateways are not known by them.
+    /// By VPC, the fingerprint of a key that its gateway is not known by and that the operator accepts.
     pub accept: BTreeMap<VpcId, String>,
 }
 
-/// What hub and spoke decide by.
+/// What hub and spoke decide on.
 pub(super) struct Facts<'a> {
     pub settings: &'a Settings,
     pub request: &'a Request,
     pub observed: &'a Observed,
     pub me: &'a Identity,
-    /// Of the regions that count.
+    /// The answers of the regions that count.
     pub answers: &'a Answers,
-    /// What was known of peers.
+    /// What was known about peers.
     pub state: &'a State,
-    /// The connections that charon has: for a state that does not know them.
+    /// The connections that charon has, which the state may not know.
     pub loaded: BTreeSet<ConnName>,
     pub contacts: Contacts,
     pub own: OwnAuth<'a>,
@@ -53,11 +53,14 @@ pub(super) struct Tunnels {
     pub state: State,
 }
 
-/// A pass that would have removed too much and so removes nothing (safety rule 2).
+/// A pass that removes nothing because it would have removed too much (safety rule 2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
+    /// The peers that would have left.
     pub would_remove: usize,
+    /// The peers that were known before the pass.
     pub of: usize,
+    /// `removal.hold_above`, in percent.
     pub hold_above: u8,
 }
 
@@ -66,9 +69,9 @@ pub struct Held {
 pub(super) enum OwnAuth<'a> {
     /// With pre-shared keys only.
     Psk,
-    /// With its key; a peer that announces none may be taken with a pre-shared key.
+    /// With its key. A peer that announces none may get a pre-shared key.
     Key(&'a OwnKeys),
-    /// It should have a key, and has none: no refresh has made one yet, or its disk is full.
+    /// It should have a key and has none: no refresh has made one yet, or its disk is full.
     KeyUnavailable,
 }
 
@@ -95,7 +98,7 @@ impl<'a> OwnAuth<'a> {
 }
 
 impl Facts<'_> {
-    /// The keys of a peer by which its connection was last loaded.
+    /// The peer's keys with which this connection was last loaded.
     pub(super) fn pinned(&self, name: &ConnName) -> Option<&Vec<PublicKey>> {
         self.observed.system.peer_keys.get(name)
     }

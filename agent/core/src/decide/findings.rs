@@ -1,4 +1,4 @@
-//! What has to be said about peers, whatever comes of them.
+//! What has to be said about peers, whatever becomes of them.
 
 use std::collections::BTreeSet;
 
@@ -10,49 +10,59 @@ use super::{
 };
 use crate::model::{Auth, Gateway, InstanceId, Refusal, Region, VpcId};
 
-/// A reason for everything that is left out, left as it was, or waited for.
+/// The reasons for everything that is left out, left as it was, or waited for.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
+    /// Gateways, VPCs and CIDRs that get no tunnel.
     pub refused: BTreeSet<Refusal>,
+    /// Tunnels that stand although their peers were not seen as they should be.
     pub kept: Vec<Kept>,
     /// Gateways that will be used once they have worked.
     pub replacing: Vec<Replacing>,
-    /// Gateways so young that their key is only a matter of moments: the pass should be made again soon.
+    /// Gateways that were launched so recently that they should announce their key in a moment: another pass should follow
+    /// soon.
     pub awaited: Vec<String>,
-    /// Regions that are left out, as this account has not enabled them.
+    /// Regions that are left out because this account has not enabled them.
     pub not_enabled: Vec<NotEnabled>,
-    /// Worth reading, but no failure.
+    /// Things that an operator should know and that are not failures, a line each.
     pub notes: Vec<String>,
 }
 
-/// A tunnel that stands although this pass did not see its peer as it should be, and why.
+/// A tunnel that stands although this pass did not see its peer as it should be, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Kept {
+    /// The peer's VPC.
     pub vpc: VpcId,
+    /// The region in which its gateway was last seen.
     pub region: Region,
+    /// A phrase for the report: why it is kept.
     pub why: String,
 }
 
-/// A gateway that waits beside the one in use, and for what (safety rule 4).
+/// A gateway that waits beside the one in use, with the reason (safety rule 4).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Replacing {
+    /// The VPC of both gateways.
     pub vpc: VpcId,
+    /// Their region.
     pub region: Region,
     /// The gateway in use.
     pub old: InstanceId,
+    /// The gateway that waits.
     pub new: InstanceId,
+    /// A phrase for the report: what it waits for.
     pub why: String,
 }
 
 impl Kept {
-    /// The tunnel to this gateway stands, because of `why`.
+    /// The tunnel to this gateway stands because of `why`.
     pub fn new(gateway: &Gateway, why: String) -> Self {
         Kept { vpc: gateway.vpc.clone(), region: gateway.region.clone(), why }
     }
 }
 
 impl Findings {
-    /// Says what is wrong with the credential of a client VPC's tunnel; the credential, if there is one.
+    /// Adds what is wrong with the credential of a client VPC's tunnel. Returns the credential, if there is one.
     pub(super) fn of_credential(&mut self, credential: Credential, region: &Region, vpc: &VpcId) -> Option<Auth> {
         let (vpc, region) = (vpc.clone(), region.clone());
         if let Some(why) = credential.kept {
@@ -69,7 +79,7 @@ impl Findings {
         None
     }
 
-    /// Refuses a gateway, or with `vpc` its whole VPC.
+    /// Adds a refusal of this gateway, or with `vpc` of its whole VPC, for `reason`.
     pub(super) fn refuse(&mut self, gateway: &Gateway, vpc: Option<&VpcId>, reason: String) {
         self.refused.insert(refusal(gateway, vpc, reason));
     }

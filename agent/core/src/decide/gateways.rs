@@ -16,10 +16,10 @@ use crate::{
     state::Peer,
 };
 
-/// A VPC, and who stands for it.
+/// A VPC with the gateway that is used for it, and the others.
 #[derive(Debug, Clone)]
 pub(super) struct Chosen {
-    /// As it will be remembered: the gateway in use, and the keys of all.
+    /// The gateway in use and the keys of all, as they will be remembered.
     pub peer: Peer,
     pub others: Vec<(Gateway, Waiting)>,
 }
@@ -31,16 +31,16 @@ pub(super) struct End<'a> {
     pub connection: &'a dyn Fn(&Gateway) -> ConnName,
     /// Whether a gateway can be a peer at all.
     pub eligible: &'a dyn Fn(&Gateway) -> Eligible,
-    /// The client VPC of the tunnel to a gateway: pre-shared keys are found by it.
+    /// The client VPC of the tunnel to a gateway, by which pre-shared keys are found.
     pub spoke: &'a dyn Fn(&Gateway) -> VpcId,
     /// The identity of this gateway.
     pub local_id: IkeId,
 }
 
 impl End<'_> {
-    /// Chooses one gateway for every VPC that stands, and says which announcements do not count. Of the roster, what is left
-    /// without its VPCs.
-    pub fn choose(&self, findings: &mut Findings) -> (BTreeMap<VpcId, Chosen>, Roster) {
+    /// Chooses one gateway for every VPC that stands, and adds the announcements that do not count to the findings. The roster
+    /// comes back without its VPCs.
+    pub(super) fn choose(&self, findings: &mut Findings) -> (BTreeMap<VpcId, Chosen>, Roster) {
         let facts = self.facts;
         let mut found = roster(facts, self.connection, self.eligible, findings);
         let vpcs = std::mem::take(&mut found.vpcs);
@@ -67,7 +67,7 @@ impl End<'_> {
                 gateway: gateway.clone(),
                 ..known.unwrap_or_else(|| Peer::new(gateway))
             };
-            let peer = self.with_consent(peer);
+            let peer = self.with_acceptance(peer);
             let others = vpc.gateways.into_iter().filter_map(|(i, g)| Some((g, *elected.others.get(&i)?)));
             chosen.insert(id, Chosen { peer, others: others.collect() });
         }
@@ -101,9 +101,9 @@ impl End<'_> {
         trusts.into_iter().map(|(instance, trust)| (instance, trust.keys)).collect()
     }
 
-    /// By which keys a gateway was known: as remembered, or for a VPC that nothing is remembered of, as loaded last. For the
-    /// gateway in use what was loaded counts more: a pass that was killed between the two has made a promise to a peer's
-    /// next key that the state does not know.
+    /// The keys that a gateway was known by: the remembered ones, or for a VPC that is not remembered those loaded last. For the
+    /// gateway in use the loaded ones count more: a pass that was killed between the two may have accepted a peer's next key
+    /// of which the state knows nothing.
     fn known_before(&self, gateway: &Gateway) -> &[PublicKey] {
         let loaded = self.facts.pinned(&(self.connection)(gateway)).map_or(&[][..], |keys| keys);
         let Some(peer) = self.facts.state.peers.get(&gateway.vpc) else { return loaded };
@@ -112,17 +112,17 @@ impl End<'_> {
         if in_use && !remembered.is_empty() && !loaded.is_empty() { loaded } else { remembered }
     }
 
-    /// The peer, with its consent to the next key of this gateway if it has given that.
-    fn with_consent(&self, peer: Peer) -> Peer {
+    /// The peer, with the next key of this gateway if it has accepted that.
+    fn with_acceptance(&self, peer: Peer) -> Peer {
         let Some(next) = self.facts.own.next_key() else { return Peer { accepts: None, ..peer } };
         let proof = (self.connection)(&peer.gateway).own_next();
         let accepts = peer.accepts == Some(next) || self.facts.contacts.has_accepted(&proof, &self.local_id.next(next));
         Peer { accepts: accepts.then_some(next), ..peer }
     }
 
-    /// How this gateway presents itself to `peers` (and to one that nothing else is known of, by `unknown`); `None` if it has
-    /// no key.
-    pub fn present<'p>(
+    /// Which keys this gateway signs with and announces, given its `peers`. `unknown` is a peer whose gateway EC2 does not show,
+    /// by its name and whether it has accepted the next key. `None` if this gateway has no key.
+    pub(super) fn present<'p>(
         &self,
         peers: impl Iterator<Item = &'p Peer>,
         unknown: Option<(String, bool)>,
@@ -133,16 +133,16 @@ impl End<'_> {
     }
 
     /// How the tunnel to a gateway can be authenticated.
-    pub fn credential(&self, gateway: &Gateway, keys: &[PublicKey]) -> Credential {
+    pub(super) fn credential(&self, gateway: &Gateway, keys: &[PublicKey]) -> Credential {
         let in_use = |peer: &Peer| peer.gateway.instance == gateway.instance;
         let known = self.facts.state.peers.get(&gateway.vpc).is_some_and(in_use);
         let spoke = &(self.spoke)(gateway);
         Link { spoke, peer: Some(gateway), keys, known }.credential(self.facts)
     }
 
-    /// The connections to the other gateways of a VPC, beside the one in use and without a child, so that they can show that
-    /// they work; and says why each of them is not used.
-    pub fn stand_by(
+    /// The connections to the other gateways of a VPC, without a child, by which they can show that they work. Adds to the
+    /// findings why each of them is not used.
+    pub(super) fn stand_by(
         &self,
         chosen: &Chosen,
         like: &Tunnel,
@@ -188,7 +188,7 @@ impl End<'_> {
     }
 }
 
-/// A credential with the key that this gateway signs with from this pass on.
+/// The credential, with the key that this gateway signs with from this pass on.
 pub(super) fn signed_with(auth: Auth, presence: Option<&Presence>) -> Auth {
     match (auth, presence) {
         (Auth::Key { peer, .. }, Some(presence)) => Auth::Key { own: presence.sign, peer },

@@ -1,4 +1,4 @@
-//! The hub: one tunnel per client VPC, one child per accepted CIDR.
+//! The hub: one tunnel per client VPC, with one child per accepted CIDR.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +16,15 @@ use crate::{
     state::{Peer, State},
 };
 
+/// Decides the hub's tunnels.
+///
 /// # Errors
 /// The hub has no public address.
 pub(super) fn hub(facts: &Facts, findings: &mut Findings) -> Result<Tunnels> {
     let public = facts.me.public.ok_or_else(|| {
         let error = Error::observe(
-            "this hub has no public address on its first network interface: associate an Elastic IP with that one, the \
-             clients name the hub by it",
+            "this hub has no public address on its first network interface: associate an Elastic IP with that \
+             interface, as clients name the hub by it",
         );
         match &facts.observed.elsewhere {
             Some(elsewhere) => error.because(elsewhere.clone()),
@@ -74,8 +76,9 @@ fn remote_id(gateway: &Gateway) -> IkeId {
     IkeId::Spoke(gateway.vpc.clone(), gateway.instance.clone())
 }
 
-/// Safety rule 3. Claims held by a tunnel come first, then the VPC whose gateway was launched first; a claim that
-/// overlaps an accepted one is refused alone, so that refusing one never harms another.
+/// The CIDRs that each VPC gets (safety rule 3). Those that already have a tunnel come first, then those of the VPC whose
+/// gateway was launched first. A CIDR that overlaps an accepted one is refused alone, so that refusing one never harms
+/// another.
 fn claims(
     facts: &Facts,
     chosen: &BTreeMap<VpcId, Chosen>,
@@ -96,7 +99,7 @@ fn claims(
             match taken.claim(cidr, vpc) {
                 Ok(()) => None,
                 Err((with, holder)) if holder == facts.me.vpc => Some(format!("overlaps {with} of the hub's own VPC")),
-                Err((with, holder)) => Some(format!("overlaps {with} of {holder}, which has it")),
+                Err((with, holder)) => Some(format!("overlaps {with} of {holder}, which already holds it")),
             }
         };
         match reason {

@@ -1,7 +1,7 @@
 //! What charon still knows when the state is lost: its tunnels count as peers, and leave as peers do.
 //!
-//! Without this, a gateway whose state is gone (a broken disk, a format of another version) would revoke at once what one
-//! answer happens not to show, take a silent region for an empty one, and take a stranger for the gateway in use. Pure.
+//! Without this, a gateway whose state is gone (a broken disk, a format of another version) would at once revoke every tunnel
+//! that one answer happens not to show, treat a silent region as an empty one, and use any newcomer as the gateway in use. Pure.
 
 use std::collections::BTreeSet;
 
@@ -12,25 +12,25 @@ use crate::{
     swanctl::Summary,
 };
 
-/// Launch time of a peer that only charon knew. No instance is that old.
+/// The launch time of a peer that only charon knew. No instance is that old.
 const RECOVERED: Timestamp = Timestamp(0);
 
-/// What is known of peers: the state, and the peers that charon has a tunnel to and the state does not know, with the keys that
-/// their connections were loaded with. Where a gateway is that no answer shows is a guess: in a region that could not be asked,
-/// if there is one, so that it stands until that answers.
-pub fn recover(observed: &Observed, answers: &Answers) -> State {
+/// What is known about peers: the state, and the peers that only charon has a tunnel to, with the keys that their connections
+/// were loaded with. The region of a gateway that no answer shows is a guess: one that could not be asked, if there is one, so
+/// that the tunnel stands until that region answers.
+pub(super) fn recover(observed: &Observed, answers: &Answers) -> State {
     let (mut state, me, pinned) = (observed.state.clone(), &observed.me, &observed.system.peer_keys);
     let Some(charon) = &observed.system.charon else { return state };
     let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(region, _)| region);
     let Some(region) = silent.or(answers.keys().next()) else { return state };
     let shown: Vec<&Gateway> = answers.values().flatten().flat_map(|view| &view.gateways).collect();
-    // The guess of an earlier pass follows the silence: that region may have answered meanwhile.
+    // A guess of an earlier pass moves to a region that is silent now: the guessed one may have answered since.
     let vpcs: BTreeSet<&VpcId> = shown.iter().map(|gateway| &gateway.vpc).collect();
     let guessed = |p: &&mut Peer| p.gateway.launched == RECOVERED && !vpcs.contains(&p.gateway.vpc);
     for peer in state.peers.values_mut().filter(guessed) {
         peer.gateway.region = silent.unwrap_or(&peer.gateway.region).clone();
     }
-    // One without a child only waits beside the gateway in use.
+    // A connection without a child only waits beside the gateway in use.
     for (name, loaded) in charon.connections.iter().filter(|(_, loaded)| !loaded.children.is_empty()) {
         let Ok(name) = name.parse::<ConnName>() else { continue };
         if let Some(gateway) = of_vpc(&name, loaded, region, me, &shown).or_else(|| hub(&name, &shown)) {
@@ -41,14 +41,14 @@ pub fn recover(observed: &Observed, answers: &Answers) -> State {
     state
 }
 
-/// The hub that a spoke's connection leads to. Without an answer that shows it nobody knows its VPC.
+/// The hub that a spoke's connection leads to, if an answer shows it: its VPC is not known otherwise.
 fn hub(name: &ConnName, shown: &[&Gateway]) -> Option<Gateway> {
     let (_, instance) = name.hub()?;
     shown.iter().find(|gateway| Some(&gateway.instance) == instance.as_ref()).map(|gateway| (*gateway).clone())
 }
 
-/// The gateway that a hub's connection leads to, if the connection is this hub's: those that came with an image name
-/// another hub.
+/// The gateway that a hub's connection leads to, if the connection is this hub's: one that came with an image names another
+/// hub.
 fn of_vpc(name: &ConnName, loaded: &Summary, region: &Region, me: &Identity, shown: &[&Gateway]) -> Option<Gateway> {
     let (vpc, instance) = name.gateway()?;
     if loaded.local_id.as_ref()?.parse() != Ok(me.public?) {

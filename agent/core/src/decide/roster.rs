@@ -1,7 +1,7 @@
 //! Who is there: the answers of this pass against the peers of the last.
 //!
-//! What hub and spoke share of safety rules 1 (a failed answer changes nothing) and 2 (nobody leaves at once, nor too many
-//! together). Which gateway of a VPC is used is [`super::election`]'s to say.
+//! This is the part of safety rules 1 (a failed answer changes nothing) and 2 (nobody leaves at once, nor too many together)
+//! that hub and spoke share. [`super::election`] decides which gateway of a VPC is used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +14,15 @@ use crate::{
     state::{LastGood, Peer},
 };
 
-const NO_ADDRESS: &str = "has no public address on its first network interface: associate an Elastic IP with that one";
+const NO_ADDRESS: &str =
+    "has no public address on its first network interface: associate an Elastic IP with that interface";
 
 /// A VPC that stands after this pass.
 #[derive(Debug, Clone)]
-pub struct Vpc {
-    /// What was known of it; `None` for one that is new.
+pub(super) struct Vpc {
+    /// What was known about it; `None` for a new one.
     pub known: Option<Peer>,
-    /// The gateway that was in use must not be used any more: EC2 says that it does not run, or nobody sees it.
+    /// The gateway that was in use must no longer be used: EC2 says that it is not running, or neither EC2 nor charon shows it.
     pub gone: bool,
     /// The gateways that can be used, each with a public address: those that EC2 shows, and the one in use while that stays.
     pub gateways: BTreeMap<InstanceId, Gateway>,
@@ -29,7 +30,7 @@ pub struct Vpc {
 
 /// Who stands after this pass.
 #[derive(Debug, Default)]
-pub struct Roster {
+pub(super) struct Roster {
     pub vpcs: BTreeMap<VpcId, Vpc>,
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
@@ -40,15 +41,15 @@ pub struct Roster {
 #[derive(Debug, Default)]
 struct Shown {
     gateways: BTreeMap<InstanceId, Gateway>,
-    /// Why gateways of it cannot be used.
+    /// Why some of its gateways cannot be used.
     unusable: Option<String>,
 }
 
-/// Whether a gateway can be a peer; if not, why, unless that goes without saying.
-pub type Eligible = Result<(), Option<String>>;
+/// Whether a gateway can be a peer. The error is the reason for the report, or `None` if it needs no mention.
+pub(super) type Eligible = Result<(), Option<String>>;
 
-/// Merges the answers with the state. `connection` names the connection to a gateway.
-pub fn roster(
+/// Merges the answers with the state. `connection` gives the name of the connection to a gateway.
+pub(super) fn roster(
     facts: &Facts,
     connection: impl Fn(&Gateway) -> ConnName,
     eligible: impl Fn(&Gateway) -> Eligible,
@@ -61,7 +62,7 @@ pub fn roster(
     for (vpc, known) in facts.state.peers.iter().filter(|(_, known)| eligible(&known.gateway).is_ok()) {
         let shown = shown.remove(vpc).unwrap_or_default();
         let (stands, why) = match facts.answers.get(&known.gateway.region) {
-            // Rule 1: the tunnel stands exactly as it was, even if the last good answer was odd about it.
+            // Rule 1: the tunnel stands exactly as it was, even if the last good answer could not be used for it.
             Some(Err(reason)) => (as_it_was(known, &shown), Some(unasked(&known.gateway.region, reason))),
             _ => stands(known, shown, facts, &connection),
         };
@@ -88,7 +89,7 @@ fn unasked(region: &Region, reason: &AskError) -> String {
     format!("{region} could not be asked: {reason}")
 }
 
-/// What every region shows, or showed last, by VPC.
+/// What every region shows, or last showed, by VPC.
 fn shown(
     facts: &Facts,
     eligible: impl Fn(&Gateway) -> Eligible,
@@ -132,14 +133,14 @@ enum Stands {
     Leaving(Peer),
 }
 
-/// Known gateways, those in the last good answer of a silent region among them.
+/// A known VPC of a silent region, with the gateways of its last good answer.
 fn as_it_was(known: &Peer, shown: &Shown) -> Stands {
     let mut gateways = shown.gateways.clone();
     gateways.insert(known.gateway.instance.clone(), known.gateway.clone());
     Stands::As(Vpc { known: Some(known.clone()), gone: false, gateways })
 }
 
-/// A known VPC whose region has answered, or is not listed any more; and why it is kept, if that is not plain.
+/// A known VPC whose region has answered or is no longer listed; and why it is kept, if that needs a mention.
 fn stands(
     known: &Peer,
     shown: Shown,
@@ -160,7 +161,7 @@ fn stands(
         return (Stands::As(Vpc { known: Some(back), gone: true, gateways }), None);
     }
     if let Some(reason) = unusable.filter(|_| !stopped) {
-        // It is there; only what EC2 said of it does not fit. That is no reason to take its tunnel down.
+        // EC2 shows the gateway, only with data that cannot be used. Its tunnel stays up.
         gateways.insert(in_use.instance.clone(), in_use.clone());
         return (Stands::As(Vpc { known: Some(back), gone: false, gateways }), Some(reason));
     }
@@ -178,10 +179,10 @@ fn stands(
     }
 }
 
-/// The peer after a poll that missed it. A poll too soon after the last one that counted tells nothing new: a pass that
-/// failed elsewhere is tried again after seconds.
+/// The peer after a poll that missed it. A poll too soon after the last one that counted does not count: a pass that failed for
+/// another reason is tried again after seconds.
 fn missed(known: &Peer, facts: &Facts) -> Peer {
-    // A clock that was set back counts as time gone by, or the count would wait for it to catch up.
+    // A clock that was set back counts as elapsed time. Otherwise the count would wait for it to catch up.
     let since = known.missed_at.map(|at| at.0.abs_diff(facts.observed.now.0));
     if since.is_some_and(|seconds| seconds < facts.settings.removal.spacing.as_secs()) {
         return known.clone();
@@ -189,8 +190,8 @@ fn missed(known: &Peer, facts: &Facts) -> Peer {
     Peer { misses: known.misses.saturating_add(1), missed_at: Some(facts.observed.now), ..known.clone() }
 }
 
-/// Rule 2: a pass that would remove too many removes none, as one in which a tag or a role has changed under us. A few that are
-/// surely gone may leave all the same, or a small fleet would never be cleaned up; and a hold ends when the polls have
+/// Rule 2: a pass that would remove too many peers removes none, because a tag or a role may have been changed by mistake. A few
+/// that are certainly gone may leave all the same, or a small fleet would never be cleaned up. A hold ends when the polls have
 /// confirmed it for long enough and EC2 says that the VPC itself is gone.
 fn hold(
     leaving: BTreeMap<VpcId, Peer>,

@@ -1,31 +1,32 @@
 //! This gateway's own keys: which one it signs with, what it announces, and when the next key takes over.
 //!
-//! The next key is used when every peer that is known by a key has accepted it. A peer says so by IKE itself: this
-//! gateway initiates an IKE_SA without a child, signed with the next key, and it stands. That needs no room in a tag,
-//! however many peers there are, names the peer and the key, and cannot be forged by who writes tags.
+//! The next key is used when every peer that is known by a key has accepted it. IKE itself shows that: this gateway initiates
+//! an IKE_SA without a child, signed with the next key, and it stands. That takes no room in a tag, however many peers there
+//! are, it names the peer and the key, and nobody can forge it by writing tags.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::model::{Announcement, InstanceId, OwnKeys, PublicKey, Timestamp};
 use ring::digest::{SHA256, digest};
 
-/// How this gateway presents itself to its peers from this pass on.
+/// The keys that this gateway shows its peers from this pass on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presence {
-    /// What it signs with.
+    /// The key that it signs with.
     pub sign: PublicKey,
     /// What its tags should say.
     pub announce: Announcement,
-    /// The next key takes the place of the current one.
+    /// Whether the next key takes the place of the current one.
     pub promote: bool,
     /// The next key, as long as peers have to accept it.
     pub next: Option<PublicKey>,
-    /// The peers that have not accepted the next key.
+    /// The peers that have not accepted the next key, by VPC id.
     pub waiting: BTreeSet<String>,
 }
 
-/// `peers`: every peer that is known by a key, by name, and whether it has accepted the next key of this gateway.
-pub fn present(own: &OwnKeys, peers: impl Iterator<Item = (String, bool)>) -> Presence {
+/// Decides which keys to show. `peers` is every peer that is known by a key: its name, and whether it has accepted the next key
+/// of this gateway.
+pub(super) fn present(own: &OwnKeys, peers: impl Iterator<Item = (String, bool)>) -> Presence {
     let Some((next, succession)) = own.next else {
         let announce = Announcement { key: own.current, next: None };
         return Presence { sign: own.current.key, announce, promote: false, next: None, waiting: BTreeSet::new() };
@@ -39,7 +40,8 @@ pub fn present(own: &OwnKeys, peers: impl Iterator<Item = (String, bool)>) -> Pr
     Presence { sign, announce, promote, next: (!promote).then_some(next.key), waiting }
 }
 
-/// Older than its age allows, less up to a tenth of it by instance: a fleet launched together does not rotate at once.
+/// Whether a key that was `made` then is too old: older than `age`, less up to a tenth of it that depends on the instance, so
+/// that a fleet that was launched together does not rotate at once.
 pub fn is_old(made: Timestamp, now: Timestamp, age: Duration, instance: &InstanceId) -> bool {
     let hash = digest(&SHA256, instance.as_str().as_bytes());
     let spread = u32::from_be_bytes(std::array::from_fn(|i| hash.as_ref()[i]));

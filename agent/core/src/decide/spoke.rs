@@ -1,4 +1,4 @@
-//! The spoke: one tunnel to the hub, one child per own CIDR inside the private network.
+//! The spoke: one tunnel to the hub, with one child per own CIDR inside the private network.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +20,7 @@ use crate::{
     state::State,
 };
 
+/// Decides the spoke's tunnel. Without a hub there is none, and only the bypass stands.
 pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
     let Facts { settings, me, .. } = facts;
     let children = children(facts, findings);
@@ -40,7 +41,7 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
         chosen = one_hub(facts, hubs, findings);
     }
     let found = chosen.as_ref().map(|chosen| &chosen.peer.gateway);
-    // A region that is silent hides no hub from a spoke that is connected to it.
+    // While a region does not answer, the hub that this spoke is connected to counts as found.
     let silent = facts.answers.values().any(|answer| answer.is_err());
     let remembered = || facts.loaded.iter().find_map(ConnName::hub).map(|(address, _)| address).filter(|_| silent);
     let Some(remote_addr) = settings.hub.or(found.and_then(|hub| hub.public)).or_else(remembered) else { return out };
@@ -100,7 +101,8 @@ fn children(facts: &Facts, findings: &mut Findings) -> BTreeMap<String, Selector
     inside.into_iter().map(child).collect()
 }
 
-/// The connection to the hub at this address: the one that is loaded, or named by the hub's instance where that is known.
+/// The name of the connection to the hub at this address: the one that is loaded, otherwise one with the hub's instance if that
+/// is known.
 fn connection(facts: &Facts, address: Ipv4Addr, hub: Option<&Gateway>) -> ConnName {
     let nameless = ConnName::to_hub(address, None);
     if facts.loaded.contains(&nameless) {
@@ -115,7 +117,8 @@ fn connection(facts: &Facts, address: Ipv4Addr, hub: Option<&Gateway>) -> ConnNa
     }
 }
 
-/// Settings may name the hub by its address; and this gateway's own guard would stop IKE to one inside the private network.
+/// A hub must have the address that settings name, if they name one. One inside the private network cannot be reached: this
+/// gateway's own guard would stop IKE.
 fn eligible(settings: &Settings, hub: &Gateway) -> Eligible {
     match hub.public {
         Some(address) if settings.hub.is_some_and(|named| named != address) => Err(None),
@@ -128,7 +131,7 @@ fn eligible(settings: &Settings, hub: &Gateway) -> Eligible {
 }
 
 /// Only one VPC's hub is used: two would share one kernel policy, and the newest would win (`docs/facts.md`, "Loading
-/// connections"). The one in use as long as it is there, else the one launched first.
+/// connections"). The one in use stays as long as it is there; otherwise the one that was launched first is used.
 fn one_hub(facts: &Facts, mut hubs: BTreeMap<VpcId, Chosen>, findings: &mut Findings) -> Option<Chosen> {
     let in_use = |vpc: &VpcId| facts.state.peers.contains_key(vpc);
     let first = hubs.iter().min_by_key(|(vpc, c)| (!in_use(vpc), c.peer.gateway.launched, (*vpc).clone()));
@@ -141,7 +144,7 @@ fn one_hub(facts: &Facts, mut hubs: BTreeMap<VpcId, Chosen>, findings: &mut Find
     chosen
 }
 
-/// The keys of a hub that EC2 does not show, or was not asked about: named by settings, else as loaded last.
+/// The keys of a hub that EC2 does not show or was not asked about: those of settings, otherwise those loaded last.
 fn unseen_hub_keys(facts: &Facts, name: &ConnName) -> Vec<PublicKey> {
     match &facts.settings.auth.hub_key[..] {
         _ if facts.own.keys().is_none() => Vec::new(),

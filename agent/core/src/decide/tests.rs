@@ -83,7 +83,7 @@ struct Pass<'a> {
 }
 
 fn good_psk() -> Psk {
-    Psk { key: Some(Secret::new("correct horse battery")), problem: None }
+    Psk { secret: Some(Secret::new("correct horse battery")), problem: None }
 }
 
 /// charon has these IKE_SAs: the name of the connection, and whether it has a child.
@@ -350,7 +350,7 @@ fn rule_3_the_peer_with_a_tunnel_keeps_its_cidr_and_the_newcomer_is_refused() {
     assert_eq!(d.state.peers[&vpc(1)].gateway.cidrs, nets(&["10.1.0.0/16"]));
     assert_eq!(
         reasons(&d),
-        ["vpc-00000001 (eu-west-1) 10.9.128.0/17: overlaps 10.9.0.0/16 of vpc-00000009, which has it"]
+        ["vpc-00000001 (eu-west-1) 10.9.128.0/17: overlaps 10.9.0.0/16 of vpc-00000009, which already holds it"]
     );
 }
 
@@ -396,7 +396,7 @@ fn the_own_vpc_is_known_by_its_id_whatever_its_cidrs_say() {
 #[test]
 fn an_unusable_key_refuses_a_newcomer_and_keeps_the_key_in_use() {
     let problem = || Some("/etc/crosswan/psk.d/vpc-00000001: shorter than 16 bytes".to_owned());
-    let none = Psk { key: None, problem: problem() };
+    let none = Psk { secret: None, problem: problem() };
     let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), psk: none.clone(), ..Pass::default() }.run();
     assert!(d.tunnels.is_empty());
     assert_eq!(
@@ -405,10 +405,10 @@ fn an_unusable_key_refuses_a_newcomer_and_keeps_the_key_in_use() {
             "vpc-00000001 (eu-west-1): this gateway has no key of its own yet, and /etc/crosswan/psk.d/vpc-00000001: shorter than 16 bytes"
         ]
     );
-    let old = Psk { key: Some(Secret::new("the one in use")), problem: problem() };
+    let old = Psk { secret: Some(Secret::new("the one in use")), problem: problem() };
     let d = Pass { answers: answered(&[gateway(1, &["10.1.0.0/16"])]), psk: old, ..Pass::default() }.run();
     assert_eq!(d.tunnels.len(), 1);
-    assert!(d.findings.kept[0].why.ends_with("shorter than 16 bytes; the key in use so far stays"));
+    assert!(d.findings.kept[0].why.ends_with("shorter than 16 bytes; the pre-shared key in use stays"));
 }
 
 #[test]
@@ -511,7 +511,7 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
         Pass { toml, answers: answered(gateways), own: own(), psk: psk.clone(), ..Pass::default() }.run()
     };
     let hub = announcing(1, &[1]);
-    let none = Psk { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    let none = Psk { secret: None, problem: Some("there is no pre-shared key for it".into()) };
     let (name, nameless) = (to_hub(1), ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 1), None));
     let by_key = |n: u8| Auth::Key { own: key(0xff), peer: vec![key(n)] };
     for toml in [by_tag, &by_address] {
@@ -541,7 +541,7 @@ fn a_spoke_finds_its_hubs_key_by_tag_or_is_told_it() {
 /// At a fleet's first boot nobody is refused for being first.
 #[test]
 fn the_key_of_a_gateway_launched_moments_ago_is_awaited() {
-    let none = Psk { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    let none = Psk { secret: None, problem: Some("there is no pre-shared key for it".into()) };
     let launched = |at: i64| Gateway { launched: Timestamp(at), ..announcing(1, &[]) };
     let run = |toml: &str, at: i64, own: Option<OwnKeys>, psk: &Psk| {
         Pass { toml, answers: answered(&[launched(at)]), own, psk: psk.clone(), ..Pass::default() }.run()

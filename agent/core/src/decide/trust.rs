@@ -1,46 +1,49 @@
 //! Which keys each gateway is known by.
 //!
-//! EC2 is the directory, and its tags are only as good as whoever may write them. So a key counts for a gateway only if the
-//! holder of the key says so itself, in a signature over that VPC and that instance; and a key that is known stays known:
-//! a tag that is gone, unreadable or older takes no tunnel down, and one and the same instance changes its key only by a
-//! rotation, which the known key has signed. An accepted next key stays accepted through reads that do not show it.
+//! EC2 is the directory, and its tags are only as trustworthy as everyone who may write them. So a key counts for a gateway
+//! only if its holder has signed that VPC and that instance with it. A key that is known stays known: a tag that is gone,
+//! unreadable or older takes no tunnel down, and an instance changes its key only by a rotation that the known key has signed.
+//! An accepted next key stays accepted even while a read does not show it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, ProvenKey, PublicKey, Succession, Tagged};
 
-/// What came of holding a gateway's announcement against what was known of it.
+/// The judgement of a gateway's announcement, given the keys that it was known by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// What it may sign with: its key, and during a rotation the next one. Empty: it has no key that counts.
+    /// The keys that it may sign with: its key, and during a rotation the next one. Empty if it has no key that counts.
     pub keys: Vec<PublicKey>,
+    /// Set if the announcement, or a part of it, does not count.
     pub objection: Option<Objection>,
 }
 
 /// Why the announcement, or part of it, does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Objection {
-    /// There is none to read; the known key stays.
+    /// It is missing or cannot be read, and the known key stays. The text is for the report.
     Kept(String),
-    /// It is not to be believed; the known key stays, if there is one.
+    /// It must not be believed, and the known key stays if there is one. The text is for the report.
     Refused(String),
 }
 
-/// A gateway, as far as its keys are concerned.
+/// What has to be known to judge one gateway's announcement.
 pub struct Case<'a> {
+    /// The gateway as EC2 shows it, with its key tags.
     pub gateway: &'a Gateway,
     /// The keys that it was known by.
     pub known: &'a [PublicKey],
-    /// The fingerprint of the key that the operator has found right for this VPC.
+    /// The fingerprint of the key that the operator has accepted for this VPC.
     pub accept: Option<&'a str>,
 }
 
-/// Decides on every gateway. Two that prove to hold the same key share a private key, by a theft or a copy: whoever was
-/// known by it, or was accepted by the operator, keeps it; a newcomer to it is refused, and of two newcomers both.
+/// Judges the announcement of every gateway. Two that prove to hold the same key share a private key, by a theft or a copy: one
+/// that was known by it, or that the operator has accepted, keeps it. A newcomer to the key is refused, and if both are
+/// newcomers, both are.
 pub fn trust(cases: &BTreeMap<InstanceId, Case>) -> BTreeMap<InstanceId, Trust> {
     let mut out: BTreeMap<InstanceId, Trust> =
         cases.iter().map(|(instance, case)| (instance.clone(), judge(case))).collect();
-    // Who proves to hold which key, whether that counts or not.
+    // The gateways that prove to hold each key, whether that counts or not.
     let mut holders: BTreeMap<PublicKey, BTreeSet<&InstanceId>> = BTreeMap::new();
     for (instance, case) in cases {
         let refused = refused_though_proven(case, &out[instance]);
@@ -62,17 +65,17 @@ pub fn trust(cases: &BTreeMap<InstanceId, Case>) -> BTreeMap<InstanceId, Trust> 
     out
 }
 
-/// The key that a gateway announces and proves to hold, if that does not count.
+/// The key that a gateway announces and proves to hold, if it does not count.
 fn refused_though_proven(case: &Case, trust: &Trust) -> Option<PublicKey> {
     let proven = case.gateway.tags.key.read().filter(|proven| !trust.keys.contains(&proven.key))?;
     proven.belongs_to(&case.gateway.holder()).then_some(proven.key)
 }
 
-/// The gateway after a key that others hold, too, was refused.
+/// The gateway's judgement once a key that others also hold has been refused.
 fn without<'a>(case: &Case, was: &Trust, key: &PublicKey, others: impl Iterator<Item = &'a Gateway>) -> Trust {
     let others: Vec<String> = others.map(|g| g.holder().to_string()).collect();
     let objection = Objection::Refused(format!(
-        "{} holds the private key of {} {}: somebody has copied a private key. If this gateway is the right one: {}",
+        "{} holds the private key of {} {}: somebody has copied a private key. If this gateway is the right one, run: {}",
         case.gateway.instance,
         others.join(" and "),
         key.fingerprint(),
@@ -120,7 +123,7 @@ fn judge(case: &Case) -> Trust {
     Trust { keys: [proven.key].into_iter().chain(next).collect(), objection }
 }
 
-/// Why a key that this gateway is not known by does not count, if it does not.
+/// Why a key that this gateway is not known by does not count; `None` if it counts.
 fn stranger(case: &Case, proven: &ProvenKey) -> Option<Objection> {
     let Case { gateway, known, .. } = case;
     let (holder, succession) = (gateway.holder(), gateway.tags.next.read());
@@ -141,7 +144,7 @@ fn stranger(case: &Case, proven: &ProvenKey) -> Option<Objection> {
     if known.is_empty() {
         let wanted = case.accept?;
         return Some(Objection::Refused(format!(
-            "{} announces the key {fingerprint}, and --accept-key names {wanted}",
+            "{} announces the key {fingerprint}, but --accept-key names {wanted}",
             gateway.instance
         )));
     }
@@ -150,14 +153,14 @@ fn stranger(case: &Case, proven: &ProvenKey) -> Option<Objection> {
         return Some(Objection::Kept(why));
     }
     Some(Objection::Refused(format!(
-        "{} announces the key {fingerprint}, and is known by {}, which stays. If the new key is right: {}",
+        "{} announces the key {fingerprint}, but is known by {}, which stays. If the new key is right, run: {}",
         gateway.instance,
         fingerprints(known),
         accept_command(gateway, &proven.key)
     )))
 }
 
-/// The next key beside `key`, which counts: what is announced if it is signed, else what was accepted before.
+/// The next key beside `key`, which counts: the announced one if it is signed, otherwise the one that was accepted before.
 fn next(case: &Case, key: &PublicKey) -> (Option<PublicKey>, Option<Objection>) {
     let Case { gateway, known, .. } = case;
     let before = match known {
@@ -179,21 +182,21 @@ fn next(case: &Case, key: &PublicKey) -> (Option<PublicKey>, Option<Objection>) 
 
 fn unsigned(gateway: &Gateway, key: &PublicKey, succession: &Succession) -> Objection {
     Objection::Refused(format!(
-        "{} announces the key {} to follow {}, and the two have not both signed that for this instance: the tags were \
-         read while they changed, or somebody else wrote tag {NEXT_KEY_TAG}",
+        "{} announces the key {} as the one after {}, but the two keys have not both signed that for this instance: the \
+         tags were read while they changed, or somebody else wrote tag {NEXT_KEY_TAG}",
         gateway.instance,
         succession.next.fingerprint(),
         key.fingerprint()
     ))
 }
 
-/// The hub's keys as a spoke's settings name them: nothing that EC2 says counts more, but a difference is reported.
-pub fn named(keys: &[PublicKey], gateway: Option<&Gateway>) -> Trust {
+/// The hub's keys, as a spoke's settings name them. They count more than anything that EC2 shows, but a difference is reported.
+pub(super) fn named(keys: &[PublicKey], gateway: Option<&Gateway>) -> Trust {
     let announced = |tags: &KeyTags| tags.key.read().map(|proven| proven.key);
     let other = gateway.and_then(|g| Some((g, announced(&g.tags).filter(|key| !keys.contains(key))?)));
     let objection = other.map(|(gateway, key)| {
         Objection::Refused(format!(
-            "{} announces the key {}, and auth.hub_key is {}, which stays",
+            "{} announces the key {}, but auth.hub_key is {}, which stays",
             gateway.instance,
             key.fingerprint(),
             fingerprints(keys)
@@ -202,8 +205,8 @@ pub fn named(keys: &[PublicKey], gateway: Option<&Gateway>) -> Trust {
     Trust { keys: keys.to_vec(), objection }
 }
 
-/// Fingerprints in a sentence.
-pub fn fingerprints(keys: &[PublicKey]) -> String {
+/// The keys' fingerprints, joined for a sentence.
+pub(super) fn fingerprints(keys: &[PublicKey]) -> String {
     keys.iter().map(PublicKey::fingerprint).collect::<Vec<_>>().join(" and ")
 }
 

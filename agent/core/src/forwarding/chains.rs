@@ -1,4 +1,4 @@
-//! Tables, chains and rules of any firewall, as far as they decide about a forwarded packet.
+//! The tables, chains and rules of any firewall, as far as they decide about a forwarded packet.
 
 use std::collections::BTreeMap;
 
@@ -9,98 +9,98 @@ use super::flow::{Answer, Flow};
 /// One table with all its chains.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
-    /// As an operator finds it: `iptables filter`, `nft inet firewalld`.
-    pub name: String,
-    /// The name alone, where this is a table of nft's family `ip`, as those of iptables' nft backend are.
-    pub ip: Option<String>,
-    /// It holds rules that iptables-save cannot print, or prints without their condition.
-    pub native: bool,
-    pub chains: BTreeMap<String, Chain>,
+    /// Its name for the operator: `iptables filter`, `nft inet firewalld`.
+    pub(super) name: String,
+    /// The name alone, if this is a table of nft's family `ip`, as those of iptables' nft backend are.
+    pub(super) ip: Option<String>,
+    /// Whether it has rules that iptables-save cannot print, or prints without their condition.
+    pub(super) native: bool,
+    pub(super) chains: BTreeMap<String, Chain>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Chain {
-    /// Set if packets come to it from a hook, and not only by a jump.
-    pub base: Option<Base>,
-    pub rules: Vec<Rule>,
+pub(super) struct Chain {
+    /// Set if packets come to it from a hook, not only by a jump.
+    pub(super) base: Option<Base>,
+    pub(super) rules: Vec<Rule>,
 }
 
 #[derive(Debug, Clone)]
-pub struct Base {
-    pub hook: Hook,
-    /// `None` for a chain that filters. For one that translates addresses: whether it is another's, and not the chain in
-    /// which our own hook comes first.
-    pub nat: Option<bool>,
-    /// The policy is to drop; and the command that changes that.
-    pub drops: Option<String>,
+pub(super) struct Base {
+    pub(super) hook: Hook,
+    /// `None` for a chain that filters. For one that translates addresses, whether it is foreign: false for the chain in which
+    /// crosswan's own hook comes first.
+    pub(super) nat: Option<bool>,
+    /// If the policy is to drop, the command that changes it.
+    pub(super) drops: Option<String>,
 }
 
 /// The hooks that a forwarded packet meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
+pub(super) enum Hook {
     Prerouting,
     Forward,
     Postrouting,
 }
 
 #[derive(Debug, Clone)]
-pub struct Rule {
-    pub matches: Vec<Match>,
-    pub verdict: Verdict,
-    /// As its own program prints it, or its handle.
-    pub text: String,
-    /// The command that takes it away.
-    pub remedy: String,
+pub(super) struct Rule {
+    pub(super) matches: Vec<Match>,
+    pub(super) verdict: Verdict,
+    /// The rule as its program prints it, or its handle.
+    pub(super) text: String,
+    /// The command that removes it.
+    pub(super) remedy: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     Accept,
-    /// Dropped, rejected, or left to a program that may do that.
+    /// The packet is dropped, rejected, or left to a program that may do that.
     Stop,
     /// The source address is replaced.
     Translate,
     Jump(String),
     Goto(String),
     Return,
-    /// Nothing that decides: counters, logs, marks.
+    /// The rule decides nothing: it counts, logs or marks.
     Next,
 }
 
 /// A condition, or its opposite.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Match {
-    pub not: bool,
-    pub condition: Condition,
+pub(super) struct Match {
+    pub(super) not: bool,
+    pub(super) condition: Condition,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
+pub(super) enum Condition {
     Source(Vec<Ipv4Net>),
     Destination(Vec<Ipv4Net>),
     /// Interface names; `*` or `+` at the end is any rest.
     Input(Vec<String>),
     Output(Vec<String>),
-    /// Of conntrack's states one of these, in lower case.
+    /// One of these states of conntrack, in lower case.
     State(Vec<String>),
     Always,
     /// Not for IPv4, or not for what a gateway forwards.
     Never,
-    /// Whatever this module does not understand.
+    /// Anything that this module does not understand.
     Unknown,
 }
 
 impl Match {
-    pub fn is(condition: Condition) -> Match {
+    pub(super) fn is(condition: Condition) -> Match {
         Match { not: false, condition }
     }
 
-    pub fn unknown() -> Match {
+    pub(super) fn unknown() -> Match {
         Match::is(Condition::Unknown)
     }
 
-    /// For how much of the flow it holds. Prerouting does not know the way out, postrouting not the way in.
-    pub fn holds(&self, flow: &Flow, hook: Hook) -> Answer {
+    /// For how much of the flow it holds. Prerouting does not know the interface out, and postrouting not the one in.
+    pub(super) fn holds(&self, flow: &Flow, hook: Hook) -> Answer {
         let answer = match &self.condition {
             Condition::Source(nets) => flow.from.within(nets),
             Condition::Destination(nets) => flow.to.within(nets),
@@ -133,7 +133,7 @@ fn by_interface(ways: &std::collections::BTreeSet<String>, names: &[String]) -> 
 }
 
 fn by_state(states: &[String], state: &str) -> Answer {
-    // Pseudo-states among them, such as SNAT, may hold for a flow of any state.
+    // Other states, such as the pseudo-state SNAT, may hold for a flow of any state.
     const KNOWN: [&str; 6] = ["new", "established", "related", "invalid", "untracked", "dnat"];
     if states.iter().any(|s| s == state) {
         Answer::All

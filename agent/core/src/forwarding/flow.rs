@@ -12,15 +12,15 @@ use crate::model::{Interface, Mode, Nat, TunnelMatch};
 
 /// For how many packets of a flow something holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Answer {
+pub(super) enum Answer {
     None,
-    /// For some, or it cannot be told.
+    /// For some of them, or that is not known.
     Some,
     All,
 }
 
 impl Answer {
-    pub fn opposite(self) -> Answer {
+    pub(super) fn opposite(self) -> Answer {
         match self {
             Answer::None => Answer::All,
             Answer::Some => Answer::Some,
@@ -31,7 +31,7 @@ impl Answer {
 
 /// A set of addresses.
 #[derive(Debug, Clone)]
-pub enum Addresses {
+pub(super) enum Addresses {
     In(BTreeSet<Ipv4Net>),
     /// All but these: the internet.
     NotIn(BTreeSet<Ipv4Net>),
@@ -39,7 +39,7 @@ pub enum Addresses {
 
 impl Addresses {
     /// How much of the set lies in `nets`.
-    pub fn within(&self, nets: &[Ipv4Net]) -> Answer {
+    pub(super) fn within(&self, nets: &[Ipv4Net]) -> Answer {
         let everything = nets.iter().any(|net| net.prefix_len() == 0);
         let overlap = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
         match self {
@@ -52,39 +52,45 @@ impl Addresses {
     }
 }
 
-/// One kind of traffic, in one direction.
+/// One kind of traffic that this gateway should forward, in one direction.
 #[derive(Debug, Clone)]
 pub struct Flow {
-    /// As the report calls it.
-    pub what: &'static str,
-    pub from: Addresses,
-    pub to: Addresses,
-    /// The interfaces it may come and go by.
-    pub input: BTreeSet<String>,
-    pub output: BTreeSet<String>,
-    /// conntrack's state of a packet that decides: the first, or for answers one of the rest.
-    pub state: &'static str,
-    /// Its source address must stay what it is.
-    pub keeps_source: bool,
+    /// Its name in the report.
+    pub(super) what: &'static str,
+    pub(super) from: Addresses,
+    pub(super) to: Addresses,
+    /// The interfaces that it may arrive and leave through.
+    pub(super) input: BTreeSet<String>,
+    pub(super) output: BTreeSet<String>,
+    /// conntrack's state of the packets that are judged: `new`, or for answers `established`.
+    pub(super) state: &'static str,
+    /// Whether its source address must not be replaced.
+    pub(super) keeps_source: bool,
 }
 
 /// What this gateway forwards, as the last refresh decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
+    /// The own VPC's CIDRs.
     pub own: BTreeSet<Ipv4Net>,
     /// Further networks that are masqueraded.
     pub sources: BTreeSet<Ipv4Net>,
+    /// The networks that are reached through tunnels.
     pub private_net: BTreeSet<Ipv4Net>,
+    /// The default route's interface.
     pub uplink: Interface,
+    /// Whether it does NAT to the internet.
     pub masquerade: bool,
-    /// There are tunnels; in userspace they are this device.
+    /// Whether there are tunnels.
     pub tunnels: bool,
+    /// The interface of userspace ESP, through which tunnelled packets then come and go.
     pub device: Option<Interface>,
-    /// Packets go from tunnel to tunnel.
+    /// Whether packets go from tunnel to tunnel.
     pub hub: bool,
 }
 
 impl Traffic {
+    /// The traffic that the rules of `nat` are made for.
     pub fn of(mode: Mode, nat: &Nat, uplink: &Interface) -> Traffic {
         let device = match &nat.tunnel {
             TunnelMatch::Interface(device) => Some(device.clone()),
@@ -102,14 +108,14 @@ impl Traffic {
         }
     }
 
-    /// The flows, on a host with these `interfaces` and their addresses: the VPC is where an address of its CIDRs is.
+    /// The flows, on a host with these `interfaces` and their addresses. An interface with an address of the own VPC leads to it.
     pub fn flows(&self, interfaces: &BTreeMap<String, Vec<Ipv4Addr>>) -> Vec<Flow> {
         let uplink = BTreeSet::from([self.uplink.to_string()]);
         let in_vpc = |addresses: &Vec<Ipv4Addr>| addresses.iter().any(|a| self.own.iter().any(|own| own.contains(a)));
         let vpc: BTreeSet<String> =
             interfaces.iter().filter(|(_, a)| in_vpc(a)).map(|(name, _)| name.clone()).collect();
         let vpc = if vpc.is_empty() { uplink.clone() } else { vpc };
-        // Out of a tunnel of the kernel's a packet comes by the interface that ESP came by.
+        // With kernel ESP a packet leaves the tunnel on the interface that ESP arrived on.
         let tunnel = match &self.device {
             Some(device) => BTreeSet::from([device.to_string()]),
             None => vpc.union(&uplink).cloned().collect(),

@@ -1,5 +1,5 @@
-//! `nft -j -t list ruleset` as tables (libnftables-json(5)). What is not understood makes a rule's match unknown: a named set,
-//! too, whose elements are not listed.
+//! The output of `nft -j -t list ruleset` as tables (libnftables-json(5)). A condition that is not understood makes a rule's
+//! match unknown; so does a named set, whose elements are not listed.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::chains::{Base, Chain, Condition, Hook, Match, Rule, Table, Verdict};
 use crate::iptables::OWN_PREFIX;
 
-/// The tables of families that see IPv4 being forwarded.
+/// The tables of the families that forwarded IPv4 packets pass.
 ///
-/// The error says that `json` is not what nft prints.
+/// # Errors
+/// `json` is not JSON.
 pub fn tables(json: &str) -> Result<Vec<Table>, serde_json::Error> {
     let all: Value = serde_json::from_str(json)?;
     let objects: Vec<&Value> = all["nftables"].as_array().into_iter().flatten().collect();
@@ -42,7 +43,7 @@ pub fn tables(json: &str) -> Result<Vec<Table>, serde_json::Error> {
     Ok(tables.into_values().collect())
 }
 
-/// Named sets and verdict maps: iptables makes neither.
+/// Whether a rule has a named set or a verdict map, which iptables never makes.
 fn is_native(rule: &Value) -> bool {
     let named = |m: &Value| m["match"]["right"].as_str().is_some_and(|right| right.starts_with('@'));
     rule["expr"].as_array().into_iter().flatten().any(|s| s.get("vmap").is_some() || named(s))
@@ -67,7 +68,7 @@ fn base(chain: &Value, family: &str, table: &str) -> Option<Base> {
     Some(Base { hook, nat: (kind == "nat").then_some(true), drops })
 }
 
-/// A rule; several for a verdict map, one for each of its elements.
+/// The rule; for a verdict map one for each of its elements.
 fn rules(rule: &Value) -> Vec<Rule> {
     let (mut matches, mut verdicts) = (Vec::new(), Vec::new());
     let nat = word(rule, "table") == "nat";
@@ -82,7 +83,7 @@ fn rules(rule: &Value) -> Vec<Rule> {
             "counter" | "log" | "comment" | "mangle" | "notrack" | "ct helper" | "ct timeout" | "set" | "map" => {}
             other => match verdict(other, body, nat) {
                 Some(verdict) => verdicts.push((None, verdict)),
-                // A limit, a quota, a match of iptables' extensions.
+                // A limit, a quota or a match of iptables' extensions.
                 None => matches.push(Match::unknown()),
             },
         }
@@ -124,10 +125,10 @@ fn verdict(name: &str, body: &Value, nat: bool) -> Option<Verdict> {
     })
 }
 
-/// The elements of a verdict map in its own words: a condition each, and what follows.
+/// The elements of an inline verdict map: a condition and a verdict each.
 fn mapped(map: &Value, nat: bool) -> Vec<(Option<Match>, Verdict)> {
     let Some(elements) = map["data"]["set"].as_array() else {
-        // A map by name: it may do anything.
+        // A named map may do anything.
         return vec![(Some(Match::unknown()), Verdict::Stop)];
     };
     let one = |element: &Value| {
@@ -150,7 +151,7 @@ fn condition(of: &Value) -> Match {
         (Some("protocol"), ..) => names(right).map(|n| of_ipv4(&n, "ip")),
         (Some("l4proto"), ..) if right == "ipv6-icmp" => Some(Condition::Never),
         (_, Some("state"), ..) => names(right).map(Condition::State),
-        // Nothing that a gateway forwards had its destination replaced.
+        // A gateway forwards no packet whose destination was replaced.
         (_, Some("status"), ..) if right == "dnat" => Some(Condition::Never),
         (.., "ip", "saddr") => nets(right).map(Condition::Source),
         (.., "ip", "daddr") => nets(right).map(Condition::Destination),

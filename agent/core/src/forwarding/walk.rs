@@ -1,17 +1,21 @@
-//! One flow through one base chain.
+//! Follows one flow through one base chain.
 
-use super::{Base, Flow, Rule, Table, Verdict, flow::Answer};
+use super::{
+    chains::{Base, Rule, Table, Verdict},
+    flow::{Answer, Flow},
+};
 
-/// Jumps within jumps; nft refuses more than 16 (linux/netfilter/nf_tables.h, NFT_JUMP_STACK_SIZE).
+/// The depth of jumps within jumps; nft refuses more than 16 (linux/netfilter/nf_tables.h, NFT_JUMP_STACK_SIZE).
 const DEPTH: usize = 20;
-/// Rules looked at for one flow in one base chain. Chains that jump to each other in a lattice could take for ever.
+/// The number of rules that are judged for one flow in one base chain: chains that jump to each other in a lattice could take
+/// for ever.
 const BUDGET: usize = 50_000;
 
 /// Something that stops packets of a flow, or replaces their source address.
-pub struct Obstacle {
-    /// It does that to all packets of the flow, and not to some.
+pub(super) struct Obstacle {
+    /// Whether it does that to all packets of the flow.
     pub sure: bool,
-    /// What it is, and what it does: `rule 3 (drop) stops`.
+    /// What it is and what it does: `the policy drop stops`.
     pub what: String,
     pub remedy: String,
 }
@@ -21,17 +25,17 @@ struct Walk<'a> {
     base: &'a Base,
     flow: &'a Flow,
     left: usize,
-    /// Verdicts matched after which a packet, or some, went no further in this base chain.
+    /// The number of verdicts that ended the way of some packets through this base chain.
     decided: usize,
     obstacles: Vec<Obstacle>,
 }
 
-/// The first end that is sure, else the first that is possible; `None` if the flow passes.
-pub fn walk(table: &Table, name: &str, base: &Base, flow: &Flow) -> Option<Obstacle> {
+/// The first obstacle that is certain, otherwise the first that is possible; `None` if the flow passes.
+pub(super) fn walk(table: &Table, name: &str, base: &Base, flow: &Flow) -> Option<Obstacle> {
     let mut walk = Walk { table, base, flow, left: BUDGET, decided: 0, obstacles: Vec::new() };
     let rest = walk.chain(name, Answer::All, 0);
     if walk.left == 0 {
-        walk.add(Answer::Some, "there are too many rules to judge, which", "stop", "");
+        walk.add(Answer::Some, "more rules than can be judged", "stop", "");
     } else if let (Some(remedy), true) = (&base.drops, rest != Answer::None) {
         walk.add(rest, "the policy drop", "stop", remedy);
     }
@@ -52,11 +56,11 @@ impl Walk<'_> {
         self.add(much, &rule.text, does, &rule.remedy);
     }
 
-    /// `arriving` of the flow come to this chain, all or some; the answer is how many of it come out at its end.
+    /// Follows the packets of the flow that arrive at a chain, all or some. The answer is how many of them leave it at its end.
     fn chain(&mut self, name: &str, arriving: Answer, depth: usize) -> Answer {
         let Some(chain) = self.table.chains.get(name).filter(|_| depth < DEPTH) else { return arriving };
         let before = self.decided;
-        // Those that are still in the chain, and those that a `return` has taken out of it.
+        // The packets that are still in the chain, and those that a `return` has taken out of it.
         let (mut on, mut returned) = (arriving, Answer::None);
         for rule in &chain.rules {
             if self.left == 0 {

@@ -1,4 +1,4 @@
-//! Wanted rules against live ones: the one `iptables-restore` that makes them equal, and what to say about it.
+//! Wanted rules against live ones: the one `iptables-restore` that makes them equal, and its description.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,15 +8,14 @@ use std::{
 use super::rules::{ChainRef, Hook, Rules};
 use crate::text::plural;
 
-/// The differences between two states, as a value: [`Change::input`] makes them go away, `Display` sums them up
-/// on one line, [`Change::details`] names them rule by rule.
+/// The differences between two states. [`Change::input`] removes them, and `Display` sums them up on one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     chains: Vec<Differs<String>>,
     hooks: Vec<Differs<Hook>>,
 }
 
-/// One chain in which the two states differ; `None` if there is no such chain, or no hook in it.
+/// One chain in which the two states differ. A state is `None` if it has no such chain, or no hook in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Differs<R> {
     at: ChainRef,
@@ -24,8 +23,8 @@ struct Differs<R> {
     live: Option<Vec<R>>,
 }
 
-/// What leads from `live` to `want`, or `None` if nothing is to be done. A `want` of `Rules::default()` removes all of
-/// ours; a `want` that was read before a failed apply rolls back. Tables that could not be read are left alone.
+/// The change from `live` to `want`, or `None` if there is nothing to do. A `want` of `Rules::default()` removes all own
+/// chains; a `want` that was read before a failed apply rolls back. Tables that could not be read are left alone.
 pub fn plan(want: &Rules, live: &Rules) -> Option<Change> {
     let mut change =
         Change { chains: differing(&want.chains, &live.chains), hooks: differing(&want.hooks, &live.hooks) };
@@ -34,7 +33,7 @@ pub fn plan(want: &Rules, live: &Rules) -> Option<Change> {
     (!change.chains.is_empty() || !change.hooks.is_empty()).then_some(change)
 }
 
-/// How `live` fails to be `want`, a line per fault; empty exactly when [`plan`] has nothing to do.
+/// How `live` differs from `want`, a line per chain, rule or hook. It is empty exactly when [`plan`] has nothing to do.
 pub fn mismatch(want: &Rules, live: &Rules) -> Vec<String> {
     plan(want, live).map(|change| change.details()).unwrap_or_default()
 }
@@ -51,10 +50,10 @@ fn differing<R: Clone + PartialEq>(
 }
 
 impl Change {
-    /// The exact input for one `iptables-restore --noflush`: only what differs, so other chains keep their counters.
+    /// The exact input for one `iptables-restore --noflush`. It has only what differs, so other chains keep their counters.
     ///
-    /// A `:CHAIN` line replaces that chain whole. Hooks go by what they say, never by number: another program may
-    /// have moved the rules since they were read, and a number would then hit a foreign one.
+    /// A `:CHAIN` line replaces the whole chain. Hooks are deleted by their text, never by number: another program may
+    /// have moved the rules since they were read, and a number would then delete a foreign one.
     pub fn input(&self) -> String {
         let mut tables = BTreeMap::<&str, [Vec<String>; 4]>::new();
         for Differs { at: ChainRef { table, chain }, want, .. } in &self.chains {
@@ -73,8 +72,8 @@ impl Change {
         tables.into_iter().map(|(table, lines)| format!("*{table}\n{}\nCOMMIT\n", lines.concat().join("\n"))).collect()
     }
 
-    /// A line per chain, rule or hook that is not as wanted; live text is escaped.
-    pub fn details(&self) -> Vec<String> {
+    /// A line per chain, rule or hook that is not as wanted, with live text escaped.
+    pub(super) fn details(&self) -> Vec<String> {
         let mut out = Vec::new();
         for Differs { at, want, live } in &self.chains {
             let (Some(want), Some(live)) = (want, live) else {
@@ -114,7 +113,7 @@ impl fmt::Display for Change {
             (Some(want), Some(live)) => format!("{} {} (was {})", d.at, plural(want.len(), "rule"), live.len()),
             (None, _) => format!("{} removed", d.at),
         });
-        // A new chain brings its hook with it; only a hook that was tampered with is news.
+        // A new chain brings its hook with it: only a hook that was tampered with is mentioned.
         let new = |at: &ChainRef| self.chains.iter().any(|c| c.live.is_none() && c.at.table == at.table);
         let hooked = self
             .hooks

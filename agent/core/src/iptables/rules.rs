@@ -1,4 +1,4 @@
-//! Our chains and the jumps to them, read out of iptables-save's format; everything foreign is passed over.
+//! The own chains and the jumps to them, read from iptables-save's format. Everything foreign is skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,36 +12,37 @@ pub(super) struct ChainRef {
     pub chain: String,
 }
 
-/// A rule in a foreign chain that jumps to one of ours: its place among all the chain's rules, counted from 1.
+/// A rule in a foreign chain that jumps to an own one. Its position among all the chain's rules is counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hook {
     pub position: usize,
     pub rule: String,
 }
 
-/// What there is, or should be, of ours in iptables. The default is nothing: no chain, no hook.
+/// The own chains and hooks that are, or should be, in iptables. The default has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Our chains' rules in order, without `-A CHAIN`.
+    /// The own chains' rules in order, without `-A CHAIN`.
     pub(super) chains: BTreeMap<ChainRef, Vec<String>>,
     /// The hooks in each foreign chain, in order.
     pub(super) hooks: BTreeMap<ChainRef, Vec<Hook>>,
-    /// The tables of which nothing is known: nothing of them is planned, changed or missed.
+    /// The tables that could not be read: nothing in them is planned or changed, and nothing is reported as missing.
     pub(super) closed: BTreeSet<String>,
 }
 
 impl Rules {
-    /// iptables could not be asked at all.
+    /// The rules where iptables could not be asked at all.
     pub fn unreadable() -> Rules {
         Rules { closed: ["filter", "mangle", "nat"].map(str::to_owned).into(), ..Rules::default() }
     }
 
-    /// Of wanted rules: that of these tables nothing is known.
+    /// Marks, in wanted rules, the tables that could not be read in `live`.
     pub fn unknown_as(&mut self, live: &Rules) {
         self.closed = live.closed.clone();
     }
 
-    /// What was read now, where these are wanted: what could not be read before need not be now.
+    /// The rules that were read `now`, where these are wanted. If iptables could not be asked before, a second failure is no
+    /// error either.
     pub fn again(&self, now: Result<Rules>) -> Result<Rules> {
         now.or_else(|e| if self.closed == Rules::unreadable().closed { Ok(Rules::unreadable()) } else { Err(e) })
     }
@@ -51,13 +52,13 @@ impl Rules {
         &self.closed
     }
 
-    /// Our chains on one line each: table, chain, number of rules.
+    /// The own chains, a line each: table, chain, number of rules.
     pub fn summary(&self) -> Vec<String> {
         let line = |(at, rules): (&ChainRef, &Vec<String>)| format!("{at} {}", plural(rules.len(), "rule"));
         self.chains.iter().map(line).collect()
     }
 
-    /// Reads what `iptables-save` printed for all tables, or what [`render`](super::render) wrote.
+    /// Reads the text that `iptables-save` printed for all tables, or that [`render`](super::render) wrote.
     pub fn parse(text: &str) -> Rules {
         let mut rules = Rules::default();
         let mut table = "";
@@ -65,7 +66,7 @@ impl Rules {
         for line in text.lines() {
             let chain_ref = |chain: &str| ChainRef { table: table.to_owned(), chain: chain.to_owned() };
             if let Some(name) = native(line) {
-                // What is asked of such a table succeeds and is not shown: whoever adds what is missing adds it each time.
+                // A change of such a table succeeds and does not show: a missing rule would be added again by every pass.
                 rules.closed.insert(name.to_owned());
             } else if let Some(name) = line.strip_prefix('*') {
                 table = name;
@@ -90,18 +91,19 @@ impl Rules {
     }
 }
 
-/// The table, in iptables-save's word for one with rules that only nft can have made (iptables/nft-shared.c, 1.8.9).
+/// The table that iptables-save's line names as one with rules that only nft can have made (iptables/nft-shared.c, 1.8.9).
 fn native(line: &str) -> Option<&str> {
     line.strip_prefix("# Table `")?.strip_suffix("' is incompatible, use 'nft' tool.")
 }
 
-/// By the prefix and our alphabet: a `"` in the name, which iptables allows, would make jumps to it unreadable.
+/// Whether a chain is crosswan's own, by the prefix and its characters: a `"` in the name, which iptables allows, would
+/// make jumps to it unreadable.
 fn is_own(chain: &str) -> bool {
     chain.starts_with(OWN_PREFIX) && chain.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// The target is what a rule ends with, a jump to a chain has no options, and iptables-save quotes a comment with a
-/// blank in it: so the last two words tell, and a comment that looks like a jump does not.
+/// Whether a rule jumps to an own chain. A rule ends with its target, a jump to a chain has no options, and iptables-save
+/// quotes a comment with a blank in it: so the last two words decide, and a comment that looks like a jump does not count.
 fn is_hook(rule: &str) -> bool {
     let mut words = rule.rsplit(' ');
     matches!((words.next(), words.next()), (Some(chain), Some("-j" | "-g")) if is_own(chain))

@@ -1,4 +1,4 @@
-//! What the loop remembers between two looks. Times are milliseconds on the caller's clock.
+//! What the loop remembers between two looks. Times are in milliseconds on the caller's clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,28 +7,28 @@ use std::{
 
 use crate::model::ConnName;
 
-/// Times a pass is wanted for one tunnel: each after twice as long, until the hourly one is as soon.
+/// How often a pass is wanted for one tunnel, each time after twice as long. After that the hourly pass comes just as soon.
 const MAX_PASSES: u32 = 5;
 
 /// A CHILD_SA by the names of its connection and its child.
 pub(super) type ChildRef = (String, String);
 
-/// State between two calls of [`super::decide`]; belongs to one life of charon.
+/// The state between two calls of [`super::decide`]. A new charon needs a new one.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The children that should be up and are not.
     pub(super) missing: BTreeMap<ChildRef, Missing>,
-    /// Attempts on IKE_SAs that no child has come of, by unique id.
+    /// The attempts on IKE_SAs that have brought up no child, by unique id.
     pub(super) childless: BTreeMap<u32, Childless>,
-    /// Duplicates, and since when.
+    /// The duplicates, and since when they have been there.
     pub(super) duplicates: BTreeMap<Duplicate, u64>,
     /// Connections without children, by name.
     pub(super) proofs: BTreeMap<String, Proof>,
-    /// Children seen up before: only their loss is news.
+    /// Children that have been up: only their loss is reported.
     pub(super) known: BTreeSet<ChildRef>,
     /// How many children should be up.
     pub(super) wanted: usize,
-    /// The last look left something to initiate to the next.
+    /// Whether the last look has left something to initiate to the next one.
     pub(super) more: bool,
     pub(super) transitions: Vec<Transition>,
 }
@@ -36,31 +36,31 @@ pub struct Memory {
 #[derive(Debug)]
 pub(super) struct Missing {
     pub since: u64,
-    /// Seen missing so often.
+    /// The number of looks that found it missing.
     pub looks: u32,
     pub attempts: u32,
-    /// Not to be initiated before.
+    /// When it may be initiated again.
     pub next: u64,
-    /// Passes that were wanted for it.
+    /// The number of passes that were wanted for it.
     pub passes: u32,
 }
 
 /// The IKE_SA of a connection without children.
 #[derive(Debug)]
 pub(super) struct Proof {
-    /// Last seen to stand, or first seen.
+    /// When it was last seen to stand, or else first seen.
     pub since: u64,
     pub attempts: u32,
-    /// Not to be initiated before.
+    /// When it may be initiated again.
     pub next: u64,
     pub stands: bool,
     pub connecting: bool,
-    /// A pass was wanted for it.
+    /// Whether a pass was wanted for it.
     pub reported: bool,
 }
 
 impl Proof {
-    pub fn new(now: u64) -> Self {
+    pub(super) fn new(now: u64) -> Self {
         Proof { since: now, attempts: 0, next: 0, stands: false, connecting: false, reported: false }
     }
 }
@@ -71,14 +71,14 @@ pub(super) struct Childless {
     pub last: u64,
 }
 
-/// Which of two should go is decided anew each time; that there are two is remembered.
+/// A duplicate. It is remembered that there is one; which of the two should go is decided at each look.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Duplicate {
     Ike { conn: String },
     Child { ike: u32, name: String },
 }
 
-/// Connections to the same VPC, or to hubs.
+/// Whether both connections lead to the same VPC, or both to hubs.
 fn same_party(one: &str, other: &str) -> bool {
     let name = |conn: &str| conn.parse::<ConnName>();
     matches!((name(one), name(other)), (Ok(one), Ok(other)) if one.party() == other.party())
@@ -87,11 +87,13 @@ fn same_party(one: &str, other: &str) -> bool {
 /// A child that came up or went down since the last look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
+    /// The connection.
     pub conn: String,
+    /// The child in it.
     pub child: String,
-    /// `None`: it went down. Otherwise how long it was missing.
+    /// For how many milliseconds it was missing before it came up; `None` if it went down.
     pub up_after: Option<u64>,
-    /// Our initiations while it was missing.
+    /// How often this end initiated it while it was missing.
     pub attempts: u32,
 }
 
@@ -106,20 +108,20 @@ impl fmt::Display for Transition {
 }
 
 impl Memory {
-    /// Try everything again at once: the configuration has changed.
+    /// Forgets the pauses after failures, so that everything is tried again at once: the configuration has changed.
     pub fn forget_failures(&mut self) {
         self.missing.values_mut().for_each(|m| (m.attempts, m.next) = (0, 0));
         self.childless.values_mut().for_each(|c| c.attempts = 0);
         self.proofs.values_mut().for_each(|p| (p.attempts, p.next) = (0, 0));
     }
 
-    /// What came up and went down since the last call.
+    /// The children that came up or went down since the last call.
     pub fn take_transitions(&mut self) -> Vec<Transition> {
         mem::take(&mut self.transitions)
     }
 
-    /// The tunnel that has been missing for longest, and for how long, if a pass is wanted for any: after `patience`, and
-    /// each time after twice as long. The answer is taken for a promise: that pass is not wanted again.
+    /// The connection that has been missing for longest, and for how many milliseconds, if a pass is wanted for any: after
+    /// `patience`, and each time after twice as long. The caller must ask for that pass, as it is not wanted again.
     pub fn take_wanted(&mut self, now: u64, patience: u64) -> Option<(String, u64)> {
         let overdue = |m: &Missing| m.passes < MAX_PASSES && now >= m.since + (patience << m.passes);
         let overdue = self.missing.iter_mut().filter(|(_, m)| overdue(m));
@@ -130,8 +132,8 @@ impl Memory {
         counted.min().map(|(since, conn)| (conn.clone(), now - since))
     }
 
-    /// A connection whose proof a pass should know of, if there is one: a gateway that stands by has authenticated, or every
-    /// peer has accepted the next key. The answer counts as a promise: for that proof no pass is wanted again.
+    /// A connection whose proof a pass should see, if there is one: a gateway that stands by has authenticated, or every peer has
+    /// accepted the next key. The caller must ask for that pass, as it is not wanted again for that proof.
     pub fn take_proven(&mut self) -> Option<String> {
         let name = |conn: &str| conn.parse::<ConnName>().ok();
         let own = |conn: &str| name(conn).is_some_and(|name| name.is_own_proof());
@@ -151,7 +153,7 @@ impl Memory {
         first
     }
 
-    /// Something was seen missing once only, or there was more to initiate than one look may: look again soon.
+    /// Whether to look again soon: something was seen missing only once, or there was more to initiate than one look may.
     pub fn unsure(&self) -> bool {
         let fresh = |p: &Proof| !p.stands && !p.connecting && p.attempts == 0;
         self.more || self.missing.values().any(|m| m.looks < 2) || self.proofs.values().any(fresh)
@@ -162,7 +164,7 @@ impl Memory {
             self.change(child_ref, None, 0);
         }
         if !self.missing.contains_key(child_ref) {
-            // Where a gateway was replaced, its child has been missing for as long as the one of the gateway before it.
+            // After a gateway was replaced, the new one's child counts as missing for as long as that of the old one.
             let before =
                 self.missing.iter().find(|((conn, child), _)| *child == child_ref.1 && same_party(conn, &child_ref.0));
             let (since, passes) = before.map_or((now, 0), |(_, m)| (m.since, m.passes));

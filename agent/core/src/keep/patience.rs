@@ -1,20 +1,20 @@
-//! How long a tunnel stays down before a refresh is asked for. Pure; the tests are a simulation of a fleet at EC2's door.
+//! How long a tunnel stays down before a refresh is asked for. Pure; the tests simulate a fleet whose members all ask EC2.
 //!
 //! When a hub dies, all its spokes come to ask EC2 for the next one, and so does that hub itself when it boots, out of the
-//! same account's bucket of requests: 100, and 20 more a second (`docs/facts.md`, "EC2"). Nobody knows how many the others are, and
-//! each asks at a moment of its own, in a window so wide that thousands stay below what EC2 gives.
+//! same account's bucket of requests: 100, and 20 more a second (`docs/facts.md`, "EC2"). No gateway knows how many
+//! others there are, so each waits for a random time, in a window so wide that thousands stay below EC2's limit.
 
 use std::time::Duration;
 
 use crate::model::Mode;
 
-/// Intervals before anybody asks: most outages are over by then.
+/// The number of intervals before any gateway asks: most outages are over by then.
 const PATIENCE: u32 = 8;
-/// How many times as long the last spoke waits. A hub is alone in its account and asks within twice the time.
+/// How many times as long the last spoke waits. A hub has no others to wait for, and asks within twice the time.
 const SPOKES: f64 = 4.5;
 const HUB: f64 = 2.0;
 
-/// The wait of this gateway; `random` is from 0 to 1.
+/// How long this gateway waits; `interval` is that between two looks, and `random` is from 0 to 1.
 pub fn patience(mode: Mode, interval: Duration, random: f64) -> Duration {
     let longest = if mode == Mode::VpnHub { HUB } else { SPOKES };
     (interval * PATIENCE).mul_f64(1.0 + (longest - 1.0) * random)

@@ -1,14 +1,14 @@
-//! Connections of the managed file that charon does not have: somebody loaded a configuration without them. Pure.
+//! Connections of the managed file that charon does not have, because somebody loaded a configuration without them. Pure.
 //!
-//! `decide` cannot miss them, as it goes by what is loaded. Only a refresh loads connections, so all that is done here is to
-//! want one.
+//! `decide` does not notice that, as it goes by the loaded connections. Only a refresh loads connections, so this module only
+//! finds out when to ask for one.
 
 use std::collections::BTreeSet;
 
-/// Times a pass is wanted for the same: each after twice as long.
+/// How often a pass is wanted for the same connections, each time after twice as long.
 const MAX_PASSES: u32 = 5;
 
-/// What is missing, and since when. Times are milliseconds on the caller's clock.
+/// The missing connections, and since when they are. Times are in milliseconds on the caller's clock.
 #[derive(Debug, Default)]
 pub struct Unloaded {
     missing: BTreeSet<String>,
@@ -17,7 +17,7 @@ pub struct Unloaded {
 }
 
 impl Unloaded {
-    /// One look: what should be there, and what is.
+    /// Notes one look: the connections that should be loaded, and those that are.
     pub fn look<'a>(&mut self, now: u64, wanted: &BTreeSet<String>, loaded: impl Iterator<Item = &'a String>) {
         let loaded: BTreeSet<&String> = loaded.collect();
         let missing: BTreeSet<String> = wanted.iter().filter(|name| !loaded.contains(name)).cloned().collect();
@@ -26,8 +26,8 @@ impl Unloaded {
         }
     }
 
-    /// The first name that is missing, and for how long, if a pass is wanted for it: after `patience` in which none of the
-    /// missing came, as strongSwan's own start may take its time. Who takes the answer asks for that pass.
+    /// The first missing name, and for how many milliseconds it has been missing, if a pass is wanted for it: after `patience` in
+    /// which none of the missing ones was loaded, as strongSwan's own start may take long. The caller must ask for that pass.
     pub fn take_wanted(&mut self, now: u64, patience: u64) -> Option<(String, u64)> {
         let first = self.missing.first()?;
         if self.passes == MAX_PASSES || now < self.since + (patience << self.passes) {

@@ -5,7 +5,7 @@
 //! | [`KEY_TAG`] | `KEY SIGNATURE` | KEY is this gateway's; signed by KEY |
 //! | [`NEXT_KEY_TAG`] | `NEXT SIGNATURE SIGNATURE` | NEXT follows KEY; signed by KEY and by NEXT |
 //!
-//! A tag is overwritten, never deleted. The second one stays after the change: it tells a peer that has missed the
+//! A tag is overwritten, never deleted. The second one stays after the change: it shows a peer that has missed the
 //! rotation why the new key counts. Each is read and judged alone, so a read that mixes old and new tags adds no key.
 
 use std::{fmt, str::FromStr};
@@ -21,20 +21,21 @@ use super::{
 pub const KEY_TAG: &str = "crosswan-key";
 /// The tag with the key that is to follow it, or that followed it last.
 pub const NEXT_KEY_TAG: &str = "crosswan-next-key";
-/// What [`NEXT_KEY_TAG`] says where there is nothing to say.
+/// The value of [`NEXT_KEY_TAG`] where no key follows.
 const NOTHING: &str = "none";
 
 /// A key, and the proof that its announcer has the private half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProvenKey {
+    /// The announced key.
     pub key: PublicKey,
-    /// By the key itself, of [`signature::possession`].
+    /// The key's own signature of [`signature::possession`].
     pub proof: Signature,
 }
 
 impl ProvenKey {
-    /// The signature is the key's own, and about this gateway.
+    /// Whether the signature was made by the key itself, for the gateway of `holder`.
     pub fn belongs_to(&self, holder: &Holder<'_>) -> bool {
         self.proof.is_by(&self.key, &signature::possession(&self.key, holder))
     }
@@ -44,15 +45,16 @@ impl ProvenKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Succession {
+    /// The key that follows.
     pub next: PublicKey,
-    /// By the key before, of [`signature::succession`].
+    /// The signature of [`signature::succession`] by the key before.
     pub endorsement: Signature,
-    /// By the next key, of the same text.
+    /// The next key's signature of the same text.
     pub proof: Signature,
 }
 
 impl Succession {
-    /// Both `key` and the next key have signed that the one follows the other as the key of this gateway.
+    /// Whether both `key` and the next key have signed that the next one follows `key` as the key of `holder`.
     pub fn follows(&self, key: &PublicKey, holder: &Holder<'_>) -> bool {
         let text = signature::succession(key, &self.next, holder);
         self.endorsement.is_by(key, &text) && self.proof.is_by(&self.next, &text)
@@ -71,7 +73,7 @@ impl fmt::Display for Succession {
     }
 }
 
-/// Exactly `N` words.
+/// Splits a text into exactly `N` words; `shape` says in the error what was expected.
 fn words<'t, const N: usize>(text: &'t str, shape: &'static str) -> Result<[&'t str; N], BadName> {
     let words: Vec<&str> = text.split(' ').collect();
     words.try_into().map_err(|_| BadName { expected: shape, found: text.to_owned() })
@@ -96,20 +98,21 @@ impl FromStr for Succession {
 as_text!(ProvenKey, BadName);
 as_text!(Succession, BadName);
 
-/// One tag as EC2 shows it.
+/// One of a gateway's two tags, as EC2 shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tagged<T> {
-    /// There is no such tag, or it says nothing.
+    /// There is no such tag, or it is empty.
     #[default]
     Absent,
     /// What is wrong with it, in plain text.
     Unreadable(#[serde(deserialize_with = "super::line")] String),
+    /// What it says.
     Read(T),
 }
 
 impl<T: FromStr<Err = BadName>> Tagged<T> {
-    /// From the tag's value, if there is such a tag.
+    /// Reads the tag's value, if there is such a tag.
     pub fn of(value: Option<&str>) -> Self {
         match value.filter(|text| !text.is_empty() && *text != NOTHING).map(str::parse) {
             None => Tagged::Absent,
@@ -140,26 +143,26 @@ pub struct KeyTags {
 }
 
 impl KeyTags {
-    /// From the values of the two tags.
+    /// Reads the values of the two tags; `None` for a tag that is not there.
     pub fn of(key: Option<&str>, next: Option<&str>) -> Self {
         KeyTags { key: Tagged::of(key), next: Tagged::of(next) }
     }
 }
 
-/// What EC2 shows of this gateway's own instance: the values of its two tags, and what the same answer says of its interface.
-/// Tags are foreign text: whoever may write tags may have written them.
+/// What EC2 shows of this gateway's own instance: the values of its two tags, and what the same answer says about its
+/// interface. Tags are foreign text, as anyone with permission to write tags may have written them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnTags {
     /// [`KEY_TAG`]; `None` if there is no such tag.
     pub key: Option<String>,
     /// [`NEXT_KEY_TAG`]; `None` if there is no such tag.
     pub next: Option<String>,
-    /// Whether EC2 drops what the instance's first interface forwards; `None` if the answer does not say.
+    /// Whether EC2 drops the packets that the instance's first interface forwards; `None` if the answer does not say.
     pub source_dest_check: Option<bool>,
 }
 
 impl OwnTags {
-    /// The value of [`KEY_TAG`] or [`NEXT_KEY_TAG`].
+    /// The value of `tag`, which is [`KEY_TAG`] or [`NEXT_KEY_TAG`]; `None` if there is no such tag.
     pub fn get(&self, tag: &str) -> Option<&str> {
         if tag == KEY_TAG { self.key.as_deref() } else { self.next.as_deref() }
     }
@@ -168,14 +171,15 @@ impl OwnTags {
 /// What a gateway's own two tags should say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announcement {
+    /// The key that the gateway signs with, for [`KEY_TAG`].
     pub key: ProvenKey,
-    /// During a rotation.
+    /// The key that follows, during a rotation.
     pub next: Option<Succession>,
 }
 
 impl Announcement {
-    /// The tags to write so that EC2 says this, given the values it shows: none if all is as it should be. Without a
-    /// rotation the second tag may tell how this key came to be; anything else in it is overwritten.
+    /// The tags to write so that EC2 shows this announcement, given the values that it shows now; empty if nothing differs.
+    /// Outside a rotation the second tag may still name this key as the next one; any other value is overwritten.
     pub fn missing_from(&self, key: Option<&str>, next: Option<&str>) -> Vec<(&'static str, String)> {
         let wanted_key = self.key.to_string();
         let past = || match Tagged::<Succession>::of(next) {

@@ -1,19 +1,16 @@
 //! Why AWS did not answer, or refused what it was asked for.
 //!
-//! What a program decides, it decides by the kind. The words for people are chosen here, once, and each is one line whatever
-//! a foreign text in it holds.
+//! Programs decide by the variant. The text for people is chosen here, once, and is always one line, whatever foreign text
+//! is in it.
 
 use std::{fmt, time::Duration};
 
 use super::{Region, plain, printable};
 
-/// In the words of each failure that may mean this.
+/// The phrase that stands in every error which may mean this.
 pub(crate) const NOT_ENABLED: &str = "is not enabled for this account";
 
-/// Why one of AWS's services gave no answer.
-///
-/// `service` is its name for people (`EC2`), `operation` that of its API (`DescribeInstances`), `code` its own code for an
-/// error. Codes and messages are foreign text, kept as they came.
+/// Why one of AWS's services gave no answer. Codes and messages are foreign text, kept as they came; `Display` escapes them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
     /// No source of credentials is configured.
@@ -21,11 +18,17 @@ pub enum AskError {
     NoCredentialSource,
     /// The sources of credentials had none.
     #[error("no credentials: give the instance a role (or set AWS_ACCESS_KEY_ID): {why}")]
-    NoCredentials { why: String },
+    NoCredentials {
+        /// What the SDK's chain of sources said.
+        why: String,
+    },
     /// The sources of credentials did not answer in time.
     #[error("no credentials: they could not be fetched within {within:?}")]
-    CredentialsTimedOut { within: Duration },
-    /// The credentials are good, and do not allow this. A policy that denies it `explicitly`, as an organization's may, is not
+    CredentialsTimedOut {
+        /// The time that they were given.
+        within: Duration,
+    },
+    /// The credentials are good, but do not allow this. A policy that denies it `explicitly`, as an organization's may, is not
     /// outweighed by one that allows it (IAM User Guide, "Policy evaluation logic").
     #[error(
         "not permitted: the instance's role needs {permission} ({}{}){}",
@@ -33,81 +36,175 @@ pub enum AskError {
         if *.explicitly { "; a policy denies it explicitly" } else { "" },
         if .permission.starts_with("ec2:") { ": see docs/iam" } else { "" },
     )]
-    Denied { permission: String, code: String, explicitly: bool },
+    Denied {
+        /// The permission that the call needs, such as `ec2:DescribeInstances`.
+        permission: String,
+        /// The service's own code for the error.
+        code: String,
+        /// A policy denies it, and so another one that allows it does not help.
+        explicitly: bool,
+    },
     /// The account has not enabled the region.
     #[error("region {region} {} ({})", NOT_ENABLED, plain(.code))]
-    NotEnabled { region: Region, code: String },
-    /// The credentials are not accepted. A region that the account has not enabled answers so, too (`docs/facts.md`, "EC2").
+    NotEnabled {
+        /// The region that was asked.
+        region: Region,
+        /// The service's own code for the error.
+        code: String,
+    },
+    /// The credentials are not accepted. A region that the account has not enabled gives the same answer (`docs/facts.md`,
+    /// "EC2").
     #[error("credentials refused ({}): they or the clock are wrong, or {region} {}", plain(.code), NOT_ENABLED)]
-    NotAccepted { region: Region, code: String },
-    /// The credentials were good once.
+    NotAccepted {
+        /// The region that was asked.
+        region: Region,
+        /// The service's own code for the error.
+        code: String,
+    },
+    /// The credentials were good once, and have expired.
     #[error("credentials refused ({}): they have expired, or the clock is wrong", plain(.code))]
-    Expired { code: String },
+    Expired {
+        /// The service's own code for the error.
+        code: String,
+    },
     /// The instance has as many tags as an instance may have: 50 (EC2 User Guide, "Tag your Amazon EC2 resources"). Trying again
     /// does not help.
     #[error("the instance has as many tags as EC2 lets it have: remove one ({})", plain(.code))]
-    TooManyTags { code: String },
-    /// The account asks more than the service lets it ask.
+    TooManyTags {
+        /// The service's own code for the error.
+        code: String,
+    },
+    /// The account has asked more often than the service allows.
     #[error("throttled: {service} answered {} to {tries} {operation}", printable(.code))]
-    Throttled { service: &'static str, operation: &'static str, code: String, tries: Tries },
-    /// Any other error of the service's own. Without a `code` it said nothing but the HTTP status.
-    #[error("{service} answered {status} to {operation}{}", said(.code, .message.as_deref()))]
-    Refused { service: &'static str, operation: &'static str, status: u16, code: String, message: Option<String> },
-    /// Something on the way answered instead.
+    Throttled {
+        /// The service's name for people, such as `EC2`.
+        service: &'static str,
+        /// The operation of its API, such as `DescribeInstances`.
+        operation: &'static str,
+        /// The service's own code for the error.
+        code: String,
+        /// How often it was asked.
+        tries: Tries,
+    },
+    /// Any other error that the service answered with.
+    #[error("{service} answered {status} to {operation}{}", service_text(.code, .message.as_deref()))]
+    Refused {
+        /// The service's name for people.
+        service: &'static str,
+        /// The operation of its API.
+        operation: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The service's own code for the error; empty if it sent none.
+        code: String,
+        /// The service's own text.
+        message: Option<String>,
+    },
+    /// Something between this gateway and the service answered instead of it.
     #[error(
         "{instead} came in place of {service}'s answer to {operation} (HTTP {status}): something between this gateway and \
          {service} answers, such as a proxy; look at HTTPS_PROXY, AWS_ENDPOINT_URL and the VPC's endpoints"
     )]
-    Intercepted { instead: Substitute, service: &'static str, operation: &'static str, status: u16 },
-    /// Half an answer: its text ends too soon, or it is not the `format` that the service writes.
+    Intercepted {
+        /// What came.
+        instead: Substitute,
+        /// The service's name for people.
+        service: &'static str,
+        /// The operation of its API.
+        operation: &'static str,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// Half an answer: its text ends too soon, or is not in the `format` that the service writes.
     #[error("the answer to {operation} did not parse: it is cut off or {}", .format.broken())]
-    CutOff { operation: &'static str, format: Format },
+    CutOff {
+        /// The operation of the API.
+        operation: &'static str,
+        /// The format that was expected.
+        format: Format,
+    },
     /// A whole answer, but not what the operation returns.
     #[error("the answer to {operation} did not parse: {why}")]
-    Garbage { operation: &'static str, why: String },
-    /// It did not come within the time that it was given.
+    Garbage {
+        /// The operation of the API.
+        operation: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There was no whole answer within the time that it was given.
     #[error("timed out after {after:?}")]
-    TimedOut { after: Duration },
+    TimedOut {
+        /// That time.
+        after: Duration,
+    },
     /// None of the attempts was answered in time.
     #[error("{operation} timed out: no answer to any of {attempts} attempts")]
-    Silent { operation: &'static str, attempts: u32 },
+    Silent {
+        /// The operation of the API.
+        operation: &'static str,
+        /// How often it was asked.
+        attempts: u32,
+    },
     /// The name of the service's endpoint does not resolve.
     #[error("cannot resolve the name of {service}'s endpoint in {region}: {why}")]
-    NameUnresolved { service: &'static str, region: Region, why: String },
-    /// No connection came about, or it broke.
+    NameUnresolved {
+        /// The service's name for people.
+        service: &'static str,
+        /// The region that was to be asked.
+        region: Region,
+        /// The resolver's error.
+        why: String,
+    },
+    /// No connection could be made, or it broke.
     #[error("cannot reach {service} in {region}: {why}")]
-    Unreachable { service: &'static str, region: Region, why: String },
-    /// No request could be made of it.
+    Unreachable {
+        /// The service's name for people.
+        service: &'static str,
+        /// The region that was to be asked.
+        region: Region,
+        /// The network's error.
+        why: String,
+    },
+    /// The request could not be built or sent.
     #[error("cannot ask {operation}: {why}")]
-    NotSent { operation: &'static str, why: String },
+    NotSent {
+        /// The operation of the API.
+        operation: &'static str,
+        /// What the SDK said.
+        why: String,
+    },
 }
 
-/// How often was asked before a throttle was taken for the answer.
+/// How often a throttled operation was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tries {
-    /// So many times, with pauses.
+    /// This many times, with pauses.
     Insisted(u32),
-    /// Once, to make way for the hub.
+    /// Once, as a spoke does to leave requests to the hub.
     MadeWay,
 }
 
 /// What came in place of a service's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Substitute {
+    /// Text that looks like HTML.
     WebPage,
+    /// An empty body.
     Nothing,
 }
 
 /// The format of a service's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// EC2's format.
     Xml,
+    /// The format of SSM and Secrets Manager.
     Json,
 }
 
 impl AskError {
     /// Whether this may mean that the account has not enabled the region.
-    pub fn may_mean_not_enabled(&self) -> bool {
+    pub(crate) fn may_mean_not_enabled(&self) -> bool {
         matches!(self, AskError::NotEnabled { .. } | AskError::NotAccepted { .. })
     }
 
@@ -117,8 +214,8 @@ impl AskError {
     }
 }
 
-/// A service's own words for an error.
-fn said(code: &str, message: Option<&str>) -> String {
+/// A service's own text for an error.
+fn service_text(code: &str, message: Option<&str>) -> String {
     match code {
         "" => ", without an error code".into(),
         _ => format!(": {}: {}", printable(code), printable(message.unwrap_or_default())),

@@ -13,16 +13,19 @@ const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x
 /// Bytes of the digest that name a key within an identity: enough to tell the keys of one gateway apart.
 const SHORT: usize = 6;
 
-/// An Ed25519 public key (RFC 8032). `Display` and `FromStr`: its SPKI in base64, 60 characters; what a tag and a file hold.
+/// An Ed25519 public key (RFC 8032). `Display` and `FromStr` are what a tag and a file hold: its SPKI in base64, 60
+/// characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
+    /// Wraps the 32 bytes of a public key (RFC 8032, section 5.1.5). They are not checked.
     pub const fn new(bytes: [u8; 32]) -> Self {
         PublicKey(bytes)
     }
 
+    /// The 32 bytes.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -32,30 +35,30 @@ impl PublicKey {
         [&SPKI[..], &self.0].concat()
     }
 
-    /// What an operator compares: `SHA256:` and the base64 of the SPKI's digest, as
+    /// The text that an operator compares: `SHA256:` and the base64 of the SPKI's digest, as
     /// `openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | base64` prints it.
     pub fn fingerprint(&self) -> String {
         format!("SHA256:{}", STANDARD.encode(digest(&SHA256, &self.spki())))
     }
 
-    /// The first 48 bits of the fingerprint's digest in hex, 12 characters: names the key within an IKE identity.
+    /// The first 48 bits of the fingerprint's digest in hex, 12 characters, which name the key within an IKE identity.
     pub fn short(&self) -> String {
         hex(&digest(&SHA256, &self.spki()).as_ref()[..SHORT])
     }
 
-    /// The id by which charon lists the private key that belongs to it: the SHA-1 of the key's bytes, in hex
+    /// The id by which charon lists the matching private key: the SHA-1 of the key's bytes, in hex
     /// (KEYID_PUBKEY_SHA1 in libstrongswan).
     pub fn charon_id(&self) -> String {
         hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.0).as_ref())
     }
 
-    /// PEM, the form in which VICI takes it as text.
+    /// The key in PEM, which is how VICI takes it as text.
     pub fn pem(&self) -> String {
         format!("-----BEGIN PUBLIC KEY-----\n{self}\n-----END PUBLIC KEY-----\n")
     }
 
-    /// Out of [`PublicKey::pem`].
-    pub fn from_pem(pem: &str) -> Option<Self> {
+    /// Reads the text of [`PublicKey::pem`]; `None` for anything else.
+    pub(crate) fn from_pem(pem: &str) -> Option<Self> {
         pem.strip_prefix("-----BEGIN PUBLIC KEY-----\n")?.strip_suffix("\n-----END PUBLIC KEY-----\n")?.parse().ok()
     }
 }

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {}", printable(found))]
 pub struct BadName {
+    /// What would have been accepted, for "expected …".
     pub expected: &'static str,
+    /// The text as it came; `Display` escapes and cuts it.
     pub found: String,
 }
 
-/// Foreign text made safe for a log line: control and non-ASCII characters escaped, 64 characters at most.
+/// Foreign text made safe for a log line: quoted, control and non-ASCII characters escaped, cut after 64 characters.
 pub fn printable(foreign: &str) -> String {
     let mut out: String = foreign.chars().take(64).flat_map(char::escape_default).collect();
     if foreign.chars().count() > 64 {
@@ -21,8 +23,8 @@ pub fn printable(foreign: &str) -> String {
     format!("\"{out}\"")
 }
 
-/// Text inside a line of ours, of which we know that it is text but not from whom: what is not plain ASCII (or the `…` of
-/// [`printable`]) is escaped. Neither quoted nor cut.
+/// Text for the middle of a line, whose origin is not certain: everything but printable ASCII and the `…` of [`printable`]
+/// is escaped. It is neither quoted nor cut.
 pub fn plain(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -34,7 +36,7 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// In JSON such a value is its text: [`fmt::Display`] out, [`FromStr`] with its error in.
+/// In JSON such a value is its text: written by [`fmt::Display`], read by [`FromStr`] with its error.
 macro_rules! as_text {
     ($name:ident, $error:ty) => {
         impl TryFrom<String> for $name {
@@ -59,6 +61,7 @@ macro_rules! name_type {
         pub struct $name(String);
 
         impl $name {
+            /// The name as text.
             pub fn as_str(&self) -> &str { &self.0 }
         }
         impl FromStr for $name {
@@ -81,7 +84,7 @@ macro_rules! name_type {
     };
 }
 
-/// `prefix` followed by 8 to 17 lower-case hex digits: both lengths EC2 has used.
+/// Whether `s` is `prefix` followed by 8 to 17 lower-case hex digits: EC2 has used both lengths.
 fn ec2_id(s: &str, prefix: &str) -> bool {
     s.strip_prefix(prefix).is_some_and(|h| {
         (8..=17).contains(&h.len()) && h.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -95,7 +98,7 @@ name_type!(
     /// An instance's id.
     InstanceId, "an instance id such as i-0a1b2c3d", |s| ec2_id(s, "i-"));
 name_type!(
-/// An AWS region's code. Checked for shape only: new regions appear, and EC2 refuses what does not exist.
+/// An AWS region's code. Only its shape is checked: new regions appear, and EC2 refuses one that does not exist.
 Region, "a region such as eu-west-1", |s| {
     let parts: Vec<&str> = s.split('-').collect();
     (3..=4).contains(&parts.len())
@@ -108,7 +111,7 @@ Interface, "an interface name such as ens5", |s| {
     (1..=15).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.')
 });
 name_type!(
-/// A connection's name in charon. The prefix `crosswan-` is what makes a connection ours: nothing else is ever touched.
+/// A connection's name in charon. The prefix `crosswan-` marks crosswan's own connections; no others are ever touched.
 ConnName, "a connection name crosswan-…", |s| {
     s.strip_prefix("crosswan-").is_some_and(|n| (1..=64).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
 });
@@ -125,34 +128,35 @@ impl ConnName {
     pub fn to_gateway(vpc: &VpcId, instance: &InstanceId) -> Self {
         ConnName(format!("crosswan-{vpc}-{instance}"))
     }
-    /// A spoke's connection to the hub with this Elastic IP; its instance is unknown where settings name the hub and EC2
-    /// is not asked.
-    pub fn to_hub(hub: Ipv4Addr, instance: Option<&InstanceId>) -> Self {
+    /// A spoke's connection to the hub with this Elastic IP. The instance is `None` where settings name the hub and EC2 is
+    /// not asked.
+    pub(crate) fn to_hub(hub: Ipv4Addr, instance: Option<&InstanceId>) -> Self {
         let instance = instance.map_or(String::new(), |instance| format!("-{instance}"));
         ConnName(format!("{TO_HUB}{}{instance}", hub.to_string().replace('.', "-")))
     }
-    /// Where this gateway proves that the peer of this connection accepts its next key.
-    pub fn own_next(&self) -> Self {
+    /// The connection by which this gateway proves that the peer of this one accepts its next key.
+    pub(crate) fn own_next(&self) -> Self {
         ConnName(format!("{self}{OWN_NEXT}"))
     }
-    /// Where the peer of this connection proves that this gateway accepts its next key.
-    pub fn peer_next(&self) -> Self {
+    /// The connection by which the peer of this one proves that this gateway accepts its next key.
+    pub(crate) fn peer_next(&self) -> Self {
         ConnName(format!("{self}{PEER_NEXT}"))
     }
-    /// The holder of a next key is who initiates its proof: only the initiator's IKE_SA stands for the other's consent.
+    /// Whether it proves this gateway's next key. The holder of a next key initiates its proof, as only the IKE_SA of the
+    /// initiator shows that the other end has accepted it.
     pub fn is_own_proof(&self) -> bool {
         self.0.ends_with(OWN_NEXT)
     }
-    /// The peer's to initiate.
-    pub fn is_peer_proof(&self) -> bool {
+    /// Whether it proves the peer's next key. The peer initiates it.
+    pub(crate) fn is_peer_proof(&self) -> bool {
         self.0.ends_with(PEER_NEXT)
     }
-    /// The gateway of a client VPC that this is the hub's connection to.
+    /// The VPC and gateway that a hub's connection leads to; `None` for any other name.
     pub fn gateway(&self) -> Option<(VpcId, InstanceId)> {
         let (vpc, instance) = self.0.strip_prefix("crosswan-")?.rsplit_once("-i-")?;
         Some((vpc.parse().ok()?, format!("i-{instance}").parse().ok()?))
     }
-    /// The hub's Elastic IP and instance, out of the name of a spoke's connection to it.
+    /// The hub's Elastic IP and instance in the name of a spoke's connection; `None` for any other name.
     pub fn hub(&self) -> Option<(Ipv4Addr, Option<InstanceId>)> {
         let name = self.0.strip_prefix(TO_HUB)?;
         let (address, instance) = match name.split_once("-i-") {
@@ -161,14 +165,15 @@ impl ConnName {
         };
         Some((address.replace('-', ".").parse().ok()?, instance))
     }
-    /// Connections that succeed or fail together: those to the gateways of one VPC, and a spoke's to its hubs.
+    /// What connections have in common that succeed or fail together: the VPC's id for those to its gateways, `hub` for a
+    /// spoke's to its hubs.
     pub fn party(&self) -> &str {
         match self.0.strip_prefix("crosswan-").unwrap_or_default() {
             hub if hub.starts_with("hub-") => "hub",
             name => name.rsplit_once("-i-").map_or(name, |(vpc, _)| vpc),
         }
     }
-    /// The pass shunt that keeps a spoke's own VPC out of the tunnel.
+    /// The shunt that keeps a spoke's own VPC out of the tunnel.
     pub fn own() -> Self {
         ConnName("crosswan-own".into())
     }

@@ -1,19 +1,21 @@
-//! This gateway's own keys, as it shows them to others.
+//! This gateway's own keys, in the form in which it announces them.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Holder, Keyring, PrivateKey, ProvenKey, PublicKey, Succession};
 
-/// This gateway's own keys, with what it signs about them.
+/// This gateway's own keys with their signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnKeys {
+    /// The key that this gateway signs with until the next one takes over.
     pub current: ProvenKey,
-    /// During a rotation: the next key, as it will be announced alone, and beside the current one.
+    /// During a rotation the next key, in both forms: as it will be announced once it is the only one, and as it is announced
+    /// beside the current one.
     pub next: Option<(ProvenKey, Succession)>,
 }
 
 impl OwnKeys {
-    /// What `holder` signs about the keys of this ring; `None` if a key's text is not one.
+    /// Signs the keys of a ring for `holder`. `None` if the text of a key cannot be read.
     pub fn of(ring: &Keyring, holder: &Holder<'_>) -> Option<OwnKeys> {
         let next = |next: &PrivateKey| Some((next.proven(holder)?, ring.current.succeeded_by(next, holder)?));
         Some(OwnKeys { current: ring.current.proven(holder)?, next: ring.next.as_ref().and_then(next) })

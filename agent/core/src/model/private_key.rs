@@ -5,39 +5,45 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use super::{Holder, InstanceId, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature};
 
-/// What precedes the 32 bytes of the seed in PKCS#8 (RFC 8410, section 7): the form without the public key, which
-/// every strongSwan reads.
+/// The bytes before the 32 bytes of the seed in PKCS#8 (RFC 8410, section 7), in the form without the public key,
+/// which every strongSwan reads.
 const PKCS8: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
-/// One key pair. Only [`PublicKey`] shows in `Debug`.
+/// One key pair. `Debug` shows no more of it than its [`PublicKey`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivateKey {
+    /// The public half.
     pub public: PublicKey,
-    /// The file's text: PEM below a line that says whose it is.
+    /// The file's text: PEM below a line with the instance and the time.
     pub text: Secret,
+    /// The instance that it was made for.
     pub instance: InstanceId,
+    /// When it was made: `auth.max_key_age` counts from here.
     pub made: Timestamp,
-    /// Its file is root's alone.
+    /// Whether nobody but root can read its file.
     pub guarded: bool,
 }
 
-/// The key this gateway signs with, and during a rotation the one that is to follow.
+/// This gateway's private keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyring {
+    /// The key that this gateway signs with.
     pub current: PrivateKey,
+    /// The key that is to follow; `None` outside a rotation.
     pub next: Option<PrivateKey>,
 }
 
 impl Keyring {
+    /// The current key, then the next one if there is one.
     pub fn keys(&self) -> impl Iterator<Item = &PrivateKey> {
         [&self.current].into_iter().chain(&self.next)
     }
 }
 
 impl PrivateKey {
-    /// The key that belongs to a seed (RFC 8032, section 5.1.5).
+    /// The key pair that belongs to a seed (RFC 8032, section 5.1.5), with the text of its file.
     pub fn from_seed(seed: &[u8; 32], instance: &InstanceId, made: Timestamp) -> Option<Self> {
         let whose =
             format!("# The private key of {instance}, made by crosswan at {}. It never leaves this instance.", made.0);
@@ -51,19 +57,19 @@ impl PrivateKey {
         Some(Signature::new(signature.as_ref().try_into().ok()?))
     }
 
-    /// This key, with the proof that `holder` has it.
+    /// The public half with the proof that `holder` has the private one. `None` if the text cannot be read.
     pub fn proven(&self, holder: &Holder<'_>) -> Option<ProvenKey> {
         let proof = self.sign(&signature::possession(&self.public, holder))?;
         Some(ProvenKey { key: self.public, proof })
     }
 
-    /// `next` as the key that follows this one, signed by both.
+    /// The statement, signed by both keys, that `next` follows this one as the key of `holder`. `None` if a text cannot be read.
     pub fn succeeded_by(&self, next: &PrivateKey, holder: &Holder<'_>) -> Option<Succession> {
         let text = signature::succession(&self.public, &next.public, holder);
         Some(Succession { next: next.public, endorsement: self.sign(&text)?, proof: next.sign(&text)? })
     }
 
-    /// Out of its file's text.
+    /// Reads the text of its file; `None` if it is not as [`PrivateKey::from_seed`] writes it.
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let whose = lines.next()?.strip_prefix("# The private key of ")?;
@@ -75,7 +81,7 @@ impl PrivateKey {
     }
 }
 
-/// Out of PEM's one line.
+/// Reads the one line of base64 in the PEM.
 fn pair(pem: &str) -> Option<Ed25519KeyPair> {
     let der = STANDARD.decode(pem).ok()?;
     Ed25519KeyPair::from_seed_unchecked(der.strip_prefix(&PKCS8)?).ok()
@@ -87,12 +93,12 @@ pub(crate) mod tests {
     use crate::model::VpcId;
 
     /// Gateway `n`: its VPC and its instance.
-    pub fn holder(n: u32) -> (VpcId, InstanceId) {
+    pub(crate) fn holder(n: u32) -> (VpcId, InstanceId) {
         (format!("vpc-{n:08x}").parse().unwrap(), id(n))
     }
 
     /// Key pair `n`, always the same.
-    pub fn key_pair(n: u8) -> PrivateKey {
+    pub(crate) fn key_pair(n: u8) -> PrivateKey {
         PrivateKey::from_seed(&[n; 32], &id(n.into()), Timestamp(0)).unwrap()
     }
 

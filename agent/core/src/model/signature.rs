@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BadName, InstanceId, PublicKey, VpcId};
 
-/// `Display` and `FromStr`: base64 without padding, 86 characters.
+/// An Ed25519 signature. `Display` and `FromStr` are base64 without padding, 86 characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Signature([u8; 64]);
@@ -24,15 +24,17 @@ impl Signature {
     }
 
     /// Whether the holder of `key` has signed `text`.
-    pub fn is_by(&self, key: &PublicKey, text: &str) -> bool {
+    pub(crate) fn is_by(&self, key: &PublicKey, text: &str) -> bool {
         UnparsedPublicKey::new(&ED25519, key.bytes()).verify(text.as_bytes(), &self.0).is_ok()
     }
 }
 
-/// Whose key a statement is about. `Display` is part of what is signed.
+/// The gateway that a signed statement about a key names. `Display` is part of the signed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder<'a> {
+    /// The gateway's VPC.
     pub vpc: &'a VpcId,
+    /// The gateway's instance.
     pub instance: &'a InstanceId,
 }
 
@@ -42,13 +44,13 @@ impl fmt::Display for Holder<'_> {
     }
 }
 
-/// What a key signs to prove that `holder` has it.
-pub fn possession(key: &PublicKey, holder: &Holder<'_>) -> String {
+/// The text that a key signs to prove that `holder` has it.
+pub(crate) fn possession(key: &PublicKey, holder: &Holder<'_>) -> String {
     format!("crosswan: {key} is the key of {holder}")
 }
 
-/// What a key and its successor both sign: the one allows the change, the other proves that `holder` has it.
-pub fn succession(key: &PublicKey, next: &PublicKey, holder: &Holder<'_>) -> String {
+/// The text that a key and its successor both sign: the first allows the change, the second proves that `holder` has it.
+pub(crate) fn succession(key: &PublicKey, next: &PublicKey, holder: &Holder<'_>) -> String {
     format!("crosswan: {next} follows {key} as the key of {holder}")
 }
 

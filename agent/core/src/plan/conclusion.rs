@@ -1,5 +1,5 @@
-//! What follows once the system is as planned. A failure is reported, and what depends on it is not done; the system has been
-//! changed by then, and nothing goes back.
+//! What follows once the system is as planned. A failure is reported, and whatever depends on it is not done. The system has
+//! been changed by then, and nothing is rolled back.
 
 use std::fmt;
 
@@ -13,16 +13,28 @@ use crate::{
 /// One thing that concludes a pass. `Display` is what an operator reads.
 #[derive(Debug, Clone)]
 pub enum Conclusion {
-    /// The next key takes the place of the current one on disk, and charon forgets the old one. Only if every connection signs
-    /// with it by now.
-    PromoteKey { next: PublicKey, old: PublicKey },
-    /// What is remembered is this gateway's own business, and no change that an operator has to know of.
+    /// The next key takes the place of the current one on disk, and charon forgets the old one. By now every connection must
+    /// sign with it.
+    PromoteKey {
+        /// The key that takes over.
+        next: PublicKey,
+        /// The key that goes.
+        old: PublicKey,
+    },
+    /// Writes the state. Only this gateway itself uses it, so it does not count as a change for the operator.
     RememberState(Box<Remember>),
-    /// Writes tags of the own instance. Only what charon accepts by now may be announced, and the state must not remember less.
-    AnnounceKey { region: Region, instance: InstanceId, tags: Vec<(&'static str, String)> },
+    /// Writes tags of the own instance. By now charon must sign with the announced keys, and the state must remember them.
+    AnnounceKey {
+        /// The own region.
+        region: Region,
+        /// The own instance.
+        instance: InstanceId,
+        /// The tags with the values that they should have.
+        tags: Vec<(&'static str, String)>,
+    },
 }
 
-/// What concludes this pass, in order.
+/// The conclusions of this pass, in order.
 pub(super) fn conclusions(observed: &Observed, decided: &Decided) -> Vec<Conclusion> {
     let promotes = decided.presence.as_ref().is_some_and(|presence| presence.promote);
     let keys = observed.own.filter(|_| promotes);
@@ -37,8 +49,8 @@ pub(super) fn conclusions(observed: &Observed, decided: &Decided) -> Vec<Conclus
 }
 
 impl Conclusion {
-    /// Whether it changes anything that others see.
-    pub fn is_change(&self) -> bool {
+    /// Whether it changes anything that an operator has to know about.
+    pub(crate) fn is_change(&self) -> bool {
         !matches!(self, Conclusion::RememberState(_))
     }
 }

@@ -1,4 +1,4 @@
-//! What a pass remembers, depending on which peers have failed.
+//! What a pass remembers, which depends on the peers that have failed.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::{
     state::{Peer, State},
 };
 
-/// The states before and after, and whose each connection is.
+/// The states before and after the pass, and the VPC of each connection.
 #[derive(Debug, Clone, Default)]
 pub struct Remember {
     before: State,
     after: State,
     /// The VPC of each tunnel that was decided on, where it is known.
     vpcs: BTreeMap<ConnName, VpcId>,
-    /// charon was asked: what it should have is what it has.
+    /// Whether charon was asked, so that it now has what it should have.
     charon: bool,
 }
 
@@ -31,8 +31,8 @@ impl Remember {
         }
     }
 
-    /// The state to remember, given the peers that have failed: of those what was there before, as that is what they have. One
-    /// whose removal failed is still a peer, so that the next pass goes on with it.
+    /// The state to remember, given the peers that have failed. For those it is as before the pass, as that is what they have. A
+    /// peer whose removal failed is still one, so that the next pass tries again.
     pub fn without<'a>(&self, failed: impl Iterator<Item = &'a ConnName>) -> State {
         if !self.charon {
             return self.without_charon();
@@ -49,8 +49,8 @@ impl Remember {
         state
     }
 
-    /// charon could not be asked: every tunnel is what it was, whatever was decided. Polls that missed a peer count all the
-    /// same, and what EC2 said is good.
+    /// The state to remember if charon could not be asked: every tunnel is as it was, whatever was decided. Polls that missed a
+    /// peer still count, and so do EC2's answers.
     fn without_charon(&self) -> State {
         let peer = |(vpc, peer): (&VpcId, &Peer)| {
             let counted = self.after.peers.get(vpc).unwrap_or(peer);
@@ -61,8 +61,8 @@ impl Remember {
     }
 }
 
-/// Whether a connection's name says that it is one to this VPC.
-pub fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
+/// Whether a connection leads to this VPC, by its name.
+pub(crate) fn leads_to(name: &ConnName, vpc: &VpcId) -> bool {
     name.party() == vpc.as_str()
 }
 

@@ -1,7 +1,7 @@
-//! What stands when peers have failed: theirs as it was before the pass, everyone else's as planned. Pure.
+//! What stands when peers have failed: their parts as they were before the pass, everyone else's as planned. Pure.
 //!
-//! The files say what is loaded, also of a peer that failed, so that a charon that starts anew has it, too: its section is
-//! the old file's, byte for byte, and is parsed back like the rest.
+//! The files say what is loaded, and that includes a peer that failed, so that a charon that starts again has it as well: its
+//! section is that of the old file, byte for byte, and is parsed back like the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,24 +12,29 @@ use crate::{
     system::{Configuration, Files, System, secret_id},
 };
 
-/// See [`standing`].
+/// The result of [`standing`].
 #[derive(Debug, Default)]
 pub struct Standing {
+    /// What should be in force, with the texts for the files.
     pub target: Configuration,
-    /// All that failed: those given, and those that must not go ahead without them.
+    /// Everything that failed: the given connections, and those that must not go ahead without them.
     pub failed: BTreeSet<ConnName>,
-    /// Of these there is no record of what they had, though charon had it loaded: they stay as planned.
+    /// Those whose old configuration is not recorded although charon had it loaded: they stay as planned.
     pub unknown: BTreeSet<ConnName>,
 }
 
 /// What should be in force when `failed` have failed on the way to `target`, from `before`.
 ///
-/// A peer that was wanted gets back what the files had of it, or nothing if they had nothing. A peer that was to go is
-/// never loaded again: what is taken away stays away (removal is revocation). Its removal, or the loss of its children, is
-/// called off only if another connection to the same place was to have them, and that one failed: what works goes only
-/// when what follows it works. What is given back is without the children that are not wanted any more: their CIDRs may be another's.
+/// A peer that was wanted gets back what the files had for it, which may be nothing. A peer that was to go is never loaded
+/// again: what has been revoked stays revoked. Its removal, or the loss of its children, is called off only if another
+/// connection of the same party ([`ConnName::party`]) was to have the children and failed: what works goes only when its
+/// successor works. What is given back is without the children that are no longer wanted, as their CIDRs may now be another
+/// VPC's.
 ///
-/// This gateway's old key stays as long as a connection signs with it. Errors: the spliced text does not parse.
+/// This gateway's old key stays as long as a connection signs with it.
+///
+/// # Errors
+/// The spliced text does not parse.
 pub fn standing(target: &Configuration, before: &System, failed: &BTreeSet<ConnName>) -> Result<Standing> {
     let old = Configuration::of(before.files.clone()).unwrap_or_default();
     let going = old.connections.keys().filter(|name| makes_room(name, target, &old, failed));
@@ -46,7 +51,7 @@ pub fn standing(target: &Configuration, before: &System, failed: &BTreeSet<ConnN
             secrets.insert(secret_id(name), instead);
         }
     }
-    let cannot = || Error::new(Kind::Other, "put back what peers had that failed");
+    let cannot = || Error::new(Kind::Other, "restore the parts of failed peers");
     let mut had = old.files.connections.clone().unwrap_or_default();
     for (name, children) in lost_children(target, &old, &failed) {
         had = splice(&had, "", &["connections", name.as_str(), "children"], &children).context(cannot)?;
@@ -69,7 +74,7 @@ pub fn standing(target: &Configuration, before: &System, failed: &BTreeSet<ConnN
     Ok(Standing { target, failed, unknown })
 }
 
-/// Of connections that failed, the children they had and no connection to the same place is to have any more.
+/// By failed connection, the children that it had and that no connection of the same party is to have any longer.
 fn lost_children<'a>(
     target: &Configuration,
     old: &'a Configuration,
@@ -88,8 +93,8 @@ fn lost_children<'a>(
     had.filter(|(_, gone)| !gone.is_empty()).collect()
 }
 
-/// Whether a connection goes, or gives children up, for one to the same place that has failed: a gateway that was replaced, or
-/// one whose VPC another gateway was to take over.
+/// Whether a connection goes, or gives up children, for one of the same party that has failed: it leads to a gateway that was to
+/// be replaced, or whose VPC another gateway was to take over.
 fn makes_room(name: &ConnName, target: &Configuration, old: &Configuration, failed: &BTreeSet<ConnName>) -> bool {
     let of = |connections: &BTreeMap<ConnName, Tree>, name| connections.get(name).map(children).unwrap_or_default();
     let (had, keeps) = (of(&old.connections, name), of(&target.connections, name));

@@ -1,5 +1,5 @@
-//! The steps to a configuration, and how an operator reads them. Whose a step is says what its failure means: a peer's
-//! ([`Step::peer`]) is that peer's, who gets back what it had; if a shared one fails, everything goes back.
+//! The steps to a configuration, and how an operator reads them. If a peer's step fails ([`Step::peer`]), that peer gets back
+//! what it had; if a shared one fails, everything is rolled back.
 
 use std::fmt;
 
@@ -10,71 +10,106 @@ use crate::{
     system::{ManagedFile, Touched},
 };
 
-/// One change. `Display` is what an operator reads; secrets never show.
+/// One change. `Display` is what an operator reads; it never shows a secret.
 #[derive(Debug, Clone)]
 pub enum Step {
+    /// Changes the own chains, and the jumps to them, in one `iptables-restore`.
     RestoreRules(iptables::Change),
+    /// Loads a private key of this gateway.
     LoadKey {
+        /// The key pair.
         key: PrivateKey,
     },
+    /// Makes charon forget a private key of this gateway.
     UnloadKey {
+        /// Its public half.
         key: PublicKey,
     },
+    /// Loads a pre-shared key, in place of one with the same id.
     LoadSecret {
+        /// Its id in charon.
         id: String,
+        /// The pre-shared key with its owners.
         secret: Shared,
+        /// The reason, for the operator.
         why: &'static str,
     },
+    /// Loads a connection, in place of one with the same name. Its SAs stay.
     LoadConnection {
+        /// Its name in charon.
         name: ConnName,
+        /// The body of the `load-conn` message.
         tree: Tree,
+        /// The reason, for the operator.
         why: String,
     },
-    /// A loaded change of selectors reaches a live SA only so: initiate again, then end the old one (`docs/facts.md`,
-    /// "Loading connections").
+    /// A change of selectors reaches a live SA only if the child is initiated again and the old one is ended then
+    /// (`docs/facts.md`, "Loading connections").
     RenewChild {
+        /// The connection.
         connection: ConnName,
+        /// The child's name in it.
         child: String,
+        /// The unique ids of the CHILD_SAs with the old selectors.
         old: Vec<u32>,
     },
-    /// The gateway that stood by becomes the one in use: these children come up over its IKE_SA, before the ones of the
-    /// gateway before it go.
+    /// The gateway that stood by becomes the one in use: these children come up over its IKE_SA before those of the
+    /// previous gateway go.
     TakeOver {
+        /// The connection to the gateway that takes over.
         connection: ConnName,
+        /// The names of its children.
         children: Vec<String>,
     },
+    /// Unloads a connection. Its SAs are ended by a step of their own.
     UnloadConnection {
+        /// Its name in charon.
         name: String,
     },
+    /// Makes charon forget a pre-shared key.
     UnloadSecret {
+        /// Its id in charon.
         id: String,
     },
+    /// Ends one CHILD_SA of a connection that stays.
     TerminateChild {
+        /// The connection.
         connection: String,
+        /// The child's name.
         child: String,
+        /// The CHILD_SA's unique id.
         id: u32,
     },
-    /// Ends, with force, one IKE_SA of a connection that stays, or every one (`id` is `None`) of one that goes.
+    /// Ends, with force, one IKE_SA of a connection that stays, or all of one that goes.
     Terminate {
+        /// The connection.
         connection: String,
+        /// The IKE_SA's unique id; `None` for all.
         id: Option<u32>,
+        /// The reason, for the operator.
         why: &'static str,
     },
+    /// Writes a managed file whole, with its permissions.
     WriteFile {
+        /// Which one.
         file: ManagedFile,
+        /// The whole text.
         contents: String,
+        /// The reason, for the operator.
         why: &'static str,
     },
+    /// Removes a managed file.
     RemoveFile {
+        /// Which one.
         file: ManagedFile,
     },
 }
 
 impl Step {
-    /// The connection that this step is for: if it fails, it fails for that one alone.
+    /// The connection that this step belongs to: if the step fails, only that one is affected.
     ///
-    /// `None` for what is shared: rules, files, this gateway's keys, and the pass shunt of the own VPC, without which a
-    /// tunnel would take the VPC's own traffic.
+    /// `None` for a shared step: rules, files, this gateway's keys, and the shunt of the own VPC, without which a tunnel
+    /// would carry the VPC's own traffic.
     pub fn peer(&self) -> Option<ConnName> {
         let name = match self {
             Step::LoadConnection { name, .. }
@@ -92,12 +127,13 @@ impl Step {
         name.parse().ok().filter(|name| *name != ConnName::own())
     }
 
-    /// Whether it ends an SA. charon shows for a moment that it is going.
+    /// Whether it ends an SA, which charon still lists for a moment.
     pub fn ends(&self) -> bool {
         matches!(self, Step::Terminate { .. } | Step::TerminateChild { .. })
     }
 
-    /// Whether it takes something away: after all that adds, so that what works goes when what follows it works.
+    /// Whether it takes something away. Such steps come after all that add something, so that what works goes only when its
+    /// successor works.
     pub fn takes_away(&self) -> bool {
         matches!(self, Step::UnloadConnection { .. } | Step::UnloadSecret { .. } | Step::UnloadKey { .. })
             || self.ends()
@@ -109,7 +145,7 @@ impl Step {
     }
 }
 
-/// What these steps load: in doubt until it has been read back.
+/// The connections and secrets that these steps load, which are in doubt until they have been read back.
 pub fn touched(steps: &[Step]) -> Touched {
     let name = |step: &Step| match step {
         Step::LoadConnection { name, .. } => Some(name.to_string()),

@@ -1,4 +1,4 @@
-//! The settings that were set, held against the mode and each other.
+//! Checks the settings against the mode and against each other.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -17,14 +17,14 @@ use crate::{
     model::Mode,
 };
 
-/// The mode that `items` set, the last one counting.
+/// The mode that `items` set; the last one counts.
 pub(super) fn mode_of(items: &[Item]) -> Result<Option<Mode>> {
     let last = items.iter().rev().find(|item| item.name == "mode");
     last.map(|item| item.read(table::MODES, parse::word)).transpose()
 }
 
 impl Draft {
-    /// Fills in the defaults that depend on other settings, and checks what is between settings. `root` is for messages.
+    /// Fills in the defaults that depend on other settings, and checks settings against each other. `root` is for messages.
     pub(super) fn check(self, root: &Path, inline: Option<InlinePsk>) -> Result<Settings> {
         let file = show(&below(root, "/etc/crosswan/crosswan.toml"));
         let stored = self.stored()?;
@@ -51,10 +51,10 @@ impl Draft {
         }
         let masquerade = self.masquerade.unwrap_or(mode != Mode::VpnHub);
         let mut regions = self.regions.unwrap_or_default();
-        // The 2014 tool knew pre-shared keys only; a fleet that moves from it goes on with them until told otherwise.
+        // The 2014 tool only had pre-shared keys. A fleet that moves from it keeps them until settings say otherwise.
         let by_default = if inline.is_some() { AuthMethod::Psk } else { AuthMethod::Key };
         let method = self.method.unwrap_or(by_default);
-        // A hub must not hold its clients to its own key, where all gateways share one file.
+        // All gateways may share one file, and a hub must not demand its own key of its clients.
         let hub_key = self.hub_key.filter(|_| mode == Mode::NatVpn).unwrap_or_default();
         let hub = self.hub.filter(|_| mode == Mode::NatVpn);
         let no_hub = |why: String| Error::settings(format!("{}: hub: expected {why}", at("hub")));
@@ -68,7 +68,7 @@ impl Draft {
                 return Err(no_hub(format!("hub or hub_tag, found both (hub_tag is set in {})", at("hub_tag"))));
             }
             (Mode::NatVpn, Some(ip)) => {
-                // Nearly always the hub's private address in place of its Elastic IP, which no other VPC reaches.
+                // Nearly always the hub's private address, which no other VPC can reach, instead of its Elastic IP.
                 if let Some(net) = private_net.iter().find(|net| net.contains(&ip)) {
                     return Err(no_hub(format!("the hub's Elastic IP, found {ip}, which lies in private_net {net}")));
                 }
@@ -76,7 +76,7 @@ impl Draft {
                     AuthMethod::Psk => regions.clear(),
                     AuthMethod::Key if regions.is_empty() && hub_key.is_empty() => {
                         return Err(no_hub(format!(
-                            "a way to its key, found none; set regions (the hub's, where its tag tells it), \
+                            "a way to find its key, found none; set regions (those in which to look up the hub's tag), \
                              auth.hub_key, or auth.method = \"psk\" in {file}"
                         )));
                     }
@@ -122,7 +122,7 @@ impl Draft {
         })
     }
 
-    /// Where in AWS the shared key lies, if it does. One place only: which of two counts would be anybody's guess.
+    /// The pre-shared key that is in AWS, if settings name one. Two names are an error, as it would not be clear which one counts.
     fn stored(&self) -> Result<Option<StoredPsk>> {
         let mut named = ["auth.psk_file", "auth.psk_parameter", "auth.psk_secret"]
             .into_iter()

@@ -1,4 +1,4 @@
-//! An item: a setting's name, its raw value, and where it stood.
+//! An item: a setting's name, its raw value, and where it was set.
 
 use toml::de::DeValue;
 
@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 /// One setting of one source.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// The dotted name, not yet known to be a setting's.
+    /// The dotted name, which may not be a setting's.
     pub name: String,
     pub raw: Raw,
-    /// `file:line`, the environment variable or the flag.
+    /// Where it was set: `file:line`, the environment variable or the flag.
     pub origin: String,
-    /// What the source calls the setting, if not `name`.
+    /// The source's own name for the setting, if it is not `name`.
     pub alias: Option<&'static str>,
 }
 
@@ -22,14 +22,14 @@ impl Item {
         Item { name: name.into(), raw: Raw::Word(text.into()), origin: origin.into(), alias: None }
     }
 
-    /// A default of the table, in TOML.
+    /// A default of the table, which is in TOML.
     pub(super) fn default(name: &str, toml: &str) -> Result<Self> {
         let value =
             DeValue::parse(toml).map_err(|e| Error::settings(format!("the default of {name}: {}", e.message())))?;
         Ok(Item { raw: raw(value.get_ref()), ..Item::at("its default", name, "") })
     }
 
-    /// The typed value, or the one line that says what is wrong with it.
+    /// The typed value, or an error with one line that says what is wrong with it.
     pub(super) fn read<T>(&self, accepts: &str, parse: impl FnOnce(&Raw) -> Parsed<T>) -> Result<T> {
         parse(&self.raw).map_err(|found| {
             Error::settings(format!(

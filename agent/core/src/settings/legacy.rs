@@ -1,4 +1,4 @@
-//! The 2014 tool's `/etc/default/{vpn-hub,nat-hub,nat-vpn}`: assignments in shell syntax, read without a shell.
+//! The 2014 tool's `/etc/default/{vpn-hub,nat-hub,nat-vpn}`: assignments in shell syntax, parsed without a shell.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::{
     model::{Mode, Secret},
 };
 
-/// The 2014 names and the settings they became. `VPN_SERVICE` was read by vpn-hub only: the gateways' tag `service`.
+/// The 2014 names and the settings that they became. Only vpn-hub read `VPN_SERVICE`, the value of the gateways' tag `service`.
 const NAMES: [(&str, &str); 5] = [
     ("VPN_NET", "private_net"),
     ("VPN_PSK", ""),
@@ -28,7 +28,7 @@ const NAMES: [(&str, &str); 5] = [
     ("VPN_REGIONS", "regions"),
 ];
 
-/// What a 2014 file held; empty if there is none.
+/// The content of a 2014 file; empty if there is none.
 #[derive(Debug, Default)]
 pub(super) struct Legacy {
     pub path: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub(super) struct Legacy {
     pub warnings: Vec<String>,
 }
 
-/// Takes the file of `mode`; without a mode, the only file there is, which then sets the mode.
+/// Reads the file of `mode`; without a mode, the only file that there is, which then sets the mode.
 pub(super) fn load(
     root: &Path,
     mode: Option<Mode>,
@@ -50,7 +50,7 @@ pub(super) fn load(
     if let [(_, a), (_, b), ..] = &found[..] {
         let both = format!("{} and {}", show(&a.path), show(&b.path));
         return Err(Error::settings(format!(
-            "{both}: mode: expected one such file, found two and no mode that says which counts; set CROSSWAN_MODE"
+            "{both}: mode: expected one such file, found two and no mode to choose by; set CROSSWAN_MODE"
         )));
     }
     let Some((file_mode, LegacyFile { path, text, open })) = found.pop() else { return Ok(Legacy::default()) };
@@ -59,10 +59,10 @@ pub(super) fn load(
         let raw = Raw::Word(file_mode.to_string());
         legacy.items.push(Item { name: "mode".into(), raw, origin: show(&path), alias: None });
     }
-    // 2014 left the file readable to all; refusing it now would keep its users from moving.
+    // The 2014 tool left the file readable to all. An error here would keep its users from moving.
     if let Some(psk) = legacy.psk.as_ref().filter(|_| open) {
         legacy.warnings.push(format!(
-            "{}: other users can read this key: move it to {} and chmod 600 that file",
+            "{}: other users can read this pre-shared key: move it to {} and chmod 600 that file",
             psk.from,
             show(&below(root, "/etc/crosswan/psk"))
         ));
@@ -71,8 +71,8 @@ pub(super) fn load(
     Ok(legacy)
 }
 
-/// The known names count, and what is wrong with one of them is an error. Any other line is a warning: these files were
-/// shell scripts' and packages' for ten years, and a gateway without NAT is worse than a line that nobody reads.
+/// The known names count, and a mistake in one of them is an error. Any other line is a warning: shell scripts and packages have
+/// used these files for ten years, and a gateway without NAT is worse than a line that nobody reads.
 fn parse(path: &str, text: &str) -> Result<Legacy> {
     let mut legacy = Legacy::default();
     for (number, line) in text.lines().enumerate() {
@@ -95,7 +95,7 @@ fn parse(path: &str, text: &str) -> Result<Legacy> {
         let value = value(rest).map_err(|e| Error::settings(format!("{origin}: {name}: {e}")))?;
         let raw = match *alias {
             "VPN_PSK" => {
-                legacy.psk = Some(InlinePsk { key: Secret::new(value), from: format!("{origin}: VPN_PSK") });
+                legacy.psk = Some(InlinePsk { secret: Secret::new(value), from: format!("{origin}: VPN_PSK") });
                 continue;
             }
             "VPN_SERVICE" => {
@@ -109,14 +109,14 @@ fn parse(path: &str, text: &str) -> Result<Legacy> {
     Ok(legacy)
 }
 
-/// `[export] NAME` and what follows it; the name is empty if the line begins with none.
+/// Splits off the name of `[export] NAME…`, which is empty if the line begins with none.
 fn split(line: &str) -> (&str, &str) {
     let line = line.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).map_or(line, str::trim_start);
     let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(line.len());
     line.split_at(end)
 }
 
-/// `=word [# comment]`. No error shows the value: it may be a key.
+/// Parses `=word [# comment]`. No error shows the value, as it may be a pre-shared key.
 fn value(rest: &str) -> std::result::Result<String, String> {
     let Some(rest) = rest.strip_prefix('=') else {
         return Err("expected NAME=value without spaces around =, found something else".into());
@@ -131,7 +131,7 @@ fn value(rest: &str) -> std::result::Result<String, String> {
     Ok(value)
 }
 
-/// One word up to unquoted white space, quotes taken off.
+/// One word up to unquoted white space, without its quotes.
 fn shell_word(rest: &mut Peekable<Chars>) -> std::result::Result<String, String> {
     let refuse = |c: char| Err(format!("expected plain text, found {c} outside single quotes; the shell is not run"));
     let mut word = String::new();

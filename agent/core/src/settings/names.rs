@@ -1,4 +1,4 @@
-//! Names that a source may hold: the settings', their TOML tables', and the nearest to one that nobody knows.
+//! The names that a source may use: settings and their TOML tables; and the nearest one to an unknown name.
 
 use super::{
     item::Item,
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Draft {
-    /// Takes an item of a source at least as strong as those before.
+    /// Adds an item of a source that is at least as strong as those before it.
     pub(super) fn put(&mut self, item: Item) -> Result<()> {
         let Some(setting) = find(&item.name) else { return Err(unknown(&item)) };
         (setting.set)(self, &item)?;
@@ -31,13 +31,13 @@ pub(super) fn sections() -> Vec<&'static str> {
     sections
 }
 
-/// A foreign name for a message: as it is if it could be a key's, else escaped.
+/// A foreign name for a message: as it is if it has only characters of TOML's bare keys, otherwise escaped.
 pub(super) fn show_name(name: &str) -> String {
     let bare = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if bare && (1..=64).contains(&name.len()) { name.into() } else { printable(name) }
 }
 
-/// `did you mean X?`, or all that is known if nothing is near. `known` share `prefix`, which tells nothing.
+/// `did you mean X?`, or all known names if none is near. All `known` names have `prefix`, which is left out of the comparison.
 pub(super) fn suggest(unknown: &str, prefix: &str, known: impl Iterator<Item = &'static str>) -> String {
     let short: String = unknown.strip_prefix(prefix).unwrap_or(unknown).chars().take(64).collect();
     let likeness = |name: &str| {
@@ -52,11 +52,11 @@ pub(super) fn suggest(unknown: &str, prefix: &str, known: impl Iterator<Item = &
     }
 }
 
-/// The error of a name that is no setting's.
+/// The error for a name that is not a setting's.
 fn unknown(item: &Item) -> Error {
     let sections = sections();
     if sections.contains(&item.name.as_str()) {
-        // Not shown: `auth = "…"` may well be the key ititem.
+        // The value is not shown: `auth = "…"` may well be the pre-shared key itself.
         return Error::settings(format!(
             "{}: {n}: expected a table [{n}], found a single value",
             item.origin,

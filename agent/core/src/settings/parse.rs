@@ -1,4 +1,4 @@
-//! Raw values to typed ones, each by one function whose error is what was found, safe to print.
+//! Raw values to typed ones, each by one function. Its error is the text of what was found, safe to print.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,13 +13,13 @@ use ipnet::Ipv4Net;
 
 use crate::model::{PublicKey, overlap, printable};
 
-/// A value as its source holds it.
+/// A value as it is in its source.
 #[derive(Debug, Clone)]
 pub(super) enum Raw {
     /// Untyped text of the environment, a flag or a 2014 file: any scalar, or a list separated by commas or spaces.
     Word(String),
     Text(String),
-    /// As written.
+    /// The number as it was written.
     Number(String),
     Bool(bool),
     List(Vec<Raw>),
@@ -45,17 +45,19 @@ impl Raw {
 }
 
 /// An EC2 tag to filter by: a key of 1 to 128 characters and a value of at most 256, without control characters
-/// and without `*`, `?` and `\`, which EC2's filters do not take literally. Nothing of it may reach a template.
+/// and without `*`, `?` and `\`, which EC2's filters do not take literally. No part of it may reach a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
+    /// The tag's key.
     pub key: String,
+    /// The tag's value, compared as a whole.
     pub value: String,
 }
 
 /// The error is what was found instead.
 pub(super) type Parsed<T> = Result<T, String>;
 
-/// The parts of an address space that are no place for a host (RFC 6890), and what they are.
+/// The address blocks that hosts cannot use (RFC 6890), and their names.
 const NO_HOSTS: [(Ipv4Net, &str); 4] = [
     (Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8), "\"this network\""),
     (Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8), "loopback"),
@@ -100,7 +102,7 @@ pub(super) fn duration(raw: &Raw, shortest: Duration, longest: Duration) -> Pars
     duration.filter(|d| (shortest..=longest).contains(d)).ok_or_else(|| raw.found())
 }
 
-/// A relative one may be a key pasted in the wrong place: it is not shown.
+/// An absolute path. A relative one is not shown, as it may be a pre-shared key that was pasted in the wrong place.
 pub(super) fn path(raw: &Raw) -> Parsed<PathBuf> {
     match text(raw)? {
         s if !s.starts_with('/') => Err("text without a leading / (not shown: it may be a key)".into()),
@@ -109,7 +111,7 @@ pub(super) fn path(raw: &Raw) -> Parsed<PathBuf> {
     }
 }
 
-/// One key, or the current and the next one.
+/// One key, or the current one and the next.
 pub(super) fn hub_key(raw: &Raw) -> Parsed<Vec<PublicKey>> {
     let keys = match raw {
         Raw::Text(one) => list(&Raw::Word(one.clone()), word)?,

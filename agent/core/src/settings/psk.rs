@@ -1,16 +1,17 @@
-//! The text of a pre-shared key: what is refused because anybody could guess it, or because two ends would read it differently.
+//! Checks the text of a pre-shared key: refused are those that anybody could guess, and those that two ends would read
+//! differently.
 
 use crate::model::Secret;
 
 const SHORTEST: usize = 16;
-/// How to make a good one, for messages.
+/// How to make a good pre-shared key, for messages.
 pub const REMEDY: &str = "make one with: openssl rand -base64 32";
 
-/// Keys out of published documents, compared by their letters and digits only: a key that holds one is no secret.
+/// Keys of published documents, compared by their letters and digits only. A pre-shared key that contains one is not a secret.
 const PUBLISHED: [&str; 3] = ["ifionlyhadasecrettoshare", "thisisaterribleplacetokeepasecret", "stupidunsafedefault"];
 
-/// What a key of somebody who meant to choose one later begins with, in the same form. At least six characters
-/// each: a random base64 key starts with a given six in one of 10^9 cases.
+/// The beginnings of placeholders, in the same form. Each has at least six characters, with which a random base64 key starts by
+/// chance in one of 10^9 cases.
 const USUAL: [&str; 18] = [
     "changeme",
     "changethis",
@@ -32,15 +33,18 @@ const USUAL: [&str; 18] = [
     "qwerty",
 ];
 
-/// The key that somebody stored: the content without a trailing newline, or what is wrong with it.
+/// The pre-shared key in a file or store: the content without a trailing newline.
+///
+/// # Errors
+/// As for [`check`].
 pub fn parse(content: &[u8]) -> std::result::Result<Secret, String> {
     let line = content.strip_suffix(b"\n").unwrap_or(content);
     let key = line.strip_suffix(b"\r").unwrap_or(line);
     check(key).map(|()| Secret::new(key))
 }
 
-/// What an editor or a paste leaves at the ends of a key, where nobody sees it. It is refused and not cut off: the other
-/// end may run a program that counts it, or hold the key without it, and both would call their key valid.
+/// Invisible characters that an editor or a paste leaves at the ends of a pre-shared key. They are refused and not cut off: a
+/// program at the other end may use them, or have the key without them, and neither end would see a mistake.
 fn invisible(key: &[u8]) -> Option<&'static str> {
     if key.starts_with(b"\xef\xbb\xbf") {
         return Some("a key after a byte order mark (BOM); save it without one, as plain text");
@@ -58,7 +62,10 @@ fn invisible(key: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// What is wrong with a key, without a word of it.
+/// Checks a pre-shared key.
+///
+/// # Errors
+/// What is wrong with it and the remedy, as a phrase after "found". It shows nothing of the pre-shared key.
 pub fn check(key: &[u8]) -> std::result::Result<(), String> {
     if let Some(problem) = invisible(key) {
         return Err(problem.into());

@@ -1,4 +1,4 @@
-//! TOML files, environment and flags to items.
+//! Turns TOML files, environment and flags into items.
 
 use std::{
     collections::BTreeMap,
@@ -17,40 +17,45 @@ use crate::{
     model::printable,
 };
 
-/// Everything that may hold a setting but the 2014 files.
+/// Everything that may hold a setting, except the 2014 files.
 #[derive(Debug)]
 pub struct Sources<'a> {
-    /// Where the files lie, for messages: `/` in production.
+    /// The folder that the files are below, for messages: `/` in production.
     pub root: &'a Path,
     /// The TOML files, weakest first.
     pub toml: Vec<TomlFile>,
-    /// The whole environment. Only `CROSSWAN_*` counts, without `CROSSWAN_ROOT`, `CROSSWAN_LOG*` and `CROSSWAN_LAB_*`.
+    /// The whole environment. Only `CROSSWAN_*` counts, except `CROSSWAN_ROOT`, `CROSSWAN_LOG*` and `CROSSWAN_LAB_*`.
     pub env: &'a BTreeMap<String, String>,
+    /// The flags of the command line, the strongest source.
     pub flags: &'a Flags,
 }
 
 /// A TOML file as it was read.
 #[derive(Debug, Clone)]
 pub struct TomlFile {
+    /// Where it was read, for messages.
     pub path: PathBuf,
+    /// The whole text.
     pub text: String,
 }
 
 /// A file of the 2014 tool as it was read.
 #[derive(Debug, Clone)]
 pub struct LegacyFile {
+    /// Where it was read, for messages.
     pub path: PathBuf,
+    /// The whole text.
     pub text: String,
-    /// Others than its owner may read or change it.
+    /// Whether others than its owner may read or change it.
     pub open: bool,
 }
 
-/// `path` below `root`.
+/// The absolute `path`, below `root`.
 pub fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
     root.join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
 }
 
-/// A path for a message: as it is, or escaped if it holds what a log line may not.
+/// A path for a message: as it is, or escaped if it has characters that a log line may not have.
 pub fn show(path: &Path) -> String {
     match path.to_str() {
         Some(s) if s.chars().all(|c| c.is_ascii_graphic() || c == ' ') => s.into(),
@@ -58,7 +63,7 @@ pub fn show(path: &Path) -> String {
     }
 }
 
-/// What the command line may set, as typed: each in the form of the environment variable of the same name.
+/// The settings of the command line as they were typed, each in the form of its environment variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `--mode`
@@ -84,14 +89,14 @@ impl Flags {
     }
 }
 
-/// `CROSSWAN_*` to items, in the variables' order.
+/// Turns `CROSSWAN_*` into items, in the variables' order.
 pub(super) fn environment(env: &BTreeMap<String, String>) -> Result<Vec<Item>> {
-    let ours = |name: &str| {
+    let counts = |name: &str| {
         let Some(rest) = name.strip_prefix("CROSSWAN_") else { return false };
         rest != "ROOT" && !rest.starts_with("LOG") && !rest.starts_with("LAB_")
     };
     env.iter()
-        .filter(|(name, _)| ours(name))
+        .filter(|(name, _)| counts(name))
         .map(|(name, text)| match SETTINGS.iter().find(|s| s.env == name) {
             Some(setting) => Ok(Item::at(name, setting.name, text)),
             None => {
@@ -102,7 +107,7 @@ pub(super) fn environment(env: &BTreeMap<String, String>) -> Result<Vec<Item>> {
         .collect()
 }
 
-/// One TOML document to items, in the order of the text.
+/// Turns one TOML document into items, in the order of the text.
 pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
     let path = show(path);
     let document = DeTable::parse(text).map_err(|e| {
@@ -111,7 +116,7 @@ pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
         // A curly quote or an unbreakable space looks like the plain character on most screens.
         let odd = text.get(start..).and_then(|rest| rest.chars().next()).filter(|c| !c.is_ascii());
         let odd = odd.map(|c| format!(" (there is the character {})", printable(&c.to_string()))).unwrap_or_default();
-        // The parser's words quote nothing of the file; it may hold a key in the wrong place.
+        // The parser's message quotes nothing of the file, which may have a pre-shared key in the wrong place.
         let message = e.message().replace(char::is_control, " ");
         Error::settings(format!("{path}:{line}:{column}: expected TOML, found: {message}{odd}"))
     })?;
@@ -136,7 +141,7 @@ pub(super) fn toml(path: &Path, text: &str) -> Result<Vec<Item>> {
     Ok(found.into_iter().map(item).collect())
 }
 
-/// Both from 1; the column in characters.
+/// The line and the column of a byte offset, both counted from 1; the column is in characters.
 fn line_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset.min(text.len())).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);

@@ -1,4 +1,4 @@
-//! The settings, one row each: everything that parsing, messages and the reference know about a setting stands here.
+//! The settings, one row each, with everything that parsing, messages and the reference know about a setting.
 //!
 //! A new setting is a row, a field of [`Settings`](super::Settings), and the line of `check.rs` that fills that field. Then
 //! `BLESS=1 cargo test -p crosswan-core --test pure reference` writes it into every list of settings.
@@ -23,7 +23,7 @@ use crate::{
     model::{Interface, Mode, Opening, PublicKey, Region},
 };
 
-/// A setting, as its row has it.
+/// A setting, with what its row says.
 #[derive(Debug)]
 pub struct Setting {
     /// The dotted name in TOML.
@@ -32,32 +32,32 @@ pub struct Setting {
     pub env: &'static str,
     /// What a value may be, for "expected …" in an error.
     pub accepts: &'static str,
-    /// What holds where no source sets it.
+    /// What applies where no source sets it.
     pub default: IfUnset,
     /// The modes that use it; the others accept and ignore it.
     pub modes: &'static [Mode],
     /// What it does: whole sentences, with names and values between backticks.
     pub help: &'static str,
-    /// Reads an item of this name into its place in the draft.
+    /// Reads an item of this name into its field of the draft.
     pub(super) set: fn(&mut Draft, &Item) -> Result<()>,
 }
 
-/// What holds where no source sets a setting.
+/// What applies where no source sets a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfUnset {
-    /// This value, in TOML: the one that is used.
+    /// This value, in TOML.
     Value(&'static str),
-    /// No fixed value; what happens then, in words with backticks. `check.rs` does it.
+    /// No fixed value: the text, with backticks, says what happens then. `check.rs` does it.
     Words(&'static str),
 }
 
-/// The type of a setting's place in the draft: with a default value it always holds one.
+/// The type of a setting's field in the draft: without a default value it is an option.
 macro_rules! slot {
     (Value $type:ty) => { $type };
     (Words $type:ty) => { Option<$type> };
 }
 
-/// What is in that place before any source is read.
+/// The value of that field before any source is read.
 macro_rules! initial {
     (Value $read:expr) => {
         $read
@@ -74,7 +74,7 @@ macro_rules! settings {
         #[derive(Debug)]
         pub(super) struct Draft {
             $(pub $field: slot!($kind $type),)*
-            /// Where each stood that a source set, by name.
+            /// Where each was set that a source has set, by name.
             pub origins: BTreeMap<&'static str, String>,
         }
 
@@ -105,7 +105,7 @@ macro_rules! settings {
     };
 }
 
-/// Also for whoever needs the mode before the rest.
+/// The modes in an error. The mode is also read before the other settings.
 pub(super) const MODES: &str = "vpn-hub, nat-hub or nat-vpn";
 const TAG: &str = "a tag { key = \"…\", value = \"…\" } or \"key=value\", key of 1 to 128 and value of up to 256 characters, \
                    without control characters and EC2's filter characters * ? \\";

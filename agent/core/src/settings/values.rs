@@ -1,4 +1,4 @@
-//! What was set, as the rest of crosswan sees it.
+//! The checked settings, as the rest of crosswan uses them.
 
 use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -7,49 +7,57 @@ use ipnet::Ipv4Net;
 use super::{parse::Tag, stored::StoredPsk};
 use crate::model::{BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret, TunnelMatch};
 
-/// Everything crosswan was told, checked: what is here can be acted on in this mode.
+/// All settings, checked against each other: each can be used as it is in this mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// What this gateway is for.
     pub mode: Mode,
-    /// The networks that are excluded from NAT and tunnelled. Never empty, no two overlap.
+    /// The networks that are excluded from NAT and tunnelled. There is at least one, and no two overlap.
     pub private_net: BTreeSet<Ipv4Net>,
-    /// nat-vpn: the hub's Elastic IP. `None` there means: find it by `hub_tag` in `regions`.
+    /// nat-vpn: the hub's Elastic IP; `None` if it has to be found by `hub_tag` in `regions`.
     pub hub: Option<Ipv4Addr>,
+    /// nat-vpn: the tag by which the hub is found.
     pub hub_tag: Tag,
-    /// Where to ask EC2; empty if this mode has nothing to ask.
+    /// The regions in which EC2 is asked; empty if there is nothing to ask for.
     pub regions: BTreeSet<Region>,
+    /// vpn-hub: the tag of the gateways that it connects.
     pub gateway_tag: Tag,
     /// A second tag that a gateway or hub must have.
     pub environment_tag: Option<Tag>,
-    /// By default off on vpn-hub and on elsewhere.
+    /// Whether this gateway does NAT; by default every mode except vpn-hub does.
     pub masquerade: bool,
     /// Further networks to masquerade; empty where nothing is masqueraded.
     pub nat_sources: BTreeSet<Ipv4Net>,
-    /// What of this gateway can be reached out of a tunnel, beside ICMP.
+    /// The ports of this gateway that can be reached from a tunnel. ICMP always can.
     pub guard_input: BTreeSet<Opening>,
     /// Parts of `private_net` that this gateway itself reaches in the clear.
     pub guard_exclude: BTreeSet<Ipv4Net>,
-    /// The interface of charon's userspace ESP backend; only a lab sets it. `None`: kernel ESP.
+    /// The interface of charon's userspace ESP backend, which only a lab sets; `None` for kernel ESP.
     pub ipsec_interface: Option<Interface>,
+    /// How gateways prove who they are.
     pub auth: AuthSettings,
+    /// When a peer loses its tunnel.
     pub removal: Removal,
+    /// The pace of `crosswan keep`.
     pub keep: Keep,
+    /// The limits on asking EC2.
     pub ec2: Ec2,
     /// The files that were read, weakest first.
     pub sources: Vec<PathBuf>,
-    /// What is accepted but should not stay so, one line each.
+    /// Settings that are accepted but should be changed, a line each.
     pub warnings: Vec<String>,
 }
 
 /// How gateways prove who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthSettings {
+    /// By keys or by pre-shared keys.
     pub method: AuthMethod,
-    /// nat-vpn: the hub's public keys, one or two, if they are not to be taken from its tag. Empty in other modes.
+    /// nat-vpn: the hub's public keys, one or two, if settings name them; its tag does not count then. Empty in other modes.
     pub hub_key: Vec<PublicKey>,
     /// This gateway's key is rotated when it is older than this; 1 day to 10 years.
     pub max_key_age: Option<Duration>,
-    /// With [`AuthMethod::Key`] for the peers that announce no key.
+    /// The pre-shared keys. With [`AuthMethod::Key`] they are for the peers that announce no key.
     pub psk: PskSource,
 }
 
@@ -73,53 +81,55 @@ impl FromStr for AuthMethod {
     }
 }
 
-/// Where pre-shared keys are found; `None` stands for the default place.
+/// Where the pre-shared keys are; `None` stands for the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PskSource {
-    /// `auth.psk_file`, the shared key. Default: systemd's credential `crosswan.psk`, else `/etc/crosswan/psk`.
+    /// `auth.psk_file`, the pre-shared key of all peers. Default: the systemd credential `crosswan.psk`, otherwise
+    /// `/etc/crosswan/psk`.
     pub file: Option<PathBuf>,
-    /// `auth.psk_dir`, a file per peer named by its VPC id. Default: `/etc/crosswan/psk.d`, if there is one.
+    /// `auth.psk_dir`, with a file per peer, named by its VPC id. Default: `/etc/crosswan/psk.d`, if there is one.
     pub dir: Option<PathBuf>,
-    /// `auth.psk_parameter` or `auth.psk_secret`, in place of `file`: fetched at each refresh.
+    /// `auth.psk_parameter` or `auth.psk_secret`, which is used instead of `file` and fetched at each refresh.
     pub stored: Option<StoredPsk>,
-    /// `VPN_PSK` of a 2014 file: weaker than all of the above, as its file is the weakest source.
+    /// `VPN_PSK` of a 2014 file. All of the above override it, as its file is the weakest source.
     pub inline: Option<InlinePsk>,
 }
 
-/// A key that stood in a settings file.
+/// A pre-shared key in a settings file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InlinePsk {
-    pub key: Secret,
+    /// The pre-shared key itself.
+    pub secret: Secret,
     /// `file:line: VPN_PSK`, for messages.
     pub from: String,
 }
 
-/// When a peer that EC2 no longer shows loses its tunnel.
+/// The rules by which a peer that EC2 no longer shows loses its tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Removal {
-    /// Successful polls that must miss it, 1 to 1000.
+    /// The number of successful polls that must miss it, 1 to 1000.
     pub after_misses: u32,
-    /// Polls closer together than this count once: a failed pass is tried again after seconds. 0 to 1 day.
+    /// Polls closer together than this count once, as a failed pass is tried again after seconds; 0 to 1 day.
     pub spacing: Duration,
     /// A pass that would remove more than this many percent of the peers removes none.
     pub hold_above: u8,
-    /// So many peers may leave in spite of that, if their tunnels are dead or EC2 says that they are gone, 0 to 100.
+    /// The number of peers that may leave in spite of that if their tunnels are dead or EC2 says that they are gone, 0 to 100.
     pub hold_floor: u32,
-    /// After so many polls without it a peer leaves in spite of a hold, if EC2 says that its VPC is gone; 1 to 1000.
+    /// The number of polls without it after which a peer leaves in spite of a hold if EC2 says that its VPC is gone, 1 to 1000.
     pub confirmed_after: u32,
 }
 
-/// The resident loop.
+/// The pace of `crosswan keep`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// Between two looks at charon, 1 s to 1 min.
+    /// The time between two looks at charon, 1 s to 1 min.
     pub interval: Duration,
 }
 
-/// Asking EC2.
+/// The limits on asking EC2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ec2 {
-    /// The bound on one region's whole answer, retries and all pages included, 1 s to 10 min.
+    /// The limit on one region's whole answer with retries and all pages, 1 s to 10 min.
     pub timeout: Duration,
 }
 

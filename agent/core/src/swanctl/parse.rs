@@ -1,49 +1,50 @@
-//! Text to tree. Never panics; refuses what it does not know, with the line.
+//! Text to tree. It never panics, and refuses what it does not know with the line.
 
 use std::ops::Range;
 
 use super::{Node, Tree};
 use crate::model::printable;
 
-/// Our deepest setting, `connections.<name>.children.<child>.<key>`, is at four.
+/// The templates' deepest setting, `connections.<name>.children.<child>.<key>`, is at four.
 const MAX_DEPTH: usize = 16;
 /// VICI's length fields: a name has 8 bits, a value 16.
 const MAX_NAME: usize = u8::MAX as usize;
 const MAX_VALUE: usize = u16::MAX as usize;
 
-/// What was refused, and where. Shows names but never a value: a value may be a secret.
+/// What was refused, and where. It shows names but never a value, as a value may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct SyntaxError {
     /// Counted from 1.
     pub line: usize,
+    /// What is wrong there, with names but without values.
     pub what: String,
 }
 
-/// Parses a whole file. Later keys do not override earlier ones: a duplicate is an error.
+/// Parses a whole file. A name that is set twice is an error: the second does not override the first.
 pub fn parse(text: &str) -> Result<Tree, SyntaxError> {
     let mut parser = Parser { text, rest: text };
     if text.contains('\0') {
         return Err(parser.error("a NUL byte"));
     }
-    // Inside a line: to strongSwan a comment ends there, and what follows is a setting.
+    // For strongSwan a comment ends at a carriage return, and what follows it is a setting.
     if let Some((at, _)) = text.match_indices('\r').find(|(at, _)| !text[at + 1..].starts_with('\n')) {
         return Err(parser.error_before(&text[at..], "a carriage return inside a line"));
     }
     parser.section(0)
 }
 
-/// Where the sections inside one section of a text stand.
+/// The positions of the sections inside one section of a text.
 #[derive(Debug, Default)]
-pub struct Sections<'t> {
-    /// In the text's order: each from its name to behind its closing brace.
+pub(super) struct Sections<'t> {
+    /// In the text's order, each from the start of its name to just after its closing brace.
     pub sections: Vec<(&'t str, Range<usize>)>,
-    /// Where the closing brace of the one around them is; `None` if the text has no such section.
+    /// The position of the closing brace of the section around them; `None` if the text has no such section.
     pub end: Option<usize>,
 }
 
 /// Finds the sections inside the one that `path` leads to, so that one of them can be replaced or left out.
-pub fn locate<'t>(text: &'t str, path: &[&str]) -> Result<Sections<'t>, SyntaxError> {
+pub(super) fn locate<'t>(text: &'t str, path: &[&str]) -> Result<Sections<'t>, SyntaxError> {
     let mut parser = Parser { text, rest: text };
     let mut found = Sections::default();
     let mut depth = 0;
@@ -82,13 +83,13 @@ impl<'t> Parser<'t> {
         self.error_before(self.rest, what)
     }
 
-    /// Lines are counted only now: a good file of thousands of connections needs none.
+    /// Lines are counted only here: a valid file of thousands of connections needs no line numbers.
     fn error_before(&self, rest: &str, what: impl Into<String>) -> SyntaxError {
         let taken = &self.text[..self.text.len() - rest.len()];
         SyntaxError { line: 1 + taken.matches('\n').count(), what: what.into() }
     }
 
-    /// Bytes of the text that were read.
+    /// The number of bytes that have been read.
     fn taken(&self) -> usize {
         self.text.len() - self.rest.len()
     }
@@ -180,7 +181,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Words and quoted strings up to the line's end, a comment or a brace; joined by one space, as charon does.
+    /// Words and quoted strings up to the line's end, a comment or a brace, joined by one space as charon joins them.
     fn value(&mut self, name: &str) -> Result<String, SyntaxError> {
         let mut value: Option<String> = None;
         let mut add = |part: &str| match &mut value {
@@ -192,7 +193,7 @@ impl<'t> Parser<'t> {
             match self.peek() {
                 None | Some('\n' | '#' | '}') => break,
                 Some('"') => add(&self.quoted()?),
-                // charon would take it as part of the value; nobody who wrote it meant that.
+                // charon would make it a part of the value, which nobody who wrote it meant.
                 Some('{') => return Err(self.error(format!("unexpected {{ in the value of {}", printable(name)))),
                 Some(_) => {
                     let word = self.take_while(|c| !matches!(c, '#' | '{' | '}' | '"' | ' ' | '\t' | '\r' | '\n'));

@@ -1,4 +1,4 @@
-//! The `secrets` section: which shared keys a file holds, decoded as `load_secret` of load_creds.c does.
+//! The `secrets` section: the pre-shared keys of a file, decoded as `load_secret` of load_creds.c decodes them.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,29 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{Node, Tree, sections};
 use crate::model::{Secret, printable};
 
-/// One `load-shared` message. The key's bytes show in no `Debug`.
+/// A pre-shared key, as a `load-shared` message takes it. `Debug` does not show its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shared {
+    /// The decoded bytes.
     pub secret: Secret,
     /// The IKE identities it belongs to: the values of `id*`, in the order of their keys.
     pub owners: Vec<String>,
 }
 
-/// A secret that cannot be loaded. Names the section, never the key.
+/// A secret that cannot be loaded. The error names the section, and shows nothing of the pre-shared key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("secrets.{}: {what}", printable(id))]
 pub struct BadSecret {
+    /// The name of its section.
     pub id: String,
+    /// What is wrong with it.
     pub what: &'static str,
 }
 
-/// Every pre-shared key (`ike…`) of a parsed file, by its section's name, which is its id in charon.
+/// Every pre-shared key (`ike…`) of a parsed file by its section's name, which is its id in charon.
+///
+/// # Errors
+/// A section is not an `ike` secret, or its value is missing, empty or badly encoded.
 pub fn secrets(file: &Tree) -> Result<BTreeMap<String, Shared>, BadSecret> {
     sections(file, "secrets").map(|(id, section)| Ok((id.clone(), shared(id, section)?))).collect()
 }

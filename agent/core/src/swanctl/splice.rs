@@ -1,22 +1,25 @@
-//! Sections of one text in the place of those of another, byte for byte: what a file says of the other sections stays.
+//! Replaces sections of one text by those of another, byte for byte; the other sections stay as they are.
 
 use std::collections::BTreeMap;
 
 use super::parse::{Sections, SyntaxError, locate};
 
-/// What a section of a text becomes.
+/// What replaces a section of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replacement {
-    /// The section of the same name in the other text; without one there, none.
+    /// The section of the same name in the other text; if that has none, nothing.
     Other,
-    /// It is left out.
+    /// Nothing: the section is left out.
     Nothing,
 }
 
-/// `text` with the named sections, of those inside the one that `path` leads to, as `other` has them, or without them.
+/// Replaces or leaves out the named sections of `text`, among those inside the section that `path` leads to.
 ///
-/// A section that only `other` has is added at the end. Where nothing differs the result is `text`; where all that
-/// differs is replaced, and both were rendered by one template, it is `other`.
+/// A section that only `other` has is added at the end. If nothing differs, the result is `text`; if every section that
+/// differs is replaced, and both texts come from one template, it is `other`.
+///
+/// # Errors
+/// One of the texts does not parse.
 pub fn splice(
     text: &str,
     other: &str,
@@ -39,7 +42,7 @@ pub fn splice(
             }
             None => {
                 let before = &text[copied..range.start];
-                // With its indent and its line end, if it stands on lines of its own.
+                // Its indent and line end go with it, if it is on lines of its own.
                 let line = before.trim_end_matches([' ', '\t']).strip_suffix('\n');
                 out.push_str(line.filter(|_| text[range.end..].starts_with('\n')).unwrap_or(before));
             }

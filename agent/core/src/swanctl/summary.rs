@@ -1,4 +1,4 @@
-//! The part of a connection that charon gives back: what verify compares.
+//! The part of a connection that charon gives back, and which is compared when it is read back.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,33 +9,39 @@ use ipnet::Ipv4Net;
 
 use super::{Node, Tree, sections, split};
 
-/// A connection as both its text and `list-conns` tell it, normalised so that equal means `==`.
+/// What both a connection's text and `list-conns` say about it, normalised so that two that mean the same are `==`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// Addresses, or `%any`.
     pub local_addrs: BTreeSet<String>,
+    /// Addresses, or `%any`.
     pub remote_addrs: BTreeSet<String>,
     /// `None`: any identity.
     pub local_id: Option<String>,
+    /// `None`: any identity.
     pub remote_id: Option<String>,
-    /// How each side proves who it is: `pubkey` or `psk`.
+    /// How this end proves who it is: `pubkey` or `psk`.
     pub local_auth: String,
+    /// As `local_auth`.
     pub remote_auth: String,
+    /// The children by name.
     pub children: BTreeMap<String, ChildSummary>,
 }
 
-/// A child of it.
+/// A child of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildSummary {
-    /// CIDRs without those inside another one, which charon drops; `dynamic` when there is none.
+    /// CIDRs, without those inside another one, which charon drops; `dynamic` if there are none.
     pub local_ts: BTreeSet<String>,
+    /// As `local_ts`.
     pub remote_ts: BTreeSet<String>,
     /// `tunnel`, `pass`, …
     pub mode: String,
 }
 
 impl Summary {
-    /// From the body of a connection: parsed, converted by [`super::connections`], or out of `list-conns`.
-    /// Text says `local` and `local_ts` where list-conns says `local-1` and `local-ts`; both are understood.
+    /// Summarises the body of a connection: one of [`super::connections`], or one of `list-conns`. A text has `local` and
+    /// `local_ts` where list-conns has `local-1` and `local-ts`; both are understood.
     pub fn of(conn: &Tree) -> Summary {
         let child = |(name, child): (&String, &Tree)| {
             let mode = strings(child, "mode").into_iter().next().unwrap_or_else(|| "tunnel".into());
@@ -85,14 +91,14 @@ fn id(conn: &Tree, side: &str) -> Option<String> {
     }
 }
 
-/// Text says `auth`, list-conns says `class` in words; charon takes public keys where nothing is said.
+/// A text has `auth`, list-conns has `class` in words. Where neither is set, charon uses public keys.
 fn auth(conn: &Tree, side: &str) -> String {
     let round = round(conn, side);
-    let said = |key| match round?.get(key) {
+    let value = |key| match round?.get(key) {
         Some(Node::Value(v)) => Some(v.as_str()),
         _ => None,
     };
-    match said("auth").or(said("class")) {
+    match value("auth").or(value("class")) {
         None | Some("public key") => "pubkey",
         Some("pre-shared key") => "psk",
         Some(other) => other,

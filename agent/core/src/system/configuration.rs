@@ -1,4 +1,4 @@
-//! What the managed files say: their texts, and the trees parsed back from them.
+//! The content of the managed files: their texts, and the trees parsed back from them.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,26 @@ use crate::{
     swanctl::{self, Shared, Tree},
 };
 
-/// A whole configuration of this gateway: what should be, or what the files on disk say is loaded.
+/// A whole configuration of this gateway: the one that should be, or the one that is loaded according to the files.
 #[derive(Debug, Clone, Default)]
 pub struct Configuration {
+    /// The texts; without them where only a part can be believed.
     pub files: Files,
+    /// The connections, each as the body of its `load-conn` message.
     pub connections: BTreeMap<ConnName, Tree>,
+    /// The pre-shared keys by their ids in charon.
     pub secrets: BTreeMap<String, Shared>,
-    /// This gateway's private keys that charon should have. They stand in no managed file.
+    /// This gateway's private keys that charon should have. No managed file holds them.
     pub keys: Vec<PrivateKey>,
+    /// The own chains in iptables.
     pub rules: Rules,
 }
 
 impl Configuration {
-    /// Parses the texts back. Connections and secrets that are not crosswan's by name are left out: never touched.
+    /// Parses the texts back. Foreign connections and secrets, by name, are left out: they are never touched.
+    ///
+    /// # Errors
+    /// A text does not parse, or a secret cannot be decoded.
     pub fn of(files: Files) -> Result<Configuration> {
         let parse = |file: ManagedFile, text: &Option<String>| {
             let tree = text.as_deref().map(swanctl::parse).transpose().map(Option::unwrap_or_default);
@@ -41,8 +48,8 @@ impl Configuration {
     }
 }
 
-/// Secrets are ours by name, like connections.
-pub fn is_our_secret(id: &str) -> bool {
+/// Whether a secret is crosswan's own, which its id tells as a connection's name does.
+pub(crate) fn is_our_secret(id: &str) -> bool {
     id.strip_prefix("ike-").is_some_and(|name| name.parse::<ConnName>().is_ok())
 }
 

@@ -1,17 +1,18 @@
-//! What a failed or interrupted apply leaves in doubt: what it was loading, and no other connection or secret.
+//! What a failed or interrupted pass leaves in doubt: the connections and secrets that it was loading, and no others.
 //!
-//! charon does not show all of what it holds, so these are loaded again though they may look right. The others are not:
-//! 5.9.8 takes a minute for 5,000 raw keys, and keeps every one it is given (`docs/facts.md`, "Scale").
+//! charon does not show everything that it holds, so these are loaded again even if they look right. The others are not:
+//! 5.9.8 takes a minute for 5,000 raw keys, and keeps every one that it is given (`docs/facts.md`, "Scale").
 
 use std::collections::BTreeSet;
 
 use super::{Configuration, Files, secret_id};
 use crate::model::ConnName;
 
-/// The marker's first line. Without it, all is in doubt.
+/// The marker's first line. Without it, everything is in doubt.
 const HEAD: &str = "an apply is under way, or was cut off; what it loads:";
 
-/// Connections and secrets by name; a secret's begins with `ike-`, and no connection's does.
+/// The connections and secrets that a pass touches, by name. The name of a secret begins with `ike-`, and that of a connection
+/// never does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Touched(BTreeSet<String>);
 
@@ -21,22 +22,22 @@ impl Touched {
         Touched(names.into_iter().collect())
     }
 
-    /// Connections of which it is not known what charon holds, with their secrets.
+    /// These connections and their secrets.
     pub fn peers<'a>(names: impl IntoIterator<Item = &'a ConnName>) -> Touched {
         Touched(names.into_iter().flat_map(|name| [name.to_string(), secret_id(name)]).collect())
     }
 
-    /// What stands in the marker on disk while they are taken.
+    /// The text of the marker that is on disk while they are loaded.
     pub fn marker(&self) -> String {
         self.0.iter().fold(format!("{HEAD}\n"), |text, name| text + name + "\n")
     }
 
-    /// Out of [`Touched::marker`].
+    /// Reads the text of [`Touched::marker`]; `None` if its first line is another one.
     pub fn parse(marker: &str) -> Option<Touched> {
         Some(Touched(marker.strip_prefix(HEAD)?.lines().skip(1).map(str::to_owned).collect()))
     }
 
-    /// What of `believed` can still be believed. The result has no texts, as it is not complete.
+    /// The part of `believed` that these do not touch. The result has no texts, as it is not complete.
     pub fn still_believed(&self, mut believed: Configuration) -> Configuration {
         believed.connections.retain(|name, _| !self.0.contains(name.as_str()));
         believed.secrets.retain(|id, _| !self.0.contains(id));

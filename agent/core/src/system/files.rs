@@ -5,17 +5,22 @@ use std::fmt;
 /// The text of each managed file; `None` where there is no such file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
+    /// The connections, as swanctl reads them.
     pub connections: Option<String>,
-    /// Holds keys: mode 0600, never logged.
+    /// The pre-shared keys: mode 0600, never logged.
     pub secrets: Option<String>,
+    /// The own chains, as iptables-restore reads them.
     pub rules: Option<String>,
 }
 
-/// A file that crosswan writes whole and no one else writes.
+/// A file that crosswan writes whole, and that nobody else writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ManagedFile {
+    /// swanctl connections.
     Connections,
+    /// Pre-shared keys for swanctl.
     Secrets,
+    /// The own chains.
     Rules,
 }
 
@@ -30,7 +35,7 @@ impl fmt::Display for ManagedFile {
 }
 
 impl ManagedFile {
-    /// Permission bits: keys are root's alone.
+    /// Its permission bits: only root may read secrets.
     pub fn mode(self) -> u32 {
         match self {
             ManagedFile::Secrets => 0o600,

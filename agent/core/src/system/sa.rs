@@ -2,63 +2,77 @@
 
 use serde::Serialize;
 
-/// An IKE_SA. Identities and addresses are the peer's claim: foreign text until authenticated.
+/// An IKE_SA. Until it has authenticated, the peer's identity and address are only a claim, and foreign text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Sa {
     /// The connection it belongs to.
     pub conn: String,
-    /// charon's unique id: grows, never reused until charon restarts.
+    /// charon's unique id, which grows and is not reused until charon restarts.
     pub id: u32,
     /// `CREATED`, `CONNECTING`, `ESTABLISHED`, `REKEYING`, `REKEYED`, `DELETING`, …
     pub state: String,
+    /// This end's address.
     pub local_host: String,
+    /// The peer's address.
     pub remote_host: String,
-    /// Empty until it has authenticated.
+    /// This end's identity; empty until it has authenticated.
     pub local_id: String,
+    /// The peer's identity; empty until it has authenticated.
     pub remote_id: String,
-    /// This end initiated it: then `ESTABLISHED` means that the peer has accepted this end's key, too.
+    /// Whether this end initiated it: then `ESTABLISHED` also means that the peer has accepted this end's key.
     pub initiator: bool,
     /// Seconds since it was established.
     pub established: Option<u64>,
-    /// Creating or rekeying a CHILD_SA is queued or under way; such a child need not be listed yet.
+    /// Whether the creation or rekeying of a CHILD_SA is queued or under way. The child may not be listed yet.
     pub child_pending: bool,
-    /// By unique id.
+    /// Its CHILD_SAs, by unique id.
     pub children: Vec<ChildSa>,
 }
 
-/// A CHILD_SA.
+/// A CHILD_SA, as charon lists it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ChildSa {
+    /// The child's name in its connection.
     pub name: String,
+    /// charon's unique id, which grows.
     pub id: u32,
+    /// The id that ties its kernel states to its policies.
     pub reqid: u32,
     /// `CREATED`, `INSTALLING`, `INSTALLED`, `UPDATING`, `REKEYING`, `REKEYED`, `RETRYING`, `DELETING`, …
     pub state: String,
+    /// The networks at this end.
     pub local_ts: Vec<String>,
+    /// The networks at the peer's end.
     pub remote_ts: Vec<String>,
+    /// Bytes received since it was installed.
     pub bytes_in: u64,
+    /// Bytes sent since it was installed.
     pub bytes_out: u64,
+    /// Packets received since it was installed.
     pub packets_in: u64,
+    /// Packets sent since it was installed.
     pub packets_out: u64,
     /// Seconds since it was installed.
     pub installed: Option<u64>,
 }
 
 impl Sa {
+    /// Whether it is established, and neither being rekeyed nor on its way out.
     pub fn is_established(&self) -> bool {
         self.state == "ESTABLISHED"
     }
-    /// The peer has proved who it is, and the IKE_SA is not on its way out.
-    pub fn is_authenticated(&self) -> bool {
+    /// Whether the peer has proved who it is, and the IKE_SA is not on its way out.
+    pub(crate) fn is_authenticated(&self) -> bool {
         matches!(self.state.as_str(), "ESTABLISHED" | "REKEYING" | "REKEYED")
     }
+    /// Whether its first exchanges are under way.
     pub fn is_connecting(&self) -> bool {
         matches!(self.state.as_str(), "CREATED" | "CONNECTING")
     }
 }
 
 impl ChildSa {
-    /// It carries packets.
+    /// Whether it carries packets.
     pub fn is_up(&self) -> bool {
         matches!(self.state.as_str(), "INSTALLED" | "UPDATING" | "REKEYING")
     }

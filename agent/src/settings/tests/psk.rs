@@ -30,7 +30,10 @@ fn refusal(host: &Host, source: &PskSource) -> String {
     host.line(&error.chain())
 }
 fn inline(key: &[u8]) -> PskSource {
-    PskSource { inline: Some(InlinePsk { key: Secret::new(key), from: "F:4: VPN_PSK".into() }), ..Default::default() }
+    PskSource {
+        inline: Some(InlinePsk { secret: Secret::new(key), from: "F:4: VPN_PSK".into() }),
+        ..Default::default()
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn at(now: i64, before: Option<Decided>, answers: Answers, sas: &[(u32, bool)]) 
     for peer in state.peers.values_mut() {
         peer.down_since = peer.down_since.map(|at| Timestamp(at.0 - (now - 1000)));
     }
-    let none = Psk { key: None, problem: Some("there is no pre-shared key for it".into()) };
+    let none = Psk { secret: None, problem: Some("there is no pre-shared key for it".into()) };
     Pass { answers, state, own: own(), sas, psk: none.clone(), ..Pass::default() }.run()
 }
 

@@ -17,7 +17,7 @@ fn a_file_is_taken_over() {
     // VPN_SERVICE beside VPN_HUB is no second way to name the hub.
     assert_eq!(got.gateway_tag, Tag { key: "service".into(), value: "nat".into() });
     let psk = &got.auth.psk;
-    assert_eq!(psk.inline.as_ref().unwrap().key, Secret::new("x$;`\"9#kd0-Qm"));
+    assert_eq!(psk.inline.as_ref().unwrap().secret, Secret::new("x$;`\"9#kd0-Qm"));
     assert_eq!(got.warnings, [""; 0], "the file is nobody else's to read");
     assert!(!format!("{got:?}").contains("kd0"), "Debug shows the key");
 }
@@ -32,7 +32,7 @@ fn which_file_counts() {
     assert_eq!(
         both.load(&[], &none).unwrap_err(),
         "/etc/default/vpn-hub and /etc/default/nat-hub: mode: expected one such file, found two and no mode \
-         that says which counts; set CROSSWAN_MODE"
+         to choose by; set CROSSWAN_MODE"
     );
     let chosen = both.load(&[("CROSSWAN_MODE", "nat-hub")], &none).unwrap();
     assert_eq!((chosen.mode, chosen.sources.len()), (Mode::NatHub, 1));

@@ -147,7 +147,7 @@ fn what_a_mode_needs() {
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub_tag='a=b'", ":2: hub: expected one for mode nat-vpn, found none; set hub = \"198.51.100.100\" (or regions in which to find it by hub_tag) in /etc/crosswan/crosswan.toml, or CROSSWAN_HUB"),
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='198.51.100.100'\nhub_tag='a=b'\n[auth]\nmethod='psk'", ":3: hub: expected hub or hub_tag, found both (hub_tag is set in /etc/crosswan/crosswan.toml:4)"),
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='10.0.0.5'", ":3: hub: expected the hub's Elastic IP, found 10.0.0.5, which lies in private_net 10.0.0.0/8"),
-        ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='198.51.100.100'", ":3: hub: expected a way to its key, found none; set regions (the hub's, where its tag tells it), auth.hub_key, or auth.method = \"psk\" in /etc/crosswan/crosswan.toml"),
+        ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='198.51.100.100'", ":3: hub: expected a way to find its key, found none; set regions (those in which to look up the hub's tag), auth.hub_key, or auth.method = \"psk\" in /etc/crosswan/crosswan.toml"),
     ];
     for (toml, want) in table {
         assert_eq!(only(toml).unwrap_err(), format!("{TOML}{want}"), "for {toml}");
