@@ -55,7 +55,7 @@ pub struct Decided {
     pub findings: Findings,
     /// Peers that leave with this pass.
     pub removed: BTreeSet<VpcId>,
-    /// Set if this pass removes nobody because it would have removed too many.
+    /// Set if peers stay because too many would have left at once.
     pub held: Option<Held>,
     /// Which keys this gateway signs with and announces, if it has a key.
     pub presence: Option<Presence>,

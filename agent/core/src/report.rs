@@ -1,4 +1,4 @@
-//! report: what a pass saw, did, refused and kept, for a person and for a machine. Written to status.json.
+//! report: what a pass saw, did, refused and kept, for people and for machines. The agent writes it to status.json.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,22 +23,22 @@ use crate::{
     settings::{AuthMethod, Settings},
 };
 
-/// EC2 is asked for the own instance only where this gateway has a key of its own.
-const NOT_LOOKED_AT: &str = "EC2's source/destination check was not looked at, as EC2 was not asked for this instance or did not say: it must be off";
+/// The note where EC2's check is not known: EC2 is asked about the own instance only if this gateway has a key.
+const NOT_LOOKED_AT: &str = "EC2's source/destination check is unknown, as EC2 was not asked about this instance or did not say: it must be off";
 const NOT_PROMOTED: &str = "this gateway's next key does not take over in this pass: both stay valid";
 
-/// One region's part in a pass.
+/// One region's part of a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionReport {
-    /// Gateways in its answer, or in the last good one if it could not be asked.
+    /// The number of gateways in its answer, or in the last good one if it could not be asked.
     pub gateways: usize,
     /// Why it could not be asked.
     pub failed: Option<String>,
-    /// When the answer in use came; `None` if there never was one.
+    /// When the answer that is used came; `None` if there has never been one.
     pub answered: Option<Timestamp>,
 }
 
-/// One tunnel as configured.
+/// One tunnel, as it was decided on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelReport {
     /// The peer's VPC; `None` where only the hub's address is known.
@@ -49,21 +49,21 @@ pub struct TunnelReport {
     pub remote_cidrs: BTreeSet<Ipv4Net>,
     /// The CIDRs on the near side.
     pub local_cidrs: BTreeSet<Ipv4Net>,
-    /// The fingerprints of the keys the peer may sign with; none with a pre-shared key.
+    /// The fingerprints of the keys that the peer may sign with; empty with a pre-shared key.
     #[serde(default)]
     pub peer_keys: Vec<String>,
 }
 
-/// This gateway's own key, by its fingerprint.
+/// This gateway's own keys, by their fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyReport {
-    /// Of the key that this gateway signs with.
+    /// The fingerprint of the key that this gateway signs with.
     pub fingerprint: String,
-    /// During a rotation the key that is to follow, and the peers that have not accepted it.
+    /// The fingerprint of the next key, during a rotation.
     pub next: Option<String>,
-    /// VPC ids, or the address of a hub that EC2 does not show; empty outside a rotation.
+    /// The peers that have not accepted it: VPC ids, or the address of a hub that EC2 does not show.
     pub waiting: BTreeSet<String>,
-    /// The instance's tag reads back as it should.
+    /// Whether the instance's tags say what they should.
     pub announced: bool,
 }
 
@@ -90,7 +90,7 @@ pub struct Report {
     pub kept: Vec<Kept>,
     /// VPCs that left with this pass.
     pub removed: BTreeSet<VpcId>,
-    /// Set if nobody left because too many would have (exit code 6).
+    /// Set if peers stay because too many would have left (exit code 6).
     pub held: Option<Held>,
     /// Gateways that wait beside the ones in use (exit code 6).
     #[serde(default)]
@@ -103,11 +103,11 @@ pub struct Report {
     pub key: Option<KeyReport>,
     /// The steps, in order, as an operator reads them.
     pub steps: Vec<String>,
-    /// The key that is still missing (exit code 2). An image is made without one and waits for it.
+    /// The pre-shared key that is still missing (exit code 2). An image is made without one and waits for it.
     pub waiting_for: Option<String>,
     /// What could not be asked (exit code 3).
     pub unasked: Vec<String>,
-    /// New gateways whose key is only a matter of moments (exit code 3, so that the pass is made again soon).
+    /// New gateways that should announce their key in a moment (exit code 3, so that another pass follows soon).
     #[serde(default)]
     pub awaited: Vec<String>,
     /// What went wrong in the pass (exit code 4).
@@ -118,14 +118,14 @@ pub struct Report {
     /// EC2's source/destination check of the own interface; `None` where EC2 was not asked for it.
     #[serde(default)]
     pub source_dest_check: Option<bool>,
-    /// What this gateway forwards; `status` looks whether it still may.
+    /// What this gateway forwards; `crosswan status` checks whether other rules still let it pass.
     #[serde(default)]
     pub traffic: Option<Traffic>,
-    /// Worth reading, but no failure.
+    /// Things that an operator should know and that are not failures.
     pub notes: Vec<String>,
 }
 
-/// A pass that came to no report.
+/// A pass that ended in an error, before there was a report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FailedPass {
     /// When it ended.
@@ -137,7 +137,7 @@ pub struct FailedPass {
 }
 
 impl Report {
-    /// The report of a pass, or of a dry run.
+    /// Makes the report of a pass or of a dry run, once its outcome is known.
     pub fn of(settings: &Settings, observed: &Observed, decided: &Decided, outcome: Outcome) -> Report {
         let Decided { findings, .. } = decided;
         let check = observed.tags.as_ref().and_then(|tags| tags.as_ref().ok()).and_then(|tags| tags.source_dest_check);
@@ -200,19 +200,19 @@ impl Report {
         self.regions.iter().filter_map(|(region, r)| Some(format!("{region}: {}", r.failed.as_ref()?)))
     }
 
-    /// With that check on, EC2 drops whatever this gateway forwards.
+    /// The problem that EC2's source/destination check is on, if it is: EC2 then drops everything that this gateway forwards.
     pub fn source_dest_problem(&self) -> Option<String> {
         let me = &self.me;
         (self.source_dest_check == Some(true)).then(|| {
             format!(
-                "EC2's source/destination check of {} is on, which drops all that is forwarded; \
+                "EC2's source/destination check of {} is on, so EC2 drops everything that it forwards; turn it off: \
                  aws ec2 modify-instance-attribute --region {} --instance-id {} --no-source-dest-check",
                 me.instance, me.region, me.instance
             )
         })
     }
 
-    /// 0 if all is well, else the code of the worst thing in it. A dry run judges what it could see, not what it left.
+    /// 0 if all is well, otherwise the code of the worst thing in the report. That of a dry run depends only on what it has seen.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
             Verdict::Partly | Verdict::RolledBack | Verdict::RollBackFailed => Kind::Apply.exit_code(),
@@ -226,7 +226,7 @@ impl Report {
     }
 }
 
-/// Each region that counts.
+/// The regions that count, by name.
 fn regions(observed: &Observed, decided: &Decided) -> BTreeMap<Region, RegionReport> {
     let left_out = |region: &Region| decided.findings.not_enabled.iter().any(|out| out.region == *region);
     let answers = observed.answers.iter().filter(|(region, _)| !left_out(region));
@@ -258,7 +258,8 @@ impl From<&Tunnel> for TunnelReport {
 }
 
 impl TunnelReport {
-    /// How the two ends know each other, for the end of a line. The first characters of a fingerprint tell keys apart.
+    /// How the two ends authenticate, for the end of a line: `pre-shared key`, or the beginnings of the fingerprints of the peer's
+    /// keys, which are enough to distinguish them.
     pub fn authentication(&self) -> String {
         let short = |key: &String| format!("{}...", key.get(..15).unwrap_or(key));
         match &self.peer_keys[..] {

@@ -81,7 +81,7 @@ fn a_source_destination_check_that_is_on_is_told_where_ec2_is_asked() -> Result<
     // A nat-hub has no role with which it could ask.
     let report = refresh(&nat)?;
     ensure!(report["source_dest_check"].is_null(), "{report:#}");
-    ensure!(lines(&report, "notes").concat().contains("source/destination check was not looked at"), "{report:#}");
+    ensure!(lines(&report, "notes").concat().contains("source/destination check is unknown"), "{report:#}");
     Ok(())
 }
 

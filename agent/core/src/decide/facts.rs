@@ -53,7 +53,7 @@ pub(super) struct Tunnels {
     pub state: State,
 }
 
-/// A pass that removes nothing because it would have removed too much (safety rule 2).
+/// Peers that stay because too many would have left at once (safety rule 2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The peers that would have left.

@@ -1,4 +1,4 @@
-//! A report as a person reads it.
+//! A report as text for people.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,20 +27,21 @@ impl KeyReport {
     }
 }
 
-/// CIDRs on one line.
+/// CIDRs on one line, separated by commas.
 pub fn cidrs(cidrs: &BTreeSet<Ipv4Net>) -> String {
     cidrs.iter().map(Ipv4Net::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Report {
-    /// Who this is, on one line.
+    /// The gateway on one line: mode, VPC, region, public address and CIDRs.
     pub fn headline(&self) -> String {
         let me = &self.me;
         let public = me.public.map_or_else(|| "no public address".into(), |p| p.to_string());
         format!("{} in {} ({}), {public}, {}", self.mode, me.vpc, me.region, cidrs(&me.cidrs))
     }
 
-    /// What was asked, and what was kept, refused, removed and held, and why. A line each; empty if all is plain.
+    /// A line each for the regions that were asked, this gateway's keys, and every peer that is kept, waited for, refused, removed
+    /// or held, with the reason.
     pub fn findings(&self) -> Vec<String> {
         let mut out = Vec::new();
         for (region, r) in &self.regions {
@@ -63,16 +64,16 @@ impl Report {
         out.extend(self.refused.iter().map(|r| format!("refused   {r}")));
         out.extend(self.removed.iter().map(|vpc| format!("removed   {vpc}")));
         if let Some(Held { would_remove, of, hold_above }) = &self.held {
-            out.push(format!("HELD      {would_remove} of {of} peers would leave, more than {hold_above}%: none does"));
-            out.push("          if that is right: crosswan refresh --force".into());
+            out.push(format!("HELD      {would_remove} of {of} peers would leave, more than {hold_above}%: those not certainly gone stay"));
+            out.push("          if that is right, run: crosswan refresh --force".into());
         }
         out
     }
 
-    /// What was done and what went wrong, then the outcome.
+    /// A line each for the steps, and for everything that failed, could not be asked, waits or should be known.
     pub fn actions(&self) -> Vec<String> {
         let mut out: Vec<String> = self.steps.iter().map(|step| format!("step      {step}")).collect();
-        // A region that could not be asked is among the findings already.
+        // The findings already have a region that could not be asked.
         let silent: BTreeSet<String> = self.silent().collect();
         let unasked = self.unasked.iter().filter(|line| !silent.contains(*line));
         out.extend(unasked.map(|u| format!("UNASKED   {u}")));
@@ -80,11 +81,11 @@ impl Report {
         out.extend(self.failures());
         out.extend(self.problems.iter().chain(&self.stopped).map(|p| format!("PROBLEM   {p}")));
         out.extend(self.notes.iter().map(|n| format!("note      {n}")));
-        out.extend(self.waiting_for.iter().map(|key| format!("WAITING   {key}")));
+        out.extend(self.waiting_for.iter().map(|psk| format!("WAITING   {psk}")));
         out
     }
 
-    /// A line for each peer that failed; one for all that failed in the same words, as when charon is gone.
+    /// A line for each peer that failed. Peers that failed for the same reason, as when charon is gone, share one.
     fn failures(&self) -> Vec<String> {
         let mut alike: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
         for (name, PeerFailure { why, restored }) in &self.failed {
@@ -103,7 +104,7 @@ impl Report {
         alike.into_iter().map(line).collect()
     }
 
-    /// The outcome in words.
+    /// The outcome as one line of text.
     pub fn verdict(&self) -> String {
         let but = match self.stopped.is_empty() {
             true => "",
