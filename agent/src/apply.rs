@@ -11,7 +11,7 @@ use crosswan_core::{
     plan::Step,
     system::{Files, ManagedFile},
 };
-use crosswan_vici::{Target, Vici};
+use crosswan_vici::{Sas, Vici};
 
 /// The bound on ending an SA whose peer may be gone: with force charon waits for the answer this long, then drops it.
 const TERMINATE: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Resu
             // The old SA carries traffic until the new one is there; without a new one it stays.
             charon.initiate(connection.as_str(), Some(child), Some(INITIATE)).await?;
             for id in old {
-                charon.terminate(Target::ChildId(*id), false, Some(TERMINATE)).await?;
+                charon.terminate(Sas::Child(*id), false, Some(TERMINATE)).await?;
             }
             Ok(())
         }
@@ -62,11 +62,9 @@ pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Resu
         // Gone already is as good as done: another program, or a pass that was cut off, was there first.
         Step::UnloadConnection { name } => charon.unload_conn(name).await.map(drop),
         Step::UnloadSecret { id } => charon.unload_shared(id).await,
-        Step::TerminateChild { id, .. } => {
-            charon.terminate(Target::ChildId(*id), true, Some(TERMINATE)).await.map(drop)
-        }
+        Step::TerminateChild { id, .. } => charon.terminate(Sas::Child(*id), true, Some(TERMINATE)).await.map(drop),
         Step::Terminate { connection, id, .. } => {
-            let target = id.map_or(Target::Ike(connection), Target::IkeId);
+            let target = id.map_or(Sas::OfConnection(connection), Sas::Ike);
             charon.terminate(target, true, Some(TERMINATE)).await.map(drop)
         }
         Step::RestoreRules(_) | Step::WriteFile { .. } | Step::RemoveFile { .. } => Ok(()),

@@ -1,38 +1,38 @@
-//! The command line. Stands alone (clap only), because the build script makes the man page and completions from it.
+//! The command line. It needs clap alone, because the build script includes this file to make the man page and completions.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do
-  1  an error that is not listed below: a bug or a broken host
+  1  an error that is not listed below: a bug, or a broken host
   2  a setting or an argument is wrong, and nothing was tried; or the pre-shared key is missing,
      and NAT was set up without it
   3  something could not be asked (IMDS, EC2, SSM, charon, ...), this gateway's key could not be
      announced, or a new gateway's key is awaited; what worked was kept
-  4  a step failed or did not read back as planned. The report names each peer that failed and
-     says whether its former tunnel is in force again; everything else was done. If something
-     shared failed (rules, files, this gateway's key), the whole old state was restored, or the
-     report says that it was not
-  5  another refresh holds the lock
-  6  everything is in force, but a gateway waits to replace another (REPLACING), or too many
-     peers would be removed at once (HELD). Another try does not help: only the peer, time or an
-     operator ends that
+  4  a step failed, or the system did not read back as planned. The report names each peer that
+     failed and says whether its former tunnel is in force again; everything else was done. If
+     something shared failed (rules, files, this gateway's key), the whole old state was
+     restored, or the report says that it was not
+  5  another refresh holds the lock, or keep or watch holds charon's lock: try again later
+  6  everything is in force, but a gateway waits to replace another (REPLACING), or too many peers
+     would be removed at once (HELD). Another try changes nothing; the peer, time or an operator
+     does
   7  everything is as planned, but this host stops packets, or will: a sysctl, the policy of
      FORWARD, other rules, EC2's source/destination check, or a swanctl.conf without its include.
      The PROBLEM lines say which, with the remedy
 
 Files:
-  /etc/crosswan/crosswan.toml               settings; then conf.d/*.toml beside it
-  /etc/swanctl/private/crosswan.pem         this gateway's key, made by refresh; its public half is
-                                            in the instance's tag crosswan-key. During a rotation
-                                            the next one is crosswan-next.pem
-  /etc/crosswan/psk                         the pre-shared key (mode 0600), if one is used and
+  /etc/crosswan/crosswan.toml               the settings; then conf.d/*.toml beside it
+  /etc/swanctl/private/crosswan.pem         this gateway's private key, made by refresh; the public
+                                            half is in the instance's tag crosswan-key. During a
+                                            rotation the next key is in crosswan-next.pem
+  /etc/crosswan/psk                         the pre-shared key (mode 0600), if one is used and the
                                             settings name no other place
-  /etc/swanctl/conf.d/crosswan*.conf        written by refresh
-  /var/lib/crosswan/                        the last good answers, the rules in force
+  /etc/swanctl/conf.d/crosswan*.conf        the connections and secrets that refresh wrote
+  /var/lib/crosswan/                        the last good answers, and the rules in force
   /run/crosswan/status.json                 the last report";
 
 const STATUS_CODES: &str = "\
@@ -40,60 +40,58 @@ Exit codes of status, the worst first:
   9  the rules of the last refresh are not in force
   8  a tunnel is down
   7  tunnels and rules are as they should be, but this host stops packets
-  3  something could not be asked and is shown as unknown, as always for users other than root
+  3  something could not be asked and is shown as unknown; only root may ask charon and iptables
   0  all is well";
+
+/// The heading of the flags that are settings.
+const SETTINGS: &str = "Settings (these override files and CROSSWAN_* variables)";
 
 /// Joins the private networks of many VPCs through one IPsec hub, and gives each VPC its NAT on the way.
 ///
 /// One pass of `crosswan refresh` observes (IMDS, EC2, charon, iptables), decides which tunnels and rules should
-/// exist, changes only what differs, and reads everything back. `crosswan keep` holds the tunnels up in between.
+/// exist, changes only what differs, and reads everything back. `crosswan keep` holds the tunnels up in between, and
+/// `crosswan status` shows what is in force.
 #[derive(Debug, Parser)]
 #[command(name = "crosswan", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
     /// Log as JSON lines, for a machine
     #[arg(long, global = true)]
     pub log_json: bool,
-    /// Say more; twice for everything
+    /// Log more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    #[command(flatten)]
-    pub overrides: Overrides,
-}
-
-/// Settings given on the command line; they override files and CROSSWAN_* variables.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Settings (they override files and CROSSWAN_* variables)")]
-pub struct Overrides {
     /// What this gateway is: vpn-hub, nat-hub or nat-vpn
-    #[arg(long, global = true, value_name = "MODE")]
+    #[arg(long, global = true, value_name = "MODE", help_heading = SETTINGS)]
     pub mode: Option<String>,
-    /// The private network, comma-separated CIDRs
-    #[arg(long, global = true, value_name = "CIDRS")]
+    /// The private network: CIDRs, separated by commas
+    #[arg(long, global = true, value_name = "CIDRS", help_heading = SETTINGS)]
     pub private_net: Option<String>,
-    /// Regions to look for gateways in, comma-separated
-    #[arg(long, global = true, value_name = "REGIONS")]
+    /// The regions in which to look for gateways, separated by commas
+    #[arg(long, global = true, value_name = "REGIONS", help_heading = SETTINGS)]
     pub regions: Option<String>,
-    /// nat-vpn: the hub's Elastic IP
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    /// The hub's Elastic IP, for a nat-vpn
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = SETTINGS)]
     pub hub: Option<String>,
 }
 
+/// A command with its own options.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make one pass: look, decide, change what differs, read it back
+    /// Make one pass: observe, decide, change what differs, read it back
     ///
-    /// Asks IMDSv2 who this gateway is and, as its mode needs, EC2 in every listed region for its peers. Fetches the
-    /// pre-shared key if settings name one in SSM or Secrets Manager. Loads only the connections that changed, restores
-    /// only its own iptables chains, and restores what was there where the system does not read back as planned: for the
-    /// one peer that failed, or for all if what failed is shared. A region that cannot be asked keeps its tunnels. Run at
-    /// boot and hourly by systemd.
+    /// Asks IMDSv2 who this gateway is and, as its mode needs, asks EC2 in every listed region for its peers. Fetches the
+    /// pre-shared key if the settings name one in SSM or Secrets Manager. Loads only the connections that changed, and
+    /// touches only its own iptables chains. Where the system does not read back as planned, it restores what was there
+    /// before: for the one peer that failed, or for all if what failed is shared. A region that cannot be asked keeps its
+    /// tunnels. systemd runs this command at boot and hourly.
     ///
-    /// Unless auth.method is psk, the first pass makes this gateway's key and announces its public half in the
-    /// instance's tag. Peers are known by the keys that they announce. The key of a new peer that has not announced one
-    /// yet is awaited (exit code 3, so that systemd runs this again soon). The same instance with another key is
-    /// refused, with the fingerprints of both.
+    /// Unless auth.method is psk, the first pass makes this gateway's key and announces the public half in its
+    /// instance's tag. Peers are known by the keys that their tags announce. A new peer that has not announced its key yet
+    /// is awaited (exit code 3, so that systemd runs this again soon). An instance that announces another key than before
+    /// is refused, and the report shows the fingerprints of both keys.
     Refresh {
         /// Stop after the plan and print it; change nothing
         #[arg(long)]
@@ -101,10 +99,10 @@ pub enum Command {
         /// Remove more peers in one pass than removal.hold_above allows
         #[arg(long)]
         force: bool,
-        /// Accept the key with this fingerprint for a gateway of this VPC that is known by another key; repeatable
+        /// Accept the key with this fingerprint for the gateway of this VPC, although another key is known; repeatable
         ///
         /// For instance --accept-key vpc-0a1b2c3d=SHA256:…, with the fingerprint that `crosswan status` shows as `own
-        /// key` on that gateway. Any other key that its tag may hold at that moment is refused.
+        /// key` on that gateway. If the gateway's tag holds any other key at that moment, that key is still refused.
         #[arg(long, value_name = "VPC=FINGERPRINT")]
         accept_key: Vec<String>,
         /// Print the report as JSON
@@ -113,8 +111,9 @@ pub enum Command {
     },
     /// Make this gateway's next key and announce it beside the current one
     ///
-    /// One pass of refresh, in which the next key is made. A later pass uses it as soon as IKE has proved that every peer
-    /// accepts it. Until then both keys are valid, and no tunnel is touched. See auth.max_key_age for rotations by age.
+    /// Makes one pass of refresh, in which the next key is made. A later pass uses that key as soon as IKE has proved that
+    /// every peer accepts it. Until then both keys are valid, and no tunnel is touched. With the setting
+    /// auth.max_key_age, refresh rotates keys by age.
     RotateKey {
         /// Print the report as JSON
         #[arg(long)]
@@ -125,25 +124,25 @@ pub enum Command {
     /// Speaks only to charon. Initiates children that should be up and are not, and deletes childless and duplicate
     /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted.
     Keep,
-    /// Put this agent's rules back when another program removes them, until stopped
+    /// Put this gateway's rules back when another program removes them, until stopped
     ///
-    /// Speaks only to the kernel's firewall. Between two refreshes it compares what is loaded with the rules loaded last
-    /// (/var/lib/crosswan/iptables.rules), at each change of nft's rules and every three seconds, and puts back what is
-    /// missing. Stop it before removing rules by hand.
+    /// Speaks only to the kernel's firewall. Between two refreshes it compares the loaded rules with those that the last
+    /// refresh loaded (/var/lib/crosswan/iptables.rules), at each change of nft's rules and every three seconds, and puts
+    /// back what is missing. Stop it before you remove rules by hand.
     Watch,
-    /// Write the files of a pass somewhere else, for review
+    /// Write the files of a pass to another folder, for review
     ///
-    /// Observes and decides as refresh does, then writes the files below DIR instead of the system. The secrets file
-    /// holds the real keys: mode 0600.
+    /// Observes and decides as refresh does, then writes the files below DIR and changes nothing else. The secrets file
+    /// holds the real keys, so its mode is 0600.
     Render {
-        /// Where to write; created if missing
+        /// The folder to write to; it is created if it is missing
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
     /// Show tunnels, NAT, the last refresh, and what was refused and why
     ///
-    /// Tunnels and rules are read from charon and iptables at this moment, and whether packets may pass from sysctls and
-    /// other programs' rules; the rest is the last refresh's report.
+    /// Reads tunnels and rules from charon and iptables at this moment, and checks sysctls and other programs' rules for
+    /// whatever stops packets. The rest comes from the last refresh's report.
     #[command(after_help = STATUS_CODES)]
     Status {
         /// Print as JSON

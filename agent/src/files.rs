@@ -1,17 +1,19 @@
-//! Files, the only place that writes them: whole or not at all, and durable before anyone is told.
+//! Reading, writing and locking files. This is the only module that writes any: each write is whole or does not happen, and is
+//! durable before the call returns.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the one place that writes files")]
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write},
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use nix::{
-    fcntl::{Flock, FlockArg},
+    errno::Errno,
+    fcntl::{Flock, FlockArg, OFlag},
     unistd::geteuid,
 };
 
@@ -19,22 +21,28 @@ use serde::Serialize;
 
 use crosswan_core::error::{Context, Error, Kind, Result};
 
+/// Far more than any managed file has, and little enough to read.
+const LARGEST: u64 = 64 << 20;
+
 /// Writes `bytes` to `path` atomically: a temporary file beside it, fsync, rename, fsync of the folder.
 ///
-/// A reader sees the old file or the new one; a full disk or a kill leaves the old one. The folder is made if missing.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+/// A reader sees the old file or the new one; a full disk or a kill leaves the old one. The folder is created if it is missing.
+///
+/// # Errors
+/// [`Kind::Apply`], with the path.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let failed = || Error::apply(format!("write {}", path.display()));
     let folder = path.parent().ok_or_else(failed)?;
     fs::create_dir_all(folder).context(failed)?;
     let temporary = temporary(path);
     let written = (|| {
-        // One writer at a time holds the pass lock, so a file left by a killed pass is simply replaced.
+        // One writer at a time holds the lock of passes, so a file that a killed pass left is simply replaced.
         match fs::remove_file(&temporary) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?; // whatever the umask
+        file.set_permissions(fs::Permissions::from_mode(mode))?; // The umask does not matter.
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
@@ -46,8 +54,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     written.context(failed)
 }
 
-/// [`write_atomic`] of a value as JSON.
-pub fn write_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
+/// Writes a value as JSON, by [`write_atomic`].
+pub(crate) fn write_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
     let json = serde_json::to_vec_pretty(value).context(|| Error::new(Kind::Other, "encode as JSON"))?;
     write_atomic(path, &json, mode)
 }
@@ -58,24 +66,29 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.new"))
 }
 
-/// Puts a file in the place of another one of the same folder, durably.
-pub fn rename(from: &Path, to: &Path) -> Result<()> {
+/// Makes a file that has no content to lose: its time of change is the message.
+pub(crate) fn touch(path: &Path) -> Result<()> {
+    File::create(path).map(drop).context(|| Error::apply(format!("write {}", path.display())))
+}
+
+/// Renames a file over another one of the same folder, durably.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     let failed = || Error::apply(format!("rename {} to {}", from.display(), to.display()));
     fs::rename(from, to).context(failed)?;
     sync_folder(to).context(failed)
 }
 
 /// Makes the names in the folder of `path` durable.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
+fn sync_folder(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// Removes a file if it is there, durably.
-pub fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let failed = || Error::apply(format!("remove {}", path.display()));
     match fs::remove_file(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        // A read-only file system says so even of a file that is not there.
+        // A read-only file system refuses even to remove a file that is not there.
         Err(_) if matches!(path.try_exists(), Ok(false)) => Ok(()),
         Err(e) => Err(failed().because(e)),
         Ok(()) => sync_folder(path).context(failed),
@@ -84,46 +97,88 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// A file's text and permission bits, or `None` if there is no such file. "Could not read" is an error, never `None`.
 ///
-/// The bits are `None` if another user owns the file, who could give himself any.
-pub fn read(path: &Path) -> Result<Option<(String, Option<u32>)>> {
-    let failed = || Error::observe(format!("read {}", path.display()));
-    match fs::read(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(failed().because(e)),
-        Ok(bytes) => {
-            let meta = fs::metadata(path).context(failed)?;
-            let mode = (meta.uid() == geteuid().as_raw()).then_some(meta.mode() & 0o7777);
-            // Bytes that are no text were not written by us: they compare unequal and are replaced.
-            let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-            Ok(Some((text, mode)))
-        }
-    }
+/// The bits are `None` if another user owns the file: its owner can change them at any time.
+///
+/// # Errors
+/// [`Kind::Observe`], with the path.
+pub(crate) fn read(path: &Path) -> Result<Option<(String, Option<u32>)>> {
+    let found = read_bytes(path, LARGEST).context(|| Error::observe(format!("read {}", path.display())))?;
+    Ok(found.map(|(bytes, meta)| {
+        let mode = (meta.uid() == geteuid().as_raw()).then_some(meta.mode() & 0o7777);
+        // crosswan writes only UTF-8. Other bytes compare unequal, and the file is replaced.
+        let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        (text, mode)
+    }))
 }
 
-/// The exclusive lock that makes passes one after another; held until dropped, released by the kernel on any death.
+/// The content of a regular file of at most `largest` bytes, with the metadata of this same open file; `None` if there is no
+/// such file. Never blocks.
+pub(crate) fn read_bytes(path: &Path, largest: u64) -> io::Result<Option<(Vec<u8>, Metadata)>> {
+    // Without O_NONBLOCK the open of a FIFO would wait for a writer for ever.
+    let file = match OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut content = Vec::new();
+    file.take(largest + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > largest {
+        return Err(io::Error::other(format!("larger than {} MiB", largest >> 20)));
+    }
+    Ok(Some((content, meta)))
+}
+
+/// How a lock is held: by one process alone, or by any number that only keep those away that hold it alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hold {
+    /// For `refresh`: nobody else holds it.
+    Alone,
+    /// For a look of `keep` or `watch`: no refresh holds it.
+    Shared,
+}
+
+/// Takes the lock at `path`. It is held until dropped, and the kernel releases it when the process dies in whatever way.
 ///
-/// Waits for at most `patience`, then fails with [`Kind::Busy`].
-pub fn lock(path: &Path, patience: Duration) -> Result<Flock<File>> {
+/// # Errors
+/// [`Kind::Busy`] if it is not free within `patience`; the message blames `holder`, who else may hold it. [`Kind::Other`] if the
+/// file cannot be opened or locked at all.
+pub(crate) fn lock(path: &Path, hold: Hold, patience: Duration, holder: &str) -> Result<Flock<File>> {
     let failed = || Error::new(Kind::Other, format!("lock {}", path.display()));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).context(failed)?;
     }
     let mut file =
         OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).context(failed)?;
+    let kind = || match hold {
+        Hold::Alone => FlockArg::LockExclusiveNonblock,
+        Hold::Shared => FlockArg::LockSharedNonblock,
+    };
     let deadline = Instant::now() + patience;
     loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(file, kind()) {
             Ok(lock) => return Ok(lock),
-            Err((back, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
+            Err((back, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
                 file = back;
                 std::thread::sleep(Duration::from_millis(100));
             }
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-                let what = format!("another refresh has held {} for {patience:?}", path.display());
+            Err((_, Errno::EWOULDBLOCK)) => {
+                let what = format!("{holder} has held {} for {patience:?}; try again later", path.display());
                 return Err(Error::new(Kind::Busy, what));
             }
             Err((_, e)) => return Err(failed().because(e)),
         }
+    }
+}
+
+/// Whether a look could ever take the lock at `path`. A resident loop asks at its start, so that a wrong folder is an error then
+/// and not a warning at each look. It is fine if a refresh holds the lock now.
+pub(crate) fn check_lock(path: &Path) -> Result<()> {
+    match lock(path, Hold::Shared, Duration::ZERO, "a refresh") {
+        Err(e) if e.kind() != Kind::Busy => Err(e),
+        _ => Ok(()),
     }
 }
 

@@ -1,72 +1,76 @@
 //! The small resident loop that keeps the tunnels of the last refresh up.
 //!
 //! It exists because charon alone does not recover: after NO_PROPOSAL_CHOSEN, AUTHENTICATION_FAILED or TS_UNACCEPTABLE
-//! it never tries again. It looks at an interval, on charon's events and when the managed file has changed;
-//! [`decide`] says what to do, and here it is done. Initiations do not wait for their outcome: a waiting one holds
-//! one of charon's threads, so a few dead peers would stop it for everyone. The next look is the outcome.
-//! What no initiation brings back may need what only EC2 knows, a new gateway or its key: for that it asks for a pass.
+//! it never tries again. The loop looks at an interval, on charon's events and when the managed file has changed;
+//! [`decide`] says what to do, and this module does it. Initiations do not wait for their outcome: a waiting one holds
+//! one of charon's threads, so a few dead peers would stop charon for everyone. The next look shows the outcome.
+//! A tunnel that no initiation brings back may need what only EC2 knows, such as a new gateway or its key. The loop then asks for
+//! a pass.
 
-#![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock and a lock file")]
+#![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
 use std::{
     collections::BTreeSet,
     convert::Infallible,
-    fs::{self, File},
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
 use ring::rand::{SecureRandom, SystemRandom};
 use sd_notify::NotifyState;
 use tokio::time::{self, Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
-use crate::host::notify;
+use crate::{
+    files::{self, Hold},
+    host::notify,
+};
 use crosswan_core::{
-    error::{Context, Error, Kind, Result},
+    error::{Kind, Result},
     keep::{Action, Memory, Pace, Unloaded, View, decide, patience},
     model::Mode,
     swanctl,
 };
-use crosswan_vici::{Events, Target, Vici};
+use crosswan_vici::{Events, Sas, Vici};
 
-/// One VICI answer, however many connections it lists.
+/// The bound on one VICI answer, however many connections it lists.
 const VICI_TIMEOUT: Duration = Duration::from_secs(10);
-/// Events come in bursts: look once, after the burst.
+/// A burst of events has ended when none came for this long. One look follows it.
 const QUIET: Duration = Duration::from_millis(300);
-/// The next look when something was seen missing for the first time, and when a refresh held the lock.
+/// The time to the next look when something was seen missing for the first time, and when a refresh held the lock.
 const SOON: Duration = Duration::from_millis(600);
+/// How often the managed file is checked for a change.
 const FILE_POLL: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts to reach charon.
 const MAX_RECONNECT: Duration = Duration::from_secs(5);
-/// Between two passes that are asked for: the unit's start limit is there for those that fail.
+/// The time between two passes that are asked for: the unit's start limit is meant for passes that fail.
 const PASS_SPACING: Duration = Duration::from_mins(5);
 
 /// What `crosswan keep` needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What this gateway is: a hub waits for its spokes longer than a spoke for its hub.
     pub mode: Mode,
-    /// Between two looks when nothing happens; ±20 % so that gateways do not act in step.
+    /// The time between two looks when nothing happens; ±20 % so that gateways do not act in step.
     pub interval: Duration,
-    /// The managed swanctl file: a change of it, or of a file beside it (the keys), makes it look at once and forget its
-    /// back-off.
+    /// The managed swanctl file. A change of it, or of a file beside it (the keys), causes a look at once and ends every back-off.
     pub conf_file: PathBuf,
     /// charon's VICI socket.
     pub socket: PathBuf,
-    /// The pass lock: held shared for each look with its actions; while a refresh holds it exclusively nothing is done.
+    /// The lock on charon. It is held shared for each look with its actions; while a refresh holds it alone, nothing is done.
     pub lock: PathBuf,
-    /// Written when a pass is wanted; systemd watches it.
+    /// The file that is written when a pass is wanted; systemd watches it.
     pub wanted: PathBuf,
 }
 
-/// Runs until `shutdown` completes. charon being away is no error: it is waited for.
+/// Runs until `shutdown` completes. The loop waits for a charon that is away.
+///
+/// # Errors
+/// The lock can never be taken, for instance because its folder cannot be written.
 pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
-    // A lock that can never be taken is better told at the start; one that is held just now is not.
-    lock(&cfg.lock).map(drop).or_else(|e| if e.kind() == Kind::Busy { Ok(()) } else { Err(e) })?;
+    files::check_lock(&cfg.lock)?;
     notify(&[NotifyState::Ready, NotifyState::Status("waiting for charon")]);
     tokio::select! {
         _ = shutdown => {}
@@ -81,9 +85,9 @@ async fn forever(cfg: &Config) -> Infallible {
     let mut complained = false;
     let mut asked = None;
     loop {
-        let mut met = false;
-        let Err(gone) = while_charon_lives(cfg, &mut met, &mut asked).await;
-        if met {
+        let mut reached = false;
+        let Err(gone) = while_charon_lives(cfg, &mut reached, &mut asked).await;
+        if reached {
             (wait, complained) = (FILE_POLL, false);
         }
         if !complained {
@@ -96,13 +100,15 @@ async fn forever(cfg: &Config) -> Infallible {
     }
 }
 
-/// One charon's life. Its SAs' ids, and so all memory of them, end with it.
-async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Instant>) -> Result<Infallible> {
+/// Keeps tunnels up while one charon process lives. The ids of its SAs, and so all memory of them, end with it.
+///
+/// `reached` becomes true once it has answered; `asked` is when a pass was last asked for.
+async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Option<Instant>) -> Result<Infallible> {
     let mut vici = Vici::connect(&cfg.socket, VICI_TIMEOUT).await?;
     let mut events = Events::subscribe(&cfg.socket, &["ike-updown", "child-updown"], VICI_TIMEOUT).await?;
     let version = vici.version().await?;
     info!(version, mode = %cfg.mode, "keeping the tunnels up");
-    *met = true;
+    *reached = true;
     let start = Instant::now();
     let mut memory = Memory::default();
     let patience = patience(cfg.mode, cfg.interval, random()).as_millis() as u64;
@@ -140,13 +146,13 @@ async fn while_charon_lives(cfg: &Config, met: &mut bool, asked: &mut Option<Ins
             *asked = Some(begun);
             ask_for_a_pass(cfg, &conn, &why);
         }
-        // Listing thousands of connections costs charon time: under a storm of events, at most a fifth of it.
+        // Listing thousands of connections costs charon time. Under a storm of events, looks take at most a fifth of it.
         earliest = Instant::now() + begun.elapsed() * 4;
         due = Instant::now() + next.unwrap_or_else(|| jittered(cfg.interval));
     }
 }
 
-/// One look and its actions. Returns when to look again, if sooner than the interval.
+/// Looks once and acts. Returns when to look again, if sooner than the interval.
 async fn tick(
     cfg: &Config,
     vici: &mut Vici,
@@ -154,7 +160,7 @@ async fn tick(
     now: u64,
     seen: impl FnOnce(&View),
 ) -> Result<Option<Duration>> {
-    let _held = match lock(&cfg.lock) {
+    let _held = match files::lock(&cfg.lock, Hold::Shared, Duration::ZERO, "a refresh") {
         Ok(held) => held,
         Err(e) if e.kind() == Kind::Busy => {
             debug!("a refresh is at work, skipping this look");
@@ -173,37 +179,37 @@ async fn tick(
     }
     for action in actions {
         act(vici, &action).await?;
-        // A busy charon takes seconds for each of hundreds: a look that long is work, and no hang.
+        // A busy charon takes seconds for each of hundreds of actions. A look that takes that long does not hang.
         notify(&[NotifyState::Watchdog]);
     }
     Ok(memory.unsure().then_some(SOON))
 }
 
-/// Does one thing and logs it. Only losing charon is an error; its refusals are logged and tried again later.
+/// Takes one action and logs it. Only the loss of charon is an error; its refusals are logged and tried again later.
 async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     let outcome = match action {
         Action::Prove { conn, .. } => vici.initiate(conn, None, None).await.map(|()| true),
         Action::Initiate { conn, child, .. } => vici.initiate(conn, Some(child), None).await.map(|()| true),
-        Action::TerminateIke { id, .. } => vici.terminate(Target::IkeId(*id), false, None).await,
-        Action::TerminateChild { id, .. } => vici.terminate(Target::ChildId(*id), false, None).await,
+        Action::TerminateIke { id, .. } => vici.terminate(Sas::Ike(*id), false, None).await,
+        Action::TerminateChild { id, .. } => vici.terminate(Sas::Child(*id), false, None).await,
     };
     let (conn, child) = (action.conn(), action.child().unwrap_or_default());
     match outcome {
         Ok(true) => info!(conn, child, "{action}"),
-        Ok(false) => info!(conn, child, "{action}: it was gone already"),
+        Ok(false) => info!(conn, child, "{action}: the SA was gone already"),
         Err(e) if e.kind() == Kind::Apply => warn!(conn, child, reason = %e.chain(), "{action}: charon refused"),
         Err(e) => return Err(e),
     }
     Ok(())
 }
 
-/// The connections that charon should have: those of the managed file. What cannot be read or understood names none.
+/// The names of the connections that charon should have: those of the managed file. There are none if it cannot be read or parsed.
 fn names(conf_file: &Path) -> BTreeSet<String> {
     let parsed = fs::read_to_string(conf_file).ok().and_then(|text| swanctl::parse(&text).ok());
     parsed.map(|tree| swanctl::connections(tree).into_keys().collect()).unwrap_or_default()
 }
 
-/// The connection that a pass is wanted for, and why.
+/// The connection for which a pass is wanted, and why.
 fn wanted(
     unloaded: &mut Unloaded,
     memory: &mut Memory,
@@ -213,47 +219,37 @@ fn wanted(
 ) -> Option<(String, String)> {
     let seconds = |missing: u64| missing / 1000;
     if let Some((conn, missing)) = unloaded.take_wanted(now, interval.as_millis() as u64) {
-        return Some((conn, format!("in its file and not in charon for {} s", seconds(missing))));
+        return Some((conn, format!("it has been in its file and not in charon for {} s", seconds(missing))));
     }
     let missing = memory.take_wanted(now, patience);
-    let missing = missing.map(|(conn, missing)| (conn, format!("missing for {} s", seconds(missing))));
-    missing.or_else(|| Some((memory.take_proven()?, "has proved that it works".into())))
+    let missing = missing.map(|(conn, missing)| (conn, format!("it has been missing for {} s", seconds(missing))));
+    missing.or_else(|| Some((memory.take_proven()?, "it has proved that it works".into())))
 }
 
-/// Nobody may be watching: then the next pass is the hourly one.
+/// Asks systemd for a pass. If its path unit does not run, the next pass is the hourly one.
 fn ask_for_a_pass(cfg: &Config, conn: &str, why: &str) {
-    match fs::write(&cfg.wanted, "") {
+    match files::touch(&cfg.wanted) {
         Ok(()) => info!(conn, "{why}: asked for a refresh"),
-        Err(e) => warn!(conn, reason = %e, "{why}: cannot ask for a refresh in {}", cfg.wanted.display()),
+        Err(e) => warn!(conn, reason = %e.chain(), "{why}: cannot ask for a refresh"),
     }
 }
 
-/// The pass lock, shared, without waiting. `Kind::Busy`: a refresh holds it.
-pub(crate) fn lock(path: &Path) -> Result<Flock<File>> {
-    let failed = || Error::new(Kind::Other, format!("lock {}", path.display()));
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path).context(failed)?;
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Ok(held) => Ok(held),
-        Err((_, Errno::EWOULDBLOCK)) => Err(Error::new(Kind::Busy, format!("lock {}", path.display()))),
-        Err((_, e)) => Err(failed().because(e)),
-    }
-}
-
-/// Inode and time of change; `None` while there is no such file.
+/// A file's inode and time of change; `None` while there is no such file.
 type Stamp = Option<(u64, i64, i64)>;
 
-/// Changes whenever the file is edited, or it or one beside it is replaced: a rename is a change of the folder.
+/// The stamps of the file and of its folder. One of them changes whenever the file is edited, or it or a file beside it is replaced:
+/// a rename changes the folder.
 fn stamps(path: &Path) -> [Stamp; 2] {
     let stamp = |path: &Path| fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()));
     [stamp(path), path.parent().and_then(stamp)]
 }
 
-/// The interval ±20 %.
+/// The interval, varied by ±20 %.
 fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.8 + 0.4 * random())
 }
 
-/// From 0 to 1, to keep gateways apart. Without random bytes from the kernel they act in step, which is no failure.
+/// A number from 0 to 1, to keep gateways apart. Without random bytes from the kernel they act in step, which still works.
 fn random() -> f64 {
     let mut bytes = [0; 8];
     let _ = SystemRandom::new().fill(&mut bytes);

@@ -1,16 +1,16 @@
-//! crosswan: one pass, in one direction.
+//! The agent's edges and the order of its stages: one pass, in one direction.
 //!
 //! ```text
-//! observe  -> decide -> render -> plan -> apply -> verify -> report
-//! (IO in)     (pure)    (pure)    (pure)  (IO out) (IO in)
+//! observe  ->  decide  ->  plan  ->  transact  ->  report
+//! (IO in)      (pure)      (pure)    (IO out, in)  (pure, then IO out)
 //! ```
 //!
-//! Each stage is a module and takes the result of the one before; only [`refresh`] knows their order.
-//! IO lives at the two ends: the pure stages may not spawn, write files or read the clock (see `clippy.toml`).
+//! Each stage takes the value of the one before; only [`refresh`](mod@refresh) knows their order. The pure stages are in
+//! crosswan-core; IO is here. `docs/architecture.md` has the map.
 
 pub mod apply;
 pub mod cli;
-pub mod files;
+mod files;
 pub mod host;
 pub mod keep;
 pub mod keyring;

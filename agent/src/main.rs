@@ -12,7 +12,7 @@ use std::{
 use clap::Parser;
 use crosswan::{
     apply::write_files,
-    cli::{Cli, Command, Overrides},
+    cli::{Cli, Command},
     keep,
     paths::Paths,
     refresh,
@@ -44,22 +44,24 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<u8> {
-    // For tests and image builds: everything below another root.
+    // Tests and image builds keep every file below another root.
     let root = env::var_os("CROSSWAN_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from);
     let paths = Paths::below(&root);
-    match cli.command {
+    let Cli { command, mode, private_net, regions, hub, .. } = cli;
+    let flags = Flags { mode, private_net, regions, hub };
+    match command {
         Command::Refresh { dry_run, force, accept_key, json } => {
-            let accept = accept_key.iter().map(|word| accepted(word)).collect::<std::result::Result<_, BadName>>();
+            let accept = accept_key.iter().map(|text| accepted(text)).collect::<std::result::Result<_, BadName>>();
             let accept = accept.context(|| Error::settings("--accept-key"))?;
             let request = Request { dry_run, force, rotate: false, accept };
-            pass(&root, cli.overrides, &paths, request, json).await
+            pass(&root, &flags, &paths, request, json).await
         }
         Command::RotateKey { json } => {
             let request = Request { rotate: true, ..Request::default() };
-            pass(&root, cli.overrides, &paths, request, json).await
+            pass(&root, &flags, &paths, request, json).await
         }
         Command::Render { out } => {
-            let (settings, keys) = settings(&root, cli.overrides)?;
+            let (settings, keys) = settings(&root, &flags)?;
             let (files, report) = refresh::files(&settings, &keys, &paths).await?;
             for path in write_files(&files, &Paths::below(&out))? {
                 say(path.display())?;
@@ -70,7 +72,7 @@ async fn run(cli: Cli) -> Result<u8> {
             Ok(report.exit_code())
         }
         Command::Keep => {
-            let settings = load(&root, cli.overrides)?;
+            let settings = load(&root, &flags)?;
             let config = keep::Config {
                 mode: settings.mode,
                 interval: settings.keep.interval,
@@ -109,24 +111,26 @@ async fn run(cli: Cli) -> Result<u8> {
     }
 }
 
-/// What `--accept-key` takes: a VPC, and the fingerprint of the key that is right for its gateway.
-fn accepted(word: &str) -> std::result::Result<(VpcId, String), BadName> {
+/// The value of `--accept-key`: a VPC, and the fingerprint of the key to accept for its gateway.
+fn accepted(text: &str) -> std::result::Result<(VpcId, String), BadName> {
     let expected = "VPC=FINGERPRINT such as vpc-0a1b2c3d=SHA256:… (44 characters after the colon)";
-    let bad = || BadName { expected, found: word.to_owned() };
-    let (vpc, fingerprint) = word.split_once('=').ok_or_else(bad)?;
+    let bad = || BadName { expected, found: text.to_owned() };
+    let (vpc, fingerprint) = text.split_once('=').ok_or_else(bad)?;
     match fingerprint.strip_prefix("SHA256:") {
         Some(digest) if digest.len() == 44 => Ok((vpc.parse()?, fingerprint.to_owned())),
         _ => Err(bad()),
     }
 }
 
-/// One pass and its report; the exit code.
-async fn pass(root: &Path, overrides: Overrides, paths: &Paths, request: Request, json: bool) -> Result<u8> {
+/// Makes one pass and prints its report. Returns the exit code.
+async fn pass(root: &Path, flags: &Flags, paths: &Paths, request: Request, json: bool) -> Result<u8> {
     let dry_run = request.dry_run;
     let pass = async {
-        let (settings, keys) = settings(root, overrides)?;
+        let (settings, keys) = settings(root, flags)?;
         if request.rotate && (settings.auth.method != AuthMethod::Key || !settings.mode.has_ipsec()) {
-            return Err(Error::settings("auth.method: this gateway has no key pair of its own, so none to rotate"));
+            return Err(Error::settings(
+                "auth.method: rotate-key needs a gateway with a key pair, and this one has none; set auth.method = \"key\" on a vpn-hub or nat-vpn",
+            ));
         }
         refresh::refresh(&settings, &keys, paths, &request).await
     };
@@ -139,36 +143,34 @@ async fn pass(root: &Path, overrides: Overrides, paths: &Paths, request: Request
     Ok(report.exit_code())
 }
 
-fn load(root: &Path, overrides: Overrides) -> Result<Settings> {
-    let Overrides { mode, private_net, regions, hub } = overrides;
-    let flags = Flags { mode, private_net, regions, hub };
+fn load(root: &Path, flags: &Flags) -> Result<Settings> {
     let env: BTreeMap<String, String> =
         env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned()))).collect();
-    crosswan::settings::load(root, &env, &flags)
+    crosswan::settings::load(root, &env, flags)
 }
 
-fn settings(root: &Path, overrides: Overrides) -> Result<(Settings, PreSharedKeys)> {
-    let settings = load(root, overrides)?;
+fn settings(root: &Path, flags: &Flags) -> Result<(Settings, PreSharedKeys)> {
+    let settings = load(root, flags)?;
     let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     if !settings.mode.has_ipsec() {
         return Ok((settings, PreSharedKeys::none("this mode needs none".into())));
     }
     match PreSharedKeys::load(&settings.auth, root, credentials.as_deref()) {
-        // Only for the peers that announce no key.
+        // With keys, only peers that announce none need it.
         Err(e) if MissingPsk::is(&e) && settings.auth.method == AuthMethod::Key => {
             Ok((settings, PreSharedKeys::none("there is no pre-shared key for it".into())))
         }
-        // NAT does not need the key: the pass goes on, reports what it waits for, and exits with the code for settings.
+        // NAT works without it: the pass goes on, reports what it waits for, and exits with the code for settings.
         Err(e) if MissingPsk::is(&e) => Ok((settings, PreSharedKeys::none(e.chain()))),
         keys => Ok((settings, keys?)),
     }
 }
 
-/// Ends at SIGTERM or SIGINT.
+/// Completes at SIGTERM or SIGINT.
 async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return warn!("signals cannot be caught; stopping at once");
+        return warn!("cannot catch SIGTERM and SIGINT; stopping at once");
     };
     tokio::select! {
         _ = term.recv() => {}
@@ -176,7 +178,7 @@ async fn interrupted() {
     }
 }
 
-/// Results go to stdout; a reader that has gone away (`| head`) is no error.
+/// Prints a result to stdout, as JSON or as text. A reader that closes the pipe early (`| head`) is not an error.
 fn print<T: serde::Serialize + std::fmt::Display>(json: bool, value: &T) -> Result<()> {
     if json {
         say(serde_json::to_string_pretty(value).context(|| Error::new(Kind::Other, "encode the report"))?)
@@ -186,7 +188,7 @@ fn print<T: serde::Serialize + std::fmt::Display>(json: bool, value: &T) -> Resu
 }
 
 fn say(text: impl std::fmt::Display) -> Result<()> {
-    // Made first, written at once: stdout takes what is formatted into it line by line, a line for each tunnel.
+    // Formatted first and written at once: stdout would otherwise flush after each line, and each tunnel has one.
     match std::io::stdout().write_all(format!("{text}\n").as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::new(Kind::Other, "write to stdout").because(e))
@@ -195,7 +197,7 @@ fn say(text: impl std::fmt::Display) -> Result<()> {
     }
 }
 
-/// Logs go to the journal with their fields if stderr is the journal, else to stderr as text.
+/// Logs go to the journal with their fields if stderr is the journal, and otherwise to stderr as text.
 fn log(json: bool, verbose: u8) {
     let default = match verbose {
         0 => "warn,aws_smithy_runtime=off,crosswan=info",

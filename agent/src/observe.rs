@@ -16,7 +16,8 @@ use nix::fcntl::Flock;
 use tracing::{debug, info};
 
 use crate::{
-    files, host,
+    files::{self, Hold},
+    host,
     keyring::{self, Ready},
     paths::Paths,
     settings::PreSharedKeys,
@@ -44,7 +45,7 @@ pub struct Reach {
     pub charon: Option<Vici>,
     /// Keeps `crosswan keep` away from the look at charon to the verification.
     pub lock: Flock<File>,
-    pub ec2: ec2::Session,
+    pub ec2: ec2::Clients,
     /// The bound on one region's answer.
     pub timeout: Duration,
 }
@@ -72,7 +73,7 @@ pub async fn observe(
     };
     debug!(stage = "observe IMDS", "done");
 
-    let ec2 = ec2::Session::default().making_way(settings.mode == Mode::NatVpn);
+    let ec2 = ec2::Clients::default().accepting_throttles(settings.mode == Mode::NatVpn);
     let Ready { ring, notes, problem } = keyring::ready(settings, paths, &observed.me, now, request)?;
     observed.problems.extend(problem);
     let own_tags = async {
@@ -86,7 +87,7 @@ pub async fn observe(
     debug!(stage = "observe EC2", "done");
 
     let stored = psks::fetch(&ec2, settings, keys, &observed).await;
-    let lock = files::lock(&paths.charon_lock, PATIENCE_LOCK)?;
+    let lock = files::lock(&paths.charon_lock, Hold::Alone, PATIENCE_LOCK, "crosswan keep or crosswan watch")?;
     observed.system = disk::system(paths)?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut observed.system).await;
     observed.psks = stored.by_client(settings, &observed);
@@ -122,7 +123,7 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
 }
 
 /// EC2's answers, as far as the mode needs any.
-async fn ask_ec2(session: &ec2::Session, settings: &Settings, state: &State) -> Answers {
+async fn ask_ec2(clients: &ec2::Clients, settings: &Settings, state: &State) -> Answers {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
         Mode::NatVpn if !settings.regions.is_empty() => (&settings.hub_tag, false),
@@ -136,7 +137,7 @@ async fn ask_ec2(session: &ec2::Session, settings: &Settings, state: &State) -> 
         with_cidrs,
         known: known(state),
     };
-    ec2::ask(session, &query, settings.ec2.timeout).await
+    ec2::ask(clients, &query, settings.ec2.timeout).await
 }
 
 /// The peers to ask for by their ids.

@@ -1,5 +1,4 @@
-//! One pass through the stages, each of which takes the last one's value and gives its own. The only module that knows their
-//! order.
+//! One pass through the stages. Each takes the value of the one before and returns its own; only this module knows their order.
 //!
 //! ```text
 //! observe  ->  decide  ->  plan  ->  transact  ->  report
@@ -10,7 +9,14 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use crate::{files, host, observe::observe, paths::Paths, settings::PreSharedKeys, transact::transact};
+use crate::{
+    files::{self, Hold},
+    host,
+    observe::observe,
+    paths::Paths,
+    settings::PreSharedKeys,
+    transact::transact,
+};
 use crosswan_core::{
     decide::{Request, decide},
     error::{Error, Result},
@@ -24,9 +30,13 @@ use crosswan_core::{
 /// How long a pass waits for another one to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs one pass. The report says what came of it, failed applies included; `Err` is for passes that could not decide.
+/// Makes one pass and returns its report, which also tells of steps that failed.
+///
+/// # Errors
+/// The pass did not come as far as its plan: another refresh holds the lock ([`Kind::Busy`](crosswan_core::error::Kind::Busy)), or
+/// what every decision needs is unknown or contradictory.
 pub async fn refresh(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, request: &Request) -> Result<Report> {
-    let _lock = files::lock(&paths.lock, PATIENCE)?;
+    let _lock = files::lock(&paths.lock, Hold::Alone, PATIENCE, "another refresh")?;
     let (observed, reach) = observe(settings, keys, paths, request).await?;
     debug!(stage = "observe", "done");
     let decided = decide(settings, &observed, request)?;
@@ -38,16 +48,19 @@ pub async fn refresh(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, r
     }
     let outcome = transact(&planned, &observed.system, paths, reach).await;
     let mut report = Report::of(settings, &observed, &decided, outcome);
-    // The report is published whatever failed; if that is what fails, whoever called has it on standard output.
+    // The report is published whatever failed. If publishing fails, the caller still prints it.
     if let Err(e) = publish(&report, paths) {
-        warn!(problem = %e.chain(), "the report was not published");
+        warn!(problem = %e.chain(), "the report could not be published");
         report.problems.push(e.chain());
     }
     debug!(stage = "report", "done");
     Ok(report)
 }
 
-/// `crosswan render`: the files of a pass, without the pass. Changes nothing.
+/// The files that a pass would write, and its report, for `crosswan render`. Changes nothing.
+///
+/// # Errors
+/// As [`refresh`].
 pub async fn files(settings: &Settings, keys: &PreSharedKeys, paths: &Paths) -> Result<(Files, Report)> {
     let request = Request { dry_run: true, ..Request::default() };
     let (observed, _) = observe(settings, keys, paths, &request).await?;
@@ -57,13 +70,13 @@ pub async fn files(settings: &Settings, keys: &PreSharedKeys, paths: &Paths) -> 
     Ok((planned.target.files, report))
 }
 
-/// report: where `crosswan status` and monitoring find it.
+/// Writes the report to the file that `crosswan status` and monitoring read.
 fn publish(report: &Report, paths: &Paths) -> Result<()> {
     files::write_json(&paths.status, report, 0o644)?;
     files::remove(&paths.failure)
 }
 
-/// Leaves a pass that came to no report where `status` finds it: the last report alone would tell of better times.
+/// Records for `status` that a pass ended without a report: the last report alone would look as if all were well.
 pub fn record_failure(error: &Error, paths: &Paths) {
     let failure = FailedPass { at: host::now(), exit_code: error.kind().exit_code(), error: error.chain() };
     if let Err(e) = files::write_json(&paths.failure, &failure, 0o644) {

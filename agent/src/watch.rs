@@ -1,9 +1,9 @@
-//! The small resident loop that puts back own rules which somebody took away between two refreshes.
+//! The small resident loop that puts own rules back when another program removes them between two refreshes.
 //!
-//! It exists because `nft flush ruleset`, which Debian's nftables.service does at every start and reload, takes NAT and
-//! guard along, and the next refresh may be an hour away. It looks at every change of nft's rules and at an interval, as
-//! iptables-legacy tells of none, and compares what is there with the rules loaded last, by the same [`plan`] as a
-//! refresh. It decides nothing anew: where no refresh has written rules, or where one is at work, it does nothing.
+//! It exists because `nft flush ruleset`, which Debian's nftables.service runs at every start and reload, removes NAT and
+//! guard too, and the next refresh may be an hour away. The loop looks at every change of nft's rules, and at an interval because
+//! iptables-legacy sends no events. It compares the rules in force with those that were loaded last, by the same [`plan`] as a
+//! refresh. It decides nothing anew: while no refresh has written rules, or while a refresh is at work, it does nothing.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
@@ -22,22 +22,21 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::{
-    files,
+    files::{self, Hold},
     host::{self, notify},
-    keep::lock,
     observe::live,
 };
 use crosswan_core::{
-    error::{Context, Error, Kind, Result},
+    error::{Error, Kind, Result},
     iptables::{Rules, plan},
     model::Timestamp,
 };
 use events::Events;
 use pace::Pace;
 
-/// Between two looks when nothing happens.
+/// The time between two looks when nothing happens.
 const POLL: Duration = Duration::from_secs(3);
-/// The next look while a refresh is at work.
+/// The time to the next look while a refresh is at work.
 const SOON: Duration = Duration::from_millis(300);
 /// The bound on `iptables-restore`, its own wait for the lock (5 s) included.
 const RESTORE: Duration = Duration::from_secs(15);
@@ -45,35 +44,40 @@ const RESTORE: Duration = Duration::from_secs(15);
 /// What `crosswan watch` needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The rules that the last refresh loaded. Without them there is nothing to put back.
+    /// The file with the rules that the last refresh loaded. Without it there is nothing to put back.
     pub rules: PathBuf,
     /// The lock that a refresh holds from its look to its verification; held shared for each look.
     pub lock: PathBuf,
-    /// Where it is written what was put back last, and when.
+    /// The file that records what was put back last, and when.
     pub put_back: PathBuf,
 }
 
 /// What was put back last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PutBack {
+    /// When.
     pub at: Timestamp,
+    /// The change, in a step's words.
     pub what: String,
 }
 
-/// What one look came to.
+/// The result of one look.
 #[derive(Debug, PartialEq, Eq)]
 enum Look {
-    /// All is there, or there is nothing to keep.
+    /// All rules are in force, or no refresh has written any.
     Well,
     /// A refresh is at work.
     Busy,
+    /// Rules were missing and were put back.
     PutBack,
 }
 
 /// Runs until `shutdown` completes.
+///
+/// # Errors
+/// The lock can never be taken, for instance because its folder cannot be written.
 pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
-    // A lock that can never be taken is better told at the start; one that is held just now is not.
-    lock(&cfg.lock).map(drop).or_else(|e| if e.kind() == Kind::Busy { Ok(()) } else { Err(e) })?;
+    files::check_lock(&cfg.lock)?;
     notify(&[NotifyState::Ready]);
     info!(rules = %cfg.rules.display(), "watching the rules");
     tokio::select! {
@@ -86,23 +90,23 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
 
 async fn forever(cfg: &Config) -> Infallible {
     let mut events = Events::subscribe()
-        .inspect_err(|e| warn!(reason = %e.chain(), "nft's events cannot be had; looking every {POLL:?} instead"))
+        .inspect_err(|e| warn!(reason = %e.chain(), "cannot subscribe to nft's events; looking every {POLL:?} instead"))
         .ok();
     let (start, mut pace) = (Instant::now(), Pace::default());
-    let mut complaint = None;
+    let mut logged = None;
     loop {
         let begun = Instant::now();
         let looked = look(cfg).await;
         notify(&[NotifyState::Watchdog]);
-        let told = looked.as_ref().err().map(Error::chain);
-        if told.is_some() && told != complaint {
-            warn!(reason = told.as_deref().unwrap_or_default(), "the rules could not be watched");
+        let failure = looked.as_ref().err().map(Error::chain);
+        if failure.is_some() && failure != logged {
+            warn!(reason = failure.as_deref().unwrap_or_default(), "the rules could not be watched");
         }
-        complaint = told;
+        logged = failure;
         let wait = if looked.as_ref().ok() == Some(&Look::Busy) { SOON } else { POLL };
         let rest = match looked {
             Ok(Look::PutBack) => pace.put_back(begun.duration_since(start)),
-            // Under a storm of events, at most a fifth of a processor.
+            // Under a storm of events, looks take at most a fifth of a processor.
             _ => begun.elapsed() * 4,
         };
         sleep(rest).await;
@@ -114,7 +118,7 @@ async fn forever(cfg: &Config) -> Infallible {
     }
 }
 
-/// Returns at the next change of nft's rules; never, where there are no events.
+/// Returns at the next change of nft's rules, or never if there is no subscription.
 async fn changed(events: &mut Option<Events>) {
     let Some(open) = events else { return std::future::pending().await };
     if let Err(e) = open.next().await {
@@ -123,35 +127,37 @@ async fn changed(events: &mut Option<Events>) {
     }
 }
 
-/// Compares, and puts back what is not as the last refresh left it.
+/// Compares once, and puts back what is not as the last refresh left it.
 async fn look(cfg: &Config) -> Result<Look> {
-    let _held = match lock(&cfg.lock) {
+    let _held = match files::lock(&cfg.lock, Hold::Shared, Duration::ZERO, "a refresh") {
         Ok(held) => held,
         Err(e) if e.kind() == Kind::Busy => return Ok(Look::Busy),
         Err(e) => return Err(e),
     };
     let Some((text, _)) = files::read(&cfg.rules)? else { return Ok(Look::Well) };
     let want = Rules::parse(&text);
-    // A file that holds no rules, cut off or edited, is no reason to take those away that are in force.
+    // If the file was cut off or edited and holds no rules, the rules in force stay.
     if want == Rules::default() {
-        return Err(Error::observe(format!("{} holds no rules; crosswan refresh", cfg.rules.display())));
+        return Err(Error::observe(format!(
+            "{} holds no rules, so the rules in force are left alone; run crosswan refresh",
+            cfg.rules.display()
+        )));
     }
     let Some(change) = plan(&want, &live::rules().await?) else { return Ok(Look::Well) };
     let what = change.to_string();
     host::iptables_restore(&change.input(), RESTORE).await?;
     if let Some(left) = plan(&want, &live::rules().await?) {
-        warn!(%what, left = %left, "put back, and gone again");
+        warn!(%what, left = %left, "the rules were put back, and are gone again");
     } else {
-        warn!(%what, "somebody changed this agent's rules; put back");
+        warn!(%what, "another program changed this gateway's rules; they were put back");
     }
     if let Err(e) = record(&cfg.put_back, what) {
-        debug!(reason = %e.chain(), "it could not be recorded");
+        debug!(reason = %e.chain(), "what was put back could not be recorded");
     }
     Ok(Look::PutBack)
 }
 
 fn record(path: &Path, what: String) -> Result<()> {
     let put_back = PutBack { at: host::now(), what };
-    let json = serde_json::to_vec(&put_back).context(|| Error::new(Kind::Other, "encode as JSON"))?;
-    files::write_atomic(path, &json, 0o644)
+    files::write_json(path, &put_back, 0o644)
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::observe::ec2::{Access, Known, Query, Session};
+use crosswan::observe::ec2::{Access, Clients, Known, Query};
 use crosswan_core::{
     model::{Answers, InstanceId, RegionView, VpcId},
     settings::Tag,
@@ -37,8 +37,11 @@ pub fn ask(endpoint: &str, query: &Query, timeout: Duration) -> Answers {
 }
 
 /// The way to the server, with keys that need no IMDS.
-pub fn access(endpoint: &str) -> Session {
-    Session::from(Access { endpoint: Some(endpoint.to_owned()), keys: Some(("AKIDEXAMPLE".into(), "secret".into())) })
+pub fn access(endpoint: &str) -> Clients {
+    Clients::from(Access {
+        endpoint: Some(endpoint.to_owned()),
+        access_key: Some(("AKIDEXAMPLE".into(), "secret".into())),
+    })
 }
 
 /// What `asked` comes to; asserts that it takes no longer than promised.
@@ -283,13 +286,13 @@ fn an_instance_that_does_not_fit_is_refused_with_the_reason_and_harms_no_other()
     for (item, reason) in [
         (
             odd("i-0000000a", "vpc-1; rm -rf /"),
-            r#"its VPC does not fit: expected a VPC id such as vpc-0a1b2c3d, found "vpc-1; rm -rf /""#,
+            r#"its VPC id is not valid: expected a VPC id such as vpc-0a1b2c3d, found "vpc-1; rm -rf /""#,
         ),
         (
             odd("i-&#27;[2J&#10;FAKE", "vpc-0000000a"),
-            r#"its id does not fit: expected an instance id such as i-0a1b2c3d, found "i-\u{1b}[2J\nFAKE""#,
+            r#"its instance id is not valid: expected an instance id such as i-0a1b2c3d, found "i-\u{1b}[2J\nFAKE""#,
         ),
-        (odd("../../etc/passwd", "vpc-0000000a"), "its id does not fit"),
+        (odd("../../etc/passwd", "vpc-0000000a"), "its instance id is not valid"),
         (instance(9).replace("198.51.100.7", "::1"), r#"its public address is not an IPv4 address: "::1""#),
         (without("vpcId"), "EC2 shows no VPC for it"),
         (without("launchTime"), "EC2 shows no launch time for it"),

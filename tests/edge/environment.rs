@@ -7,7 +7,7 @@ use std::{
 };
 
 use crosswan::observe::{
-    ec2::{Session, ask},
+    ec2::{Clients, ask},
     imds::identity,
     store::fetch,
 };
@@ -32,7 +32,7 @@ fn child() {
             Ok(me) => println!("I am {}", me.instance),
             Err(error) => println!("{}", error.chain()),
         }
-        for (region, answer) in ask(&Session::default(), &query(&REGIONS), timeout).await {
+        for (region, answer) in ask(&Clients::default(), &query(&REGIONS), timeout).await {
             match answer {
                 Ok(view) => println!("{region}: {} gateways", view.gateways.len()),
                 Err(reason) => println!("{region}: {reason}"),
@@ -43,7 +43,7 @@ fn child() {
         }
         for (service, name) in [(Service::Parameter, "/psk"), (Service::Secret, "psk")] {
             let (stored, own) = (StoredPsk { service, name: name.into(), region: None }, REGIONS[0].parse().unwrap());
-            for (name, found) in fetch(&Session::default(), &stored, &[name.to_owned()].into(), &own, timeout).await {
+            for (name, found) in fetch(&Clients::default(), &stored, &[name.to_owned()].into(), &own, timeout).await {
                 match found {
                     Ok(key) => println!("{service} {name}: {} bytes", key.bytes().len()),
                     Err(NoPsk::Unasked(why)) => println!("unasked: {why}"),

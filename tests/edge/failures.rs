@@ -85,9 +85,9 @@ fn throttled_for_ever_is_bounded_and_says_so() {
 fn a_spoke_that_is_throttled_makes_way_and_insists_on_everything_else() {
     let spoke = |answer: fn(&Request, usize) -> Reply| {
         let server = Server::start(answer);
-        let session = access(&server.endpoint).making_way(true);
+        let clients = access(&server.endpoint).accepting_throttles(true);
         let query = Query { with_cidrs: false, ..query(&["xx-way-1"]) };
-        let answers = within(TIMEOUT, crosswan::observe::ec2::ask(&session, &query, TIMEOUT));
+        let answers = within(TIMEOUT, crosswan::observe::ec2::ask(&clients, &query, TIMEOUT));
         (answers.into_values().next().unwrap(), server.asked("DescribeInstances").len())
     };
     let (answer, asked) = spoke(|_, _| Reply::error(503, "RequestLimitExceeded"));

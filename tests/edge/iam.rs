@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, path::Path, time::Duration};
 
-use crosswan::observe::ec2::{Query, own_tags, publish};
+use crosswan::observe::ec2::{Query, announce, own_tags};
 use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region};
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn without(document: &Value, action: &str) -> Value {
 }
 
 /// What a gateway announces during a rotation.
-fn news() -> [(&'static str, String); 2] {
+fn new_tags() -> [(&'static str, String); 2] {
     [(KEY_TAG, KEY.to_owned()), (NEXT_KEY_TAG, NEXT.to_owned())]
 }
 
@@ -92,8 +92,8 @@ fn everything(server: &Server, with_cidrs: bool) -> BTreeMap<String, String> {
         }
         let own_tags = own_tags(&access, &home, &me, TIMEOUT).await;
         note("own_tags", own_tags.as_ref().err().map(|why| why as _));
-        let published = publish(&access, &home, &me, &news(), TIMEOUT).await;
-        note("publish", published.as_ref().err().map(|why| why as _));
+        let announced = announce(&access, &home, &me, &new_tags(), TIMEOUT).await;
+        note("announce", announced.as_ref().err().map(|why| why as _));
     });
     refused
 }
@@ -112,9 +112,9 @@ fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() 
             let refused = everything(&guarded(&without(&policy, action)), with_cidrs);
             let calls: Vec<_> = refused.keys().map(String::as_str).collect();
             let expected: &[&str] = match *action {
-                "ec2:DescribeInstances" => &["eu-west-1", "own_tags", "publish", "us-west-2"],
+                "ec2:DescribeInstances" => &["announce", "eu-west-1", "own_tags", "us-west-2"],
                 "ec2:DescribeVpcs" => &["eu-west-1", "us-west-2"],
-                _ => &["publish"],
+                _ => &["announce"],
             };
             assert_eq!(calls, expected, "{file} without {action}");
             for (call, why) in refused {
@@ -141,11 +141,11 @@ fn a_region_that_is_not_listed_is_refused_and_the_others_are_not() {
     }
 }
 
-/// The request `publish` makes, with something replaced.
+/// The request `announce` makes, with something replaced.
 fn publishing(from: &str, to: &str) -> Call {
     let server = guarded(&document("vpn-hub"));
     let (home, me) = (HOME.parse().unwrap(), ME.parse().unwrap());
-    within(TIMEOUT, publish(&access(&server.endpoint), &home, &me, &news(), TIMEOUT)).unwrap();
+    within(TIMEOUT, announce(&access(&server.endpoint), &home, &me, &new_tags(), TIMEOUT)).unwrap();
     let asked = server.asked("CreateTags").remove(0);
     assert!(asked.body.contains(from), "{}", asked.body);
     Call::new(asked.region(), &asked.body.replace(from, to))
@@ -211,9 +211,9 @@ fn a_policy_that_lacks_the_second_tag_is_refused_with_both_tags_by_name() {
         document["Statement"][1]["Condition"]["ForAllValues:StringEquals"]["aws:TagKeys"] = json!([other]);
         let server = guarded(&document);
         let (home, me) = (HOME.parse().unwrap(), ME.parse().unwrap());
-        let publish =
-            |news: &[(&str, String)]| within(TIMEOUT, publish(&access(&server.endpoint), &home, &me, news, TIMEOUT));
-        let reason = publish(&news()).unwrap_err().to_string();
+        let announce =
+            |tags: &[(&str, String)]| within(TIMEOUT, announce(&access(&server.endpoint), &home, &me, tags, TIMEOUT));
+        let reason = announce(&new_tags()).unwrap_err().to_string();
         assert_eq!(
             reason,
             "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key and \
@@ -221,8 +221,8 @@ fn a_policy_that_lacks_the_second_tag_is_refused_with_both_tags_by_name() {
             "{file} without {tag}"
         );
         // EC2 takes all tags of a request or none; the one that is allowed still goes alone.
-        let allowed: Vec<_> = news().into_iter().filter(|(key, _)| *key == other).collect();
-        assert_eq!(publish(&allowed), Ok(()), "{file} without {tag}");
+        let allowed: Vec<_> = new_tags().into_iter().filter(|(key, _)| *key == other).collect();
+        assert_eq!(announce(&allowed), Ok(()), "{file} without {tag}");
     }
 }
 

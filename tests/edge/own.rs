@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::observe::ec2::{own_tags, publish};
+use crosswan::observe::ec2::{announce, own_tags};
 use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region};
 
 use crate::{
@@ -36,7 +36,7 @@ fn read(endpoint: &str, timeout: Duration) -> Result<OwnTags, String> {
 
 fn write_all(endpoint: &str, tags: &[(&str, &str)], timeout: Duration) -> Result<(), String> {
     let tags: Vec<_> = tags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    within(timeout, publish(&access(endpoint), &region(), &me(), &tags, timeout)).map_err(|why| why.to_string())
+    within(timeout, announce(&access(endpoint), &region(), &me(), &tags, timeout)).map_err(|why| why.to_string())
 }
 
 fn write(endpoint: &str, value: &str, timeout: Duration) -> Result<(), String> {
@@ -120,8 +120,8 @@ fn no_answer_is_never_no_tag() {
     );
     let misfit = "the answer to DescribeInstances did not parse: ";
     for (answer, why) in [
-        ((|_, _| Reply::ok(instances(&[], None))) as fn(&Request, usize) -> Reply, "it does not have i-00000001"),
-        (|_, _| Reply::ok(instances(&[instance(2)], None)), "it does not have i-00000001"),
+        ((|_, _| Reply::ok(instances(&[], None))) as fn(&Request, usize) -> Reply, "i-00000001 is missing from it"),
+        (|_, _| Reply::ok(instances(&[instance(2)], None)), "i-00000001 is missing from it"),
         (|_, _| Reply::ok(instances(&[], None).replace("reservationSet", "otherSet")), "it has no reservationSet"),
         (|_, _| Reply::ok(&tagged(&[(KEY_TAG, KEY)]).body[..400]), "it is cut off or broken XML"),
     ] {
@@ -150,21 +150,21 @@ fn a_passing_failure_is_ridden_out() {
 #[test]
 fn publish_overwrites_the_named_tags_of_that_instance_in_one_request_and_reads_them_back() {
     let after = [(KEY_TAG, KEY), (NEXT_KEY_TAG, "the next key")];
-    for (news, before, found) in [
+    for (new, before, found) in [
         (&after[..], &[][..], tags(Some(KEY), Some("the next key"))),
         (&after, &[(KEY_TAG, "an older key"), (NEXT_KEY_TAG, NEXT)], tags(Some(KEY), Some("the next key"))),
         (&after[..1], &[(NEXT_KEY_TAG, NEXT)], tags(Some(KEY), Some(NEXT))),
         (&after[1..], &[(KEY_TAG, "an older key")], tags(Some("an older key"), Some("the next key"))),
     ] {
         let server = region_with(before);
-        assert_eq!(write_all(&server.endpoint, news, TIMEOUT), Ok(()));
+        assert_eq!(write_all(&server.endpoint, new, TIMEOUT), Ok(()));
         assert_eq!(read(&server.endpoint, TIMEOUT), Ok(found), "a tag that is not named stays as it is");
         let asked = server.asked("CreateTags");
         assert_eq!(asked.len(), 1, "one request, so that no reader sees one of the two tags only");
         assert_eq!((asked[0].field("ResourceId.1"), asked[0].field("ResourceId.2")), (ME, ""));
         let sent: Vec<_> = asked[0].tags().collect();
-        let news: Vec<_> = news.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        assert_eq!(sent, news);
+        let new: Vec<_> = new.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(sent, new);
     }
 }
 

@@ -136,9 +136,9 @@ fn a_missing_or_unusable_one_is_refused_alone() {
     let fetched = fetch(&server.endpoint, &parameter("/{vpc}"), &names);
     assert_eq!((text(&fetched["/a"]), text(&fetched[arn])), (KEY, KEY));
     for (name, why) in [
-        ("/gone", "there is none in xx-own-1; make it with: aws ssm put-parameter --type SecureString"),
+        ("/gone", "it does not exist in xx-own-1; create it with: aws ssm put-parameter --type SecureString"),
         ("/short", "a key of 3 bytes, fewer than 16; make one with: openssl rand -base64 32"),
-        ("/plain", "it is no SecureString: put it again with --type SecureString"),
+        ("/plain", "it is not a SecureString; put it again with --type SecureString"),
     ] {
         assert_eq!(fetched[name], Err(NoPsk::Refused(format!("parameter {name}: {why}"))));
     }
@@ -191,7 +191,7 @@ fn one_secret_and_many() {
     let name = |n: usize| &names[n];
     #[rustfmt::skip]
     let want = [
-        format!("refused: secret {}: there is none in xx-own-1; make it with: aws secretsmanager create-secret", name(25)),
+        format!("refused: secret {}: it does not exist in xx-own-1; create it with: aws secretsmanager create-secret", name(25)),
         format!("unasked: {place}: not permitted: the instance's role needs secretsmanager:GetSecretValue in xx-own-1 (AccessDeniedException)"),
         format!("refused: secret {}: Secrets Manager answered 200 to GetSecretValue: \"InvalidRequestException\": \"it was marked for deletion\"", name(27)),
         format!("unasked: {place}: Secrets Manager answered 200 to GetSecretValue: \"DecryptionFailure\": \"odd\\nkey\""),
@@ -204,7 +204,7 @@ fn one_secret_and_many() {
 fn a_secret_that_is_none() {
     let answer = |code: &'static str| move |_: &Request, _: usize| error(code, "canned");
     let missing = refused(one(secret("psk"), answer("ResourceNotFoundException")));
-    assert_eq!(missing, "secret psk: there is none in xx-own-1; make it with: aws secretsmanager create-secret");
+    assert_eq!(missing, "secret psk: it does not exist in xx-own-1; create it with: aws secretsmanager create-secret");
     let deleted = refused(one(secret("psk"), answer("com.amazonaws.secretsmanager#InvalidRequestException")));
     assert_eq!(
         deleted,
@@ -213,5 +213,5 @@ fn a_secret_that_is_none() {
     let binary = |_: &Request, _: usize| {
         Reply::ok(json!({ "Name": "psk", "SecretBinary": "bTRKLTBzVHE5dkxyMlh3Wg==" }).to_string())
     };
-    assert_eq!(refused(one(secret("psk"), binary)), "secret psk: it is binary: store it as a string");
+    assert_eq!(refused(one(secret("psk"), binary)), "secret psk: it is binary; store it as a string");
 }

@@ -119,7 +119,10 @@ fn a_store_that_cannot_be_asked_changes_nothing() -> Result<()> {
     a.start_charon()?;
     let report = refresh_with(&a, &[], 2)?;
     let waiting = report["waiting_for"].as_str().unwrap_or_default();
-    ensure!(waiting.starts_with("parameter /crosswan/psk: there is none in us-west-2; make it with: "), "{report:#}");
+    ensure!(
+        waiting.starts_with("parameter /crosswan/psk: it does not exist in us-west-2; create it with: "),
+        "{report:#}"
+    );
     lab.ec2().put_parameter(HOME, "/crosswan/psk", "change-me-change-me")?;
     let report = refresh_with(&a, &[], 2)?;
     let waiting = report["waiting_for"].as_str().unwrap_or_default();
@@ -202,7 +205,7 @@ fn a_key_per_peer_by_its_vpc() -> Result<()> {
         region.boot(gateway)?;
     }
     let refused = refresh(&hub)?["refused"].to_string();
-    ensure!(refused.contains(&format!("secret {of_b}: there is none in us-west-2")), "{refused}");
+    ensure!(refused.contains(&format!("secret {of_b}: it does not exist in us-west-2")), "{refused}");
     b.start_charon()?;
     let report = refresh_with(&b, &[], 2)?;
     ensure!(report["waiting_for"].to_string().contains(&of_b), "{report:#}");

@@ -70,9 +70,34 @@ fn no_file_is_not_the_same_as_no_answer() {
 fn the_lock_has_one_holder_and_waiting_ends() {
     let dir = folder();
     let path = dir.path().join("run/lock");
-    let held = lock(&path, Duration::ZERO).unwrap();
-    let error = lock(&path, Duration::from_millis(150)).unwrap_err();
-    assert_eq!(error.kind(), Kind::Busy);
+    let held = lock(&path, Hold::Alone, Duration::ZERO, "another refresh").unwrap();
+    let error = lock(&path, Hold::Alone, Duration::from_millis(150), "another refresh").unwrap_err();
+    let told = format!("another refresh has held {} for 150ms; try again later", path.display());
+    assert_eq!((error.kind(), error.chain()), (Kind::Busy, told));
     drop(held);
-    lock(&path, Duration::ZERO).unwrap();
+    lock(&path, Hold::Alone, Duration::ZERO, "another refresh").unwrap();
+}
+
+#[test]
+fn looks_share_a_lock_and_keep_a_refresh_away() {
+    let dir = folder();
+    let path = dir.path().join("lock");
+    let take = |hold| lock(&path, hold, Duration::ZERO, "crosswan keep or watch").map_err(|e| e.chain());
+    let looks = (take(Hold::Shared).unwrap(), take(Hold::Shared).unwrap());
+    assert!(take(Hold::Alone).unwrap_err().starts_with("crosswan keep or watch has held "));
+    drop(looks);
+    let refresh = take(Hold::Alone).unwrap();
+    assert!(take(Hold::Shared).is_err());
+    drop(refresh);
+}
+
+#[test]
+fn a_read_neither_waits_for_a_pipe_nor_fills_the_memory() {
+    let dir = folder();
+    let (pipe, long) = (dir.path().join("pipe"), dir.path().join("long"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert_eq!(read(&pipe).unwrap_err().chain(), format!("read {}: not a regular file", pipe.display()));
+    fs::write(&long, vec![b'x'; (1 << 20) + 1]).unwrap();
+    assert_eq!(read_bytes(&long, 1 << 20).unwrap_err().to_string(), "larger than 1 MiB");
+    assert!(read(&long).unwrap().is_some());
 }

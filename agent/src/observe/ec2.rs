@@ -1,14 +1,14 @@
-//! EC2: the running gateways of every listed region, and the own instance's tag ([`own`]).
+//! EC2: the running gateways of every listed region, and the own instance's tags ([`own`]).
 //!
-//! A region's answer is whole or it is a failure with its reason: "could not ask" is never "nothing there".
-//! SDK types end in this module; [`answer`] turns them into the model's, and [`reason`] their errors.
+//! A region's answer is whole, or it is a failure with its reason: "could not ask" is never "nothing there".
+//! SDK types go no further than this module: [`answer`] turns them into the model's types, and [`reason`] turns their errors.
 
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
 mod own;
 pub(in crate::observe) mod reason;
-mod way;
+mod throttle;
 pub(in crate::observe) mod whole;
 
 use std::{
@@ -29,8 +29,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::answer::Seen;
-pub use self::own::{PublishError, own_tags, publish};
+use self::answer::Collected;
+pub use self::own::{AnnounceError, announce, own_tags};
 use crosswan_core::{
     model::{Answers, AskError, Format, InstanceId, Region, RegionAnswer, VpcId},
     settings::Tag,
@@ -44,20 +44,24 @@ const FILTER_VALUES: usize = 200;
 /// Which gateways to look for, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
+    /// The regions to ask, all at once.
     pub regions: BTreeSet<Region>,
+    /// The tag by which an instance is a gateway.
     pub tag: Tag,
-    /// The optional environment tag; an instance must carry both.
+    /// The optional environment tag. If it is set, an instance must carry both.
     pub environment: Option<Tag>,
     /// Also ask for the CIDRs of the gateways' VPCs; a spoke that looks for its hub needs none.
     pub with_cidrs: bool,
-    /// The peers of the last pass, which are asked for by their ids where the answer does not show them.
+    /// The peers of the last pass. Those that the answer does not show are asked for by their ids.
     pub known: BTreeMap<Region, Known>,
 }
 
 /// The peers of the last pass in one region.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
+    /// Their instances.
     pub instances: BTreeSet<InstanceId>,
+    /// Their VPCs.
     pub vpcs: BTreeSet<VpcId>,
 }
 
@@ -65,44 +69,45 @@ pub struct Known {
 /// profile files or the instance's role.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
+    /// A URL to ask instead of AWS's.
     pub endpoint: Option<String>,
-    /// Access key id and secret.
-    pub keys: Option<(String, String)>,
+    /// An access key: its id and its secret.
+    pub access_key: Option<(String, String)>,
 }
 
-/// EC2 for the length of one pass: what all clients share is made once, when the first of them needs it.
+/// The AWS clients of one pass. What they share, credentials above all, is made once, when the first of them needs it.
 #[derive(Debug, Default)]
-pub struct Session {
+pub struct Clients {
     access: Access,
-    /// A spoke's: where EC2 throttles the account, it makes way for the hub.
-    makes_way: bool,
+    /// On a spoke: where EC2 throttles the account, it does not try again.
+    accepts_throttles: bool,
     shared: OnceCell<Result<(SdkConfig, Credentials), AskError>>,
 }
 
-impl From<Access> for Session {
-    fn from(access: Access) -> Session {
-        Session { access, ..Session::default() }
+impl From<Access> for Clients {
+    fn from(access: Access) -> Clients {
+        Clients { access, ..Clients::default() }
     }
 }
 
-impl Session {
-    /// This session, as a spoke's or not.
-    pub fn making_way(self, makes_way: bool) -> Session {
-        Session { makes_way, ..self }
+impl Clients {
+    /// These clients, which return the first throttle as an error if `accepts_throttles`: a spoke lets the hub go first.
+    pub fn accepting_throttles(self, accepts_throttles: bool) -> Clients {
+        Clients { accepts_throttles, ..self }
     }
 
     /// The client for one region, by `deadline`.
     async fn client(&self, region: &Region, timeout: Duration, deadline: Instant) -> Result<Client, AskError> {
         let client = client(self.shared(region, timeout, deadline).await?, region);
-        Ok(if self.makes_way { way::making_way(&client) } else { client })
+        Ok(if self.accepts_throttles { throttle::without_retries(&client) } else { client })
     }
 
-    /// Why there is no answer, true of this session.
-    fn told(&self, why: AskError) -> AskError {
-        if self.makes_way { way::told(why) } else { why }
+    /// The reason for a failure, with how often these clients tried.
+    fn with_tries(&self, why: AskError) -> AskError {
+        if self.accepts_throttles { throttle::tried_once(why) } else { why }
     }
 
-    /// One HTTP client, one set of credentials, fetched by `deadline`.
+    /// The one HTTP client and the one set of credentials, fetched by `deadline`. `any` region will do.
     pub(super) async fn shared(
         &self,
         any: &Region,
@@ -117,27 +122,27 @@ impl Session {
 
 /// Asks every region of `query` at once. No region takes longer than `timeout`, retries and credentials included.
 ///
-/// Every listed region has an entry: all its pages, sorted by instance, or why there is no answer.
-pub async fn ask(session: &Session, query: &Query, timeout: Duration) -> Answers {
+/// Every listed region has an entry in the result: all its pages, sorted by instance, or why there is no answer.
+pub async fn ask(clients: &Clients, query: &Query, timeout: Duration) -> Answers {
     let Some(first) = query.regions.first() else { return Answers::new() };
     let deadline = Instant::now() + timeout;
-    // Fetched once, not once per region: with no credentials to be had, each region would wait for IMDS in turn.
-    let _ = session.shared(first, timeout, deadline).await;
+    // Fetched once, not once per region: without any credentials, each region would wait for IMDS in turn.
+    let _ = clients.shared(first, timeout, deadline).await;
     let regions = query.regions.iter().map(|region| async {
-        let asked = async { region_answer(&session.client(region, timeout, deadline).await?, query, region).await };
+        let asked = async { region_answer(&clients.client(region, timeout, deadline).await?, query, region).await };
         let answer = timeout_at(deadline, asked).await;
         let answer = answer.unwrap_or(Err(AskError::TimedOut { after: timeout }));
-        (region.clone(), answer.map_err(|why| session.told(why)))
+        (region.clone(), answer.map_err(|why| clients.with_tries(why)))
     });
     join_all(regions).await.into_iter().collect()
 }
 
 async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<(SdkConfig, Credentials), AskError> {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    // Pauses are scaled so that all attempts fit into the timeout: its reason is then EC2's, not "timed out".
+    // Pauses are scaled so that all attempts fit into the timeout. The reason is then EC2's, and not "timed out".
     let pause = (timeout / 10).max(Duration::from_millis(1));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        // Named, so that the SDK does not ask IMDS for one; each region's client has its own.
+        // A region is named so that the SDK does not ask IMDS for one; each region's client has its own.
         .region(aws_config::Region::new(any.to_string()))
         .http_client(http)
         .retry_config(
@@ -156,7 +161,7 @@ async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<
     if let Some(endpoint) = &access.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    if let Some((id, secret)) = &access.keys {
+    if let Some((id, secret)) = &access.access_key {
         loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "given"));
     }
     let config = loader.load().await;
@@ -165,28 +170,28 @@ async fn configured(access: &Access, any: &Region, timeout: Duration) -> Result<
     Ok((config, credentials))
 }
 
-/// The client for one region: what all share, and an eye on answers that are cut off.
+/// The client for one region: it has what all clients share, and refuses answers that are cut off.
 pub fn client((config, credentials): &(SdkConfig, Credentials), region: &Region) -> Client {
     let config = aws_sdk_ec2::config::Builder::from(config)
         .region(aws_sdk_ec2::config::Region::new(region.to_string()))
         .credentials_provider(credentials.clone())
-        .interceptor(whole::Whole(Format::Xml))
+        .interceptor(whole::OnlyWhole(Format::Xml))
         .build();
     Client::from_conf(config)
 }
 
-/// Asks one region with its [`client`]: all its pages, or why there is no answer.
+/// Asks one region with its [`client`]. Returns all its pages, or why there is no answer.
 pub async fn region_answer(client: &Client, query: &Query, region: &Region) -> RegionAnswer {
     let nothing = Known::default();
     let known = query.known.get(region).unwrap_or(&nothing);
-    let mut seen = Seen::new(region);
+    let mut seen = Collected::new(region);
     let tag = |tag: &Tag| filter(format!("tag:{}", tag.key), [literal(&tag.value)]);
     let mut filters = vec![tag(&query.tag), filter("instance-state-name", ["running".to_owned()])];
     filters.extend(query.environment.as_ref().map(tag));
     instances(client, filters, region, |instance| seen.add(instance)).await?;
-    // No chunk is ever empty: an empty filter would match everything.
+    // No chunk is ever empty; an empty filter would match everything.
     for ids in seen.missing(&known.instances).chunks(FILTER_VALUES) {
-        // A filter, not InstanceIds: with those one that is gone fails the whole request.
+        // A filter, and not InstanceIds: with InstanceIds one deleted instance fails the whole request.
         let by_id = vec![filter("instance-id", ids.iter().map(|id| id.to_string()))];
         instances(client, by_id, region, |instance| seen.note_state(instance)).await?;
     }
@@ -201,8 +206,8 @@ pub async fn region_answer(client: &Client, query: &Query, region: &Region) -> R
     Ok(seen.into_view())
 }
 
-/// All pages of the instances that match. Written out, because the SDK's paginator takes a repeated token for the end, and
-/// that would be half an answer.
+/// Calls `each` with every instance that matches, on all pages. The loop is written out because the SDK's paginator ends at a
+/// repeated token, which would be half an answer.
 async fn instances(
     client: &Client,
     filters: Vec<Filter>,
@@ -231,7 +236,7 @@ async fn instances(
     }
 }
 
-/// All pages of these VPCs; at most [`FILTER_VALUES`] ids, at least one.
+/// All pages of these VPCs. There must be at least one id and at most [`FILTER_VALUES`].
 async fn vpcs(client: &Client, ids: &[String], region: &Region) -> Result<Vec<Vpc>, AskError> {
     const OPERATION: &str = "DescribeVpcs";
     let mut found = Vec::new();
@@ -239,7 +244,7 @@ async fn vpcs(client: &Client, ids: &[String], region: &Region) -> Result<Vec<Vp
     loop {
         let page = client
             .describe_vpcs()
-            // A filter, not VpcIds: with those one deleted VPC fails the whole request.
+            // A filter, and not VpcIds: with VpcIds one deleted VPC fails the whole request.
             .filters(filter("vpc-id", ids.iter().cloned()))
             .max_results(PAGE)
             .set_next_token(token.clone())
@@ -253,7 +258,7 @@ async fn vpcs(client: &Client, ids: &[String], region: &Region) -> Result<Vec<Vp
     }
 }
 
-/// Moves to the next page's token; false after the last page. A page that points to itself would never end.
+/// Moves to the next page's token and returns whether there is one. A page that points to itself is an error: it would never end.
 fn next(operation: &'static str, token: &mut Option<String>, new: Option<String>) -> Result<bool, AskError> {
     match new.filter(|new| !new.is_empty()) {
         None => Ok(false),
@@ -269,7 +274,7 @@ fn filter(name: impl Into<String>, values: impl IntoIterator<Item = String>) -> 
     Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
 }
 
-/// A filter value that matches only itself: EC2 takes `*` and `?` for wildcards and `\` for their escape.
+/// A filter value that matches only itself: EC2 reads `*` and `?` as wildcards and `\` as their escape.
 fn literal(value: &str) -> String {
     value.chars().flat_map(|c| matches!(c, '*' | '?' | '\\').then_some('\\').into_iter().chain([c])).collect()
 }
@@ -279,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_value_is_no_pattern() {
+    fn a_tag_value_is_not_a_pattern() {
         for (value, escaped) in [("nat", "nat"), ("n*t?", r"n\*t\?"), (r"a\b", r"a\\b"), ("", ""), ("größe", "größe")]
         {
             assert_eq!(literal(value), escaped);

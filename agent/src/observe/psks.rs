@@ -22,7 +22,7 @@ pub(super) struct Stored {
 
 /// Fetches the keys that lie in AWS, if any do.
 pub(super) async fn fetch(
-    session: &ec2::Session,
+    clients: &ec2::Clients,
     settings: &Settings,
     keys: &PreSharedKeys,
     observed: &Observed,
@@ -30,8 +30,8 @@ pub(super) async fn fetch(
     let Some((stored, names)) = keys.to_fetch(&wanted(settings, observed)) else {
         return Stored { keys: keys.clone(), unasked: Vec::new() };
     };
-    info!(place = %stored, names = names.len(), "fetching keys");
-    let fetched = store::fetch(session, stored, &names, &observed.me.region, settings.ec2.timeout).await;
+    info!(store = %stored, names = names.len(), "fetching keys");
+    let fetched = store::fetch(clients, stored, &names, &observed.me.region, settings.ec2.timeout).await;
     debug!(stage = "observe keys", "done");
     let (keys, unasked) = keys.with(fetched, settings.mode != Mode::VpnHub);
     Stored { keys, unasked }

@@ -20,7 +20,7 @@ pub(super) struct Conclude<'a> {
     pub paths: &'a Paths,
     pub charon: Option<Vici>,
     pub lock: Option<Flock<File>>,
-    pub ec2: ec2::Session,
+    pub ec2: ec2::Clients,
     pub timeout: Duration,
 }
 
@@ -48,7 +48,7 @@ impl Conclude<'_> {
                     // Nothing from here on asks charon or changes it: `keep` may look, however long EC2 takes.
                     (self.charon, self.lock) = (None, None);
                     info!(step = %conclusion, "apply");
-                    match ec2::publish(&self.ec2, region, instance, tags, self.timeout).await {
+                    match ec2::announce(&self.ec2, region, instance, tags, self.timeout).await {
                         Ok(()) => {
                             self.outcome.announced = true;
                             self.took(conclusion);

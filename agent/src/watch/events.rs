@@ -1,4 +1,4 @@
-//! That nft's rules have changed, from the kernel: one netlink message or many for each transaction, whoever made it.
+//! The kernel's events of changes to nft's rules: one netlink message or several for each transaction of any program.
 
 use std::{
     io::ErrorKind,
@@ -17,11 +17,11 @@ use crosswan_core::error::{Context, Error, Kind, Result};
 const NFNLGRP_NFTABLES: u32 = 7;
 
 /// A subscription. tokio has no netlink sockets; its datagram socket only waits and calls recv(2), which is the same.
-pub struct Events(UnixDatagram);
+pub(super) struct Events(UnixDatagram);
 
 impl Events {
-    /// Needs CAP_NET_ADMIN, and must be called within the runtime.
-    pub fn subscribe() -> Result<Events> {
+    /// Subscribes. Needs CAP_NET_ADMIN, and must be called within the runtime.
+    pub(super) fn subscribe() -> Result<Events> {
         let failed = || Error::new(Kind::Other, "subscribe to nft's events");
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter);
@@ -30,15 +30,15 @@ impl Events {
         Ok(Events(UnixDatagram::from_std(Datagrams::from(fd)).context(failed)?))
     }
 
-    /// Returns when something has changed since the last call. What it was is not asked: the look that follows tells.
-    pub async fn next(&mut self) -> Result<()> {
+    /// Returns when something has changed since the last call. What has changed is left to the look that follows.
+    pub(super) async fn next(&mut self) -> Result<()> {
         let mut any = false;
         loop {
             match self.0.try_recv(&mut [0; 8192]) {
                 Ok(_) => any = true,
-                // Some were lost, and so something has changed.
+                // Some messages were lost, so something has changed.
                 Err(e) if e.raw_os_error() == Some(Errno::ENOBUFS as i32) => any = true,
-                // All there were are one change to the look that follows.
+                // All messages so far count as one change, because one look follows.
                 Err(e) if e.kind() == ErrorKind::WouldBlock && any => return Ok(()),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.0.readable().await.context(|| Error::new(Kind::Other, "wait for nft's events"))?;

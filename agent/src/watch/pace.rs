@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-/// Put back this often in a row at once: a service's restart flushes when it stops and when it starts.
+/// So many times in a row rules are put back without a rest: a service's restart flushes once when it stops and once when it starts.
 const AT_ONCE: u32 = 5;
-/// Then after this, which is still within 5 s of a change.
+/// The rest after that, which still puts rules back within 5 s of a change.
 const REST: Duration = Duration::from_secs(2);
-/// A row ends when nothing had to be put back for so long.
+/// A row ends when nothing had to be put back for this long.
 const ROW: Duration = Duration::from_secs(10);
 
 /// Keeps a quarrel with another program over the same rules from becoming a race.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub(super) struct Pace {
     last: Option<Duration>,
     row: u32,
 }
 
 impl Pace {
-    /// Rules were put back at `now`, on any clock that only goes forward. How long to rest before the next look.
-    pub fn put_back(&mut self, now: Duration) -> Duration {
+    /// Notes that rules were put back at `now`, on any clock that only goes forward. Returns how long to rest before the next look.
+    pub(super) fn put_back(&mut self, now: Duration) -> Duration {
         let in_a_row = self.last.is_some_and(|last| now < last + ROW);
         self.row = if in_a_row { self.row + 1 } else { 1 };
         self.last = Some(now);

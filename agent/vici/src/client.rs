@@ -20,8 +20,8 @@ use crate::{
 /// A connection for requests, one at a time.
 ///
 /// After an error, and after a request whose future was dropped before its end, the connection is closed, and each later
-/// request is refused with [`Failure::Broken`] until [`Vici::reopen`]: answers carry no number, so a late one would be
-/// taken for the next request's.
+/// request is refused with [`Failure::Broken`] until [`Vici::reopen`]: answers carry no number, so a late answer would look
+/// like the next request's.
 #[derive(Debug)]
 pub struct Vici {
     socket: PathBuf,
@@ -31,7 +31,7 @@ pub struct Vici {
 }
 
 impl Vici {
-    /// Connects to charon's socket. `timeout` bounds this and every later request, beside what a request itself waits for.
+    /// Connects to charon's socket. `timeout` bounds this and every later request, in addition to what a request itself waits for.
     pub async fn connect(socket: &Path, timeout: Duration) -> Result<Vici> {
         let wire = Some(Wire::connect(socket, timeout).await?);
         Ok(Vici { socket: socket.to_owned(), timeout, wire })
@@ -48,14 +48,14 @@ impl Vici {
         Ok(())
     }
 
-    /// One command and charon's answer to it, which may well be a refusal. charon may take `wait` longer than the
+    /// Sends one command and returns charon's answer, which may well be a refusal. charon may take `wait` longer than the
     /// connection's timeout.
     pub async fn request(&mut self, command: &str, message: Message, wait: Duration) -> Result<Message> {
         self.bounded(command, wait, async |wire| wire.ask(command, message, |_, _| ()).await).await
     }
 
-    /// A command that charon answers with a series of events, as `list-sas` does with `list-sa`. `each` is given every one
-    /// as it comes: thousands of them together would be most of a program's memory.
+    /// Sends a command that charon answers with a series of events, as it answers `list-sas` with `list-sa`. `each` is called with
+    /// every event as it comes: thousands of them together would be most of a program's memory.
     pub async fn stream(
         &mut self,
         command: &str,
@@ -83,7 +83,7 @@ impl Vici {
         request: impl AsyncFnOnce(&mut Wire) -> Result<T, Failure>,
     ) -> Result<T> {
         let limit = self.timeout + wait;
-        // Taken out, and put back only after an answer.
+        // The wire is taken out, and put back only after an answer.
         let outcome = match self.wire.take() {
             None => Err(Failure::Broken),
             Some(mut wire) => match time::timeout(limit, request(&mut wire)).await {
@@ -98,7 +98,7 @@ impl Vici {
         outcome.map_err(|source| self.failed(command, source))
     }
 
-    /// charon has answered `command` with something else.
+    /// The error for an answer that does not belong to `command`.
     pub(crate) fn unexpected(&self, command: &str) -> Error {
         self.failed(command, Failure::Unexpected)
     }
@@ -131,7 +131,7 @@ impl Wire {
         Ok(self.stream.write_all(&packet.encode()?).await?)
     }
 
-    /// The next packet. Cancelling loses none of it: what has come of it is in the decoder.
+    /// The next packet. Cancelling loses nothing: the bytes received so far are in the decoder.
     pub(crate) async fn receive(&mut self) -> Result<Packet, Failure> {
         loop {
             if let Some(packet) = self.decoder.next_packet()? {
@@ -143,7 +143,7 @@ impl Wire {
         }
     }
 
-    /// What comes next that is not an event; events go to `each`.
+    /// The next packet that is not an event; events go to `each`.
     async fn answer(&mut self, mut each: impl FnMut(String, Message)) -> Result<Packet, Failure> {
         loop {
             match self.receive().await? {

@@ -1,4 +1,4 @@
-//! Packets and their bytes. No IO: a [`Decoder`] is fed with what was read, in pieces of any size.
+//! Packets and their bytes, without IO: the caller gives a [`Decoder`] what it has read, in pieces of any size.
 
 use std::mem;
 
@@ -6,13 +6,13 @@ use crate::message::{Message, Value};
 
 /// VICI's own limit on a packet, without the four bytes of length before it.
 pub const MAX_PACKET: usize = 512 * 1024;
-/// How deep sections may lie inside each other. charon's deepest answer, `list-sas`, is at four; without a limit, dropping
+/// How deeply sections may be nested. charon's deepest answer, `list-sas`, is at four; without a limit, dropping
 /// what a hostile packet describes would exhaust the stack.
 pub const MAX_DEPTH: usize = 16;
 
 /// Bytes of the length before each packet.
 const HEADER: usize = 4;
-/// charon sends thousands of small packets in a row: as much is read at once as there is, up to this.
+/// The most bytes that are read at once: charon sends thousands of small packets in a row.
 const READ: usize = 32 * 1024;
 
 const CMD_REQUEST: u8 = 0;
@@ -45,19 +45,19 @@ pub enum Packet {
     Response(Message),
     /// charon does not know the command that was asked for.
     UnknownCommand,
-    /// The client wants to be told of an event from now on.
+    /// The client wants to receive an event from now on.
     Register(String),
-    /// The client no longer wants to be told of it.
+    /// The client no longer wants to receive it.
     Unregister(String),
     /// charon has done as a [`Packet::Register`] or [`Packet::Unregister`] asked.
     Confirm,
     /// charon does not know the event that was to be registered or unregistered.
     UnknownEvent,
-    /// charon tells of an event.
+    /// An event that the client has registered.
     Event {
         /// The event's name, as in `ike-updown`.
         name: String,
-        /// What it tells.
+        /// Its content.
         message: Message,
     },
 }
@@ -68,10 +68,10 @@ pub enum Malformed {
     /// The length before the packet is beyond [`MAX_PACKET`].
     #[error("a packet of {0} bytes exceeds VICI's limit")]
     Oversized(usize),
-    /// No packet type of VICI's.
+    /// VICI has no packet type of this number.
     #[error("unknown packet type {0}")]
     PacketType(u8),
-    /// No element type of VICI's.
+    /// VICI has no element type of this number.
     #[error("unknown element type {0}")]
     ElementType(u8),
     /// The packet ends inside an element, a list or a section.
@@ -80,16 +80,16 @@ pub enum Malformed {
     /// Bytes follow a packet that has no content.
     #[error("a packet has {0} bytes too many")]
     Trailing(usize),
-    /// Sections are inside each other beyond [`MAX_DEPTH`].
+    /// Sections are nested more deeply than [`MAX_DEPTH`].
     #[error("sections are nested deeper than {MAX_DEPTH}")]
     TooDeep,
-    /// An element of this type where the elements before it do not allow one: an item or an end outside a list, an end
-    /// outside a section, or inside a list anything but items.
+    /// The elements before do not allow an element of this type: it is an item or an end outside a list, an end outside a section, or
+    /// inside a list anything but an item.
     #[error("misplaced element of type {0}")]
     Misplaced(u8),
 }
 
-/// Why a packet has no bytes: something in it is longer or deeper than VICI can say. Never tells the value.
+/// Why a packet cannot be encoded: something in it is longer or deeper than VICI allows. It never shows the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request has a {what} of {size}, and VICI's limit is {limit}")]
 pub struct TooLarge {
@@ -99,7 +99,7 @@ pub struct TooLarge {
 }
 
 impl Packet {
-    /// The packet's bytes with the length before them.
+    /// Encodes the packet: its bytes with the length before them.
     pub fn encode(&self) -> Result<Vec<u8>, TooLarge> {
         let mut out = vec![0; HEADER];
         match self {
@@ -126,7 +126,7 @@ impl Packet {
         Ok(out)
     }
 
-    /// A packet from its bytes, without the length before them.
+    /// Decodes a packet from its bytes, without the length before them.
     pub fn decode(packet: &[u8]) -> Result<Packet, Malformed> {
         let mut rest = Reader(packet);
         let decoded = match rest.byte()? {
@@ -148,7 +148,7 @@ fn within(what: &'static str, size: usize, limit: usize) -> Result<usize, TooLar
     if size <= limit { Ok(size) } else { Err(TooLarge { what, size, limit }) }
 }
 
-/// A type and a name behind its length.
+/// Appends a type, the length of a name, and the name.
 fn name(kind: u8, name: &str, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let length = within("name", name.len(), u8::MAX.into())?;
     out.extend([kind, length as u8]);
@@ -156,7 +156,7 @@ fn name(kind: u8, name: &str, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     Ok(())
 }
 
-/// A value behind its length.
+/// Appends the length of a value, and the value.
 fn value(value: &[u8], out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let length = within("value", value.len(), u16::MAX.into())?;
     out.extend((length as u16).to_be_bytes());
@@ -206,7 +206,8 @@ impl<'p> Reader<'p> {
         Ok(bytes)
     }
 
-    /// A name is ASCII, says the protocol; charon repeats whatever a configuration file has. Other bytes are replaced.
+    /// Reads a name. The protocol says that names are ASCII, but charon repeats whatever a configuration file has. Other bytes are
+    /// replaced.
     fn name(&mut self) -> Result<String, Malformed> {
         let length = self.byte()?;
         Ok(String::from_utf8_lossy(self.bytes(length.into())?).into_owned())
@@ -231,7 +232,7 @@ impl<'p> Reader<'p> {
         }
     }
 
-    /// Everything that is left. Sections that are still open wait on a stack of their own, with their names.
+    /// Reads everything that is left. Sections that are still open wait on a stack, with their names.
     fn message(&mut self) -> Result<Message, Malformed> {
         let mut open: Vec<(Message, String)> = Vec::new();
         let mut current = Message::new();
@@ -258,12 +259,12 @@ impl<'p> Reader<'p> {
 #[derive(Debug, Default)]
 pub struct Decoder {
     received: Vec<u8>,
-    /// How much of it has been decoded.
+    /// How many of these bytes have been decoded.
     taken: usize,
 }
 
 impl Decoder {
-    /// Where to append what is read next: with room for a good piece, and without the packets that were decoded.
+    /// The buffer to which the caller appends what it reads next. It has spare room, and no packets that were decoded already.
     pub fn room(&mut self) -> &mut Vec<u8> {
         self.received.drain(..self.taken);
         self.taken = 0;
@@ -271,8 +272,8 @@ impl Decoder {
         &mut self.received
     }
 
-    /// The next packet; `None` until all of it has been received. A malformed packet is never passed over: every later
-    /// call says the same.
+    /// The next packet; `None` until all of it has been received. A malformed packet is never skipped: every later call returns the
+    /// same error.
     pub fn next_packet(&mut self) -> Result<Option<Packet>, Malformed> {
         let Some((header, rest)) = self.received[self.taken..].split_first_chunk::<HEADER>() else { return Ok(None) };
         let length = u32::from_be_bytes(*header) as usize;

@@ -10,63 +10,62 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What was asked of charon, and what became of it. `Display` does not repeat the source.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens at charon's socket, or does not answer there.
+    /// Nothing listens at charon's socket, or it does not answer.
     #[error("connect to charon at {} (is strongswan running?)", socket.display())]
     Connect {
         /// charon's socket.
         socket: PathBuf,
-        /// Why not.
+        /// The reason.
         source: Failure,
     },
-    /// There is no answer, or none that can be understood. The connection is closed.
+    /// There is no answer, or one that cannot be understood. The connection is closed.
     #[error("ask charon at {} for {command}", socket.display())]
     Ask {
         /// charon's socket.
         socket: PathBuf,
         /// The command.
         command: String,
-        /// Why not.
+        /// The reason.
         source: Failure,
     },
-    /// charon has answered, and the answer is no. The connection goes on.
+    /// charon has refused. The connection stays open.
     #[error("{what}: {reason}")]
     Refused {
-        /// What it was to do.
+        /// The request, for a person.
         what: String,
-        /// charon's own words, without control characters.
+        /// charon's reason, without control characters.
         reason: String,
     },
-    /// Events end.
+    /// The connection for events has failed.
     #[error("listen to charon's events")]
     Listen(#[source] Failure),
 }
 
-/// Why charon has not answered.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// It has not answered in time.
+    /// charon has not answered in time.
     #[error("no answer in {} s", .0.as_secs_f64())]
     TimedOut(Duration),
-    /// It has ended, or closed the connection.
-    #[error("charon hung up")]
+    /// charon has ended, or closed the connection.
+    #[error("charon closed the connection")]
     Closed,
-    /// An earlier request on this connection has failed or was given up: a late answer would be taken for the next
-    /// request's.
+    /// An earlier request on this connection has failed or was given up: its late answer would look like the next request's.
     #[error("an earlier request on this connection has failed")]
     Broken,
-    /// It does not know this command or event: it is too old, or lacks a plugin.
+    /// charon does not know this command or event: it is too old, or lacks a plugin.
     #[error("charon does not know {0}")]
     Unknown(String),
-    /// It has sent something that is not VICI.
-    #[error("charon's answer is not understood")]
+    /// charon has sent something that is not VICI.
+    #[error("charon's answer cannot be understood")]
     Garbage(#[from] Malformed),
-    /// It has sent a packet of a type that does not belong there, or an answer that lacks what belongs in it.
-    #[error("charon's answer is not the one this command has")]
+    /// charon has sent a packet of the wrong type, or an answer that lacks what belongs in it.
+    #[error("charon's answer does not belong to this command")]
     Unexpected,
     /// The request has no form in VICI; nothing was sent.
     #[error("the request cannot be sent")]
     TooLarge(#[from] TooLarge),
-    /// Its socket fails.
+    /// The socket has failed.
     #[error(transparent)]
     Io(io::Error),
 }

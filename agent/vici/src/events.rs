@@ -1,4 +1,4 @@
-//! charon's events, on a connection of their own: a slow request must not hold them up, nor they a request.
+//! charon's events, on a separate connection: a slow request must not delay them, and they must not delay a request.
 
 use std::{collections::VecDeque, path::Path, time::Duration};
 
@@ -11,12 +11,12 @@ use crate::{
     message::Message,
 };
 
-/// Something charon tells without being asked.
+/// Something that charon reports without being asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The name under which it was subscribed to.
+    /// The event's name, as in [`Events::subscribe`].
     pub name: String,
-    /// What it tells.
+    /// Its content.
     pub message: Message,
 }
 
@@ -30,7 +30,7 @@ pub struct Events {
 
 impl Events {
     /// Connects to charon's socket and subscribes to the events of these names (`ike-updown`, `child-updown`, `log`, …).
-    /// `timeout` bounds the one and the other.
+    /// `timeout` bounds each of the two.
     pub async fn subscribe(socket: &Path, names: &[&str], timeout: Duration) -> Result<Events> {
         let mut wire = Wire::connect(socket, timeout).await?;
         let mut early = VecDeque::new();
@@ -48,7 +48,7 @@ impl Events {
         }
     }
 
-    /// Waits for the next event, without end; cancelling loses none. After an error charon is to be subscribed to anew.
+    /// Waits for the next event, for ever if need be; cancelling loses none. After an error, a new subscription is needed.
     pub async fn next(&mut self) -> Result<Event> {
         if let Some(event) = self.early.pop_front() {
             return Ok(event);

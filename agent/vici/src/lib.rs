@@ -1,7 +1,8 @@
 //! VICI, the protocol in which strongSwan's charon is configured, asked and listened to.
 //!
-//! [`codec`](Packet) is pure: bytes to packets and back. [`Vici`] asks charon, one request at a time; [`Events`] listens
-//! to what charon tells. What crosswan asks is a method of [`Vici`] each, with values of crosswan-core. The protocol is documented in strongSwan's `src/libcharon/plugins/vici/README.md`.
+//! The codec ([`Packet`], [`Decoder`]) is pure: it turns bytes into packets and back. [`Vici`] sends charon one request at a time, and
+//! has a method with values of crosswan-core for each request that crosswan makes. [`Events`] receives charon's events. The protocol is
+//! documented in strongSwan's `src/libcharon/plugins/vici/README.md`.
 
 mod client;
 mod codec;
@@ -16,4 +17,4 @@ pub use codec::{Decoder, MAX_DEPTH, MAX_PACKET, Malformed, Packet, TooLarge};
 pub use error::{Error, Failure, Result};
 pub use events::{Event, Events};
 pub use message::{Message, Value};
-pub use requests::Target;
+pub use requests::Sas;

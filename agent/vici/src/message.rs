@@ -1,10 +1,10 @@
-//! What a packet says: values, lists and sections by name.
+//! The content of a packet: values, lists and sections by name.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 /// A message, or a section of one. It keeps the order in which its entries were written.
 ///
-/// VICI gives values no type: they are bytes. What is read as text is read leniently, with U+FFFD in place of what is not
+/// VICI's values have no type: they are bytes. Text is read leniently, with U+FFFD in place of bytes that are not
 /// UTF-8, because one peer's odd identity must not hide the other peers' SAs.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message(pub(crate) Vec<(String, Value)>);
@@ -54,7 +54,7 @@ impl Message {
         self.0.is_empty()
     }
 
-    /// All entries in their order. The protocol wants each name once, but nothing here depends on it.
+    /// All entries in their order. The protocol allows each name once, but nothing here depends on that.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
@@ -109,7 +109,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Only how long values are: a message may carry a key.
+/// Shows only the length of values: a message may carry a secret.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

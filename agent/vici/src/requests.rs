@@ -1,7 +1,7 @@
 //! The requests that crosswan makes of charon, with values of crosswan-core.
 //!
-//! Their errors are crosswan's: of kind `Observe` where charon gave no answer, so that it is not known what became of the
-//! request, and of kind `Apply` where it refused.
+//! Their errors are crosswan's: of kind `Observe` where charon gave no answer, so that nobody knows what became of the request, and
+//! of kind `Apply` where it refused.
 
 use std::{
     borrow::Cow,
@@ -24,23 +24,23 @@ use crate::{
     values::{self, ago, millis},
 };
 
-/// What [`Vici::terminate`] ends.
+/// The SAs that [`Vici::terminate`] ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target<'a> {
-    /// Every IKE_SA of a connection.
-    Ike(&'a str),
+pub enum Sas<'a> {
+    /// Every IKE_SA of the connection of this name.
+    OfConnection(&'a str),
     /// The IKE_SA with this unique id.
-    IkeId(u32),
+    Ike(u32),
     /// The CHILD_SA with this unique id.
-    ChildId(u32),
+    Child(u32),
 }
 
-impl fmt::Display for Target<'_> {
+impl fmt::Display for Sas<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Ike(conn) => write!(f, "every IKE_SA of {}", printable(conn)),
-            Target::IkeId(id) => write!(f, "IKE_SA {id}"),
-            Target::ChildId(id) => write!(f, "CHILD_SA {id}"),
+            Sas::OfConnection(conn) => write!(f, "every IKE_SA of {}", printable(conn)),
+            Sas::Ike(id) => write!(f, "IKE_SA {id}"),
+            Sas::Child(id) => write!(f, "CHILD_SA {id}"),
         }
     }
 }
@@ -52,16 +52,16 @@ impl Vici {
         Ok(answer.text("version").map(Cow::into_owned).ok_or_else(|| self.unexpected("version"))?)
     }
 
-    /// The key exchange methods charon has plugins for, as in `CURVE_25519`. Its version does not tell: Debian 13's
+    /// The key exchange methods that charon has plugins for, as in `CURVE_25519`. Its version does not say: Debian 13's
     /// 6.0.1 has no ML-KEM.
     pub async fn key_exchanges(&mut self) -> Result<BTreeSet<String>> {
         let answer = self.ask("get-algorithms", Message::new()).await?;
-        // `dh` until 5.9, `ke` since 6.0.
+        // The section is `dh` until 5.9 and `ke` since 6.0.
         let sections = ["ke", "dh"].into_iter().filter_map(|name| answer.section(name));
         Ok(sections.flat_map(|methods| methods.iter().map(|(name, _)| name.to_owned())).collect())
     }
 
-    /// How long charon has been running. Exact to the second below two minutes, then as coarse as charon says it.
+    /// How long charon has been running: exact to the second below two minutes, then in charon's coarser unit, rounded down.
     pub async fn uptime(&mut self) -> Result<Duration> {
         let answer = self.ask("stats", Message::new()).await?;
         let running = answer.section("uptime").and_then(|uptime| ago(&uptime.text("running")?));
@@ -103,7 +103,7 @@ impl Vici {
         Ok(accepted(&answer, || format!("load connection {}", printable(name)))?)
     }
 
-    /// `false`: it was not loaded.
+    /// Unloads a connection; its SAs stay. Returns `false` if it was not loaded.
     pub async fn unload_conn(&mut self, name: &str) -> Result<bool> {
         let answer = self.ask("unload-conn", Message::new().with("name", name)).await?;
         Ok(found(&answer, || format!("unload connection {}", printable(name)))?)
@@ -116,26 +116,26 @@ impl Vici {
         Ok(accepted(&answer, || format!("load secret {}", printable(id)))?)
     }
 
-    /// charon does not say whether it was loaded: [`Vici::shared_ids`] does.
+    /// Unloads the shared key `id`. charon does not say whether it was loaded; [`Vici::shared_ids`] does.
     pub async fn unload_shared(&mut self, id: &str) -> Result<()> {
         let answer = self.ask("unload-shared", Message::new().with("id", id)).await?;
         Ok(accepted(&answer, || format!("unload secret {}", printable(id)))?)
     }
 
-    /// Loads a private key, `text` being its PEM, of whatever type that says.
+    /// Loads a private key; `text` is its PEM, which names its type.
     pub async fn load_key(&mut self, text: &Secret) -> Result<()> {
         let answer = self.ask("load-key", Message::new().with("type", "any").with("data", text.bytes())).await?;
         Ok(accepted(&answer, || "load private key".into())?)
     }
 
-    /// `false`: it was not loaded.
+    /// Unloads the private key `id`. Returns `false` if it was not loaded.
     pub async fn unload_key(&mut self, id: &str) -> Result<bool> {
         let answer = self.ask("unload-key", Message::new().with("id", id)).await?;
         Ok(found(&answer, || format!("unload private key {}", printable(id)))?)
     }
 
-    /// Initiates a CHILD_SA, or without `child` the IKE_SA alone. With `wait`, until it is there or has failed; without,
-    /// only until charon has begun. A waiting call holds charon's threads: eight of them at once stop 5.9.8 for
+    /// Initiates a CHILD_SA, or without `child` the IKE_SA alone. With `wait`, it returns when the SA is established or has failed;
+    /// without, as soon as charon has begun. A waiting call holds charon's threads: eight of them at once stop 5.9.8 for
     /// everything until they return.
     pub async fn initiate(&mut self, ike: &str, child: Option<&str>, wait: Option<Duration>) -> Result<()> {
         let mut message = Message::new().with("ike", ike).with("loglevel", "-1").with("timeout", millis(wait));
@@ -147,20 +147,20 @@ impl Vici {
         Ok(accepted(&answer, what)?)
     }
 
-    /// Ends SAs; `false`: there were none. Without `wait`, returns once the DELETE is sent. `force` ends an IKE_SA
+    /// Ends SAs. Returns `false` if there were none. Without `wait`, it returns once the DELETE is sent. `force` ends an IKE_SA
     /// whose peer does not answer: after `wait`, or at once without it. charon 5.9.8 then drops the SA and still says
-    /// "terminating SA failed", so with `force` that is no error: whether the SA is gone, the caller must look.
-    pub async fn terminate(&mut self, target: Target<'_>, force: bool, wait: Option<Duration>) -> Result<bool> {
+    /// "terminating SA failed", so with `force` that is not an error, and the caller must look whether the SA is gone.
+    pub async fn terminate(&mut self, sas: Sas<'_>, force: bool, wait: Option<Duration>) -> Result<bool> {
         let message = Message::new().with("loglevel", "-1").with("timeout", millis(wait));
-        let mut message = match target {
-            Target::Ike(conn) => message.with("ike", conn),
-            Target::IkeId(id) => message.with("ike-id", id.to_string()),
-            Target::ChildId(id) => message.with("child-id", id.to_string()),
+        let mut message = match sas {
+            Sas::OfConnection(conn) => message.with("ike", conn),
+            Sas::Ike(id) => message.with("ike-id", id.to_string()),
+            Sas::Child(id) => message.with("child-id", id.to_string()),
         };
         if force {
             message = message.with("force", "yes");
         }
-        // charon ends the SAs one after the other, each with the whole timeout.
+        // charon ends the SAs one after the other, and each may take the whole timeout.
         let answer = self.request("terminate", message, wait.unwrap_or_default() * 4).await?;
         if answer.text("matches").is_some_and(|matches| matches == "0") {
             return Ok(false);
@@ -168,7 +168,7 @@ impl Vici {
         if force && answer.text("errmsg").is_some_and(|e| e == "terminating SA failed") {
             return Ok(true);
         }
-        accepted(&answer, || format!("terminate {target}"))?;
+        accepted(&answer, || format!("terminate {sas}"))?;
         Ok(true)
     }
 

@@ -1,4 +1,4 @@
-//! Messages as values of crosswan-core, and back.
+//! VICI's messages as values of crosswan-core, and back.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -30,7 +30,7 @@ pub(crate) fn tree(message: &Message) -> Tree {
     message.iter().map(|(key, value)| (key.to_owned(), node(value))).collect()
 }
 
-/// An IKE_SA out of its section of `list-sas`.
+/// An IKE_SA from its section of `list-sas`.
 pub(crate) fn ike_sa(conn: &str, sa: &Message) -> Sa {
     let sections = sa.section("child-sas").into_iter().flat_map(Message::sections);
     let mut children: Vec<ChildSa> = sections.map(|(_, child)| child_sa(child)).collect();
@@ -72,12 +72,12 @@ fn string(message: &Message, key: &str) -> String {
     message.text(key).unwrap_or_default().into_owned()
 }
 
-/// A timeout as VICI takes it: milliseconds, -1 for not waiting at all. Never 0, which waits forever.
+/// A timeout in VICI's form: milliseconds, or -1 for not waiting at all. It is never 0, which waits forever.
 pub(crate) fn millis(wait: Option<Duration>) -> String {
     wait.map_or("-1".into(), |wait| wait.as_millis().clamp(1, i32::MAX as u128).to_string())
 }
 
-/// charon's `%V`: "24 seconds", "3 minutes", …; one unit, rounded down.
+/// Reads charon's format `%V`: "24 seconds", "3 minutes", …, in one unit, rounded down.
 pub(crate) fn ago(text: &str) -> Option<Duration> {
     let (count, unit) = text.split_once(' ')?;
     let seconds = match unit.trim_end_matches('s') {

@@ -22,9 +22,9 @@ fn what_is_not_permitted_is_named() {
         ),
         (
             "not authorized to perform: \u{1b}[2J: x",
-            "ssm:GetParameters, and kms:Decrypt if a key of your own encrypts it,",
+            "ssm:GetParameters, and kms:Decrypt if a customer managed key encrypts it,",
         ),
-        ("", "ssm:GetParameters, and kms:Decrypt if a key of your own encrypts it,"),
+        ("", "ssm:GetParameters, and kms:Decrypt if a customer managed key encrypts it,"),
     ] {
         let why = unasked(one(parameter("/psk"), move |_, _| error("AccessDeniedException", message)));
         assert_eq!(

@@ -17,7 +17,7 @@ use crosswan_core::{
     swanctl::{Node, Tree, parse},
     system::Charon,
 };
-use crosswan_vici::{Decoder, Events, Malformed, Message, Packet, Target, Vici};
+use crosswan_vici::{Decoder, Events, Malformed, Message, Packet, Sas, Vici};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -90,7 +90,7 @@ async fn ask(asked: u8, path: &Path) -> Result<()> {
         4 => drop(vici.shared_ids().await?),
         5 => drop(vici.sas().await?),
         7 => drop(vici.unload_conn("crosswan-x").await?),
-        8 => drop(vici.terminate(Target::Ike("crosswan-x"), true, None).await?),
+        8 => drop(vici.terminate(Sas::OfConnection("crosswan-x"), true, None).await?),
         _ => {
             let (connections, secrets) = (vici.list_conns().await?, vici.shared_ids().await?);
             let sas = vici.sas().await?;

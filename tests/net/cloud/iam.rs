@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan::observe::ec2::{Access, PublishError, Session, own_tags, publish};
+use crosswan::observe::ec2::{Access, AnnounceError, Clients, announce, own_tags};
 use crosswan_core::model::OwnTags;
 use crosswan_core::model::{KEY_TAG, NEXT_KEY_TAG};
 use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy, internet};
@@ -85,16 +85,17 @@ fn missing(gateway: &Gateway, action: &str) -> Result<()> {
 /// refused by name where not, and never written on another instance.
 fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
     let (_, access_key) = gateway.imds.role.clone().context("no role")?;
-    let access = Access { endpoint: Some(format!("http://{}", internet::EC2)), keys: Some((access_key, "lab".into())) };
+    let access =
+        Access { endpoint: Some(format!("http://{}", internet::EC2)), access_key: Some((access_key, "lab".into())) };
     let region = gateway.region.parse()?;
     let write = |instance: &str, value: &str| {
         let instance = instance.parse()?;
         gateway.ns()?.run(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let access = Session::from(access.clone());
+            let access = Clients::from(access.clone());
             Ok(runtime.block_on(async {
                 let tags = [(KEY_TAG, value.to_owned()), (NEXT_KEY_TAG, format!("{value} next"))];
-                let wrote = publish(&access, &region, &instance, &tags, LIMIT).await;
+                let wrote = announce(&access, &region, &instance, &tags, LIMIT).await;
                 (wrote, own_tags(&access, &region, &instance, LIMIT).await)
             }))
         })
@@ -110,7 +111,7 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
         ensure!(wrote == Ok(()) && found == Ok(both(value)), "{wrote:?}, found {found:?}");
     }
     let other = lab.gateways().into_iter().map(|g| g.instance.clone()).find(|id| *id != gateway.instance);
-    let denied = |wrote: Result<(), PublishError>| {
+    let denied = |wrote: Result<(), AnnounceError>| {
         wrote.is_err_and(|why| why.to_string().contains("needs ec2:CreateTags on its own instance"))
     };
     ensure!(denied(write(&other.context("no other instance")?, "third")?.0), "it may write on another instance");

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use crosswan_core::model::{PrivateKey, PublicKey};
 use crosswan_faults::look::{ask, newest_ike, sas};
 use crosswan_lab::{Gateway, PingStream};
-use crosswan_vici::Target;
+use crosswan_vici::Sas;
 
 use super::ring;
 use crate::region::{Region, show};
@@ -86,7 +86,7 @@ impl Evil {
         self.gateway.swanctl(&["--load-all", "--noprompt"])?;
         // charon would make the child over an IKE_SA that is there already.
         for sa in ask(&self.gateway, async |vici| vici.sas().await)? {
-            let (id, limit) = (Target::IkeId(sa.id), Some(Duration::from_secs(2)));
+            let (id, limit) = (Sas::Ike(sa.id), Some(Duration::from_secs(2)));
             ask(&self.gateway, async |vici| vici.terminate(id, true, limit).await)?;
         }
         let tried =

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_new_hub_gets_its_answers_within_a_minute_while_three_thousand_spokes_look_for_it() {
-        // systemd/crosswan-refresh.timer spreads the passes; a spoke makes way, see observe/ec2/way.rs.
+        // systemd/crosswan-refresh.timer spreads the passes; a spoke makes way, see observe/ec2/throttle.rs.
         let wait = |random| patience(Mode::NatVpn, INTERVAL, random).as_secs_f64();
         let fleet = Fleet { spokes: 3_000, calls: 2, attempts: 1, hour: 3_540.0, wait };
         let now = slowest(&fleet);

@@ -1,4 +1,5 @@
-//! EC2's answer in the model's types: what fits becomes a gateway, what does not a refusal with its reason. Pure.
+//! EC2's answer in the model's types: an instance that fits becomes a gateway, and any other becomes a refusal with its reason.
+//! Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,8 +14,8 @@ use crosswan_core::model::{
     vpc_cidr,
 };
 
-/// What a region has shown so far, page by page; an instance that pages repeat is kept once, as last seen.
-pub(super) struct Seen<'a> {
+/// What a region has shown so far, page by page. An instance that pages repeat is kept once, as last seen.
+pub(super) struct Collected<'a> {
     region: &'a Region,
     gateways: BTreeMap<InstanceId, Gateway>,
     unusable: BTreeSet<Refusal>,
@@ -22,9 +23,9 @@ pub(super) struct Seen<'a> {
     deleted: BTreeSet<VpcId>,
 }
 
-impl<'a> Seen<'a> {
-    pub fn new(region: &'a Region) -> Self {
-        Seen {
+impl<'a> Collected<'a> {
+    pub(super) fn new(region: &'a Region) -> Self {
+        Collected {
             region,
             gateways: BTreeMap::new(),
             unusable: BTreeSet::new(),
@@ -34,12 +35,12 @@ impl<'a> Seen<'a> {
     }
 
     /// The VPCs that hold a gateway.
-    pub fn vpcs(&self) -> BTreeSet<VpcId> {
+    pub(super) fn vpcs(&self) -> BTreeSet<VpcId> {
         self.gateways.values().map(|g| g.vpc.clone()).collect()
     }
 
-    /// One instance of the answer. One that is not running in spite of the filter (it stopped meanwhile) is no gateway.
-    pub fn add(&mut self, instance: &Instance) {
+    /// Adds one instance of the answer. One that is not running in spite of the filter, because it stopped meanwhile, is left out.
+    pub(super) fn add(&mut self, instance: &Instance) {
         if instance.state.as_ref().and_then(|s| s.name.as_ref()).is_some_and(|s| *s != InstanceStateName::Running) {
             return;
         }
@@ -55,31 +56,32 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Of these instances the answer shows no gateway.
-    pub fn missing<'k>(&self, known: &'k BTreeSet<InstanceId>) -> Vec<&'k InstanceId> {
+    /// Those of the `known` instances that the answer does not show.
+    pub(super) fn missing<'k>(&self, known: &'k BTreeSet<InstanceId>) -> Vec<&'k InstanceId> {
         let shown = |id: &InstanceId| {
             self.gateways.contains_key(id) || self.unusable.iter().any(|refusal| refusal.instance.as_ref() == Some(id))
         };
         known.iter().filter(|id| !shown(id)).collect()
     }
 
-    /// An instance that was asked for by its id. Only EC2's word counts: one that is not shown at all is unknown.
-    pub fn note_state(&mut self, instance: &Instance) {
+    /// Notes the state of an instance that was asked for by its id. Only an explicit state counts: an instance that is not shown at
+    /// all stays unknown.
+    pub(super) fn note_state(&mut self, instance: &Instance) {
         let state = instance.state.as_ref().and_then(|s| s.name.as_ref());
         let id = instance.instance_id.as_deref().and_then(|id| id.parse().ok());
         let ended = |s: &InstanceStateName| !matches!(s, InstanceStateName::Running | InstanceStateName::Pending);
         self.stopped.extend(id.filter(|_| state.is_some_and(ended)));
     }
 
-    /// Of these VPCs a whole answer showed none.
-    pub fn note_deleted(&mut self, known: &BTreeSet<VpcId>, shown: &[Vpc]) {
+    /// Notes which of the `known` VPCs a whole answer did not show.
+    pub(super) fn note_deleted(&mut self, known: &BTreeSet<VpcId>, shown: &[Vpc]) {
         let shown: BTreeSet<&str> = shown.iter().filter_map(|vpc| vpc.vpc_id.as_deref()).collect();
         self.deleted = known.iter().filter(|vpc| !shown.contains(vpc.as_str())).cloned().collect();
     }
 
-    /// Gives each gateway its VPC's CIDRs. A gateway whose VPC did not come, or not with all its CIDRs readable, is
-    /// unusable: tunnelling part of a VPC would look like success.
-    pub fn set_cidrs(&mut self, vpcs: &[Vpc]) {
+    /// Gives each gateway its VPC's CIDRs. A gateway is unusable if its VPC is missing from the answer, or if one of its CIDRs cannot
+    /// be read: tunnelling part of a VPC would look like success.
+    pub(super) fn set_cidrs(&mut self, vpcs: &[Vpc]) {
         let known: BTreeMap<&str, &Vpc> = vpcs.iter().filter_map(|v| Some((v.vpc_id.as_deref()?, v))).collect();
         for (id, mut gateway) in std::mem::take(&mut self.gateways) {
             let found = known.get(gateway.vpc.as_str()).ok_or("DescribeVpcs did not return its VPC".to_owned());
@@ -93,7 +95,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    pub fn into_view(self) -> RegionView {
+    pub(super) fn into_view(self) -> RegionView {
         RegionView {
             gateways: self.gateways.into_values().collect(),
             unusable: self.unusable.into_iter().collect(),
@@ -116,9 +118,9 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
     };
     i.state.as_ref().and_then(|s| s.name.as_ref()).ok_or("EC2 shows no state for it")?;
     Ok(Gateway {
-        instance: given("id", &i.instance_id)?.parse().map_err(|e| format!("its id does not fit: {e}"))?,
+        instance: given("id", &i.instance_id)?.parse().map_err(|e| format!("its instance id is not valid: {e}"))?,
         region: region.clone(),
-        vpc: given("VPC", &i.vpc_id)?.parse().map_err(|e| format!("its VPC does not fit: {e}"))?,
+        vpc: given("VPC", &i.vpc_id)?.parse().map_err(|e| format!("its VPC id is not valid: {e}"))?,
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
         launched: Timestamp(i.launch_time.ok_or("EC2 shows no launch time for it")?.secs()),
         cidrs: BTreeSet::new(),

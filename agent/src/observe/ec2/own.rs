@@ -1,4 +1,4 @@
-//! The own instance's tags with this gateway's public keys: read, and written until they read back.
+//! The own instance's tags, which hold this gateway's public keys: they are read, and written until they read back.
 
 #![allow(clippy::disallowed_methods, reason = "edge: bounded pauses between two reads")]
 
@@ -7,77 +7,92 @@ use std::time::Duration;
 use aws_sdk_ec2::{Client, types::Tag};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Session, answer::tag, client, reason};
+use super::{Clients, answer::tag, client, reason};
 use crosswan_core::model::{AskError, InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region, printable};
 
-/// Characters EC2 takes as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
+/// The most characters that EC2 accepts as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;
-/// Pauses in milliseconds before the next look for a tag that was written: EC2 is eventually consistent, as a rule within seconds (EC2
-/// Developer Guide, "Eventual consistency"). 6.3 s in all; then the next pass looks again.
+/// The pauses in milliseconds before each further look for a tag that was written: EC2 is eventually consistent, as a rule within
+/// seconds (EC2 Developer Guide, "Eventual consistency"). After 6.3 s in all, the next pass looks again.
 const PAUSES: [u64; 6] = [100, 200, 400, 800, 1600, 3200];
 
-/// Why tags were not written, or nobody knows whether they were.
+/// Why tags were not announced, or why it is not known whether they were.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// EC2 would not take the value: nothing was asked.
+pub enum AnnounceError {
+    /// EC2 would not accept the value, so nothing was asked.
     #[error("the value of tag {tag} must have 1 to {LONGEST} characters, not {length}")]
-    Length { tag: String, length: usize },
-    /// EC2 could not be asked, or refused.
+    Length {
+        /// The tag's key.
+        tag: String,
+        /// The value's characters.
+        length: usize,
+    },
+    /// EC2 could not be asked, or it refused.
     #[error("{0}")]
     Unasked(#[from] AskError),
-    /// EC2 took the tags and could not be asked for them then.
+    /// EC2 accepted the tags, and could not be asked for them afterwards.
     #[error("the tags were written, but could not be read back: {0}")]
     Unread(AskError),
-    /// EC2 took the tag and shows something else, or nothing.
+    /// EC2 accepted the tag, and shows another value or none.
     #[error(
         "tag {tag} was written, but did not read back: expected {expected}, found {}",
         .found.as_deref().map_or("none".to_owned(), printable)
     )]
-    NotReadBack { tag: String, expected: String, found: Option<String> },
+    NotReadBack {
+        /// The tag's key.
+        tag: String,
+        /// The value that was written.
+        expected: String,
+        /// The value that EC2 shows.
+        found: Option<String>,
+    },
 }
 
-/// Asks for the own instance's tags.
+/// Asks for the own instance's tags, for no longer than `timeout`.
 ///
-/// The error is why EC2 could not be asked. Takes no longer than `timeout`.
+/// # Errors
+/// Why EC2 could not be asked.
 pub async fn own_tags(
-    session: &Session,
+    clients: &Clients,
     region: &Region,
     instance: &InstanceId,
     timeout: Duration,
 ) -> Result<OwnTags, AskError> {
     let deadline = Instant::now() + timeout;
-    let client = session.client(region, timeout, deadline).await?;
-    bounded(deadline, timeout, read(&client, region, instance)).await.map_err(|why| session.told(why))
+    let client = clients.client(region, timeout, deadline).await?;
+    bounded(deadline, timeout, read(&client, region, instance)).await.map_err(|why| clients.with_tries(why))
 }
 
-/// Overwrites these tags of the own instance and no others, and returns once they read back.
+/// Overwrites these tags (key and value) of the own instance and no others, and returns once they read back. Takes no longer than
+/// `timeout`.
 ///
-/// Takes no longer than `timeout`.
-pub async fn publish(
-    session: &Session,
+/// # Errors
+/// See [`AnnounceError`].
+pub async fn announce(
+    clients: &Clients,
     region: &Region,
     instance: &InstanceId,
     tags: &[(&str, String)],
     timeout: Duration,
-) -> Result<(), PublishError> {
+) -> Result<(), AnnounceError> {
     for (key, value) in tags {
         let length = value.chars().count();
         if !(1..=LONGEST).contains(&length) {
-            return Err(PublishError::Length { tag: (*key).to_owned(), length });
+            return Err(AnnounceError::Length { tag: (*key).to_owned(), length });
         }
     }
     let deadline = Instant::now() + timeout;
-    let client = client(session.shared(region, timeout, deadline).await?, region);
+    let client = client(clients.shared(region, timeout, deadline).await?, region);
     bounded(deadline, timeout, write(&client, region, instance, tags)).await?;
     let mut pauses =
         PAUSES.into_iter().map(Duration::from_millis).take_while(|pause| Instant::now() + *pause < deadline);
     loop {
         let found = bounded(deadline, timeout, read(&client, region, instance)).await;
-        let found = found.map_err(PublishError::Unread)?;
+        let found = found.map_err(AnnounceError::Unread)?;
         let Some((key, value)) = tags.iter().find(|(key, value)| found.get(key) != Some(value)) else { return Ok(()) };
         let Some(pause) = pauses.next() else {
             let found = found.get(key).map(str::to_owned);
-            return Err(PublishError::NotReadBack { tag: (*key).to_owned(), expected: value.clone(), found });
+            return Err(AnnounceError::NotReadBack { tag: (*key).to_owned(), expected: value.clone(), found });
         };
         sleep(pause).await;
     }
@@ -93,7 +108,7 @@ async fn bounded<T>(
 
 async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result<OwnTags, AskError> {
     const OPERATION: &str = "DescribeInstances";
-    // By id, and never paged: one that is not there is an error of EC2's.
+    // Asked by id, the answer is never paged, and EC2 returns an error for an instance that does not exist.
     let answer = client
         .describe_instances()
         .instance_ids(instance.as_str())
@@ -105,7 +120,7 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
         .iter()
         .flat_map(|reservation| reservation.instances())
         .find(|i| i.instance_id() == Some(instance.as_str()))
-        .ok_or_else(|| reason::misfit(OPERATION, format!("it does not have {instance}")))?;
+        .ok_or_else(|| reason::misfit(OPERATION, format!("{instance} is missing from it")))?;
     Ok(OwnTags {
         key: tag(me, KEY_TAG).map(str::to_owned),
         next: tag(me, NEXT_KEY_TAG).map(str::to_owned),
@@ -121,6 +136,6 @@ async fn write(
 ) -> Result<(), AskError> {
     let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(value).build()).collect();
     let request = client.create_tags().resources(instance.as_str()).set_tags(Some(tags));
-    // What it answers says little; what counts is read back.
+    // The answer says little. The tags are read back.
     request.send().await.map(drop).map_err(|error| reason::failed("CreateTags", region, error))
 }

@@ -1,4 +1,4 @@
-//! Which kind of failure it is that the SDK tells of, for EC2 and any other service that is reached the same way.
+//! The SDK's errors as the model's [`AskError`], for EC2 and for every other service that is reached the same way.
 
 use std::error::Error as StdError;
 
@@ -11,11 +11,11 @@ use crosswan_core::model::{AskError, Format, KEY_TAG, NEXT_KEY_TAG, Region, Subs
 
 use super::whole::CutOff;
 
-/// In mode `standard`: it rode out three throttles in 2.1 s where `adaptive` took 56 s (`docs/facts.md`, "EC2").
+/// The attempts for each request, in retry mode `standard`: it got past three throttles in 2.1 s where `adaptive` took 56 s
+/// (`docs/facts.md`, "EC2").
 pub(super) const ATTEMPTS: u32 = 8;
 
-/// What stands in place of an answer of the service's, if that can be seen at a glance: a proxy or a captive portal answers with
-/// a page for people, with any status.
+/// Recognises an answer that is not the service's: a proxy or a captive portal answers with a web page, with any status.
 fn instead(service: &'static str, operation: &'static str, answer: &HttpResponse) -> Option<AskError> {
     let body = String::from_utf8_lossy(answer.body().bytes()?.get(..512).or(answer.body().bytes())?).to_lowercase();
     let begin = body.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -28,7 +28,8 @@ fn instead(service: &'static str, operation: &'static str, answer: &HttpResponse
     Some(AskError::Intercepted { instead, service, operation, status: answer.status().as_u16() })
 }
 
-/// The decoder gave up. Its own words hold values as Rust's debug output shows them, which tells an operator nothing.
+/// The error for an answer that the SDK cannot decode. The SDK's own text holds values as Rust's debug output shows them, which tells
+/// an operator nothing.
 fn undecoded(operation: &'static str, format: Format, error: &(dyn StdError + 'static)) -> AskError {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -38,7 +39,7 @@ fn undecoded(operation: &'static str, format: Format, error: &(dyn StdError + 's
         cause = error.source();
     }
     match innermost(error) {
-        // That of the stores may hold part of a key.
+        // The text about a store's answer may hold part of a secret.
         why if format == Format::Json || why.contains(" { ") => {
             misfit(operation, format!("it is {format} of another kind"))
         }
@@ -46,17 +47,17 @@ fn undecoded(operation: &'static str, format: Format, error: &(dyn StdError + 's
     }
 }
 
-/// No credentials to sign a request with.
+/// The error if there are no credentials to sign a request with.
 pub(super) fn no_credentials(error: &(dyn StdError + 'static)) -> AskError {
     AskError::NoCredentials { why: innermost(error) }
 }
 
-/// The answer was whole, but not what `operation` returns.
+/// The error for an answer that is whole, but is not what `operation` returns.
 pub(in crate::observe) fn misfit(operation: &'static str, why: impl Into<String>) -> AskError {
     AskError::Garbage { operation, why: why.into() }
 }
 
-/// What came back from the SDK's client for EC2 instead of an answer.
+/// The SDK's error for a request to EC2, as the model's.
 pub(super) fn failed<E>(operation: &'static str, region: &Region, error: SdkError<E, HttpResponse>) -> AskError
 where
     E: StdError + ProvideErrorMetadata + 'static,
@@ -67,7 +68,7 @@ where
 
 /// What was asked of which service.
 pub(in crate::observe) struct Asked<'a> {
-    /// Its name for people.
+    /// The service's name for people.
     pub service: &'static str,
     pub format: Format,
     pub operation: &'static str,
@@ -76,7 +77,7 @@ pub(in crate::observe) struct Asked<'a> {
     pub needed: &'a dyn Fn(&str) -> String,
 }
 
-/// [`failed`] of any service.
+/// As [`failed`], for any service.
 pub(in crate::observe) fn failed_at<E>(asked: &Asked<'_>, error: SdkError<E, HttpResponse>) -> AskError
 where
     E: StdError + ProvideErrorMetadata + 'static,
@@ -99,7 +100,7 @@ where
         SdkError::ResponseError(_) => undecoded(operation, format, &error),
         SdkError::TimeoutError(_) => AskError::Silent { operation, attempts: ATTEMPTS },
         SdkError::DispatchFailure(_) => match innermost(&error) {
-            // The text of Rust's standard library around getaddrinfo's own.
+            // Rust's standard library puts its own text around getaddrinfo's.
             why if why.contains("lookup address") => {
                 let why = why.rsplit(": ").next().unwrap_or_default().to_owned();
                 AskError::NameUnresolved { service, region: region.clone(), why }
@@ -110,7 +111,7 @@ where
     }
 }
 
-/// An error of the service's own, by its code (EC2 API reference, "Common client errors").
+/// An error that the service returned, by its code (EC2 API reference, "Common client errors").
 pub(in crate::observe) fn refused(asked: &Asked<'_>, status: u16, code: &str, message: Option<&str>) -> AskError {
     let Asked { service, operation, .. } = *asked;
     let (region, code) = (asked.region.clone(), code.to_owned());
@@ -118,7 +119,7 @@ pub(in crate::observe) fn refused(asked: &Asked<'_>, status: u16, code: &str, me
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
             let message = message.unwrap_or_default();
             let permission = (asked.needed)(message);
-            // The words of IAM User Guide, "Troubleshoot access denied error messages".
+            // This wording is documented in IAM User Guide, "Troubleshoot access denied error messages".
             AskError::Denied { permission, code, explicitly: message.contains("explicit deny") }
         }
         "OptInRequired" => AskError::NotEnabled { region, code },
@@ -134,7 +135,7 @@ pub(in crate::observe) fn refused(asked: &Asked<'_>, status: u16, code: &str, me
     }
 }
 
-/// The permission an operation needs, as `docs/iam` grants it.
+/// The permission that an operation needs, as `docs/iam` grants it.
 fn needed(operation: &str, region: &Region) -> String {
     match operation {
         "CreateTags" => {
@@ -144,16 +145,16 @@ fn needed(operation: &str, region: &Region) -> String {
     }
 }
 
-/// The last cause of a chain, safe to print: what the operating system or the parser said.
+/// The last cause of a chain, safe to print: the text of the operating system or of the parser.
 fn innermost(error: &(dyn StdError + 'static)) -> String {
     let mut last = error;
     while let Some(cause) = last.source() {
         last = cause;
     }
     let text = last.to_string();
-    // The credentials chain lists what it tried, a line each: the instance's role is the last.
+    // The credentials chain lists what it tried, one on each line. The instance's role is the last.
     let text = text.lines().last().unwrap_or_default().trim();
-    // These texts are ours or the system's as a rule: quoted only when they need it.
+    // These texts come from libraries or the system as a rule, so they are quoted only when they need it.
     if text.len() <= 300 && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
         text.to_owned()
     } else {

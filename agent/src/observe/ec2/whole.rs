@@ -1,8 +1,8 @@
 //! Refuses an answer that is cut off or broken.
 //!
-//! The SDK's decoder of XML takes the end of the text for the end of every open element: a proxy that cuts a page in the middle
-//! would leave a shorter list of gateways without any error, and the missing ones would lose their tunnels.
-//! So every success answer is read a second time, token by token, which costs a fraction of decoding it.
+//! The SDK's decoder of XML treats the end of the text as the end of every open element. If a proxy cut a page in the middle, the
+//! list of gateways would be shorter without any error, and the missing gateways would lose their tunnels.
+//! So every successful answer is read a second time, token by token, which costs a fraction of decoding it.
 
 use aws_sdk_ec2::{
     config::{
@@ -19,16 +19,16 @@ use aws_smithy_xml::decode::Document;
 use crosswan_core::model::Format;
 use serde::de::IgnoredAny;
 
-/// For a client: its answers are of this format, and whole. As a retry classifier it asks again for one that is not.
+/// As a client's interceptor, it refuses answers that are not whole or not of this format. As a retry classifier, it asks again.
 #[derive(Debug)]
-pub(in crate::observe) struct Whole(pub Format);
+pub(in crate::observe) struct OnlyWhole(pub(in crate::observe) Format);
 
 /// An answer that is cut off, or not of this format.
 #[derive(Debug, thiserror::Error)]
 #[error("it is cut off or broken")]
-pub(in crate::observe) struct CutOff(pub Format);
+pub(in crate::observe) struct CutOff(pub(super) Format);
 
-impl Intercept for Whole {
+impl Intercept for OnlyWhole {
     fn name(&self) -> &'static str {
         "whole answers only"
     }
@@ -43,7 +43,7 @@ impl Intercept for Whole {
     }
 }
 
-impl ClassifyRetry for Whole {
+impl ClassifyRetry for OnlyWhole {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         match context.response() {
             Some(answer) if !self.accepts(answer) => RetryAction::transient_error(),
@@ -56,8 +56,8 @@ impl ClassifyRetry for Whole {
     }
 }
 
-impl Whole {
-    /// An answer that is whole, or an error of the service's own.
+impl OnlyWhole {
+    /// Whether the answer is whole, or an error that the service returned.
     fn accepts(&self, answer: &HttpResponse) -> bool {
         let whole = |body| match self.0 {
             Format::Xml => well_formed(body),
@@ -67,7 +67,7 @@ impl Whole {
     }
 }
 
-/// Every token can be read and every element is closed, as the SDK's own decoder sees them.
+/// Whether every token can be read and every element is closed, as the SDK's own decoder sees them.
 fn well_formed(body: &[u8]) -> bool {
     let Ok(mut tokens) = Document::try_from(body) else { return false };
     tokens.try_fold(0, |_, token| token.map(|(_, depth)| depth)).is_ok_and(|depth| depth == 0)

@@ -8,7 +8,7 @@ use crosswan_core::{
     swanctl::{Shared, parse},
     system::Sa,
 };
-use crosswan_vici::{Message, Packet, Target, Vici};
+use crosswan_vici::{Message, Packet, Sas, Vici};
 
 use crate::charon::{Charon, play};
 
@@ -67,10 +67,10 @@ async fn an_answer_is_yes_or_the_reason() {
     assert!(!ask(&no("unload: connection 'x' not found"), None, unload).await.0.unwrap());
     assert_eq!(ask(&no("out of memory"), None, unload).await.0.unwrap_err().kind(), Kind::Apply);
 
-    let terminate = async |vici: &mut Vici| vici.terminate(Target::IkeId(7), false, None).await;
+    let terminate = async |vici: &mut Vici| vici.terminate(Sas::Ike(7), false, None).await;
     let refused = ask(&no("terminating SA failed"), None, terminate).await.0.unwrap_err();
     assert_eq!(refused.chain(), "terminate IKE_SA 7: terminating SA failed");
-    let force = async |vici: &mut Vici| vici.terminate(Target::IkeId(7), true, None).await;
+    let force = async |vici: &mut Vici| vici.terminate(Sas::Ike(7), true, None).await;
     assert!(ask(&no("terminating SA failed"), None, force).await.0.unwrap());
     assert!(!ask(&no("none").with("matches", "0"), None, force).await.0.unwrap());
 }
@@ -81,7 +81,7 @@ async fn an_answer_without_what_was_asked_for_is_no_answer() {
     let error = version.unwrap_err();
     assert_eq!(error.kind(), Kind::Observe);
     assert!(
-        error.chain().ends_with("for version: charon's answer is not the one this command has"),
+        error.chain().ends_with("for version: charon's answer does not belong to this command"),
         "{}",
         error.chain()
     );
@@ -104,7 +104,7 @@ async fn every_request_that_waits_says_how_long() {
     for (waits, timeout) in [(None, "-1"), (wait, "2000"), (Some(Duration::ZERO), "1")] {
         let (_, asked) = ask(&yes(), None, async |vici| vici.initiate("x", Some("c"), waits).await).await;
         assert_eq!((asked.text("timeout").unwrap(), asked.text("child").unwrap()), (timeout.into(), "c".into()));
-        let (_, asked) = ask(&yes(), None, async |vici| vici.terminate(Target::ChildId(9), true, waits).await).await;
+        let (_, asked) = ask(&yes(), None, async |vici| vici.terminate(Sas::Child(9), true, waits).await).await;
         assert_eq!((asked.text("timeout").unwrap(), asked.text("child-id").unwrap()), (timeout.into(), "9".into()));
         assert_eq!(asked.text("force").unwrap(), "yes");
     }

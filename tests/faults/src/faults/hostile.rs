@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan_vici::Target;
+use crosswan_vici::Sas;
 
 use super::{
     Healed,
@@ -126,7 +126,7 @@ pub fn claim(stage: &mut Stage) -> Result<Healed> {
     std::fs::remove_file(evil.path(EVIL))?;
     evil.swanctl(&["--load-all", "--noprompt"])?;
     for sa in ask(&evil, async |vici| vici.sas().await)? {
-        ask(&evil, async |vici| vici.terminate(Target::IkeId(sa.id), true, Some(Duration::from_secs(2))).await)?;
+        ask(&evil, async |vici| vici.terminate(Sas::Ike(sa.id), true, Some(Duration::from_secs(2))).await)?;
     }
     stage.keep(&evil, true)?;
     let took = stage.until_it_reaches()?;
@@ -148,7 +148,7 @@ pub fn replay(stage: &mut Stage) -> Result<Healed> {
     let internet = &stage.region.lab.internet().ns;
     let recorder = Recorder::start(internet, ends)?;
     for sa in sas(&victim)? {
-        ask(&victim, async |vici| vici.terminate(Target::IkeId(sa.id), true, Some(Duration::from_secs(2))).await)?;
+        ask(&victim, async |vici| vici.terminate(Sas::Ike(sa.id), true, Some(Duration::from_secs(2))).await)?;
     }
     stage.until_it_reaches()?;
     let taken = recorder.stop()?;

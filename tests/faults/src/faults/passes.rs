@@ -146,7 +146,7 @@ pub fn clock(stage: &mut Stage, step: i64) -> Result<Healed> {
     let packets = stage.own_stream()?;
     for sa in sas(victim)? {
         ask(victim, async |vici| {
-            vici.terminate(crosswan_vici::Target::IkeId(sa.id), true, Some(Duration::from_secs(2))).await
+            vici.terminate(crosswan_vici::Sas::Ike(sa.id), true, Some(Duration::from_secs(2))).await
         })?;
     }
     let outage = gap(packets)?;

@@ -1,8 +1,8 @@
-//! Making way: a spoke does not insist where EC2 throttles the account.
+//! A spoke does not retry where EC2 throttles the account, so that the hub gets through.
 //!
-//! When a hub dies its spokes come all at once, and out of the same bucket of requests its successor has to be told who they are. A
-//! spoke that tried eight times would be eight spokes. It takes the first throttle for an answer: so many are asking that its turn
-//! comes later, when its unit makes the pass again. The simulation beside `keep/patience.rs` shows what that is worth.
+//! When a hub dies, all its spokes ask EC2 at once, and the hub's successor draws from the same bucket of requests to find out who
+//! they are. A spoke that tried eight times would count as eight spokes. It therefore accepts the first throttle as the answer, and
+//! its turn comes when its unit makes the pass again. The simulation beside `keep/patience.rs` shows how much that helps.
 
 use aws_sdk_ec2::Client;
 use aws_smithy_runtime_api::client::{
@@ -15,11 +15,11 @@ use aws_smithy_runtime_api::client::{
 
 use crosswan_core::model::{AskError, Tries};
 
-/// Forbids what the SDK's own classifiers would have tried again because of a throttle, and nothing else.
+/// Forbids the retries that the SDK's own classifiers indicate because of a throttle, and no others.
 #[derive(Debug)]
-struct MakesWay;
+struct NoRetryOfThrottles;
 
-impl ClassifyRetry for MakesWay {
+impl ClassifyRetry for NoRetryOfThrottles {
     fn classify_retry(&self, _: &InterceptorContext) -> RetryAction {
         RetryAction::NoActionIndicated
     }
@@ -34,7 +34,7 @@ impl ClassifyRetry for MakesWay {
     }
 
     fn name(&self) -> &'static str {
-        "makes way"
+        "no retry of throttles"
     }
 
     fn priority(&self) -> RetryClassifierPriority {
@@ -42,13 +42,13 @@ impl ClassifyRetry for MakesWay {
     }
 }
 
-/// The same client, which makes way.
-pub(super) fn making_way(client: &Client) -> Client {
-    Client::from_conf(client.config().to_builder().retry_classifier(MakesWay).build())
+/// The same client, which returns the first throttle as an error.
+pub(super) fn without_retries(client: &Client) -> Client {
+    Client::from_conf(client.config().to_builder().retry_classifier(NoRetryOfThrottles).build())
 }
 
-/// A failure, as it is of a client that asked once.
-pub(super) fn told(why: AskError) -> AskError {
+/// The error of a client [`without_retries`]: it says that a throttled request was tried once.
+pub(super) fn tried_once(why: AskError) -> AskError {
     match why {
         AskError::Throttled { service, operation, code, .. } => {
             AskError::Throttled { service, operation, code, tries: Tries::MadeWay }
