@@ -43,6 +43,9 @@ class Mirror(ThreadingHTTPServer):
                 except urllib.error.HTTPError as error:
                     self.send_error(error.code)
                     return
+                except OSError:
+                    self.send_error(502)
+                    return
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -134,7 +137,8 @@ class Rust(unittest.TestCase):
         # No server of toolchains: how far it came is enough here.
         environment = Mirror("trixie-backports").environment | {"RUSTUP_DIST_SERVER": "http://127.0.0.1:9"}
         said = self.inside("/src/tests/setup/rust.sh", environment=environment).stderr
-        self.assertRegex(said, "(?s)there is no rustc in trixie-backports, or it cannot be reached.*installing Debian's rustup.*fetching the stable")
+        self.assertRegex(said, "(?s)adding trixie-backports.*there is no rustc in trixie-backports, or it cannot be reached.*"
+                               "installing Debian's rustup.*fetching the stable")
         self.assertEqual(list((self.root / "etc/apt/sources.list.d").glob("crosswan*")), [])
 
 

@@ -22,7 +22,10 @@ rust_is_new_enough() {
 }
 
 # Prints the version of rustc in backports; prints nothing if there is none.
-in_backports() { apt-cache madison rustc 2>/dev/null | sed -n "s|^ *rustc | *\([^ ]*\) | .* $backports/.*|\1|p" | head -n1; }
+in_backports() {
+    # " rustc | VERSION | http://… SUITE/COMPONENT ARCH Packages"
+    apt-cache madison rustc 2>/dev/null | awk -v suite=" $backports/" 'index($0, suite) && !found++ { print $3 }'
+}
 
 # Installs Debian's package, or fails. Adding backports changes no other package: apt installs from there only on request.
 from_backports() {
