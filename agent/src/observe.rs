@@ -177,7 +177,9 @@ async fn ask_charon(mode: Mode, paths: &Paths, system: &mut System) -> (Option<V
 /// Our rules, and what others' do to what this gateway forwards. NAT and guard alone wait for a firewall that cannot be asked.
 async fn look_at_firewall(observed: &mut Observed) {
     let saved = live::saved().await;
-    observed.system.rules = saved.as_deref().map_or_else(|_| Rules::unreadable(), Rules::parse);
+    let rules = saved.as_deref().map_or_else(|_| Rules::unreadable(), Rules::parse);
+    observed.system.believed.rules.unknown_as(&rules);
+    observed.system.rules = rules;
     let closed = observed.system.rules.closed().iter().filter(|_| saved.is_ok()).map(|table| {
         format!(
             "table ip {table} of nft holds rules that iptables cannot read, so nothing of crosswan's was added there or read \

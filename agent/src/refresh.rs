@@ -67,7 +67,7 @@ pub async fn files(settings: &Settings, keys: &PreSharedKeys, paths: &Paths) -> 
     let decided = decide(settings, &observed, &request)?;
     let planned = Planned::of(settings, &observed, &decided)?;
     let report = Report::of(settings, &observed, &decided, Outcome::planned(&planned));
-    Ok((planned.target.files, report))
+    Ok((planned.target.into_owned().files, report))
 }
 
 /// Writes the report to the file that `crosswan status` and monitoring read.

@@ -32,7 +32,7 @@ use look::{Line, Stop, read_back};
 use peers::Peers;
 
 /// Takes what was planned from `before` on, verifies it, and concludes the pass.
-pub async fn transact(planned: &Planned, before: &System, paths: &Paths, reach: Reach) -> Outcome {
+pub async fn transact(planned: &Planned<'_>, before: &System, paths: &Paths, reach: Reach) -> Outcome {
     let Reach { mut charon, lock, ec2, timeout } = reach;
     let Planned { target, steps, conclusions } = planned;
     let mut outcome = match steps.is_empty() {

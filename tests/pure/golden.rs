@@ -41,7 +41,7 @@ fn differences(case: &Path) -> Vec<String> {
         let decided = decide(&settings, &observed, &Request::default())?;
         let planned = Planned::of(&settings, &observed, &decided)?;
         let report = Report::of(&settings, &observed, &decided, Outcome::planned(&planned));
-        Ok((planned.target.files, report))
+        Ok((planned.target.into_owned().files, report))
     });
     // Errors name files below the case's root; where that is does not belong into a golden file.
     let shown = |text: String| text.replace(&format!("{}/", root.display()), "/");

@@ -20,7 +20,10 @@ pub mod rotation;
 mod spoke;
 pub mod trust;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use ipnet::Ipv4Net;
 
@@ -73,8 +76,11 @@ pub struct Decided {
 /// This gateway is a hub without a public address.
 pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decided> {
     let mut findings = Findings::default();
-    let mut answers = observed.answers.clone();
-    let regions = disabled::sort_out(&mut answers, &observed.state, settings.removal.spacing, observed.now);
+    let regions = disabled::sort_out(&observed.answers, &observed.state, settings.removal.spacing, observed.now);
+    let mut answers = Cow::Borrowed(&observed.answers);
+    for out in &regions.not_enabled {
+        answers.to_mut().remove(&out.region);
+    }
     findings.not_enabled = regions.not_enabled;
     let known = recover::recover(observed, &answers);
     let charon = observed.system.charon.as_ref();

@@ -61,8 +61,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// The outcome of a dry run: nothing was done.
-    pub fn planned(planned: &Planned) -> Outcome {
-        let has = |what: fn(&Conclusion) -> bool| planned.conclusions.iter().any(what);
+    pub fn planned(planned: &Planned<'_>) -> Outcome {
+        let has = |what: fn(&Conclusion<'_>) -> bool| planned.conclusions.iter().any(what);
         Outcome {
             steps: planned.changes(),
             promoted: has(|c| matches!(c, Conclusion::PromoteKey { .. })),

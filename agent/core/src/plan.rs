@@ -10,7 +10,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use ipnet::Ipv4Net;
 
@@ -36,32 +36,38 @@ use crate::{
 
 /// The third stage's value: what should be, the steps to it, and what follows them.
 #[derive(Debug)]
-pub struct Planned {
+pub struct Planned<'a> {
     /// What charon, iptables and the files should have after the pass.
-    pub target: Configuration,
+    pub target: Cow<'a, Configuration>,
     /// The way there from what was observed, in order.
     pub steps: Vec<Step>,
     /// What follows once the steps are in force, in order.
-    pub conclusions: Vec<Conclusion>,
+    pub conclusions: Vec<Conclusion<'a>>,
 }
 
-impl Planned {
+impl<'a> Planned<'a> {
     /// Renders what was decided, parses it back, and plans the way there from what was observed.
     ///
     /// # Errors
     /// A template's text cannot be written or does not parse, which is a bug.
-    pub fn of(settings: &Settings, observed: &Observed, decided: &Decided) -> Result<Planned> {
+    pub fn of(settings: &Settings, observed: &'a Observed, decided: &'a Decided) -> Result<Planned<'a>> {
         let system = &observed.system;
         let capabilities = system.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
         let files = render(settings.mode, decided, capabilities)?;
+        let keys = own_keys(observed);
+        let complete = |parsed: Configuration| {
+            let mut target = Configuration { keys: keys.clone(), ..parsed };
+            target.rules.unknown_as(&system.rules);
+            Cow::Owned(target)
+        };
         // The text of the templates is the one truth: what is compared and loaded is parsed from it. If it is the text on
         // disk, it has already been parsed.
-        let parsed = match system.believed.files == files {
-            true => system.believed.clone(),
-            false => Configuration::of(files)?,
+        let on_disk = &system.believed;
+        let target = match on_disk.files == files {
+            true if on_disk.keys == keys && on_disk.rules.closed() == system.rules.closed() => Cow::Borrowed(on_disk),
+            true => complete(on_disk.clone()),
+            false => complete(Configuration::of(files)?),
         };
-        let mut target = Configuration { keys: own_keys(observed), ..parsed };
-        target.rules.unknown_as(&system.rules);
         let steps = plan(&target, system);
         Ok(Planned { target, steps, conclusions: conclusions(observed, decided) })
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{files, keyring, paths::Paths};
 use crosswan_core::{
     error::Result,
-    model::plain,
+    model::{PrivateKey, plain},
     state::State,
     swanctl::peer_keys,
     system::{Configuration, Files, ManagedFile, System, Touched},
@@ -43,7 +43,8 @@ pub fn system(paths: &Paths) -> Result<System> {
         },
         Err(e) => (Configuration::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
     };
-    let keys = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
+    let keys: Vec<PrivateKey> = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
+    let believed = Configuration { keys: keys.clone(), ..believed };
     Ok(System { files, wrong_mode, believed, doubt, peer_keys, keys, ..System::default() })
 }
 

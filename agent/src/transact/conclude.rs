@@ -25,7 +25,7 @@ pub(super) struct Conclude<'a> {
 }
 
 impl Conclude<'_> {
-    pub(super) async fn all(&mut self, conclusions: &[Conclusion]) {
+    pub(super) async fn all(&mut self, conclusions: &[Conclusion<'_>]) {
         // What is announced is what charon accepts.
         let mut may_announce = self.outcome.keys_in_use;
         self.outcome.announced = !conclusions.iter().any(|c| matches!(c, Conclusion::AnnounceKey { .. }));
@@ -62,7 +62,7 @@ impl Conclude<'_> {
     }
 
     /// Whether the next key has taken over, and charon has forgotten the one before: that is gone from every file then.
-    async fn promote(&mut self, old: &PublicKey, conclusion: &Conclusion) -> bool {
+    async fn promote(&mut self, old: &PublicKey, conclusion: &Conclusion<'_>) -> bool {
         let promoted: Result<()> = async {
             keyring::promote(self.paths)?;
             self.outcome.promoted = true;
@@ -77,7 +77,7 @@ impl Conclude<'_> {
         promoted.is_ok()
     }
 
-    fn took(&mut self, conclusion: &Conclusion) {
+    fn took(&mut self, conclusion: &Conclusion<'_>) {
         self.outcome.steps.push(conclusion.to_string());
         if self.outcome.verdict == Verdict::Unchanged {
             self.outcome.verdict = Verdict::Changed;

@@ -19,7 +19,7 @@ const POLLS: u32 = 3;
 pub(super) struct SortedOut {
     /// The refusals, for the next state.
     pub refused: BTreeMap<Region, Refused>,
-    /// The regions that were taken out of the answers.
+    /// The regions that do not count.
     pub not_enabled: Vec<NotEnabled>,
 }
 
@@ -32,30 +32,28 @@ pub struct NotEnabled {
     pub polls: u32,
 }
 
-/// Removes the regions from `answers` that are certainly not enabled. A region that has ever answered stays: it was enabled, and
-/// may have tunnels.
-pub(super) fn sort_out(answers: &mut Answers, state: &State, spacing: Duration, now: Timestamp) -> SortedOut {
+/// Finds the regions that are certainly not enabled. One that has ever answered is not among them: it was enabled, and may have
+/// tunnels.
+pub(super) fn sort_out(answers: &Answers, state: &State, spacing: Duration, now: Timestamp) -> SortedOut {
     let mut out = SortedOut::default();
     let others_answer = answers.values().any(Result::is_ok);
-    answers.retain(|region, answer| {
-        let Err(why) = answer else { return true };
+    for (region, answer) in answers {
+        let Err(why) = answer else { continue };
         if !why.may_mean_not_enabled() || state.regions.contains_key(region) {
-            return true;
+            continue;
         }
         let known = state.disabled.get(region);
         let soon = known.is_some_and(|known| known.at.0.abs_diff(now.0) < spacing.as_secs());
         let refused = match known {
             Some(known) if soon || !others_answer => *known,
-            None if !others_answer => return true,
+            None if !others_answer => continue,
             _ => Refused { polls: known.map_or(0, |known| known.polls).saturating_add(1), at: now },
         };
         out.refused.insert(region.clone(), refused);
-        if refused.polls < POLLS {
-            return true;
+        if refused.polls >= POLLS {
+            out.not_enabled.push(NotEnabled { region: region.clone(), polls: refused.polls });
         }
-        out.not_enabled.push(NotEnabled { region: region.clone(), polls: refused.polls });
-        false
-    });
+    }
     out
 }
 
@@ -94,11 +92,10 @@ mod tests {
         (0..5)
             .map(|_| {
                 now += minutes * 60;
-                let mut answers: Answers =
-                    answers.iter().map(|(name, answer)| (region(name), answer.clone())).collect();
-                let found = sort_out(&mut answers, state, SPACING, Timestamp(now));
+                let answers: Answers = answers.iter().map(|(name, answer)| (region(name), answer.clone())).collect();
+                let found = sort_out(&answers, state, SPACING, Timestamp(now));
                 state.disabled = found.refused;
-                (answers.len(), found.not_enabled.len())
+                (answers.len() - found.not_enabled.len(), found.not_enabled.len())
             })
             .collect()
     }

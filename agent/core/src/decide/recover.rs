@@ -33,6 +33,9 @@ pub(super) fn recover(observed: &Observed, answers: &Answers) -> State {
     // A connection without a child only waits beside the gateway in use.
     for (name, loaded) in charon.connections.iter().filter(|(_, loaded)| !loaded.children.is_empty()) {
         let Ok(name) = name.parse::<ConnName>() else { continue };
+        if name.gateway().is_some_and(|(vpc, _)| state.peers.contains_key(&vpc)) {
+            continue;
+        }
         if let Some(gateway) = of_vpc(&name, loaded, region, me, &shown).or_else(|| hub(&name, &shown)) {
             let keys = pinned.get(&name).cloned().unwrap_or_default();
             state.peers.entry(gateway.vpc.clone()).or_insert_with(|| Peer { keys, ..Peer::new(gateway) });

@@ -12,7 +12,7 @@ use crate::{
 
 /// One thing that concludes a pass. `Display` is what an operator reads.
 #[derive(Debug, Clone)]
-pub enum Conclusion {
+pub enum Conclusion<'a> {
     /// The next key takes the place of the current one on disk, and charon forgets the old one. By now every connection must
     /// sign with it.
     PromoteKey {
@@ -22,7 +22,7 @@ pub enum Conclusion {
         old: PublicKey,
     },
     /// Writes the state. Only this gateway itself uses it, so it does not count as a change for the operator.
-    RememberState(Box<Remember>),
+    RememberState(Remember<'a>),
     /// Writes tags of the own instance. By now charon must sign with the announced keys, and the state must remember them.
     AnnounceKey {
         /// The own region.
@@ -35,11 +35,11 @@ pub enum Conclusion {
 }
 
 /// The conclusions of this pass, in order.
-pub(super) fn conclusions(observed: &Observed, decided: &Decided) -> Vec<Conclusion> {
+pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<Conclusion<'a>> {
     let promotes = decided.presence.as_ref().is_some_and(|presence| presence.promote);
     let keys = observed.own.filter(|_| promotes);
     let promote = keys.and_then(|own| Some(Conclusion::PromoteKey { next: own.next_key()?, old: own.current.key }));
-    let remember = Conclusion::RememberState(Box::new(Remember::of(observed, decided)));
+    let remember = Conclusion::RememberState(Remember::of(observed, decided));
     let announce = (!decided.announce.is_empty()).then(|| Conclusion::AnnounceKey {
         region: observed.me.region.clone(),
         instance: observed.me.instance.clone(),
@@ -48,14 +48,14 @@ pub(super) fn conclusions(observed: &Observed, decided: &Decided) -> Vec<Conclus
     promote.into_iter().chain([remember]).chain(announce).collect()
 }
 
-impl Conclusion {
+impl Conclusion<'_> {
     /// Whether it changes anything that an operator has to know about.
     pub(crate) fn is_change(&self) -> bool {
         !matches!(self, Conclusion::RememberState(_))
     }
 }
 
-impl fmt::Display for Conclusion {
+impl fmt::Display for Conclusion<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Conclusion::PromoteKey { next, old } => {

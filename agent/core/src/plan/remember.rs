@@ -4,43 +4,43 @@ use std::collections::BTreeMap;
 
 use crate::{
     decide::Decided,
-    model::{ConnName, VpcId},
+    model::{ConnName, Tunnel, VpcId},
     observed::Observed,
     state::{Peer, State},
 };
 
 /// The states before and after the pass, and the VPC of each connection.
-#[derive(Debug, Clone, Default)]
-pub struct Remember {
-    before: State,
-    after: State,
-    /// The VPC of each tunnel that was decided on, where it is known.
-    vpcs: BTreeMap<ConnName, VpcId>,
+#[derive(Debug, Clone, Copy)]
+pub struct Remember<'a> {
+    before: &'a State,
+    after: &'a State,
+    /// The tunnels that were decided on: they name their VPCs, where those are known.
+    tunnels: &'a BTreeMap<ConnName, Tunnel>,
     /// Whether charon was asked, so that it now has what it should have.
     charon: bool,
 }
 
-impl Remember {
-    pub(super) fn of(observed: &Observed, decided: &Decided) -> Remember {
-        let vpcs = decided.tunnels.iter().filter_map(|(name, tunnel)| Some((name.clone(), tunnel.vpc.clone()?)));
+impl<'a> Remember<'a> {
+    pub(super) fn of(observed: &Observed, decided: &'a Decided) -> Remember<'a> {
         Remember {
-            before: decided.known.clone(),
-            after: decided.state.clone(),
-            vpcs: vpcs.collect(),
+            before: &decided.known,
+            after: &decided.state,
+            tunnels: &decided.tunnels,
             charon: observed.system.charon.is_some(),
         }
     }
 
     /// The state to remember, given the peers that have failed. For those it is as before the pass, as that is what they have. A
     /// peer whose removal failed is still one, so that the next pass tries again.
-    pub fn without<'a>(&self, failed: impl Iterator<Item = &'a ConnName>) -> State {
+    pub fn without<'n>(&self, failed: impl Iterator<Item = &'n ConnName>) -> State {
         if !self.charon {
             return self.without_charon();
         }
         let mut state = self.after.clone();
         for name in failed {
             let known = self.before.peers.keys().chain(state.peers.keys()).find(|vpc| leads_to(name, vpc));
-            let Some(vpc) = self.vpcs.get(name).or(known).cloned() else { continue };
+            let tunnel = self.tunnels.get(name).and_then(|tunnel| tunnel.vpc.as_ref());
+            let Some(vpc) = tunnel.or(known).cloned() else { continue };
             match self.before.peers.get(&vpc) {
                 Some(peer) => drop(state.peers.insert(vpc, peer.clone())),
                 None => drop(state.peers.remove(&vpc)),
@@ -93,7 +93,8 @@ mod tests {
         let before = state([("vpc-0000000a", 1), ("vpc-0000000b", 1), ("vpc-0000000c", 1)]);
         // A and B are seen again, C is removed, D and E come.
         let decided = state([("vpc-0000000a", 0), ("vpc-0000000b", 0), ("vpc-0000000d", 0), ("vpc-0000000e", 0)]);
-        let remember = Remember { before, after: decided.clone(), charon: true, ..Remember::default() };
+        let tunnels = BTreeMap::new();
+        let remember = Remember { before: &before, after: &decided, tunnels: &tunnels, charon: true };
         let remembered = |names: &[&str]| {
             let failed: Vec<ConnName> = names.iter().map(|n| n.parse().unwrap()).collect();
             remember.without(failed.iter())
@@ -113,7 +114,8 @@ mod tests {
     fn without_charon_nobody_comes_or_goes_and_misses_count() {
         let before = state([("vpc-0000000a", 1), ("vpc-0000000b", 0)]);
         let decided = state([("vpc-0000000b", 1), ("vpc-0000000c", 0)]);
-        let remember = Remember { before, after: decided, charon: false, ..Remember::default() };
+        let tunnels = BTreeMap::new();
+        let remember = Remember { before: &before, after: &decided, tunnels: &tunnels, charon: false };
         assert_eq!(of(&remember.without([].iter())), [("vpc-0000000a", 1), ("vpc-0000000b", 1)]);
     }
 }
