@@ -137,7 +137,7 @@ fn a_missing_or_unusable_one_is_refused_alone() {
     assert_eq!((text(&fetched["/a"]), text(&fetched[arn])), (KEY, KEY));
     for (name, why) in [
         ("/gone", "it does not exist in xx-own-1; create it with: aws ssm put-parameter --type SecureString"),
-        ("/short", "a key of 3 bytes, fewer than 16; make one with: openssl rand -base64 32"),
+        ("/short", "a pre-shared key of 3 bytes, fewer than 16; make one with: openssl rand -base64 32"),
         ("/plain", "it is not a SecureString; put it again with --type SecureString"),
     ] {
         assert_eq!(fetched[name], Err(NoPsk::Refused(format!("parameter {name}: {why}"))));

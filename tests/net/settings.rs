@@ -64,7 +64,7 @@ fn every_kind_of_wrong_setting_is_one_line_and_exit_code_2() -> Result<()> {
         // A value, a type, a name, a section, the syntax, a combination, what is missing.
         toml("mode = \"nat\"\n", "/etc/crosswan/crosswan.toml:1: mode: expected vpn-hub, nat-hub or nat-vpn, found \"nat\""),
         toml("mode = 2014\n", "/etc/crosswan/crosswan.toml:1: mode: expected vpn-hub, nat-hub or nat-vpn, found 2014"),
-        toml("mode = \"nat-hub\"\nprivate_nets = []\n", "/etc/crosswan/crosswan.toml:2: private_nets: unknown key; did you mean private_net?"),
+        toml("mode = \"nat-hub\"\nprivate_nets = []\n", "/etc/crosswan/crosswan.toml:2: private_nets: unknown setting; did you mean private_net?"),
         toml("mode = \"nat-hub\"\nprivate_net = [\"10.0.0.1/8\"]\n", "/etc/crosswan/crosswan.toml:2: private_net: expected a list of one or more networks such as 10.0.0.0/8, none overlapping another, found \"10.0.0.1/8\" (bits are set in its host part: 10.0.0.0/8 was probably meant)"),
         toml("mode = \"nat-hub\"\nprivate_net = [\"10.0.0.0/8\"]\n[removal]\nafter_misses = 0\n", "/etc/crosswan/crosswan.toml:4: removal.after_misses: expected a whole number from 1 to 1000, found 0"),
         toml("mode = \"nat-hub\n", "/etc/crosswan/crosswan.toml:1:16: expected TOML, found: invalid basic string, expected `\"`"),
@@ -88,10 +88,10 @@ fn every_kind_of_wrong_setting_is_one_line_and_exit_code_2() -> Result<()> {
         }
     }
     // Only commands that use pre-shared keys read them; `keep` does not.
-    let default_key = "/etc/crosswan/psk: a well-known default key; make one with: openssl rand -base64 32";
+    let default_key = "/etc/crosswan/psk: a well-known default pre-shared key; make one with: openssl rand -base64 32";
     let cases = [
         beside("/etc/crosswan/psk", "If I only had a secret to share\n", 0o600, default_key),
-        beside("/etc/crosswan/psk", "short\n", 0o600, "/etc/crosswan/psk: a key of 5 bytes, fewer than 16; make one with: openssl rand -base64 32"),
+        beside("/etc/crosswan/psk", "short\n", 0o600, "/etc/crosswan/psk: a pre-shared key of 5 bytes, fewer than 16; make one with: openssl rand -base64 32"),
         beside("/etc/crosswan/psk", GOOD_KEY, 0o644, "/etc/crosswan/psk: other users may use this key (mode 0644); chmod 600 /etc/crosswan/psk"),
     ];
     for case in &cases {

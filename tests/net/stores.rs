@@ -126,7 +126,7 @@ fn a_store_that_cannot_be_asked_changes_nothing() -> Result<()> {
     lab.ec2().put_parameter(HOME, "/crosswan/psk", "change-me-change-me")?;
     let report = refresh_with(&a, &[], 2)?;
     let waiting = report["waiting_for"].as_str().unwrap_or_default();
-    ensure!(waiting.starts_with("parameter /crosswan/psk: a well-known default key; "), "{report:#}");
+    ensure!(waiting.starts_with("parameter /crosswan/psk: a well-known default pre-shared key; "), "{report:#}");
     lab.ec2_fault("*", PARAMETERS, Fault::Unauthorized);
     let report = refresh_with(&a, &[], 3)?;
     ensure!(report["waiting_for"].is_null() && lines(&report, "tunnels").is_empty(), "{report:#}");

@@ -34,8 +34,8 @@ pub enum Node {
     Section(Tree),
 }
 
-/// The keys whose values are lists on the wire (`is_list_key` of load_conns.c).
-const LIST_KEYS: [&str; 10] = [
+/// The settings whose values are lists on the wire (`is_list_key` of load_conns.c).
+const LIST_SETTINGS: [&str; 10] = [
     "local_addrs",
     "remote_addrs",
     "proposals",
@@ -101,7 +101,7 @@ fn with_lists(mut tree: Tree) -> Tree {
             Node::Value(v) if key.eq_ignore_ascii_case(PUBKEYS) => {
                 *node = Node::List(split(v).iter().map(|k| pem(k)).collect());
             }
-            Node::Value(v) if LIST_KEYS.iter().any(|k| k.eq_ignore_ascii_case(key)) => *node = Node::List(split(v)),
+            Node::Value(v) if LIST_SETTINGS.iter().any(|k| k.eq_ignore_ascii_case(key)) => *node = Node::List(split(v)),
             Node::Section(inner) => *inner = with_lists(std::mem::take(inner)),
             Node::Value(_) | Node::List(_) => {}
         }

@@ -120,5 +120,5 @@ fn files_that_cannot_be_settings() {
     assert_eq!(refusal(&nowhere), "read /etc/crosswan/crosswan.toml: No such file or directory (os error 2)");
     // A hostile name cannot forge a second line.
     let forged = |etc: &Path| fs::write(etc.join("conf.d/a\nb.toml"), "x = 1").unwrap();
-    assert!(refusal(&forged).contains("/conf.d/a\\nb.toml\":1: x: unknown key"), "{}", refusal(&forged));
+    assert!(refusal(&forged).contains("/conf.d/a\\nb.toml\":1: x: unknown setting"), "{}", refusal(&forged));
 }

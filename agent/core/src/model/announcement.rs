@@ -30,7 +30,7 @@ const NOTHING: &str = "none";
 pub struct ProvenKey {
     /// The announced key.
     pub key: PublicKey,
-    /// The key's own signature of [`signature::possession`].
+    /// The key's own signature of a text that names the key and its holder.
     pub proof: Signature,
 }
 
@@ -47,7 +47,7 @@ impl ProvenKey {
 pub struct Succession {
     /// The key that follows.
     pub next: PublicKey,
-    /// The signature of [`signature::succession`] by the key before.
+    /// The signature by the key before, of a text that names both keys and their holder.
     pub endorsement: Signature,
     /// The next key's signature of the same text.
     pub proof: Signature,

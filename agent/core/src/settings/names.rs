@@ -65,5 +65,5 @@ fn unknown(item: &Item) -> Error {
     }
     let known = SETTINGS.iter().map(|s| s.name).chain(sections);
     let name = show_name(&item.name);
-    Error::settings(format!("{}: {name}: unknown key; {}", item.origin, suggest(&item.name, "", known)))
+    Error::settings(format!("{}: {name}: unknown setting; {}", item.origin, suggest(&item.name, "", known)))
 }

@@ -105,7 +105,7 @@ pub(super) fn duration(raw: &Raw, shortest: Duration, longest: Duration) -> Pars
 /// An absolute path. A relative one is not shown, as it may be a pre-shared key that was pasted in the wrong place.
 pub(super) fn path(raw: &Raw) -> Parsed<PathBuf> {
     match text(raw)? {
-        s if !s.starts_with('/') => Err("text without a leading / (not shown: it may be a key)".into()),
+        s if !s.starts_with('/') => Err("text without a leading / (not shown: it may be a pre-shared key)".into()),
         s if s.chars().any(char::is_control) => Err(raw.found()),
         s => Ok(s.into()),
     }

@@ -1,7 +1,7 @@
 //! Checks the text of a pre-shared key: refused are those that anybody could guess, and those that two ends would read
 //! differently.
 
-use crate::model::Secret;
+use crate::{model::Secret, text::plural};
 
 const SHORTEST: usize = 16;
 /// How to make a good pre-shared key, for messages.
@@ -47,17 +47,17 @@ pub fn parse(content: &[u8]) -> std::result::Result<Secret, String> {
 /// program at the other end may use them, or have the key without them, and neither end would see a mistake.
 fn invisible(key: &[u8]) -> Option<&'static str> {
     if key.starts_with(b"\xef\xbb\xbf") {
-        return Some("a key after a byte order mark (BOM); save it without one, as plain text");
+        return Some("a pre-shared key after a byte order mark (BOM); save it without one, as plain text");
     }
     if (key.starts_with(b"\xff\xfe") || key.starts_with(b"\xfe\xff")) && key.contains(&0) {
-        return Some("a key in UTF-16; save it as plain text, in ASCII or UTF-8");
+        return Some("a pre-shared key in UTF-16; save it as plain text, in ASCII or UTF-8");
     }
     let text = String::from_utf8_lossy(key);
     let blank = |c: char| c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
     match (text.starts_with(blank), text.ends_with(blank)) {
         _ if text.chars().all(blank) => None,
-        (true, _) => Some("a key with blank space before it; remove that, also at the other end"),
-        (_, true) => Some("a key with blank space after it; remove that, also at the other end"),
+        (true, _) => Some("a pre-shared key with blank space before it; remove that, also at the other end"),
+        (_, true) => Some("a pre-shared key with blank space after it; remove that, also at the other end"),
         _ => None,
     }
 }
@@ -76,16 +76,16 @@ pub fn check(key: &[u8]) -> std::result::Result<(), String> {
     kinds.sort_unstable();
     kinds.dedup();
     let problem = if key.trim_ascii().is_empty() {
-        "an empty key".into()
+        "an empty pre-shared key".into()
     } else if key.iter().any(u8::is_ascii_control) {
-        "a key with control characters or more than one line".into()
+        "a pre-shared key with control characters or more than one line".into()
     } else if key.len() < SHORTEST {
-        format!("a key of {} bytes, fewer than {SHORTEST}", key.len())
+        format!("a pre-shared key of {} bytes, fewer than {SHORTEST}", key.len())
     } else if kinds.len() < 4 {
-        format!("a key of only {} different characters", kinds.len())
+        format!("a pre-shared key with only {}", plural(kinds.len(), "different character"))
     } else if PUBLISHED.iter().any(|known| plain.contains(known)) || USUAL.iter().any(|known| plain.starts_with(known))
     {
-        "a well-known default key".into()
+        "a well-known default pre-shared key".into()
     } else {
         return Ok(());
     };

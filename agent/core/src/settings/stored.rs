@@ -124,6 +124,6 @@ fn name(raw: &Raw, service: &str, plain: impl Fn(&str) -> bool) -> Parsed<String
     if (1..=2048).contains(&text.len()) && rest.chars().all(fits) && named {
         Ok(text.clone())
     } else {
-        Err("something else (not shown: it may be a key)".into())
+        Err("something else (not shown: it may be a pre-shared key)".into())
     }
 }

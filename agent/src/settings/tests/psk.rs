@@ -65,11 +65,12 @@ fn the_shared_key_by_precedence() {
 
 #[test]
 fn a_key_that_anybody_knows_is_refused() {
-    let known = format!("a well-known default key; {REMEDY}");
-    let control = format!("a key with control characters or more than one line; {REMEDY}");
-    let blank = |where_: &str| format!("a key with blank space {where_} it; remove that, also at the other end");
-    let mark = "a key after a byte order mark (BOM); save it without one, as plain text";
-    let utf16 = "a key in UTF-16; save it as plain text, in ASCII or UTF-8";
+    let known = format!("a well-known default pre-shared key; {REMEDY}");
+    let control = format!("a pre-shared key with control characters or more than one line; {REMEDY}");
+    let blank =
+        |where_: &str| format!("a pre-shared key with blank space {where_} it; remove that, also at the other end");
+    let mark = "a pre-shared key after a byte order mark (BOM); save it without one, as plain text";
+    let utf16 = "a pre-shared key in UTF-16; save it as plain text, in ASCII or UTF-8";
     let table: Vec<(&[u8], String)> = vec![
         // What an editor or a paste leaves, which two ends hardly leave alike.
         (b"\xef\xbb\xbfm4J-0sTq9vLr2XwZ", mark.into()),
@@ -82,16 +83,16 @@ fn a_key_that_anybody_knows_is_refused() {
         (b"m4J-0sTq9vLr2XwZ\n\n", blank("after")),
         ("m4J-0sTq9vLr2XwZ\u{a0}".as_bytes(), blank("after")),
         ("\u{200b}m4J-0sTq9vLr2XwZ\n".as_bytes(), blank("before")),
-        (b"    \n", format!("an empty key; {REMEDY}")),
-        (b"", format!("an empty key; {REMEDY}")),
-        (b"\n", format!("an empty key; {REMEDY}")),
-        (b"m4J-0sTq9vLr2Xw", format!("a key of 15 bytes, fewer than 16; {REMEDY}")),
-        (b"m4J-0sTq9vLr2Xw\n", format!("a key of 15 bytes, fewer than 16; {REMEDY}")),
+        (b"    \n", format!("an empty pre-shared key; {REMEDY}")),
+        (b"", format!("an empty pre-shared key; {REMEDY}")),
+        (b"\n", format!("an empty pre-shared key; {REMEDY}")),
+        (b"m4J-0sTq9vLr2Xw", format!("a pre-shared key of 15 bytes, fewer than 16; {REMEDY}")),
+        (b"m4J-0sTq9vLr2Xw\n", format!("a pre-shared key of 15 bytes, fewer than 16; {REMEDY}")),
         (b"m4J-0sTq9vL\0r2XwZ", control.clone()),
         (b"m4J-0sTq9vLr2XwZ\nm4J-0sTq9vLr2XwZ\n", control.clone()),
         (b"m4J-0sTq9vLr2XwZ\x7f", control),
-        (b"xxxxxxxxxxxxxxxxxxxx", format!("a key of only 1 different characters; {REMEDY}")),
-        (b"abcabcabcabcabcabcabc", format!("a key of only 3 different characters; {REMEDY}")),
+        (b"xxxxxxxxxxxxxxxxxxxx", format!("a pre-shared key with only 1 different character; {REMEDY}")),
+        (b"abcabcabcabcabcabcabc", format!("a pre-shared key with only 3 different characters; {REMEDY}")),
         (b"If I only had a secret to share", known.clone()),
         (b"this is a TERRIBLE place to keep a secret!\n", known.clone()),
         (b"STUPID UNSAFE DEFAULT", known.clone()),
@@ -179,7 +180,10 @@ fn a_peer_has_its_own_key_or_the_shared_one() {
     let keys = load(&host, &PskSource::default(), None).unwrap();
     assert_eq!(keys.for_peer(&vpc(1)).unwrap().bytes(), OTHER);
     let bad = |n: u8| host.line(&keys.for_peer(&vpc(n)).unwrap_err());
-    assert_eq!(bad(2), format!("/etc/crosswan/psk.d/vpc-00000002: a key of 5 bytes, fewer than 16; {REMEDY}"));
+    assert_eq!(
+        bad(2),
+        format!("/etc/crosswan/psk.d/vpc-00000002: a pre-shared key of 5 bytes, fewer than 16; {REMEDY}")
+    );
     let file = "/etc/crosswan/psk.d/vpc-00000003";
     assert_eq!(bad(3), format!("{file}: other users may use this key (mode 0644); chmod 600 {file}"));
     assert_eq!(keys.for_peer(&vpc(4)).unwrap().bytes(), GOOD);
@@ -285,10 +289,10 @@ fn a_key_in_aws_takes_the_place_of_the_shared_file() {
 fn what_is_fetched_is_held_to_the_rules_of_a_file() {
     let stored = StoredPsk { service: Service::Secret, name: "psk".into(), region: None };
     assert_eq!(stored.check("psk", b"m4J-0sTq9vLr2XwZ\n").unwrap().bytes(), GOOD);
-    let short = format!("secret psk: a key of 3 bytes, fewer than 16; {REMEDY}");
+    let short = format!("secret psk: a pre-shared key of 3 bytes, fewer than 16; {REMEDY}");
     assert_eq!(stored.check("psk", b"m4J").unwrap_err(), NoPsk::Refused(short));
-    let blank = "secret psk: a key with blank space after it; remove that, also at the other end";
+    let blank = "secret psk: a pre-shared key with blank space after it; remove that, also at the other end";
     assert_eq!(stored.check("psk", b"m4J-0sTq9vLr2XwZ \n").unwrap_err(), NoPsk::Refused(blank.into()));
-    let known = format!("secret psk: a well-known default key; {REMEDY}");
+    let known = format!("secret psk: a well-known default pre-shared key; {REMEDY}");
     assert_eq!(stored.check("psk", b"change-me-please-now").unwrap_err(), NoPsk::Refused(known));
 }

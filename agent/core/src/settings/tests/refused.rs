@@ -9,7 +9,7 @@ const TAG: &str = "expected a tag { key = \"…\", value = \"…\" } or \"key=va
                    characters, without control characters and EC2's filter characters * ? \\";
 const PARAMETER: &str = "expected an SSM parameter's full name such as /crosswan/psk or /crosswan/{vpc}, or its ARN";
 const SECRET: &str = "expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN";
-const HIDDEN: &str = "found something else (not shown: it may be a key)";
+const HIDDEN: &str = "found something else (not shown: it may be a pre-shared key)";
 const ONE: &str = "expected one of auth.psk_file, auth.psk_parameter and auth.psk_secret";
 
 /// `(content of conf.d/50-more.toml, the error after its path)`, over a good crosswan.toml.
@@ -64,7 +64,7 @@ fn each_wrong_key_in_toml() {
         ("[auth]\nmethod = 'pubkey'", ":2: auth.method: expected key or psk, found \"pubkey\"".into()),
         ("[auth]\nhub_key = 'MCowBQYDK2VwAyEA'", ":2: auth.hub_key: expected the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation, found \"MCowBQYDK2VwAyEA\"".into()),
         ("[auth]\nmax_key_age = '1h'", ":2: auth.max_key_age: expected a duration from \"1day\" to \"10years\", found \"1h\"".into()),
-        ("[auth]\npsk_file = 'Ahs3theKeyItself'", ":2: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a key)".into()),
+        ("[auth]\npsk_file = 'Ahs3theKeyItself'", ":2: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a pre-shared key)".into()),
         ("[auth]\npsk_dir = \"/a\\tb\"", ":2: auth.psk_dir: expected an absolute path, found \"/a\\tb\"".into()),
         ("[auth]\npsk_parameter = 'Ahs3theKeyItself'", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
         ("[auth]\npsk_parameter = '/crosswan/psk key'", format!(":2: auth.psk_parameter: {PARAMETER}, {HIDDEN}")),
@@ -81,7 +81,7 @@ fn each_wrong_key_in_toml() {
         ("[auth]\npsk_file = '/a'\npsk_secret = 'b'", format!(":2: auth.psk_file: {ONE}, found two (auth.psk_secret is set in {MORE}:3)")),
         ("[auth]\npsk_secret = 'b'\npsk_parameter = '/a'", format!(":3: auth.psk_parameter: {ONE}, found two (auth.psk_secret is set in {MORE}:2)")),
         ("[auth]\npsk_parameter = 'arn:aws:ssm:us-west-2:1:parameter/psk'\npsk_region = 'eu-west-1'", format!(":3: auth.psk_region: expected us-west-2 of the ARN in {MORE}:2, found eu-west-1")),
-        ("[auth]\npsk = 'Ahs3theKeyItself'", ":2: auth.psk: unknown key; did you mean auth.psk_dir?".into()),
+        ("[auth]\npsk = 'Ahs3theKeyItself'", ":2: auth.psk: unknown setting; did you mean auth.psk_dir?".into()),
         ("[removal]\nafter_misses = 0", ":2: removal.after_misses: expected a whole number from 1 to 1000, found 0".into()),
         ("[removal]\nafter_misses = 1001", ":2: removal.after_misses: expected a whole number from 1 to 1000, found 1001".into()),
         ("[removal]\nafter_misses = '2'", ":2: removal.after_misses: expected a whole number from 1 to 1000, found \"2\"".into()),
@@ -93,10 +93,10 @@ fn each_wrong_key_in_toml() {
         ("[keep]\ninterval = '61s'", ":2: keep.interval: expected a duration from \"1s\" to \"1min\", found \"61s\"".into()),
         ("[keep]\ninterval = 15", ":2: keep.interval: expected a duration from \"1s\" to \"1min\", found 15".into()),
         ("[ec2]\ntimeout = 'soon'", ":2: ec2.timeout: expected a duration from \"1s\" to \"10min\", found \"soon\"".into()),
-        ("privat_net = []", ":1: privat_net: unknown key; did you mean private_net?".into()),
-        ("after_misses = 3", ":1: after_misses: unknown key; did you mean removal.after_misses?".into()),
-        ("[remove]\nafter_misses = 3", ":1: remove: unknown key; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown key; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, nat.sources, guard.input, guard.exclude, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, nat, guard, auth, removal, keep, ec2".into()),
+        ("privat_net = []", ":1: privat_net: unknown setting; did you mean private_net?".into()),
+        ("after_misses = 3", ":1: after_misses: unknown setting; did you mean removal.after_misses?".into()),
+        ("[remove]\nafter_misses = 3", ":1: remove: unknown setting; did you mean removal?".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown setting; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, masquerade, nat.sources, guard.input, guard.exclude, ipsec_interface, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, nat, guard, auth, removal, keep, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -122,8 +122,8 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_REGIONS", "us-west-2;eu-west-1", "CROSSWAN_REGIONS: regions: expected a list of regions such as eu-west-1, found \"us-west-2;eu-west-1\""),
         ("CROSSWAN_MASQUERADE", "yes", "CROSSWAN_MASQUERADE: masquerade: expected true or false, found \"yes\""),
         ("CROSSWAN_AFTER_MISSES", "two", "CROSSWAN_AFTER_MISSES: removal.after_misses: expected a whole number from 1 to 1000, found \"two\""),
-        ("CROSSWAN_PSK_FILE", "theKeyItself", "CROSSWAN_PSK_FILE: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a key)"),
-        ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found something else (not shown: it may be a key)"),
+        ("CROSSWAN_PSK_FILE", "theKeyItself", "CROSSWAN_PSK_FILE: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a pre-shared key)"),
+        ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found something else (not shown: it may be a pre-shared key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
         ("CROSSWAN_ROOTS", "/", "environment: CROSSWAN_ROOTS: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_MASQUERADE, CROSSWAN_NAT_SOURCES, CROSSWAN_GUARD_INPUT, CROSSWAN_GUARD_EXCLUDE, CROSSWAN_IPSEC_INTERFACE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
