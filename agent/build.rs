@@ -1,4 +1,4 @@
-//! Makes the man pages and shell completions from the command line's own definition, into `OUT_DIR/share`.
+//! Makes the man pages and shell completions from the definition of the command line, into `OUT_DIR/share`.
 
 #![allow(clippy::disallowed_methods, reason = "a build script writes what it makes")]
 
@@ -13,11 +13,11 @@ use clap::{CommandFactory, ValueEnum};
 use clap_complete::{Shell, generate_to};
 
 #[path = "src/cli.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub, reason = "the agent's library uses and exports what this script does not")]
 mod cli;
 
-/// The man page's section of settings. A test of crosswan-core writes it from the table of settings: that crate with its
-/// dependencies would otherwise be built a second time, for this script.
+/// The man page's section of settings. A test of crosswan-core writes it from the table of settings; otherwise that crate and its
+/// dependencies would be built a second time, for this script.
 const SETTINGS: &str = include_str!("settings.roff");
 
 fn main() -> io::Result<()> {

@@ -1,5 +1,4 @@
-//! apply: one `match` over steps. It decides nothing: what is to be done the plan says, and what a failure means [`transact`]
-//! does.
+//! Takes steps: one `match` over them. It decides nothing: the plan says what to do, and [`transact`] decides what a failure means.
 //!
 //! [`transact`]: crate::transact
 
@@ -22,8 +21,8 @@ const RESTORE: Duration = Duration::from_secs(15);
 
 /// Takes one step. `charon` may be absent only if the step does not need it.
 ///
-/// Errors: [`Kind::Observe`](crosswan_core::error::Kind::Observe) if charon gave no answer, so that it is not known whether the
-/// step was taken; else it was refused.
+/// # Errors
+/// [`Kind::Observe`] if charon gave no answer, so that it is not known whether the step was taken; otherwise the step was refused.
 pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
     match step {
         Step::RestoreRules(change) => return host::iptables_restore(&change.input(), RESTORE).await,
@@ -48,7 +47,7 @@ pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Resu
             Ok(())
         }
         Step::TakeOver { connection, children } => {
-            // One is enough: what is missing besides is `keep`'s to bring up, as with any tunnel.
+            // One child is enough: `keep` brings up the others, as with any tunnel.
             let mut failed = None;
             for child in children {
                 match charon.initiate(connection.as_str(), Some(child), Some(INITIATE)).await {
@@ -59,7 +58,7 @@ pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Resu
             }
             failed.unwrap_or(Ok(()))
         }
-        // Gone already is as good as done: another program, or a pass that was cut off, was there first.
+        // It is fine if the connection is gone already: another program, or a pass that was cut off, has unloaded it.
         Step::UnloadConnection { name } => charon.unload_conn(name).await.map(drop),
         Step::UnloadSecret { id } => charon.unload_shared(id).await,
         Step::TerminateChild { id, .. } => charon.terminate(Sas::Child(*id), true, Some(TERMINATE)).await.map(drop),
@@ -71,7 +70,10 @@ pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Resu
     }
 }
 
-/// Writes the managed files where `paths` says, without loading anything; the paths written.
+/// Writes the managed files to their `paths` without loading anything, and returns the paths that were written.
+///
+/// # Errors
+/// [`Kind::Apply`], with the file that could not be written.
 pub fn write_files(files: &Files, paths: &Paths) -> Result<Vec<PathBuf>> {
     let all = [
         (ManagedFile::Connections, &files.connections),

@@ -1,6 +1,5 @@
-//! This host: its firewall by the programs iptables and nft, its interfaces and default route, its clock, and systemd as it is
-//! told by the resident units; sysctls are in `host/sysctl.rs`.
-//! The only module that starts programs.
+//! This host: its firewall by the programs iptables and nft, its interfaces and default route, its clock, and the notifications of
+//! resident units to systemd; sysctls are in `host/sysctl.rs`. This is the only module that starts programs.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the one place that starts programs; reads the clock")]
 
@@ -31,29 +30,32 @@ use crosswan_core::{
 /// Where iptables and nft are on every distribution, whatever PATH says.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-/// The wall clock, in whole seconds; 1970 where it is set to before that.
+/// The wall clock in whole seconds since 1970, or 0 if it is set to an earlier time.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Tells systemd how a resident unit is doing. Without systemd there is nobody to tell.
+/// Tells systemd the state of a resident unit. Without systemd it does nothing.
 pub fn notify(state: &[NotifyState]) {
     if let Err(e) = sd_notify::notify(state) {
         debug!(reason = %e, "cannot notify systemd");
     }
 }
 
-/// All tables of the network namespace as `iptables-save` prints them.
+/// All tables of this network namespace, as `iptables-save` prints them.
+///
+/// # Errors
+/// Of kind `Observe`: the program is missing, fails, or takes longer than `timeout`. The same holds for the other functions that ask.
 pub async fn iptables_save(timeout: Duration) -> Result<String> {
     run(Kind::Observe, &["iptables-save"], "", timeout).await
 }
 
-/// As [`iptables_save`], by the backend that `iptables` is not: `nft` or `legacy`. Rules there count for a packet, too.
-/// `None` if nothing can be there: its program is not installed, or the kernel has none of its tables.
+/// As [`iptables_save`], from the backend that `iptables` does not use: `nft` or legacy. Packets pass the rules of both.
+/// `None` if that backend has no rules: its program is not installed, or the kernel has none of its tables.
 pub async fn other_backend_save(nft: bool, timeout: Duration) -> Result<Option<String>> {
     let program = if nft { "iptables-nft-save" } else { "iptables-legacy-save" };
-    // Asked for nothing in particular, legacy prints the tables the kernel has loaded, and loads none.
+    // Without an argument, legacy prints the tables that the kernel has loaded, and loads none.
     if !nft && std::fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default().trim().is_empty() {
         return Ok(None);
     }
@@ -63,8 +65,8 @@ pub async fn other_backend_save(nft: bool, timeout: Duration) -> Result<Option<S
     }
 }
 
-/// Everything nft knows but the elements of its sets, as `nft -j -t list ruleset` prints it; `None` if nft is not installed.
-/// A list of bad addresses may have a hundred thousand, which take nft seconds. (measured, 1.0.6)
+/// Everything that nft has except the elements of its sets, as `nft -j -t list ruleset` prints it; `None` if nft is not installed.
+/// A list of bad addresses may have a hundred thousand elements, for which nft needs seconds (measured with 1.0.6).
 pub async fn nft_ruleset(timeout: Duration) -> Result<Option<String>> {
     match run(Kind::Observe, &["nft", "-j", "-t", "list", "ruleset"], "", timeout).await {
         Err(e) if is_missing(&e) => Ok(None),
@@ -80,9 +82,12 @@ const NOT_FOUND: &str = "not found on PATH";
 
 /// One `iptables-restore --noflush`: chains and rules that `input` does not name stay as they are.
 ///
-/// Both backends commit table by table, each table whole or not at all; after an error the tables before the bad one
-/// are changed, and the caller reads back and plans back. `--test` would not help: with nft it asks the kernel nothing
-/// and lets even a jump to nowhere pass. `timeout` should exceed the 5 s that legacy may wait for its lock.
+/// Both backends commit table by table, each table whole or not at all. After an error the tables before the bad one
+/// are changed, and the caller reads back and plans the way back. `--test` would not help: with nft it does not ask the kernel,
+/// and accepts even a jump to a chain that does not exist. `timeout` should exceed the 5 s that legacy may wait for its lock.
+///
+/// # Errors
+/// [`Kind::Apply`], with what the program printed.
 pub async fn iptables_restore(input: &str, timeout: Duration) -> Result<()> {
     run(Kind::Apply, &["iptables-restore", "--noflush", "-w", "5"], input, timeout).await.map(drop)
 }
@@ -91,11 +96,11 @@ fn package(program: &str) -> &str {
     if program == "nft" { "nftables" } else { "iptables" }
 }
 
-/// Runs `argv` with `input` on its stdin; its stdout. At the timeout it is killed.
+/// Runs `argv` with `input` on its stdin, and returns its stdout. At the timeout it is killed.
 async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Result<String> {
     let failed = || Error::new(kind, format!("run {}", argv.join(" ")));
-    // cron and some sudo have a PATH without the folders of administrators' programs. (With an environment of its own the
-    // program, too, is looked for in the PATH given here.)
+    // cron and some sudo have a PATH without the folders of administrators' programs. (Because the child's PATH is set here, the
+    // program is looked up in it, too.)
     let path = env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| "/usr/bin:/bin".into());
     let path = env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from));
     let mut child = Command::new(argv[0])
@@ -108,7 +113,7 @@ async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Resul
         .spawn()
         .map_err(|e| match e.kind() {
             ErrorKind::NotFound => failed().because(format!(
-                "{NOT_FOUND}, nor in {}; install the package {}",
+                "{NOT_FOUND} or in {}; install the package {}",
                 SYSTEM_FOLDERS.join(", "),
                 package(argv[0])
             )),
@@ -116,7 +121,7 @@ async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Resul
         })?;
     let stdin = child.stdin.take();
     let feed = async {
-        // A program that exits before it has read everything says why on stderr; the broken pipe says less.
+        // A program that exits before it has read everything gives the reason on stderr. The broken pipe says less.
         if let Some(mut stdin) = stdin {
             let _ = stdin.write_all(input.as_bytes()).await;
         }
@@ -135,6 +140,9 @@ async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Resul
 }
 
 /// The interfaces that are up, without the loopback, each with its IPv4 addresses.
+///
+/// # Errors
+/// The kernel does not list them.
 pub fn interfaces() -> Result<BTreeMap<String, Vec<Ipv4Addr>>> {
     let mut found = BTreeMap::<String, Vec<Ipv4Addr>>::new();
     for entry in getifaddrs().context(|| Error::observe("list the network interfaces"))? {
@@ -147,14 +155,17 @@ pub fn interfaces() -> Result<BTreeMap<String, Vec<Ipv4Addr>>> {
 }
 
 /// The interface of the default route with the lowest metric, from `/proc/net/route`.
+///
+/// # Errors
+/// There is no default route.
 pub fn default_route_interface() -> Result<Interface> {
     let path = "/proc/net/route";
     let table = std::fs::read_to_string(path).context(|| Error::observe(format!("read {path}")))?;
     parse_default_route(&table)
 }
 
-/// [`default_route_interface`] for the text of `/proc/net/route` (columns: proc(5); flags: linux/route.h).
-pub fn parse_default_route(proc_net_route: &str) -> Result<Interface> {
+/// As [`default_route_interface`], from the text of `/proc/net/route` (columns: proc(5); flags: linux/route.h).
+fn parse_default_route(proc_net_route: &str) -> Result<Interface> {
     const UP: u32 = 0x1;
     const REJECT: u32 = 0x200;
     let what = || Error::observe("find the default route's interface in /proc/net/route");

@@ -1,7 +1,7 @@
-//! This gateway's own key pairs: made here, kept in charon's folder of private keys, never anywhere else.
+//! This gateway's own key pairs: they are made here, and are kept nowhere but in charon's folder of private keys.
 //!
-//! A key belongs to the instance that made it: one that came with an image or a moved disk is replaced, so that no two
-//! gateways share a key. A rotation makes the next key beside the current one, and takes it over by a rename.
+//! A key belongs to the instance that made it. A key that came with an image or a moved disk is replaced, so that no two
+//! gateways share a key. A rotation makes the next key beside the current one, and later renames it over that one.
 
 use std::path::Path;
 
@@ -15,17 +15,20 @@ use crosswan_core::{
     settings::{AuthMethod, Settings},
 };
 
-/// Root's alone.
+/// Only root may read or write a private key.
 const MODE: u32 = 0o600;
 
-/// The keys on disk; `None` if there is none. A file that holds no key of ours is an error: charon may still use what
-/// was in it.
+/// The keys on disk; `None` if there is none.
+///
+/// # Errors
+/// [`Kind::Observe`]: a file cannot be read, or holds something else than a key written by crosswan. It is not replaced, because charon
+/// may still use what was in it.
 pub fn read(paths: &Paths) -> Result<Option<Keyring>> {
     let key = |path: &Path| -> Result<Option<PrivateKey>> {
         let Some((text, mode)) = files::read(path)? else { return Ok(None) };
         let Some(key) = PrivateKey::parse(&text) else {
             let what = format!("read {}: not a private key written by crosswan", path.display());
-            return Err(Error::observe(what).because("restore it, or remove it: a refresh then makes a new key"));
+            return Err(Error::observe(what).because("restore it, or remove it, and the next refresh makes a new key"));
         };
         Ok(Some(PrivateKey { guarded: mode == Some(MODE), ..key }))
     };
@@ -33,11 +36,11 @@ pub fn read(paths: &Paths) -> Result<Option<Keyring>> {
     Ok(key(&paths.key)?.map(|current| Keyring { current, next }))
 }
 
-/// The keys of `instance`, made now if there is none; with `rotate`, the next one too unless it is there already.
-/// A word on what was made, for the report.
+/// The keys of `instance`. They are made now if there are none; if `rotate` says so of the current key, the next one is made too,
+/// unless it exists. Also returns a note for the report on what was made or mended.
 ///
 /// # Errors
-/// As [`read`]; or the key cannot be written.
+/// As [`read`]; or [`Kind::Apply`] if a key cannot be written.
 pub fn ensure(
     paths: &Paths,
     instance: &InstanceId,
@@ -60,29 +63,33 @@ pub fn ensure(
     let mut open = None;
     for (path, key) in [&paths.key, &paths.next_key].into_iter().zip(ring.keys()).filter(|(_, key)| !key.guarded) {
         files::write_atomic(path, key.text.bytes(), MODE)?;
-        let remedy = "if somebody did: crosswan rotate-key";
-        open = Some(format!("{}: others could read or change it, and can no longer; {remedy}", path.display()));
+        let remedy = "if they may have read it, run crosswan rotate-key";
+        open =
+            Some(format!("{}: other users could read or change this key, and no longer can; {remedy}", path.display()));
     }
     if ring.next.is_some() || !rotate(&ring.current) {
         return Ok((ring, open));
     }
     let next = make(&paths.next_key)?;
-    let note = format!("made the next key {}: it follows when the peers have accepted it", next.public.fingerprint());
+    let note =
+        format!("made the next key {}: it takes over when the peers have accepted it", next.public.fingerprint());
     ring.next = Some(next);
     Ok((ring, Some(note)))
 }
 
-/// This gateway's keys, ready for a pass.
+/// This gateway's keys for a pass.
 #[derive(Debug, Default)]
 pub struct Ready {
     /// `None` where this gateway needs no key, or has none and cannot make one now.
     pub ring: Option<Keyring>,
+    /// What was made or mended, or would be made without `--dry-run`; one line each for the report.
     pub notes: Vec<String>,
     /// Why no key could be made.
     pub problem: Option<String>,
 }
 
-/// The keys of this instance, if it needs any: made if there is none, unless this is a dry run; the next one when it is time.
+/// The keys of this instance, if it needs any. Unless this is a dry run, they are made if there are none, and so is the next one when
+/// it is time for it.
 ///
 /// # Errors
 /// As [`read`].
@@ -101,7 +108,7 @@ pub fn ready(settings: &Settings, paths: &Paths, me: &Identity, now: Timestamp, 
     }
     match ensure(paths, &me.instance, now, rotate) {
         Ok((ring, note)) => Ok(Ready { ring: Some(ring), notes: note.into_iter().collect(), problem: None }),
-        // A full disk takes no tunnel down.
+        // A full disk must not take a tunnel down.
         Err(e) if e.kind() == Kind::Apply => {
             Ok(Ready { ring: on_disk()?, notes: Vec::new(), problem: Some(e.chain()) })
         }
@@ -109,15 +116,18 @@ pub fn ready(settings: &Settings, paths: &Paths, me: &Identity, now: Timestamp, 
     }
 }
 
-/// The next key becomes the current one, which is gone. By one rename: there is always exactly one.
+/// Makes the next key the current one, and so deletes that. It is one rename, so there always is exactly one current key.
+///
+/// # Errors
+/// [`Kind::Apply`]: the current key stays.
 pub fn promote(paths: &Paths) -> Result<()> {
     files::rename(&paths.next_key, &paths.key)
 }
 
-/// A new key pair, out of the kernel's random bytes.
+/// A new key pair, from the kernel's random bytes.
 fn generate(instance: &InstanceId, made: Timestamp) -> Result<PrivateKey> {
     let mut seed = [0; 32];
-    SystemRandom::new().fill(&mut seed).map_err(|_| Error::apply("make a key: the kernel gives no random bytes"))?;
+    SystemRandom::new().fill(&mut seed).map_err(|_| Error::apply("make a key: the kernel returns no random bytes"))?;
     PrivateKey::from_seed(&seed, instance, made).ok_or_else(|| Error::apply("make a key: it does not read back"))
 }
 
@@ -162,18 +172,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_could_read_is_told_and_closed() {
+    fn a_key_that_others_could_read_is_reported_and_closed() {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
         let (ring, _) = ensure(&paths, &id(1), Timestamp(5), |_| false).unwrap();
         files::write_atomic(&paths.key, ring.current.text.bytes(), 0o644).unwrap();
         let (_, note) = ensure(&paths, &id(1), Timestamp(6), |_| false).unwrap();
-        assert!(note.unwrap().contains("crosswan.pem: others could read"));
+        assert!(note.unwrap().contains("crosswan.pem: other users could read"));
         assert_eq!(ensure(&paths, &id(1), Timestamp(7), |_| false).unwrap(), (ring, None));
     }
 
     #[test]
-    fn what_is_no_key_of_ours_stays_and_is_told() {
+    fn a_file_that_is_not_a_key_of_crosswan_stays_and_is_reported() {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
         for garbage in

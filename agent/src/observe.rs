@@ -1,4 +1,5 @@
-//! observe, IO in: what IMDS, EC2, AWS's key stores, the disk, charon and iptables say. "Could not ask" is never "nothing there".
+//! The first stage: asks IMDS, EC2, the stores of pre-shared keys, the disk, charon and iptables. "Could not ask" is never "nothing
+//! there".
 
 pub mod disk;
 pub mod ec2;
@@ -39,28 +40,29 @@ const PATIENCE_LOCK: Duration = Duration::from_secs(30);
 /// How long IMDS may take to answer everything.
 const PATIENCE_IMDS: Duration = Duration::from_secs(10);
 
-/// What a pass has open from its look at charon to its end.
-pub struct Reach {
-    /// `None` where this mode does not need charon, or it does not answer.
+/// What a pass holds open from its look at charon to its end.
+pub struct Handles {
+    /// The connection to charon; `None` if this mode does not need charon, or if it does not answer.
     pub charon: Option<Vici>,
-    /// Keeps `crosswan keep` away from the look at charon to the verification.
+    /// The lock that keeps `crosswan keep` and `crosswan watch` away from the look at charon to the verification.
     pub lock: Flock<File>,
+    /// The AWS clients of this pass.
     pub ec2: ec2::Clients,
     /// The bound on one region's answer.
     pub timeout: Duration,
 }
 
-/// Finds out everything that a pass decides by. Makes this gateway's key if there is none, as nothing can be decided without,
-/// unless this is a dry run; changes nothing else.
+/// Finds out everything on which a pass decides. Unless this is a dry run, it makes this gateway's key if there is none, because
+/// nothing can be decided without a key. It changes nothing else.
 ///
 /// # Errors
-/// What no pass can do without: who this gateway is, its default route, the managed files.
+/// Something is unknown that no pass can do without: who this gateway is, its default route, or the managed files.
 pub async fn observe(
     settings: &Settings,
     keys: &PreSharedKeys,
     paths: &Paths,
     request: &Request,
-) -> Result<(Observed, Reach)> {
+) -> Result<(Observed, Handles)> {
     let now = host::now();
     let (state, state_note) = disk::state(paths);
     let (me, imds_failed) = identity(&state).await?;
@@ -103,17 +105,18 @@ pub async fn observe(
     observed.notes.extend(kernel::notes(settings.masquerade).into_iter().chain(notes));
     observed.notes.extend(observed.elsewhere.iter().cloned().chain(unresolved).chain(state_note));
     observed.notes.extend(observed.system.doubt.iter().cloned().chain(stored.keys.warnings));
-    Ok((observed, Reach { charon, lock, ec2, timeout: settings.ec2.timeout }))
+    Ok((observed, Handles { charon, lock, ec2, timeout: settings.ec2.timeout }))
 }
 
-/// Who am I: IMDS, or the last good pass if IMDS fails and this host still has that pass's address.
+/// Who this gateway is, from IMDS, or from the last good pass if IMDS fails and this host still has that pass's address. Also returns
+/// IMDS's failure for the report.
 async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
     let failed = match imds::identity(PATIENCE_IMDS).await {
         Ok(me) => return Ok((me, None)),
         Err(e) => e,
     };
     match &state.identity {
-        // Binding proves that the address is ours; a state that came with an image does not pass.
+        // The bind proves that this host has the address; it fails for a state that came with an image.
         Some(me) if UdpSocket::bind((me.private, 0)).is_ok() => {
             let what = format!("{}; going on as {} of the last good pass", failed.chain(), me.instance);
             Ok((me.clone(), Some(what)))
@@ -122,7 +125,7 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
     }
 }
 
-/// EC2's answers, as far as the mode needs any.
+/// EC2's answers, if the mode needs any.
 async fn ask_ec2(clients: &ec2::Clients, settings: &Settings, state: &State) -> Answers {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
@@ -140,7 +143,7 @@ async fn ask_ec2(clients: &ec2::Clients, settings: &Settings, state: &State) -> 
     ec2::ask(clients, &query, settings.ec2.timeout).await
 }
 
-/// The peers to ask for by their ids.
+/// The peers that are asked for by their ids.
 fn known(state: &State) -> BTreeMap<Region, ec2::Known> {
     let mut known: BTreeMap<Region, ec2::Known> = BTreeMap::new();
     for (vpc, peer) in &state.peers {
@@ -151,8 +154,8 @@ fn known(state: &State) -> BTreeMap<Region, ec2::Known> {
     known
 }
 
-/// Looks at charon, where this mode needs it or files say that an earlier one did; and why there was no answer if there
-/// should be one. One that hangs is as good as none: NAT does not wait for it.
+/// Looks at charon, if this mode needs it or files say that an earlier mode did. Returns the connection, and the reason if there is no
+/// answer where there should be one. NAT does not wait for a charon that hangs.
 async fn ask_charon(mode: Mode, paths: &Paths, system: &mut System) -> (Option<Vici>, Option<String>) {
     let (patience, needed) = match (mode.has_ipsec(), &system.files.connections) {
         (true, _) => (live::PATIENCE, true),
@@ -174,7 +177,8 @@ async fn ask_charon(mode: Mode, paths: &Paths, system: &mut System) -> (Option<V
     }
 }
 
-/// Our rules, and what others' do to what this gateway forwards. NAT and guard alone wait for a firewall that cannot be asked.
+/// Looks at the own rules, and at what other programs' rules do to the traffic that this gateway forwards. If the firewall cannot be
+/// asked, only NAT and guard wait.
 async fn look_at_firewall(observed: &mut Observed) {
     let saved = live::saved().await;
     let rules = saved.as_deref().map_or_else(|_| Rules::unreadable(), Rules::parse);

@@ -1,40 +1,47 @@
-//! Where things are. One value, so that a test or `render --out` can have it elsewhere.
+//! Where crosswan's files are. They are one value, so that a test or `render --out` can have them elsewhere.
 
 use std::path::{Path, PathBuf};
 
 use crosswan_core::system::ManagedFile;
 
-/// Every path of crosswan's own, below one root (`/` in production).
+/// Every path that crosswan reads or writes, below one root (`/` in production).
 #[derive(Debug, Clone)]
 pub struct Paths {
+    /// The managed file of connections, with the peers' public keys.
     pub connections: PathBuf,
+    /// The managed file of pre-shared keys; mode 0600.
     pub secrets: PathBuf,
     /// The administrator's file, from which `swanctl --load-all` starts.
     pub swanctl_conf: PathBuf,
-    /// This gateway's private key, in the folder where `swanctl --load-creds` looks for such.
+    /// This gateway's private key, in the folder where `swanctl --load-creds` looks for private keys.
     pub key: PathBuf,
-    /// The one that is to follow it, during a rotation.
+    /// The next private key, during a rotation.
     pub next_key: PathBuf,
+    /// The rules that were loaded last, as `iptables-restore` reads them.
     pub rules: PathBuf,
+    /// What is remembered between passes.
     pub state: PathBuf,
-    /// Exists while an apply is under way: found at the start of a pass, it says the last one was cut off.
+    /// A marker that exists while steps are taken. A pass that finds it at its start knows that the last one was cut off.
     pub unfinished: PathBuf,
+    /// The last report, as JSON.
     pub status: PathBuf,
-    /// The last pass's error, if it came to no report.
+    /// The last pass's error, if it ended without a report.
     pub failure: PathBuf,
-    /// Held by a refresh for its whole pass: passes come one after another.
+    /// The lock that a refresh holds for its whole pass, so that passes come one after another.
     pub lock: PathBuf,
-    /// Held by whoever is about to change what charon does: `refresh` from its look to its verification, `keep` for
-    /// each look. Apart from `lock`, so that a slow EC2 never keeps `keep` from healing.
+    /// The lock on charon and the rules: `refresh` holds it alone from its look to its verification, `keep` and `watch` share it for
+    /// each look. It is separate from `lock`, so that a slow EC2 never keeps `keep` from healing.
     pub charon_lock: PathBuf,
-    /// Written by `keep` when it wants a pass.
+    /// The file that `keep` writes when it wants a pass.
     pub wanted: PathBuf,
-    /// Written by `watch`: what it put back last.
+    /// The file in which `watch` records what it put back last.
     pub put_back: PathBuf,
+    /// charon's VICI socket.
     pub vici: PathBuf,
 }
 
 impl Paths {
+    /// All paths below `root`.
     pub fn below(root: &Path) -> Self {
         Paths {
             connections: root.join("etc/swanctl/conf.d/crosswan.conf"),

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// what every decision needs is unknown or contradictory.
 pub async fn refresh(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, request: &Request) -> Result<Report> {
     let _lock = files::lock(&paths.lock, Hold::Alone, PATIENCE, "another refresh")?;
-    let (observed, reach) = observe(settings, keys, paths, request).await?;
+    let (observed, handles) = observe(settings, keys, paths, request).await?;
     debug!(stage = "observe", "done");
     let decided = decide(settings, &observed, request)?;
     debug!(stage = "decide", "done");
@@ -46,7 +46,7 @@ pub async fn refresh(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, r
     if request.dry_run {
         return Ok(Report::of(settings, &observed, &decided, Outcome::planned(&planned)));
     }
-    let outcome = transact(&planned, &observed.system, paths, reach).await;
+    let outcome = transact(&planned, &observed.system, paths, handles).await;
     let mut report = Report::of(settings, &observed, &decided, outcome);
     // The report is published whatever failed. If publishing fails, the caller still prints it.
     if let Err(e) = publish(&report, paths) {

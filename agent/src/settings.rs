@@ -1,4 +1,4 @@
-//! Settings: reads every source below a root, for [`Settings::of`] to check together, and the pre-shared keys.
+//! Settings: reads every source below a root for [`Settings::of`], which checks them together, and reads the pre-shared keys.
 
 mod files;
 mod psk;
@@ -21,9 +21,11 @@ use crosswan_core::{
     settings::{Flags, LegacyFile, Settings, Sources, TomlFile, below, show},
 };
 
-/// Reads every source below `root` (`/` in production) and checks them together, as [`Settings::of`] says.
+/// Reads every source below `root` (`/` in production) and checks them together, as [`Settings::of`] says. `env` is the whole
+/// environment.
 ///
-/// `env` is the whole environment.
+/// # Errors
+/// Of kind `Settings`: a file cannot be read, or a setting is wrong, unknown or missing.
 pub fn load(root: &Path, env: &BTreeMap<String, String>, flags: &Flags) -> Result<Settings> {
     let mut toml = Vec::new();
     for path in toml_files(root)? {
@@ -36,8 +38,8 @@ pub fn load(root: &Path, env: &BTreeMap<String, String>, flags: &Flags) -> Resul
     })
 }
 
-/// The TOML files below `root` in the order in which they count: `crosswan.toml`, then `conf.d/*.toml` by name.
-/// The first need not exist. As in a shell, `*` does not match a leading dot.
+/// The TOML files below `root`, each of which overrides the ones before: `crosswan.toml`, then `conf.d/*.toml` by name.
+/// The first one need not exist. As in a shell, `*` does not match a leading dot.
 fn toml_files(root: &Path) -> Result<Vec<PathBuf>> {
     let dir = below(root, "/etc/crosswan/conf.d");
     let context = || Error::settings(format!("read {}", show(&dir)));

@@ -1,4 +1,4 @@
-//! `crosswan status`: tunnels and rules as they are at this moment, beside what the last refresh reported.
+//! `crosswan status`: tunnels and rules as they are at this moment, and what the last refresh reported.
 
 mod show;
 #[cfg(test)]
@@ -33,71 +33,83 @@ pub const TUNNEL_DOWN: u8 = 8;
 /// The exit code when the rules of the last refresh are known not to be in force.
 pub const NOT_IN_FORCE: u8 = 9;
 
-/// How long charon may take to be reached.
+/// How long connecting to charon may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Everything `status` shows; `--json` prints it as it is.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// The last refresh's report; `None` if none is there since boot.
+    /// The last refresh's report; `None` if there has been none since boot.
     pub last_refresh: Option<Report>,
-    /// Seconds since it.
+    /// Seconds since that report.
     pub age: Option<u64>,
-    /// When this was looked at, in seconds since 1970.
+    /// The time of this look, in seconds since 1970.
     pub now: u64,
-    /// A later pass that came to no report, if the last one did not.
+    /// The last pass, if it ended without a report.
     pub last_failure: Option<FailedPass>,
+    /// The tunnels that are loaded or should be, by name.
     pub tunnels: Vec<TunnelStatus>,
+    /// The own rules.
     pub nat: NatStatus,
     /// What else on this host stops or changes packets at this moment.
     pub stopped: Vec<String>,
-    /// What `crosswan watch` put back last since boot.
+    /// What `crosswan watch` put back last, since boot.
     pub put_back: Option<PutBack>,
-    /// The kernel's table of connections.
+    /// The kernel's table of tracked connections.
     pub conntrack: Option<Conntrack>,
     /// charon's version, if it answers.
     pub charon: Option<String>,
-    /// What could not be asked just now.
+    /// What could not be asked in this look.
     pub unasked: Vec<String>,
 }
 
 /// One tunnel that is loaded, or that should be.
 #[derive(Debug, Serialize)]
 pub struct TunnelStatus {
+    /// The connection's name.
     pub connection: String,
-    /// `None`: charon could not be asked.
+    /// Whether charon has loaded it; `None` if charon could not be asked.
     pub loaded: Option<bool>,
-    /// Every child is installed. `None`: charon could not be asked.
+    /// Whether every child is installed; `None` if charon could not be asked.
     pub up: Option<bool>,
+    /// The address of the other end, if the connection is loaded.
     pub remote: Option<String>,
     /// Seconds since the IKE_SA was established.
     pub established: Option<u64>,
+    /// The connection's children, by name.
     pub children: Vec<ChildStatus>,
 }
 
+/// One child of a tunnel.
 #[derive(Debug, Serialize)]
 pub struct ChildStatus {
+    /// The child's name in the configuration.
     pub name: String,
+    /// The networks at this end.
     pub local: Vec<String>,
+    /// The networks at the other end.
     pub remote: Vec<String>,
+    /// Whether a CHILD_SA carries its traffic.
     pub installed: bool,
+    /// Bytes received by its CHILD_SAs.
     pub bytes_in: u64,
+    /// Bytes sent by its CHILD_SAs.
     pub bytes_out: u64,
 }
 
 /// Whether the rules of the last refresh are in force.
 #[derive(Debug, Serialize)]
 pub struct NatStatus {
-    /// `None`: they could not be read.
+    /// Whether they are in force; `None` if they could not be read.
     pub in_force: Option<bool>,
-    /// Our chains as read back: `nat CROSSWAN-NAT 4 rules`.
+    /// The own chains as read back, such as `nat CROSSWAN-NAT 4 rules`.
     pub rules: Vec<String>,
-    /// What is not as it should be, or why it could not be read.
+    /// What is not as it should be, or why the rules could not be read.
     pub mismatches: Vec<String>,
 }
 
 impl Status {
-    /// 0 if all is well, else the code of the worst thing in it: what is known to be wrong before what is not known.
+    /// 0 if all is well, otherwise the code of the worst problem: what is known to be wrong counts before what is unknown.
     pub fn exit_code(&self) -> u8 {
         if self.nat.in_force == Some(false) {
             NOT_IN_FORCE
@@ -113,7 +125,7 @@ impl Status {
     }
 }
 
-/// Looks once.
+/// Looks once. What cannot be asked is a line of the result, not an error.
 pub async fn look(paths: &Paths) -> Status {
     let mut unasked = Vec::new();
     if !geteuid().is_root() {
@@ -148,7 +160,7 @@ pub async fn look(paths: &Paths) -> Status {
     }
 }
 
-/// A JSON file of ours, if it is there; trouble with it goes to `unasked`.
+/// A JSON file that crosswan wrote, if it exists. A failure goes to `unasked`.
 fn json<T: DeserializeOwned>(path: &Path, unasked: &mut Vec<String>) -> Option<T> {
     let parse =
         |text: String| serde_json::from_str(&text).context(|| Error::observe(format!("understand {}", path.display())));
@@ -182,7 +194,7 @@ async fn host(paths: &Paths, report: Option<&Report>, unasked: &mut Vec<String>)
     }
     let nat = nat(paths, &iptables::Rules::parse(&saved)).unwrap_or_else(|e| {
         unasked.push(e.chain());
-        NatStatus::unknown("what they should be could not be read")
+        NatStatus::unknown("the rules that should be in force could not be read")
     });
     (nat, stopped)
 }
@@ -207,11 +219,11 @@ impl NatStatus {
     }
 }
 
-/// Tunnels that charon has loaded, and those that the last refresh says it should have.
+/// The tunnels that charon has loaded, and those that it should have according to the last refresh.
 fn tunnels(report: Option<&Report>, charon: Option<&Charon>) -> Vec<TunnelStatus> {
     let expected = report.into_iter().flat_map(|r| r.tunnels.keys().cloned());
     let loaded = charon.into_iter().flat_map(|c| c.connections.keys().cloned());
-    // A connection without children is no tunnel.
+    // A connection without children only proves a key; it is not a tunnel.
     let proof = |name: &String| charon.and_then(|c| c.connections.get(name)).is_some_and(|c| c.children.is_empty());
     let own = ConnName::own();
     let mut names: Vec<String> =

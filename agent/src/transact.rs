@@ -1,8 +1,8 @@
-//! apply and verify: takes the steps, reads everything back, and restores what was there where that is not as planned.
+//! The fourth stage: takes the steps, reads everything back, and restores what was there where the system is not as planned.
 //!
-//! A peer's failure is that peer's: it gets back what it had, and everyone else's steps, rules and files go on
-//! ([`peers`]). Only what is shared goes back as a whole: rules, files, this gateway's own keys. A charon that stops
-//! answering altogether has failed itself: then rules and NAT go on, and its own files stay as they were.
+//! A peer's failure concerns that peer alone: its former tunnel is restored, and all other steps, rules and files go on
+//! ([`peers`]). Only what is shared is restored as a whole: rules, files, this gateway's own keys. If charon stops
+//! answering altogether, rules and NAT go on, and charon's files stay as they were.
 
 mod conclude;
 mod look;
@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use crate::{
     apply::take,
     files,
-    observe::{Reach, disk, live},
+    observe::{Handles, disk, live},
     paths::Paths,
 };
 use conclude::Conclude;
@@ -28,12 +28,13 @@ use crosswan_core::{
     system::{Configuration, System, Touched, secret_id},
 };
 use crosswan_vici::Vici;
-use look::{Line, Stop, read_back};
+use look::{CharonLink, Stop, read_back};
 use peers::Peers;
 
-/// Takes what was planned from `before` on, verifies it, and concludes the pass.
-pub async fn transact(planned: &Planned<'_>, before: &System, paths: &Paths, reach: Reach) -> Outcome {
-    let Reach { mut charon, lock, ec2, timeout } = reach;
+/// Takes the planned steps, with `before` as the system to return to, verifies them, and concludes the pass. A failure is part of the
+/// outcome.
+pub async fn transact(planned: &Planned<'_>, before: &System, paths: &Paths, handles: Handles) -> Outcome {
+    let Handles { mut charon, lock, ec2, timeout } = handles;
     let Planned { target, steps, conclusions } = planned;
     let mut outcome = match steps.is_empty() {
         true => nothing_to_do(before, paths),
@@ -46,8 +47,7 @@ pub async fn transact(planned: &Planned<'_>, before: &System, paths: &Paths, rea
     outcome
 }
 
-/// What `before` shows is as it should be; that it was read just now is the verification. Ends the doubt that a pass left which
-/// was cut off.
+/// The outcome if `before` is as it should be; it was read just now, so it is verified. Removes the marker of a pass that was cut off.
 fn nothing_to_do(before: &System, paths: &Paths) -> Outcome {
     let marker = match &before.charon {
         None if before.files.connections.is_some() => Ok(()),
@@ -60,7 +60,7 @@ fn nothing_to_do(before: &System, paths: &Paths) -> Outcome {
     }
 }
 
-/// Takes the steps from `before` to `target` and verifies them.
+/// Takes the steps from `before` to `target`, verifies them, and restores what failed. A failure is part of the outcome.
 pub async fn carry_out(
     steps: &[Step],
     target: &Configuration,
@@ -70,7 +70,7 @@ pub async fn carry_out(
 ) -> Outcome {
     let touched = touched(steps);
     let with_charon = charon.is_some();
-    let mut peers = charon.map(|vici| Peers::new(target, before, paths, Line::new(vici)));
+    let mut peers = charon.map(|vici| Peers::new(target, before, paths, CharonLink::new(vici)));
     let e = match attempt(steps, target, &touched, paths, peers.as_mut()).await {
         Ok(done) => return done,
         Err(e) => e,
@@ -91,7 +91,10 @@ pub async fn carry_out(
     }
 }
 
-/// `Err`: something shared has failed, and all must go back.
+/// Takes the steps and verifies them.
+///
+/// # Errors
+/// Something shared has failed, and everything must be restored.
 async fn attempt(
     steps: &[Step],
     target: &Configuration,
@@ -99,7 +102,7 @@ async fn attempt(
     paths: &Paths,
     mut peers: Option<&mut Peers<'_>>,
 ) -> Result<Outcome> {
-    // Rules are restored whole, and in doubt is only what charon has: without it, an earlier marker stays as it is.
+    // Rules are loaded as a whole, so only what charon has can be in doubt. Without charon, an earlier marker stays as it is.
     if peers.is_some() {
         files::write_atomic(&paths.unfinished, touched.marker().as_bytes(), 0o600)?;
     }
@@ -162,7 +165,7 @@ async fn attempt(
     Ok(done)
 }
 
-/// Leaves to the next pass in doubt what is: most often nothing.
+/// Leaves a marker of what is in doubt to the next pass. Most often nothing is.
 fn settle_marker(in_doubt: &BTreeSet<ConnName>, paths: &Paths) -> Result<()> {
     match in_doubt.is_empty() {
         true => files::remove(&paths.unfinished),
@@ -170,7 +173,7 @@ fn settle_marker(in_doubt: &BTreeSet<ConnName>, paths: &Paths) -> Result<()> {
     }
 }
 
-/// Reads the rules back, where there is no charon to ask.
+/// Reads the rules back if there is no charon to ask.
 async fn without_charon(target: &Configuration, paths: &Paths) -> Result<System> {
     let read = read_back(target, paths, None, false).await;
     let (current, left) = read.map_err(Stop::into_error)?;
@@ -180,8 +183,8 @@ async fn without_charon(target: &Configuration, paths: &Paths) -> Result<System>
     }
 }
 
-/// What to go back to: the files as they were, but nothing that worked goes for want of a record of it. A connection
-/// that was loaded though no readable file says so stays as just loaded, and so do rules where there were none.
+/// The configuration to return to: the files as they were. What worked without a record is kept, too: a connection that was loaded
+/// although no readable file has it stays as just loaded, and so do the rules if there were none.
 fn roll_back_target(target: &Configuration, before: &System) -> Configuration {
     let mut files = before.files.clone();
     if files.rules.is_none() && before.rules == Rules::default() {
@@ -201,8 +204,11 @@ fn roll_back_target(target: &Configuration, before: &System) -> Configuration {
     old
 }
 
-/// Plans the way back from wherever the failure left things, and takes all of it that can be taken, with a fresh
+/// Plans the way back from the system as the failure left it, and takes all steps that can be taken, with a new
 /// connection to charon. `believed` is what was loaded before and was not to be loaded anew.
+///
+/// # Errors
+/// Each step that failed, or what is left to do.
 async fn roll_back(
     old: &Configuration,
     believed: Configuration,
@@ -228,8 +234,8 @@ async fn roll_back(
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let mut line = fresh.as_mut().map(Line::new);
-    let (current, left) = read_back(old, paths, line.as_mut(), false).await.map_err(|stop| one(stop.into_error()))?;
+    let mut link = fresh.as_mut().map(CharonLink::new);
+    let (current, left) = read_back(old, paths, link.as_mut(), false).await.map_err(|stop| one(stop.into_error()))?;
     let left: Vec<Step> = left.into_iter().chain(plan(old, &current).into_iter().filter(Step::is_file)).collect();
     if let Some(e) = look::still_to_do(&left) {
         return Err(one(e));

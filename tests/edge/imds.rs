@@ -166,7 +166,11 @@ fn trouble_that_stays_is_bounded_and_named() {
 #[test]
 fn imds_that_is_off_is_not_asked_again() {
     for (path, reply, expected) in [
-        ("/token", Reply::new(403, ""), "read IMDS mac: IMDS answered 403: it is disabled for this instance"),
+        (
+            "/token",
+            Reply::new(403, ""),
+            "read IMDS mac: IMDS answered 403: it is disabled for this instance; enable the instance metadata service",
+        ),
         ("/token", Reply::new(404, ""), "read IMDS mac: IMDS answered 404"),
         ("/token", Reply::ok("TOKEN"), "read IMDS mac: token response did not contain a TTL header"),
         ("/mac", Reply::new(404, ""), "read IMDS mac: IMDS answered 404"),

@@ -1,6 +1,7 @@
 //! The rules in the real iptables, nft and legacy: they read back as rendered, are repaired and removed, and foreign rules stay.
 //! Each test runs in its own namespaces and needs root.
 
+#![allow(unreachable_pub, reason = "nothing outside a test uses its items")]
 #![allow(clippy::disallowed_methods, reason = "a test crate: starts real programs")]
 
 mod forwarding;

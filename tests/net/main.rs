@@ -1,5 +1,6 @@
 //! Real packets through real charon and iptables, in a region on one machine. Needs root.
 
+#![allow(unreachable_pub, reason = "nothing outside a test uses its items")]
 #![allow(clippy::disallowed_methods, reason = "a test runs programs and waits")]
 
 use crosswan_faults::region;

@@ -1,6 +1,8 @@
 //! The systemd units: free of mistakes, sandboxed, and in agreement with the agent about its exit codes.
 //!
 //! They are checked by systemd-analyze itself, which needs no running systemd. A missing one is a failure.
+
+#![allow(unreachable_pub, reason = "nothing outside a test uses its items")]
 #![allow(clippy::disallowed_methods, reason = "a test: it writes copies of the units and runs systemd-analyze")]
 
 use std::{

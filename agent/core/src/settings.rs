@@ -62,7 +62,6 @@ impl Settings {
             [] => e,
             ignored => e.because(ignored.join("; ")),
         })?;
-        settings.sources = legacy.path.into_iter().chain(sources.toml.iter().map(|file| file.path.clone())).collect();
         settings.warnings = legacy.warnings;
         Ok(settings)
     }

@@ -10,12 +10,17 @@ use crosswan_core::{
 /// A kernel setting of this network namespace, by the key `sysctl` takes, such as `net.ipv4.ip_forward`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sysctl {
+    /// The key, with dots.
     pub key: String,
+    /// The value, as text without the newline.
     pub value: String,
 }
 
 /// The settings that decide whether this host can be a gateway: ip_forward, rp_filter for `all` and for each of
-/// `interfaces` (those that are up), send_redirects for `all` and for the `uplink`. An interface that has gone has none.
+/// `interfaces` (those that are up), send_redirects for `all` and for the `uplink`. An interface that has gone is left out.
+///
+/// # Errors
+/// A setting that every kernel has cannot be read.
 pub fn sysctls<'a>(uplink: &Interface, interfaces: impl Iterator<Item = &'a String>) -> Result<Vec<Sysctl>> {
     let mut found = Vec::new();
     let mut read = |path: &str, optional: bool| {
@@ -36,7 +41,7 @@ pub fn sysctls<'a>(uplink: &Interface, interfaces: impl Iterator<Item = &'a Stri
     Ok(found)
 }
 
-/// sysctl's spelling of a path: `/` and `.` change places, so that `ens5.100` stays one word.
+/// A path in sysctl's spelling: `/` and `.` change places, so that `ens5.100` stays one word.
 pub(super) fn dotted(path: &str) -> String {
     path.chars()
         .map(|c| match c {
@@ -47,14 +52,14 @@ pub(super) fn dotted(path: &str) -> String {
         .collect()
 }
 
-/// What in `sysctls` keeps a gateway from working, a line each with the command that mends it.
+/// What in `sysctls` keeps a gateway from working: one line each, with the command that mends it.
 ///
 /// - ip_forward off: nothing passes.
-/// - rp_filter is the greater of `all` and the interface's. Strict (1) drops what comes by another interface than the
-///   way back: a second ENI, and the tunnel device before its routes are there. Loose (2) and off (0) are fine;
-///   `all` = 2 is the command, as it outdoes every interface's 1. (Kernel ESP is exempt, userspace ESP is not.)
+/// - rp_filter is the greater of `all` and the interface's value. Strict (1) drops a packet that arrives on another interface than
+///   the one of the way back: a second ENI, or the tunnel device before its routes are set. Loose (2) and off (0) are fine;
+///   the command sets `all` to 2, which overrides every interface's 1. (Kernel ESP is exempt, userspace ESP is not.)
 /// - send_redirects is on if it is on in `all` or on the interface. A gateway with one interface gets and sends
-///   every packet there, and would tell each host to bypass it.
+///   every packet there, and would tell each host to bypass the gateway.
 pub fn sysctl_problems(sysctls: &[Sysctl]) -> Vec<String> {
     let values: BTreeMap<&str, &str> = sysctls.iter().map(|s| (s.key.as_str(), s.value.as_str())).collect();
     let shown = |value: &str| printable(value).trim_matches('"').to_owned();

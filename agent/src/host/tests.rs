@@ -89,7 +89,7 @@ async fn a_program_is_bounded_and_its_failure_says_why() {
     let missing = run(Kind::Observe, &["iptables-no-such"], "", soon).await.unwrap_err();
     assert_eq!(
         missing.chain(),
-        "run iptables-no-such: not found on PATH, nor in /usr/local/sbin, /usr/sbin, /sbin; install the package iptables"
+        "run iptables-no-such: not found on PATH or in /usr/local/sbin, /usr/sbin, /sbin; install the package iptables"
     );
 
     let bad =

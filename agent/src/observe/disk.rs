@@ -1,4 +1,4 @@
-//! The disk: the managed files as they are, and what was remembered.
+//! The disk: the managed files as they are, and the state of the last good pass.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,10 @@ use crosswan_core::{
     system::{Configuration, Files, ManagedFile, System, Touched},
 };
 
-/// The managed files, their permissions, and what they say is loaded. charon and iptables are not asked here.
+/// The managed files, their permissions, and what should be loaded according to them. charon and iptables are not asked here.
+///
+/// # Errors
+/// A file exists and cannot be read.
 pub fn system(paths: &Paths) -> Result<System> {
     let mut wrong_mode = BTreeSet::new();
     let mut text = |file: ManagedFile| -> Result<Option<String>> {
@@ -41,23 +44,26 @@ pub fn system(paths: &Paths) -> Result<System> {
             Some(Some(touched)) => (touched.still_believed(target), cut_off("what it was loading")),
             Some(None) => (Configuration::default(), cut_off("all of it")),
         },
-        Err(e) => (Configuration::default(), Some(format!("{}: edited by hand? It is written anew", e.chain()))),
+        Err(e) => (Configuration::default(), Some(format!("{}: was it edited by hand? It is written anew", e.chain()))),
     };
     let keys: Vec<PrivateKey> = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
     let believed = Configuration { keys: keys.clone(), ..believed };
     Ok(System { files, wrong_mode, believed, doubt, peer_keys, keys, ..System::default() })
 }
 
-/// What the last good pass left, or a fresh start if there is nothing usable: the state only makes a pass wiser.
+/// The state of the last good pass. If it cannot be used, an empty one with a note for the report: a pass works without it.
 pub fn state(paths: &Paths) -> (State, Option<String>) {
     match files::read(&paths.state) {
         Ok(None) => (State::default(), None),
         Ok(Some((text, _))) => match serde_json::from_str(&text) {
             Ok(state) => (state, None),
             Err(e) => {
-                // Says what it found instead, as long as that may be.
+                // serde's message quotes what it found, however long that is.
                 let why: String = plain(&e.to_string()).chars().take(200).collect();
-                (State::default(), Some(format!("{} is not usable, starting afresh: {why}", paths.state.display())))
+                (
+                    State::default(),
+                    Some(format!("{} cannot be used, so this pass starts without it: {why}", paths.state.display())),
+                )
             }
         },
         Err(e) => (State::default(), Some(e.chain())),
@@ -69,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_state_is_said_in_plain_text() {
+    fn a_file_that_is_not_a_state_is_reported_in_plain_text() {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
         assert_eq!(state(&paths), (State::default(), None));
@@ -78,7 +84,11 @@ mod tests {
         let (fresh, warning) = state(&paths);
         let warning = warning.unwrap();
         assert_eq!(fresh, State::default());
-        assert!(warning.contains("not usable, starting afresh: ") && warning.contains(r"\u{202e}\u{44f}"), "{warning}");
+        assert!(
+            warning.contains("cannot be used, so this pass starts without it: ")
+                && warning.contains(r"\u{202e}\u{44f}"),
+            "{warning}"
+        );
         assert!(warning.len() < 600 && warning.bytes().all(|b| (b' '..=b'~').contains(&b)), "{warning}");
     }
 }

@@ -1,9 +1,8 @@
-//! IMDSv2: who am I.
+//! IMDSv2: who this gateway is.
 //!
-//! The SDK's client is used for its session token and for `AWS_EC2_METADATA_SERVICE_ENDPOINT`, without its retries: they
+//! The SDK's client handles the session token and `AWS_EC2_METADATA_SERVICE_ENDPOINT`. Its retries are not used: they
 //! give up on a connection that is refused, and a gateway asks while its network is still coming up (`docs/facts.md`,
-//! "IMDS").
-//! It gets a client without TLS, so that nat-hub, which never asks EC2, loads no certificates.
+//! "IMDS"). It is given an HTTP client without TLS, so that nat-hub, which never asks EC2, loads no certificates.
 
 #![allow(clippy::disallowed_methods, reason = "edge: a bounded wait for IMDS")]
 
@@ -26,27 +25,28 @@ use crosswan_core::{
     model::{Identity, printable, vpc_cidr},
 };
 
-/// One request, connection and answer: IMDS is on the same host, so this is long.
+/// The bound on one request with its connection and answer: IMDS is on the same host, so this is long.
 const REQUEST: Duration = Duration::from_secs(2);
-/// The pause before the next try; doubled each time up to [`MAX_PAUSE`].
+/// The first pause before another try. It doubles each time up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Asks IMDSv2 who this gateway is, again and again until `timeout` while it does not answer or answers 401, 429 or 5xx.
+/// Asks IMDSv2 who this gateway is. While IMDS does not answer, or answers 401, 429 or 5xx, it asks again until `timeout`.
 ///
-/// Errors ([`crosswan_core::error::Kind::Observe`]) name the path: IMDS that is off, or an answer that does not fit the model, at
-/// once; the last failure of the tries after `timeout`.
+/// # Errors
+/// [`crosswan_core::error::Kind::Observe`], with the path that was asked. If IMDS is disabled, or an answer does not fit the model, the
+/// error comes at once; otherwise it is the last failure before `timeout`.
 pub async fn identity(timeout: Duration) -> Result<Identity> {
     identity_at(None, timeout).await
 }
 
-/// [`identity`] from another address (`http://host:port`) than the environment's or 169.254.169.254.
+/// As [`identity`], from another address (`http://host:port`) than the environment's or 169.254.169.254.
 pub async fn identity_at(endpoint: Option<&str>, timeout: Duration) -> Result<Identity> {
     let deadline = Instant::now() + timeout;
     let mut pause = FIRST_PAUSE;
     let mut last = None;
     loop {
-        // A new client each time: a token IMDS no longer knows must not be kept.
+        // A new client each time: it must not keep a token that IMDS no longer knows.
         match timeout_at(deadline, read(&client(endpoint)?)).await {
             Ok(Ok(identity)) => return Ok(identity),
             Ok(Err(Failure::Final(error))) => return Err(error),
@@ -65,15 +65,15 @@ pub async fn identity_at(endpoint: Option<&str>, timeout: Duration) -> Result<Id
     }
 }
 
-/// For an instance without a public address: where IMDS shows one all the same, on another network interface than the first,
-/// as a line with the remedy. `None` if there is none, or IMDS does not say within `timeout`.
+/// For an instance without a public address: a line with the remedy if IMDS shows one on another network interface than the first.
+/// `None` if there is none, or if IMDS does not answer within `timeout`.
 ///
-/// EC2 and IMDS name one address as the instance's, that of the first interface, and peers know a gateway by it.
+/// EC2 and IMDS give one address as the instance's, that of the first interface, and peers know a gateway by it.
 pub async fn public_elsewhere(timeout: Duration) -> Option<String> {
     public_elsewhere_at(None, timeout).await
 }
 
-/// [`public_elsewhere`] from another address, as [`identity_at`].
+/// As [`public_elsewhere`], from another address, as [`identity_at`].
 pub async fn public_elsewhere_at(endpoint: Option<&str>, timeout: Duration) -> Option<String> {
     tokio::time::timeout(timeout, elsewhere(&client(endpoint).ok()?)).await.ok()?
 }
@@ -99,12 +99,12 @@ async fn elsewhere(client: &Client) -> Option<String> {
     None
 }
 
-/// What a path of IMDS may hold as an interface's MAC.
+/// Whether this is the MAC address of an interface, which may become part of a path.
 fn is_mac(mac: &str) -> bool {
     mac.len() == 17 && mac.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
 }
 
-/// Whether to try again is a property of the failure.
+/// A failure, which says whether another try may help.
 enum Failure {
     Passing(Error),
     Final(Error),
@@ -129,7 +129,7 @@ fn client(endpoint: Option<&str>) -> Result<Client> {
 
 async fn read(client: &Client) -> std::result::Result<Identity, Failure> {
     let mac = get(client, "mac").await?;
-    // The MAC becomes part of a path: only what a MAC is made of may.
+    // The MAC becomes part of a path, so nothing else may.
     if !is_mac(&mac) {
         return Err(misfit("mac", &mac, "expected a MAC address"));
     }
@@ -184,11 +184,13 @@ fn misfit(path: &str, found: &str, why: impl Display) -> Failure {
     Failure::Final(Error::observe(format!("read IMDS {path}: found {}: {why}", printable(found))))
 }
 
-/// What came back instead of an answer, in the operator's words; the SDK's own text would show the whole response.
+/// The error for a failed request, in words for the operator; the SDK's own text would show the whole response.
 fn failed(path: &str, error: ImdsError) -> Failure {
     let status = status(&error);
     let why = match status {
-        Some(403) => "IMDS answered 403: it is disabled for this instance".to_owned(),
+        Some(403) => {
+            "IMDS answered 403: it is disabled for this instance; enable the instance metadata service".to_owned()
+        }
         Some(code) if code != 200 => format!("IMDS answered {code}"),
         _ => innermost(&error),
     };
@@ -212,7 +214,7 @@ fn status(error: &ImdsError) -> Option<u16> {
     }
 }
 
-/// The last cause of a chain: what the operating system said.
+/// The last cause of a chain: the text of the operating system.
 fn innermost(error: &dyn StdError) -> String {
     let mut last = error;
     while let Some(cause) = last.source() {

@@ -1,16 +1,19 @@
-//! Whether `swanctl --load-all` finds the managed files: what swanctl.conf includes, followed from file to file.
+//! Whether `swanctl --load-all` finds the managed files: the includes of swanctl.conf are followed from file to file.
 //!
-//! strongSwan's own start, and whoever loads its configuration anew, unloads every connection that is not found then.
+//! When strongSwan starts, or when its configuration is loaded anew, every connection that is not found is unloaded.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::{files, paths::Paths};
 use crosswan_core::error::Result;
 
-/// Includes within includes; more is taken for a circle.
+/// The most includes within each other; more of them count as a circle.
 const DEPTH: usize = 8;
 
-/// Why the managed files are not found, with the line that mends it; `None` if they are, or if that cannot be told.
+/// Why the managed files are not found, with the line that mends it; `None` if they are found.
+///
+/// # Errors
+/// A file cannot be read.
 pub fn unreached(paths: &Paths) -> Result<Option<String>> {
     let main = &paths.swanctl_conf;
     for managed in [&paths.connections, &paths.secrets] {
@@ -25,7 +28,7 @@ pub fn unreached(paths: &Paths) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// What is above `/etc/swanctl/swanctl.conf`.
+/// The root folder: the one that has `etc/swanctl/swanctl.conf`.
 fn root(main: &Path) -> &Path {
     main.ancestors().nth(3).unwrap_or(Path::new("/"))
 }
@@ -57,7 +60,7 @@ fn included(line: &str) -> Option<&str> {
     pattern.starts_with([' ', '\t', '"']).then(|| pattern.trim().trim_matches('"'))
 }
 
-/// Without `.` and `..`.
+/// The path without `.` and `..`.
 fn plain(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut out, part| {
         match part {
@@ -69,14 +72,14 @@ fn plain(path: &Path) -> PathBuf {
     })
 }
 
-/// Every part of the path fits the pattern's (glob(7)).
+/// Whether every part of the path matches the same part of the pattern (glob(7)).
 fn fits(pattern: &Path, path: &Path) -> bool {
     let part = |c: Component| c.as_os_str().to_string_lossy().into_owned();
     let (patterns, parts) = (pattern.components().map(part), path.components().map(part));
     pattern.components().count() == path.components().count() && patterns.zip(parts).all(|(p, t)| glob(&p, &t))
 }
 
-/// The files beside each other that a pattern names. In a folder that is itself a pattern none are looked for.
+/// The files in one folder that a pattern matches. A pattern in the folder's own path is not expanded.
 fn files_of(pattern: &Path) -> Vec<PathBuf> {
     let Some((folder, name)) = pattern.parent().zip(pattern.file_name()) else { return Vec::new() };
     let name = name.to_string_lossy();
@@ -84,7 +87,7 @@ fn files_of(pattern: &Path) -> Vec<PathBuf> {
     all.filter(|entry| glob(&name, &entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect()
 }
 
-/// `*` and `?`; of a class in brackets it is not told which it holds, so it fits. A leading dot is fitted by a dot alone.
+/// Whether a pattern with `*` and `?` matches. A class in brackets matches any character here. Only a dot matches a leading dot.
 fn glob(pattern: &str, text: &str) -> bool {
     fn rest(pattern: &[u8], text: &[u8]) -> bool {
         match (pattern, text) {

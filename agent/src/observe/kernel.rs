@@ -1,4 +1,4 @@
-//! What of this kernel decides how a gateway fares beside its rules: the table of connections, and IPv6.
+//! Kernel state beyond the rules that decides how well a gateway works: the table of tracked connections, and IPv6 forwarding.
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads /proc")]
 
@@ -6,24 +6,27 @@ use std::{collections::BTreeMap, fmt, fs};
 
 use serde::Serialize;
 
-/// A flow that ended without a word (a host that died, a firewall on the way) fills its entry for so long, in seconds. The kernel's own
-/// five days fill the table of a busy gateway; a live flow that is silent for longer is cut, so not much less.
+/// For this many seconds a flow that ended silently (its host died, or a firewall is on the way) occupies its entry. With the kernel's
+/// default of five days the table of a busy gateway fills. It should not be much less than a day, because a live flow that is silent
+/// for longer is cut.
 const LONGEST_IDLE: u64 = 86_400;
 /// The share of the table, in percent, from which `status` warns.
 const NEARLY_FULL: u64 = 80;
 
-/// The table of connections, without which nothing is masqueraded: a new flow that finds no room in it is dropped.
+/// The kernel's table of tracked connections, which masquerading needs: a new flow for which it has no room is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Conntrack {
+    /// Flows in the table.
     pub entries: u64,
+    /// Flows for which it has room.
     pub max: u64,
-    /// Since boot: packets dropped, and flows thrown out early, because the table was full.
+    /// Packets dropped and flows removed early since boot because the table was full.
     pub dropped: u64,
-    /// Since boot: flows that lost a race for the same addresses and ports; their first packet is gone.
+    /// Flows since boot that lost a race for the same addresses and ports; their first packet was dropped.
     pub raced: u64,
 }
 
-/// `None` where the kernel tracks nothing.
+/// The table now; `None` if the kernel does not track connections.
 pub fn conntrack() -> Option<Conntrack> {
     let stat = fs::read_to_string("/proc/net/stat/nf_conntrack").ok()?;
     counted(number("nf_conntrack_count")?, number("nf_conntrack_max")?, &stat)
@@ -33,8 +36,8 @@ fn number(name: &str) -> Option<u64> {
     fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?.trim().parse().ok()
 }
 
-/// With the text of `/proc/net/stat/nf_conntrack`: a header, then a line of hexadecimal counters per CPU. The columns differ from
-/// kernel to kernel, so they go by their names.
+/// The table, with the counters of `/proc/net/stat/nf_conntrack`: a header, then a line of hexadecimal counters for each CPU. The
+/// columns differ between kernels, so they are found by their names.
 fn counted(entries: u64, max: u64, stat: &str) -> Option<Conntrack> {
     let mut lines = stat.lines();
     let names: Vec<&str> = lines.next()?.split_whitespace().collect();
@@ -56,7 +59,7 @@ impl fmt::Display for Conntrack {
         let name = if full || *dropped > 0 { "CONNTRACK" } else { "conntrack" };
         write!(
             f,
-            "{name} {entries} of {max} entries, {dropped} dropped for want of room, {raced} lost a race for a port"
+            "{name} {entries} of {max} entries, {dropped} dropped because it was full, {raced} lost a race for a port"
         )?;
         if full || *dropped > 0 {
             write!(f, "; sysctl -w net.netfilter.nf_conntrack_max={}", max * 2)?;
@@ -65,13 +68,13 @@ impl fmt::Display for Conntrack {
     }
 }
 
-/// What is wrong with this kernel's settings for a gateway, a line each with the command that mends it.
+/// What is wrong with this kernel's settings for a gateway: one line each, with the command that mends it.
 pub fn problems() -> Vec<String> {
     let ipv6 = fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").unwrap_or_default();
     ipv6_forwarding(ipv6.trim()).into_iter().collect()
 }
 
-/// What is worth a change, but stops nothing. `masquerade`: flows are tracked because they are masqueraded.
+/// What is worth a change but stops nothing: one line each, with the command. Only with `masquerade` does every flow need an entry.
 pub fn notes(masquerade: bool) -> Vec<String> {
     let idle = number("nf_conntrack_tcp_timeout_established").filter(|_| masquerade);
     idle.and_then(long_idle).into_iter().collect()
@@ -85,7 +88,7 @@ fn ipv6_forwarding(value: &str) -> Option<String> {
 fn long_idle(seconds: u64) -> Option<String> {
     const KEY: &str = "net.netfilter.nf_conntrack_tcp_timeout_established";
     (seconds > LONGEST_IDLE).then(|| {
-        format!("{KEY} is {seconds}: connections that are dead fill the table for days; sysctl -w {KEY}={LONGEST_IDLE}")
+        format!("{KEY} is {seconds}: dead connections fill the table for days; sysctl -w {KEY}={LONGEST_IDLE}")
     })
 }
 
@@ -94,20 +97,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_counters_of_all_cpus_go_by_their_names() {
+    fn the_counters_of_all_cpus_are_found_by_their_names() {
         let stat = "entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error\n\
                     0000001f  0 0 0 0 0 0 0 0 00000002 00000010 00000001 0\n0000001f  0 0 0 0 0 0 0 0 0000000a 00000000 00000001 0\n";
         let table = counted(31, 262_144, stat).unwrap();
         assert_eq!(table, Conntrack { entries: 31, max: 262_144, dropped: 18, raced: 12 });
         assert_eq!(
             table.to_string(),
-            "CONNTRACK 31 of 262144 entries, 18 dropped for want of room, 12 lost a race for a port; \
+            "CONNTRACK 31 of 262144 entries, 18 dropped because it was full, 12 lost a race for a port; \
              sysctl -w net.netfilter.nf_conntrack_max=524288"
         );
         let calm = Conntrack { dropped: 0, ..table };
         assert_eq!(
             calm.to_string(),
-            "conntrack 31 of 262144 entries, 0 dropped for want of room, 12 lost a race for a port"
+            "conntrack 31 of 262144 entries, 0 dropped because it was full, 12 lost a race for a port"
         );
         assert!(Conntrack { entries: 210_000, ..calm }.to_string().starts_with("CONNTRACK 210000 of "));
         assert_eq!(counted(1, 2, ""), None);
@@ -116,17 +119,17 @@ mod tests {
 
     #[test]
     fn this_kernel_can_be_asked() {
-        // As every gateway, the machine that tests tracks connections: the guard and NAT need it.
+        // The machine that runs the tests tracks connections, as every gateway does: the guard and NAT need it.
         assert!(conntrack().is_some_and(|table| table.max > 0));
     }
 
     #[test]
-    fn forwarding_of_ipv6_and_a_timeout_of_days_are_told_with_their_remedy() {
+    fn forwarding_of_ipv6_and_a_timeout_of_days_are_reported_with_their_remedy() {
         assert_eq!(ipv6_forwarding("0"), None);
         assert_eq!(ipv6_forwarding(""), None, "a kernel without IPv6");
         assert!(ipv6_forwarding("1").unwrap().ends_with("sysctl -w net.ipv6.conf.all.forwarding=0"));
         assert_eq!(long_idle(86_400), None);
-        let told = long_idle(432_000).unwrap();
-        assert!(told.ends_with("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=86400"), "{told}");
+        let note = long_idle(432_000).unwrap();
+        assert!(note.ends_with("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=86400"), "{note}");
     }
 }

@@ -1,4 +1,4 @@
-//! The running system: what charon and iptables hold at this moment.
+//! The running system: what charon and iptables have loaded at this moment.
 
 #![allow(clippy::disallowed_methods, reason = "edge: waits for charon")]
 
@@ -17,10 +17,13 @@ use crosswan_vici::Vici;
 /// The bound on one request to charon or iptables.
 const ASK: Duration = Duration::from_secs(10);
 
-/// How long charon may take to open its socket.
+/// How long charon may take to open its socket after a start.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Connects to charon, trying until `patience` ends: at boot it may be a moment away.
+/// Connects to charon, and tries again until `patience` ends: at boot charon may need a moment.
+///
+/// # Errors
+/// charon's socket does not answer.
 pub async fn connect(socket: &Path, patience: Duration) -> Result<Vici> {
     let deadline = tokio::time::Instant::now() + patience;
     loop {
@@ -32,7 +35,10 @@ pub async fn connect(socket: &Path, patience: Duration) -> Result<Vici> {
     }
 }
 
-/// What charon holds: version, connections, the ids of its secrets, SAs.
+/// What charon has loaded: its version, algorithms, connections, SAs, and the ids of its secrets and keys.
+///
+/// # Errors
+/// charon does not answer one of the requests.
 pub async fn charon(vici: &mut Vici) -> Result<Charon> {
     Ok(Charon {
         version: vici.version().await?,
@@ -44,18 +50,24 @@ pub async fn charon(vici: &mut Vici) -> Result<Charon> {
     })
 }
 
-/// Our chains and their hooks, of all tables.
+/// The own chains and the jumps to them, of all tables.
+///
+/// # Errors
+/// As [`saved`].
 pub async fn rules() -> Result<Rules> {
     Ok(Rules::parse(&saved().await?))
 }
 
-/// What `iptables-save` prints.
+/// The output of `iptables-save`.
+///
+/// # Errors
+/// It cannot be run, or fails.
 pub async fn saved() -> Result<String> {
     host::iptables_save(ASK).await
 }
 
-/// What on this host, other than our own rules, stops or changes the `traffic`: sysctls, and other programs' rules in both
-/// backends of iptables and in nft. `saved` is what [`saved`] has printed. What could not be asked comes last, a line each.
+/// What on this host, other than the own rules, stops or changes the `traffic`: sysctls, and other programs' rules in both
+/// backends of iptables and in nft. `saved` is the result of [`saved`]. The lines in the second value say what could not be asked.
 pub async fn forwarding(traffic: &Traffic, saved: &str) -> (Obstacles, Vec<String>) {
     let mut unasked = Vec::new();
     let interfaces = host::interfaces().unwrap_or_else(|e| {

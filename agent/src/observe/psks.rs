@@ -1,4 +1,4 @@
-//! Pre-shared keys: those of files, those that lie in AWS, and those in use.
+//! Pre-shared keys: those from files, those stored in AWS, and those in use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,14 @@ use crosswan_core::{
     system::System,
 };
 
-/// The configured keys, with those that lie in AWS.
+/// The configured pre-shared keys, with those that are stored in AWS.
 pub(super) struct Stored {
     pub keys: PreSharedKeys,
-    /// What of these could not be asked for.
+    /// The keys for which a store could not be asked.
     pub unasked: Vec<StoreUnasked>,
 }
 
-/// Fetches the keys that lie in AWS, if any do.
+/// Fetches the pre-shared keys that are stored in AWS, if any are.
 pub(super) async fn fetch(
     clients: &ec2::Clients,
     settings: &Settings,
@@ -30,14 +30,14 @@ pub(super) async fn fetch(
     let Some((stored, names)) = keys.to_fetch(&wanted(settings, observed)) else {
         return Stored { keys: keys.clone(), unasked: Vec::new() };
     };
-    info!(store = %stored, names = names.len(), "fetching keys");
+    info!(store = %stored, names = names.len(), "fetching pre-shared keys");
     let fetched = store::fetch(clients, stored, &names, &observed.me.region, settings.ec2.timeout).await;
     debug!(stage = "observe keys", "done");
     let (keys, unasked) = keys.with(fetched, settings.mode != Mode::VpnHub);
     Stored { keys, unasked }
 }
 
-/// The client VPCs whose tunnels may need a key: on the hub all that may get a tunnel, on a spoke its own.
+/// The client VPCs whose tunnels may need a pre-shared key: on the hub all that may get a tunnel, on a spoke its own.
 fn wanted(settings: &Settings, observed: &Observed) -> BTreeSet<VpcId> {
     match settings.mode {
         Mode::VpnHub => clients(&observed.answers, &observed.state, &observed.me),
@@ -46,8 +46,8 @@ fn wanted(settings: &Settings, observed: &Observed) -> BTreeSet<VpcId> {
 }
 
 impl Stored {
-    /// A key for each client; one whose configured key became unusable keeps the one in use.
-    pub fn by_client(&self, settings: &Settings, observed: &Observed) -> Psks {
+    /// A pre-shared key for each client. If a client's configured key cannot be used, the key in use stays.
+    pub(super) fn by_client(&self, settings: &Settings, observed: &Observed) -> Psks {
         let in_use = in_use(&observed.system);
         let psk = |vpc: &VpcId| match self.keys.for_peer(vpc) {
             Ok(key) => Psk { secret: Some(key), problem: None },
@@ -59,7 +59,7 @@ impl Stored {
     }
 }
 
-/// The keys of the secrets file, by client VPC.
+/// The pre-shared keys in the secrets file, by client VPC.
 fn in_use(system: &System) -> BTreeMap<VpcId, Secret> {
     let owned = system.believed.secrets.values().flat_map(|s| s.owners.iter().map(|o| (o, &s.secret)));
     let of_spoke = |owner: &str| owner.split_once('/')?.0.parse().ok();

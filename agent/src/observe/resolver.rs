@@ -1,7 +1,7 @@
-//! Why names do not resolve, as far as this gateway can see it: resolvers that its own guard keeps out of reach.
+//! Why names do not resolve, as far as this gateway can see: its own guard may keep a resolver out of reach.
 //!
 //! A resolver in another VPC or on premises has an address inside the private network. Queries to it leave through the tunnel
-//! or not at all, and the tunnel does not come up before EC2 was asked by its name.
+//! or not at all, and the tunnel does not come up before EC2 has been asked by its name.
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads which resolvers this host has")]
 
@@ -14,7 +14,7 @@ use crosswan_core::model::{AskError, Nat, TunnelMatch};
 /// systemd-resolved's list; `/etc/resolv.conf` then names only its stub, 127.0.0.53.
 const LISTS: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
 
-/// The cause and remedy if one of the failures is that a name did not resolve; `None` if none is.
+/// The cause and the remedy if one of the failures is that a name did not resolve; otherwise `None`.
 pub fn hint<'a>(mut unasked: impl Iterator<Item = &'a AskError>, nat: &Nat) -> Option<String> {
     unasked.find(|why| why.is_about_a_name())?;
     let list = LISTS.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
@@ -80,7 +80,7 @@ mod tests {
             assert!(said(conf, nat).contains("does a resolver of this host"), "{conf}");
         }
         assert!(said("nameserver fd00::2", &spoke).contains("no IPv4 resolver"));
-        // Only what a name was behind is looked into.
+        // Failures that have nothing to do with names give no hint.
         let late = AskError::TimedOut { after: Duration::from_secs(60) };
         let region = "eu-west-1".parse().unwrap();
         let nameless = AskError::NameUnresolved { service: "EC2", region, why: "Temporary failure".into() };

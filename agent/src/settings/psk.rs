@@ -1,4 +1,4 @@
-//! Pre-shared keys from their files, or from where AWS keeps them: read once, and refused if anybody could guess or read
+//! Pre-shared keys from their files or from a store in AWS. They are read once, and refused if anybody could guess or read
 //! them.
 
 use std::{
@@ -21,28 +21,30 @@ use crosswan_core::{
 const SHARED: &str = "/etc/crosswan/psk";
 const PER_PEER: &str = "/etc/crosswan/psk.d";
 const CREDENTIAL: &str = "crosswan.psk";
-/// Every key this gateway may use. [`fmt::Debug`] shows none of them.
+
+/// Every pre-shared key this gateway may use. [`fmt::Debug`] shows none of them.
 #[derive(Debug, Clone)]
 pub struct PreSharedKeys {
     shared: Option<(Secret, String)>,
     peers: BTreeMap<VpcId, std::result::Result<Secret, String>>,
-    /// In place of `shared`: where it lies in AWS, and what came of asking there in this pass.
+    /// In place of `shared`: where the key is stored in AWS, and the results of asking there in this pass.
     stored: Option<(StoredPsk, Fetched)>,
     dir: PathBuf,
-    /// Files in `psk_dir` that are no peer's, one line each.
+    /// Files in `psk_dir` whose names are not VPC ids, one line each.
     pub warnings: Vec<String>,
     missing: Option<String>,
 }
 
-/// There is no key at all, though nothing is wrong: an image from which the secret is still missing may wait for it.
-/// The source of the [`Error`] that [`PreSharedKeys::load`] returns then.
+/// There is no pre-shared key at all, although nothing is wrong: an image without its secret may wait for it.
+/// This is the source of the [`Error`] that [`PreSharedKeys::load`] returns in that case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingPsk {
+    /// The files that do not exist.
     pub looked_for: Vec<PathBuf>,
 }
 
 impl MissingPsk {
-    /// Whether this is what `error` is about.
+    /// Whether this is the source of `error`.
     pub fn is(error: &Error) -> bool {
         std::error::Error::source(error).is_some_and(|source| source.is::<MissingPsk>())
     }
@@ -51,14 +53,14 @@ impl MissingPsk {
 impl fmt::Display for MissingPsk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let places: Vec<String> = self.looked_for.iter().map(|p| show(p)).collect();
-        write!(f, "looked for {}, found none; {} > FILE && chmod 600 FILE", places.join(", "), psk::REMEDY)
+        write!(f, "looked for {}, and found no such file; {} > FILE && chmod 600 FILE", places.join(", "), psk::REMEDY)
     }
 }
 
 impl std::error::Error for MissingPsk {}
 
 impl PreSharedKeys {
-    /// No key at all, because of `why`: every peer is refused with it.
+    /// No pre-shared key at all, because of `why`, which every peer's refusal repeats.
     pub fn none(why: String) -> Self {
         Self { missing: Some(why), ..Self::in_folder(PathBuf::new()) }
     }
@@ -72,14 +74,14 @@ impl PreSharedKeys {
         self.missing.as_deref()
     }
 
-    /// Reads all keys: those of peers from `psk_dir`, the shared one from the first of `psk_file`, or if that is not
-    /// set the credential `crosswan.psk` in `credentials_dir` (systemd's `$CREDENTIALS_DIRECTORY`),
-    /// `/etc/crosswan/psk`, and `VPN_PSK` of a 2014 file. Paths but `credentials_dir` are below `root`. One that lies in
-    /// AWS takes the place of all of these, and is still to be fetched: [`PreSharedKeys::to_fetch`].
+    /// Reads all pre-shared keys. Those of peers come from `psk_dir`. The shared one comes from `psk_file`; if that is not set, from the
+    /// first of these that exists: the systemd credential `crosswan.psk` in `credentials_dir` (`$CREDENTIALS_DIRECTORY`),
+    /// `/etc/crosswan/psk`, and `VPN_PSK` of a 2014 file. All paths except `credentials_dir` are below `root`. A key that is stored in
+    /// AWS takes the place of the shared one, and is still to be fetched: [`PreSharedKeys::to_fetch`].
     ///
     /// # Errors
-    /// A bad shared key, or a folder that cannot be read. No key at all, or none at a place that was named, is told
-    /// apart by [`MissingPsk::is`]. A peer's bad key is that peer's refusal, see [`PreSharedKeys::for_peer`].
+    /// The shared key is bad, or a folder cannot be read. [`MissingPsk::is`] recognises the error if there is no key at all, or none
+    /// in a file that was named. A peer's bad key is that peer's refusal, see [`PreSharedKeys::for_peer`].
     pub fn load(auth: &AuthSettings, root: &Path, credentials_dir: Option<&Path>) -> Result<Self> {
         let source = &auth.psk;
         let missing = |looked_for| Error::settings("find the pre-shared key").because(MissingPsk { looked_for });
@@ -92,7 +94,7 @@ impl PreSharedKeys {
             keys.stored = Some((stored.clone(), Fetched::new()));
             return Ok(keys);
         }
-        // systemd guards its credentials itself, by an ACL that shows as group-readable for an unprivileged service.
+        // systemd guards its credentials itself, by an ACL that looks group-readable for an unprivileged service.
         let candidates: Vec<(PathBuf, bool)> = match &source.file {
             Some(file) => vec![(below(root, file), true)],
             None => {
@@ -120,8 +122,11 @@ impl PreSharedKeys {
         Ok(keys)
     }
 
-    /// The key for the tunnel of this spoke: on the hub the peer's, on a spoke its own. A file of its own counts
-    /// before the shared key, and if that file is bad nothing takes its place: the error is the refusal's reason.
+    /// The pre-shared key for the tunnel of this spoke: on the hub the peer's, on a spoke its own. A key file of its VPC overrides the
+    /// shared key.
+    ///
+    /// # Errors
+    /// The reason for a refusal, for instance because the VPC's file is bad: nothing takes its place.
     pub fn for_peer(&self, vpc: &VpcId) -> std::result::Result<Secret, String> {
         if let (None, Some((stored, fetched))) = (self.peers.get(vpc), &self.stored) {
             let name = stored.name_for(vpc);
@@ -142,7 +147,7 @@ impl PreSharedKeys {
         }
     }
 
-    /// Where the key lies in AWS, and the names there that the tunnels of these client VPCs need.
+    /// The store in AWS, and the names there that the tunnels of these client VPCs need. `None` if no store is configured.
     pub fn to_fetch(&self, vpcs: &BTreeSet<VpcId>) -> Option<(&StoredPsk, BTreeSet<String>)> {
         let (stored, _) = self.stored.as_ref()?;
         let names = match stored.per_peer() {
@@ -152,9 +157,10 @@ impl PreSharedKeys {
         Some((stored, names))
     }
 
-    /// These keys, and what came of fetching the rest. What could not be asked is returned, each failure once.
+    /// These keys with the `fetched` ones. The second value is what could not be asked, each failure once.
     ///
-    /// Without the only key there is, one for all or a spoke's own (`lone`), the gateway has none: [`PreSharedKeys::missing`].
+    /// If the store refuses the only key of this gateway, the shared one or a spoke's own (`lone`), the gateway has none:
+    /// [`PreSharedKeys::missing`].
     pub fn with(&self, fetched: Fetched, lone: bool) -> (Self, Vec<StoreUnasked>) {
         let mut keys = self.clone();
         let mut unasked = Vec::new();
@@ -171,12 +177,12 @@ impl PreSharedKeys {
         (keys, unasked)
     }
 
-    /// The shared key and where it came from.
+    /// The shared key, and the file or variable that it came from.
     pub fn shared(&self) -> Option<(&Secret, &str)> {
         self.shared.as_ref().map(|(key, from)| (key, from.as_str()))
     }
 
-    /// Whether there is a `psk_dir`.
+    /// Reads the keys of peers. Returns whether there is a `psk_dir`.
     fn read_peers(&mut self) -> Result<bool> {
         let context = || Error::settings(format!("read {}", show(&self.dir)));
         let entries = match fs::read_dir(&self.dir) {
@@ -192,7 +198,7 @@ impl PreSharedKeys {
                     self.peers.insert(vpc, key);
                 }
                 _ if name.as_encoded_bytes().starts_with(b".") => {}
-                // Its peer would silently get the shared key.
+                // Without the warning, its peer would silently get the shared key.
                 _ => self.warnings.push(format!(
                     "{}: not a peer's key: expected a VPC id such as vpc-0a1b2c3d as the file's name, found {}",
                     show(&self.dir),
@@ -205,12 +211,12 @@ impl PreSharedKeys {
     }
 }
 
-/// A key file's key without its trailing newline, `None` if there is no file, or `file: why not`.
+/// The key in a key file without its trailing newline, or `None` if there is no file. The error begins with the file's name.
 fn key_file(path: &Path, guarded: bool) -> std::result::Result<Option<Secret>, String> {
     let bad = |problem: String| format!("{}: {problem}", show(path));
     let Some((content, meta)) = read(path).map_err(|e| bad(format!("cannot be read: {e}")))? else { return Ok(None) };
     if guarded {
-        // As OpenSSH does: root's, or of the user who runs this (which on a gateway is root).
+        // As with OpenSSH, the owner must be root or the user of this process (which on a gateway is root).
         if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
             return Err(bad(format!(
                 "expected root as its owner, found uid {}; chown root {}",

@@ -58,15 +58,15 @@ const NAT_HUB: &str = "mode = \"nat-hub\"\nprivate_net = [\"10.0.0.0/8\"]\n";
 fn the_toml_files_of_a_folder_are_read_in_byte_order_and_others_are_not() {
     let host = Host::new(&[
         (TOML, NAT_HUB),
-        ("/etc/crosswan/conf.d/a.toml", ""),
-        ("/etc/crosswan/conf.d/B.toml", ""),
+        ("/etc/crosswan/conf.d/a.toml", "private_net = [\"10.2.0.0/16\"]\n"),
+        ("/etc/crosswan/conf.d/B.toml", "private_net = [\"10.1.0.0/16\"]\nmasquerade = false\n"),
         ("/etc/crosswan/conf.d/.hidden.toml", "nonsense"),
         ("/etc/crosswan/conf.d/README", "nonsense"),
         ("/etc/default/vpn-hub", "nonsense of another mode"),
     ]);
     let settings = host.load(&[], &Flags::default()).unwrap();
-    let read: Vec<String> = settings.sources.iter().map(|p| host.line(p.to_str().unwrap())).collect();
-    assert_eq!(read, [TOML, "/etc/crosswan/conf.d/B.toml", "/etc/crosswan/conf.d/a.toml"]);
+    // a.toml comes last, and B.toml was read, too.
+    assert_eq!((settings.private_net, settings.masquerade), (["10.2.0.0/16".parse().unwrap()].into(), false));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What `status` shows a person.
+//! The text of `crosswan status` for a person.
 
 use std::{fmt, time::Duration};
 
@@ -54,9 +54,9 @@ impl fmt::Display for Status {
         }
         let Some(report) = &self.last_refresh else { return Ok(()) };
         writeln!(f, "last report, {} ago: {}", age(self.age.unwrap_or_default()), report.verdict())?;
-        // What stops packets now is above.
-        let told = Report { stopped: Vec::new(), ..report.clone() };
-        for line in told.findings().iter().chain(&told.actions()) {
+        // What stops packets now is printed above.
+        let rest = Report { stopped: Vec::new(), ..report.clone() };
+        for line in rest.findings().iter().chain(&rest.actions()) {
             writeln!(f, "  {line}")?;
         }
         Ok(())

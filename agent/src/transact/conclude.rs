@@ -1,4 +1,5 @@
-//! What follows the steps once they are in force. Each depends on those before it; what fails is reported, and nothing goes back.
+//! Carries out the conclusions of a pass once its steps are in force. Each depends on those before it. A failure is reported, and nothing
+//! is rolled back.
 
 use std::{fs::File, time::Duration};
 
@@ -14,25 +15,26 @@ use crosswan_core::{
 };
 use crosswan_vici::Vici;
 
-/// See the module.
+/// The pass that is to be concluded.
 pub(super) struct Conclude<'a> {
-    pub outcome: &'a mut Outcome,
-    pub paths: &'a Paths,
-    pub charon: Option<Vici>,
-    pub lock: Option<Flock<File>>,
-    pub ec2: ec2::Clients,
-    pub timeout: Duration,
+    pub(super) outcome: &'a mut Outcome,
+    pub(super) paths: &'a Paths,
+    pub(super) charon: Option<Vici>,
+    pub(super) lock: Option<Flock<File>>,
+    pub(super) ec2: ec2::Clients,
+    pub(super) timeout: Duration,
 }
 
 impl Conclude<'_> {
+    /// Carries out all `conclusions`, in order.
     pub(super) async fn all(&mut self, conclusions: &[Conclusion<'_>]) {
-        // What is announced is what charon accepts.
+        // Only keys that charon accepts may be announced.
         let mut may_announce = self.outcome.keys_in_use;
         self.outcome.announced = !conclusions.iter().any(|c| matches!(c, Conclusion::AnnounceKey { .. }));
         for conclusion in conclusions {
             match conclusion {
                 Conclusion::PromoteKey { old, .. } => {
-                    // A peer that failed still has a connection that signs with the key before.
+                    // A peer that failed still has a connection that signs with the old key.
                     may_announce &= self.outcome.failed.is_empty();
                     if may_announce {
                         may_announce = self.promote(old, conclusion).await;
@@ -45,13 +47,13 @@ impl Conclude<'_> {
                     self.outcome.problems.extend(written.err().map(|e| e.chain()));
                 }
                 Conclusion::AnnounceKey { region, instance, tags } if may_announce => {
-                    // Nothing from here on asks charon or changes it: `keep` may look, however long EC2 takes.
+                    // From here on nothing asks or changes charon, so `keep` may look, however long EC2 takes.
                     (self.charon, self.lock) = (None, None);
                     info!(step = %conclusion, "apply");
                     match ec2::announce(&self.ec2, region, instance, tags, self.timeout).await {
                         Ok(()) => {
                             self.outcome.announced = true;
-                            self.took(conclusion);
+                            self.record(conclusion);
                         }
                         Err(why) => self.outcome.unasked.push(format!("announce this gateway's key: {why}")),
                     }
@@ -61,12 +63,12 @@ impl Conclude<'_> {
         }
     }
 
-    /// Whether the next key has taken over, and charon has forgotten the one before: that is gone from every file then.
+    /// Makes the next key the current one, and unloads the old one, which no file has any more. Returns whether both succeeded.
     async fn promote(&mut self, old: &PublicKey, conclusion: &Conclusion<'_>) -> bool {
         let promoted: Result<()> = async {
             keyring::promote(self.paths)?;
             self.outcome.promoted = true;
-            self.took(conclusion);
+            self.record(conclusion);
             if let Some(charon) = &mut self.charon {
                 charon.unload_key(&old.charon_id()).await?;
             }
@@ -77,7 +79,7 @@ impl Conclude<'_> {
         promoted.is_ok()
     }
 
-    fn took(&mut self, conclusion: &Conclusion<'_>) {
+    fn record(&mut self, conclusion: &Conclusion<'_>) {
         self.outcome.steps.push(conclusion.to_string());
         if self.outcome.verdict == Verdict::Unchanged {
             self.outcome.verdict = Verdict::Changed;

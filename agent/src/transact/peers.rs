@@ -1,6 +1,6 @@
-//! charon's part of a transaction: each peer's steps apart from the others'.
+//! charon's part of a transaction: each peer's steps are separate from the other peers'.
 //!
-//! A peer whose step fails, or does not read back, gets back what it had ([`standing`]); everyone else's go on.
+//! A peer whose step fails, or does not read back, gets its former tunnel back ([`standing`]); the other peers' steps go on.
 
 #![allow(clippy::disallowed_methods, reason = "edge: bounds what renewals may take")]
 
@@ -11,7 +11,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::look::{Line, Stop, look, read_back, still_to_do};
+use super::look::{CharonLink, Stop, look, read_back, still_to_do};
 use crate::{apply::take, paths::Paths};
 use crosswan_core::{
     error::{Error, Result},
@@ -21,29 +21,34 @@ use crosswan_core::{
     system::{Configuration, System, secret_id},
 };
 
-/// How often peers that have just failed get back what they had, and all is read back again.
+/// How often former tunnels of peers that have just failed are restored, and everything is read back again.
 const ROUNDS: u32 = 4;
-/// What renewals that fail may take in sum. A renewal waits for its peer, and a thousand peers that do not answer would
-/// hold up everyone else for hours.
+/// The time that failing renewals may take in all. A renewal waits for its peer, and a thousand peers that do not answer would
+/// delay the others for hours.
 const RENEWALS: Duration = Duration::from_secs(60);
 
-/// See the module.
-pub struct Peers<'a> {
+/// The peers of one transaction, with charon to carry out their steps.
+pub(super) struct Peers<'a> {
     target: &'a Configuration,
     before: &'a System,
     paths: &'a Paths,
-    charon: Line<'a>,
-    /// What should be in force by now, once a peer has failed; before that it is the target.
+    charon: CharonLink<'a>,
+    /// What should be in force once a peer has failed; before that it is the target.
     goal: Option<Configuration>,
-    /// Why each peer that has failed did.
-    pub failed: BTreeMap<ConnName, String>,
-    /// Those of them that are not back at what they had.
-    pub adrift: BTreeSet<ConnName>,
+    /// The peers that have failed, and why.
+    pub(super) failed: BTreeMap<ConnName, String>,
+    /// Those of them whose former tunnel is not in force again.
+    unrestored: BTreeSet<ConnName>,
     renewals: Duration,
 }
 
 impl<'a> Peers<'a> {
-    pub fn new(target: &'a Configuration, before: &'a System, paths: &'a Paths, charon: Line<'a>) -> Peers<'a> {
+    pub(super) fn new(
+        target: &'a Configuration,
+        before: &'a System,
+        paths: &'a Paths,
+        charon: CharonLink<'a>,
+    ) -> Peers<'a> {
         Peers {
             target,
             before,
@@ -51,41 +56,45 @@ impl<'a> Peers<'a> {
             charon,
             goal: None,
             failed: BTreeMap::new(),
-            adrift: BTreeSet::new(),
+            unrestored: BTreeSet::new(),
             renewals: Duration::ZERO,
         }
     }
 
-    /// What is in force where [`Peers::carry_out`] ended well.
-    pub fn goal(&self) -> &Configuration {
+    /// What is in force if [`Peers::carry_out`] succeeded.
+    pub(super) fn goal(&self) -> &Configuration {
         self.goal.as_ref().unwrap_or(self.target)
     }
 
-    /// Takes charon's steps and reads them back: the last look. Files and rules are the caller's.
-    pub async fn carry_out(&mut self, steps: &[Step]) -> std::result::Result<System, Stop> {
-        let ours = |step: &&Step| !step.is_file() && !matches!(step, Step::RestoreRules(_));
-        let (taking, adding): (Vec<&Step>, Vec<&Step>) = steps.iter().filter(ours).partition(|step| step.takes_away());
+    /// Takes charon's steps, reads them back, and returns the last look. The caller takes care of files and rules.
+    ///
+    /// # Errors
+    /// Something shared has failed, or charon no longer answers.
+    pub(super) async fn carry_out(&mut self, steps: &[Step]) -> std::result::Result<System, Stop> {
+        let of_charon = |step: &&Step| !step.is_file() && !matches!(step, Step::RestoreRules(_));
+        let (taking, adding): (Vec<&Step>, Vec<&Step>) =
+            steps.iter().filter(of_charon).partition(|step| step.takes_away());
         self.take_each(&adding).await?;
-        // Before anything is taken away, it is known whose removal is called off.
+        // Before anything is removed, it must be known which removals are cancelled.
         let mut new: BTreeSet<ConnName> = self.failed.keys().cloned().collect();
-        new.extend(self.stand().map_err(Stop::Shared)?);
+        new.extend(self.settle_goal().map_err(Stop::Shared)?);
         let before: BTreeSet<ConnName> = self.failed.keys().cloned().collect();
         self.take_each(&taking).await?;
         new.extend(self.failed.keys().filter(|name| !before.contains(*name)).cloned());
         let mut twice = steps.iter().any(Step::ends);
         let mut round = 1;
         loop {
-            new.extend(self.stand().map_err(Stop::Shared)?);
+            new.extend(self.settle_goal().map_err(Stop::Shared)?);
             if !new.is_empty() {
-                self.give_back(&new).await?;
+                self.restore(&new).await?;
                 twice = true;
             }
             let goal = self.goal.as_ref().unwrap_or(self.target);
             let (current, left) = read_back(goal, self.paths, Some(&mut self.charon), twice).await?;
             new = self.judge(left).map_err(Stop::Shared)?;
             if round == ROUNDS {
-                self.adrift.append(&mut new);
-                self.stand().map_err(Stop::Shared)?;
+                self.unrestored.append(&mut new);
+                self.settle_goal().map_err(Stop::Shared)?;
             }
             if new.is_empty() {
                 return Ok(current);
@@ -94,44 +103,44 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Every peer with a step has failed, as charon answers nothing any more.
-    pub fn charon_is_gone(&mut self, steps: &[Step]) {
-        let why = || "charon gave no answer, and what it has of this peer is not known".to_owned();
+    /// Notes that every peer with a step has failed, because charon no longer answers.
+    pub(super) fn charon_is_gone(&mut self, steps: &[Step]) {
+        let why = || "charon gave no answer, so it is not known what it has loaded for this peer".to_owned();
         for name in steps.iter().filter_map(Step::peer) {
-            self.adrift.insert(name.clone());
+            self.unrestored.insert(name.clone());
             self.failed.entry(name).or_insert_with(why);
         }
-        self.adrift.extend(self.failed.keys().cloned());
+        self.unrestored.extend(self.failed.keys().cloned());
     }
 
-    /// Connections that charon has in a state that cannot be read from it. One that should not be there can: it is there.
-    pub fn in_doubt(&self) -> BTreeSet<ConnName> {
-        self.adrift.iter().filter(|name| self.goal().connections.contains_key(*name)).cloned().collect()
+    /// The connections whose state in charon cannot be read from it. A connection that should not be loaded is not in doubt: it shows.
+    pub(super) fn in_doubt(&self) -> BTreeSet<ConnName> {
+        self.unrestored.iter().filter(|name| self.goal().connections.contains_key(*name)).cloned().collect()
     }
 
     /// The peers that failed, for the report.
-    pub fn failures(&self) -> BTreeMap<ConnName, PeerFailure> {
+    pub(super) fn failures(&self) -> BTreeMap<ConnName, PeerFailure> {
         let failure = |(name, why): (&ConnName, &String)| {
             let going = !self.target.connections.contains_key(name) && !self.goal().connections.contains_key(name);
-            let stays = if going { "; what was taken from it stays away" } else { "" };
-            let restored = !self.adrift.contains(name);
+            let stays = if going { "; the parts that were removed stay removed" } else { "" };
+            let restored = !self.unrestored.contains(name);
             (name.clone(), PeerFailure { why: format!("{why}{stays}"), restored })
         };
         self.failed.iter().map(failure).collect()
     }
 
-    /// Takes steps in order. What fails is a peer's, or shared, or charon's.
+    /// Takes steps in order. A failure concerns a peer, or everything that is shared, or charon.
     async fn take_each(&mut self, steps: &[&Step]) -> std::result::Result<(), Stop> {
         for step in steps {
             let peer = step.peer();
             let stays = |name: &ConnName| self.failed.contains_key(name) && self.goal().connections.contains_key(name);
             let signing = |key| self.goal().keys.iter().any(|k| k.public == key);
-            // Of a peer that goes as much is taken away as can be.
+            // Of a peer that is removed, as much is removed as can be.
             if peer.as_ref().is_some_and(stays) || matches!(step, Step::UnloadKey { key } if signing(*key)) {
                 continue;
             }
             let Err(e) = self.take(step).await else { continue };
-            if !self.charon.lives(&e).await {
+            if !self.charon.still_answers(&e).await {
                 return Err(Stop::Charon(e));
             }
             let Some(name) = peer else { return Err(Stop::Shared(e)) };
@@ -156,29 +165,29 @@ impl<'a> Peers<'a> {
         taken.map_err(|e| Error::apply(step.to_string()).because(e))
     }
 
-    /// Finds out what should be in force now that these have failed; the peers that fail with them.
-    fn stand(&mut self) -> Result<BTreeSet<ConnName>> {
+    /// Decides what should be in force now that some peers have failed. Returns the peers that fail with them.
+    fn settle_goal(&mut self) -> Result<BTreeSet<ConnName>> {
         if self.failed.is_empty() {
             return Ok(BTreeSet::new());
         }
         let Standing { target, failed, unknown } =
             standing(self.target, self.before, &self.failed.keys().cloned().collect())?;
         self.goal = Some(target);
-        self.adrift.extend(unknown);
+        self.unrestored.extend(unknown);
         let more: BTreeSet<ConnName> = failed.into_iter().filter(|name| !self.failed.contains_key(name)).collect();
         let some = self.failed.keys().take(3).map(ConnName::to_string).collect::<Vec<_>>().join(", ");
         for name in &more {
-            let why = format!("put off, as what was to take its place has failed (of {some})");
+            let why = format!("postponed, because its replacement has failed (of {some})");
             self.failed.insert(name.clone(), why);
         }
         Ok(more)
     }
 
-    /// Gives back what they had to peers that have just failed.
-    async fn give_back(&mut self, new: &BTreeSet<ConnName>) -> std::result::Result<(), Stop> {
+    /// Restores the former tunnels of peers that have just failed.
+    async fn restore(&mut self, new: &BTreeSet<ConnName>) -> std::result::Result<(), Stop> {
         let mut current = match look(&self.target.rules, self.paths, Some(&mut *self.charon.vici)).await {
             Ok(current) => current,
-            Err(e) if self.charon.lives(&e).await => {
+            Err(e) if self.charon.still_answers(&e).await => {
                 look(&self.target.rules, self.paths, Some(&mut *self.charon.vici)).await.map_err(Stop::Charon)?
             }
             Err(e) => return Err(Stop::Charon(e)),
@@ -189,22 +198,22 @@ impl<'a> Peers<'a> {
         current.believed = believed;
         (current.doubt, current.peer_keys) = (None, BTreeMap::new());
         let theirs = |step: &Step| match step.peer() {
-            Some(name) => new.contains(&name) && !self.adrift.contains(&name),
+            Some(name) => new.contains(&name) && !self.unrestored.contains(&name),
             None => matches!(step, Step::LoadKey { .. }),
         };
         let steps: Vec<Step> = plan(self.goal(), &current).into_iter().filter(theirs).collect();
         for step in &steps {
             let Err(e) = self.take(step).await else { continue };
-            if !self.charon.lives(&e).await {
+            if !self.charon.still_answers(&e).await {
                 return Err(Stop::Charon(e));
             }
             let Some(name) = step.peer() else { return Err(Stop::Shared(e)) };
-            self.note(&name, &e);
+            self.note_unrestored(&name, &e);
         }
         Ok(())
     }
 
-    /// What is left to do is a peer's that fails by it, or of one that failed before and is not back at what it had.
+    /// Assigns what is left to do to the peers, which fail by it or are not restored. Returns those that have failed just now.
     fn judge(&mut self, left: Vec<Step>) -> Result<BTreeSet<ConnName>> {
         let mut of_peers: BTreeMap<ConnName, Vec<Step>> = BTreeMap::new();
         let mut shared = Vec::new();
@@ -221,25 +230,25 @@ impl<'a> Peers<'a> {
         for (name, steps) in &of_peers {
             let Some(e) = still_to_do(steps) else { continue };
             if self.failed.contains_key(name) {
-                self.note(name, &e);
+                self.note_unrestored(name, &e);
             } else {
                 warn!(peer = %name, problem = %e.chain(), "this peer has failed");
                 self.failed.insert(name.clone(), e.chain());
                 new.insert(name.clone());
             }
         }
-        // A removal that reads back was one, whatever charon said.
+        // A removal that reads back has succeeded, whatever charon answered.
         let (goal, target) = (self.goal.as_ref().unwrap_or(self.target), self.target);
         let gone = |name: &ConnName| !goal.connections.contains_key(name) && !target.connections.contains_key(name);
         self.failed.retain(|name, _| !gone(name) || of_peers.contains_key(name));
-        self.adrift.retain(|name| self.failed.contains_key(name));
+        self.unrestored.retain(|name| self.failed.contains_key(name));
         Ok(new)
     }
 
-    /// A peer that failed is not back at what it had.
-    fn note(&mut self, name: &ConnName, e: &Error) {
+    /// Notes that the former tunnel of a failed peer is not in force again.
+    fn note_unrestored(&mut self, name: &ConnName, e: &Error) {
         warn!(peer = %name, problem = %e.chain(), "this peer is neither as planned nor as it was");
-        self.adrift.insert(name.clone());
+        self.unrestored.insert(name.clone());
         if let Some(why) = self.failed.get_mut(name).filter(|why| !why.contains(&e.chain())) {
             *why = format!("{why}; {}", e.chain());
         }

@@ -56,14 +56,11 @@ fn child_sa(child: &Message) -> ChildSa {
     ChildSa {
         name: string(child, "name"),
         id: child.number("uniqueid").unwrap_or_default(),
-        reqid: child.number("reqid").unwrap_or_default(),
         state: string(child, "state"),
         local_ts: child.list("local-ts").map(Cow::into_owned).collect(),
         remote_ts: child.list("remote-ts").map(Cow::into_owned).collect(),
         bytes_in: count("bytes-in"),
         bytes_out: count("bytes-out"),
-        packets_in: count("packets-in"),
-        packets_out: count("packets-out"),
         installed: child.number("install-time"),
     }
 }

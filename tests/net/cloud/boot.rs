@@ -80,7 +80,10 @@ fn a_state_that_is_broken_or_of_another_vpc_is_no_loss() -> Result<()> {
         let report = refresh(&hub)?;
         ensure_no_steps(&report)?;
         let notes = lines(&report, "notes").join("\n");
-        ensure!(notes.contains("state.json is not usable, starting afresh") && !notes.contains('\u{1b}'), "{notes}");
+        ensure!(
+            notes.contains("state.json cannot be used, so this pass starts without it") && !notes.contains('\u{1b}'),
+            "{notes}"
+        );
         ensure!(has_tunnel(&report, &a) && has_tunnel(&report, &b), "{report:#}");
         ensure!(hub.read_file(STATE)?.contains(&b), "the state was not written anew");
         ensure_no_steps(&refresh(&hub)?)?;

@@ -117,7 +117,6 @@ impl Draft {
             },
             keep: Keep { interval: self.keep_interval },
             ec2: Ec2 { timeout: self.ec2_timeout },
-            sources: Vec::new(),
             warnings: Vec::new(),
         })
     }

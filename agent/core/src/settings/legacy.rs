@@ -1,11 +1,6 @@
 //! The 2014 tool's `/etc/default/{vpn-hub,nat-hub,nat-vpn}`: assignments in shell syntax, parsed without a shell.
 
-use std::{
-    collections::BTreeMap,
-    iter::Peekable,
-    path::{Path, PathBuf},
-    str::Chars,
-};
+use std::{collections::BTreeMap, iter::Peekable, path::Path, str::Chars};
 
 use super::{
     item::Item,
@@ -31,7 +26,6 @@ const NAMES: [(&str, &str); 5] = [
 /// The content of a 2014 file; empty if there is none.
 #[derive(Debug, Default)]
 pub(super) struct Legacy {
-    pub path: Option<PathBuf>,
     pub items: Vec<Item>,
     pub psk: Option<InlinePsk>,
     pub warnings: Vec<String>,
@@ -67,7 +61,6 @@ pub(super) fn load(
             show(&below(root, "/etc/crosswan/psk"))
         ));
     }
-    legacy.path = Some(path);
     Ok(legacy)
 }
 

@@ -42,8 +42,6 @@ pub struct Settings {
     pub keep: Keep,
     /// The limits on asking EC2.
     pub ec2: Ec2,
-    /// The files that were read, weakest first.
-    pub sources: Vec<PathBuf>,
     /// Settings that are accepted but should be changed, a line each.
     pub warnings: Vec<String>,
 }

@@ -36,8 +36,6 @@ pub struct ChildSa {
     pub name: String,
     /// charon's unique id, which grows.
     pub id: u32,
-    /// The id that ties its kernel states to its policies.
-    pub reqid: u32,
     /// `CREATED`, `INSTALLING`, `INSTALLED`, `UPDATING`, `REKEYING`, `REKEYED`, `RETRYING`, `DELETING`, …
     pub state: String,
     /// The networks at this end.
@@ -48,10 +46,6 @@ pub struct ChildSa {
     pub bytes_in: u64,
     /// Bytes sent since it was installed.
     pub bytes_out: u64,
-    /// Packets received since it was installed.
-    pub packets_in: u64,
-    /// Packets sent since it was installed.
-    pub packets_out: u64,
     /// Seconds since it was installed.
     pub installed: Option<u64>,
 }

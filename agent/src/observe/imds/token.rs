@@ -1,5 +1,5 @@
-//! A look at IMDS's session token before the SDK takes it: the SDK panics at a token that it cannot send back as a header,
-//! and at a lifetime that ends after the end of time. (Found by `tests/fuzz`.)
+//! Checks IMDS's session token before the SDK sees it: the SDK panics at a token that it cannot send back as a header,
+//! and at a lifetime beyond the largest time that it can represent. (Found by `tests/fuzz`.)
 
 use aws_sdk_ec2::config::{SharedHttpClient, http::HttpRequest};
 use aws_smithy_runtime_api::client::{
@@ -8,10 +8,10 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 
-/// In seconds; AWS documents six hours as the longest.
+/// The longest lifetime in seconds: AWS documents six hours.
 const LONGEST: u64 = 6 * 60 * 60;
 
-/// The same client, which fails where the SDK would panic.
+/// The same HTTP client, which returns an error where the SDK would panic.
 pub(super) fn checked(http: SharedHttpClient) -> SharedHttpClient {
     http_client_fn(move |settings, components| {
         SharedHttpConnector::new(Checked(http.http_connector(settings, components)))

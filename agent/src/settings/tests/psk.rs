@@ -212,7 +212,7 @@ fn no_key_at_all_can_be_told_apart() {
         assert!(MissingPsk::is(&error) && error.kind() == Kind::Settings);
         host.line(&error.chain())
     };
-    let remedy = format!("found none; {REMEDY} > FILE && chmod 600 FILE");
+    let remedy = format!("and found no such file; {REMEDY} > FILE && chmod 600 FILE");
     let default = PskSource::default();
     let file = PskSource { file: Some("/run/key".into()), ..inline(GOOD) };
     let dir = PskSource { dir: Some("/run/psk.d".into()), ..inline(GOOD) };

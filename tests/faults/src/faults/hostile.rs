@@ -159,7 +159,7 @@ pub fn replay(stage: &mut Stage) -> Result<Healed> {
         let mut all = Vec::new();
         for gateway in [&hub, &victim] {
             for sa in sas(gateway)?.into_iter().filter(|sa| ends.map(|e| e.to_string()).contains(&sa.remote_host)) {
-                all.push((sa.id, sa.children.iter().map(|c| (c.id, c.packets_in)).collect::<Vec<_>>()));
+                all.push((sa.id, sa.children.iter().map(|c| (c.id, c.bytes_in)).collect::<Vec<_>>()));
             }
         }
         Ok::<_, anyhow::Error>(all)
@@ -181,7 +181,7 @@ pub fn replay(stage: &mut Stage) -> Result<Healed> {
     let after = look()?;
     ensure!(
         after == before,
-        "replays had an effect (IKE_SA, CHILD_SAs with packets received): {before:?}, then {after:?}"
+        "replays had an effect (IKE_SA, CHILD_SAs with bytes received): {before:?}, then {after:?}"
     );
     ensure!(heard()? >= heard_before + taken.len(), "the replays did not get to the hub");
     let took = stage.until_it_reaches()?;

@@ -57,10 +57,10 @@ pub const OWNERS: [Tampering; 6] = [
 
 /// The state only adds knowledge: without it a pass starts from nothing.
 pub const STATE: [Tampering; 5] = [
-    ("truncate -s 200 /var/lib/crosswan/state.json", "state.json is not usable"),
-    (": >/var/lib/crosswan/state.json", "state.json is not usable"),
-    ("head -c 4096 /dev/urandom >/var/lib/crosswan/state.json", "state.json is not usable"),
-    ("echo '{\"regions\": []}' >/var/lib/crosswan/state.json", "state.json is not usable"),
+    ("truncate -s 200 /var/lib/crosswan/state.json", "state.json cannot be used"),
+    (": >/var/lib/crosswan/state.json", "state.json cannot be used"),
+    ("head -c 4096 /dev/urandom >/var/lib/crosswan/state.json", "state.json cannot be used"),
+    ("echo '{\"regions\": []}' >/var/lib/crosswan/state.json", "state.json cannot be used"),
     ("rm /var/lib/crosswan/state.json", ""),
 ];
 

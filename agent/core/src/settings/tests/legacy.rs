@@ -35,7 +35,7 @@ fn which_file_counts() {
          to choose by; set CROSSWAN_MODE"
     );
     let chosen = both.load(&[("CROSSWAN_MODE", "nat-hub")], &none).unwrap();
-    assert_eq!((chosen.mode, chosen.sources.len()), (Mode::NatHub, 1));
+    assert_eq!((chosen.mode, chosen.regions.len()), (Mode::NatHub, 0));
     // Another mode's file is not even read.
     let other = Host(&[("/etc/default/vpn-hub", "nonsense"), (TOML, NAT_HUB)]);
     assert!(other.load(&[], &none).is_ok());
