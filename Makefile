@@ -56,9 +56,9 @@ arm64-test: ## test arm64: the agent's code, the builds, and an arm64 nat-vpn bo
 	@tests/setup/debian.sh images arm64
 	@tests/arm64/run $(ONLY)
 
-packer-test: build ## check packer/ with a current Packer: fmt, validate, and builds of the AMIs, for both architectures, against moto
-	@tests/setup/debian.sh images $(OTHER)
-	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) tests/packer/run
+packer-test: build ## check packer/ with a current Packer: fmt, validate, and builds of the AMIs against moto, for both architectures; ONLY=native
+	@tests/setup/debian.sh images $(if $(ONLY),,$(OTHER))
+	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) ONLY=$(ONLY) tests/packer/run
 
 lint: ## run rustfmt, clippy with warnings denied, shellcheck, and check the licences and sources of what is linked in
 	@tests/setup/debian.sh lint

