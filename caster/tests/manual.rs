@@ -11,7 +11,8 @@ fn root() -> &'static Path {
 #[test]
 fn the_plan_in_the_manual_is_the_programs() {
     let manual = fs::read_to_string(root().join("../docs/cloudcaster.md")).unwrap();
-    let block = manual.split("```").nth(1).unwrap();
+    let block =
+        manual.split("```").find(|block| block.contains("$ cloudcaster plan ") && block.contains("--against")).unwrap();
     let command = block.lines().find_map(|l| l.strip_prefix("$ cloudcaster plan ")).unwrap();
     let arguments: Vec<&str> = ["plan"].into_iter().chain(command.split(' ')).collect();
     let output = cloudcaster_in(&root().join("tests"), &arguments);
