@@ -18,7 +18,9 @@ pub use failure::{Failure, Kind};
 pub(crate) use pages::{listed, pages};
 
 /// In mode `standard`, as the agent: `adaptive` slows down for minutes after a few throttles (docs/facts.md, "EC2").
-const ATTEMPTS: u32 = 8;
+const ATTEMPTS: u32 = 6;
+/// All attempts take some 15 s, so that a region that does not answer is soon known to be one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A single answer; RunInstances takes the longest, some seconds.
 const ANSWER: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
@@ -53,7 +55,7 @@ impl Aws {
         let config = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .http_client(http)
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_PAUSE))
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ANSWER).build())
             .load()
             .await;

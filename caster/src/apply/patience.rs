@@ -13,7 +13,7 @@ use crate::{
 
 /// What was just made may not be seen everywhere for some seconds (EC2 Developer Guide, "Eventual consistency").
 const UNSEEN: Duration = Duration::from_secs(60);
-/// After the SDK's own eight attempts.
+/// After the SDK's own attempts.
 const THROTTLED: Duration = Duration::from_secs(120);
 /// A call whose effect nobody knows.
 const UNCLEAR: u32 = 4;
