@@ -11,7 +11,7 @@ mod scaling;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::future::{try_join, try_join3, try_join4, try_join5};
+use futures_util::future::{join, try_join, try_join3, try_join4, try_join5};
 use tokio::time::{sleep, timeout};
 
 pub use file::from_file;
@@ -80,7 +80,7 @@ async fn once(aws: &Aws, query: &Query) -> Result<Seen, Failure> {
             let interfaces = compute::interfaces(ec2).await?;
             Ok((interfaces, compute::instances(ec2).await?))
         },
-        compute::addresses(ec2),
+        async { Ok(join(compute::addresses(ec2), compute::elastic_ip_quota(ec2)).await) },
         compute::images(ec2, query),
         try_join3(compute::instance_types(ec2, query), network::key_pairs(ec2), names::profiles(aws)),
     );
@@ -100,7 +100,8 @@ async fn once(aws: &Aws, query: &Query) -> Result<Seen, Failure> {
     let (network, compute, serving, outside) =
         try_join4(Box::pin(network), Box::pin(compute), Box::pin(serving), Box::pin(outside)).await?;
     let (vpcs, internet_gateways, subnets, route_tables, (acls, groups, zones)) = network;
-    let ((mut interfaces, mut instances), addresses, images, (instance_types, key_pairs, profiles)) = compute;
+    let ((mut interfaces, mut instances), (addresses, elastic_ip_quota), images, (instance_types, key_pairs, profiles)) =
+        compute;
     let (mut balancers, classic, target_groups, templates, scaling_groups) = serving;
     let (account, certificates, (hosted_zones, records)) = outside;
     balancers.extend(classic);
@@ -118,7 +119,8 @@ async fn once(aws: &Aws, query: &Query) -> Result<Seen, Failure> {
         acls,
         groups,
         interfaces,
-        addresses,
+        addresses: addresses?,
+        elastic_ip_quota,
         instances,
         images,
         instance_types,

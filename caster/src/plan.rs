@@ -86,6 +86,7 @@ pub fn plan(desired: &Desired, seen: &Seen, options: Options) -> Plan {
         planner.instances();
         planner.scaling();
         planner.records();
+        planner.quota();
         planner.not_in_the_document();
     }
     let vpc = planner.vpc_id().map(str::to_owned);

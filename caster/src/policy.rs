@@ -128,6 +128,7 @@ impl<'a> Needs<'a> {
     fn look(&self) -> Vec<&'static str> {
         let mut actions = vec![
             "autoscaling:DescribeAutoScalingGroups",
+            "ec2:DescribeAccountAttributes",
             "ec2:DescribeAddresses",
             "ec2:DescribeAvailabilityZones",
             "ec2:DescribeInstances",

@@ -67,3 +67,18 @@ fn an_observation_that_is_not_whole_is_not_planned_against() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
 }
+
+#[test]
+fn too_few_elastic_ips_are_known_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.json");
+    let seen = fs::read_to_string(root().join("tests/golden/client-empty-region/seen.json")).unwrap();
+    for (quota, code) in [(1, Some(2)), (99, Some(0))] {
+        fs::write(&path, seen.replacen('{', &format!("{{\"elastic_ip_quota\": {quota},"), 1)).unwrap();
+        let arguments = ["plan", "documents/client.json", "--against", path.to_str().unwrap()];
+        let output = cloudcaster_in(&root().join("tests"), &arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), code, "{said}");
+        assert_eq!(said.contains("client.json:20:10: nat: 1 Elastic IP must be allocated"), code == Some(2), "{said}");
+    }
+}

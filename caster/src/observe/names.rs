@@ -1,5 +1,7 @@
 //! What is outside EC2: the caller, instance profiles, certificates, hosted zones and records.
 
+#![allow(clippy::disallowed_methods, reason = "edge: how long certificates are valid")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{SystemTime, UNIX_EPOCH},

@@ -47,8 +47,7 @@ fn the_same_client_token_gives_the_same_instance() -> Result<()> {
 fn addresses_are_those_that_a_subnet_and_the_internet_have_free() -> Result<()> {
     let (_lab, ec2) = endpoint()?;
     let (_, subnet) = subnet(&ec2)?;
-    let interface =
-        || ec2.get(REGION, "CreateNetworkInterface", &[("SubnetId", subnet.as_str())], "privateIpAddress");
+    let interface = || ec2.get(REGION, "CreateNetworkInterface", &[("SubnetId", subnet.as_str())], "privateIpAddress");
     ensure!([interface()?, interface()?] == ["10.0.0.4", "10.0.0.5"], "other private addresses");
     let elastic = || ec2.get(REGION, "AllocateAddress", &[("Domain", "vpc")], "publicIp");
     ensure!([elastic()?, elastic()?] == ["198.51.100.10", "198.51.100.11"], "other public addresses");
