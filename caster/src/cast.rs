@@ -128,10 +128,12 @@ async fn read_back(
     for pause in UNSEEN {
         let left = manner.of(survey.plan.clone());
         let follows = left.steps != done.steps && left.steps.iter().all(Step::is_repeatable);
-        if left.steps.is_empty() || follows || survey.has_errors() {
+        // Without a VPC to plan for, another cast of the same name is about to give way.
+        let settled = survey.plan.vpc.is_some() && (left.steps.is_empty() || follows);
+        if settled || survey.has_errors() {
             break;
         }
-        let missing = left.steps.first().map(ToString::to_string).unwrap_or_default();
+        let missing = left.steps.first().map_or_else(|| "one VPC of this cast".to_owned(), ToString::to_string);
         let event = json!({ "event": "waiting", "step": "verify", "for": missing });
         progress.say(&format!("        not seen yet: {missing}"), &event);
         sleep(pause).await;

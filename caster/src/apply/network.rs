@@ -7,14 +7,17 @@ use aws_sdk_ec2::{
     types::{AttributeBooleanValue, Filter, IcmpTypeCode, PortRange, ResourceType, RuleAction, VpcState},
 };
 use ipnet::Ipv4Net;
+use tokio::time::Instant;
 
-use super::{Apply, tags::specification};
+use super::{Apply, patience::Pauses, tags::specification};
 use crate::{
     aws::{Failure, Kind, listed},
     part::{CAST, PART, Part, Ref, Tags},
     rule::AclEntry,
 };
 
+/// How long another cast may take to give way: some calls.
+const GIVES_WAY: Duration = Duration::from_secs(5);
 const AVAILABLE: Duration = Duration::from_secs(60);
 
 /// `call`, and the failure with its name.
@@ -56,11 +59,20 @@ impl Apply<'_> {
         Ok(id)
     }
 
-    /// EC2 takes no client token for a VPC, so two casts from two machines may make one each. The one whose VPC has the larger id
-    /// gives way: it takes its VPC out of the cast, where the other would stumble over it, and stops.
+    /// EC2 takes no client token for a VPC, so two casts from two machines may make one each, and the later one sees the other's. It
+    /// gives way: it takes its VPC out of the cast, where the other would stumble over it, and stops. Where both see each other the
+    /// one with the larger id gives way at once, and the other one waits for that.
     async fn alone(&self, id: &str, tags: &Tags) -> Result<(), Failure> {
-        let others = self.tagged(tags).await?;
-        let Some(other) = others.iter().find(|other| other.as_str() < id) else { return Ok(()) };
+        let (started, mut pauses) = (Instant::now(), Pauses::new());
+        let other = loop {
+            let others = self.tagged(tags).await?;
+            match others.into_iter().find(|other| other != id) {
+                None => return Ok(()),
+                // It was there before, or does not give way.
+                Some(other) if other.as_str() < id || started.elapsed() > GIVES_WAY => break other,
+                Some(_) => pauses.pause().await,
+            }
+        };
         let cast = tags.get(CAST).cloned().unwrap_or_default();
         let spare = [(CAST.to_owned(), format!("spare of {cast}")), (PART.to_owned(), "vpc/spare".to_owned())];
         self.tag(&Ref::Id(id.to_owned()), "", &spare.into()).await?;
