@@ -11,7 +11,7 @@ PROFILE :=
 PACKAGES := crosswan cloudcaster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults churn fuzz bench deb dist image vm-test packer-test arm64-test lint fmt clean build setup setup-fuzz setup-images
+.PHONY: help demo cast-demo test faults churn fuzz bench deb dist image vm-test packer-test arm64-test lint fmt clean build setup setup-fuzz setup-images
 
 help: ## show this list
 	@echo 'Run as root on Debian 12 or 13; what is missing is installed. Start with: make demo'
@@ -19,6 +19,9 @@ help: ## show this list
 
 demo: build ## show all three modes at work in a region on this machine; KEEP=1 leaves it up to look around in
 	@$(BUILT)/crosswan-lab demo $(if $(KEEP),--keep)
+
+cast-demo: build ## show cloudcaster at work: the hub of 2014 and clients cast from documents, then crossed by real packets
+	@$(BUILT)/crosswan-lab cast-demo
 
 test: build setup-fuzz ## run every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing
 	cargo test --locked --workspace

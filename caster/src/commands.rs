@@ -1,16 +1,24 @@
 //! The commands: what each prints, and how it ends.
 
-use std::path::PathBuf;
+mod adopt;
+mod cast;
+mod plan;
+mod status;
 
-use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+pub use adopt::adopt;
+pub use cast::{CastArguments, cast};
+pub use plan::{PlanArguments, plan};
+pub use status::status;
 
 use crate::{
     decide::decide,
-    desired::Fault,
-    document::{Loaded, Options, Ready, load},
+    document::{Options, load},
     exit::Exit,
-    observe,
-    plan::{self, Plan, plan},
+    export, policy,
     problem::{Level, Problem},
     schema,
     seen::Seen,
@@ -61,99 +69,34 @@ fn said(problems: &[Problem], unread: bool) -> String {
     out
 }
 
-/// What `plan` was called with.
-pub struct PlanArguments {
-    pub files: Vec<PathBuf>,
-    pub against: Vec<PathBuf>,
-    pub take_routes: bool,
-    pub exit_code: bool,
-    pub allow_unknown: bool,
-    pub json: bool,
-}
-
-/// `plan`: reads documents and observations, and plans each document against its region.
-pub fn plan_files(arguments: PlanArguments) -> Outcome {
-    let PlanArguments { files, against, take_routes, exit_code, allow_unknown, json } = arguments;
-    let loaded = load(&files, Options { allow_unknown });
-    if loaded.has_errors() {
-        return report(Exit::Document, &loaded, &[], json);
-    }
-    let mut regions: Vec<Seen> = Vec::new();
-    for path in &against {
-        match observe::from_file(path) {
-            Ok(seen) => regions.push(seen),
-            Err(what) => return not_observed(&what, json),
-        }
-    }
-    let Loaded { documents, mut problems, .. } = loaded;
-    let mut plans = Vec::new();
-    for Ready { mut source, document, data } in documents {
-        // The problems of the reading are there already.
-        let before = source.problems();
-        let Some(seen) = regions.iter().find(|s| s.region == document.aws.region) else {
-            let what = format!("region {}: none of the observations is of it", document.aws.region);
-            return not_observed(&what, json);
-        };
-        let decision = decide(&document, &data, seen);
-        let plan = plan(&decision.desired, seen, plan::Options { take_routes });
-        for Fault { path, what } in decision.faults.iter().chain(&plan.faults) {
-            source.error(path, what);
-        }
-        for Fault { path, what } in &decision.warnings {
-            source.warn(path, what);
-        }
-        problems.extend(source.problems().into_iter().filter(|p| !before.contains(p)));
-        plans.push((source.file().to_owned(), plan));
-    }
-    let faulty = problems.iter().any(|p| p.level == Level::Error);
-    let exit = if faulty {
-        Exit::Document
-    } else if plans.iter().any(|(_, plan)| !plan.foreign.is_empty()) {
-        Exit::Foreign
-    } else if exit_code && plans.iter().any(|(_, plan)| !plan.steps.is_empty()) {
-        Exit::Changes
-    } else {
-        Exit::Done
+/// `policy`: on one line with `json`, else indented.
+pub fn policy(file: &Path, mend: bool, json: bool) -> Outcome {
+    let loaded = load(&[file.to_owned()], Options::default());
+    let (errors, exit) = (said(&loaded.problems, loaded.unread), Exit::Document);
+    let Some(ready) = loaded.documents.first().filter(|_| !loaded.has_errors()) else {
+        return Outcome { exit, output: String::new(), errors };
     };
-    // A plan that cannot be carried out is not shown.
-    let plans = if faulty { Vec::new() } else { plans };
-    report(exit, &Loaded { documents: Vec::new(), problems, unread: false }, &plans, json)
+    // Against an empty region: what is there changes nothing about what is needed.
+    let seen = Seen { region: ready.document.aws.region.clone(), ..Seen::default() };
+    let policy = policy::policy(&ready.document, &decide(&ready.document, &ready.data, &seen).desired, mend);
+    Outcome::done(if json { format!("{policy}\n") } else { format!("{policy:#}\n") })
 }
 
-fn not_observed(what: &str, json: bool) -> Outcome {
-    let exit = Exit::Observe;
-    if json {
-        let report = json!({ "exit": exit.code(), "error": what });
-        return Outcome { exit, output: format!("{report:#}\n"), errors: String::new() };
+/// `export cloudformation`: on one line with `json`, else indented.
+pub fn export(file: &Path, json: bool) -> Outcome {
+    let mut loaded = load(&[file.to_owned()], Options::default());
+    let exit = Exit::Document;
+    if loaded.has_errors() || loaded.documents.is_empty() {
+        return Outcome { exit, output: String::new(), errors: said(&loaded.problems, loaded.unread) };
     }
-    Outcome::failed(exit, what)
-}
-
-fn report(exit: Exit, loaded: &Loaded, plans: &[(String, Plan)], json: bool) -> Outcome {
-    if json {
-        let plans: Vec<Value> = plans.iter().map(|(file, plan)| plan_json(file, plan)).collect();
-        let report = json!({ "exit": exit.code(), "plans": plans, "problems": loaded.problems });
-        return Outcome { exit, output: format!("{report:#}\n"), errors: String::new() };
+    let mut ready = loaded.documents.remove(0);
+    match export::cloudformation(&ready) {
+        Ok(template) => Outcome::done(if json { format!("{template}\n") } else { format!("{template:#}\n") }),
+        Err(faults) => {
+            faults.into_iter().for_each(|fault| ready.source.error(&fault.path, fault.what));
+            Outcome { exit, output: String::new(), errors: said(&ready.source.problems(), false) }
+        }
     }
-    let output = plans.iter().map(|(_, plan)| plan.to_string()).collect::<Vec<_>>().join("\n");
-    Outcome { exit, output, errors: said(&loaded.problems, loaded.unread) }
-}
-
-/// A plan for a program: each step with what it holds and as a person reads it.
-fn plan_json(file: &str, plan: &Plan) -> Value {
-    let step = |step: &plan::Step| {
-        let mut value = json!(step);
-        value["text"] = json!(step.to_string());
-        value["takes_away"] = json!(step.takes_away());
-        value
-    };
-    json!({
-        "file": file,
-        "subject": plan.subject,
-        "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
-        "left": plan.left,
-        "in_the_way": plan.foreign,
-    })
 }
 
 /// `schema`: on one line with `json`, else indented.

@@ -7,6 +7,7 @@ mod apps;
 mod balancers;
 mod groups;
 mod images;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,7 @@ use ipnet::Ipv4Net;
 
 use crate::{
     desired::{Desired, Fault, Gateway, Record, RecordTarget, Route, Subnet, Table, Target, Wanted},
-    document::{Document, UserData, Way, way_of},
+    document::{Digest, Document, Secret, UserData, Way, way_of},
     names::Names,
     part::Part,
     rule::{ANYWHERE, AclEntry},
@@ -28,6 +29,8 @@ pub struct Decision {
     pub desired: Desired,
     pub faults: Vec<Fault>,
     pub warnings: Vec<Fault>,
+    /// User data that is made here: settings of gateways, by digest.
+    pub texts: BTreeMap<Digest, Secret>,
 }
 
 /// A document with what goes with it.
@@ -64,7 +67,9 @@ pub fn decide(document: &Document, data: &BTreeMap<String, UserData>, seen: &See
         balancers,
         zone: aws.zone.to_lowercase(),
     };
-    Decision { desired, faults, warnings }
+    let modes = [settings::Mode::VpnHub, settings::Mode::NatHub, settings::Mode::NatVpn];
+    let texts = modes.map(|mode| input.settings(mode)).map(|text| (text.digest(), text)).into();
+    Decision { desired, faults, warnings, texts }
 }
 
 impl Input<'_> {

@@ -14,7 +14,7 @@ pub enum Exit {
     Apply,
     /// A resource that belongs to somebody else is in the way.
     Foreign,
-    /// `plan --exit-code`: there are changes.
+    /// `plan --exit-code`, `status --exit-code`: there are changes.
     Changes,
 }
 

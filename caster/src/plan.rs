@@ -39,6 +39,8 @@ pub struct Options {
 pub struct Plan {
     /// `ENV/CIDR in REGION`, for the heading.
     pub subject: String,
+    /// The VPC's id, if it is there.
+    pub vpc: Option<Id>,
     /// In the order of their levels.
     pub steps: Vec<Step>,
     /// Differences that are the operator's to judge.
@@ -84,9 +86,12 @@ pub fn plan(desired: &Desired, seen: &Seen, options: Options) -> Plan {
         planner.instances();
         planner.scaling();
         planner.records();
+        planner.quota();
         planner.not_in_the_document();
     }
+    let vpc = planner.vpc_id().map(str::to_owned);
     let mut out = planner.out;
+    out.vpc = vpc;
     out.steps.sort_by_key(Step::level);
     out.left.sort();
     out.foreign.sort();

@@ -42,6 +42,8 @@ pub struct Seen {
     pub interfaces: BTreeMap<Id, Interface>,
     /// Elastic IPs, by allocation id.
     pub addresses: BTreeMap<Id, Address>,
+    /// How many Elastic IPs the account may have in the region, if EC2 says so.
+    pub elastic_ip_quota: Option<usize>,
     pub instances: BTreeMap<Id, Instance>,
     pub images: BTreeMap<Id, Image>,
     pub instance_types: BTreeMap<String, InstanceType>,

@@ -11,7 +11,8 @@ fn root() -> &'static Path {
 #[test]
 fn the_plan_in_the_manual_is_the_programs() {
     let manual = fs::read_to_string(root().join("../docs/cloudcaster.md")).unwrap();
-    let block = manual.split("```").nth(1).unwrap();
+    let block =
+        manual.split("```").find(|block| block.contains("$ cloudcaster plan ") && block.contains("--against")).unwrap();
     let command = block.lines().find_map(|l| l.strip_prefix("$ cloudcaster plan ")).unwrap();
     let arguments: Vec<&str> = ["plan"].into_iter().chain(command.split(' ')).collect();
     let output = cloudcaster_in(&root().join("tests"), &arguments);
@@ -64,5 +65,20 @@ fn an_observation_that_is_not_whole_is_not_planned_against() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(3), 0), "{said}");
         assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[test]
+fn too_few_elastic_ips_are_known_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.json");
+    let seen = fs::read_to_string(root().join("tests/golden/client-empty-region/seen.json")).unwrap();
+    for (quota, code) in [(1, Some(2)), (99, Some(0))] {
+        fs::write(&path, seen.replacen('{', &format!("{{\"elastic_ip_quota\": {quota},"), 1)).unwrap();
+        let arguments = ["plan", "documents/client.json", "--against", path.to_str().unwrap()];
+        let output = cloudcaster_in(&root().join("tests"), &arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), code, "{said}");
+        assert_eq!(said.contains("client.json:20:10: nat: 1 Elastic IP must be allocated"), code == Some(2), "{said}");
     }
 }

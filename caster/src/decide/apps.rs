@@ -1,6 +1,6 @@
 //! Apps and what their instances are launched with.
 
-use super::{Input, images::Wish};
+use super::{Input, images::Wish, settings::Mode};
 use crate::{
     desired::{Choice, Fault, Launch, Plain, Scaled},
     document::{Digest, Nat, UserData, Way, way_of},
@@ -67,7 +67,7 @@ impl Input<'_> {
             key_pair: Some(nat.keypair.clone()),
             groups: vec![nat.group.clone()],
             public: false,
-            user_data: None,
+            user_data: Some(self.settings(self.nat_mode()).digest()),
             ready,
         }
     }
@@ -110,7 +110,7 @@ impl Input<'_> {
             groups: app.all_groups().into_iter().map(str::to_owned).collect(),
             // A gateway's address is that of its interface.
             public: app.public && !gateway,
-            user_data,
+            user_data: user_data.or_else(|| gateway.then(|| self.settings(Mode::VpnHub).digest())),
             ready,
         }
     }

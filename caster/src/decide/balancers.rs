@@ -6,6 +6,7 @@ use super::Input;
 use crate::{
     desired::{Balancer, Fault, Listener, TargetGroup},
     document::{BalancerKind, Elb, HealthProtocol, ListenerProtocol},
+    health::Check,
     seen::Certificate,
     text,
     tree::KeyPath,
@@ -101,15 +102,22 @@ fn protocol(kind: BalancerKind, protocol: ListenerProtocol) -> String {
 
 /// The health check as today's load balancers can make it.
 fn health(elb: &Elb) -> String {
-    let port = elb.target.port;
     let path = elb.target.path.as_deref().unwrap_or("/");
-    let target = match (elb.kind(), elb.target.protocol) {
-        (_, HealthProtocol::Http) => format!("HTTP:{port}{path}"),
-        (_, HealthProtocol::Https) => format!("HTTPS:{port}{path}"),
-        (BalancerKind::Application, HealthProtocol::Tcp) => format!("HTTP:{port}/"),
-        (BalancerKind::Application, HealthProtocol::Ssl) => format!("HTTPS:{port}/"),
-        (BalancerKind::Classic, HealthProtocol::Ssl) => format!("SSL:{port}"),
-        (_, HealthProtocol::Tcp | HealthProtocol::Ssl) => format!("TCP:{port}"),
+    let (protocol, path) = match (elb.kind(), elb.target.protocol) {
+        (_, HealthProtocol::Http) => ("HTTP", Some(path)),
+        (_, HealthProtocol::Https) => ("HTTPS", Some(path)),
+        (BalancerKind::Application, HealthProtocol::Tcp) => ("HTTP", Some("/")),
+        (BalancerKind::Application, HealthProtocol::Ssl) => ("HTTPS", Some("/")),
+        (BalancerKind::Classic, HealthProtocol::Ssl) => ("SSL", None),
+        (_, HealthProtocol::Tcp | HealthProtocol::Ssl) => ("TCP", None),
     };
-    format!("{target} every {} s, healthy after {}, unhealthy after {}", elb.interval, elb.healthy, elb.unhealthy)
+    let check = Check {
+        protocol: protocol.to_owned(),
+        port: elb.target.port,
+        path: path.map(str::to_owned),
+        interval: elb.interval,
+        healthy: elb.healthy,
+        unhealthy: elb.unhealthy,
+    };
+    check.to_string()
 }

@@ -245,6 +245,28 @@ impl Step {
         }
     }
 
+    /// Whether the step may be carried out twice without making anything twice.
+    pub fn is_repeatable(&self) -> bool {
+        use Step::*;
+        !matches!(
+            self,
+            CreateVpc { .. }
+                | CreateInternetGateway { .. }
+                | CreateSubnet { .. }
+                | CreateRouteTable { .. }
+                | CreateGroup { .. }
+                | AllocateAddress { .. }
+                | CreateInterface { .. }
+                | Launch(_)
+                | CreateTargetGroup { .. }
+                | CreateBalancer(_)
+                | CreateListener { .. }
+                | CreateTemplate { .. }
+                | CreateTemplateVersion { .. }
+                | CreateScalingGroup(_)
+        )
+    }
+
     /// Whether something is taken away: the two exceptions.
     pub fn takes_away(&self) -> bool {
         matches!(

@@ -98,6 +98,12 @@ pub struct Image {
     pub available: bool,
     pub architecture: String,
     pub virtualization: String,
+    /// The device name of the root disk, such as `/dev/xvda`.
+    #[serde(default)]
+    pub root: Option<String>,
+    /// Its size in GiB.
+    #[serde(default)]
+    pub root_gib: Option<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,15 +1,15 @@
 //! The demo: a region comes up, its gateways boot, and seven things are shown by real packets.
 
 mod act;
-mod boot;
+pub(crate) mod boot;
 mod change;
 mod clear;
 mod keep;
 mod keys;
 mod logs;
-mod reach;
-mod screen;
-mod signals;
+pub(crate) mod reach;
+pub(crate) mod screen;
+pub(crate) mod signals;
 mod steady;
 mod vici;
 

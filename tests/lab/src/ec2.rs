@@ -60,6 +60,8 @@ pub enum Target {
     Internet,
     /// An instance, by id.
     Instance(String),
+    /// A network interface, by id.
+    Interface(String),
     /// Nothing the lab knows.
     Nowhere,
 }
@@ -109,16 +111,43 @@ impl Ec2 {
 
     /// One action in one region; an error carries EC2's own words.
     pub fn call(&self, region: &str, action: &str, parameters: &[(&str, &str)]) -> Result<Answer> {
-        let mut body = format!("Action={action}&Version=2016-11-15");
+        self.query("ec2", "2016-11-15", region, action, parameters)
+    }
+
+    /// An action of another service that is called as EC2 is, with the version of its API.
+    pub fn query(
+        &self,
+        service: &str,
+        version: &str,
+        region: &str,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Answer> {
+        let mut body = format!("Action={action}&Version={version}");
         for (key, value) in parameters {
             body += &format!("&{key}={}", encode(value));
         }
-        let (form, signed) = ("application/x-www-form-urlencoded", authorization(region, "ec2"));
+        let (form, signed) = ("application/x-www-form-urlencoded", authorization(region, service));
         let (status, text) = http::post(&self.ns, self.address, form, &signed, &body).context(action.to_string())?;
         if status != 200 {
             bail!("{action} in {region} with {parameters:?}: {status} {text}");
         }
         Ok(Answer(text))
+    }
+
+    /// Makes a public hosted zone in Route 53; `name` has its final dot.
+    pub fn hosted_zone(&self, name: &str) -> Result<()> {
+        let body = format!(
+            "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>{name}</Name>\
+             <CallerReference>lab</CallerReference></CreateHostedZoneRequest>"
+        );
+        let signed = authorization("us-east-1", "route53");
+        let path = "/2013-04-01/hostedzone";
+        let (status, text) = http::post_at(&self.ns, self.address, path, "application/xml", &signed, &body)?;
+        if status != 201 {
+            bail!("CreateHostedZone {name}: {status} {text}");
+        }
+        Ok(())
     }
 
     /// As [`Ec2::call`], returning the text of one element of the answer.
@@ -218,8 +247,9 @@ fn instance(item: Node) -> Result<Option<Instance>> {
         mac: text(interface, "macAddress")?,
         interface: text(interface, "networkInterfaceId")?,
         subnet: text(item, "subnetId")?,
-        // moto keeps the instance's flag and the interface's apart; ModifyInstanceAttribute sets the first.
-        source_dest_check: item.value("sourceDestCheck") != Some("false"),
+        // moto keeps the instance's flag and the interface's apart; in AWS they are one.
+        source_dest_check: item.value("sourceDestCheck") != Some("false")
+            && interface.value("sourceDestCheck") != Some("false"),
     }))
 }
 
@@ -236,7 +266,10 @@ fn route_table(item: Node) -> Result<Option<RouteTable>> {
             (Some("local"), _) => Target::Local,
             (Some(gateway), _) if gateway.starts_with("igw-") => Target::Internet,
             (_, Some(instance)) => Target::Instance(instance.to_string()),
-            _ => Target::Nowhere,
+            _ => match route.value("networkInterfaceId") {
+                Some(interface) => Target::Interface(interface.to_string()),
+                None => Target::Nowhere,
+            },
         };
         table.routes.push((destination.parse()?, target));
     }

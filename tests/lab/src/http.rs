@@ -103,12 +103,24 @@ pub fn decoded(text: &str) -> String {
 
 /// POSTs a body of that type from inside `ns`, with further headers (`Name: value\r\n`), and returns status and body.
 pub fn post(ns: &Netns, to: SocketAddr, content_type: &str, headers: &str, body: &str) -> Result<(u16, String)> {
+    post_at(ns, to, "/", content_type, headers, body)
+}
+
+/// [`post`] to another path than the root.
+pub fn post_at(
+    ns: &Netns,
+    to: SocketAddr,
+    path: &str,
+    content_type: &str,
+    headers: &str,
+    body: &str,
+) -> Result<(u16, String)> {
     let mut stream = ns.run(|| Ok(TcpStream::connect_timeout(&to, Duration::from_secs(5))?))?;
     prepare(&stream)?;
     let length = body.len();
     write!(
         stream,
-        "POST / HTTP/1.0\r\nHost: aws\r\n{headers}\
+        "POST {path} HTTP/1.0\r\nHost: aws\r\n{headers}\
          Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
     )?;
     let (head, mut body) = read_head(&mut stream)?;

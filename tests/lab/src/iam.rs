@@ -26,8 +26,10 @@ pub struct Caller {
 pub struct Call {
     action: String,
     region: String,
-    /// Ids, of CreateTags and DeleteTags; other actions have no resource but `*`.
+    /// Ids, of CreateTags and DeleteTags, or ARNs; other actions have no resource but `*`.
     resources: Vec<String>,
+    /// The service that gets a role, of PassRole.
+    passed_to: Option<&'static str>,
     tag_keys: Vec<String>,
     /// Keys of the tags the resources have.
     pub tagged: Vec<String>,
@@ -66,6 +68,39 @@ impl Call {
         call
     }
 
+    /// Everything that must be allowed for a request to any service: its own action, and those that come with it, as tags in the
+    /// call that makes something, a role for an instance, and the launches of a group.
+    pub(crate) fn all(call: &crate::proxy::call::Call, path: &str, form: &str) -> Vec<Call> {
+        let value = |name: &str| crate::proxy::call::field(form, name).map(decoded);
+        let of = |action: &str| Call { action: action.into(), region: call.region.clone(), ..Call::default() };
+        let mut own = match call.service.as_str() {
+            "ec2" => Call::new(&call.region, form),
+            service => of(&format!("{service}:{}", call.action)),
+        };
+        if call.service == "route53" && !path.contains("hostedzonesbyname") {
+            let path = path.trim_start_matches("/2013-04-01/").trim_end_matches("/rrset");
+            let id: Vec<&str> = path.split(['/', '?']).take(2).collect();
+            own.resources = vec![format!("arn:aws:route53:::{}", id.join("/"))];
+        }
+        let mut all = vec![own];
+        let makes = call.action.starts_with("Create") || ["RunInstances", "AllocateAddress"].contains(&&*call.action);
+        let tags = match call.service.as_str() {
+            "ec2" if form.contains("TagSpecification.1.") => Some("ec2:CreateTags"),
+            "elasticloadbalancing" if form.contains("Tags.member.1.") => Some("elasticloadbalancing:AddTags"),
+            "autoscaling" if form.contains("Tags.member.1.") => Some("autoscaling:CreateOrUpdateTags"),
+            _ => None,
+        };
+        all.extend(tags.filter(|_| makes).map(of));
+        if let Some(profile) = value("IamInstanceProfile.Name") {
+            let role = format!("arn:aws:iam::{ACCOUNT}:role/{profile}");
+            all.push(Call { resources: vec![role], passed_to: Some("ec2.amazonaws.com"), ..of("iam:PassRole") });
+        }
+        if call.service == "autoscaling" && form.contains("LaunchTemplate.") {
+            all.push(of("ec2:RunInstances"));
+        }
+        all
+    }
+
     /// Each resource's ARN, and the keys of a request for it. All of them must be allowed.
     fn requests(&self, caller: &Caller) -> Vec<(String, Keys)> {
         let mut keys = Keys::from([
@@ -76,11 +111,15 @@ impl Call {
         if !self.tag_keys.is_empty() {
             keys.insert("aws:tagkeys".into(), self.tag_keys.clone());
         }
+        keys.extend(self.passed_to.map(|service| ("iam:passedtoservice".into(), vec![service.into()])));
         keys.extend(self.tagged.iter().map(|key| (format!("aws:resourcetag/{key}"), vec!["…".into()])));
         if self.resources.is_empty() {
             return vec![("*".into(), keys)];
         }
         let of_one = |id: &String| {
+            if id.starts_with("arn:") {
+                return (id.clone(), keys.clone());
+            }
             let kind = if id.starts_with("i-") { "instance" } else { "other" };
             let mut keys = keys.clone();
             // DeleteTags does not know the instance's id (Service Authorization Reference).
@@ -113,6 +152,17 @@ impl Iam {
         let key = format!("ASIA{}", instance.trim_start_matches("i-").to_uppercase());
         lock(&self.sessions).insert(key.clone(), (role.into(), Caller::gateway(role, region, instance)));
         key
+    }
+
+    /// Somebody who is no gateway, with an access key of that name and the policy of that role.
+    pub fn operator(&self, access_key: &str, role: &str) {
+        lock(&self.sessions).insert(access_key.into(), (role.into(), Caller::user(role)));
+    }
+
+    /// Whether policies count for this access key in all services, and not in EC2 alone.
+    pub(crate) fn is_operator(&self, access_key: &str) -> bool {
+        lock(&self.policies).is_some()
+            && lock(&self.sessions).get(access_key).is_some_and(|(_, caller)| caller.instance.is_none())
     }
 
     /// EC2's words to a call that is not allowed. An access key of no instance is not known to it.

@@ -59,11 +59,12 @@ pub struct Internet {
 
 impl Internet {
     /// Brings it up; moto is still starting when this returns, see [`Internet::wait_ready`].
-    pub fn new(dir: &Path, private: &[Ipv4Net]) -> Result<Internet> {
+    /// `images` is a file of images for moto.
+    pub fn new(dir: &Path, private: &[Ipv4Net], images: Option<&Path>) -> Result<Internet> {
         let ns = Arc::new(Netns::new()?);
         ns.ip(&format!("addr add {ECHO}/32 dev lo\naddr add {EC2}/32 dev lo\nroute add blackhole default"))?;
         let log = File::create(dir.join("moto.log")).context("make moto's log")?;
-        let moto = moto::start(&ns, EC2, log)?;
+        let moto = moto::start(&ns, EC2, images, log)?;
         ns.sysctl(&[("ipv4/ip_forward".into(), "1")])?;
         let private = private.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         // After the capture's tap, before routing: nobody on the internet carries these.

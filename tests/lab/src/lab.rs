@@ -18,6 +18,7 @@ use crate::ec2::{Ec2, VpcView};
 use crate::files::{Auth, Plan, Role};
 use crate::gateway::Gateway;
 use crate::host::Host;
+use crate::image::{self, MachineImage};
 use crate::internet::Internet;
 use crate::lock;
 use crate::proxy::{Fault, Faults};
@@ -84,10 +85,17 @@ pub struct Builder {
     private: Vec<Ipv4Net>,
     regions: BTreeSet<String>,
     auth: Auth,
+    images: Vec<MachineImage>,
     vpcs: Vec<VpcSpec>,
 }
 
 impl Builder {
+    /// Images that are in every region from the start.
+    pub fn images(mut self, images: &[MachineImage]) -> Builder {
+        self.images.extend_from_slice(images);
+        self
+    }
+
     /// The private network, instead of 10.0.0.0/8.
     pub fn private_net(mut self, networks: &[Ipv4Net]) -> Builder {
         self.private = networks.to_vec();
@@ -118,10 +126,11 @@ impl Builder {
             bail!("the lab makes network namespaces: run it as root");
         }
         let dir = WorkDir::new()?;
+        let images = (!self.images.is_empty()).then(|| image::write(dir.path(), &self.images)).transpose()?;
         let regions = self.vpcs.iter().map(|vpc| vpc.region.clone()).chain(self.regions).collect::<BTreeSet<_>>();
         let lab = Lab {
             state: Mutex::default(),
-            internet: Internet::new(dir.path(), &self.private)?,
+            internet: Internet::new(dir.path(), &self.private, images.as_deref())?,
             agent: std::path::absolute(self.agent)?,
             private: self.private,
             regions: regions.into_iter().collect(),
@@ -142,7 +151,14 @@ impl Lab {
     /// An empty lab around the agent's binary, which may not be below /etc, /run or /var/lib: gateways have their own.
     pub fn builder(agent: impl AsRef<Path>) -> Builder {
         let private = vec![Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8)];
-        Builder { agent: agent.as_ref().into(), private, regions: BTreeSet::new(), auth: Auth::Key, vpcs: Vec::new() }
+        Builder {
+            agent: agent.as_ref().into(),
+            private,
+            regions: BTreeSet::new(),
+            auth: Auth::Key,
+            images: Vec::new(),
+            vpcs: Vec::new(),
+        }
     }
 
     /// The hub VPC and two clients in three regions, client `b` with a secondary CIDR.
@@ -260,13 +276,17 @@ impl Lab {
 
     /// What default settings are made of, now.
     pub fn plan(&self) -> Plan {
+        self.plan_with(self.gateways().into_iter().find(|g| g.role == Role::VpnHub).as_deref())
+    }
+
+    pub(crate) fn plan_with(&self, hub: Option<&Gateway>) -> Plan {
         Plan {
             private: self.private.clone(),
             regions: self.regions.clone(),
-            hub: self.hub_address(),
+            hub: hub.and_then(Gateway::public),
             auth: self.auth,
             psk: self.psk.clone(),
-            hub_region: self.gateways().into_iter().find(|g| g.role == Role::VpnHub).map(|hub| hub.region.clone()),
+            hub_region: hub.map(|hub| hub.region.clone()),
         }
     }
 

@@ -5,6 +5,8 @@
 //! the NAT and IMDS fit it after every change. Nothing outlives the process: namespaces have no names, children die
 //! with it, and its directory is swept by the next lab.
 
+pub mod account;
+mod adopt;
 mod capture;
 mod change;
 mod daemons;
@@ -14,6 +16,7 @@ mod gateway;
 mod host;
 mod http;
 pub mod iam;
+mod image;
 mod imds;
 pub mod internet;
 mod lab;
@@ -37,11 +40,13 @@ pub use files::{Auth, Plan, Role};
 pub use gateway::Gateway;
 pub use host::{DfProbe, Host, SINK, Transfer, WHOAMI};
 pub use http::{Request, Response, Service, decoded};
+pub use image::MachineImage;
 pub use imds::{Imds, ImdsFault};
 pub use lab::{Builder, Lab};
 pub use moto::server as moto_server;
 pub use netns::Netns;
 pub use ping::{PingReport, PingStream};
+pub use proxy::stop::Side;
 pub use proxy::{Fault, Faults};
 pub use router::{INTERFACE, Leaks, VPC_MTU};
 pub use spawn::{Output, Process};

@@ -1,5 +1,6 @@
 //! `crosswan-lab`: a region on this machine, to be shown (`demo`) or to look around in (`demo --keep`, `up`).
 
+mod cast_demo;
 mod demo;
 mod up;
 
@@ -12,7 +13,7 @@ use clap::{Parser, Subcommand};
 /// A region of AWS on one machine, made of network namespaces: real strongSwan, iptables and crosswan, moto as EC2.
 ///
 /// Nothing of this machine's own network or files is changed, and nothing is left when it ends.
-/// Needs root. Usually called by `make demo` and `make demo KEEP=1`.
+/// Needs root. Usually called by `make demo`, `make demo KEEP=1` and `make cast-demo`.
 #[derive(Parser)]
 #[command(name = "crosswan-lab", verbatim_doc_comment, after_help = AFTER, disable_help_subcommand = true)]
 struct Cli {
@@ -21,10 +22,11 @@ struct Cli {
 }
 
 const AFTER: &str = "\
-Exit codes of demo: 0 every point was seen, 1 something failed, 2 wrong arguments, 130 interrupted.
+Exit codes of the demos: 0 every point was seen, 1 something failed, 2 wrong arguments, 130 interrupted.
 
 Environment:
   CROSSWAN_BIN    the agent; otherwise `crosswan` beside this program
+  CLOUDCASTER_BIN cloudcaster; otherwise `cloudcaster` beside this program
   CROSSWAN_MOTO   a moto_server; otherwise one is installed in ~/.cache/crosswan, once
   NO_COLOR        no colours, also on a terminal";
 
@@ -36,6 +38,8 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Show cloudcaster at work: a hub and clients cast from documents, then crossed by real packets; under a minute
+    CastDemo,
     /// The same region before any agent has run; it ends with its standard input
     Up,
     /// Say which moto_server the lab uses; installs it if there is none
@@ -45,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { keep } => agent().and_then(|agent| demo::run(&agent, keep)),
+        Command::CastDemo => agent().and_then(|agent| cast_demo::run(&agent, &cloudcaster()?)),
         Command::Up => agent().and_then(|agent| up::run(&agent)).map(|()| ExitCode::SUCCESS),
         Command::Moto => crosswan_lab::moto_server().map(|path| {
             println!("{}", path.display());
@@ -55,6 +60,19 @@ fn main() -> ExitCode {
         eprintln!("crosswan-lab: {e:#}");
         ExitCode::FAILURE
     })
+}
+
+/// cloudcaster, once it is clear that it can be run.
+fn cloudcaster() -> Result<PathBuf> {
+    let beside = || Some(std::env::current_exe().ok()?.parent()?.join("cloudcaster"));
+    let program =
+        std::env::var_os("CLOUDCASTER_BIN").map(PathBuf::from).or_else(beside).context("where is cloudcaster?")?;
+    ensure!(
+        program.exists(),
+        "{} does not exist: build it with `make build`, or set CLOUDCASTER_BIN",
+        program.display()
+    );
+    Ok(program)
 }
 
 /// The agent to run, once it is clear that it can be.

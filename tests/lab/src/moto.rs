@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -51,11 +51,15 @@ fn run(program: &str, args: &[&str]) -> Result<()> {
 }
 
 /// Starts moto on `ip` inside `ns`; it is ready only after [`wait_ready`].
-pub fn start(ns: &Netns, ip: Ipv4Addr, log: File) -> Result<Process> {
+/// `images` is a file of images that are there from the start, with ids of one's own.
+pub fn start(ns: &Netns, ip: Ipv4Addr, images: Option<&Path>, log: File) -> Result<Process> {
     let mut command = Command::new(server()?);
     command.args(["-H", &ip.to_string(), "-p", &PORT.to_string()]);
     // Loading its catalogue of images would take longer than all the rest.
     command.env("MOTO_EC2_LOAD_DEFAULT_AMIS", "false");
+    if let Some(images) = images {
+        command.env("MOTO_AMIS_PATH", images);
+    }
     Process::start(command, Some(ns.only()), log).context("start moto")
 }
 

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::spawn::{self, Namespaces, Output};
+use crate::spawn::{self, Namespaces, Output, Process};
 
 /// Longest run of one `ip` or `nft` batch; they take milliseconds.
 const BATCH: Duration = Duration::from_secs(60);
@@ -84,6 +84,13 @@ impl Netns {
         let mut command = Command::new(program);
         command.args(args);
         spawn::output(command, Some(self.only()), input, timeout)
+    }
+
+    /// Starts a program in this network with the machine's files; what it says goes to `log`.
+    pub fn start(&self, program: &str, args: &[&str], log: File) -> Result<Process> {
+        let mut command = Command::new(program);
+        command.args(args);
+        Process::start(command, Some(self.only()), log)
     }
 
     /// Writes keys below `/proc/sys/net`, given as `("ipv4/ip_forward", "1")`.

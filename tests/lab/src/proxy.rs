@@ -1,5 +1,9 @@
-//! The endpoint of EC2, SSM and Secrets Manager that gateways talk to: moto behind a proxy that counts, refuses what a
-//! role may not do in EC2, and fails on request, per region and action.
+//! The endpoint of AWS that gateways and cloudcaster talk to: moto behind a proxy that counts, refuses what a role may not do in
+//! EC2, is strict where moto is lenient, and fails on request, per region and action.
+
+pub mod call;
+pub mod stop;
+pub mod strict;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,9 +15,12 @@ use anyhow::{Context, Result};
 use roxmltree::Document;
 use socket2::SockRef;
 
+use self::call::{Call, field};
+use self::stop::{Side, Stop};
+use self::strict::{Strict, Verdict};
 use crate::ec2::Elements;
 use crate::http::{Request, Response, Service};
-use crate::iam::{Call, Iam};
+use crate::iam::{self, Iam};
 use crate::lock;
 use crate::netns::Netns;
 
@@ -60,6 +67,10 @@ struct Rule {
 pub struct Faults {
     rules: Mutex<Vec<Rule>>,
     calls: Mutex<BTreeMap<(String, String), u64>>,
+    /// Stops everything at a chosen call.
+    pub stop: Stop,
+    /// Where moto is more lenient than AWS.
+    pub strict: Strict,
 }
 
 impl Faults {
@@ -103,25 +114,41 @@ pub fn serve(ns: &Arc<Netns>, ip: Ipv4Addr, moto: SocketAddr, faults: Arc<Faults
 fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults, iam: &Iam) -> Result<()> {
     let request = Request::read(stream)?;
     let form = String::from_utf8_lossy(&request.body).into_owned();
-    // A JSON call names its operation in a header: `AmazonSSM.GetParameters`.
-    let json = request.header("x-amz-target").and_then(|target| target.split('.').nth(1));
-    let action = json.or_else(|| field(&form, "Action")).unwrap_or_default();
-    let scope = request.header("authorization").and_then(|a| a.split("Credential=").nth(1)).unwrap_or_default();
-    let (access_key, region) =
-        (scope.split('/').next().unwrap_or_default(), scope.split('/').nth(2).unwrap_or_default());
-    let forward = |form: &str| forward(ns, moto, &request, form);
+    let call = Call::of(&request, &form);
+    let json = call.json;
+    let action = call.action.as_str();
     let send = |stream: &mut TcpStream, status, body: String| Ok(stream.write_all(&xml(status, body).bytes())?);
-    let fault = faults.count(region, action);
-    // The policies under test are those for EC2.
-    let refusal = || iam.refusal(access_key, &Call::new(region, &form));
-    if let Some(refusal) = json.is_none().then(refusal).flatten() {
-        return send(stream, 403, error("UnauthorizedOperation", &refusal));
+    let fault = faults.count(&call.region, action);
+    // A gateway's policies are for EC2, an operator's for everything but the question who one is.
+    let operator = iam.is_operator(&call.access_key);
+    let counts = if operator { call.service != "sts" } else { call.service == "ec2" && !json };
+    if counts {
+        let all = iam::Call::all(&call, &request.path, &form);
+        if let Some(refusal) = all.iter().find_map(|one| iam.refusal(&call.access_key, one)) {
+            return match json {
+                true => json_error(stream, 400, "AccessDeniedException"),
+                false => send(stream, 403, error_of(&call, denied(&call), &refusal)),
+            };
+        }
+    }
+    let side = faults.stop.side(call.changes());
+    if side == Some(Side::Before) {
+        faults.stop.reached();
+        faults.stop.hold();
+        return Ok(());
+    }
+    let forward = |form: &str| strictly(ns, moto, &request, &call, form, &faults.strict);
+    if side == Some(Side::After) {
+        forward(&form)?;
+        faults.stop.reached();
+        faults.stop.hold();
+        return Ok(());
     }
     match fault {
-        Some(Fault::Throttle) if json.is_some() => json_error(stream, 400, "ThrottlingException"),
-        Some(Fault::Unauthorized) if json.is_some() => json_error(stream, 400, "AccessDeniedException"),
-        Some(Fault::AuthFailure) if json.is_some() => json_error(stream, 400, "UnrecognizedClientException"),
-        Some(Fault::ServerError) if json.is_some() => json_error(stream, 500, "InternalServerError"),
+        Some(Fault::Throttle) if json => json_error(stream, 400, "ThrottlingException"),
+        Some(Fault::Unauthorized) if json => json_error(stream, 400, "AccessDeniedException"),
+        Some(Fault::AuthFailure) if json => json_error(stream, 400, "UnrecognizedClientException"),
+        Some(Fault::ServerError) if json => json_error(stream, 500, "InternalServerError"),
         None => Ok(stream.write_all(&forward(&form)?)?),
         Some(Fault::Throttle) => send(stream, 503, error("RequestLimitExceeded", "Request limit exceeded.")),
         Some(Fault::Unauthorized) => send(stream, 403, error("UnauthorizedOperation", "You are not authorized.")),
@@ -150,15 +177,38 @@ fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults,
     }
 }
 
-fn field<'a>(form: &'a str, name: &str) -> Option<&'a str> {
-    form.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+/// As [`forward`], with what AWS would refuse, remember or hide.
+fn strictly(
+    ns: &Netns,
+    moto: SocketAddr,
+    request: &Request,
+    call: &Call,
+    form: &str,
+    strict: &Strict,
+) -> Result<Vec<u8>> {
+    let body = |answer: &[u8]| String::from_utf8_lossy(answer).split_once("\r\n\r\n").map(|(_, body)| body.to_string());
+    let ask = |form: &str| body(&forward(ns, moto, request, form)?).context("no HTTP body");
+    let form = match strict.before(call, form, ask)? {
+        Verdict::Pass(form) => form,
+        Verdict::Answer(body) => return Ok(xml(200, body).bytes()),
+        Verdict::Refuse(status, code, message) => return Ok(xml(status, error_of(call, code, &message)).bytes()),
+    };
+    let answer = forward(ns, moto, request, &form)?;
+    if !answer.starts_with(b"HTTP/1.1 200") || call.json {
+        return Ok(answer);
+    }
+    let Some(text) = body(&answer) else { return Ok(answer) };
+    strict.after(call, &form, &text);
+    strict::one_check(call, &form, &text, ask)?;
+    let shown = strict.without_hidden(call, text.clone())?;
+    Ok(if shown == text { answer } else { xml(200, shown).bytes() })
 }
 
 /// Sends the request on, with another body, and returns the answer byte for byte.
 fn forward(ns: &Netns, moto: SocketAddr, request: &Request, form: &str) -> Result<Vec<u8>> {
     let mut stream = ns.run(|| Ok(TcpStream::connect_timeout(&moto, Duration::from_secs(5))?))?;
     stream.set_read_timeout(Some(Duration::from_secs(120)))?;
-    let mut head = format!("POST {} HTTP/1.0\r\nContent-Length: {}\r\n", request.path, form.len());
+    let mut head = format!("{} {} HTTP/1.0\r\nContent-Length: {}\r\n", request.method, request.path, form.len());
     let own = ["content-length", "connection", "expect", "transfer-encoding"];
     for (name, value) in request.headers.iter().filter(|(name, _)| !own.contains(&name.as_str())) {
         head += &format!("{name}: {value}\r\n");
@@ -208,6 +258,22 @@ fn error(code: &str, message: &str) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
          <Message>{message}</Message></Error></Errors><RequestID>lab</RequestID></Response>"
     )
+}
+
+/// The code of a refusal.
+fn denied(call: &Call) -> &'static str {
+    if call.service == "ec2" { "UnauthorizedOperation" } else { "AccessDenied" }
+}
+
+/// EC2 has its errors in a list; the other query services do not.
+fn error_of(call: &Call, code: &str, message: &str) -> String {
+    match call.service.as_str() {
+        "ec2" => error(code, message),
+        _ => format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
+             <RequestId>lab</RequestId></ErrorResponse>"
+        ),
+    }
 }
 
 fn empty(action: &str) -> String {

@@ -181,8 +181,8 @@ impl Router {
             .collect();
         let via = |target: &Target| match target {
             Target::Internet => Some(format!("via {} dev igw", self.link.internet)),
-            Target::Instance(id) => {
-                let (instance, port) = plugged.iter().find(|(instance, _)| instance.id == *id)?;
+            Target::Instance(id) | Target::Interface(id) => {
+                let (instance, port) = plugged.iter().find(|(i, _)| i.id == *id || i.interface == *id)?;
                 Some(format!("via {} dev {} onlink", instance.private, port.name))
             }
             Target::Local | Target::Nowhere => None,

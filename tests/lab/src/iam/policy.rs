@@ -11,8 +11,14 @@ use serde_json::Value;
 use super::{Call, Caller, Keys};
 
 /// Condition keys a request may have, besides `aws:ResourceTag/…`; in lower case, as keys are compared.
-const KEYS: [&str; 5] =
-    ["aws:requestedregion", "aws:principalarn", "aws:tagkeys", "ec2:sourceinstancearn", "ec2:instanceid"];
+const KEYS: [&str; 6] = [
+    "aws:requestedregion",
+    "aws:principalarn",
+    "aws:tagkeys",
+    "ec2:sourceinstancearn",
+    "ec2:instanceid",
+    "iam:passedtoservice",
+];
 
 /// A policy document.
 #[derive(Clone, Debug)]

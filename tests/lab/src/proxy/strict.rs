@@ -1,0 +1,217 @@
+//! Where moto is more lenient than AWS, the proxy is as strict: it keeps client tokens, gives out addresses, refuses what is there
+//! already, and hides what is new for some calls.
+//!
+//! It knows only what passed through it: what a test puts into moto directly is not counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result};
+use ipnet::Ipv4Net;
+use roxmltree::Document;
+
+use super::call::{Call, field};
+use crate::ec2::Elements;
+use crate::http::decoded;
+use crate::lock;
+
+/// Elastic IPs that moto would invent in 127/8 come from 198.51.100.10 on; the lab's own hand gives those from .100 on.
+const FIRST_ELASTIC: u8 = 10;
+/// AWS keeps the first four addresses of a subnet for itself.
+const FIRST_OF_SUBNET: u32 = 4;
+
+/// See the module. Shared by the proxy's threads.
+#[derive(Debug, Default)]
+pub struct Strict(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Answers by region, operation and client token.
+    tokens: BTreeMap<(String, String, String), String>,
+    /// Names and the like that can be taken once.
+    taken: BTreeSet<String>,
+    elastic: u8,
+    /// Addresses given out, by subnet.
+    subnets: BTreeMap<String, u32>,
+    /// For how many calls what is made stays hidden from now on, by operation.
+    hiding: BTreeMap<String, u32>,
+    /// Ids that are hidden, and for how many more calls.
+    hidden: BTreeMap<String, u32>,
+}
+
+/// An answer in moto's place.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Goes on to moto, with this form.
+    Pass(String),
+    /// This body, as if moto had answered.
+    Answer(String),
+    /// Status, code and message of an error.
+    Refuse(u16, &'static str, String),
+}
+
+impl Strict {
+    /// From now on what `action` makes is not seen by the next `calls` calls that name it or list it.
+    pub fn hide(&self, action: &str, calls: u32) {
+        lock(&self.0).hiding.insert(action.to_string(), calls);
+    }
+
+    /// Before a call goes to moto. `ask` is a call of the proxy's own there.
+    pub fn before(&self, call: &Call, form: &str, ask: impl Fn(&str) -> Result<String>) -> Result<Verdict> {
+        if call.service != "ec2" && call.service != "elasticloadbalancing" && call.service != "autoscaling" {
+            return Ok(Verdict::Pass(form.to_string()));
+        }
+        if let Some(id) = self.hidden(call, form) {
+            let message = format!("The ID '{id}' does not exist");
+            return Ok(Verdict::Refuse(400, "InvalidResourceID.NotFound", message));
+        }
+        let key =
+            (call.region.clone(), call.action.clone(), field(form, "ClientToken").unwrap_or_default().to_string());
+        if !key.2.is_empty()
+            && let Some(answer) = lock(&self.0).tokens.get(&key)
+        {
+            return Ok(Verdict::Answer(answer.clone()));
+        }
+        if let Some((what, code)) = unique(call, form)
+            && lock(&self.0).taken.contains(&what)
+        {
+            return Ok(Verdict::Refuse(400, code, format!("{what} exists already")));
+        }
+        Ok(Verdict::Pass(self.with_addresses(call, form, ask)?))
+    }
+
+    /// After moto has answered with 200.
+    pub fn after(&self, call: &Call, form: &str, body: &str) {
+        let mut state = lock(&self.0);
+        if let Some(token) = field(form, "ClientToken") {
+            let key = (call.region.clone(), call.action.clone(), token.to_string());
+            state.tokens.insert(key, body.to_string());
+        }
+        state.taken.extend(unique(call, form).map(|(what, _)| what));
+        if let Some(calls) = state.hiding.get(&call.action).copied()
+            && let Some(id) = made(body)
+        {
+            state.hidden.insert(id, calls);
+        }
+    }
+
+    /// A hidden id that a call names. Creating tags is a reference as any other.
+    fn hidden(&self, call: &Call, form: &str) -> Option<String> {
+        let mut state = lock(&self.0);
+        let listed = call.action.starts_with("Describe") && !form.contains("Id.1=");
+        let named = state.hidden.iter_mut().find(|(id, left)| **left > 0 && !listed && form.contains(id.as_str()))?;
+        *named.1 -= 1;
+        Some(named.0.clone())
+    }
+
+    /// A list without what is hidden.
+    pub fn without_hidden(&self, call: &Call, body: String) -> Result<String> {
+        let mut state = lock(&self.0);
+        let hides = |(id, left): &(&String, &mut u32)| **left > 0 && body.contains(id.as_str());
+        if !call.action.starts_with("Describe") || !state.hidden.iter_mut().any(|pair| hides(&pair)) {
+            return Ok(body);
+        }
+        let document = Document::parse(&body)?;
+        let mut cut = Vec::new();
+        for (id, left) in state.hidden.iter_mut().filter(|(_, left)| **left > 0) {
+            let sets = document.root_element().children().filter(|n| n.tag_name().name().ends_with("Set"));
+            let item = sets.flat_map(|set| set.children()).find(|n| body[n.range()].contains(id.as_str()));
+            if let Some(item) = item {
+                *left -= 1;
+                cut.push(item.range());
+            }
+        }
+        cut.sort_by_key(|range| std::cmp::Reverse(range.start));
+        let mut body = body.clone();
+        cut.into_iter().for_each(|range| body.replace_range(range, ""));
+        Ok(body)
+    }
+
+    /// Public and private addresses that the caller leaves to EC2.
+    fn with_addresses(&self, call: &Call, form: &str, ask: impl Fn(&str) -> Result<String>) -> Result<String> {
+        let (subnet, address) = match call.action.as_str() {
+            "AllocateAddress" if field(form, "Address").is_none() => {
+                let mut state = lock(&self.0);
+                state.elastic += 1;
+                let last = FIRST_ELASTIC + state.elastic - 1;
+                return Ok(format!("{form}&Address={}", Ipv4Addr::new(198, 51, 100, last)));
+            }
+            "CreateNetworkInterface" => ("SubnetId", "PrivateIpAddress"),
+            "RunInstances" if field(form, "SubnetId").is_some() => ("SubnetId", "PrivateIpAddress"),
+            "RunInstances" => ("NetworkInterface.1.SubnetId", "NetworkInterface.1.PrivateIpAddress"),
+            _ => return Ok(form.to_string()),
+        };
+        let Some(subnet) = field(form, subnet).filter(|_| field(form, address).is_none()) else {
+            return Ok(form.to_string());
+        };
+        let body = ask(&format!("Action=DescribeSubnets&Version=2016-11-15&SubnetId.1={subnet}"))?;
+        let document = Document::parse(&body)?;
+        let cidr = document.descendants().find(|n| n.is_called("cidrBlock")).and_then(|n| n.text());
+        let cidr: Ipv4Net = cidr.context("the subnet's CIDR")?.parse()?;
+        let mut state = lock(&self.0);
+        let given = state.subnets.entry(decoded(subnet)).or_default();
+        *given += 1;
+        let next = Ipv4Addr::from_bits(cidr.network().to_bits() + FIRST_OF_SUBNET + *given - 1);
+        Ok(format!("{form}&{address}={next}"))
+    }
+}
+
+/// An instance's source/destination check is that of its interface; moto has two, and starts the instance's own as on.
+pub fn one_check(call: &Call, form: &str, body: &str, ask: impl Fn(&str) -> Result<String>) -> Result<()> {
+    let Some(interface) =
+        field(form, "NetworkInterface.1.NetworkInterfaceId").filter(|_| call.action == "RunInstances")
+    else {
+        return Ok(());
+    };
+    let version = "Version=2016-11-15";
+    let answer = ask(&format!("Action=DescribeNetworkInterfaces&{version}&NetworkInterfaceId.1={interface}"))?;
+    if answer.contains("<sourceDestCheck>false</sourceDestCheck>")
+        && let Some(instance) = made(body)
+    {
+        ask(&format!("Action=ModifyInstanceAttribute&{version}&InstanceId={instance}&SourceDestCheck.Value=false"))?;
+    }
+    Ok(())
+}
+
+/// What a call makes that can be there once, and what AWS says when it is.
+fn unique(call: &Call, form: &str) -> Option<(String, &'static str)> {
+    let value = |name: &str| field(form, name).map(decoded);
+    let region = &call.region;
+    match (call.service.as_str(), call.action.as_str()) {
+        ("autoscaling", "CreateAutoScalingGroup") => {
+            Some((format!("{region} group {}", value("AutoScalingGroupName")?), "AlreadyExists"))
+        }
+        ("elasticloadbalancing", "CreateLoadBalancer") => {
+            let name = value("Name").or_else(|| value("LoadBalancerName"))?;
+            Some((format!("{region} load balancer {name}"), "DuplicateLoadBalancerName"))
+        }
+        ("elasticloadbalancing", "CreateListener") => {
+            let listener = format!("{region} listener {} {}", value("LoadBalancerArn")?, value("Port")?);
+            Some((listener, "DuplicateListener"))
+        }
+        ("ec2", "AssociateRouteTable") => {
+            Some((format!("{region} association of {}", value("SubnetId")?), "Resource.AlreadyAssociated"))
+        }
+        ("ec2", "AttachInternetGateway") => {
+            Some((format!("{region} internet gateway of {}", value("VpcId")?), "Resource.AlreadyAssociated"))
+        }
+        _ => None,
+    }
+}
+
+/// The id of what an answer of EC2 has made: the first `…Id` of the resource.
+fn made(body: &str) -> Option<String> {
+    let document = Document::parse(body).ok()?;
+    let ids = ["vpcId", "subnetId", "groupId", "routeTableId", "internetGatewayId", "networkInterfaceId", "instanceId"];
+    let root = document.root_element();
+    let own = |n: &roxmltree::Node| ids.contains(&n.tag_name().name()) && n.text().is_some_and(|t| t.contains('-'));
+    let name = root.tag_name().name();
+    // A subnet's answer has its VPC's id, too: the resource's own is the one that the operation is named after.
+    let wanted = ids.iter().find(|id| name.to_lowercase().contains(&id.trim_end_matches("Id").to_lowercase()));
+    let node = match wanted {
+        Some(wanted) => document.descendants().find(|n| n.is_called(wanted)),
+        None => document.descendants().find(own),
+    };
+    node.and_then(|n| n.text()).map(str::to_string)
+}
