@@ -54,6 +54,13 @@ install_files() {
     systemctl --quiet preset "${units[@]}"
 }
 
+# Removes what the machine is or was as a gateway: an image has no key, no name and no peer of it. Hidden files are those that a killed
+# pass leaves. The settings are checked afterwards, so that no key of this machine has a say in that.
+forget() {
+    rm -rf /etc/crosswan/psk* /etc/credstore/crosswan.psk /var/lib/crosswan
+    rm -f /etc/swanctl/{conf.d,private}/{,.}crosswan*
+}
+
 # Regions, a hub or a pre-shared key that are missing are right for an image, user data will bring them; anything else that the agent
 # does not understand is a mistake, and better found here. Exit code 2 is a setting, wrong or missing; if it is gone once there are
 # stand-ins for what user data may bring, nothing was wrong. A missing pre-shared key is code 2, too, and keeps no file from being rendered.
@@ -82,9 +89,6 @@ clean() {
     fi
     rm -f /etc/ssh/ssh_host_* ~root/.ssh/authorized_keys /home/*/.ssh/authorized_keys
     rm -f ~root/.*_history /home/*/.*_history ~root/.wget-hsts /var/lib/systemd/{random-seed,credential.secret}
-    # This includes the hidden files that a killed pass leaves. An image of a gateway has no key, no name and no peer of that gateway.
-    rm -rf /etc/crosswan/psk* /etc/credstore/crosswan.psk /var/lib/crosswan
-    rm -f /etc/swanctl/{conf.d,private}/{,.}crosswan*
     rm -rf /var/lib/cloud/* /var/lib/dhcp/* /var/lib/dhcpcd/* /var/lib/systemd/network/*
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/cache/man/*
     # Empty, not missing: then systemd makes one at boot and does not treat that boot as the machine's first.
@@ -103,6 +107,7 @@ main() {
     check
     install_packages
     install_files
+    forget
     check_settings
     clean
     say "$mode is ready"
