@@ -229,5 +229,5 @@ fn key_file(path: &Path, guarded: bool) -> std::result::Result<Option<Secret>, S
             return Err(bad(format!("other users may use this key (mode {mode:04o}); chmod 600 {}", show(path))));
         }
     }
-    psk::parse(&content).map(Some).map_err(bad)
+    psk::parse(&content).map(Some).map_err(|e| bad(e.to_string()))
 }
