@@ -110,6 +110,9 @@ async fn attempt(
         info!(step = %step, "apply");
         take(step, paths, None).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
     }
+    if peers.is_none() {
+        debug!(stage = "apply", "done");
+    }
     let (mut current, mut gone) = (None, None);
     if let Some(peers) = &mut peers {
         match peers.carry_out(steps).await {
@@ -122,7 +125,6 @@ async fn attempt(
         Some(current) => current,
         None => without_charon(target, paths).await?,
     };
-    debug!(stage = "apply", "done");
 
     let goal = peers.as_ref().filter(|_| gone.is_none()).map_or(target, |peers| peers.goal());
     let unwritten = |current: &System| plan(goal, current).into_iter().filter(Step::is_file).collect::<Vec<_>>();

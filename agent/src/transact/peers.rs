@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::look::{CharonLink, Stop, look, read_back, still_to_do};
 use crate::{apply::take, paths::Paths};
@@ -80,6 +80,7 @@ impl<'a> Peers<'a> {
         new.extend(self.settle_goal().map_err(Stop::Shared)?);
         let before: BTreeSet<ConnName> = self.failed.keys().cloned().collect();
         self.take_each(&taking).await?;
+        debug!(stage = "apply", "done");
         new.extend(self.failed.keys().filter(|name| !before.contains(*name)).cloned());
         let mut twice = steps.iter().any(Step::ends);
         let mut round = 1;
