@@ -55,18 +55,16 @@ pub struct Outcome {
     pub keys_in_use: bool,
     /// Whether the next key has taken the place of the current one.
     pub promoted: bool,
-    /// Whether the own instance's tags say what they should.
+    /// Whether tags of the own instance were written and read back.
     pub announced: bool,
 }
 
 impl Outcome {
     /// The outcome of a dry run: nothing was done.
     pub fn planned(planned: &Planned<'_>) -> Outcome {
-        let has = |what: fn(&Conclusion<'_>) -> bool| planned.conclusions.iter().any(what);
         Outcome {
             steps: planned.changes(),
-            promoted: has(|c| matches!(c, Conclusion::PromoteKey { .. })),
-            announced: !has(|c| matches!(c, Conclusion::AnnounceKey { .. })),
+            promoted: planned.conclusions.iter().any(|c| matches!(c, Conclusion::PromoteKey { .. })),
             ..Outcome::new(Verdict::Planned)
         }
     }

@@ -13,7 +13,7 @@ mod words;
 pub use words::cidrs;
 
 use crate::{
-    decide::{Decided, Held, Kept, Replacing, rotation::Presence},
+    decide::{Decided, Held, Kept, Replacing},
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, Timestamp, Tunnel, VpcId},
@@ -164,7 +164,7 @@ impl Report {
             removed: removed.cloned().collect(),
             held: decided.held.clone(),
             replacing: findings.replacing.clone(),
-            key: observed.own.map(|own| KeyReport::of(&own, decided.presence.as_ref(), &outcome)),
+            key: observed.own.map(|own| KeyReport::of(&own, decided, &outcome)),
             waiting_for: observed.psks.missing.clone().filter(|_| needs_psk),
             unasked: observed.unasked.clone(),
             awaited: findings.awaited.clone(),
@@ -271,7 +271,7 @@ impl TunnelReport {
 }
 
 impl KeyReport {
-    fn of(own: &OwnKeys, presence: Option<&Presence>, outcome: &Outcome) -> KeyReport {
+    fn of(own: &OwnKeys, decided: &Decided, outcome: &Outcome) -> KeyReport {
         let (current, next) = match own.next_key() {
             Some(next) if outcome.promoted => (next, None),
             next => (own.current.key, next),
@@ -279,8 +279,8 @@ impl KeyReport {
         KeyReport {
             fingerprint: current.fingerprint(),
             next: next.map(|key| key.fingerprint()),
-            waiting: presence.map(|presence| presence.waiting.clone()).unwrap_or_default(),
-            announced: outcome.announced,
+            waiting: decided.presence.as_ref().map(|presence| presence.waiting.clone()).unwrap_or_default(),
+            announced: decided.announce.is_empty() || outcome.announced,
         }
     }
 }

@@ -30,7 +30,6 @@ impl Conclude<'_> {
     pub(super) async fn all(&mut self, conclusions: &[Conclusion<'_>]) {
         // Only keys that charon accepts may be announced.
         let mut may_announce = self.outcome.keys_in_use;
-        self.outcome.announced = !conclusions.iter().any(|c| matches!(c, Conclusion::AnnounceKey { .. }));
         for conclusion in conclusions {
             match conclusion {
                 Conclusion::PromoteKey { old, .. } => {

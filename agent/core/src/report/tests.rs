@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     decide::{Request, decide},
-    model::{Gateway, Holder, Keyring, RegionView, private_key::tests::key_pair},
+    model::{Gateway, Holder, Keyring, OwnKeys, OwnTags, RegionView, private_key::tests::key_pair},
     state::{Peer, State},
     system::{Charon, System},
 };
@@ -119,4 +119,13 @@ fn a_pass_that_was_rolled_back_removed_nobody_and_changed_no_key() {
     assert!(rolled_back.notes.iter().any(|note| note == NOT_PROMOTED));
     let failed = of(Verdict::Partly, false, &["crosswan-vpc-0000000a-i-0000000a"]);
     assert!(failed.removed.is_empty(), "its connection is still there");
+
+    // What the tags say does not depend on the outcome of the steps.
+    let own = observed.own.map(|own| OwnKeys { next: None, ..own });
+    let key = own.map(|own| own.current.to_string());
+    let tags = Some(Ok(OwnTags { key, ..OwnTags::default() }));
+    let observed = Observed { own, tags, ..observed };
+    let decided = decide(&settings, &observed, &Request::default()).unwrap();
+    let report = Report::of(&settings, &observed, &decided, Outcome::new(Verdict::RolledBack));
+    assert!(report.key.unwrap().announced, "the tag is there, whatever was rolled back");
 }
