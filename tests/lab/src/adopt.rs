@@ -11,7 +11,6 @@ use crate::ec2::{Elements as _, Instance};
 use crate::files::Role;
 use crate::gateway::Gateway;
 use crate::host::Host;
-use crate::imds::Imds;
 use crate::lab::{Lab, Subnet, Vpc};
 use crate::netns::Netns;
 use crate::router::Router;
@@ -123,20 +122,7 @@ impl Lab {
             return Ok(None);
         };
         let full = format!("{}/{}", vpc.name, role.as_str());
-        let imds = Arc::new(Imds {
-            instance: instance.id.clone(),
-            region: vpc.region.clone(),
-            subnet,
-            role: role.has_iam_role().then(|| {
-                let name = format!("crosswan-{}", role.as_str());
-                let access_key = self.internet.iam.session(&name, &vpc.region, &instance.id);
-                (name, access_key)
-            }),
-            vpc: vpc.view.clone(),
-            faults: Mutex::default(),
-        });
-        let dir = self.dir().join(&instance.id);
-        let gateway = Arc::new(Gateway::new(&full, role, imds, instance.private, dir, self.agent.clone())?);
+        let gateway = self.gateway_of(vpc, &full, role, instance, subnet)?;
         self.plug_in(vpc, &gateway, instance)?;
         vpc.gateways.insert(role.as_str().to_string(), gateway.clone());
         Ok(Some(gateway))

@@ -128,10 +128,25 @@ impl Lab {
         let off = [("InstanceId", instance.id.as_str()), ("SourceDestCheck.Value", "false")];
         self.ec2().call(&vpc.region, "ModifyInstanceAttribute", &off)?;
         self.give_address(vpc, &instance.id)?;
+        let gateway = self.gateway_of(vpc, &full, role, &instance, vpc.subnets[subnet].cidr)?;
+        self.plug_in(vpc, &gateway, &instance)?;
+        vpc.gateways.insert(name, gateway.clone());
+        Ok(gateway)
+    }
+
+    /// The gateway that runs on an instance, switched off.
+    pub(crate) fn gateway_of(
+        &self,
+        vpc: &Vpc,
+        full: &str,
+        role: Role,
+        instance: &Instance,
+        subnet: Ipv4Net,
+    ) -> Result<Arc<Gateway>> {
         let imds = Arc::new(Imds {
             instance: instance.id.clone(),
             region: vpc.region.clone(),
-            subnet: vpc.subnets[subnet].cidr,
+            subnet,
             role: role.has_iam_role().then(|| {
                 let name = format!("crosswan-{}", role.as_str());
                 let access_key = self.internet.iam.session(&name, &vpc.region, &instance.id);
@@ -141,10 +156,7 @@ impl Lab {
             faults: Mutex::default(),
         });
         let dir = self.dir().join(&instance.id);
-        let gateway = Arc::new(Gateway::new(&full, role, imds, instance.private, dir, self.agent.clone())?);
-        self.plug_in(vpc, &gateway, &instance)?;
-        vpc.gateways.insert(name, gateway.clone());
-        Ok(gateway)
+        Ok(Arc::new(Gateway::new(full, role, imds, instance.private, dir, self.agent.clone())?))
     }
 
     /// Boots a gateway and connects it to its VPC.
