@@ -10,6 +10,7 @@ mod ask;
 mod key;
 mod nat;
 mod own_keys;
+mod place;
 pub(crate) mod private_key;
 mod signature;
 
@@ -28,6 +29,7 @@ pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
 pub use nat::{Nat, Opening, Protocol, TunnelMatch};
 pub use own_keys::OwnKeys;
+pub use place::Place;
 pub use private_key::{Keyring, PrivateKey};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub use signature::{Holder, Signature};

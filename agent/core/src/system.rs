@@ -3,6 +3,7 @@
 mod configuration;
 mod doubt;
 mod files;
+mod routing;
 mod sa;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ pub use self::{
     configuration::{Configuration, secret_id},
     doubt::Touched,
     files::{Files, ManagedFile},
+    routing::{BACKSTOP_METRIC, PROTOCOL, Routing, RoutingChange, Rule, TABLE, Table, Via},
     sa::{ChildSa, Sa},
 };
 use crate::{

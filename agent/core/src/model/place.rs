@@ -1,0 +1,56 @@
+//! The place of a far end's gateway, which decides the interface and the route that its tunnel has.
+
+use std::fmt;
+
+/// One of the two places at the far end: a VPC has at most two gateways with a tunnel, and a network two hubs.
+///
+/// All tunnels of one place share one XFRM interface, whatever their number, and a route says which place carries a network. So
+/// both gateways of a VPC may have their tunnels up, and a replacement is one moved route (`docs/facts.md`, "Interfaces and
+/// routes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The first place, which a far end with one gateway has.
+    One,
+    /// The second place.
+    Two,
+}
+
+impl Place {
+    /// Both places.
+    pub const ALL: [Place; 2] = [Place::One, Place::Two];
+
+    /// The `if_id` of the place's interface and of the CHILD_SAs that use it.
+    pub fn if_id(self) -> u32 {
+        match self {
+            Place::One => 1,
+            Place::Two => 2,
+        }
+    }
+
+    /// The place with this `if_id`.
+    pub fn with_if_id(if_id: u32) -> Option<Place> {
+        Place::ALL.into_iter().find(|place| place.if_id() == if_id)
+    }
+
+    /// The name of its interface.
+    pub fn interface(self) -> &'static str {
+        match self {
+            Place::One => "cw1",
+            Place::Two => "cw2",
+        }
+    }
+
+    /// The other place.
+    pub fn other(self) -> Place {
+        match self {
+            Place::One => Place::Two,
+            Place::Two => Place::One,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.if_id())
+    }
+}
