@@ -14,6 +14,7 @@ mod findings;
 mod gateways;
 mod hub;
 mod own_tags;
+mod places;
 mod recover;
 mod roster;
 pub mod rotation;
@@ -25,11 +26,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use ipnet::Ipv4Net;
-
 use self::{
     contacts::Contacts,
     facts::{Facts, OwnAuth, Tunnels},
+    places::Places,
     rotation::Presence,
 };
 pub use self::{
@@ -43,6 +43,7 @@ use crate::{
     observed::Observed,
     settings::Settings,
     state::State,
+    system::Routing,
 };
 
 /// What should exist after this pass.
@@ -50,8 +51,8 @@ use crate::{
 pub struct Decided {
     /// The tunnels, and the connections without a child by which a gateway or a key proves that it works.
     pub tunnels: BTreeMap<ConnName, Tunnel>,
-    /// The own VPC's CIDRs that must bypass the tunnel; empty where no remote selector includes them.
-    pub bypass: BTreeSet<Ipv4Net>,
+    /// The interfaces, rules and routes that lead packets into the tunnels; empty in a mode without tunnels.
+    pub routing: Routing,
     /// The NAT and guard rules that this gateway should have.
     pub nat: Nat,
     /// What has to be said about peers, with the reasons.
@@ -93,17 +94,23 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         state: &known,
         loaded: charon.iter().flat_map(|c| c.connections.keys()).filter_map(|name| name.parse().ok()).collect(),
         contacts: charon.map(|charon| Contacts::of(&charon.sas)).unwrap_or_default(),
+        places: Places::of(&observed.system),
         own: OwnAuth::of(settings, observed.own.as_ref()),
     };
-    let Tunnels { tunnels, bypass, removed, held, presence, state } = match settings.mode {
+    let Tunnels { tunnels, routes, removed, held, presence, state } = match settings.mode {
         Mode::NatHub => Tunnels::default(),
         Mode::VpnHub => hub::hub(&facts, &mut findings)?,
         Mode::NatVpn => spoke::spoke(&facts, &mut findings),
     };
     findings.notes.extend(own_tags::tampered(observed));
+    let (me, private_net) = (&observed.me, &settings.private_net);
+    let routing = match settings.mode.has_ipsec() {
+        true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes),
+        false => Routing::default(),
+    };
     Ok(Decided {
         tunnels,
-        bypass,
+        routing,
         nat: settings.nat(&observed.me, &observed.uplink),
         findings,
         removed,

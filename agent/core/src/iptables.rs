@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 use ipnet::Ipv4Net;
 
-use crate::model::{Interface, Nat, Opening, TunnelMatch};
+use crate::model::{Interface, Nat, Opening};
 
 /// A chain is crosswan's own if its name is this followed by letters, digits and `-`; a rule of another chain that jumps to
 /// one is a hook. Everything else is foreign.
@@ -46,16 +46,13 @@ struct RulesFile<'a> {
     /// The destinations that are never masqueraded: the private network, and own CIDRs outside it.
     excluded: BTreeSet<Ipv4Net>,
     masquerade: Option<&'a Interface>,
-    tunnel: &'a TunnelMatch,
     /// The matches for packets that did not come through a tunnel, and for those that will not go through one. They are empty
     /// where there is no tunnel, as no packet does.
-    clear_in: String,
-    clear_out: String,
-    /// The first of the two again, with which the chain IN begins.
-    clear: String,
-    /// Whether there is a tunnel, which the gateway's own packets to the private network then need as well. A nat-hub is a host
+    clear_in: &'static str,
+    clear_out: &'static str,
+    /// Whether there are tunnels, which the gateway's own packets to the private network then need as well. A nat-hub is a host
     /// of the hub VPC: its answers to the private network go through the VPC's router to the vpn-hub.
-    has_tunnel: bool,
+    tunnels: bool,
     input: &'a BTreeSet<Opening>,
     exclude: BTreeSet<Ipv4Net>,
     sources: &'a BTreeSet<Ipv4Net>,
@@ -76,19 +73,13 @@ pub fn render(nat: &Nat) -> String {
     let (private_net, own, sources) = (trunc(&nat.private_net), trunc(&nat.own), trunc(&nat.sources));
     let sources = sources.difference(&own).copied().collect();
     let outside = own.iter().filter(|o| !private_net.iter().any(|p| p.contains(*o)));
-    let (clear_in, clear_out) = match &nat.tunnel {
-        TunnelMatch::None => (String::new(), String::new()),
-        TunnelMatch::Policy => (" -m policy --dir in --pol none".into(), " -m policy --dir out --pol none".into()),
-        TunnelMatch::Interface(device) => (format!(" ! -i {device}"), format!(" ! -o {device}")),
-    };
+    let (clear_in, clear_out) = if nat.tunnels { (" ! -i cw+", " ! -o cw+") } else { ("", "") };
     let file = RulesFile {
         excluded: private_net.iter().chain(outside).copied().collect(),
         masquerade: nat.masquerade.as_ref(),
-        tunnel: &nat.tunnel,
-        clear: clear_in.clone(),
         clear_in,
         clear_out,
-        has_tunnel: nat.tunnel != TunnelMatch::None,
+        tunnels: nat.tunnels,
         input: &nat.input,
         exclude: trunc(&nat.exclude),
         sources: &sources,

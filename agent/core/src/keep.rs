@@ -66,7 +66,7 @@ pub struct View {
 }
 
 /// Decides on one look. `now` is in milliseconds on any clock that only goes forward, the same for all calls with
-/// this `memory`. Only crosswan's own connections, by their names, are touched, and the shunt is not.
+/// this `memory`. Only crosswan's own connections, by their names, are touched.
 pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Action> {
     let mut sas: BTreeMap<&str, Vec<&Sa>> = BTreeMap::new();
     for sa in &view.sas {
@@ -106,7 +106,7 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Act
 }
 
 fn is_own(conn: &str) -> bool {
-    conn.parse::<ConnName>().is_ok_and(|name| name != ConnName::own())
+    conn.parse::<ConnName>().is_ok()
 }
 
 /// How long, in milliseconds, this end waits before it initiates the proof of a connection; `None` if the peer must. The holder

@@ -27,7 +27,7 @@ pub use ask::{AskError, Format, Substitute, Tries};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{BadName, ConnName, InstanceId, Interface, Region, VpcId, plain, printable};
-pub use nat::{Nat, Opening, Protocol, TunnelMatch};
+pub use nat::{Nat, Opening, Protocol};
 pub use own_keys::OwnKeys;
 pub use place::Place;
 pub use private_key::{Keyring, PrivateKey};
@@ -283,6 +283,8 @@ pub struct Tunnel {
     pub local_id: IkeId,
     /// The identity that the peer must prove.
     pub remote_id: IkeId,
+    /// The place of the far end's gateway.
+    pub place: Place,
     /// One child per CIDR, by [`child_name`]: adding or removing one loses no packet (`docs/facts.md`, "Loading
     /// connections"). Empty for a proof.
     pub children: BTreeMap<String, Selectors>,

@@ -4,6 +4,7 @@
 //! empty), so the three cannot disagree about what counts as a difference.
 
 mod conclusion;
+mod interfaces;
 mod remember;
 mod standing;
 mod step;
@@ -21,6 +22,7 @@ pub use standing::{Standing, standing};
 pub use step::{Step, touched};
 
 use conclusion::conclusions;
+use interfaces::{moves, routing};
 
 use crate::{
     decide::Decided,
@@ -88,21 +90,43 @@ fn own_keys(observed: &Observed) -> Vec<PrivateKey> {
 }
 
 /// The steps from `current` to `target`, in the order that keeps what works: rules first (the guard stands before a
-/// tunnel moves), then everything that is added, then everything that goes, and last the files, which record the result.
-/// Without an answer from charon, there are steps only for the rules and their file.
+/// tunnel moves), then everything that is added, routes last, then everything that goes, and at the end the files, which record
+/// the result. Without an answer from charon, there are steps only for the rules and their file.
+///
+/// Where live tunnels get an interface, the rules wait until the new CHILD_SAs are up beside the old ones, as the guard lets only
+/// packets of interfaces pass.
 pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
     let mut steps = Vec::new();
-    if let Some(change) = iptables::plan(&target.rules, &current.rules) {
-        steps.push(Step::RestoreRules(change));
-    }
+    let rules = iptables::plan(&target.rules, &current.rules).map(Step::RestoreRules);
     if let Some(charon) = &current.charon {
+        let (routes, no_routes) = routing(target, current);
+        let (interfaces, routes): (Vec<Step>, Vec<Step>) = routes.into_iter().partition(Step::is_interface);
+        let moves = moves(target, charon);
+        let (now, later) = if moves.is_empty() { (rules, None) } else { (None, rules) };
+        steps.extend(now.into_iter().chain(interfaces));
         keys_to_load(target, charon, &mut steps);
         secrets_to_load(target, current, charon, &mut steps);
         connections_to_load(target, current, charon, &mut steps);
+        steps.extend(moves.renewals);
+        steps.extend(later.into_iter().chain(routes));
+        steps.extend(moves.ends);
         revocations(target, current, charon, &mut steps);
         keys_to_unload(target, current, charon, &mut steps);
-        file(ManagedFile::Secrets, &target.files.secrets, &current.files.secrets, current, &mut steps);
-        file(ManagedFile::Connections, &target.files.connections, &current.files.connections, current, &mut steps);
+        steps.extend(no_routes);
+        for (name, want, have) in [
+            (ManagedFile::Secrets, &target.files.secrets, &current.files.secrets),
+            (ManagedFile::Connections, &target.files.connections, &current.files.connections),
+            (ManagedFile::Routing, &target.files.routing, &current.files.routing),
+        ] {
+            file(name, want, have, current, &mut steps);
+        }
+    } else {
+        steps.extend(rules);
+        // A mode without tunnels needs no charon to give up their interfaces.
+        if target.routing.is_empty() {
+            steps.extend(routing(target, current).1);
+            file(ManagedFile::Routing, &target.files.routing, &current.files.routing, current, &mut steps);
+        }
     }
     file(ManagedFile::Rules, &target.files.rules, &current.files.rules, current, &mut steps);
     steps
@@ -160,10 +184,13 @@ fn connections_to_load(target: &Configuration, current: &System, charon: &Charon
                     |ts: &[String], want: &BTreeSet<String>| ts.iter().cloned().collect::<BTreeSet<_>>() == *want;
                 !(same(&c.local_ts, &selectors.local_ts) && same(&c.remote_ts, &selectors.remote_ts))
             };
-            let old = |c: &ChildSa| stale && c.name == *child && c.is_up() && differs(c);
+            // One with another interface is renewed for that.
+            let placed = swanctl::place(tree);
+            let old = |c: &ChildSa| stale && c.name == *child && c.is_up() && c.place() == placed && differs(c);
             let old: Vec<u32> = children(charon, name.as_str()).filter(|c| old(c)).map(|c| c.id).collect();
             if !old.is_empty() {
-                renewals.push(Step::RenewChild { connection: name.clone(), child: child.clone(), old });
+                let (connection, child, why) = (name.clone(), child.clone(), "selectors changed");
+                renewals.push(Step::RenewChild { connection, child, old, why });
             }
         }
     }
@@ -186,7 +213,12 @@ fn what_else(old: &Tree, new: &Tree) -> String {
         return format!("peer's key {} => {}", fingerprints(&before), fingerprints(&after));
     }
     let own = |tree: &Tree| tree.get("local").cloned();
-    if own(old) != own(new) { "this gateway's key".into() } else { "proposals or timers changed".into() }
+    let places = (swanctl::place(old), swanctl::place(new));
+    match places {
+        _ if own(old) != own(new) => "this gateway's key".into(),
+        (before, Some(after)) if before != Some(after) => format!("its packets go through {}", after.interface()),
+        _ => "proposals or timers changed".into(),
+    }
 }
 
 /// What a loaded connection has and what it should have instead.
@@ -266,7 +298,7 @@ fn revocations(target: &Configuration, current: &System, charon: &Charon, steps:
         }
         for child in sa.children.iter().filter(|c| !wanted.children.contains_key(&c.name)) {
             let (connection, child, id) = (sa.conn.clone(), child.name.clone(), child.id);
-            steps.push(Step::TerminateChild { connection, child, id });
+            steps.push(Step::TerminateChild { connection, child, id, why: "no longer configured" });
         }
     }
 }

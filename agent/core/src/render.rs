@@ -5,7 +5,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    net::Ipv4Addr,
 };
 
 use askama::Template;
@@ -16,7 +15,7 @@ use crate::{
     error::{Error, Kind, Result},
     iptables,
     model::{Auth, ConnName, Mode, PublicKey, Secret, Tunnel},
-    system::Files,
+    system::{Files, Routing},
 };
 
 /// What the running charon can do. It decides which proposals may be written.
@@ -64,10 +63,6 @@ pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Fi
     let connections = Connections {
         mode,
         tunnels: &decision.tunnels,
-        bypass: &decision.bypass,
-        private: decision.state.identity.as_ref().map(|me| me.private),
-        exclude: &decision.nat.exclude,
-        own: ConnName::own(),
         ike_proposals: charon.ike_proposals(),
         esp_proposals: charon.esp_proposals(),
     };
@@ -75,6 +70,7 @@ pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Fi
     Ok(Files {
         connections: Some(connections.render().map_err(failed)?),
         secrets: Some(secrets.render().map_err(failed)?),
+        routing: Some(routing(mode, &decision.routing)),
         rules,
     })
 }
@@ -84,11 +80,6 @@ pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Fi
 struct Connections<'a> {
     mode: Mode,
     tunnels: &'a BTreeMap<ConnName, Tunnel>,
-    bypass: &'a BTreeSet<Ipv4Net>,
-    /// This gateway's own address, which reaches `exclude` in the clear.
-    private: Option<Ipv4Addr>,
-    exclude: &'a BTreeSet<Ipv4Net>,
-    own: ConnName,
     ike_proposals: &'static str,
     esp_proposals: &'static str,
 }
@@ -98,6 +89,14 @@ struct Connections<'a> {
 struct Secrets<'a> {
     mode: Mode,
     tunnels: &'a BTreeMap<ConnName, Tunnel>,
+}
+
+/// The file of interfaces, rules and routes.
+fn routing(mode: Mode, routing: &Routing) -> String {
+    format!(
+        "# Written by `crosswan refresh` ({mode}) for `ip -force -batch`: the interfaces of the tunnels, and what leads packets into \
+         them.\n# Change the settings instead of this file, which a refresh overwrites.\n{routing}"
+    )
 }
 
 /// Selectors as swanctl reads them: `10.1.0.0/16,10.2.0.0/16`, in order.

@@ -18,7 +18,7 @@ pub use secret::{BadSecret, Shared, secrets};
 pub use splice::{Replacement, splice};
 pub use summary::{ChildSummary, Summary};
 
-use crate::model::PublicKey;
+use crate::model::{Place, PublicKey};
 
 /// A section's content by name. charon does not care about the order, and a name occurs only once.
 pub type Tree = BTreeMap<String, Node>;
@@ -65,6 +65,15 @@ pub fn peer_keys(conn: &Tree) -> Vec<PublicKey> {
 /// The raw public keys with which this gateway signs for a connection.
 pub(crate) fn own_keys(conn: &Tree) -> Vec<PublicKey> {
     pubkeys(conn, "local")
+}
+
+/// The place of a connection's children; `None` if it has none, or they have no interface of crosswan's.
+pub fn place(conn: &Tree) -> Option<Place> {
+    let if_id = |child: &Tree| match child.get("if_id_in") {
+        Some(Node::Value(if_id)) => if_id.parse().ok(),
+        _ => None,
+    };
+    sections(conn, "children").find_map(|(_, child)| Place::with_if_id(if_id(child)?))
 }
 
 fn pubkeys(conn: &Tree, side: &str) -> Vec<PublicKey> {

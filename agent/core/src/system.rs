@@ -18,7 +18,7 @@ pub use self::{
 };
 use crate::{
     iptables::Rules,
-    model::{ConnName, PrivateKey, PublicKey},
+    model::{ConnName, Place, PrivateKey, PublicKey},
     swanctl::Summary,
 };
 
@@ -34,6 +34,8 @@ pub struct System {
     pub believed: Configuration,
     /// Why something is in doubt: a pass was cut off, or a file does not parse.
     pub doubt: Option<String>,
+    /// The places of the connections according to the file on disk, whether in doubt or not.
+    pub places: BTreeMap<ConnName, Place>,
     /// The peers' keys according to the file on disk, whether in doubt or not.
     pub peer_keys: BTreeMap<ConnName, Vec<PublicKey>>,
     /// This gateway's private keys on disk.
@@ -42,6 +44,8 @@ pub struct System {
     pub charon: Option<Charon>,
     /// The own chains in iptables now.
     pub rules: Rules,
+    /// The own interfaces, policy rules and routes now.
+    pub routing: Routing,
 }
 
 /// What charon holds.

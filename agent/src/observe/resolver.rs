@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crosswan_core::model::{AskError, Nat, TunnelMatch};
+use crosswan_core::model::{AskError, Nat};
 
 /// systemd-resolved's list; `/etc/resolv.conf` then names only its stub, 127.0.0.53.
 const LISTS: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
@@ -31,7 +31,7 @@ fn cause(resolvers: &[Ipv4Addr], nat: &Nat) -> String {
     let list = |found: &[Ipv4Addr]| found.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", ");
     let guarded = |ip: &&Ipv4Addr| {
         let within = |nets: &BTreeSet<Ipv4Net>| nets.iter().any(|net| net.contains(*ip));
-        nat.tunnel != TunnelMatch::None && within(&nat.private_net) && !within(&nat.own) && !within(&nat.exclude)
+        nat.tunnels && within(&nat.private_net) && !within(&nat.own) && !within(&nat.exclude)
     };
     let blocked: Vec<Ipv4Addr> = resolvers.iter().filter(guarded).copied().collect();
     match (resolvers, &blocked[..]) {
@@ -64,7 +64,7 @@ mod tests {
             input: BTreeSet::new(),
             tunnel,
         };
-        let spoke = nat(TunnelMatch::Policy);
+        let spoke = nat(true);
         let said = |conf: &str, nat: &Nat| cause(&resolvers(conf), nat);
         let blocked = said("# ours\nsearch x\nnameserver 10.0.0.2\nnameserver 10.1.0.2\nnameserver fd00::2\n", &spoke);
         assert!(
@@ -75,7 +75,7 @@ mod tests {
             ("nameserver 10.1.0.2\nnameserver\t169.254.169.253", &spoke),
             ("nameserver 10.9.0.2", &spoke),
             // A nat-hub's own packets are not held back.
-            ("nameserver 10.0.0.2", &nat(TunnelMatch::None)),
+            ("nameserver 10.0.0.2", &nat(false)),
         ] {
             assert!(said(conf, nat).contains("does a resolver of this host"), "{conf}");
         }

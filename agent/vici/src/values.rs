@@ -57,6 +57,7 @@ fn child_sa(child: &Message) -> ChildSa {
         name: string(child, "name"),
         id: child.number("uniqueid").unwrap_or_default(),
         state: string(child, "state"),
+        if_id: child.text("if-id-in").and_then(|hex| u32::from_str_radix(&hex, 16).ok()),
         local_ts: child.list("local-ts").map(Cow::into_owned).collect(),
         remote_ts: child.list("remote-ts").map(Cow::into_owned).collect(),
         bytes_in: count("bytes-in"),

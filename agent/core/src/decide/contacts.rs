@@ -14,7 +14,8 @@ pub(super) struct Contacts(Option<BTreeMap<String, Contact>>);
 #[derive(Debug, Clone, Default)]
 struct Contact {
     authenticated: bool,
-    carries: bool,
+    /// The children that carry packets.
+    carries: BTreeSet<String>,
     /// The identities of this end in the IKE_SAs that it has initiated.
     initiated_as: BTreeSet<String>,
 }
@@ -26,7 +27,7 @@ impl Contacts {
         for sa in sas.iter().filter(|sa| sa.is_authenticated()) {
             let contact = contacts.entry(sa.conn.clone()).or_default();
             contact.authenticated = true;
-            contact.carries |= sa.children.iter().any(|child| child.is_up());
+            contact.carries.extend(sa.children.iter().filter(|c| c.is_up()).map(|c| c.name.clone()));
             contact.initiated_as.extend(sa.initiator.then(|| sa.local_id.clone()));
         }
         Contacts(Some(contacts))
@@ -36,10 +37,21 @@ impl Contacts {
         self.0.as_ref()?.get(name.as_str())
     }
 
+    /// Whether packets can pass.
+    pub(super) fn carries(&self, name: &ConnName) -> bool {
+        self.with(name).is_some_and(|contact| !contact.carries.is_empty())
+    }
+
     /// Whether no packet can pass: charon shows no tunnel of that connection. Dead peer detection has ended it, or it never
     /// came up.
     pub(super) fn is_dead(&self, name: &ConnName) -> bool {
-        self.0.is_some() && !self.with(name).is_some_and(|contact| contact.carries)
+        self.0.is_some() && !self.carries(name)
+    }
+
+    /// Whether every packet that passes by connection `old` could also pass by `name`, which carries at least one child.
+    pub(super) fn carries_as(&self, name: &ConnName, old: &ConnName) -> bool {
+        let carries = |name| self.with(name).map_or(const { &BTreeSet::new() }, |contact| &contact.carries);
+        !carries(name).is_empty() && carries(name).is_superset(carries(old))
     }
 
     /// Whether the peer has authenticated and its IKE_SA still stands.

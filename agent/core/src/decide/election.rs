@@ -1,7 +1,7 @@
 //! Which gateway of a VPC is used (safety rule 4): what works is replaced only by what has worked.
 //!
-//! The gateway in use stays until a newer one has authenticated beside it, or until it is gone. After a change the older
-//! one stands by, and takes the VPC back only when the newer one no longer works.
+//! The gateway in use stays until a newer one's tunnel is up beside it, or until it is gone. After a change the older one stands
+//! by, and takes the VPC back only when the newer one no longer works.
 
 use std::collections::BTreeMap;
 
@@ -52,8 +52,9 @@ impl Election<'_> {
         let was = before.filter(|_| !vpc.gone).and_then(|known| vpc.gateways.get(&known.gateway.instance));
         let mut lost = before.map_or_else(Vec::new, |known| known.lost.clone());
         let (in_use, down_since) = match was {
-            // No gateway works here yet, or any longer: one that has authenticated comes first, then one that could, then the newest.
-            None => (vpc.gateways.values().max_by_key(|g| (self.works(g), (self.usable)(g), age(g)))?, None),
+            // No gateway works here yet, or any longer: one with a tunnel comes first, then one that has authenticated, then one
+            // that could, then the newest.
+            None => (vpc.gateways.values().max_by_key(|g| (self.rank(g), age(g)))?, None),
             Some(was) => {
                 let down = self.contacts.is_dead(&(self.connection)(was));
                 let known_down = before.and_then(|known| known.down_since);
@@ -90,13 +91,20 @@ impl Election<'_> {
     ) -> Option<&'v Gateway> {
         let is_down = down_since.is_some_and(|since| self.now.0.abs_diff(since.0) >= DOWN);
         let may = |g: &&Gateway| is_down || (age(g) > age(was) && !lost.contains(&g.instance));
-        let others = vpc.gateways.values().filter(|g| g.instance != was.instance && self.works(g));
+        let others = vpc.gateways.values().filter(|g| g.instance != was.instance && self.works_as(g, was));
         others.filter(may).max_by_key(|g| age(g))
     }
 
-    /// Whether a gateway could be used, and has authenticated.
-    fn works(&self, gateway: &Gateway) -> bool {
-        (self.usable)(gateway) && self.contacts.has_authenticated(&(self.connection)(gateway))
+    /// Whether a gateway could be used, and its tunnel carries all that the tunnel of `was` carries.
+    fn works_as(&self, gateway: &Gateway, was: &Gateway) -> bool {
+        let connection = self.connection;
+        (self.usable)(gateway) && self.contacts.carries_as(&connection(gateway), &connection(was))
+    }
+
+    /// How far a gateway has come: could it be used, has it authenticated, is its tunnel up?
+    fn rank(&self, gateway: &Gateway) -> (bool, bool, bool) {
+        let (usable, name) = ((self.usable)(gateway), (self.connection)(gateway));
+        (usable && self.contacts.carries(&name), usable && self.contacts.has_authenticated(&name), usable)
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::{contacts::Contacts, rotation::Presence};
+use super::{contacts::Contacts, places::Places, rotation::Presence};
 use crate::{
-    model::{Answers, ConnName, Identity, OwnKeys, PublicKey, Tunnel, VpcId},
+    model::{Answers, ConnName, Identity, OwnKeys, Place, PublicKey, Tunnel, VpcId},
     observed::Observed,
     settings::{AuthMethod, Settings},
     state::State,
@@ -39,6 +39,7 @@ pub(super) struct Facts<'a> {
     /// The connections that charon has, which the state may not know.
     pub loaded: BTreeSet<ConnName>,
     pub contacts: Contacts,
+    pub places: Places,
     pub own: OwnAuth<'a>,
 }
 
@@ -46,7 +47,8 @@ pub(super) struct Facts<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Tunnels {
     pub tunnels: BTreeMap<ConnName, Tunnel>,
-    pub bypass: BTreeSet<Ipv4Net>,
+    /// The networks at far ends, with the places that carry them.
+    pub routes: BTreeMap<Ipv4Net, Place>,
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
     pub presence: Option<Presence>,

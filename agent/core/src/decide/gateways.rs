@@ -12,7 +12,7 @@ use super::{
     trust::{Case, Objection, Trust, named, trust},
 };
 use crate::{
-    model::{Auth, ConnName, Gateway, IkeId, InstanceId, PublicKey, Tunnel, VpcId},
+    model::{Auth, ConnName, Gateway, IkeId, InstanceId, Place, PublicKey, Tunnel, VpcId},
     state::Peer,
 };
 
@@ -140,8 +140,9 @@ impl End<'_> {
         Link { spoke, peer: Some(gateway), keys, known }.credential(self.facts)
     }
 
-    /// The connections to the other gateways of a VPC, without a child, by which they can show that they work. Adds to the
-    /// findings why each of them is not used.
+    /// The connections to the other gateways of a VPC. One of them has its tunnel at the other place, where it disturbs nobody, and
+    /// a route moves to it once that is up. Any further one has a connection without a child, by which it can show that it
+    /// works. Adds to the findings why each of them is not used.
     pub(super) fn stand_by(
         &self,
         chosen: &Chosen,
@@ -151,17 +152,22 @@ impl End<'_> {
         findings: &mut Findings,
     ) -> Vec<(ConnName, Tunnel)> {
         let in_use = &chosen.peer.gateway;
-        let mut proofs = Vec::new();
+        let (place, second) = (like.place.other(), self.second(chosen, like.place.other()));
+        let mut beside = Vec::new();
         for (gateway, standing) in &chosen.others {
             let keys = chosen.peer.keys_of(&gateway.instance);
             let Some(remote_addr) = gateway.public else { continue };
             let why = match self.credential(gateway, keys).auth {
                 Ok(auth) => {
-                    let auth = signed_with(auth, presence);
-                    let (remote_id, children) = (remote_id(gateway), BTreeMap::new());
-                    let proof = Tunnel { remote_addr, remote_id, children, auth, ..like.clone() };
-                    proofs.push(((self.connection)(gateway), proof));
-                    "it is loaded beside the one in use, and has not authenticated yet".into()
+                    let is_second = second == Some(&gateway.instance);
+                    let children = if is_second { like.children.clone() } else { BTreeMap::new() };
+                    let (auth, remote_id) = (signed_with(auth, presence), remote_id(gateway));
+                    let tunnel = Tunnel { remote_addr, remote_id, place, children, auth, ..like.clone() };
+                    beside.push(((self.connection)(gateway), tunnel));
+                    match is_second {
+                        true => "its tunnel is loaded beside the one in use, and is not up yet".into(),
+                        false => "it is loaded without a tunnel, and has not authenticated yet".into(),
+                    }
                 }
                 Err(NoAuth::Awaited(what)) => {
                     findings.awaited.extend((*standing == Waiting::Newcomer).then(|| what.clone()));
@@ -184,7 +190,23 @@ impl End<'_> {
                 }
             }
         }
-        proofs
+        beside
+    }
+
+    /// The gateway that has its tunnel at the other place: a newcomer that has authenticated, else the one that has that place, else
+    /// the newest. A gateway that cannot be used has none.
+    fn second<'c>(&self, chosen: &'c Chosen, place: Place) -> Option<&'c InstanceId> {
+        let rank = |(gateway, waiting): &&(Gateway, Waiting)| {
+            let name = (self.connection)(gateway);
+            let newcomer = *waiting == Waiting::Newcomer;
+            let has_proved = newcomer && self.facts.contacts.has_authenticated(&name);
+            (has_proved, self.facts.places.held(&name) == Some(place), newcomer, gateway.launched, gateway.instance.clone())
+        };
+        let usable = |(gateway, _): &&(Gateway, Waiting)| {
+            let keys = chosen.peer.keys_of(&gateway.instance);
+            gateway.public.is_some() && self.credential(gateway, keys).auth.is_ok()
+        };
+        chosen.others.iter().filter(usable).max_by_key(rank).map(|(gateway, _)| &gateway.instance)
     }
 }
 

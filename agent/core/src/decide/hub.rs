@@ -59,12 +59,14 @@ pub(super) fn hub(facts: &Facts, findings: &mut Findings) -> Result<Tunnels> {
             remote_addr,
             local_id: end.local_id.clone(),
             remote_id: remote_id(gateway),
+            place: facts.places.for_use(&(end.connection)(gateway)),
             children: cidrs.iter().map(child).collect(),
             auth: signed_with(auth, presence.as_ref()),
         };
         let name = (end.connection)(gateway);
         out.tunnels.extend(next_key_proofs(&name, &tunnel, presence.as_ref()));
         out.tunnels.extend(end.stand_by(&chosen, &tunnel, remote_id, presence.as_ref(), findings));
+        out.routes.extend(cidrs.iter().map(|cidr| (*cidr, tunnel.place)));
         out.tunnels.insert(name, tunnel);
         let gateway = Gateway { cidrs: cidrs.clone(), ..gateway.clone() };
         state.peers.insert(vpc, Peer { gateway, ..chosen.peer });

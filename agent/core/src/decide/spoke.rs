@@ -20,19 +20,18 @@ use crate::{
     state::State,
 };
 
-/// Decides the spoke's tunnel. Without a hub there is none, and only the bypass stands.
+/// Decides the spoke's tunnels. Without a hub there is none, and the private network is unreachable.
 pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
     let Facts { settings, me, .. } = facts;
     let children = children(facts, findings);
     let end = End {
         facts,
-        connection: &|hub| hub.public.map_or_else(ConnName::own, |address| connection(facts, address, Some(hub))),
+        connection: &|hub| connection(facts, hub.public.unwrap_or(Ipv4Addr::UNSPECIFIED), Some(hub)),
         eligible: &|hub| eligible(settings, hub),
         spoke: &|_| me.vpc.clone(),
         local_id: IkeId::Spoke(me.vpc.clone(), me.instance.clone()),
     };
-    // Without the bypass a wide remote selector would also catch traffic inside the own VPC.
-    let mut out = Tunnels { bypass: me.cidrs.clone(), ..Tunnels::default() };
+    let mut out = Tunnels::default();
     let asked = settings.hub.is_none() || !settings.regions.is_empty();
     let mut chosen = None;
     if asked {
@@ -72,6 +71,7 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
         remote_addr,
         local_id: end.local_id.clone(),
         remote_id: IkeId::Hub(remote_addr),
+        place: facts.places.for_use(&name),
         children,
         auth: signed_with(auth, out.presence.as_ref()),
     };
@@ -80,6 +80,7 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
         let remote_id = |hub: &Gateway| IkeId::Hub(hub.public.unwrap_or(remote_addr));
         out.tunnels.extend(end.stand_by(chosen, &tunnel, remote_id, out.presence.as_ref(), findings));
     }
+    out.routes = settings.private_net.iter().map(|net| (*net, tunnel.place)).collect();
     out.tunnels.insert(name, tunnel);
     out
 }
@@ -130,8 +131,7 @@ fn eligible(settings: &Settings, hub: &Gateway) -> Eligible {
     }
 }
 
-/// Only one VPC's hub is used: two would share one kernel policy, and the newest would win (`docs/facts.md`, "Loading
-/// connections"). The one in use stays as long as it is there; otherwise the one that was launched first is used.
+/// Only one VPC's hub is used: two networks with the same addresses may not mix. The one in use stays as long as it is there; otherwise the one that was launched first is used.
 fn one_hub(facts: &Facts, mut hubs: BTreeMap<VpcId, Chosen>, findings: &mut Findings) -> Option<Chosen> {
     let in_use = |vpc: &VpcId| facts.state.peers.contains_key(vpc);
     let first = hubs.iter().min_by_key(|(vpc, c)| (!in_use(vpc), c.peer.gateway.launched, (*vpc).clone()));

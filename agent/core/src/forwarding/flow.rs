@@ -8,7 +8,7 @@ use std::{
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Interface, Mode, Nat, TunnelMatch};
+use crate::model::{Interface, Mode, Nat, Place};
 
 /// For how many packets of a flow something holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,8 +83,6 @@ pub struct Traffic {
     pub masquerade: bool,
     /// Whether there are tunnels.
     pub tunnels: bool,
-    /// The interface of userspace ESP, through which tunnelled packets then come and go.
-    pub device: Option<Interface>,
     /// Whether packets go from tunnel to tunnel.
     pub hub: bool,
 }
@@ -92,18 +90,13 @@ pub struct Traffic {
 impl Traffic {
     /// The traffic that the rules of `nat` are made for.
     pub fn of(mode: Mode, nat: &Nat, uplink: &Interface) -> Traffic {
-        let device = match &nat.tunnel {
-            TunnelMatch::Interface(device) => Some(device.clone()),
-            TunnelMatch::None | TunnelMatch::Policy => None,
-        };
         Traffic {
             own: nat.own.clone(),
             sources: nat.sources.clone(),
             private_net: nat.private_net.clone(),
             uplink: uplink.clone(),
             masquerade: nat.masquerade.is_some(),
-            tunnels: nat.tunnel != TunnelMatch::None,
-            device,
+            tunnels: nat.tunnels,
             hub: mode == Mode::VpnHub,
         }
     }
@@ -115,11 +108,7 @@ impl Traffic {
         let vpc: BTreeSet<String> =
             interfaces.iter().filter(|(_, a)| in_vpc(a)).map(|(name, _)| name.clone()).collect();
         let vpc = if vpc.is_empty() { uplink.clone() } else { vpc };
-        // With kernel ESP a packet leaves the tunnel on the interface that ESP arrived on.
-        let tunnel = match &self.device {
-            Some(device) => BTreeSet::from([device.to_string()]),
-            None => vpc.union(&uplink).cloned().collect(),
-        };
+        let tunnel = Place::ALL.map(|place| place.interface().to_owned()).into();
         let (own, private) = (Addresses::In(self.own.clone()), Addresses::In(self.private_net.clone()));
         let internet = Addresses::NotIn(self.own.union(&self.private_net).copied().collect());
         let flow =

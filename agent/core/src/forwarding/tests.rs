@@ -8,7 +8,6 @@ fn traffic() -> Traffic {
         uplink: "ens5".parse().unwrap(),
         masquerade: true,
         tunnels: true,
-        device: None,
         hub: false,
     }
 }

@@ -173,10 +173,6 @@ impl ConnName {
             name => name.rsplit_once("-i-").map_or(name, |(vpc, _)| vpc),
         }
     }
-    /// The shunt that keeps a spoke's own VPC out of the tunnel.
-    pub fn own() -> Self {
-        ConnName("crosswan-own".into())
-    }
 }
 
 #[cfg(test)]

@@ -6,17 +6,6 @@ use ipnet::Ipv4Net;
 
 use super::{BadName, Interface};
 
-/// How a rule distinguishes a tunnelled packet from one in the clear.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TunnelMatch {
-    /// nat-hub: there is no tunnel.
-    None,
-    /// Kernel ESP: `-m policy --pol ipsec`.
-    Policy,
-    /// charon's userspace ESP backend, whose packets arrive and leave through this interface.
-    Interface(Interface),
-}
-
 /// The NAT and guard rules that should exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nat {
@@ -32,8 +21,8 @@ pub struct Nat {
     pub exclude: BTreeSet<Ipv4Net>,
     /// The ports of this gateway that can be reached from a tunnel. ICMP always can.
     pub input: BTreeSet<Opening>,
-    /// How a tunnelled packet is recognised.
-    pub tunnel: TunnelMatch,
+    /// Whether there are tunnels. A packet is tunnelled if it comes or goes through an interface of crosswan's.
+    pub tunnels: bool,
 }
 
 /// A port of this gateway that is open to tunnels, written as in settings: `tcp/22`.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::interfaces::owners;
 use crate::{
     error::{Context, Error, Kind, Result},
     model::ConnName,
@@ -63,15 +64,41 @@ pub fn standing(target: &Configuration, before: &System, failed: &BTreeSet<ConnN
     let files = Files {
         connections: spliced(&target.files.connections, &had, "connections", &connections)?,
         secrets: spliced(&target.files.secrets, had_secrets, "secrets", &secrets)?,
+        routing: target.files.routing.clone(),
         rules: target.files.rules.clone(),
     };
+    let planned = target;
     let mut target =
         Configuration { keys: target.keys.clone(), rules: target.rules.clone(), ..Configuration::of(files)? };
+    give_back_routes(&mut target, planned, &old, &failed);
     let signing: BTreeSet<_> = target.connections.values().flat_map(own_keys).collect();
     let kept = before.keys.iter().filter(|key| signing.contains(&key.public));
     let kept: Vec<_> = kept.filter(|key| target.keys.iter().all(|k| k.public != key.public)).cloned().collect();
     target.keys.extend(kept);
     Ok(Standing { target, failed, unknown })
+}
+
+/// Routes to the networks of failed connections are as they were; those that are no longer anybody's stay away.
+fn give_back_routes(
+    standing: &mut Configuration,
+    planned: &Configuration,
+    old: &Configuration,
+    failed: &BTreeSet<ConnName>,
+) {
+    let (wanted, stand) = (owners(planned), owners(standing));
+    let mut routes = BTreeMap::new();
+    for (net, via) in &planned.routing.routes {
+        let of_failed = wanted.get(&(*net, via.place)).is_some_and(|name| failed.contains(*name));
+        routes.extend(if of_failed { old.routing.routes.get(net) } else { Some(via) }.map(|via| (*net, *via)));
+    }
+    for (net, via) in &old.routing.routes {
+        if !planned.routing.routes.contains_key(net) && stand.contains_key(&(*net, via.place)) {
+            routes.insert(*net, *via);
+        }
+    }
+    standing.routing.routes = routes;
+    let head = |text: &String| text.lines().take_while(|l| l.starts_with('#')).fold(String::new(), |all, l| all + l + "\n");
+    standing.files.routing = planned.files.routing.as_ref().map(|text| head(text) + &standing.routing.to_string());
 }
 
 /// By failed connection, the children that it had and that no connection of the same party is to have any longer.

@@ -7,7 +7,7 @@ use crate::{
     iptables,
     model::{ConnName, PrivateKey, PublicKey},
     swanctl::{Shared, Tree},
-    system::{ManagedFile, Touched},
+    system::{ManagedFile, RoutingChange, Touched},
 };
 
 /// One change. `Display` is what an operator reads; it never shows a secret.
@@ -15,6 +15,13 @@ use crate::{
 pub enum Step {
     /// Changes the own chains, and the jumps to them, in one `iptables-restore`.
     RestoreRules(iptables::Change),
+    /// Changes an interface, a policy rule or a route.
+    Route {
+        /// The change.
+        change: RoutingChange,
+        /// The connection whose network the route leads to.
+        peer: Option<ConnName>,
+    },
     /// Loads a private key of this gateway.
     LoadKey {
         /// The key pair.
@@ -43,18 +50,20 @@ pub enum Step {
         /// The reason, for the operator.
         why: String,
     },
-    /// A change of selectors reaches a live SA only if the child is initiated again and the old one is ended then
-    /// (`docs/facts.md`, "Loading connections").
+    /// A change of selectors or of the interface reaches a live SA only if the child is initiated again and the old one is ended
+    /// then (`docs/facts.md`, "Loading connections").
     RenewChild {
         /// The connection.
         connection: ConnName,
         /// The child's name in it.
         child: String,
-        /// The unique ids of the CHILD_SAs with the old selectors.
+        /// The unique ids of the CHILD_SAs with the old selectors. Those of the old interface are ended by steps of their own, after
+        /// the routes have moved.
         old: Vec<u32>,
+        /// The reason, for the operator.
+        why: &'static str,
     },
-    /// The gateway that stood by becomes the one in use: these children come up over its IKE_SA before those of the
-    /// previous gateway go.
+    /// A gateway that stood by gets a place: these children come up over its IKE_SA before those of another gateway go.
     TakeOver {
         /// The connection to the gateway that takes over.
         connection: ConnName,
@@ -79,6 +88,8 @@ pub enum Step {
         child: String,
         /// The CHILD_SA's unique id.
         id: u32,
+        /// The reason, for the operator.
+        why: &'static str,
     },
     /// Ends, with force, one IKE_SA of a connection that stays, or all of one that goes.
     Terminate {
@@ -108,8 +119,7 @@ pub enum Step {
 impl Step {
     /// The connection that this step belongs to: if the step fails, only that one is affected.
     ///
-    /// `None` for a shared step: rules, files, this gateway's keys, and the shunt of the own VPC, without which a tunnel
-    /// would carry the VPC's own traffic.
+    /// `None` for a shared step: rules, files, interfaces, and this gateway's keys.
     pub fn peer(&self) -> Option<ConnName> {
         let name = match self {
             Step::LoadConnection { name, .. }
@@ -118,13 +128,14 @@ impl Step {
             Step::UnloadConnection { name } => name,
             Step::LoadSecret { id, .. } | Step::UnloadSecret { id } => id.strip_prefix("ike-")?,
             Step::TerminateChild { connection, .. } | Step::Terminate { connection, .. } => connection,
+            Step::Route { peer, .. } => return peer.clone(),
             Step::RestoreRules(_)
             | Step::LoadKey { .. }
             | Step::UnloadKey { .. }
             | Step::WriteFile { .. }
             | Step::RemoveFile { .. } => return None,
         };
-        name.parse().ok().filter(|name| *name != ConnName::own())
+        name.parse().ok()
     }
 
     /// Whether it ends an SA, which charon still lists for a moment.
@@ -136,7 +147,13 @@ impl Step {
     /// successor works.
     pub fn takes_away(&self) -> bool {
         matches!(self, Step::UnloadConnection { .. } | Step::UnloadSecret { .. } | Step::UnloadKey { .. })
+            || matches!(self, Step::Route { change, .. } if change.takes_away())
             || self.ends()
+    }
+
+    /// Whether it makes an interface, which must be there before charon uses it.
+    pub(super) fn is_interface(&self) -> bool {
+        matches!(self, Step::Route { change: RoutingChange::MakeInterface(_), .. })
     }
 
     /// Whether it is one of the managed files' steps.
@@ -159,18 +176,19 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::RestoreRules(change) => write!(f, "restore {change}"),
+            Step::Route { change, .. } => write!(f, "{change}"),
             Step::LoadKey { key } => write!(f, "load this gateway's key {}", key.public.fingerprint()),
             Step::UnloadKey { key } => write!(f, "unload this gateway's key {}", key.fingerprint()),
             Step::LoadSecret { id, why, .. } => write!(f, "load secret {id} ({why})"),
             Step::LoadConnection { name, why, .. } => write!(f, "load connection {name} ({why})"),
-            Step::RenewChild { connection, child, .. } => write!(f, "renew {connection}/{child} (selectors changed)"),
+            Step::RenewChild { connection, child, why, .. } => write!(f, "renew {connection}/{child} ({why})"),
             Step::TakeOver { connection, children } => {
-                write!(f, "bring up {} of {connection} (it takes over)", children.join(", "))
+                write!(f, "bring up {} of {connection} (it has worked)", children.join(", "))
             }
             Step::UnloadConnection { name } => write!(f, "unload connection {name}"),
             Step::UnloadSecret { id } => write!(f, "unload secret {id}"),
-            Step::TerminateChild { connection, child, id } => {
-                write!(f, "end CHILD_SA {connection}/{} #{id} (no longer configured)", child.escape_default())
+            Step::TerminateChild { connection, child, id, why } => {
+                write!(f, "end CHILD_SA {connection}/{} #{id} ({why})", child.escape_default())
             }
             Step::Terminate { connection, id: None, why } => write!(f, "end every IKE_SA of {connection} ({why})"),
             Step::Terminate { connection, id: Some(id), why } => write!(f, "end IKE_SA {connection} #{id} ({why})"),

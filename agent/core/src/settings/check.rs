@@ -101,7 +101,6 @@ impl Draft {
             nat_sources: if masquerade { self.nat_sources } else { BTreeSet::new() },
             guard_input: self.guard_input,
             guard_exclude: self.guard_exclude,
-            ipsec_interface: self.ipsec_interface,
             auth: AuthSettings {
                 method,
                 hub_key,

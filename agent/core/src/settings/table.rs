@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::{Interface, Mode, Opening, PublicKey, Region},
+    model::{Mode, Opening, PublicKey, Region},
 };
 
 /// A setting, with what its row says.
@@ -162,9 +162,6 @@ settings! {
         default Value("[]"), modes VPN,
         "This gateway itself, but not the hosts behind it, reaches these parts of `private_net` in the clear, by peering \
          or Direct Connect.";
-    "ipsec_interface", "CROSSWAN_IPSEC_INTERFACE", ipsec_interface: Interface = parse::word,
-        accepts "an interface name such as ipsec0", default Words("none: kernel ESP"), modes VPN,
-        "This is the interface of charon's userspace ESP backend. Only a host whose kernel has no ESP needs it, as in the lab.";
     "auth.method", "CROSSWAN_AUTH_METHOD", method: AuthMethod = parse::word,
         accepts "key or psk", default Words("`\"key\"`; `\"psk\"` where a 2014 file holds `VPN_PSK`"), modes VPN,
         "With `\"key\"` each gateway makes and announces a key of its own. With `\"psk\"` there are pre-shared keys only.";

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, str::FromStr, tim
 use ipnet::Ipv4Net;
 
 use super::{parse::Tag, stored::StoredPsk};
-use crate::model::{BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret, TunnelMatch};
+use crate::model::{BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret};
 
 /// All settings, checked against each other: each can be used as it is in this mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,6 @@ pub struct Settings {
     pub guard_input: BTreeSet<Opening>,
     /// Parts of `private_net` that this gateway itself reaches in the clear.
     pub guard_exclude: BTreeSet<Ipv4Net>,
-    /// The interface of charon's userspace ESP backend, which only a lab sets; `None` for kernel ESP.
-    pub ipsec_interface: Option<Interface>,
     /// How gateways prove who they are.
     pub auth: AuthSettings,
     /// When a peer loses its tunnel.
@@ -134,11 +132,6 @@ pub struct Ec2 {
 impl Settings {
     /// The NAT and guard rules that should exist on this gateway.
     pub fn nat(&self, me: &Identity, uplink: &Interface) -> Nat {
-        let tunnel = match (self.mode.has_ipsec(), &self.ipsec_interface) {
-            (false, _) => TunnelMatch::None,
-            (true, None) => TunnelMatch::Policy,
-            (true, Some(interface)) => TunnelMatch::Interface(interface.clone()),
-        };
         Nat {
             private_net: self.private_net.clone(),
             own: me.cidrs.clone(),
@@ -146,7 +139,7 @@ impl Settings {
             sources: self.nat_sources.clone(),
             exclude: self.guard_exclude.clone(),
             input: self.guard_input.clone(),
-            tunnel,
+            tunnels: self.mode.has_ipsec(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Files, ManagedFile};
+use super::{Files, ManagedFile, Routing};
 use crate::{
     error::{Context, Error, Kind, Result},
     iptables::Rules,
@@ -23,6 +23,8 @@ pub struct Configuration {
     pub keys: Vec<PrivateKey>,
     /// The own chains in iptables.
     pub rules: Rules,
+    /// The own interfaces, policy rules and routes.
+    pub routing: Routing,
 }
 
 impl Configuration {
@@ -43,6 +45,7 @@ impl Configuration {
             secrets: secrets.into_iter().filter(|(id, _)| is_our_secret(id)).collect(),
             keys: Vec::new(),
             rules: files.rules.as_deref().map(Rules::parse).unwrap_or_default(),
+            routing: files.routing.as_deref().map(Routing::parse).unwrap_or_default(),
             files,
         })
     }

@@ -9,6 +9,8 @@ pub struct Files {
     pub connections: Option<String>,
     /// The pre-shared keys: mode 0600, never logged.
     pub secrets: Option<String>,
+    /// The own interfaces, policy rules and routes, as `ip -batch` reads them.
+    pub routing: Option<String>,
     /// The own chains, as iptables-restore reads them.
     pub rules: Option<String>,
 }
@@ -20,6 +22,8 @@ pub enum ManagedFile {
     Connections,
     /// Pre-shared keys for swanctl.
     Secrets,
+    /// Interfaces, policy rules and routes.
+    Routing,
     /// The own chains.
     Rules,
 }
@@ -29,6 +33,7 @@ impl fmt::Display for ManagedFile {
         f.write_str(match self {
             ManagedFile::Connections => "crosswan.conf",
             ManagedFile::Secrets => "crosswan-secrets.conf",
+            ManagedFile::Routing => "routing.batch",
             ManagedFile::Rules => "iptables.rules",
         })
     }
@@ -39,7 +44,7 @@ impl ManagedFile {
     pub fn mode(self) -> u32 {
         match self {
             ManagedFile::Secrets => 0o600,
-            ManagedFile::Connections | ManagedFile::Rules => 0o644,
+            ManagedFile::Connections | ManagedFile::Routing | ManagedFile::Rules => 0o644,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::model::Place;
+
 /// An IKE_SA. Until it has authenticated, the peer's identity and address are only a claim, and foreign text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Sa {
@@ -38,6 +40,9 @@ pub struct ChildSa {
     pub id: u32,
     /// `CREATED`, `INSTALLING`, `INSTALLED`, `UPDATING`, `REKEYING`, `REKEYED`, `RETRYING`, `DELETING`, …
     pub state: String,
+    /// The `if_id` of the XFRM interface that its packets come and go through; `None` without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_id: Option<u32>,
     /// The networks at this end.
     pub local_ts: Vec<String>,
     /// The networks at the peer's end.
@@ -66,6 +71,10 @@ impl Sa {
 }
 
 impl ChildSa {
+    /// The place of the far end's gateway; `None` if it has no interface of crosswan's.
+    pub fn place(&self) -> Option<Place> {
+        self.if_id.and_then(Place::with_if_id)
+    }
     /// Whether it carries packets.
     pub fn is_up(&self) -> bool {
         matches!(self.state.as_str(), "INSTALLED" | "UPDATING" | "REKEYING")

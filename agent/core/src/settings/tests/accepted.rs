@@ -30,7 +30,6 @@ fn defaults() {
             nat_sources: nets(&[]),
             guard_input: BTreeSet::new(),
             guard_exclude: nets(&[]),
-            ipsec_interface: None,
             auth: auth(AuthMethod::Key, PskSource::default()),
             removal: Removal {
                 after_misses: 2,
@@ -60,7 +59,6 @@ fn every_key_in_toml_and_in_the_environment() {
         gateway_tag = "role=gw"
         environment_tag = { key = "env", value = "" }
         masquerade = true
-        ipsec_interface = "ipsec0"
         [nat]
         sources = ["192.168.0.0/24", "10.2.0.0/16"]
         [guard]
@@ -95,7 +93,6 @@ fn every_key_in_toml_and_in_the_environment() {
         nat_sources: nets(&["10.2.0.0/16", "192.168.0.0/24"]),
         guard_input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
         guard_exclude: nets(&["10.9.0.0/16"]),
-        ipsec_interface: Some("ipsec0".parse().unwrap()),
         auth: AuthSettings {
             hub_key: vec![PublicKey::new([1; 32])],
             max_key_age: Some(Duration::from_secs(90 * 86400)),
