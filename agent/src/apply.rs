@@ -10,6 +10,7 @@ use crosswan_core::{
     plan::Step,
     system::{Files, ManagedFile},
 };
+use crosswan_netlink::Netlink;
 use crosswan_vici::{Sas, Vici};
 
 /// The bound on ending an SA whose peer may be gone: with force charon waits for the answer this long, then drops it.
@@ -26,6 +27,7 @@ const RESTORE: Duration = Duration::from_secs(15);
 pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
     match step {
         Step::RestoreRules(change) => return host::iptables_restore(&change.input(), RESTORE).await,
+        Step::Route { change, .. } => return Netlink::open()?.change(change).await,
         Step::WriteFile { file, contents, .. } => {
             return files::write_atomic(paths.of(*file), contents.as_bytes(), file.mode());
         }
@@ -66,7 +68,7 @@ pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Resu
             let target = id.map_or(Sas::OfConnection(connection), Sas::Ike);
             charon.terminate(target, true, Some(TERMINATE)).await.map(drop)
         }
-        Step::RestoreRules(_) | Step::WriteFile { .. } | Step::RemoveFile { .. } => Ok(()),
+        Step::RestoreRules(_) | Step::Route { .. } | Step::WriteFile { .. } | Step::RemoveFile { .. } => Ok(()),
     }
 }
 
@@ -78,6 +80,7 @@ pub fn write_files(files: &Files, paths: &Paths) -> Result<Vec<PathBuf>> {
     let all = [
         (ManagedFile::Connections, &files.connections),
         (ManagedFile::Secrets, &files.secrets),
+        (ManagedFile::Routing, &files.routing),
         (ManagedFile::Rules, &files.rules),
     ];
     let mut written = Vec::new();

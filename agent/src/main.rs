@@ -85,7 +85,12 @@ async fn run(cli: Cli) -> Result<u8> {
             Ok(0)
         }
         Command::Watch => {
-            let config = watch::Config { rules: paths.rules, lock: paths.charon_lock, put_back: paths.put_back };
+            let config = watch::Config {
+                rules: paths.rules,
+                routing: paths.routing,
+                lock: paths.charon_lock,
+                put_back: paths.put_back,
+            };
             watch::run(config, interrupted()).await?;
             Ok(0)
         }

@@ -31,7 +31,7 @@ use crosswan_core::{
     observed::Observed,
     settings::Settings,
     state::State,
-    system::System,
+    system::{Routing, System},
 };
 use crosswan_vici::Vici;
 
@@ -91,6 +91,7 @@ pub async fn observe(
     let stored = psks::fetch(&ec2, settings, keys, &observed).await;
     let lock = files::lock(&paths.charon_lock, Hold::Alone, PATIENCE_LOCK, "crosswan keep or crosswan watch")?;
     observed.system = disk::system(paths)?;
+    observed.system.routing = look_at_routing(settings.mode, &mut observed.notes).await?;
     let (charon, charon_failed) = ask_charon(settings.mode, paths, &mut observed.system).await;
     observed.psks = stored.by_client(settings, &observed);
     observed.unasked.extend(stored.unasked.iter().map(ToString::to_string).chain(charon_failed));
@@ -175,6 +176,24 @@ async fn ask_charon(mode: Mode, paths: &Paths, system: &mut System) -> (Option<V
         Err(e) if needed => (None, Some(format!("{}; its tunnels were left as they are", e.chain()))),
         Err(_) => (None, None),
     }
+}
+
+/// Looks at the own interfaces, rules and routes. Adds to `notes` what others have put beside them.
+///
+/// # Errors
+/// The kernel does not answer, or an interface of another program could be mistaken for one of crosswan's.
+async fn look_at_routing(mode: Mode, notes: &mut Vec<String>) -> Result<Routing> {
+    let look = live::routing().await?;
+    if let (true, Some(foreign)) = (mode.has_ipsec(), look.foreign_interfaces.first()) {
+        return Err(Error::observe(format!(
+            "there is {foreign}, which crosswan has not made: the guard would let packets pass in the clear there. Delete it (ip \
+             link delete) or give it another name and if_id; crosswan's are cw1 and cw2, with if_id 1 and 2"
+        )));
+    }
+    let beside = |what: &str, line: &String| format!("{what} of another program may lead packets past the tunnels: {line}");
+    notes.extend(look.foreign_rules.iter().map(|line| beside("a policy rule", line)));
+    notes.extend(look.foreign_routes.iter().map(|line| beside("a route", line)));
+    Ok(look.routing)
 }
 
 /// Looks at the own rules, and at what other programs' rules do to the traffic that this gateway forwards. If the firewall cannot be

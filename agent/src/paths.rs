@@ -19,6 +19,8 @@ pub struct Paths {
     pub next_key: PathBuf,
     /// The rules that were loaded last, as `iptables-restore` reads them.
     pub rules: PathBuf,
+    /// The interfaces, policy rules and routes that were made last, as `ip -batch` reads them.
+    pub routing: PathBuf,
     /// What is remembered between passes.
     pub state: PathBuf,
     /// A marker that exists while steps are taken. A pass that finds it at its start knows that the last one was cut off.
@@ -50,6 +52,7 @@ impl Paths {
             key: root.join("etc/swanctl/private/crosswan.pem"),
             next_key: root.join("etc/swanctl/private/crosswan-next.pem"),
             rules: root.join("var/lib/crosswan/iptables.rules"),
+            routing: root.join("var/lib/crosswan/routing.batch"),
             state: root.join("var/lib/crosswan/state.json"),
             unfinished: root.join("var/lib/crosswan/unfinished"),
             status: root.join("run/crosswan/status.json"),
@@ -67,6 +70,7 @@ impl Paths {
         match file {
             ManagedFile::Connections => &self.connections,
             ManagedFile::Secrets => &self.secrets,
+            ManagedFile::Routing => &self.routing,
             ManagedFile::Rules => &self.rules,
         }
     }

@@ -25,8 +25,9 @@ use crosswan_core::{
     iptables,
     model::ConnName,
     report::{FailedPass, Report},
-    system::{Charon, Sa},
+    system::{Charon, Routing, Sa},
 };
+use crosswan_netlink::Look;
 
 /// The exit code when a tunnel is known to be down.
 pub const TUNNEL_DOWN: u8 = 8;
@@ -72,6 +73,8 @@ pub struct TunnelStatus {
     pub loaded: Option<bool>,
     /// Whether every child is installed; `None` if charon could not be asked.
     pub up: Option<bool>,
+    /// Whether it stands by, according to the last refresh: routes lead its networks to another gateway.
+    pub stands_by: bool,
     /// The address of the other end, if the connection is loaded.
     pub remote: Option<String>,
     /// Seconds since the IKE_SA was established.
@@ -113,7 +116,7 @@ impl Status {
     pub fn exit_code(&self) -> u8 {
         if self.nat.in_force == Some(false) {
             NOT_IN_FORCE
-        } else if self.tunnels.iter().any(|t| t.up == Some(false)) {
+        } else if self.tunnels.iter().any(|t| t.up == Some(false) && !t.stands_by) {
             TUNNEL_DOWN
         } else if !self.stopped.is_empty() {
             STOPPED
@@ -192,25 +195,33 @@ async fn host(paths: &Paths, report: Option<&Report>, unasked: &mut Vec<String>)
         stopped.extend(found.stopped);
         unasked.extend(not_asked);
     }
-    let nat = nat(paths, &iptables::Rules::parse(&saved)).unwrap_or_else(|e| {
+    let routing = live::routing().await.map_err(|e| unasked.push(e.chain())).ok();
+    let nat = nat(paths, &iptables::Rules::parse(&saved), routing.as_ref()).unwrap_or_else(|e| {
         unasked.push(e.chain());
         NatStatus::unknown("the rules that should be in force could not be read")
     });
     (nat, stopped)
 }
 
-fn nat(paths: &Paths, live: &iptables::Rules) -> Result<NatStatus> {
+fn nat(paths: &Paths, live: &iptables::Rules, look: Option<&Look>) -> Result<NatStatus> {
     let Some((want, _)) = files::read(&paths.rules)? else {
         return Ok(NatStatus::unknown("no refresh has written any rules yet"));
     };
     let mut mismatches = iptables::mismatch(&iptables::Rules::parse(&want), live);
-    let in_force = match (mismatches.is_empty(), live.closed().is_empty()) {
+    let routing = files::read(&paths.routing)?.map(|(text, _)| Routing::parse(&text)).unwrap_or_default();
+    let left = look.iter().flat_map(|look| routing.changes_from(&look.routing));
+    mismatches.extend(left.map(|change| format!("still to do: {change}")));
+    let foreign = look.iter().flat_map(|look| &look.foreign_interfaces).filter(|_| !routing.is_empty());
+    mismatches.extend(foreign.map(|name| format!("there is {name}, which crosswan has not made")));
+    let in_force = match (mismatches.is_empty(), live.closed().is_empty() && look.is_some()) {
         (false, _) => Some(false),
         (true, false) => None,
         (true, true) => Some(true),
     };
     mismatches.extend(live.closed().iter().map(|table| format!("table ip {table} holds rules of nft's own")));
-    Ok(NatStatus { in_force, rules: live.summary(), mismatches })
+    let mut rules = live.summary();
+    rules.extend(look.filter(|look| !look.routing.is_empty()).map(|look| look.routing.summary()));
+    Ok(NatStatus { in_force, rules, mismatches })
 }
 
 impl NatStatus {
@@ -225,12 +236,12 @@ fn tunnels(report: Option<&Report>, charon: Option<&Charon>) -> Vec<TunnelStatus
     let loaded = charon.into_iter().flat_map(|c| c.connections.keys().cloned());
     // A connection without children only proves a key; it is not a tunnel.
     let proof = |name: &String| charon.and_then(|c| c.connections.get(name)).is_some_and(|c| c.children.is_empty());
-    let own = ConnName::own();
     let mut names: Vec<String> =
-        expected.chain(loaded).filter(|n| n.parse::<ConnName>().is_ok_and(|name| name != own) && !proof(n)).collect();
+        expected.chain(loaded).filter(|n| n.parse::<ConnName>().is_ok_and(|name| !name.is_old_shunt()) && !proof(n)).collect();
     names.sort();
     names.dedup();
-    names.into_iter().map(|name| tunnel(name, charon)).collect()
+    let stands_by = |name: &String| report.and_then(|r| r.tunnels.get(name)).is_some_and(|t| t.stands_by);
+    names.into_iter().map(|name| TunnelStatus { stands_by: stands_by(&name), ..tunnel(name, charon) }).collect()
 }
 
 fn tunnel(connection: String, charon: Option<&Charon>) -> TunnelStatus {
@@ -253,6 +264,7 @@ fn tunnel(connection: String, charon: Option<&Charon>) -> TunnelStatus {
         .collect();
     TunnelStatus {
         loaded: charon.map(|_| summary.is_some()),
+        stands_by: false,
         up: charon.map(|_| !children.is_empty() && children.iter().all(|c| c.installed)),
         remote: summary.map(|s| s.remote_addrs.iter().cloned().collect::<Vec<_>>().join(",")),
         established: sas.iter().filter_map(|sa| sa.established).max(),

@@ -106,10 +106,8 @@ async fn attempt(
     if peers.is_some() {
         files::write_atomic(&paths.unfinished, touched.marker().as_bytes(), 0o600)?;
     }
-    for step in steps.iter().filter(|step| matches!(step, Step::RestoreRules(_))) {
-        info!(step = %step, "apply");
-        take(step, paths, None).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
-    }
+    let is_rules = |step: &&Step| matches!(step, Step::RestoreRules(_));
+    take_all(steps.iter().take_while(is_rules), paths).await?;
     if peers.is_none() {
         debug!(stage = "apply", "done");
     }
@@ -118,7 +116,11 @@ async fn attempt(
         match peers.carry_out(steps).await {
             Ok(read) => current = Some(read),
             Err(Stop::Shared(e)) => return Err(e),
-            Err(Stop::Charon(e)) => gone = Some(e),
+            Err(Stop::Charon(e)) => {
+                gone = Some(e);
+                // Rules that were to wait for charon wait no longer.
+                take_all(steps.iter().skip_while(is_rules).filter(is_rules), paths).await?;
+            }
         }
     }
     let mut current = match current {
@@ -129,10 +131,7 @@ async fn attempt(
     let goal = peers.as_ref().filter(|_| gone.is_none()).map_or(target, |peers| peers.goal());
     let unwritten = |current: &System| plan(goal, current).into_iter().filter(Step::is_file).collect::<Vec<_>>();
     let written = unwritten(&current);
-    for step in &written {
-        info!(step = %step, "apply");
-        take(step, paths, None).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
-    }
+    take_all(written.iter(), paths).await?;
     let disk = disk::system(paths)?;
     (current.files, current.wrong_mode) = (disk.files, disk.wrong_mode);
     if let Some(step) = unwritten(&current).first() {
@@ -167,6 +166,18 @@ async fn attempt(
     Ok(done)
 }
 
+/// Takes steps that need no charon.
+///
+/// # Errors
+/// A step has failed; those after it are not taken.
+async fn take_all(steps: impl Iterator<Item = &Step>, paths: &Paths) -> Result<()> {
+    for step in steps {
+        info!(step = %step, "apply");
+        take(step, paths, None).await.map_err(|e| Error::apply(step.to_string()).because(e))?;
+    }
+    Ok(())
+}
+
 /// Leaves a marker of what is in doubt to the next pass. Most often nothing is.
 fn settle_marker(in_doubt: &BTreeSet<ConnName>, paths: &Paths) -> Result<()> {
     match in_doubt.is_empty() {
@@ -195,6 +206,10 @@ fn roll_back_target(target: &Configuration, before: &System) -> Configuration {
     let mut old = Configuration::of(files.clone()).unwrap_or(Configuration { files, ..Configuration::default() });
     old.keys = before.keys.clone();
     old.rules.unknown_as(&before.rules);
+    // What no file records stays as it was.
+    if old.files.routing.is_none() {
+        old.routing = before.routing.clone();
+    }
     let loaded = before.charon.iter().flat_map(|c| c.connections.keys());
     for name in loaded.filter_map(|name| name.parse::<ConnName>().ok()) {
         if let Some(tree) = target.connections.get(&name).filter(|_| !old.connections.contains_key(&name)) {

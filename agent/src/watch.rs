@@ -1,13 +1,13 @@
-//! The small resident loop that puts own rules back when another program removes them between two refreshes.
+//! The small resident loop that puts own rules, interfaces and routes back when another program removes them between two refreshes.
 //!
 //! It exists because `nft flush ruleset`, which Debian's nftables.service runs at every start and reload, removes NAT and
-//! guard too, and the next refresh may be an hour away. The loop looks at every change of nft's rules, and at an interval because
-//! iptables-legacy sends no events. It compares the rules in force with those that were loaded last, by the same [`plan`] as a
-//! refresh. It decides nothing anew: while no refresh has written rules, or while a refresh is at work, it does nothing.
+//! guard too, and systemd-networkd may remove routes; the next refresh may be an hour away. At boot it makes what the last refresh
+//! had made. The loop looks at every change that the kernel announces, and at an interval because iptables-legacy sends no events. It
+//! compares what is in force with what was loaded last, by the same plans as a refresh. It decides nothing anew: while no
+//! refresh has written its files, or while a refresh is at work, it does nothing.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
-mod events;
 mod pace;
 
 use std::{
@@ -30,8 +30,9 @@ use crosswan_core::{
     error::{Error, Kind, Result},
     iptables::{Rules, plan},
     model::Timestamp,
+    system::{Routing, RoutingChange},
 };
-use events::Events;
+use crosswan_netlink::{Events, Netlink, Topic};
 use pace::Pace;
 
 /// The time between two looks when nothing happens.
@@ -46,6 +47,8 @@ const RESTORE: Duration = Duration::from_secs(15);
 pub struct Config {
     /// The file with the rules that the last refresh loaded. Without it there is nothing to put back.
     pub rules: PathBuf,
+    /// The file with the interfaces, policy rules and routes that the last refresh made. Without it there are none.
+    pub routing: PathBuf,
     /// The lock that a refresh holds from its look to its verification; held shared for each look.
     pub lock: PathBuf,
     /// The file that records what was put back last, and when.
@@ -64,11 +67,11 @@ pub struct PutBack {
 /// The result of one look.
 #[derive(Debug, PartialEq, Eq)]
 enum Look {
-    /// All rules are in force, or no refresh has written any.
+    /// All is in force, or no refresh has written any files.
     Well,
     /// A refresh is at work.
     Busy,
-    /// Rules were missing and were put back.
+    /// Something was missing and was put back.
     PutBack,
 }
 
@@ -79,7 +82,7 @@ enum Look {
 pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     files::check_lock(&cfg.lock)?;
     notify(&[NotifyState::Ready]);
-    info!(rules = %cfg.rules.display(), "watching the rules");
+    info!(rules = %cfg.rules.display(), routing = %cfg.routing.display(), "watching rules, interfaces and routes");
     tokio::select! {
         _ = shutdown => {}
         never = forever(&cfg) => match never {},
@@ -89,9 +92,11 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
 }
 
 async fn forever(cfg: &Config) -> Infallible {
-    let mut events = Events::subscribe()
-        .inspect_err(|e| warn!(reason = %e.chain(), "cannot subscribe to nft's events; looking every {POLL:?} instead"))
-        .ok();
+    let subscribe = |topic: Topic| {
+        let failed = |e: &Error| warn!(reason = %e.chain(), "cannot subscribe to the kernel's events; looking every {POLL:?} instead");
+        Events::subscribe(topic).inspect_err(failed).ok()
+    };
+    let (mut of_rules, mut of_routing) = (subscribe(Topic::Nft), subscribe(Topic::Routing));
     let (start, mut pace) = (Instant::now(), Pace::default());
     let mut logged = None;
     loop {
@@ -100,7 +105,7 @@ async fn forever(cfg: &Config) -> Infallible {
         notify(&[NotifyState::Watchdog]);
         let failure = looked.as_ref().err().map(Error::chain);
         if failure.is_some() && failure != logged {
-            warn!(reason = failure.as_deref().unwrap_or_default(), "the rules could not be watched");
+            warn!(reason = failure.as_deref().unwrap_or_default(), "rules, interfaces and routes could not be watched");
         }
         logged = failure;
         let wait = if looked.as_ref().ok() == Some(&Look::Busy) { SOON } else { POLL };
@@ -113,16 +118,17 @@ async fn forever(cfg: &Config) -> Infallible {
         let due = Instant::now() + wait;
         tokio::select! {
             () = sleep_until(due) => {}
-            () = changed(&mut events) => {}
+            () = changed(&mut of_rules) => {}
+            () = changed(&mut of_routing) => {}
         }
     }
 }
 
-/// Returns at the next change of nft's rules, or never if there is no subscription.
+/// Returns at the next change, or never if there is no subscription.
 async fn changed(events: &mut Option<Events>) {
     let Some(open) = events else { return std::future::pending().await };
     if let Err(e) = open.next().await {
-        warn!(reason = %e.chain(), "nft's events have ended; looking every {POLL:?} instead");
+        warn!(reason = %e.chain(), "the kernel's events have ended; looking every {POLL:?} instead");
         *events = None;
     }
 }
@@ -134,7 +140,19 @@ async fn look(cfg: &Config) -> Result<Look> {
         Err(e) if e.kind() == Kind::Busy => return Ok(Look::Busy),
         Err(e) => return Err(e),
     };
-    let Some((text, _)) = files::read(&cfg.rules)? else { return Ok(Look::Well) };
+    let put_back = [rules(cfg).await?, routing(cfg).await?].into_iter().flatten().collect::<Vec<_>>();
+    if put_back.is_empty() {
+        return Ok(Look::Well);
+    }
+    if let Err(e) = record(&cfg.put_back, put_back.join("; ")) {
+        debug!(reason = %e.chain(), "what was put back could not be recorded");
+    }
+    Ok(Look::PutBack)
+}
+
+/// Puts the rules back, and returns what was changed.
+async fn rules(cfg: &Config) -> Result<Option<String>> {
+    let Some((text, _)) = files::read(&cfg.rules)? else { return Ok(None) };
     let want = Rules::parse(&text);
     // If the file was cut off or edited and holds no rules, the rules in force stay.
     if want == Rules::default() {
@@ -143,7 +161,7 @@ async fn look(cfg: &Config) -> Result<Look> {
             cfg.rules.display()
         )));
     }
-    let Some(change) = plan(&want, &live::rules().await?) else { return Ok(Look::Well) };
+    let Some(change) = plan(&want, &live::rules().await?) else { return Ok(None) };
     let what = change.to_string();
     host::iptables_restore(&change.input(), RESTORE).await?;
     if let Some(left) = plan(&want, &live::rules().await?) {
@@ -151,10 +169,37 @@ async fn look(cfg: &Config) -> Result<Look> {
     } else {
         warn!(%what, "another program changed this gateway's rules; they were put back");
     }
-    if let Err(e) = record(&cfg.put_back, what) {
-        debug!(reason = %e.chain(), "what was put back could not be recorded");
+    Ok(Some(what))
+}
+
+/// Puts interfaces, policy rules and routes back, and returns what was changed. What was added to them is left to a refresh.
+async fn routing(cfg: &Config) -> Result<Option<String>> {
+    let Some((text, _)) = files::read(&cfg.routing)? else { return Ok(None) };
+    let want = Routing::parse(&text);
+    let missing = |look: &Routing| -> Vec<RoutingChange> {
+        want.changes_from(look).into_iter().filter(|change| !change.takes_away()).collect()
+    };
+    let netlink = Netlink::open()?;
+    let changes = missing(&netlink.look().await?.routing);
+    if changes.is_empty() {
+        return Ok(None);
     }
-    Ok(Look::PutBack)
+    netlink.changes(&changes).await.into_iter().collect::<Result<()>>()?;
+    let left = missing(&netlink.look().await?.routing);
+    let what = in_words(&changes);
+    if left.is_empty() {
+        warn!(%what, "another program changed this gateway's interfaces or routes; they were put back");
+    } else {
+        warn!(%what, left = %in_words(&left), "interfaces or routes were put back, and are gone again");
+    }
+    Ok(Some(what))
+}
+
+/// The first few changes, and how many more there are.
+fn in_words(changes: &[RoutingChange]) -> String {
+    let shown = changes.iter().take(4).map(RoutingChange::to_string).collect::<Vec<_>>().join(", ");
+    let more = changes.len().saturating_sub(4);
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 fn record(path: &Path, what: String) -> Result<()> {

@@ -50,6 +50,7 @@ fn differences(case: &Path) -> Vec<String> {
             ("crosswan.conf", files.connections),
             ("crosswan-secrets.conf", files.secrets),
             ("iptables.rules", files.rules),
+            ("routing.batch", files.routing),
             ("plan.txt", Some(report.steps.join("\n") + "\n")),
             ("report.txt", Some(format!("{report}\n"))),
         ],
@@ -86,6 +87,7 @@ fn on_disk(root: &Path) -> Files {
     Files {
         connections: read("etc/swanctl/conf.d/crosswan.conf"),
         secrets: read("etc/swanctl/conf.d/crosswan-secrets.conf"),
+        routing: read("var/lib/crosswan/routing.batch"),
         rules: read("var/lib/crosswan/iptables.rules"),
     }
 }

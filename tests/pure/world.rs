@@ -9,13 +9,13 @@ use std::{
 use crosswan_core::{
     decide::{Decided, Request, decide},
     error::Result,
-    model::{Answers, AskError, Identity, Mode, OwnKeys, Region, RegionView, Secret, Timestamp, Tries, VpcId},
+    model::{Answers, AskError, Identity, Mode, OwnKeys, Place, Region, RegionView, Secret, Timestamp, Tries, VpcId},
     observed::{Observed, Psk, Psks, clients},
     plan::{Step, plan},
     render::{Capabilities, render},
     settings::{Flags, LegacyFile, Settings, Sources, TomlFile},
     state::State,
-    swanctl::Summary,
+    swanctl::{Summary, place},
     system::{Charon, ChildSa, Configuration, Files, Sa, System},
 };
 use serde::{Deserialize, Deserializer};
@@ -71,8 +71,9 @@ pub(crate) fn settings_of(root: &Path, toml: Vec<TomlFile>) -> Result<Settings> 
 }
 
 /// The IKE_SA of a loaded connection, with its children if it carries packets.
-fn established(name: &str, loaded: &Summary, carries: bool) -> Sa {
-    let child = |name: &String| ChildSa { name: name.clone(), state: "INSTALLED".into(), ..ChildSa::default() };
+fn established(name: &str, loaded: &Summary, place: Option<Place>, carries: bool) -> Sa {
+    let if_id = place.map(Place::if_id);
+    let child = |name: &String| ChildSa { name: name.clone(), state: "INSTALLED".into(), if_id, ..ChildSa::default() };
     Sa {
         conn: name.to_owned(),
         state: "ESTABLISHED".into(),
@@ -87,16 +88,18 @@ impl World {
     /// All of it, on a gateway whose system is as `files` say.
     pub(crate) fn observed(&self, settings: &Settings, files: &Files) -> Observed {
         let mut system = settled(files);
+        let place = |name: &String| system.places.get(&name.parse().ok()?).copied();
         if let Some(charon) = &mut system.charon {
             charon.key_exchanges = self.key_exchanges.clone();
             charon.sas = match &self.sas {
                 Some(sas) => sas
                     .iter()
                     .map(|(name, carries)| {
-                        established(name, &charon.connections.get(name).cloned().unwrap_or_default(), *carries)
+                        let loaded = charon.connections.get(name).cloned().unwrap_or_default();
+                        established(name, &loaded, place(name), *carries)
                     })
                     .collect(),
-                None => charon.connections.iter().map(|(name, loaded)| established(name, loaded, true)).collect(),
+                None => charon.connections.iter().map(|(name, loaded)| established(name, loaded, place(name), true)).collect(),
             };
         }
         let vpcs = clients(&self.answers, &self.state, &self.me).into_iter().chain([self.me.vpc.clone()]);
@@ -141,6 +144,8 @@ pub(crate) fn settled(files: &Files) -> System {
     System {
         files: files.clone(),
         rules: target.rules.clone(),
+        routing: target.routing.clone(),
+        places: target.connections.iter().filter_map(|(name, tree)| Some((name.clone(), place(tree)?))).collect(),
         believed: target,
         charon: Some(charon),
         ..System::default()

@@ -99,6 +99,7 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Act
     tick.memory.proofs.retain(|conn, _| proofs.contains(conn));
     tick.memory.childless.retain(|id, _| view.sas.iter().any(|sa| sa.id == *id));
     tick.memory.wanted = wanted.len();
+    tick.memory.note_beside(&wanted);
     tick.end_duplicates();
     tick.initiate(&startable, &sas);
     tick.prove();
@@ -106,7 +107,7 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Act
 }
 
 fn is_own(conn: &str) -> bool {
-    conn.parse::<ConnName>().is_ok()
+    conn.parse::<ConnName>().is_ok_and(|name| !name.is_old_shunt())
 }
 
 /// How long, in milliseconds, this end waits before it initiates the proof of a connection; `None` if the peer must. The holder

@@ -21,6 +21,7 @@ use crate::{
     outcome::{Outcome, PeerFailure, Verdict},
     plan::leads_to,
     settings::{AuthMethod, Settings},
+    system::Routing,
 };
 
 /// The note where EC2's check is not known: EC2 is asked about the own instance only if this gateway has a key.
@@ -49,6 +50,9 @@ pub struct TunnelReport {
     pub remote_cidrs: BTreeSet<Ipv4Net>,
     /// The CIDRs on the near side.
     pub local_cidrs: BTreeSet<Ipv4Net>,
+    /// Whether it stands by: routes lead its networks to another gateway.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stands_by: bool,
     /// The fingerprints of the keys that the peer may sign with; empty with a pre-shared key.
     #[serde(default)]
     pub peer_keys: Vec<String>,
@@ -157,7 +161,7 @@ impl Report {
                 .tunnels
                 .iter()
                 .filter(|(_, tunnel)| !tunnel.children.is_empty())
-                .map(|(name, tunnel)| (name.to_string(), tunnel.into()))
+                .map(|(name, tunnel)| (name.to_string(), TunnelReport::of(tunnel, &decided.routing)))
                 .collect(),
             refused: findings.refused.clone(),
             kept: findings.kept.clone(),
@@ -242,12 +246,15 @@ fn regions(observed: &Observed, decided: &Decided) -> BTreeMap<Region, RegionRep
     answers.map(report).collect()
 }
 
-impl From<&Tunnel> for TunnelReport {
-    fn from(t: &Tunnel) -> Self {
+impl TunnelReport {
+    fn of(t: &Tunnel, routing: &Routing) -> Self {
+        let remote = || t.children.values().flat_map(|child| child.remote.iter().copied());
+        let leads_here = |net: Ipv4Net| routing.routes.get(&net).is_some_and(|via| via.place == t.place);
         TunnelReport {
+            stands_by: !remote().any(leads_here),
             vpc: t.vpc.clone(),
             remote: t.remote_addr,
-            remote_cidrs: t.children.values().flat_map(|c| c.remote.iter().copied()).collect(),
+            remote_cidrs: remote().collect(),
             local_cidrs: t.children.values().flat_map(|c| c.local.iter().copied()).collect(),
             peer_keys: match &t.auth {
                 Auth::Psk(_) => Vec::new(),
@@ -255,9 +262,7 @@ impl From<&Tunnel> for TunnelReport {
             },
         }
     }
-}
 
-impl TunnelReport {
     /// How the two ends authenticate, for the end of a line: `pre-shared key`, or the beginnings of the fingerprints of the peer's
     /// keys, which are enough to distinguish them.
     pub fn authentication(&self) -> String {

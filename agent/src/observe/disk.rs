@@ -7,7 +7,7 @@ use crosswan_core::{
     error::Result,
     model::{PrivateKey, plain},
     state::State,
-    swanctl::peer_keys,
+    swanctl::{peer_keys, place},
     system::{Configuration, Files, ManagedFile, System, Touched},
 };
 
@@ -28,11 +28,13 @@ pub fn system(paths: &Paths) -> Result<System> {
     let files = Files {
         connections: text(ManagedFile::Connections)?,
         secrets: text(ManagedFile::Secrets)?,
+        routing: text(ManagedFile::Routing)?,
         rules: text(ManagedFile::Rules)?,
     };
     let target = Configuration::of(files.clone());
-    let connections = target.iter().flat_map(|target| &target.connections);
-    let peer_keys = connections.map(|(name, conn)| (name.clone(), peer_keys(conn)));
+    let connections = || target.iter().flat_map(|target| &target.connections);
+    let places = connections().filter_map(|(name, conn)| Some((name.clone(), place(conn)?))).collect();
+    let peer_keys = connections().map(|(name, conn)| (name.clone(), peer_keys(conn)));
     let peer_keys = peer_keys.filter(|(_, keys)| !keys.is_empty()).collect();
     let unfinished = files::read(&paths.unfinished)?.map(|(marker, _)| Touched::parse(&marker));
     let cut_off = |what: &str| {
@@ -48,7 +50,7 @@ pub fn system(paths: &Paths) -> Result<System> {
     };
     let keys: Vec<PrivateKey> = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
     let believed = Configuration { keys: keys.clone(), ..believed };
-    Ok(System { files, wrong_mode, believed, doubt, peer_keys, keys, ..System::default() })
+    Ok(System { files, wrong_mode, believed, doubt, places, peer_keys, keys, ..System::default() })
 }
 
 /// The state of the last good pass. If it cannot be used, an empty one with a note for the report: a pass works without it.

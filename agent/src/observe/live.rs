@@ -12,6 +12,7 @@ use crosswan_core::{
     iptables::Rules,
     system::Charon,
 };
+use crosswan_netlink::{Look, Netlink};
 use crosswan_vici::Vici;
 
 /// The bound on one request to charon or iptables.
@@ -56,6 +57,14 @@ pub async fn charon(vici: &mut Vici) -> Result<Charon> {
 /// As [`saved`].
 pub async fn rules() -> Result<Rules> {
     Ok(Rules::parse(&saved().await?))
+}
+
+/// The own interfaces, policy rules and routes, and what of others may be in their way.
+///
+/// # Errors
+/// The kernel does not answer.
+pub async fn routing() -> Result<Look> {
+    Netlink::open()?.look().await
 }
 
 /// The output of `iptables-save`.

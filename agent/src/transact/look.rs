@@ -88,6 +88,7 @@ pub(super) async fn look(rules: &Rules, paths: &Paths, charon: Option<&mut Vici>
         current.charon = Some(live::charon(vici).await?);
     }
     current.rules = rules.again(live::rules().await)?;
+    current.routing = live::routing().await?.routing;
     Ok(current)
 }
 

@@ -71,9 +71,9 @@ impl<'a> Peers<'a> {
     /// # Errors
     /// Something shared has failed, or charon no longer answers.
     pub(super) async fn carry_out(&mut self, steps: &[Step]) -> std::result::Result<System, Stop> {
-        let of_charon = |step: &&Step| !step.is_file() && !matches!(step, Step::RestoreRules(_));
-        let (taking, adding): (Vec<&Step>, Vec<&Step>) =
-            steps.iter().filter(of_charon).partition(|step| step.takes_away());
+        // Rules at the head have been restored already; any others wait for tunnels to get their interfaces.
+        let steps_here = steps.iter().skip_while(|step| matches!(step, Step::RestoreRules(_))).filter(|step| !step.is_file());
+        let (taking, adding): (Vec<&Step>, Vec<&Step>) = steps_here.partition(|step| step.takes_away());
         self.take_each(&adding).await?;
         // Before anything is removed, it must be known which removals are cancelled.
         let mut new: BTreeSet<ConnName> = self.failed.keys().cloned().collect();

@@ -4,16 +4,18 @@ mod replacement;
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use ipnet::Ipv4Net;
+
 use super::{findings::refusal, *};
 use crate::{
     model::{
-        Answers, AskError, Auth, Gateway, Identity, IkeId, Interface, KeyTags, OwnKeys, PublicKey, Region, RegionView,
-        Secret, Tagged, Timestamp, TunnelMatch, printable, private_key::tests::key_pair,
+        Answers, AskError, Auth, Gateway, Identity, IkeId, Interface, KeyTags, OwnKeys, Place, PublicKey, Region, RegionView,
+        Secret, Tagged, Timestamp, printable, private_key::tests::key_pair,
     },
     observed::{Psk, Psks},
     settings::Settings,
     swanctl::Summary,
-    system::{Charon, ChildSa, Sa, System},
+    system::{Charon, ChildSa, Sa, System, Table},
 };
 
 const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n[removal]\nspacing = \"0s\"\n";
@@ -74,6 +76,8 @@ struct Pass<'a> {
     state: State,
     force: bool,
     own: Option<OwnKeys>,
+    /// The places of connections that are loaded.
+    places: BTreeMap<ConnName, Place>,
     /// Connections that are loaded, and the peers' keys in them.
     loaded: BTreeMap<ConnName, Vec<PublicKey>>,
     /// charon's IKE_SAs; `None` if it was not asked.
@@ -115,6 +119,7 @@ impl Default for Pass<'_> {
             state: State::default(),
             force: false,
             own: None,
+            places: BTreeMap::new(),
             loaded: BTreeMap::new(),
             sas: None,
             accept: BTreeMap::new(),
@@ -134,7 +139,7 @@ impl Pass<'_> {
             ..Charon::default()
         };
         let asked = self.sas.is_some() || !self.loaded.is_empty();
-        let system = System { charon: asked.then_some(charon), peer_keys: self.loaded.clone(), ..System::default() };
+        let system = System { charon: asked.then_some(charon), peer_keys: self.loaded.clone(), places: self.places, ..System::default() };
         let psks = Psks { shared: self.psk.clone(), ..Psks::default() };
         let observed =
             Observed { answers: self.answers, state: self.state, own: self.own, psks, system, ..observed(me) };
@@ -174,18 +179,22 @@ fn a_hub_has_a_tunnel_per_vpc_and_a_child_per_cidr() {
     assert_eq!((child.local.clone(), child.remote.clone()), (nets(&["10.0.0.0/8"]), nets(&["10.101.0.0/16"])));
     assert_eq!(tunnel.local_id, IkeId::Hub(Ipv4Addr::new(198, 51, 100, 100)));
     assert_eq!(tunnel.remote_id, IkeId::Spoke(vpc(1), gateway(1, &[]).instance));
-    assert!(d.bypass.is_empty() && d.nat.masquerade.is_none());
+    assert!(d.nat.masquerade.is_none());
+    let routes: Vec<_> = d.routing.routes.iter().map(|(net, via)| format!("{net} {via}")).collect();
+    let through = |net| format!("{net} dev cw1 src 10.0.0.5");
+    assert_eq!(routes, ["10.1.0.0/16", "10.2.0.0/16", "10.101.0.0/16"].map(through));
 }
 
 #[test]
-fn a_spoke_has_one_tunnel_with_a_child_per_own_cidr_and_bypasses_its_vpc() {
+fn a_spoke_has_one_tunnel_with_a_child_per_own_cidr_and_its_vpc_stays_in_the_main_table() {
     let mut spoke = me();
     spoke.cidrs = nets(&["10.1.0.0/16", "10.101.0.0/16", "100.64.0.0/16"]);
     let d = Pass { toml: SPOKE, ..Pass::default() }.try_run(&spoke).unwrap();
     let tunnel = &d.tunnels[&ConnName::to_hub(Ipv4Addr::new(198, 51, 100, 100), None)];
     assert_eq!(tunnel.children.keys().collect::<Vec<_>>(), ["c-10-1-0-0-16", "c-10-101-0-0-16"]);
     assert_eq!(tunnel.children["c-10-1-0-0-16"].remote, nets(&["10.0.0.0/8"]));
-    assert_eq!(d.bypass, spoke.cidrs);
+    let main = d.routing.rules.iter().filter(|rule| rule.table == Table::Main);
+    assert_eq!(main.filter_map(|rule| rule.to).collect::<BTreeSet<_>>(), spoke.cidrs);
     assert_eq!(d.nat.masquerade.as_ref().map(Interface::as_str), Some("ens5"));
     let outside =
         "vpc-000000ff (us-west-2) 100.64.0.0/16: this VPC's own CIDR is outside the private network: not tunnelled";
@@ -196,9 +205,8 @@ fn a_spoke_has_one_tunnel_with_a_child_per_own_cidr_and_bypasses_its_vpc() {
 fn a_nat_hub_has_nat_and_nothing_else() {
     let toml = "mode = \"nat-hub\"\nprivate_net = [\"10.0.0.0/8\"]\n";
     let d = Pass { toml, ..Pass::default() }.run();
-    assert!(d.tunnels.is_empty() && d.bypass.is_empty());
-    assert_eq!(d.nat.tunnel, TunnelMatch::None);
-    assert!(d.nat.masquerade.is_some());
+    assert!(d.tunnels.is_empty() && d.routing.is_empty());
+    assert!(!d.nat.tunnels && d.nat.masquerade.is_some());
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub struct Memory {
     pub(super) proofs: BTreeMap<String, Proof>,
     /// Children that have been up: only their loss is reported.
     pub(super) known: BTreeSet<ChildRef>,
+    /// Connections with a tunnel that came up beside one to another gateway of the same party, and for which no pass was wanted yet
+    /// (`false`), or one was.
+    pub(super) beside: BTreeMap<String, bool>,
     /// How many children should be up.
     pub(super) wanted: usize,
     /// Whether the last look has left something to initiate to the next one.
@@ -132,8 +135,9 @@ impl Memory {
         counted.min().map(|(since, conn)| (conn.clone(), now - since))
     }
 
-    /// A connection whose proof a pass should see, if there is one: a gateway that stands by has authenticated, or every peer has
-    /// accepted the next key. The caller must ask for that pass, as it is not wanted again for that proof.
+    /// A connection that has shown something which a pass should see, if there is one: the tunnel to a second gateway is up, a
+    /// gateway that stands by has authenticated, or every peer has accepted the next key. The caller must ask for that pass, as it
+    /// is not wanted again for that.
     pub fn take_proven(&mut self) -> Option<String> {
         let name = |conn: &str| conn.parse::<ConnName>().ok();
         let own = |conn: &str| name(conn).is_some_and(|name| name.is_own_proof());
@@ -144,6 +148,10 @@ impl Memory {
             None => false,
         };
         let mut first = None;
+        for (conn, reported) in self.beside.iter_mut().filter(|(_, reported)| !**reported) {
+            *reported = true;
+            first.get_or_insert_with(|| conn.clone());
+        }
         for (conn, proof) in
             self.proofs.iter_mut().filter(|(conn, proof)| proof.stands && !proof.reported && counts(conn))
         {
@@ -178,6 +186,23 @@ impl Memory {
             self.change(child_ref, Some(now.saturating_sub(was.since)), was.attempts);
         }
         self.known.insert(child_ref.clone());
+    }
+
+    /// Notes the connections that have all of their children in `wanted` up, beside another one of the same party.
+    pub(super) fn note_beside(&mut self, wanted: &BTreeSet<ChildRef>) {
+        let conns: BTreeSet<&String> = wanted.iter().map(|(conn, _)| conn).collect();
+        let mut parties: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+        for conn in conns {
+            if let Ok(name) = conn.parse::<ConnName>() {
+                parties.entry(name.party().to_owned()).or_default().push(conn);
+            }
+        }
+        let missing: BTreeSet<&String> = self.missing.keys().map(|(conn, _)| conn).collect();
+        let beside: BTreeSet<&String> = parties.into_values().filter(|conns| conns.len() > 1).flatten().collect();
+        self.beside.retain(|conn, _| beside.contains(conn));
+        for conn in beside.difference(&missing) {
+            self.beside.entry((*conn).clone()).or_insert(false);
+        }
     }
 
     fn change(&mut self, (conn, child): &ChildRef, up_after: Option<u64>, attempts: u32) {

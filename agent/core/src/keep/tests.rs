@@ -398,3 +398,22 @@ fn a_replaced_gateway_is_initiated_at_once_when_the_one_before_it_was_missing_fo
         View { conns: [("crosswan-vpc-0ddd4444-i-0eee5555".to_owned(), conn(&[("a", "tunnel")]))].into(), ..view(&[]) };
     assert_eq!(look(41_000, &other), [""; 0]);
 }
+
+/// A second gateway of a VPC takes over in a pass, which `keep` asks for when its tunnel has come up.
+#[test]
+fn a_pass_is_wanted_once_a_second_gateways_tunnel_is_up() {
+    let (first, second) = ("crosswan-vpc-0aaa1111-i-0bbb2222", "crosswan-vpc-0aaa1111-i-0ccc3333");
+    let other = "crosswan-vpc-0ddd4444-i-0eee5555";
+    let mut memory = Memory::default();
+    let mut wanted = |up: &[&str]| {
+        let conns = [first, second, other].map(|name| (name.to_owned(), conn(&[("a", "tunnel")]))).into();
+        let sas = up.iter().map(|conn| Sa { conn: (*conn).into(), ..sa(1, "ESTABLISHED", &[("a", 1, "INSTALLED")]) });
+        decide(0, &View { conns, sas: sas.collect(), ..view(&[]) }, &mut memory, HUB);
+        memory.take_proven()
+    };
+    assert_eq!(wanted(&[other]), None, "the only gateway of its VPC");
+    assert_eq!(wanted(&[first, other]).as_deref(), Some(first), "it may have been the newcomer");
+    assert_eq!(wanted(&[first, second, other]).as_deref(), Some(second));
+    assert_eq!(wanted(&[first, other]), None);
+    assert_eq!(wanted(&[first, second, other]), None, "once");
+}

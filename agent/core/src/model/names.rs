@@ -165,6 +165,10 @@ impl ConnName {
         };
         Some((address.replace('-', ".").parse().ok()?, instance))
     }
+    /// Whether it is the shunt by which versions up to 0.1 kept a spoke's own VPC out of the tunnel. A pass unloads it.
+    pub fn is_old_shunt(&self) -> bool {
+        self.0 == "crosswan-own"
+    }
     /// What connections have in common that succeed or fail together: the VPC's id for those to its gateways, `hub` for a
     /// spoke's to its hubs.
     pub fn party(&self) -> &str {

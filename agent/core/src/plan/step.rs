@@ -119,7 +119,7 @@ pub enum Step {
 impl Step {
     /// The connection that this step belongs to: if the step fails, only that one is affected.
     ///
-    /// `None` for a shared step: rules, files, interfaces, and this gateway's keys.
+    /// `None` for a shared step: rules, files, interfaces, this gateway's keys, and the shunt of a version before.
     pub fn peer(&self) -> Option<ConnName> {
         let name = match self {
             Step::LoadConnection { name, .. }
@@ -135,7 +135,7 @@ impl Step {
             | Step::WriteFile { .. }
             | Step::RemoveFile { .. } => return None,
         };
-        name.parse().ok()
+        name.parse().ok().filter(|name: &ConnName| !name.is_old_shunt())
     }
 
     /// Whether it ends an SA, which charon still lists for a moment.

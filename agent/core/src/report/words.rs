@@ -142,7 +142,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for (name, t) in &self.tunnels {
-            writeln!(f, "  tunnel    {name} to {} for {}, {}", t.remote, cidrs(&t.remote_cidrs), t.authentication())?;
+            let standby = if t.stands_by { ", stands by" } else { "" };
+            let (remote, by) = (cidrs(&t.remote_cidrs), t.authentication());
+            writeln!(f, "  tunnel    {name} to {} for {remote}, {by}{standby}", t.remote)?;
         }
         for line in self.findings().iter().chain(&self.actions()) {
             writeln!(f, "  {line}")?;

@@ -126,6 +126,14 @@ impl Routing {
         *self == Routing::default()
     }
 
+    /// How much there is, for an operator: `cw1, cw2, 5 policy rules, 3 routes`.
+    pub fn summary(&self) -> String {
+        let interfaces = self.interfaces.iter().map(|place| place.interface().to_owned());
+        let counts = [(self.rules.len(), "policy rules"), (self.routes.len(), "routes")];
+        let counts = counts.map(|(count, what)| format!("{count} {what}"));
+        interfaces.chain(counts).collect::<Vec<_>>().join(", ")
+    }
+
     /// Reads the text of [`Routing`]. Lines that it does not know are left out.
     pub fn parse(text: &str) -> Routing {
         let mut out = Routing::default();

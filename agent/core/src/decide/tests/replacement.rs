@@ -23,19 +23,28 @@ fn at(now: i64, before: Option<Decided>, answers: Answers, sas: &[(u32, bool)]) 
     let names: Vec<(ConnName, bool)> = sas.iter().map(|(n, carries)| (to_of_a(*n), *carries)).collect();
     let sas = super::sas(&names.iter().map(|(name, carries)| (name, *carries)).collect::<Vec<_>>());
     // The clock of a pass is fixed: what was noted before is older instead.
+    let places = before.as_ref().map(places).unwrap_or_default();
     let mut state = before.map(|d| d.state).unwrap_or_default();
     for peer in state.peers.values_mut() {
         peer.down_since = peer.down_since.map(|at| Timestamp(at.0 - (now - 1000)));
     }
     let none = Psk { secret: None, problem: Some("there is no pre-shared key for it".into()) };
-    Pass { answers, state, own: own(), sas, psk: none.clone(), ..Pass::default() }.run()
+    Pass { answers, state, own: own(), sas, places, psk: none.clone(), ..Pass::default() }.run()
 }
 
-/// The gateway that carries the VPC's traffic, and those that are loaded beside it without a child.
+/// The places that the file of connections records.
+fn places(d: &Decided) -> BTreeMap<ConnName, Place> {
+    let tunnels = d.tunnels.iter().filter(|(_, tunnel)| !tunnel.children.is_empty());
+    tunnels.map(|(name, tunnel)| (name.clone(), tunnel.place)).collect()
+}
+
+/// The gateways to whose place the VPC's route leads, and those that are loaded beside it, with or without a child.
 fn loaded(d: &Decided) -> (Vec<u32>, Vec<u32>) {
     let number = |tunnel: &Tunnel| u32::from(tunnel.remote_addr.octets()[3]);
-    let (with, without): (Vec<_>, Vec<_>) = d.tunnels.values().partition(|tunnel| !tunnel.children.is_empty());
-    (with.into_iter().map(number).collect(), without.into_iter().map(number).collect())
+    let places: Vec<Place> = d.routing.routes.values().map(|via| via.place).collect();
+    let used = |tunnel: &&Tunnel| !tunnel.children.is_empty() && places.contains(&tunnel.place);
+    let (used, beside): (Vec<_>, Vec<_>) = d.tunnels.values().partition(used);
+    (used.into_iter().map(number).collect(), beside.into_iter().map(number).collect())
 }
 
 #[test]
@@ -51,11 +60,11 @@ fn a_newcomer_that_has_never_worked_takes_nothing() {
         assert_eq!((&replacing.old, &replacing.new), (&of_a(1).instance, &of_a(2).instance));
         d = hub(Some(d), &[of_a(1), bare.clone()], &[(1, true)]);
     }
-    // With a key, but it does not authenticate: it is loaded beside the other, without a child.
+    // With a key, but it does not answer: its tunnel is loaded at the other place, and no route leads there.
     let mut d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
     for _ in 0..3 {
         assert_eq!(loaded(&d), (vec![1], vec![2]));
-        assert!(d.findings.replacing[0].why.contains("has not authenticated yet"), "{:?}", d.findings.replacing);
+        assert!(d.findings.replacing[0].why.contains("is not up yet"), "{:?}", d.findings.replacing);
         d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
     }
     let proof = &d.tunnels[&to_of_a(2)];
@@ -64,11 +73,14 @@ fn a_newcomer_that_has_never_worked_takes_nothing() {
 }
 
 #[test]
-fn a_newcomer_that_has_authenticated_takes_over_and_the_loser_never_takes_back_while_it_works() {
+fn a_newcomer_whose_tunnel_is_up_takes_over_and_the_loser_never_takes_back_while_it_works() {
     let d = hub(None, &[of_a(1)], &[]);
     let d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true)]);
     let d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true), (2, false)]);
+    assert_eq!(loaded(&d), (vec![1], vec![2]), "to have authenticated is not enough");
+    let d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true), (2, true)]);
     assert_eq!(loaded(&d), (vec![2], vec![1]));
+    assert_eq!(d.tunnels[&to_of_a(1)].children, d.tunnels[&to_of_a(2)].children, "the old one stays up");
     assert!(
         d.findings.replacing.is_empty() && reasons(&d)[0].contains("stands by"),
         "{:?} {:?}",
@@ -79,18 +91,18 @@ fn a_newcomer_that_has_authenticated_takes_over_and_the_loser_never_takes_back_w
     let restarted = Gateway { launched: Timestamp(500), ..of_a(1) };
     let mut d = d;
     for _ in 0..3 {
-        d = hub(Some(d), &[restarted.clone(), of_a(2)], &[(1, false), (2, true)]);
+        d = hub(Some(d), &[restarted.clone(), of_a(2)], &[(1, true), (2, true)]);
         assert_eq!(loaded(&d), (vec![2], vec![1]));
     }
     // One look without the tunnel is no reason; a minute without it is, if the other one works.
-    let down = hub(Some(d), &[restarted.clone(), of_a(2)], &[(1, false)]);
+    let down = hub(Some(d), &[restarted.clone(), of_a(2)], &[(1, true)]);
     assert_eq!(loaded(&down), (vec![2], vec![1]));
     let nobody = at(1100, Some(down.clone()), answered(&[restarted.clone(), of_a(2)]), &[]);
     assert_eq!(loaded(&nobody), (vec![2], vec![1]), "nobody works: nothing changes");
-    let back = at(1100, Some(down.clone()), answered(&[restarted.clone(), of_a(2)]), &[(1, false)]);
+    let back = at(1100, Some(down.clone()), answered(&[restarted.clone(), of_a(2)]), &[(1, true)]);
     assert_eq!(loaded(&back), (vec![1], vec![2]));
     // And now the other one is the loser, though it is the younger of the two by its number.
-    let d = hub(Some(back), &[restarted, of_a(2)], &[(1, true), (2, false)]);
+    let d = hub(Some(back), &[restarted, of_a(2)], &[(1, true), (2, true)]);
     assert_eq!(loaded(&d), (vec![1], vec![2]));
 }
 
@@ -137,7 +149,7 @@ fn of_two_that_are_new_the_one_that_can_be_reached_is_used() {
 
 /// With pre-shared keys there is no announcement: whoever has the key has to show it.
 #[test]
-fn with_pre_shared_keys_a_newcomer_has_to_authenticate_too() {
+fn with_pre_shared_keys_a_newcomer_has_to_work_too() {
     let toml = HUB.replace("[removal]", "[auth]\nmethod = \"psk\"\n[removal]");
     let bare = |n| Gateway { tags: KeyTags::default(), ..of_a(n) };
     let run = |state, shown: &[Gateway], sas: &[(&ConnName, bool)]| {
@@ -147,7 +159,7 @@ fn with_pre_shared_keys_a_newcomer_has_to_authenticate_too() {
     let d = run(State::default(), &[bare(1)], &[]);
     let d = run(d.state, &[bare(1), bare(2)], &[(&one, true)]);
     assert_eq!(loaded(&d), (vec![1], vec![2]));
-    let d = run(d.state, &[bare(1), bare(2)], &[(&one, true), (&two, false)]);
+    let d = run(d.state, &[bare(1), bare(2)], &[(&one, true), (&two, true)]);
     assert_eq!(loaded(&d), (vec![2], vec![1]));
 }
 
@@ -165,7 +177,7 @@ fn a_second_hub_takes_no_spoke_before_it_has_worked() {
     let d = run(d.state, &[of_a(1), of_a(2)], &[(&one, true)]);
     assert_eq!(loaded(&d), (vec![1], vec![2]));
     assert_eq!(d.tunnels[&two].remote_id, IkeId::Hub(of_a(2).public.unwrap()));
-    let d = run(d.state, &[of_a(1), of_a(2)], &[(&one, true), (&two, false)]);
+    let d = run(d.state, &[of_a(1), of_a(2)], &[(&one, true), (&two, true)]);
     assert_eq!(loaded(&d), (vec![2], vec![1]));
     // One in another VPC stays refused, however well it works.
     let elsewhere = with_key(Gateway { vpc: vpc(9), ..gateway(9, &[]) }, 9, None);

@@ -106,7 +106,7 @@ fn a_vpc_changes_its_gateway_only_if_the_new_one_comes_up() {
         [
             "load connection crosswan-vpc-00000001-i-0000000a (without c-10-1-0-0-16)",
             "load connection crosswan-vpc-00000001-i-0000000b (with c-10-1-0-0-16)",
-            "bring up c-10-1-0-0-16 of crosswan-vpc-00000001-i-0000000b (it takes over)",
+            "bring up c-10-1-0-0-16 of crosswan-vpc-00000001-i-0000000b (it has worked)",
             "end CHILD_SA crosswan-vpc-00000001-i-0000000a/c-10-1-0-0-16 #0 (no longer configured)",
             "write crosswan.conf (changed)",
         ]

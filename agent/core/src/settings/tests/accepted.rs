@@ -124,7 +124,6 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_NAT_SOURCES", "10.2.0.0/16 192.168.0.0/24"),
         ("CROSSWAN_GUARD_INPUT", "tcp/22,udp/53"),
         ("CROSSWAN_GUARD_EXCLUDE", "10.9.0.0/16"),
-        ("CROSSWAN_IPSEC_INTERFACE", "ipsec0"),
         ("CROSSWAN_AUTH_METHOD", "key"),
         ("CROSSWAN_HUB_KEY", "MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="),
         ("CROSSWAN_MAX_KEY_AGE", "90days"),
@@ -248,7 +247,6 @@ fn limits_are_inclusive() {
         "removal.after_misses=7",
         "removal.spacing='0s'",
         "hub='223.255.255.254'",
-        "ipsec_interface='abcdefghijklmno'",
         "regions=[]",
         &format!("gateway_tag={{key='{long_key}', value='{long_value}'}}"),
     ] {

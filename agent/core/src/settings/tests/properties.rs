@@ -60,7 +60,6 @@ prop_compose! {
         (hub_tag, gateway_tag, environment_tag) in (tags(), tags(), option::of(tags())),
         regions in btree_set("(us|eu|ap)-(west|north)-[1-9]", 1..6),
         masquerade in any::<bool>(),
-        interface in option::of("[a-z][a-z0-9._-]{0,14}"),
         (file, dir) in (option::of("/[ -~é]{0,40}"), option::of("/[ -~é]{0,40}")),
         stored in option::of((any::<bool>(), r"/[a-zA-Z0-9/_.@-]{0,40}(\{vpc\})?", option::of("(us|eu)-west-[1-9]"))),
         (after_misses, spacing, hold_above) in (1u32..=1000, 0u64..=86_400, 0u8..=100),
@@ -80,7 +79,6 @@ prop_compose! {
             nat_sources: nets.iter().filter(|_| masquerade).map(|n| format!("172.16.{n}.0/24").parse().unwrap()).collect(),
             guard_input: nets.iter().map(|n| Opening { protocol: Protocol::Udp, port: u16::from(*n) + 1 }).collect(),
             guard_exclude: nets.iter().map(|n| format!("10.{n}.7.0/24").parse().unwrap()).collect(),
-            ipsec_interface: interface.map(|i| i.parse().unwrap()),
             auth: auth(AuthMethod::Psk, PskSource {
                 file: file.filter(|_| stored.is_none()).map(Into::into),
                 dir: dir.map(Into::into),
@@ -156,9 +154,6 @@ fn to_toml(s: &Settings) -> String {
     };
     if let Some(environment) = &s.environment_tag {
         top.insert("environment_tag".into(), tag(environment));
-    }
-    if let Some(interface) = &s.ipsec_interface {
-        top.insert("ipsec_interface".into(), text(interface.to_string()));
     }
     toml::to_string(&top).unwrap()
 }
