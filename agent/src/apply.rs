@@ -40,7 +40,7 @@ pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Resu
         Step::UnloadKey { key } => charon.unload_key(&key.charon_id()).await.map(drop),
         Step::LoadSecret { id, secret, .. } => charon.load_shared(id, secret).await,
         Step::LoadConnection { name, tree, .. } => charon.load_conn(name.as_str(), tree).await,
-        Step::RenewChild { connection, child, old } => {
+        Step::RenewChild { connection, child, old, .. } => {
             // The old SA carries traffic until the new one is there; without a new one it stays.
             charon.initiate(connection.as_str(), Some(child), Some(INITIATE)).await?;
             for id in old {

@@ -39,6 +39,7 @@ fn files(connections: &[String]) -> Files {
     let secret =
         |text: &String| format!("    ike-{} {{\n        id-1 = x\n        secret = 0x616263\n    }}\n", name(text));
     Files {
+        routing: None,
         connections: Some(format!("# {} connections\nconnections {{\n{}}}\n", connections.len(), connections.concat())),
         secrets: Some(format!("secrets {{\n{}}}\n", connections.iter().map(secret).collect::<String>())),
         // No chains are wanted, and none are there: iptables is only read.

@@ -83,9 +83,7 @@ pub fn settings(role: Role, plan: &Plan) -> String {
     };
     if role != Role::NatHub {
         text += &format!(
-            "# The userspace ESP backend: packets of a tunnel come and go through this interface.\n\
-                 ipsec_interface = \"ipsec0\"\n\
-                 {auth}[removal]\nafter_misses = 2\nspacing = \"0s\"\n\
+            "{auth}[removal]\nafter_misses = 2\nspacing = \"0s\"\n\
                  [keep]\ninterval = \"2s\"\n"
         );
     }
@@ -122,7 +120,7 @@ const PLUGINS: [&str; 26] = [
     "xcbc",
 ];
 
-/// `/etc/strongswan.conf`: ESP in userspace, since the lab's kernel may lack it, and times fit for tests.
+/// `/etc/strongswan.conf`: times fit for tests.
 pub fn strongswan(log: &Path) -> String {
     let plugins: String = PLUGINS.iter().map(|name| format!("    {name} {{\n      load = yes\n    }}\n")).collect();
     format!(
@@ -132,17 +130,11 @@ pub fn strongswan(log: &Path) -> String {
   retransmit_timeout = 1.0
   retransmit_base = 1.0
   plugins {{
-{plugins}    kernel-libipsec {{
+{plugins}    kernel-netlink {{
       load = yes
-      allow_peer_ts = yes
-    }}
-    kernel-netlink {{
-      load = yes
-      fwmark = !0x42
     }}
     socket-default {{
       load = yes
-      fwmark = 0x42
     }}
   }}
   filelog {{
