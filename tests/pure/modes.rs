@@ -7,7 +7,7 @@ use crosswan_core::settings::{SETTINGS, TomlFile};
 use crate::world::{World, settings, settings_of};
 
 /// A value of each setting that a mode does not use, other than its default.
-const VALUES: [(&str, &str); 23] = [
+const VALUES: [(&str, &str); 22] = [
     ("hub", "'198.51.100.7'"),
     ("hub_tag", "'k=v'"),
     ("regions", "['ca-central-1']"),
@@ -15,7 +15,6 @@ const VALUES: [(&str, &str); 23] = [
     ("environment_tag", "'k=v'"),
     ("guard.input", "['tcp/22']"),
     ("guard.exclude", "['10.9.0.0/16']"),
-    ("ipsec_interface", "'ipsec7'"),
     ("auth.method", "'psk'"),
     ("auth.hub_key", "'MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE='"),
     ("auth.max_key_age", "'1day'"),

@@ -55,14 +55,14 @@ mod tests {
     #[test]
     fn a_resolver_that_only_a_tunnel_reaches_is_named_with_the_remedy() {
         let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
-        let nat = |tunnel| Nat {
+        let nat = |tunnels| Nat {
             private_net: nets(&["10.0.0.0/8"]),
             own: nets(&["10.1.0.0/16"]),
             masquerade: None,
             sources: nets(&[]),
             exclude: nets(&["10.9.0.0/16"]),
             input: BTreeSet::new(),
-            tunnel,
+            tunnels,
         };
         let spoke = nat(true);
         let said = |conf: &str, nat: &Nat| cause(&resolvers(conf), nat);

@@ -111,7 +111,7 @@ impl Hub {
             Auth::Psk => "[auth]\nmethod = \"psk\"\npsk_file = \"/etc/crosswan/psk\"\n",
         };
         self.gateway.write_settings(&format!(
-            "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [{}]\nipsec_interface = \"ipsec0\"\n{auth}",
+            "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [{}]\n{auth}",
             names.join(", ")
         ))?;
         self.gateway.start_charon()

@@ -48,7 +48,7 @@ pub fn parts<const N: usize>(data: &[u8]) -> [&[u8]; N] {
 pub static KINDS: LazyLock<Vec<Settings>> = LazyLock::new(|| {
     let hub = "mode = \"vpn-hub\"\nregions = [\"eu-west-1\", \"ap-southeast-2\"]";
     let spoke = "mode = \"nat-vpn\"\nhub = \"198.51.100.100\"\nauth.method = \"psk\"";
-    let looking = "mode = \"nat-vpn\"\nregions = [\"eu-west-1\"]\nipsec_interface = \"ipsec0\"";
+    let looking = "mode = \"nat-vpn\"\nregions = [\"eu-west-1\"]";
     let settings = |text: &str| {
         let root = TempDir::new().unwrap();
         fs::create_dir_all(root.path().join("etc/crosswan")).unwrap();

@@ -106,11 +106,11 @@ fn rendered(settings: &Settings, decided: &Decided, files: &Files, uplink: &Inte
     } else {
         assert_eq!((&files.connections, &files.secrets), (&None, &None));
     }
-    rules(settings, decided, files.rules.as_deref().unwrap(), uplink);
+    rules(decided, files.rules.as_deref().unwrap(), uplink);
     assert_eq!(plan(&target, &settled(&target)).len(), 0, "after an apply there is something left to do");
 }
 
-/// Every connection reads back as its tunnel, and there is no other but the bypass.
+/// Every connection reads back as its tunnel, and there is no other.
 fn connections(decided: &Decided, read: &BTreeMap<ConnName, Tree>) {
     let child = |s: &crosswan_core::model::Selectors| ChildSummary {
         local_ts: selectors(&s.local),
@@ -126,17 +126,7 @@ fn connections(decided: &Decided, read: &BTreeMap<ConnName, Tree>) {
         remote_auth: t.auth.method().into(),
         children: t.children.iter().map(|(name, s)| (name.clone(), child(s))).collect(),
     };
-    let mut want: BTreeMap<ConnName, Summary> = decided.tunnels.iter().map(|(n, t)| (n.clone(), tunnel(t))).collect();
-    if !decided.bypass.is_empty() {
-        let own = selectors(&decided.bypass);
-        let child = ChildSummary { local_ts: own.clone(), remote_ts: own, mode: "pass".into() };
-        let (local_addrs, remote_addrs) = (["%any".into()].into(), ["127.0.0.1".into()].into());
-        let children = [("own".into(), child)].into();
-        let auth = || "pubkey".to_owned();
-        let (local_auth, remote_auth) = (auth(), auth());
-        let own = Summary { local_addrs, remote_addrs, local_auth, remote_auth, children, ..Summary::default() };
-        want.insert(ConnName::own(), own);
-    }
+    let want: BTreeMap<ConnName, Summary> = decided.tunnels.iter().map(|(n, t)| (n.clone(), tunnel(t))).collect();
     let have: BTreeMap<ConnName, Summary> = read.iter().map(|(n, tree)| (n.clone(), Summary::of(tree))).collect();
     assert_eq!(want, have, "connections");
     let keys = |t: &Tunnel| match &t.auth {
@@ -145,6 +135,8 @@ fn connections(decided: &Decided, read: &BTreeMap<ConnName, Tree>) {
     };
     for (name, tunnel) in &decided.tunnels {
         assert_eq!(swanctl::peer_keys(&read[name]), keys(tunnel), "the peer's keys");
+        let place = (!tunnel.children.is_empty()).then_some(tunnel.place);
+        assert_eq!(swanctl::place(&read[name]), place, "the place");
     }
 }
 
@@ -156,7 +148,7 @@ fn selectors(nets: &BTreeSet<Ipv4Net>) -> BTreeSet<String> {
 }
 
 /// Every word of the rules file that is not fixed is a network or an interface that was decided on.
-fn rules(settings: &Settings, decided: &Decided, text: &str, uplink: &Interface) {
+fn rules(decided: &Decided, text: &str, uplink: &Interface) {
     let nets: BTreeSet<String> =
         decided.nat.private_net.iter().chain(&decided.nat.own).map(|n| n.trunc().to_string()).collect();
     for line in text.lines().filter(|l| !l.starts_with('#')) {
@@ -168,8 +160,7 @@ fn rules(settings: &Settings, decided: &Decided, text: &str, uplink: &Interface)
                     assert!(nets.contains(*net) && !net.ends_with("/0"), "not a network of ours: {line}")
                 }
                 ["-i" | "-o", device] => {
-                    let ours = [Some(uplink), settings.ipsec_interface.as_ref()];
-                    assert!(ours.into_iter().flatten().any(|i| i.as_str() == *device), "{line}");
+                    assert!([uplink.as_str(), "cw+"].contains(device), "{line}");
                 }
                 ["-j" | "-g", to] => assert!(
                     to.starts_with("CROSSWAN-")
@@ -209,6 +200,7 @@ pub fn settled(target: &Configuration) -> System {
     System {
         files: target.files.clone(),
         rules: target.rules.clone(),
+        routing: target.routing.clone(),
         believed: target.clone(),
         charon: Some(charon),
         ..System::default()
