@@ -254,3 +254,29 @@ fn wanted(change: &RoutingChange, links: &[Link]) -> Answered<(Request, Option<R
     };
     Ok((routes::add(&route), Some(route)))
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::NLM_F_DUMP_INTR;
+
+    use super::*;
+    use crate::wire::tests::{kernel, message, numbers, run};
+
+    /// A list that is interrupted so many times, and then is empty.
+    fn changing(times: u32) -> Netlink {
+        Netlink(kernel(move |datagram| {
+            let number = numbers(datagram)[0];
+            let flags = if number < times { NLM_F_DUMP_INTR } else { 0 };
+            vec![message(nix::libc::NLMSG_DONE as u16, flags, number, &[0; 4])]
+        }))
+    }
+
+    #[test]
+    fn a_list_that_changed_while_it_was_read_is_read_again_but_not_forever() {
+        run(async {
+            assert_eq!(changing(9).look().await.unwrap(), Look::default());
+            let reason = changing(u32::MAX).look().await.unwrap_err().chain();
+            assert_eq!(reason, "read the kernel's interfaces: it kept changing while it was read");
+        });
+    }
+}
