@@ -8,7 +8,8 @@ use crate::{documents, none_wrong, root};
 
 const MAP: &str = "docs/architecture.md";
 /// Where the rooms of the map are, from a path's point of view.
-const HOMES: [&str; 5] = ["", "agent/core/src", "agent/core/src/decide", "agent/vici/src", "agent/src"];
+const HOMES: [&str; 6] =
+    ["", "agent/core/src", "agent/core/src/decide", "agent/vici/src", "agent/netlink/src", "agent/src"];
 
 /// The code spans of a document.
 fn spans(text: &str) -> BTreeSet<String> {

@@ -122,6 +122,9 @@ impl Netlink {
     async fn make_interface(&self, place: Place) -> Answered<()> {
         let refusal = match self.0.ask(links::make(place)).await?.done() {
             Err(Failure::Refused(refusal)) if refusal.errno == Errno::EEXIST => refusal,
+            Err(Failure::Refused(refusal)) if refusal.errno == Errno::EOPNOTSUPP => {
+                return Err(Failure::Prevented("this kernel has no XFRM interfaces (module xfrm_interface)".into()));
+            }
             made => return made.map(drop),
         };
         let links = self.links().await?;
@@ -129,7 +132,7 @@ impl Netlink {
             return self.0.ask(links::set_up(link)).await?.done().map(drop);
         }
         Err(match links.iter().find(|link| link.is_in_the_way_of(place)) {
-            Some(link) => Failure::InTheWay(format!("{}, is in the way; delete it", link.phrase())),
+            Some(link) => Failure::Prevented(format!("{}, is in the way; delete it", link.phrase())),
             None => Failure::Refused(refusal),
         })
     }
@@ -189,7 +192,7 @@ impl Netlink {
             match there.iter().find(same).filter(|first| first.protocol != PROTOCOL) {
                 Some(foreign) => {
                     let phrase = foreign.phrase(&links);
-                    made[at] = Err(Failure::InTheWay(format!("the foreign route {phrase} is in the way; delete it")));
+                    made[at] = Err(Failure::Prevented(format!("the foreign route {phrase} is in the way; delete it")));
                 }
                 None => replaced.push((at, routes::replace(&route))),
             }
@@ -244,10 +247,36 @@ fn wanted(change: &RoutingChange, links: &[Link]) -> Answered<(Request, Option<R
         RoutingChange::SetRoute(net, via) => {
             let link = links.iter().find(|link| link.place() == Some(via.place));
             let link =
-                link.ok_or_else(|| Failure::InTheWay(format!("there is no interface {}", via.place.interface())))?;
+                link.ok_or_else(|| Failure::Prevented(format!("there is no interface {}", via.place.interface())))?;
             Route { net, kind: RouteKind::Interface(link.index, via.source) }
         }
         _ => unreachable!(),
     };
     Ok((routes::add(&route), Some(route)))
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::NLM_F_DUMP_INTR;
+
+    use super::*;
+    use crate::wire::tests::{kernel, message, numbers, run};
+
+    /// A list that is interrupted so many times, and then is empty.
+    fn changing(times: u32) -> Netlink {
+        Netlink(kernel(move |datagram| {
+            let number = numbers(datagram)[0];
+            let flags = if number < times { NLM_F_DUMP_INTR } else { 0 };
+            vec![message(nix::libc::NLMSG_DONE as u16, flags, number, &[0; 4])]
+        }))
+    }
+
+    #[test]
+    fn a_list_that_changed_while_it_was_read_is_read_again_but_not_forever() {
+        run(async {
+            assert_eq!(changing(9).look().await.unwrap(), Look::default());
+            let reason = changing(u32::MAX).look().await.unwrap_err().chain();
+            assert_eq!(reason, "read the kernel's interfaces: it kept changing while it was read");
+        });
+    }
 }

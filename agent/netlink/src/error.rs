@@ -19,9 +19,9 @@ pub(crate) enum Failure {
     Garbage,
     #[error("it kept changing while it was read")]
     Unsettled,
-    /// Something foreign is where crosswan's should be.
+    /// Something that is there, or is not there, prevents it.
     #[error("{0}")]
-    InTheWay(String),
+    Prevented(String),
     /// The socket has failed.
     #[error("{}", .0.desc())]
     Socket(Errno),

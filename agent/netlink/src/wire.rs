@@ -184,3 +184,6 @@ fn take(answer: &mut Answer, message: &NetlinkBuffer<&[u8]>) -> Answered<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
