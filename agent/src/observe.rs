@@ -190,7 +190,8 @@ async fn look_at_routing(mode: Mode, notes: &mut Vec<String>) -> Result<Routing>
              link delete) or give it another name and if_id; crosswan's are cw1 and cw2, with if_id 1 and 2"
         )));
     }
-    let beside = |what: &str, line: &String| format!("{what} of another program may lead packets past the tunnels: {line}");
+    let beside =
+        |what: &str, line: &String| format!("{what} of another program may lead packets past the tunnels: {line}");
     notes.extend(look.foreign_rules.iter().map(|line| beside("a policy rule", line)));
     notes.extend(look.foreign_routes.iter().map(|line| beside("a route", line)));
     Ok(look.routing)

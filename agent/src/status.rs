@@ -236,8 +236,10 @@ fn tunnels(report: Option<&Report>, charon: Option<&Charon>) -> Vec<TunnelStatus
     let loaded = charon.into_iter().flat_map(|c| c.connections.keys().cloned());
     // A connection without children only proves a key; it is not a tunnel.
     let proof = |name: &String| charon.and_then(|c| c.connections.get(name)).is_some_and(|c| c.children.is_empty());
-    let mut names: Vec<String> =
-        expected.chain(loaded).filter(|n| n.parse::<ConnName>().is_ok_and(|name| !name.is_old_shunt()) && !proof(n)).collect();
+    let mut names: Vec<String> = expected
+        .chain(loaded)
+        .filter(|n| n.parse::<ConnName>().is_ok_and(|name| !name.is_old_shunt()) && !proof(n))
+        .collect();
     names.sort();
     names.dedup();
     let stands_by = |name: &String| report.and_then(|r| r.tunnels.get(name)).is_some_and(|t| t.stands_by);

@@ -99,7 +99,11 @@ impl World {
                         established(name, &loaded, place(name), *carries)
                     })
                     .collect(),
-                None => charon.connections.iter().map(|(name, loaded)| established(name, loaded, place(name), true)).collect(),
+                None => charon
+                    .connections
+                    .iter()
+                    .map(|(name, loaded)| established(name, loaded, place(name), true))
+                    .collect(),
             };
         }
         let vpcs = clients(&self.answers, &self.state, &self.me).into_iter().chain([self.me.vpc.clone()]);

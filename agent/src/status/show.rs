@@ -22,7 +22,12 @@ impl fmt::Display for Status {
             let reported = self.last_refresh.as_ref().and_then(|r| r.tunnels.get(&t.connection));
             let by = reported.map(|t| format!(", {}", t.authentication())).unwrap_or_default();
             let remote = t.remote.clone().or(reported.map(|t| t.remote.to_string()));
-            writeln!(f, "  tunnel    {} to {}: {state}{since}{by}{standby}", t.connection, remote.as_deref().unwrap_or("?"))?;
+            writeln!(
+                f,
+                "  tunnel    {} to {}: {state}{since}{by}{standby}",
+                t.connection,
+                remote.as_deref().unwrap_or("?")
+            )?;
             for c in &t.children {
                 let state = if c.installed { "up  " } else { "DOWN" };
                 let (local, remote) = (c.local.join(", "), c.remote.join(", "));

@@ -2,7 +2,15 @@ use super::*;
 
 fn tunnel(up: Option<bool>) -> TunnelStatus {
     let children = Vec::new();
-    TunnelStatus { connection: "crosswan-a".into(), loaded: up, up, stands_by: false, remote: None, established: None, children }
+    TunnelStatus {
+        connection: "crosswan-a".into(),
+        loaded: up,
+        up,
+        stands_by: false,
+        remote: None,
+        established: None,
+        children,
+    }
 }
 
 fn status(in_force: Option<bool>, up: Option<bool>) -> Status {

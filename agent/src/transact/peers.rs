@@ -72,7 +72,8 @@ impl<'a> Peers<'a> {
     /// Something shared has failed, or charon no longer answers.
     pub(super) async fn carry_out(&mut self, steps: &[Step]) -> std::result::Result<System, Stop> {
         // Rules at the head have been restored already; any others wait for tunnels to get their interfaces.
-        let steps_here = steps.iter().skip_while(|step| matches!(step, Step::RestoreRules(_))).filter(|step| !step.is_file());
+        let steps_here =
+            steps.iter().skip_while(|step| matches!(step, Step::RestoreRules(_))).filter(|step| !step.is_file());
         let (taking, adding): (Vec<&Step>, Vec<&Step>) = steps_here.partition(|step| step.takes_away());
         self.take_each(&adding).await?;
         // Before anything is removed, it must be known which removals are cancelled.
@@ -136,8 +137,11 @@ impl<'a> Peers<'a> {
             let peer = step.peer();
             let stays = |name: &ConnName| self.failed.contains_key(name) && self.goal().connections.contains_key(name);
             let signing = |key| self.goal().keys.iter().any(|k| k.public == key);
-            // Of a peer that is removed, as much is removed as can be.
-            if peer.as_ref().is_some_and(stays) || matches!(step, Step::UnloadKey { key } if signing(*key)) {
+            // A peer that has failed gets nothing more. Of one that is removed, as much is removed as can be.
+            let has_failed = |name: &ConnName| self.failed.contains_key(name) && !step.takes_away();
+            if peer.as_ref().is_some_and(|name| stays(name) || has_failed(name))
+                || matches!(step, Step::UnloadKey { key } if signing(*key))
+            {
                 continue;
             }
             let Err(e) = self.take(step).await else { continue };
@@ -200,7 +204,7 @@ impl<'a> Peers<'a> {
         (current.doubt, current.peer_keys) = (None, BTreeMap::new());
         let theirs = |step: &Step| match step.peer() {
             Some(name) => new.contains(&name) && !self.unrestored.contains(&name),
-            None => matches!(step, Step::LoadKey { .. }),
+            None => matches!(step, Step::LoadKey { .. } | Step::Route { .. }),
         };
         let steps: Vec<Step> = plan(self.goal(), &current).into_iter().filter(theirs).collect();
         for step in &steps {

@@ -200,7 +200,13 @@ impl End<'_> {
             let name = (self.connection)(gateway);
             let newcomer = *waiting == Waiting::Newcomer;
             let has_proved = newcomer && self.facts.contacts.has_authenticated(&name);
-            (has_proved, self.facts.places.held(&name) == Some(place), newcomer, gateway.launched, gateway.instance.clone())
+            (
+                has_proved,
+                self.facts.places.held(&name) == Some(place),
+                newcomer,
+                gateway.launched,
+                gateway.instance.clone(),
+            )
         };
         let usable = |(gateway, _): &&(Gateway, Waiting)| {
             let keys = chosen.peer.keys_of(&gateway.instance);

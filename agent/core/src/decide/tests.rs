@@ -9,8 +9,8 @@ use ipnet::Ipv4Net;
 use super::{findings::refusal, *};
 use crate::{
     model::{
-        Answers, AskError, Auth, Gateway, Identity, IkeId, Interface, KeyTags, OwnKeys, Place, PublicKey, Region, RegionView,
-        Secret, Tagged, Timestamp, printable, private_key::tests::key_pair,
+        Answers, AskError, Auth, Gateway, Identity, IkeId, Interface, KeyTags, OwnKeys, Place, PublicKey, Region,
+        RegionView, Secret, Tagged, Timestamp, printable, private_key::tests::key_pair,
     },
     observed::{Psk, Psks},
     settings::Settings,
@@ -139,7 +139,12 @@ impl Pass<'_> {
             ..Charon::default()
         };
         let asked = self.sas.is_some() || !self.loaded.is_empty();
-        let system = System { charon: asked.then_some(charon), peer_keys: self.loaded.clone(), places: self.places, ..System::default() };
+        let system = System {
+            charon: asked.then_some(charon),
+            peer_keys: self.loaded.clone(),
+            places: self.places,
+            ..System::default()
+        };
         let psks = Psks { shared: self.psk.clone(), ..Psks::default() };
         let observed =
             Observed { answers: self.answers, state: self.state, own: self.own, psks, system, ..observed(me) };

@@ -62,14 +62,17 @@ impl Moves {
 pub(super) fn moves(target: &Configuration, charon: &Charon) -> Moves {
     let mut moves = Moves::default();
     for sa in charon.sas.iter().filter(|sa| sa.is_authenticated()) {
-        let Some((name, tree)) = sa.conn.parse().ok().and_then(|name: ConnName| target.connections.get_key_value(&name))
+        let Some((name, tree)) =
+            sa.conn.parse().ok().and_then(|name: ConnName| target.connections.get_key_value(&name))
         else {
             continue;
         };
         let Some(place) = place(tree) else { continue };
         let up = || charon.sas.iter().filter(|s| s.conn == sa.conn).flat_map(|s| &s.children).filter(|c| c.is_up());
         let configured = Summary::of(tree).children;
-        for old in sa.children.iter().filter(|c| c.is_up() && c.place() != Some(place) && configured.contains_key(&c.name)) {
+        for old in
+            sa.children.iter().filter(|c| c.is_up() && c.place() != Some(place) && configured.contains_key(&c.name))
+        {
             let (connection, child) = (name.clone(), old.name.clone());
             if !up().any(|c| c.name == child && c.place() == Some(place)) {
                 let why = "it gets an interface";

@@ -97,7 +97,8 @@ fn give_back_routes(
         }
     }
     standing.routing.routes = routes;
-    let head = |text: &String| text.lines().take_while(|l| l.starts_with('#')).fold(String::new(), |all, l| all + l + "\n");
+    let head =
+        |text: &String| text.lines().take_while(|l| l.starts_with('#')).fold(String::new(), |all, l| all + l + "\n");
     standing.files.routing = planned.files.routing.as_ref().map(|text| head(text) + &standing.routing.to_string());
 }
 

@@ -4,9 +4,26 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::system::ChildSa;
-use crate::system::{Files, Sa, Touched};
+use crate::{
+    model::Place,
+    system::{Files, Routing, Sa, Touched},
+};
 
 const ALLOWED: &str = "*filter\n:CROSSWAN-GUARD - [0:0]\n-A FORWARD -j CROSSWAN-GUARD\nCOMMIT\n";
+
+/// As [`peer`], with its children at a place.
+pub(super) fn peer_at(place: Place, n: u8, address: u8, cidrs: &[&str]) -> String {
+    peer(n, address, cidrs).replace("local_ts", &format!("if_id_in = {place}\nlocal_ts"))
+}
+
+/// `peers` with routes: each network with the place that it is reached by.
+pub(super) fn routed(peers: &[String], routes: &[(&str, Place)]) -> Configuration {
+    let routes = routes.iter().map(|(net, place)| (net.parse().unwrap(), *place)).collect();
+    let nets = |net: &str| [net.parse().unwrap()].into();
+    let routing =
+        Routing::of(&nets("10.0.0.0/16"), &nets("10.0.0.0/8"), &BTreeSet::new(), [10, 0, 0, 5].into(), &routes);
+    Configuration::of(Files { routing: Some(format!("# by hand\n{routing}")), ..files(peers) }).unwrap()
+}
 
 /// A peer's connection as the template writes it.
 pub(super) fn peer(n: u8, address: u8, cidrs: &[&str]) -> String {
@@ -41,7 +58,11 @@ pub(super) fn target(peers: &[String]) -> Configuration {
 
 /// A system on which `peers` were applied, with an established SA each.
 pub(super) fn running(peers: &[String]) -> System {
-    let target = target(peers);
+    applied(target(peers))
+}
+
+/// A system on which `target` was applied, with an established SA each.
+pub(super) fn applied(target: Configuration) -> System {
     let connections: BTreeMap<_, _> =
         target.connections.iter().map(|(n, tree)| (n.to_string(), Summary::of(tree))).collect();
     let sas = connections.iter().enumerate().map(|(i, (name, s))| Sa {
@@ -57,6 +78,7 @@ pub(super) fn running(peers: &[String]) -> System {
                 state: "INSTALLED".into(),
                 local_ts: ts.local_ts.iter().cloned().collect(),
                 remote_ts: ts.remote_ts.iter().cloned().collect(),
+                if_id: swanctl::place(&target.connections[&name.parse().unwrap()]).map(Place::if_id),
                 ..ChildSa::default()
             })
             .collect(),
@@ -73,6 +95,7 @@ pub(super) fn running(peers: &[String]) -> System {
     System {
         files: target.files.clone(),
         rules: target.rules.clone(),
+        routing: target.routing.clone(),
         believed: target,
         charon: Some(charon),
         ..System::default()
@@ -335,4 +358,87 @@ fn a_step_is_its_peers_or_everyones() {
     let one = || Some("crosswan-vpc-00000001".to_owned());
     assert_eq!(peers(&target(&two()[..1]), &current), [None, one(), one(), None, None, None]);
     assert_eq!(peers(&target(&[]), &running(&two()[..1])), [one(), one(), one(), None, None]);
+}
+
+const NETS: [&str; 2] = ["10.1.0.0/16", "10.2.0.0/16"];
+
+#[test]
+fn a_replacement_is_one_moved_route_and_nothing_else() {
+    let both = [peer_at(Place::One, 1, 11, &NETS[..1]), peer_at(Place::Two, 2, 12, &NETS[..1])];
+    let current = applied(routed(&both, &[(NETS[0], Place::One)]));
+    let moved = routed(&both, &[(NETS[0], Place::Two)]);
+    assert_eq!(steps(&moved, &current), ["route 10.1.0.0/16 dev cw2 src 10.0.0.5", "write routing.batch (changed)"]);
+    let owner = plan(&moved, &current)[0].peer().unwrap();
+    assert_eq!(owner.as_str(), "crosswan-vpc-00000002", "a route belongs to the connection that it leads to");
+}
+
+#[test]
+fn a_network_is_routed_after_its_connection_is_loaded_and_removed_after_its_tunnel_has_ended() {
+    let peers = [peer_at(Place::One, 1, 11, &NETS[..1]), peer_at(Place::One, 2, 12, &NETS[1..])];
+    let one = || routed(&peers[..1], &[(NETS[0], Place::One)]);
+    let two = || routed(&peers, &NETS.map(|net| (net, Place::One)));
+    let order = |steps: &[String], first: &str, then: &str| {
+        let at = |text: &str| {
+            steps.iter().position(|step| step.contains(text)).unwrap_or_else(|| panic!("{text}: {steps:#?}"))
+        };
+        assert!(at(first) < at(then), "{steps:#?}");
+    };
+    order(&steps(&two(), &applied(one())), "load connection crosswan-vpc-00000002", "route 10.2.0.0/16");
+    order(
+        &steps(&one(), &applied(two())),
+        "end every IKE_SA of crosswan-vpc-00000002",
+        "remove the route to 10.2.0.0/16",
+    );
+    let first = steps(&one(), &System { charon: Some(Charon::default()), ..System::default() });
+    for (before, after) in [
+        ("restore filter", "make interface cw1"),
+        ("make interface cw2", "load connection"),
+        ("route 10.1.0.0/16", "add rule"),
+    ] {
+        order(&first, before, after);
+    }
+}
+
+/// The version before this one had policies and no interfaces.
+#[test]
+fn live_tunnels_get_their_interface_before_the_guard_asks_for_it_and_lose_the_old_one_last() {
+    let old = Configuration { rules: iptables::Rules::default(), ..routed(&[peer(1, 11, &NETS[..1])], &[]) };
+    let current = System { routing: Routing::default(), ..applied(old) };
+    let wanted = routed(&[peer_at(Place::One, 1, 11, &NETS[..1])], &[(NETS[0], Place::One)]);
+    let steps = steps(&wanted, &current);
+    let order = [
+        "make interface cw1",
+        "load connection",
+        "renew",
+        "restore filter",
+        "route 10.1.0.0/16",
+        "add rule",
+        "end CHILD_SA",
+        "write",
+    ];
+    let at = order.map(|text| {
+        steps.iter().position(|step| step.starts_with(text)).unwrap_or_else(|| panic!("{text}: {steps:#?}"))
+    });
+    assert!(at.is_sorted(), "{steps:#?}");
+    assert!(steps[at[2]].ends_with("(it gets an interface)"), "{steps:#?}");
+
+    // One whose new CHILD_SA is up already only loses the old one.
+    let mut half = applied(wanted.clone());
+    let mut without = half.charon.as_ref().unwrap().sas[0].children[0].clone();
+    (without.id, without.if_id) = (99, None);
+    half.charon.as_mut().unwrap().sas[0].children.push(without);
+    let left = super::tests::steps(&wanted, &half);
+    assert_eq!(left, ["end CHILD_SA crosswan-vpc-00000001/c-10-1-0-0-16 #99 (its interface was another one)"]);
+}
+
+#[test]
+fn a_mode_without_tunnels_gives_up_its_interfaces_without_charon() {
+    let before = routed(&[], &[(NETS[0], Place::One)]);
+    let current = System { routing: before.routing.clone(), files: before.files.clone(), ..System::default() };
+    let steps = steps(&Configuration::default(), &current);
+    assert!(steps.starts_with(&["remove rule pref 7104 to 10.0.0.0/16 lookup main".to_owned()]), "{steps:#?}");
+    assert!(
+        steps.ends_with(&["delete interface cw2", "remove routing.batch", "remove iptables.rules"].map(str::to_owned)),
+        "{steps:#?}"
+    );
 }

@@ -222,3 +222,69 @@ fn the_next_key_is_used_when_every_peer_has_accepted_it() {
     assert!(presence.promote && presence.sign == next.public && presence.announce.key.key == next.public);
     assert!(d.tunnels.keys().all(|name| !name.is_own_proof()), "no proof is left");
 }
+
+/// A VPC has two places. A third gateway shows that it works without one, then takes that of the gateway that stands by.
+#[test]
+fn a_third_gateway_waits_without_a_place_until_it_has_authenticated() {
+    let all = || [of_a(1), of_a(2), of_a(3)];
+    let place = |d: &Decided, n| d.tunnels.get(&to_of_a(n)).filter(|t| !t.children.is_empty()).map(|t| t.place);
+    let d = hub(None, &[of_a(1)], &[]);
+    let d = hub(Some(d), &all()[..2], &[(1, true)]);
+    let d = hub(Some(d), &all()[..2], &[(1, true), (2, true)]);
+    assert_eq!((place(&d, 1), place(&d, 2)), (Some(Place::One), Some(Place::Two)));
+    let d = hub(Some(d), &all(), &[(1, true), (2, true)]);
+    assert_eq!([1, 2, 3].map(|n| place(&d, n)), [Some(Place::One), Some(Place::Two), None]);
+    let d = hub(Some(d), &all(), &[(1, true), (2, true), (3, false)]);
+    assert_eq!([1, 2, 3].map(|n| place(&d, n)), [None, Some(Place::Two), Some(Place::One)]);
+    assert_eq!(loaded(&d).0, [2], "it has a place, and the route is still another's");
+    let d = hub(Some(d), &all(), &[(1, false), (2, true), (3, true)]);
+    assert_eq!(loaded(&d).0, [3]);
+}
+
+/// A gateway keeps its place as long as it has a tunnel: by its live CHILD_SA, else by the file of connections.
+#[test]
+fn places_come_from_live_tunnels_then_from_the_file_and_a_newcomer_takes_the_free_one() {
+    let none = Psk { secret: None, problem: Some("there is no pre-shared key for it".into()) };
+    let run = |places: &[(u32, Place)], live: Option<(u32, Place)>| {
+        let places = places.iter().map(|(n, place)| (to_of_a(*n), *place)).collect();
+        let mut sas = super::sas(&[(&to_of_a(1), true)]).unwrap();
+        if let Some((n, place)) = live {
+            (sas[0].conn, sas[0].children[0].if_id) = (to_of_a(n).to_string(), Some(place.if_id()));
+        }
+        let sas = Some(sas);
+        Pass { answers: answered(&[of_a(1)]), own: own(), psk: none.clone(), sas, places, ..Pass::default() }.run()
+    };
+    let place = |d: &Decided| d.tunnels[&to_of_a(1)].place;
+    assert_eq!(place(&run(&[], None)), Place::One);
+    assert_eq!(place(&run(&[(1, Place::Two)], None)), Place::Two);
+    assert_eq!(place(&run(&[(1, Place::Two)], Some((1, Place::One)))), Place::One, "a live tunnel is the truth");
+    assert_eq!(place(&run(&[(9, Place::One)], None)), Place::Two, "another gateway of the VPC is on its way out");
+    assert_eq!(place(&run(&[(8, Place::Two), (9, Place::One)], None)), Place::One);
+}
+
+/// A route moves only to a tunnel that carries everything the one in use carries.
+#[test]
+fn a_newcomer_with_half_of_the_children_takes_nothing() {
+    let two = |n| Gateway { cidrs: nets(&["10.1.0.0/16", "10.101.0.0/16"]), ..of_a(n) };
+    let none = Psk { secret: None, problem: Some("there is no pre-shared key for it".into()) };
+    let run = |before: Option<Decided>, up: &[(u32, &[&str])]| {
+        let sa = |(n, children): &(u32, &[&str])| Sa {
+            conn: to_of_a(*n).to_string(),
+            state: "ESTABLISHED".into(),
+            children: (children.iter())
+                .map(|name| ChildSa { name: (*name).into(), state: "INSTALLED".into(), ..ChildSa::default() })
+                .collect(),
+            ..Sa::default()
+        };
+        let (sas, places) = (Some(up.iter().map(sa).collect()), before.as_ref().map(places).unwrap_or_default());
+        let shown = if before.is_some() { vec![two(1), two(2)] } else { vec![two(1)] };
+        let state = before.map(|d| d.state).unwrap_or_default();
+        Pass { answers: answered(&shown), state, own: own(), psk: none.clone(), sas, places, ..Pass::default() }.run()
+    };
+    let (a, b) = ("c-10-1-0-0-16", "c-10-101-0-0-16");
+    let d = run(Some(run(None, &[])), &[(1, &[a, b])]);
+    let d = run(Some(d), &[(1, &[a, b]), (2, &[b])]);
+    assert_eq!(loaded(&d).0, [1]);
+    let d = run(Some(d), &[(1, &[a, b]), (2, &[a, b])]);
+    assert_eq!(loaded(&d).0, [2]);
+}

@@ -4,10 +4,10 @@ use proptest::{collection::btree_map, prelude::*};
 
 use super::*;
 use crate::{
-    model::{PrivateKey, PublicKey, Secret, Timestamp},
+    model::{Place, PrivateKey, PublicKey, Secret, Timestamp},
     plan::{
         Step, plan,
-        tests::{files, peer, running, steps, target, two},
+        tests::{applied, files, peer, peer_at, routed, running, steps, target, two},
     },
 };
 
@@ -114,6 +114,28 @@ fn a_vpc_changes_its_gateway_only_if_the_new_one_comes_up() {
     let stands = standing(&wanted, &before, &names(&["vpc-00000001-i-0000000b"])).unwrap();
     assert_eq!(stands.failed, names(&["vpc-00000001-i-0000000a", "vpc-00000001-i-0000000b"]));
     assert_eq!(stands.target.connections, before.believed.connections);
+}
+
+#[test]
+fn a_failed_peers_networks_are_routed_as_before_and_a_failed_newcomers_are_not() {
+    let (net, other, new) = ("10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16");
+    let peers = |address| [peer_at(Place::One, 1, address, &[net]), peer_at(Place::One, 2, 12, &[other])];
+    let before = applied(routed(&peers(11), &[(net, Place::One), (other, Place::One)]));
+    let moved =
+        [peer_at(Place::Two, 1, 21, &[net]), peer_at(Place::Two, 2, 12, &[other]), peer_at(Place::One, 3, 13, &[new])];
+    let wanted = routed(&moved, &[(net, Place::Two), (other, Place::Two), (new, Place::One)]);
+    let stands = standing(&wanted, &before, &names(&["vpc-00000001", "vpc-00000003"])).unwrap();
+    let place = |net: &str| stands.target.routing.routes.get(&net.parse().unwrap()).map(|via| via.place);
+    assert_eq!([net, other, new].map(place), [Some(Place::One), Some(Place::Two), None]);
+    // The text says the same, under its head.
+    let text = stands.target.files.routing.unwrap();
+    assert!(text.starts_with("# by hand\nlink add"), "{text}");
+    assert_eq!(crate::system::Routing::parse(&text), stands.target.routing);
+
+    // A network that the failed peer is to lose is nobody's then.
+    let wanted = routed(&[peer(1, 21, &[]).replace("children {\n}\n", ""), moved[1].clone()], &[(other, Place::Two)]);
+    let stands = standing(&wanted, &before, &one()).unwrap();
+    assert_eq!(stands.target.routing.routes.len(), 1, "{:?}", stands.target.routing);
 }
 
 #[test]
