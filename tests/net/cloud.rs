@@ -9,7 +9,7 @@ mod iam;
 mod imds;
 mod regions;
 mod removal;
-mod watch;
+pub mod watch;
 
 use anyhow::{Result, ensure};
 use crosswan_faults::paper;

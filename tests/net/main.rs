@@ -19,3 +19,4 @@ mod plan2014;
 mod points;
 mod settings;
 mod stores;
+mod versions;

@@ -94,13 +94,14 @@ fn own_keys(observed: &Observed) -> Vec<PrivateKey> {
 /// the result. Without an answer from charon, there are steps only for the rules and their file.
 ///
 /// Where live tunnels get an interface, the rules wait until the new CHILD_SAs are up beside the old ones, as the guard lets only
-/// packets of interfaces pass.
+/// packets of interfaces pass. The policy rules follow at once: in between such a tunnel carries nothing.
 pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
     let mut steps = Vec::new();
     let rules = iptables::plan(&target.rules, &current.rules).map(Step::RestoreRules);
     if let Some(charon) = &current.charon {
         let (routes, no_routes) = routing(target, current);
         let (interfaces, routes): (Vec<Step>, Vec<Step>) = routes.into_iter().partition(Step::is_interface);
+        let (policy_rules, routes): (Vec<Step>, Vec<Step>) = routes.into_iter().partition(Step::is_policy_rule);
         let moves = moves(target, charon);
         let (now, later) = if moves.is_empty() { (rules, None) } else { (None, rules) };
         steps.extend(now.into_iter().chain(interfaces));
@@ -108,7 +109,7 @@ pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
         secrets_to_load(target, current, charon, &mut steps);
         connections_to_load(target, current, charon, &mut steps);
         steps.extend(moves.renewals);
-        steps.extend(later.into_iter().chain(routes));
+        steps.extend(routes.into_iter().chain(later).chain(policy_rules));
         steps.extend(moves.ends);
         revocations(target, current, charon, &mut steps);
         keys_to_unload(target, current, charon, &mut steps);

@@ -156,6 +156,11 @@ impl Step {
         matches!(self, Step::Route { change: RoutingChange::MakeInterface(_), .. })
     }
 
+    /// Whether it adds a policy rule, which leads packets to the table of routes.
+    pub(super) fn is_policy_rule(&self) -> bool {
+        matches!(self, Step::Route { change: RoutingChange::AddRule(_), .. })
+    }
+
     /// Whether it is one of the managed files' steps.
     pub fn is_file(&self) -> bool {
         matches!(self, Step::WriteFile { .. } | Step::RemoveFile { .. })
