@@ -29,7 +29,7 @@ use crate::{
 
 /// The bound on each exchange, which takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Requests in one datagram. All their acknowledgements must find room in the socket, which by default has it for about 270.
+/// Requests in one datagram. The socket must have room for all their acknowledgements (`docs/facts.md`, "Interfaces and routes").
 const BATCH: usize = 64;
 /// The kernel fills at most 32 kB at a time with a list, unless one entry is larger.
 const BUFFER: usize = 1 << 16;
