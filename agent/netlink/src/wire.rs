@@ -92,7 +92,9 @@ impl Wire {
     }
 
     fn over(socket: OwnedFd, limit: Duration) -> std::io::Result<Wire> {
-        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(limit.as_secs() as _, limit.subsec_micros() as _))?;
+        // Much shorter than the limit: a request that was given up must not use up the next one's time.
+        let wake = limit / 10;
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(wake.as_secs() as _, wake.subsec_micros() as _))?;
         let (jobs, queue) = mpsc::channel();
         thread::Builder::new().name("netlink".into()).spawn(move || serve(&socket, &queue))?;
         Ok(Wire { jobs, limit })
