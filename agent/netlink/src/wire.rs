@@ -29,7 +29,7 @@ use crate::{
 
 /// The bound on each exchange, which takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Requests in one datagram. All their acknowledgements must find room in the socket, which by default has it for about 270.
+/// Requests in one datagram. The socket must have room for all their acknowledgements (`docs/facts.md`, "Interfaces and routes").
 const BATCH: usize = 64;
 /// The kernel fills at most 32 kB at a time with a list, unless one entry is larger.
 const BUFFER: usize = 1 << 16;
@@ -92,7 +92,9 @@ impl Wire {
     }
 
     fn over(socket: OwnedFd, limit: Duration) -> std::io::Result<Wire> {
-        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(limit.as_secs() as _, limit.subsec_micros() as _))?;
+        // Much shorter than the limit: a request that was given up must not use up the next one's time.
+        let wake = limit / 10;
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(wake.as_secs() as _, wake.subsec_micros() as _))?;
         let (jobs, queue) = mpsc::channel();
         thread::Builder::new().name("netlink".into()).spawn(move || serve(&socket, &queue))?;
         Ok(Wire { jobs, limit })

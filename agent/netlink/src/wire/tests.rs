@@ -7,7 +7,8 @@ use netlink_packet_core::{Emitable, NetlinkHeader};
 
 use super::*;
 
-const SHORT: Duration = Duration::from_millis(100);
+/// Long enough for an answer on a busy machine.
+const SHORT: Duration = Duration::from_secs(1);
 const DUMP: u16 = 18;
 const LINK: u16 = 16;
 
