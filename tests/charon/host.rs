@@ -1,6 +1,4 @@
 //! A host with a real charon: a network and a mount namespace of its own, nothing shared but a folder.
-//!
-//! ESP is charon's userspace backend, so that a kernel without ESP will do.
 
 use std::{
     fs,
@@ -40,7 +38,7 @@ impl Host {
         assert!(nix::unistd::Uid::effective().is_root(), "the charon tests need root: run them with sudo");
         for program in ["charon-systemd", "swanctl", "unshare", "nsenter", "setpriv", "ip", "iptables-save"] {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().expect("run sh");
-            let packages = "charon-systemd strongswan-swanctl libstrongswan-standard-plugins libcharon-extra-plugins iproute2 iptables";
+            let packages = "charon-systemd strongswan-swanctl libstrongswan-standard-plugins iproute2 iptables";
             assert!(found.status.success(), "the charon tests need {program}: apt install {packages}");
         }
         let dir = TempDir::with_prefix("charon-").expect("make a folder");
@@ -150,16 +148,6 @@ fn conf(dir: &TempDir) -> String {
   retransmit_base = 1.0
   plugins {{
     include /etc/strongswan.d/charon/*.conf
-    kernel-libipsec {{
-      load = yes
-      allow_peer_ts = yes
-    }}
-    kernel-netlink {{
-      fwmark = !0x42
-    }}
-    socket-default {{
-      fwmark = 0x42
-    }}
     bypass-lan {{
       load = no
     }}

@@ -36,10 +36,6 @@ fn the_plan_and_the_settings_files_of_2014_work() -> Result<()> {
             Role::NatVpn => ("nat-vpn", format!("VPN_NET={PRIVATE}\nVPN_PSK='{PSK}'\nVPN_HUB=198.51.100.100\n")),
         };
         gateway.write_file(&format!("/etc/default/{name}"), &text, 0o600)?;
-        if gateway.role != Role::NatHub {
-            // The userspace ESP backend of the lab.
-            gateway.set_env("CROSSWAN_IPSEC_INTERFACE", "ipsec0");
-        }
     }
     let region = Region::booted(lab)?;
     region.settle()?;

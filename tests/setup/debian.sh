@@ -12,7 +12,6 @@ packages=(
     gcc libc6-dev make ca-certificates              # to build: ring, the cryptography of rustls, needs a C compiler
     charon-systemd strongswan-swanctl               # the gateways of the lab
     libstrongswan-standard-plugins                  #   AES-GCM; only recommended, so apt alone leaves it out
-    libcharon-extra-plugins                         #   kernel-libipsec: ESP without the kernel's
     iptables nftables iproute2 iputils-ping         # the gateways' rules, the lab's routers, and to look around
     python3 python3-venv                            # moto, the lab's EC2
     systemd                                         # systemd-analyze, to check the units

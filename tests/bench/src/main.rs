@@ -20,15 +20,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+
+use crosswan_lab::kernel;
 
 use crate::hub::Hub;
 use crate::results::Section;
 
 /// The budgets of crosswan as benchmarks, each beside its baseline in the same run: a canned EC2, real charon and iptables.
 ///
-/// Needs root. Usually called by `make bench`.
+/// Without root, or where this machine's kernel has no ESP, it runs in a user-mode kernel. Usually called by `make bench`.
 #[derive(Parser)]
 #[command(name = "crosswan-bench", after_help = AFTER, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Cli {
@@ -113,10 +115,11 @@ pub fn say(what: &str) {
 }
 
 fn main() -> ExitCode {
+    kernel::first_process();
     let cli = Cli::parse();
     let result = match &cli.command {
         Some(Command::Measure { argv }) => measure::wrapper(argv),
-        None => run(cli),
+        None => kernel::enter(std::slice::from_ref(&cli.out)).and_then(|code| code.map_or_else(|| run(cli), Ok)),
     };
     result.unwrap_or_else(|e| {
         eprintln!("crosswan-bench: {e:#}");
@@ -127,7 +130,6 @@ fn main() -> ExitCode {
 fn run(Cli { names, quick, peers, out, .. }: Cli) -> Result<ExitCode> {
     let sizes = || if quick { vec![3, 20] } else { vec![10, 100, 1000, 2000, 5000, 10_000] };
     let peers = peers.unwrap_or_else(sizes);
-    ensure!(nix::unistd::geteuid().is_root(), "needs root, to make network namespaces");
     let agent = std::env::var_os("CROSSWAN_BIN").map(PathBuf::from).context("set CROSSWAN_BIN to the agent")?;
     let setup =
         Setup { circumstances: results::circumstances(&agent)?, agent, out, quick, peers, hub: OnceCell::new() };

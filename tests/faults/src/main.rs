@@ -14,6 +14,7 @@ use crosswan_faults::{
     churn::{self, Churned},
     faults::{ALL, Fault, Others},
 };
+use crosswan_lab::kernel;
 
 /// Everything that goes wrong around a gateway, in a region on this machine with real strongSwan, iptables and crosswan.
 ///
@@ -63,17 +64,24 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command.run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(e) => {
-            eprintln!("crosswan-faults: {e:#}");
-            ExitCode::FAILURE
-        }
-    }
+    kernel::first_process();
+    Cli::parse().command.main().unwrap_or_else(|e| {
+        eprintln!("crosswan-faults: {e:#}");
+        ExitCode::FAILURE
+    })
 }
 
 impl What {
+    /// Where the lab runs.
+    fn main(&self) -> Result<ExitCode> {
+        let writes: Vec<PathBuf> = match self {
+            What::Run { write, .. } | What::Churn { write, .. } => write.iter().cloned().collect(),
+            What::List => return self.run().map(|_| ExitCode::SUCCESS),
+        };
+        let here = || self.run().map(|good| if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        kernel::enter(&writes)?.map_or_else(here, Ok)
+    }
+
     /// Whether all was good.
     fn run(&self) -> Result<bool> {
         let started = Instant::now();
@@ -132,8 +140,7 @@ busy with other things delays packets). Within: the time of the healing pass, or
 victim's own tunnel where that is what heals. Further pass: after each fault one more undisturbed pass on hub and victim \
 must leave files with their modes and owners, connections, secrets and rules exactly as they were before it, the next one \
 must find nothing to do on any gateway, and there must be exactly one SA of each. Kills: strace sends SIGKILL just before \
-the call. The clock: a shim before libc, as CLOCK_REALTIME has no namespace. ESP is charon's own in the lab, so a hub \
-whose charon is away carries nothing; kernel ESP would go on.
+the call. The clock: a shim before libc, as CLOCK_REALTIME has no namespace.
 ";
 
 /// Where it ran.

@@ -25,9 +25,6 @@ impl Lab {
         let view = self.ec2().vpc(&vpc.region, &vpc.id)?;
         vpc.router.apply(&view)?;
         vpc.router.announce(&self.internet, &view)?;
-        for gateway in vpc.gateways.values() {
-            gateway.follow(&view.cidrs)?;
-        }
         *lock(&vpc.view) = view;
         Ok(())
     }

@@ -82,16 +82,13 @@ pub fn settings(role: Role, plan: &Plan) -> String {
         Auth::Psk => "[auth]\nmethod = \"psk\"\npsk_file = \"/etc/crosswan/psk\"\n",
     };
     if role != Role::NatHub {
-        text += &format!(
-            "{auth}[removal]\nafter_misses = 2\nspacing = \"0s\"\n\
-                 [keep]\ninterval = \"2s\"\n"
-        );
+        text += &format!("{auth}[removal]\nafter_misses = 2\nspacing = \"0s\"\n[keep]\ninterval = \"2s\"\n");
     }
     text
 }
 
 /// Plugins a gateway's image has. The machine may have more installed, and some of those answer ARP or join groups.
-const PLUGINS: [&str; 26] = [
+const PLUGINS: [&str; 28] = [
     "aes",
     "constraints",
     "counters",
@@ -102,6 +99,7 @@ const PLUGINS: [&str; 26] = [
     "gmp",
     "hmac",
     "kdf",
+    "kernel-netlink",
     "ml",
     "nonce",
     "openssl",
@@ -113,6 +111,7 @@ const PLUGINS: [&str; 26] = [
     "revocation",
     "sha1",
     "sha2",
+    "socket-default",
     "sshkey",
     "updown",
     "vici",
@@ -120,7 +119,7 @@ const PLUGINS: [&str; 26] = [
     "xcbc",
 ];
 
-/// `/etc/strongswan.conf`: times fit for tests.
+/// `/etc/strongswan.conf`: an image's plugins, and times fit for tests.
 pub fn strongswan(log: &Path) -> String {
     let plugins: String = PLUGINS.iter().map(|name| format!("    {name} {{\n      load = yes\n    }}\n")).collect();
     format!(
@@ -130,13 +129,7 @@ pub fn strongswan(log: &Path) -> String {
   retransmit_timeout = 1.0
   retransmit_base = 1.0
   plugins {{
-{plugins}    kernel-netlink {{
-      load = yes
-    }}
-    socket-default {{
-      load = yes
-    }}
-  }}
+{plugins}  }}
   filelog {{
     lab {{
       path = {}

@@ -1,6 +1,6 @@
 //! A gateway: an instance with its own network, files, IMDS and charon, on which the real agent runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ipnet::Ipv4Net;
 
 use crate::ec2::VpcView;
 use crate::files::{self, Auth, Plan, Role};
@@ -55,7 +54,6 @@ pub(crate) struct Machine {
     pub charon: Option<Process>,
     _imds: Service,
     inside: Inside,
-    followed: BTreeSet<Ipv4Net>,
 }
 
 /// The gateway's namespaces, held open while a command is started in them.
@@ -125,7 +123,6 @@ impl Gateway {
             charon: None,
             _imds: self.imds.serve(&ns)?,
             inside: Inside { ns: ns.clone(), mount: Arc::new(ns.mounts(&binds)?) },
-            followed: BTreeSet::new(),
         };
         *lock(&self.machine) = Some(machine);
         Ok(ns)
@@ -151,27 +148,6 @@ impl Gateway {
         let machine = lock(&self.machine).take()?;
         machine.inside.ns.kill_all();
         Some(machine)
-    }
-
-    /// Lab only (`docs/facts.md`, "Userspace ESP"): it ignores pass shunts, so the own VPC's CIDRs get a routing rule
-    /// before charon's; and every local traffic selector needs a local address, so each secondary CIDR gives its last.
-    pub(crate) fn follow(&self, cidrs: &[Ipv4Net]) -> Result<()> {
-        let mut machine = lock(&self.machine);
-        let Some(machine) = machine.as_mut() else { return Ok(()) };
-        let wanted: BTreeSet<Ipv4Net> = cidrs.iter().copied().collect();
-        let mut batch = String::new();
-        let mut change = |verb: &str, cidr: &Ipv4Net| {
-            batch += &format!("rule {verb} pref 219 to {cidr} lookup main\n");
-            if !cidr.contains(&self.address) {
-                let last = Ipv4Addr::from_bits(cidr.broadcast().to_bits() - 1);
-                batch += &format!("addr {verb} {last}/32 dev lo\n");
-            }
-        };
-        wanted.difference(&machine.followed).for_each(|cidr| change("add", cidr));
-        machine.followed.difference(&wanted).for_each(|cidr| change("del", cidr));
-        machine.inside.ns.ip(&batch)?;
-        machine.followed = wanted;
-        Ok(())
     }
 
     /// Writes the lab's settings and key for its role.

@@ -19,6 +19,7 @@ pub mod iam;
 mod image;
 mod imds;
 pub mod internet;
+pub mod kernel;
 mod lab;
 mod launch;
 mod moto;

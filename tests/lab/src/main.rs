@@ -4,16 +4,18 @@ mod cast_demo;
 mod demo;
 mod up;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use crosswan_lab::kernel;
 
 /// A region of AWS on one machine, made of network namespaces: real strongSwan, iptables and crosswan, moto as EC2.
 ///
 /// Nothing of this machine's own network or files is changed, and nothing is left when it ends.
-/// Needs root. Usually called by `make demo`, `make demo KEEP=1` and `make cast-demo`.
+/// Without root, or where this machine's kernel has no ESP, it all runs in a user-mode kernel. Usually called by `make demo`, `make demo KEEP=1` and `make cast-demo`.
 #[derive(Parser)]
 #[command(name = "crosswan-lab", verbatim_doc_comment, after_help = AFTER, disable_help_subcommand = true)]
 struct Cli {
@@ -28,7 +30,11 @@ Environment:
   CROSSWAN_BIN    the agent; otherwise `crosswan` beside this program
   CLOUDCASTER_BIN cloudcaster; otherwise `cloudcaster` beside this program
   CROSSWAN_MOTO   a moto_server; otherwise one is installed in ~/.cache/crosswan, once
-  NO_COLOR        no colours, also on a terminal";
+  NO_COLOR        no colours, also on a terminal
+  CROSSWAN_KERNEL         host or uml: this machine's kernel or a user-mode one; otherwise what is possible
+  CROSSWAN_KERNEL_LIMIT   seconds that a program may take in a user-mode kernel; otherwise as long as it likes
+  CROSSWAN_KERNEL_MEMORY  MiB of a user-mode kernel; otherwise 2048, which it takes as it needs them
+  CROSSWAN_KERNEL_LINUX   a user-mode kernel; otherwise one is built in ~/.cache/crosswan, once";
 
 #[derive(Subcommand)]
 enum Command {
@@ -44,13 +50,22 @@ enum Command {
     Up,
     /// Say which moto_server the lab uses; installs it if there is none
     Moto,
+    /// Run any program where the lab runs: in a user-mode kernel, unless this machine's own will do
+    Kernel {
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+        argv: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
+    kernel::first_process();
+    let in_kernel = |run: &dyn Fn() -> Result<ExitCode>| kernel::enter(&[])?.map_or_else(run, Ok);
     let result = match Cli::parse().command {
-        Command::Demo { keep } => agent().and_then(|agent| demo::run(&agent, keep)),
-        Command::CastDemo => agent().and_then(|agent| cast_demo::run(&agent, &cloudcaster()?)),
-        Command::Up => agent().and_then(|agent| up::run(&agent)).map(|()| ExitCode::SUCCESS),
+        Command::Demo { keep } => in_kernel(&|| demo::run(&agent()?, keep)),
+        Command::CastDemo => in_kernel(&|| cast_demo::run(&agent()?, &cloudcaster()?)),
+        Command::Up => in_kernel(&|| up::run(&agent()?).map(|()| ExitCode::SUCCESS)),
+        Command::Kernel { argv } => kernel::run_program(argv),
         Command::Moto => crosswan_lab::moto_server().map(|path| {
             println!("{}", path.display());
             ExitCode::SUCCESS

@@ -33,8 +33,8 @@ crosswan joins the private networks of many VPCs through one hub. Here: a region
       '------- IPsec -------'     '---------------- IPsec ------------'    tells a caller which
                                                                            address it sees
 Every machine is a network namespace; strongSwan, iptables and crosswan are the real programs. moto
-plays EC2, and the VPC routers forward by its route tables. ESP runs inside charon and not in the
-kernel, so that any machine can show this. This machine's own network and files are not touched.";
+plays EC2, and the VPC routers forward by its route tables. This machine's own network and files are
+not touched.";
 
 /// Brings the region up. Without agents there is nothing to show, so an error here ends the demo.
 pub fn lab(agent: &Path, screen: Screen) -> Result<Demo> {

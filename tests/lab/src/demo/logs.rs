@@ -13,7 +13,7 @@ const LOGS: [&str; 5] =
 
 /// Copies them and returns where to.
 pub fn save(demo: &Demo) -> Result<PathBuf> {
-    let to = std::env::temp_dir().join(format!("crosswan-demo-{}", std::process::id()));
+    let to = crosswan_lab::kernel::keep_dir().join(format!("crosswan-demo-{}", std::process::id()));
     fs::create_dir_all(&to).with_context(|| format!("make {}", to.display()))?;
     fs::write(to.join("refresh.log"), &demo.journal)?;
     let _ = fs::copy(demo.lab.dir().join("moto.log"), to.join("moto.log"));

@@ -1,0 +1,150 @@
+//! A user-mode kernel as a process of this machine: its command line, its folder, its console, its end.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::io::{PipeReader, Read};
+use std::os::fd::RawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, ensure};
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal};
+
+use super::job;
+use crate::lock;
+
+/// Of the console, bytes and lines, for what is said about a failure.
+const CONSOLE: usize = 64 << 10;
+const TAIL: usize = 25;
+/// As many as its configuration has room for.
+const PROCESSORS: usize = 4;
+
+/// How user processes are held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// By a seccomp filter: faster, and the only one with more than one processor.
+    Seccomp,
+    /// By ptrace.
+    Ptrace,
+}
+
+/// The kernel's command line: this machine's files as its root, and the line as its first serial one.
+pub fn arguments(dir: &Path, method: Method, memory: u64, line: RawFd) -> Result<Vec<OsString>> {
+    let dir = dir.to_str().filter(|dir| !dir.contains(['"', '\n'])).context("TMPDIR: its path has odd characters")?;
+    let processors = match method {
+        Method::Seccomp => std::thread::available_parallelism().map_or(1, usize::from).min(PROCESSORS),
+        Method::Ptrace => 1,
+    };
+    ensure!(dir.len() < 200, "TMPDIR: its path is too long for a kernel's command line");
+    let arguments = [
+        format!("mem={}M", memory >> 20),
+        format!("ncpus={processors}"),
+        format!("seccomp={}", if method == Method::Seccomp { "on" } else { "off" }),
+        "rootfstype=hostfs rootflags=/ rw".into(),
+        format!("uml_dir={dir}/ umid=uml"),
+        format!("ssl0=fd:{line} con=null con0=null,fd:1"),
+        format!("init=\"{dir}/init\""),
+        format!("{}=\"{dir}/job\"", job::VARIABLE),
+    ];
+    // Each word is an argument of its own, but for a path with spaces.
+    let words = arguments.iter().flat_map(|argument| match argument.contains('"') {
+        true => vec![argument.as_str()],
+        false => argument.split(' ').collect(),
+    });
+    Ok(words.map(OsString::from).collect())
+}
+
+/// The folder of one run: the job, the first process, the kernel's own files, and `out`, which stays if something is in it.
+pub struct RunDir {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl RunDir {
+    pub fn new() -> Result<RunDir> {
+        let base = std::env::temp_dir().canonicalize().context("TMPDIR")?;
+        let random = fs::read("/proc/sys/kernel/random/uuid").context("a random name")?;
+        let name = String::from_utf8_lossy(&random).chars().take(8).collect::<String>();
+        let path = base.join(format!("crosswan-kernel-{name}"));
+        let subject = || format!("make {} (TMPDIR: a folder that can be written)", path.display());
+        DirBuilder::new().mode(0o700).create(&path).with_context(subject)?;
+        let dir = RunDir { path };
+        fs::create_dir(dir.path.join("out"))?;
+        Ok(dir)
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        let out = self.path.join("out");
+        let kept = fs::remove_dir(&out).is_err();
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten().filter(|entry| entry.path() != out) {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+        if !kept {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+/// Killed with all of its processes, and reaped, on drop.
+pub struct Kernel(pub Child);
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // SAFETY: it leads its own group and has not been reaped. What left the group dies with its parent.
+        unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
+        let _ = self.0.wait();
+    }
+}
+
+/// What the kernel says, its last part.
+pub struct Console {
+    said: Arc<Mutex<VecDeque<u8>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Console {
+    pub fn read(mut pipe: PipeReader) -> Console {
+        let said = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = said.clone();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n) = pipe.read(&mut buffer) {
+                let mut kept = lock(&kept);
+                kept.extend(&buffer[..n]);
+                let surplus = kept.len().saturating_sub(CONSOLE);
+                kept.drain(..surplus);
+                if n == 0 {
+                    return;
+                }
+            }
+        });
+        Console { said, thread: Mutex::new(Some(thread)) }
+    }
+
+    /// Its last lines, once the kernel has ended.
+    pub fn tail(&self) -> String {
+        let _ = lock(&self.thread).take().map(JoinHandle::join);
+        let bytes: Vec<u8> = lock(&self.said).iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
+}
+
+/// From now on the signals that end a program come here. Called before other threads are there.
+pub fn signals() -> Result<Receiver<Signal>> {
+    let set: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    set.thread_block().context("block signals")?;
+    let (send, signals) = channel();
+    std::thread::spawn(move || while set.wait().is_ok_and(|signal| send.send(signal).is_ok()) {});
+    Ok(signals)
+}

@@ -1,0 +1,218 @@
+//! Boots a user-mode kernel for one job, passes on what its program says, and sees to it that nothing of it is left.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::libc;
+use nix::sys::signal::Signal;
+
+use super::job::{self, Job};
+use super::machine::{Console, Kernel, Method, RunDir, arguments, signals};
+use super::wire::{Kind, number, receive, send};
+use super::{image, memory};
+use crate::spawn;
+
+/// A boot takes a second; on a busy machine several times that.
+const BOOT: Duration = Duration::from_secs(60);
+/// A kernel that gave no sign of life for so long hangs. It gives one every five seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+/// From a signal to the program's end. The demo takes its region down in a second or two.
+const FAREWELL: Duration = Duration::from_secs(30);
+/// Bytes of input on the way: the kernel's serial line loses its breath when a terminal's buffer of 4096 bytes is full.
+const INPUT: usize = 2048;
+/// MiB. It grows as it is used; three labs at once take about half of it.
+const MEMORY: u64 = 2048;
+
+/// What bounds a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of the program; `None` waits for ever. A kernel that hangs is noticed in any case.
+    pub time: Option<Duration>,
+    /// Of everything inside, bytes.
+    pub memory: u64,
+}
+
+impl Limits {
+    /// `CROSSWAN_KERNEL_LIMIT`, seconds, and `CROSSWAN_KERNEL_MEMORY`, MiB.
+    pub fn from_environment() -> Result<Limits> {
+        Ok(Limits { time: job::seconds("CROSSWAN_KERNEL_LIMIT")?, memory: memory::size(MEMORY)? })
+    }
+}
+
+/// How a boot ended.
+enum End {
+    Exit(i32),
+    /// It never came up; what the console said.
+    StillBorn(String),
+}
+
+/// Runs a job in a kernel of its own and returns its exit code; 128 and the signal's number when a signal ended it.
+pub fn run(job: &Job, limits: &Limits) -> Result<ExitCode> {
+    let linux = image::linux()?;
+    let folder = memory::folder(limits.memory)?;
+    let dir = RunDir::new()?;
+    let mut job = job.clone();
+    job.through.insert(dir.path.join("out"));
+    job.write(&dir.path.join("job"))?;
+    symlink(std::env::current_exe()?, dir.path.join("init"))?;
+    let signals = signals()?;
+    let mut end = boot(&linux, &folder, &dir.path, Method::Seccomp, limits, &signals)?;
+    if let End::StillBorn(console) = &end {
+        eprintln!(
+            "kernel: trying ptrace, which is slower, as seccomp does not work here: {}",
+            console.lines().last().unwrap_or_default()
+        );
+        end = boot(&linux, &folder, &dir.path, Method::Ptrace, limits, &signals)?;
+    }
+    match end {
+        End::Exit(code) => Ok(ExitCode::from(code.clamp(0, 255) as u8)),
+        End::StillBorn(console) => bail!(
+            "the user-mode kernel did not start, neither by seccomp nor by ptrace. In a container, allow one of them \
+             (docker run --security-opt seccomp=unconfined, or --cap-add SYS_PTRACE). Its console:\n{}",
+            console
+        ),
+    }
+}
+
+enum Event {
+    Frame(Kind, Vec<u8>),
+    /// The line was closed, by a kernel that ended.
+    Ended(io::Error),
+    Stdin(Vec<u8>),
+}
+
+fn boot(
+    linux: &Path,
+    folder: &Path,
+    dir: &Path,
+    method: Method,
+    limits: &Limits,
+    signals: &Receiver<Signal>,
+) -> Result<End> {
+    let (ours, theirs) = UnixStream::pair()?;
+    theirs.set_nonblocking(true)?;
+    ours.set_write_timeout(Some(BOOT))?;
+    let (console, says) = io::pipe()?;
+    let mut command = Command::new(linux);
+    command.args(arguments(dir, method, limits.memory, theirs.as_raw_fd())?);
+    command.env_clear().env("TMPDIR", folder).env("HOME", dir).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.current_dir("/").stdin(Stdio::null()).stdout(says.try_clone()?).stderr(says);
+    let line = theirs.as_raw_fd();
+    // SAFETY: one async-signal-safe system call; the descriptor is open until the fork.
+    unsafe {
+        command.pre_exec(move || match libc::fcntl(line, libc::F_SETFD, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    let kernel = Kernel(spawn::spawn(command, None)?);
+    drop(theirs);
+    let console = Console::read(console);
+    let result = converse(ours, limits, signals);
+    // It is needed no more, or it is broken: nothing of it is worth a wait.
+    drop(kernel);
+    match result {
+        Ok(Some(code)) => Ok(End::Exit(code)),
+        Ok(None) => Ok(End::StillBorn(console.tail())),
+        Err(e) => {
+            Err(e.context(format!("the user-mode kernel failed. The end of its console:\n{}\nkernel", console.tail())))
+        }
+    }
+}
+
+/// Passes frames on until the program's end. `None` when the kernel ended before it said anything.
+fn converse(line: UnixStream, limits: &Limits, signals: &Receiver<Signal>) -> Result<Option<i32>> {
+    let (events, next) = channel();
+    let (wish, wished) = channel();
+    let reader = line.try_clone()?;
+    let frames = events.clone();
+    std::thread::spawn(move || {
+        loop {
+            let event = receive(&reader).map_or_else(Event::Ended, |(kind, contents)| Event::Frame(kind, contents));
+            let last = matches!(event, Event::Ended(_));
+            if frames.send(event).is_err() || last {
+                return;
+            }
+        }
+    });
+    std::thread::spawn(move || read_input(&wished, &events));
+    let started = Instant::now();
+    let (mut heard, mut up, mut dying) = (started, false, None::<Instant>);
+    loop {
+        if let Ok(signal) = signals.try_recv() {
+            ensure!(up && dying.is_none(), "ended by {signal}");
+            send(&line, Kind::Signal, &(signal as i32).to_le_bytes())?;
+            dying = Some(Instant::now() + FAREWELL);
+        }
+        let now = Instant::now();
+        ensure!(dying.is_none_or(|until| now < until), "its program did not end within {FAREWELL:?} of a signal");
+        ensure!(now < heard + if up { SILENCE } else { BOOT }, "it has given no sign of life since {:?}", now - heard);
+        if let Some(time) = limits.time {
+            ensure!(
+                now < started + time,
+                "its program was still running after {} s (CROSSWAN_KERNEL_LIMIT)",
+                time.as_secs()
+            );
+        }
+        match next.recv_timeout(Duration::from_millis(100)) {
+            Ok(Event::Frame(kind, contents)) => {
+                heard = Instant::now();
+                match kind {
+                    Kind::Hello => up = true,
+                    Kind::Stdout if write(io::stdout(), &contents).is_err() => send(&line, Kind::Closed, &[])?,
+                    Kind::Stderr => drop(write(io::stderr(), &contents)),
+                    Kind::More => drop(wish.send(())),
+                    Kind::Exit => {
+                        let code = number(&contents).context("a garbled exit code")?;
+                        send(&line, Kind::Off, &[])?;
+                        until_off(&next);
+                        return Ok(Some(code));
+                    }
+                    Kind::Failed => bail!("cannot {}", String::from_utf8_lossy(&contents)),
+                    _ => {}
+                }
+            }
+            Ok(Event::Ended(_)) if !up => return Ok(None),
+            Ok(Event::Ended(e)) => return Err(e).context("it ended before its program did"),
+            Ok(Event::Stdin(bytes)) => send(&line, Kind::Stdin, &bytes)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the threads that listen to it are gone"),
+        }
+    }
+}
+
+/// The kernel writes this machine's files out and ends by itself; what it says now is of no interest.
+fn until_off(next: &Receiver<Event>) {
+    let until = Instant::now() + FAREWELL;
+    while let Ok(event) = next.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        if matches!(event, Event::Ended(_)) {
+            return;
+        }
+    }
+}
+
+fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes)?;
+    to.flush()
+}
+
+/// Reads standard input when it is wished for. Not from a terminal: a program in the background would be stopped for it.
+fn read_input(wished: &Receiver<()>, events: &Sender<Event>) {
+    let mut input = io::stdin();
+    let terminal = io::IsTerminal::is_terminal(&input);
+    let mut buffer = [0; INPUT];
+    while wished.recv().is_ok() && !terminal {
+        let n = input.read(&mut buffer).unwrap_or(0);
+        if events.send(Event::Stdin(buffer[..n].to_vec())).is_err() || n == 0 {
+            return;
+        }
+    }
+}
