@@ -28,7 +28,7 @@ pub fn target(data: &[u8]) {
     let _ = secrets(&tree).map_err(oracle::line);
     connections(tree).values().for_each(|conn| drop(Summary::of(conn)));
     // The same bytes as both files: found on disk they are planned away, and that is said in lines.
-    let files = Files { connections: Some(text.into()), secrets: Some(text.into()), rules: None };
+    let files = Files { connections: Some(text.into()), secrets: Some(text.into()), ..Files::default() };
     match Configuration::of(files) {
         Ok(found) => {
             let mut now = oracle::settled(&found);
