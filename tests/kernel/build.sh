@@ -22,6 +22,7 @@ name=kernel-$(cat config build.sh | sha256sum | cut -c1-16)
 built=$cache/$name
 
 if [[ -x $built/linux ]]; then
+    printf 'kernel: %s, from the cache\n' "$(cat "$built/version")" >&2
     printf '%s\n' "$built/linux"
     exit
 fi

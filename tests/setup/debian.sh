@@ -40,8 +40,18 @@ fi
 [[ ${1-} == fuzz ]] && packages+=(libclang-rt-dev)  # libFuzzer
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
 
-[[ $EUID == 0 ]] || die "needs root, for packages and network namespaces. Become root (su -, or sudo -i) and run the same command again"
 command -v apt-get dpkg-query >/dev/null || die "needs Debian 12 or 13; this system has no apt. A container or virtual machine of debian:13 will do"
+
+# Whether the lab will need a user-mode kernel that is not built yet; by the tests of tests/lab/src/kernel/choice.rs.
+kernel_is_needed() {
+    [[ ${CROSSWAN_KERNEL-} != host && -z ${CROSSWAN_KERNEL_LINUX-} && $(uname -m) == x86_64 ]] || return
+    ! tests/kernel/build.sh cached >/dev/null 2>&1 || return
+    [[ ${CROSSWAN_KERNEL-} == uml || $EUID != 0 ]] && return
+    # Without iproute2, which is installed then, nothing is known yet: the lab itself will tell.
+    command -v ip unshare >/dev/null || return 0
+    ! unshare --net sh -c 'ip link add cw1 type xfrm if_id 1 && ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 1 \
+        mode tunnel aead "rfc4106(gcm(aes))" 0x000102030405060708090a0b0c0d0e0f10111213 128' >/dev/null 2>&1
+}
 
 # --- Packages
 
@@ -50,7 +60,13 @@ for package in "${packages[@]}"; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
 done
 
+# Where the lab cannot run on this machine's kernel it builds one of its own.
+if [[ -z ${1-} || $1 == fuzz ]] && kernel_is_needed; then
+    readarray -t -O "${#missing[@]}" missing < <(tests/kernel/build.sh needs)
+fi
+
 if ((${#missing[@]})); then
+    [[ $EUID == 0 ]] || die "only root can install what is missing: apt-get install -y --no-install-recommends ${missing[*]}"
     say "fetching the package lists"
     apt-get -qq update || die "apt-get update failed: is the network there?"
     say "installing ${missing[*]}: a minute or two"

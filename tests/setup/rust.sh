@@ -69,6 +69,7 @@ from_rustup() {
 }
 
 if ! rust_is_new_enough; then
+    [[ $EUID == 0 ]] || die "needs Rust $wanted or newer, and found $found. As root: tests/setup/rust.sh. Or as yourself: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
     from_backports || from_rustup
     hash -r
     rust_is_new_enough || die "needs Rust $wanted or newer, and found $found. Another rustc comes first in PATH: $(command -v rustc)"

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::libc;
+use nix::sys::signal::SigSet;
 
 use crate::lock;
 
@@ -58,9 +59,11 @@ pub fn spawn(mut command: Command, ns: Option<Namespaces>) -> Result<Child> {
     static SPAWNER: OnceLock<Mutex<Sender<Job>>> = OnceLock::new();
     let name = command.get_program().to_string_lossy().into_owned();
     let lab = nix::unistd::getpid().as_raw();
+    let unblocked = SigSet::empty();
     // SAFETY: only async-signal-safe system calls; no allocation, no locks.
     unsafe {
         command.pre_exec(move || {
+            unblocked.thread_set_mask()?;
             check(libc::setpgid(0, 0))?;
             check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
             if libc::getppid() != lab {
@@ -79,6 +82,8 @@ pub fn spawn(mut command: Command, ns: Option<Namespaces>) -> Result<Child> {
     let spawner = SPAWNER.get_or_init(|| {
         let (send, jobs) = channel::<Job>();
         std::thread::spawn(move || {
+            // Signals are for the threads that expect them.
+            let _ = SigSet::all().thread_block();
             for (mut command, answer) in jobs {
                 let _ = answer.send(command.spawn());
             }

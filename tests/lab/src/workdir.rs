@@ -54,7 +54,8 @@ pub fn wait_lock(path: &Path) -> Result<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).with_context(|| format!("lock {}", path.display()))
 }
 
-fn try_lock(dir: &Path) -> Option<Flock<File>> {
+/// An exclusive lock on a directory; `None` while somebody has it.
+pub fn try_lock(dir: &Path) -> Option<Flock<File>> {
     Flock::lock(File::open(dir).ok()?, FlockArg::LockExclusiveNonblock).ok()
 }
 

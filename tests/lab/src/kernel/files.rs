@@ -78,6 +78,9 @@ pub fn environment(job: &Job, out: &Path) -> Vec<(OsString, OsString)> {
     folders.extend(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
     set("PATH", std::env::join_paths(folders).unwrap_or(path));
     set("TMPDIR", TEMPORARY.into());
+    if job.colours {
+        set("CLICOLOR_FORCE", "1".into());
+    }
     set(super::INSIDE, out.into());
     env
 }

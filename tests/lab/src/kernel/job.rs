@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,8 +27,8 @@ pub struct Job {
     pub cwd: PathBuf,
     /// Folders whose files are this machine's own: what is written there stays. Everything else is written into memory.
     pub through: BTreeSet<PathBuf>,
-    /// A pseudo-terminal instead of pipes, in its size: rows and columns.
-    pub terminal: Option<(u16, u16)>,
+    /// Whether its output ends on a terminal, which a program that writes into a pipe cannot see.
+    pub colours: bool,
 }
 
 impl Job {
@@ -48,7 +49,7 @@ impl Job {
             // The root as a whole never is written through: that would be this machine's /etc and /run.
             through.extend(existing.filter(|path| path != Path::new("/")));
         }
-        Ok(Job { argv, env: std::env::vars_os().collect(), cwd, through, terminal: None })
+        Ok(Job { argv, env: std::env::vars_os().collect(), cwd, through, colours: io::stdout().is_terminal() })
     }
 
     /// Writes it.
@@ -60,8 +61,7 @@ impl Job {
             "env": pairs,
             "cwd": text(self.cwd.as_os_str()),
             "through": self.through.iter().map(|path| text(path.as_os_str())).collect::<Vec<_>>(),
-            "terminal": self.terminal.map(|(rows, columns)| json!([rows, columns])),
-            // The kernel begins with this machine's time zone of itself, and its clock's.
+            "colours": self.colours,
         });
         fs::write(path, value.to_string()).with_context(|| format!("write {}", path.display()))
     }
@@ -77,10 +77,7 @@ impl Job {
                 .collect::<Result<_>>()?,
             cwd: text(&value["cwd"])?.into(),
             through: texts(&value["through"])?.into_iter().map(PathBuf::from).collect(),
-            terminal: value["terminal"].as_array().and_then(|size| {
-                let number = |at: usize| u16::try_from(size.get(at)?.as_u64()?).ok();
-                Some((number(0)?, number(1)?))
-            }),
+            colours: value["colours"] == true,
         };
         ensure!(!job.argv.is_empty(), "a job without a program");
         Ok(job)

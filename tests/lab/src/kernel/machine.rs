@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io::{PipeReader, Read};
 use std::os::fd::RawFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::Flock;
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::job;
 use crate::lock;
+use crate::workdir::try_lock;
 
 /// Of the console, bytes and lines, for what is said about a failure.
 const CONSOLE: usize = 64 << 10;
@@ -60,38 +62,53 @@ pub fn arguments(dir: &Path, method: Method, memory: u64, line: RawFd) -> Result
     Ok(words.map(OsString::from).collect())
 }
 
+const PREFIX: &str = "crosswan-kernel-";
+
 /// The folder of one run: the job, the first process, the kernel's own files, and `out`, which stays if something is in it.
 pub struct RunDir {
     /// Where it is.
     pub path: PathBuf,
+    _lock: Flock<File>,
 }
 
 impl RunDir {
+    /// Sweeps what killed runs left, then makes a new one.
     pub fn new() -> Result<RunDir> {
         let base = std::env::temp_dir().canonicalize().context("TMPDIR")?;
+        for entry in fs::read_dir(&base).into_iter().flatten().flatten() {
+            let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+            if let Some(_lock) = ours.then(|| try_lock(&entry.path())).flatten() {
+                clear(&entry.path());
+            }
+        }
         let random = fs::read("/proc/sys/kernel/random/uuid").context("a random name")?;
         let name = String::from_utf8_lossy(&random).chars().take(8).collect::<String>();
-        let path = base.join(format!("crosswan-kernel-{name}"));
+        let path = base.join(format!("{PREFIX}{name}"));
         let subject = || format!("make {} (TMPDIR: a folder that can be written)", path.display());
         DirBuilder::new().mode(0o700).create(&path).with_context(subject)?;
-        let dir = RunDir { path };
-        fs::create_dir(dir.path.join("out"))?;
-        Ok(dir)
+        let lock = try_lock(&path).with_context(|| format!("lock {}", path.display()))?;
+        fs::create_dir(path.join("out"))?;
+        Ok(RunDir { path, _lock: lock })
     }
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        let out = self.path.join("out");
-        let kept = fs::remove_dir(&out).is_err();
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten().filter(|entry| entry.path() != out) {
-            let path = entry.path();
-            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        }
-        if !kept {
-            let _ = fs::remove_dir(&self.path);
-        }
+        clear(&self.path);
     }
+}
+
+/// Removes a run's folder, but not what the run was to leave.
+fn clear(dir: &Path) {
+    let out = dir.join("out");
+    let _ = fs::remove_dir(&out);
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path() != out) {
+        let path = entry.path();
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let _ = if folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+    }
+    // Fails where something was left.
+    let _ = fs::remove_dir(dir);
 }
 
 /// Killed with all of its processes, and reaped, on drop.

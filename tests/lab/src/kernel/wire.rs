@@ -28,12 +28,10 @@ pub enum Kind {
     Closed = b'c',
     /// The end was heard; the kernel can be switched off.
     Off = b'q',
-    /// The terminal's rows and columns, two bytes each.
-    Size = b'w',
 }
 
 impl Kind {
-    const ALL: [Kind; 11] = [
+    const ALL: [Kind; 10] = [
         Kind::Hello,
         Kind::Stdout,
         Kind::Stderr,
@@ -44,7 +42,6 @@ impl Kind {
         Kind::Signal,
         Kind::Closed,
         Kind::Off,
-        Kind::Size,
     ];
 }
 
