@@ -39,6 +39,8 @@ use pace::Pace;
 const POLL: Duration = Duration::from_secs(3);
 /// The time to the next look while a refresh is at work.
 const SOON: Duration = Duration::from_millis(300);
+/// The time after a start in which failures are normal: the kernel refuses a route whose source address DHCP has yet to bring.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The bound on `iptables-restore`, its own wait for the lock (5 s) included.
 const RESTORE: Duration = Duration::from_secs(15);
 
@@ -81,7 +83,6 @@ enum Look {
 /// The lock can never be taken, for instance because its folder cannot be written.
 pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     files::check_lock(&cfg.lock)?;
-    notify(&[NotifyState::Ready]);
     info!(rules = %cfg.rules.display(), routing = %cfg.routing.display(), "watching rules, interfaces and routes");
     tokio::select! {
         _ = shutdown => {}
@@ -102,12 +103,15 @@ async fn forever(cfg: &Config) -> Infallible {
     loop {
         let begun = Instant::now();
         let looked = look(cfg).await;
-        notify(&[NotifyState::Watchdog]);
+        // Ready after the first look: at boot charon starts after that, and finds its interfaces.
+        notify(&[NotifyState::Ready, NotifyState::Watchdog]);
         let failure = looked.as_ref().err().map(Error::chain);
-        if failure.is_some() && failure != logged {
+        if begun.duration_since(start) < PATIENCE {
+            debug!(reason = failure.as_deref().unwrap_or_default(), "looked");
+        } else if failure.is_some() && failure != logged {
             warn!(reason = failure.as_deref().unwrap_or_default(), "rules, interfaces and routes could not be watched");
         }
-        logged = failure;
+        logged = failure.filter(|_| begun.duration_since(start) >= PATIENCE);
         let wait = if looked.as_ref().ok() == Some(&Look::Busy) { SOON } else { POLL };
         let rest = match looked {
             Ok(Look::PutBack) => pace.put_back(begun.duration_since(start)),

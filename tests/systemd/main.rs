@@ -193,7 +193,9 @@ fn what_flushes_comes_first_and_nothing_waits_in_a_circle() {
     let order = |name: &str| values(&unit(name), "After").join(" ");
     for (service, ..) in FLUSHING {
         let service = format!("{service}.service");
-        for name in [REFRESH, WATCH] {
+        // Docker waits for the network, and charon for watch.
+        let after: &[&str] = if service == "docker.service" { &[REFRESH] } else { &[REFRESH, WATCH] };
+        for name in after {
             assert!(order(name).split(' ').any(|unit| unit == service), "{name} is not after {service}");
         }
     }
@@ -240,6 +242,20 @@ fn watch_has_the_rules_in_its_power_and_no_packet() {
     assert!(values(&watch, "PrivateNetwork").is_empty(), "in a network of its own there are no rules to watch");
     assert_eq!(values(&watch, "WatchdogSec").len(), 1);
     assert_eq!(values(&watch, "StartLimitIntervalSec"), ["0"], "it is started again however often it dies");
+}
+
+/// `Type=notify`: watch is ready after its first look, in which it makes the interfaces of the last refresh.
+#[test]
+fn interfaces_are_made_before_charon_loads_its_tunnels() {
+    let watch = unit(WATCH);
+    assert_eq!(values(&watch, "Type"), ["notify"]);
+    assert_eq!(values(&watch, "Before"), ["strongswan.service"]);
+    for name in [REFRESH, "crosswan-keep.service"] {
+        let after = values(&unit(name), "After").join(" ");
+        assert!(after.split(' ').any(|unit| unit == "strongswan.service"), "{name} is not after charon");
+    }
+    let modules = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("images/modules-load.d/crosswan.conf"));
+    assert!(modules.unwrap().lines().any(|line| line == "xfrm_interface"));
 }
 
 #[test]

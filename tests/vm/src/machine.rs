@@ -7,12 +7,20 @@ use crosswan_lab::{Fault, Vm};
 
 use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, errors, wait_for_tunnel};
 use crate::report::seconds;
+use crate::routing::shown;
 
 /// Forwarding, and a line for each setting that is not as the package has it.
 const SYSCTLS: &str = r#"sed -n 's/^\(net[^ *]*\) = /\1 /p' /run/sysctl.d/60-crosswan.conf | while read -r key value; do
     now=$(tr '\t' ' ' <"/proc/sys/${key//.//}")
     [[ $now == "$value" && $key != *.ip_forward ]] || echo "$key $now"
 done"#;
+
+/// Units in the order in which they became active. (The refresh is active from when it ended.)
+const ORDER: &str = "for unit in guard watch keep; do printf '%s %s\n' $(systemctl show -P ActiveEnterTimestampMonotonic crosswan-$unit) $unit; done >/tmp/order
+    printf '%s charon-begins\n' $(systemctl show -P InactiveExitTimestampMonotonic strongswan) >>/tmp/order
+    printf '%s charon\n' $(systemctl show -P ActiveEnterTimestampMonotonic strongswan) >>/tmp/order
+    sort -n /tmp/order | cut -d' ' -f2 | paste -sd' '";
+const STARTED: &str = "guard watch charon-begins charon keep";
 
 /// Armed as shipped, and fires when its time comes.
 pub fn timer(region: &mut Region) -> Result<()> {
@@ -75,6 +83,7 @@ pub fn reboot(region: &mut Region) -> Result<()> {
     let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
     region.lab.ec2_fault("*", "*", Fault::Reset);
     let keys = crate::key::prints(region)?;
+    let routing = [shown(region, HUB)?, shown(region, CLIENT)?];
     let streams = [a.ping_stream(hub.address)?, hub.ping_stream(a.address)?];
     let client = region.vm(CLIENT)?;
     client.power_off();
@@ -113,6 +122,11 @@ pub fn reboot(region: &mut Region) -> Result<()> {
     }
     let same = crate::key::prints(region)? == keys;
     region.check(same, "each gateway has the key it had");
+    for (name, before) in [HUB, CLIENT].into_iter().zip(&routing) {
+        region.check(shown(region, name)? == *before, &format!("{name}: interfaces, rules and routes are as before"));
+        let order = region.vm(name)?.ok(ORDER)?;
+        region.check(order.trim() == STARTED, &format!("{name} started {}", order.trim()));
+    }
     // Alone, to measure it: the others are up.
     let client = region.vm(CLIENT)?;
     client.power_off();

@@ -31,8 +31,42 @@ pub fn tunnel(region: &mut Region) -> Result<()> {
     Ok(())
 }
 
+/// ESP's SAs are the kernel's. charon opens the port that they come in by, so they work again as soon as there is another charon, which
+/// knows nothing of them. keep would make others.
+fn old_sas(region: &mut Region) -> Result<()> {
+    const SPIS: &str = "ip xfrm state | grep -o 'spi 0x[0-9a-f]*' | sort";
+    let hub = region.lab.host("hub/host")?;
+    for name in [HUB, CLIENT] {
+        region.vm(name)?.ok("systemctl stop crosswan-keep.service")?;
+    }
+    let vm = region.vm(CLIENT)?;
+    let before = vm.ok(SPIS)?;
+    let stream = region.lab.host("a/host")?.ping_stream(hub.address)?;
+    vm.ok("systemctl kill -s KILL strongswan.service")?;
+    std::thread::sleep(Duration::from_secs(8));
+    let answered = region.lab.host("a/host")?.whoami_tcp(hub.address);
+    let report = stream.stop()?;
+    let known = vm.ok("swanctl --list-sas | grep -c ESTABLISHED || true")?;
+    let same = vm.ok(SPIS)? == before;
+    for name in [HUB, CLIENT] {
+        region.vm(name)?.ok("systemctl start crosswan-keep.service")?;
+    }
+    let text = format!(
+        "{CLIENT}: charon was killed and started again, without keep: it knows {} IKE_SAs, the kernel has the same ESP SAs: {same}; {} of {} packets lost, {} without an answer",
+        known.trim(),
+        report.lost,
+        report.sent,
+        seconds(report.longest_gap)
+    );
+    region.check(answered.is_ok() && known.trim() == "0" && same && report.longest_gap < Duration::from_secs(6), &text);
+    region.report.figure(text);
+    wait_for_tunnel(region, UP)?;
+    Ok(())
+}
+
 /// A crash on each end, then the restart that an upgraded package does.
 pub fn charon(region: &mut Region) -> Result<()> {
+    old_sas(region)?;
     for (name, line, what) in [
         (HUB, "systemctl kill -s SEGV strongswan.service", "crashed"),
         (CLIENT, "systemctl kill -s KILL strongswan.service", "was killed"),

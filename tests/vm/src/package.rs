@@ -1,6 +1,6 @@
 //! The package on a machine that runs: what an upgrade disturbs, what a purge leaves, and what an installation starts.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::region::{CLIENT, HUB, Region};
 use crate::report::seconds;
@@ -12,6 +12,9 @@ const TRACES: &str = "\
     swanctl --list-conns 2>/dev/null | grep ^crosswan
     swanctl --list-sas 2>/dev/null | grep ^crosswan
     iptables-save | grep CROSSWAN
+    ip -o link | grep -o ': cw[0-9]'
+    ip rule | grep -E '^710[45]:'
+    ip route show table 7105 2>/dev/null | grep -v ^blackhole
     true";
 
 /// The same program under a newer version, on both ends of a tunnel in use.
@@ -19,13 +22,11 @@ pub fn upgrade(region: &mut Region) -> Result<()> {
     let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
     let streams = [a.ping_stream(hub.address)?, hub.ping_stream(a.address)?];
     for name in [HUB, CLIENT] {
-        let size = package_size(region, name)?;
         let pids = "systemctl show -P MainPID strongswan.service crosswan-keep.service | grep .";
         let vm = region.vm(name)?;
         let before = vm.ok(pids)?;
-        // The device is padded to whole sectors.
         vm.ok(&format!(
-            "cd $(mktemp -d) && head -c {size} /dev/vdb >old.deb && dpkg-deb -R old.deb new && sed -i 's/^Version: .*/&+newer/' new/DEBIAN/control \
+            "{UNPACK} && cd $(mktemp -d) && dpkg-deb -R /tmp/packages/new.deb new && sed -i 's/^Version: .*/&+newer/' new/DEBIAN/control \
              && dpkg-deb -Znone -b new new.deb && DEBIAN_FRONTEND=noninteractive dpkg -i new.deb"
         ))?;
         let version = vm.ok("dpkg-query -W -f '${Version}' crosswan")?;
@@ -50,29 +51,27 @@ pub fn upgrade(region: &mut Region) -> Result<()> {
     Ok(())
 }
 
-/// In bytes, of the package that a machine finds on its second disk.
-fn package_size(region: &Region, name: &str) -> Result<u64> {
-    let file = region.images.get(name).and_then(|image| image.extra.as_ref()).context("no package for it")?;
-    Ok(std::fs::metadata(file)?.len())
-}
+/// The packages that a machine finds on its second disk, into `/tmp/packages`: `new.deb`, and `old.deb`, which is 0.1.0.
+pub const UNPACK: &str = "mkdir -p /tmp/packages && tar -C /tmp/packages -xf /dev/vdb";
 
 pub fn package(region: &mut Region) -> Result<()> {
     let vm = region.vm(CLIENT)?;
-    vm.ok("iptables -A FORWARD -s 192.0.2.99 -j ACCEPT; printf 'connections { foreign { remote_addrs = 192.0.2.1\\n } }\\n' >/etc/swanctl/conf.d/foreign.conf; swanctl --load-all --noprompt")?;
+    vm.ok("iptables -A FORWARD -s 192.0.2.99 -j ACCEPT; printf 'connections { foreign { remote_addrs = 192.0.2.1\\n } }\\n' >/etc/swanctl/conf.d/foreign.conf; swanctl --load-all --noprompt
+        ip rule add pref 100 to 192.0.2.0/24 lookup main; ip route add blackhole 192.0.2.0/24 table 7105")?;
     let before = vm.ok(TRACES)?.lines().count();
     vm.ok("dpkg --purge crosswan")?;
     let after = vm.ok(TRACES)?;
-    let foreign = vm.ok("iptables-save | grep -c 192.0.2.99; swanctl --list-conns 2>/dev/null | grep -c ^foreign")?;
+    let foreign = vm.ok("iptables-save | grep -c 192.0.2.99; swanctl --list-conns 2>/dev/null | grep -c ^foreign
+        ip rule | grep -c ^100:; ip route show table 7105 | grep -c ^blackhole")?;
     let failed = vm.ok("systemctl --failed --plain --no-legend")?;
     region.check(
         before > 10 && after.trim().is_empty(),
         &format!("traces of the agent: {before} before the purge, after it {:?}", after.trim()),
     );
-    region.check(foreign.trim() == "1\n1", "a foreign rule and a foreign connection are still there");
+    region.check(foreign.trim() == "1\n1\n1\n1", "a foreign rule, connection, policy rule and route are still there");
     region.check(failed.trim().is_empty(), &format!("failed units after the purge: {:?}", failed.trim()));
-    let (vm, size) = (region.vm(CLIENT)?, package_size(region, CLIENT)?);
-    // The device is padded to whole sectors.
-    vm.ok(&format!("head -c {size} /dev/vdb >/tmp/crosswan.deb && dpkg -i /tmp/crosswan.deb"))?;
+    let vm = region.vm(CLIENT)?;
+    vm.ok(&format!("{UNPACK} && dpkg -i /tmp/packages/new.deb"))?;
     let units = vm.ok("systemctl list-units --all --plain --no-legend 'crosswan*' | awk '{print $1, $3}'")?;
     let failed = vm.ok("systemctl --failed --plain --no-legend")?;
     let version = vm.ok("crosswan --version; man -w crosswan >/dev/null 2>&1; ls /usr/share/man/man1/crosswan.1.gz")?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use crosswan_lab::internet::{EC2, ECHO};
-use crosswan_lab::{AgentProcess, Capture, Image, Lab, Vm, VpcSpec, check_machines};
+use crosswan_lab::{Capture, Image, Lab, Vm, VpcSpec, check_machines};
 use serde_json::Value;
 
 use crate::report::{Report, seconds};
@@ -18,8 +18,6 @@ pub const UP: Duration = Duration::from_secs(60);
 
 /// Everything the steps work with. Ends in the order of its fields.
 pub struct Region {
-    /// `crosswan keep` on the gateways that are namespaces.
-    pub keepers: Vec<AgentProcess>,
     pub vms: BTreeMap<&'static str, Vm>,
     pub lab: Lab,
     pub report: Report,
@@ -40,7 +38,7 @@ impl Region {
             .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
             .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16", "10.101.0.0/16"])?)
             .build()?;
-        Ok(Region { keepers: Vec::new(), vms: BTreeMap::new(), lab, report: Report::new(), capture: None, images })
+        Ok(Region { vms: BTreeMap::new(), lab, report: Report::new(), capture: None, images })
     }
 
     pub fn vm(&self, name: &str) -> Result<&Vm> {
