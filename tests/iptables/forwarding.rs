@@ -123,7 +123,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
             ),
             (
                 legacy(
-                    ":FORWARD DROP [0:0]\n-A FORWARD -i own+ -j ACCEPT\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A FORWARD -i cw1 -j ACCEPT",
+                    ":FORWARD DROP [0:0]\n-A FORWARD -i own+ -j ACCEPT\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A FORWARD -i cw+ -j ACCEPT",
                 ),
                 Nothing,
                 "",
@@ -142,7 +142,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
             ("*mangle\n-A POSTROUTING -s 10.1.0.0/16 -j DROP\nCOMMIT\n".into(), Stopped, "iptables mangle POSTROUTING"),
             ("*raw\n-A PREROUTING -d 198.51.100.7/32 -j DROP\nCOMMIT\n".into(), Note, "iptables raw PREROUTING"),
             (nft("policy drop;"), Stopped, "nft 'chain inet other passing { policy accept; }'"),
-            (nft(&format!("policy drop; {vmap} iifname {{ own0, own1, cw1 }} accept;")), Nothing, ""),
+            (nft(&format!("policy drop; {vmap} iifname {{ own0, own1, cw1, cw2 }} accept;")), Nothing, ""),
             (nft(&format!("policy drop; {vmap} tcp dport 443 accept;")), Note, "the policy drop may stop"),
             (
                 nft("policy accept; ip saddr { 10.1.0.0/16, 10.2.0.0/16 } oifname != lo drop;"),
