@@ -49,10 +49,16 @@ fn delay(region: &Region, milliseconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// A pass, whatever it has to say about replacements and keys that are still awaited.
+/// A pass, whatever it has to say about replacements.
 fn pass(gateway: &Gateway) -> Result<Value> {
-    let output = gateway.agent(&["refresh", "--json"])?;
-    ensure!(matches!(output.code, 0 | 3 | 6), "{}: exit {}\n{}", gateway.name, output.code, show(&output));
+    let mut output = gateway.agent(&["refresh", "--json"])?;
+    // On a busy machine IMDS may be too slow for the SDK. systemd would try again, too.
+    for _ in 0..6 {
+        if output.code == 3 {
+            output = gateway.agent(&["refresh", "--json"])?;
+        }
+    }
+    ensure!(matches!(output.code, 0 | 6), "{}: exit {}\n{}", gateway.name, output.code, show(&output));
     serde_json::from_str(&output.stdout).with_context(|| show(&output))
 }
 

