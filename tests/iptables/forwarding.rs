@@ -4,11 +4,11 @@ use crosswan::observe::live;
 use crosswan_core::forwarding::{Obstacles, Traffic};
 
 use super::{
-    packets::{lay_out, ping, protect, userspace},
+    packets::{lay_out, ping, protect},
     space::{block_on, each_backend, is_legacy, save, sh},
 };
 
-/// What this gateway forwards: the VPC's NAT, and tunnels by the device `ipsec0`.
+/// What this gateway forwards: the VPC's NAT, and tunnels by the interface `cw1`.
 fn traffic() -> Traffic {
     Traffic {
         own: ["10.1.0.0/16".parse().unwrap()].into(),
@@ -17,7 +17,6 @@ fn traffic() -> Traffic {
         uplink: "ens5".parse().unwrap(),
         masquerade: true,
         tunnels: true,
-        device: Some("ipsec0".parse().unwrap()),
         hub: false,
     }
 }
@@ -105,7 +104,7 @@ fn load(rules: &str) {
 fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
     each_backend("forwarding::what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none", || {
         lay_out();
-        protect(userspace());
+        protect(true);
         assert_eq!((findings(), passes()), (Obstacles::default(), [true; 3]));
         let nft = |rules: &str| {
             format!("table inet other {{ chain passing {{ type filter hook forward priority 0; {rules} }}; }}")
@@ -124,7 +123,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
             ),
             (
                 legacy(
-                    ":FORWARD DROP [0:0]\n-A FORWARD -i own+ -j ACCEPT\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A FORWARD -i ipsec0 -j ACCEPT",
+                    ":FORWARD DROP [0:0]\n-A FORWARD -i own+ -j ACCEPT\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A FORWARD -i cw+ -j ACCEPT",
                 ),
                 Nothing,
                 "",
@@ -143,7 +142,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
             ("*mangle\n-A POSTROUTING -s 10.1.0.0/16 -j DROP\nCOMMIT\n".into(), Stopped, "iptables mangle POSTROUTING"),
             ("*raw\n-A PREROUTING -d 198.51.100.7/32 -j DROP\nCOMMIT\n".into(), Note, "iptables raw PREROUTING"),
             (nft("policy drop;"), Stopped, "nft 'chain inet other passing { policy accept; }'"),
-            (nft(&format!("policy drop; {vmap} iifname {{ own0, own1, ipsec0 }} accept;")), Nothing, ""),
+            (nft(&format!("policy drop; {vmap} iifname {{ own0, own1, cw1, cw2 }} accept;")), Nothing, ""),
             (nft(&format!("policy drop; {vmap} tcp dport 443 accept;")), Note, "the policy drop may stop"),
             (
                 nft("policy accept; ip saddr { 10.1.0.0/16, 10.2.0.0/16 } oifname != lo drop;"),
@@ -178,7 +177,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
             }
             sh("iptables -P FORWARD ACCEPT; for t in filter mangle raw nat; do iptables -t $t -F; iptables -t $t -X; done
                 nft list tables | grep 'inet\\|ip filter' | while read -r _ family name; do nft delete table $family $name; done");
-            protect(userspace());
+            protect(true);
             assert_eq!((findings(), passes()), (Obstacles::default(), [true; 3]), "after {rules}");
         }
     });
@@ -188,7 +187,7 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
 fn rules_of_the_other_backend_count_too() {
     each_backend("forwarding::rules_of_the_other_backend_count_too", || {
         lay_out();
-        protect(userspace());
+        protect(true);
         let other = if is_legacy() { "iptables-nft" } else { "iptables-legacy" };
         sh(&format!("{other} -P FORWARD DROP"));
         let found = findings();
@@ -208,7 +207,7 @@ fn rules_of_the_other_backend_count_too() {
 fn a_foreign_masquerade_that_takes_private_traffic_is_a_problem() {
     each_backend("forwarding::a_foreign_masquerade_that_takes_private_traffic_is_a_problem", || {
         lay_out();
-        protect(userspace());
+        protect(true);
         let nat = |rule: &str| {
             format!("table ip other {{ chain post {{ type nat hook postrouting priority 110; {rule}; }}; }}")
         };

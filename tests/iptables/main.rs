@@ -13,12 +13,12 @@ use std::{collections::BTreeSet, fs};
 use crosswan_core::{
     error::Kind,
     iptables::{Rules, mismatch, plan, render},
-    model::{Nat, TunnelMatch},
+    model::Nat,
 };
 use space::{apply, each_backend, is_legacy, restore, save, sh};
 
 /// A client VPC with two CIDRs, one outside the private network; a /32, which iptables prints in full.
-fn nat(masquerade: Option<&str>, tunnel: TunnelMatch) -> Nat {
+fn nat(masquerade: Option<&str>, tunnels: bool) -> Nat {
     Nat {
         private_net: ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()].into(),
         own: ["10.1.0.0/16".parse().unwrap(), "100.64.0.0/24".parse().unwrap()].into(),
@@ -26,22 +26,20 @@ fn nat(masquerade: Option<&str>, tunnel: TunnelMatch) -> Nat {
         sources: BTreeSet::new(),
         exclude: BTreeSet::new(),
         input: BTreeSet::new(),
-        tunnel,
+        tunnels,
     }
 }
 
-fn modes() -> [Nat; 5] {
-    let device = TunnelMatch::Interface("ipsec0".parse().unwrap());
+fn modes() -> [Nat; 4] {
     [
-        nat(Some("ens5"), TunnelMatch::Policy),
-        nat(Some("ens5.100"), TunnelMatch::None),
-        nat(None, TunnelMatch::Policy),
-        nat(Some("ens5"), device),
+        nat(Some("ens5"), true),
+        nat(Some("ens5.100"), false),
+        nat(None, true),
         Nat {
             sources: ["10.2.0.0/16".parse().unwrap(), "192.168.0.7/32".parse().unwrap()].into(),
             exclude: ["10.9.0.0/16".parse().unwrap(), "10.9.1.2/32".parse().unwrap()].into(),
             input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
-            ..nat(Some("ens5"), TunnelMatch::Policy)
+            ..nat(Some("ens5"), true)
         },
     ]
 }

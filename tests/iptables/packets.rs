@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! host 10.1.0.10 -- own0 [gateway] ens5 203.0.113.1 -- internet 203.0.113.2, and an intruder there, 10.2.0.66
-//! host2 10.1.1.10 - own1 [       ] ipsec0 ------------ peer 10.2.0.10, the tunnel's other side
+//! host2 10.1.1.10 - own1 [       ] cw1 ------------ peer 10.2.0.10, the tunnel's other side
 //! ```
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use crosswan::host;
 use crosswan_core::{
     iptables::{Rules, render},
-    model::{Nat, TunnelMatch},
+    model::Nat,
 };
 
 use super::space::{apply, capture, each_backend, sh, try_sh};
@@ -21,7 +21,7 @@ pub fn lay_out() {
         ("host", "own0", "10.1.0.1", "10.1.0.10"),
         ("host2", "own1", "10.1.1.1", "10.1.1.10"),
         ("internet", "ens5", "203.0.113.1", "203.0.113.2"),
-        ("peer", "ipsec0", "10.2.0.1", "10.2.0.10"),
+        ("peer", "cw1", "10.2.0.1", "10.2.0.10"),
     ] {
         sh(&format!(
             "ip netns add {space}; ip link add {device} type veth peer name eth0 netns {space}
@@ -30,16 +30,16 @@ pub fn lay_out() {
              ip -n {space} route add default via {gateway}"
         ));
     }
-    sh("ip route add default via 203.0.113.2 dev ens5; ip route add 10.4.0.0/16 via 10.2.0.10 dev ipsec0
+    sh("ip route add default via 203.0.113.2 dev ens5; ip route add 10.4.0.0/16 via 10.2.0.10 dev cw1
         ip -n internet addr add 10.2.0.66/32 dev lo; ip -n internet route del default
         echo 1 > /proc/sys/net/ipv4/ip_forward
-        for i in all own0 own1 ens5 ipsec0; do
+        for i in all own0 own1 ens5 cw1; do
             echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; echo 0 > /proc/sys/net/ipv4/conf/$i/send_redirects
         done");
 }
 
 /// The rules of a client VPC 10.1.0.0/16.
-fn rules(tunnel: TunnelMatch) -> Nat {
+fn rules(tunnels: bool) -> Nat {
     Nat {
         private_net: ["10.0.0.0/8".parse().unwrap()].into(),
         own: ["10.1.0.0/16".parse().unwrap()].into(),
@@ -47,20 +47,16 @@ fn rules(tunnel: TunnelMatch) -> Nat {
         sources: BTreeSet::new(),
         exclude: BTreeSet::new(),
         input: BTreeSet::new(),
-        tunnel,
+        tunnels,
     }
 }
 
-pub fn protect(tunnel: TunnelMatch) {
-    protect_by(&rules(tunnel));
+pub fn protect(tunnels: bool) {
+    protect_by(&rules(tunnels));
 }
 
 fn protect_by(nat: &Nat) {
     apply(&Rules::parse(&render(nat))).unwrap();
-}
-
-pub fn userspace() -> TunnelMatch {
-    TunnelMatch::Interface("ipsec0".parse().unwrap())
 }
 
 /// Sends one echo request from `space` ("" is the gateway); whether it was answered, and what ping said.
@@ -95,7 +91,7 @@ fn private_traffic_keeps_its_source_and_internet_traffic_is_masqueraded() {
         let without = at("peer", &|| answered("host", "10.2.0.10"));
         assert!(without[0].starts_with("IP 10.2.0.1 > 10.2.0.10"), "{without:?}");
 
-        protect(userspace());
+        protect(true);
         let tunnelled = at("peer", &|| answered("host", "10.2.0.10"));
         assert!(tunnelled[0].starts_with("IP 10.1.0.10 > 10.2.0.10"), "{tunnelled:?}");
         let back = at("host", &|| answered("peer", "10.1.0.10"));
@@ -128,23 +124,15 @@ fn nothing_private_passes_in_the_clear() {
             rejected("host", "10.2.0.10");
             assert!(!ping("", "10.2.0.10").0);
         };
-        for tunnel in [userspace(), TunnelMatch::Policy] {
-            sh("ip link set ipsec0 up; ip route replace 10.4.0.0/16 via 10.2.0.10 dev ipsec0");
-            protect(tunnel.clone());
-            assert_eq!(intruded(), Vec::<String>::new(), "{tunnel:?}");
-            // A private CIDR that nobody has is refused, whoever asks, and does not loop.
-            assert_eq!(leaked(|| rejected("host", "10.9.9.9")), Vec::<String>::new());
-            if tunnel == userspace() {
-                assert_eq!(leaked(|| rejected("peer", "10.9.9.9")), Vec::<String>::new());
-            } else {
-                // For this match the device is like any other.
-                assert!(!ping("peer", "10.1.0.10").0);
-            }
-            sh("ip link set ipsec0 down");
-            assert_eq!(leaked(down), Vec::<String>::new(), "{tunnel:?}, while the tunnel is down");
-            answered("host", "203.0.113.2");
-            answered("host", "10.1.1.10");
-        }
+        protect(true);
+        assert_eq!(intruded(), Vec::<String>::new());
+        // A private CIDR that nobody has is refused, whoever asks, and does not loop.
+        assert_eq!(leaked(|| rejected("host", "10.9.9.9")), Vec::<String>::new());
+        assert_eq!(leaked(|| rejected("peer", "10.9.9.9")), Vec::<String>::new());
+        sh("ip link set cw1 down");
+        assert_eq!(leaked(down), Vec::<String>::new(), "while the tunnel is down");
+        answered("host", "203.0.113.2");
+        answered("host", "10.1.1.10");
     });
 }
 
@@ -152,7 +140,7 @@ fn nothing_private_passes_in_the_clear() {
 fn a_nat_hub_forwards_nothing_private_but_speaks_itself() {
     each_backend("packets::a_nat_hub_forwards_nothing_private_but_speaks_itself", || {
         lay_out();
-        protect(TunnelMatch::None);
+        protect(false);
         rejected("host", "10.2.0.10");
         assert!(!ping("peer", "10.1.0.10").0);
         answered("host", "203.0.113.2");
@@ -160,26 +148,6 @@ fn a_nat_hub_forwards_nothing_private_but_speaks_itself() {
         // Its own answers go by the VPC's router to the vpn-hub.
         answered("", "10.2.0.10");
         answered("peer", "10.2.0.1");
-    });
-}
-
-/// With a policy in the kernel but no SA (a trap before the tunnel is up) the kernel holds the packet back; the guard
-/// must not tell the host that there is no network.
-#[test]
-fn a_trap_policy_counts_as_tunnelled() {
-    each_backend("packets::a_trap_policy_counts_as_tunnelled", || {
-        lay_out();
-        protect(TunnelMatch::Policy);
-        sh("ip link set ipsec0 down");
-        rejected("host", "10.2.0.10");
-        sh("ip xfrm policy add src 10.1.0.0/16 dst 10.2.0.0/16 dir out \
-            tmpl src 203.0.113.1 dst 203.0.113.2 proto esp mode tunnel");
-        let clear = leaked(|| {
-            let (ok, text) = ping("host", "10.2.0.10");
-            assert!(!ok && !text.contains("Net Unreachable"), "{text}");
-        });
-        assert_eq!(clear, Vec::<String>::new());
-        rejected("host", "10.3.0.10");
     });
 }
 
@@ -209,7 +177,7 @@ fn mss_is_clamped_in_the_tunnel_both_ways_and_never_raised() {
     each_backend("packets::mss_is_clamped_in_the_tunnel_both_ways_and_never_raised", || {
         lay_out();
         assert_eq!(mss_seen("host", "peer", "10.2.0.10"), [1460, 1460], "without the rules");
-        protect(userspace());
+        protect(true);
         assert_eq!(mss_seen("host", "peer", "10.2.0.10"), [1360, 1360]);
         assert_eq!(mss_seen("peer", "host", "10.1.0.10"), [1360, 1360]);
         assert_eq!(mss_seen("host", "internet", "203.0.113.2"), [1460, 1460], "not in a tunnel");
@@ -242,7 +210,7 @@ fn no_private_host_gets_a_port_of_ike() {
         sh("iptables -w 5 -t nat -A POSTROUTING -s 10.1.0.0/16 -o ens5 -j MASQUERADE");
         assert_eq!(seen(&[500, 4500], "203.0.113.2:9"), [500, 4500], "without the rules");
         sh("iptables -w 5 -t nat -F POSTROUTING");
-        protect(userspace());
+        protect(true);
         let ports: Vec<u16> = (500..520).chain([4500]).collect();
         let got = seen(&ports, "203.0.113.2:10");
         assert!(got.len() == ports.len() && got.iter().all(|port| *port > 4500), "{got:?}");
@@ -255,7 +223,7 @@ fn no_private_host_gets_a_port_of_ike() {
 fn an_error_of_a_privately_numbered_router_reaches_the_host_whose_flow_is_masqueraded() {
     each_backend("packets::an_error_of_a_privately_numbered_router_reaches_the_host_whose_flow_is_masqueraded", || {
         lay_out();
-        protect(userspace());
+        protect(true);
         // A router on the way to 198.51.100.9 that calls itself 10.2.0.66 and has an MTU of 1000 behind it.
         sh("ip netns add far; ip -n internet link add far mtu 1000 type veth peer name eth0 netns far
             ip -n internet link set far up; ip -n far link set eth0 up; ip -n internet route add 198.51.100.9 dev far
@@ -297,7 +265,7 @@ fn out_of_a_tunnel_the_gateway_is_reached_by_icmp_and_what_settings_open() {
         }
         for opened in [false, true] {
             let input = opened.then(|| "tcp/22".parse().unwrap());
-            protect_by(&Nat { input: input.into_iter().collect(), ..rules(userspace()) });
+            protect_by(&Nat { input: input.into_iter().collect(), ..rules(true) });
             answered("peer", "10.2.0.1");
             assert_eq!(connects("peer", "10.2.0.1/22").is_ok(), opened);
             let refused = connects("peer", "10.2.0.1/9100").unwrap_err();
@@ -316,9 +284,9 @@ fn what_is_excluded_is_reached_in_the_clear_by_the_gateway_itself_and_by_nobody_
         lay_out();
         // An endpoint in a peered VPC: the way there is the uplink's.
         sh("ip -n internet addr add 10.9.0.5/32 dev lo");
-        protect(TunnelMatch::Policy);
+        protect(true);
         rejected("", "-I 203.0.113.1 10.9.0.5");
-        protect_by(&Nat { exclude: ["10.9.0.0/16".parse().unwrap()].into(), ..rules(TunnelMatch::Policy) });
+        protect_by(&Nat { exclude: ["10.9.0.0/16".parse().unwrap()].into(), ..rules(true) });
         answered("", "-I 203.0.113.1 10.9.0.5");
         rejected("host", "10.9.0.5");
         rejected("", "-I 203.0.113.1 10.8.0.5");
@@ -330,13 +298,13 @@ fn another_vpcs_sources_are_masqueraded_and_nothing_private_goes_to_them_in_the_
     each_backend("packets::another_vpcs_sources_are_masqueraded_and_nothing_private_goes_to_them_in_the_clear", || {
         lay_out();
         // 10.3.0.10 is in a VPC that comes by a Transit Gateway, here by way of the peer's cable.
-        sh("ip -n peer addr add 10.3.0.10/32 dev lo; ip route add 10.3.0.0/16 via 10.2.0.10 dev ipsec0");
+        sh("ip -n peer addr add 10.3.0.10/32 dev lo; ip route add 10.3.0.0/16 via 10.2.0.10 dev cw1");
         let out = || {
             capture("internet", "eth0", "icmp[icmptype] == icmp-echo", || _ = ping("peer", "-I 10.3.0.10 203.0.113.2"))
         };
-        protect(TunnelMatch::None);
+        protect(false);
         assert_eq!(out(), Vec::<String>::new(), "dropped as somebody's forgery");
-        protect_by(&Nat { sources: ["10.3.0.0/16".parse().unwrap()].into(), ..rules(TunnelMatch::None) });
+        protect_by(&Nat { sources: ["10.3.0.0/16".parse().unwrap()].into(), ..rules(false) });
         answered("peer", "-I 10.3.0.10 203.0.113.2");
         assert!(out()[0].starts_with("IP 203.0.113.1 > 203.0.113.2"), "{:?}", out());
         // Only answers to that: private to private stays what it was, from either side.

@@ -17,6 +17,7 @@ mod late;
 mod mtu;
 mod plan2014;
 mod points;
+mod routes;
 mod settings;
 mod stores;
 mod versions;

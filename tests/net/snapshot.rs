@@ -3,16 +3,18 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use crosswan_faults::look::routing;
 use crosswan_lab::{Gateway, Role};
 use crosswan_vici::Vici;
 
 use crate::region::exists;
 
 /// The files of a refresh that charon and iptables are made to fit.
-pub const MANAGED: [&str; 3] = [
+pub const MANAGED: [&str; 4] = [
     "/etc/swanctl/conf.d/crosswan.conf",
     "/etc/swanctl/conf.d/crosswan-secrets.conf",
     "/var/lib/crosswan/iptables.rules",
+    "/var/lib/crosswan/routing.batch",
 ];
 /// Every folder in which the agent may write.
 const FOLDERS: [&str; 5] = ["/etc/crosswan", "/etc/swanctl", "/etc/default", "/var/lib/crosswan", "/run/crosswan"];
@@ -32,6 +34,8 @@ pub struct Snapshot {
     pub files: BTreeMap<String, FileState>,
     /// `iptables-save`, counters and comments aside.
     pub rules: Vec<String>,
+    /// Interfaces, policy rules and routes.
+    pub routing: Vec<String>,
     pub connections: String,
     pub secrets: Vec<String>,
 }
@@ -47,6 +51,7 @@ impl Snapshot {
         Ok(Snapshot {
             files,
             rules: rules(gateway)?,
+            routing: routing(gateway)?,
             connections: if has_charon { conns()? } else { String::new() },
             secrets: if has_charon { secrets(gateway)? } else { Vec::new() },
         })

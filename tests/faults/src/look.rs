@@ -9,7 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan_core::{model::ConnName, swanctl::Summary, system::Sa};
+use crosswan_core::{
+    model::ConnName,
+    swanctl::Summary,
+    system::{Sa, TABLE},
+};
 use crosswan_lab::{Gateway, PingReport, PingStream};
 use crosswan_vici::Vici;
 
@@ -18,6 +22,7 @@ use crate::region::{Region, UP, eventually, exists};
 pub const CONNECTIONS: &str = "/etc/swanctl/conf.d/crosswan.conf";
 pub const SECRETS: &str = "/etc/swanctl/conf.d/crosswan-secrets.conf";
 pub const RULES: &str = "/var/lib/crosswan/iptables.rules";
+pub const ROUTING: &str = "/var/lib/crosswan/routing.batch";
 pub const UNFINISHED: &str = "/var/lib/crosswan/unfinished";
 
 /// The bound on one answer of charon's.
@@ -35,6 +40,8 @@ pub struct Snapshot {
     pub secrets: BTreeSet<String>,
     /// What iptables-save prints of our chains and hooks, without counters.
     pub rules: Vec<String>,
+    /// Interfaces, policy rules and routes, ours and others'.
+    pub routing: Vec<String>,
     pub unfinished: bool,
 }
 
@@ -49,10 +56,11 @@ impl Snapshot {
             Ok((path, Some((fs::read_to_string(at)?, meta.mode() & 0o7777, (meta.uid(), meta.gid())))))
         };
         Ok(Snapshot {
-            files: [CONNECTIONS, SECRETS, RULES].into_iter().map(file).collect::<Result<_>>()?,
+            files: [CONNECTIONS, SECRETS, RULES, ROUTING].into_iter().map(file).collect::<Result<_>>()?,
             connections: ask(gateway, async |vici| vici.list_conns().await)?,
             secrets: ask(gateway, async |vici| vici.shared_ids().await)?,
             rules: rules(gateway, |line| line.contains("CROSSWAN-"))?,
+            routing: routing(gateway)?,
             unfinished: exists(gateway, UNFINISHED),
         })
     }
@@ -82,6 +90,15 @@ pub fn rules(gateway: &Gateway, keep: impl Fn(&str) -> bool) -> Result<Vec<Strin
         }
     }
     Ok(out)
+}
+
+/// The interfaces for tunnels, the policy rules, and the routes of crosswan's table, a sorted line each.
+pub fn routing(gateway: &Gateway) -> Result<Vec<String>> {
+    let all = format!("ip -br link show type xfrm; ip rule; ip route show table {TABLE} 2>/dev/null; true");
+    let text = gateway.sh(&all)?.ok()?.stdout;
+    let mut lines: Vec<String> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    lines.sort();
+    Ok(lines)
 }
 
 /// Asks a gateway's charon over its socket.

@@ -16,6 +16,9 @@ use serde_json::Value;
 /// The bound on a tunnel coming up, on a machine that runs several labs at once.
 pub const UP: Duration = Duration::from_secs(30);
 
+/// How often a gateway that could not ask everything at boot tries again.
+const TRIES: u32 = 6;
+
 /// A running region. `keep` processes end with it.
 pub struct Region {
     pub lab: Lab,
@@ -50,12 +53,21 @@ impl Region {
             let output = region.power_on(&gateway)?;
             match output.code {
                 0 => {}
-                // The key of a gateway that boots later is awaited.
-                3 if region.lab.plan().auth == Auth::Key => again.push(gateway),
+                // The key of a gateway that boots later is awaited. And where a machine is too busy for the SDK's time-outs, IMDS
+                // could not be asked: systemd would try again, too.
+                3 => again.push(gateway),
                 code => bail!("{}: refresh: exit {code}\n{}", gateway.name, show(&output)),
             }
         }
-        again.iter().try_for_each(|gateway| refresh(gateway).map(drop))?;
+        for gateway in again {
+            let mut output = gateway.agent(&["refresh"])?;
+            for _ in 0..TRIES {
+                if output.code == 3 {
+                    output = gateway.agent(&["refresh"])?;
+                }
+            }
+            ensure!(output.code == 0, "{}: refresh: exit {}\n{}", gateway.name, output.code, show(&output));
+        }
         Ok(region)
     }
 

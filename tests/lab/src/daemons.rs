@@ -23,7 +23,7 @@ impl Gateway {
         let log = self.dir.join(format!("agent-{}.log", args.first().unwrap_or(&"")));
         let file = File::options().create(true).append(true).open(&log)?;
         let inside = self.inside()?;
-        let process = Process::start(self.command(&self.agent, args), Some(inside.namespaces()), file)?;
+        let process = Process::start(self.command(&self.agent_path(), args), Some(inside.namespaces()), file)?;
         Ok(AgentProcess { process, log, read_from: Mutex::new(0) })
     }
 

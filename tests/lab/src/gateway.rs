@@ -43,7 +43,7 @@ pub struct Gateway {
     /// Its IMDS, for faults.
     pub imds: Arc<Imds>,
     pub(crate) dir: PathBuf,
-    pub(crate) agent: PathBuf,
+    agent: Mutex<PathBuf>,
     env: Mutex<BTreeMap<String, String>>,
     pub(crate) machine: Mutex<Option<Machine>>,
 }
@@ -87,7 +87,7 @@ impl Gateway {
             address,
             imds,
             dir,
-            agent,
+            agent: Mutex::new(agent),
             env: Mutex::default(),
             machine: Mutex::default(),
         };
@@ -229,9 +229,18 @@ impl Gateway {
         self.run("/bin/sh", &["-c", line], "")
     }
 
+    /// From now on this gateway has another agent: an upgrade, or the way back.
+    pub fn install_agent(&self, agent: &Path) {
+        *lock(&self.agent) = agent.to_owned();
+    }
+
+    pub(crate) fn agent_path(&self) -> PathBuf {
+        lock(&self.agent).clone()
+    }
+
     /// Runs the agent to its end, at most two minutes.
     pub fn agent(&self, args: &[&str]) -> Result<Output> {
-        self.output(&self.agent, args, "", AGENT)
+        self.output(&self.agent_path(), args, "", AGENT)
     }
 
     /// As [`Gateway::run`], for what may take longer than a minute.

@@ -109,13 +109,15 @@ impl Series {
     }
 
     fn run(mut self, interval: Duration, count: u32, stop: &AtomicBool) -> PingReport {
-        let started = Instant::now();
+        let mut due = Instant::now();
         for n in 0..count {
-            self.receive_until(started + interval * n);
+            self.receive_until(due);
             if stop.load(Ordering::Relaxed) {
                 break;
             }
             self.send(n);
+            // On a machine too busy to keep up, fewer are sent: if it caught up, nobody would read the answers meanwhile.
+            due = (due + interval).max(Instant::now());
         }
         while !self.waiting.is_empty() {
             self.receive_once(self.late);
@@ -145,26 +147,30 @@ impl Series {
     fn receive_until(&mut self, deadline: Instant) {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if !self.receive_once(left) && left.is_zero() {
                 return;
             }
-            self.receive_once(left);
         }
     }
 
-    /// Takes one answer, waiting `at_most`, and gives up on those that are late.
-    fn receive_once(&mut self, at_most: Duration) {
+    /// Takes one packet, waiting `at_most`, and gives up on answers that are late. Returns whether there was one.
+    fn receive_once(&mut self, at_most: Duration) -> bool {
         // The kernel takes a zero timeout as none at all.
         let timeout = at_most.clamp(Duration::from_micros(200), Duration::from_millis(50));
         let _ = self.socket.set_read_timeout(Some(timeout));
         let mut buffer = [MaybeUninit::<u8>::uninit(); 256];
-        if let Ok((n, from)) = self.socket.recv_from(&mut buffer) {
+        let received = self.socket.recv_from(&mut buffer);
+        let any = received.is_ok();
+        if let Ok((n, from)) = received {
             // SAFETY: the kernel filled the first n bytes.
             let packet: Vec<u8> = buffer[..n].iter().map(|b| unsafe { b.assume_init() }).collect();
             let from = from.as_socket_ipv4().map_or(Ipv4Addr::UNSPECIFIED, |a| *a.ip());
             self.take(&packet, from);
         }
-        self.waiting.retain(|_, sent| sent.elapsed() < self.late);
+        while self.waiting.first_entry().is_some_and(|first| first.get().elapsed() >= self.late) {
+            self.waiting.pop_first();
+        }
+        any
     }
 
     fn take(&mut self, packet: &[u8], from: Ipv4Addr) -> Option<()> {

@@ -51,7 +51,7 @@ fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Resu
     for _ in 0..3 {
         let report = refresh_with(&hub, &[], 6)?;
         let replacing = report["replacing"].to_string();
-        ensure!(replacing.contains(&new.instance) && replacing.contains("has not authenticated yet"), "{report:#}");
+        ensure!(replacing.contains(&new.instance) && replacing.contains("its tunnel is loaded beside the one in use, and is not up yet"), "{report:#}");
         ensure!(tunnel(&report, &a).is_some_and(|t| t["remote"] == public(&old)), "{report:#}");
     }
     carried.undisturbed("a newcomer that never worked came")?;

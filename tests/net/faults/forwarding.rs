@@ -149,7 +149,7 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
     let spoke = region.gateway("a/nat-vpn")?;
     let before = Snapshot::of(&spoke)?;
     let watch = spoke.spawn_agent(&["watch"])?;
-    watch.wait_for_log("watching the rules", UP)?;
+    watch.wait_for_log("watching rules, interfaces and routes", UP)?;
     let others = [stream(&region, "b/host", "hub/host")?, stream(&region, "a/host", "hub/host")?];
     let mut slowest = Duration::ZERO;
     for _ in 0..3 {
@@ -215,7 +215,7 @@ fn watch_leaves_a_refresh_alone() -> Result<()> {
     let region = Region::standard()?;
     let spoke = region.gateway("a/nat-vpn")?;
     let watch = spoke.spawn_agent(&["watch"])?;
-    watch.wait_for_log("watching the rules", UP)?;
+    watch.wait_for_log("watching rules, interfaces and routes", UP)?;
     // The new rules are in force a moment before the file that says so.
     for cidr in ["10.101.0.0/16", "10.103.0.0/16", "10.104.0.0/16"] {
         region.lab.add_cidr("a", cidr)?;

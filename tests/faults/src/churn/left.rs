@@ -22,7 +22,7 @@ pub struct Inventory(BTreeSet<String>);
 
 impl Inventory {
     pub fn of(gateway: &Gateway) -> Result<Inventory> {
-        let Snapshot { files, connections, secrets, rules, unfinished } = Snapshot::of(gateway)?;
+        let Snapshot { files, connections, secrets, rules, routing, unfinished } = Snapshot::of(gateway)?;
         let mut all = BTreeMap::<&str, Vec<String>>::new();
         // Not the text, which holds keys.
         let text = |(path, file): (&str, Option<File>)| {
@@ -39,6 +39,7 @@ impl Inventory {
         all.insert("connection", connections.into_keys().collect());
         all.insert("secret", secrets.into_iter().collect());
         all.insert("iptables", rules);
+        all.insert("routing", routing);
         all.insert("unfinished", vec![unfinished.to_string()]);
         let sas = ask(gateway, async |vici| vici.sas().await)?;
         let children = sas.iter().flat_map(|sa| sa.children.iter().map(|c| format!("{} {}", sa.conn, c.name)));
