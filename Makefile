@@ -24,6 +24,7 @@ cast-demo: build ## show cloudcaster at work: the hub of 2014 and clients cast f
 	@$(BUILT)/crosswan-lab cast-demo
 
 test: build setup-fuzz ## run every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing
+	@tests/setup/before.sh
 	@# The tests of the lab mostly wait, so more of them run at once than there are cores.
 	RUST_TEST_THREADS=3 cargo test --locked --workspace
 	@tests/fuzz/run 2
