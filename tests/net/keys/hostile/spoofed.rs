@@ -89,7 +89,7 @@ impl Tunnel {
         eventually(UP, "the attacker's tunnel", up)?;
         let listed = gateway.swanctl(&["--list-sas"])?;
         let out = listed.lines().find_map(|line| line.trim().strip_prefix("out ")).context("no SPI")?;
-        let spi = u32::from_str_radix(out.trim().split(',').next().unwrap_or_default(), 16)?.to_be_bytes();
+        let spi = u32::from_str_radix(out.trim().split([',', ' ']).next().unwrap_or_default(), 16)?.to_be_bytes();
         // "encryption initiator key => 36 bytes @ 0x…", then lines as "  16: 8B 1C …  ....".
         let log = gateway.charon_log();
         let dump = log.rsplit_once("encryption initiator key => 36 bytes").context("no key in charon's log")?.1;
