@@ -63,7 +63,8 @@ fn a_spokes_packets_with_anothers_address_end_at_the_hub() -> Result<()> {
     let [of_others, of_nobody] = counts;
     let counts = (of_others?, of_nobody?);
     println!("dropped with another tunnel's source {}, with a source in no tunnel {}", counts.0, counts.1);
-    ensure!(counts.0 + counts.1 == before + spoofed.len() as u64, "{counts:?}, before {before}");
+    // One has the hub's own address, which no packet may have that comes from elsewhere: it does not get as far as the policies.
+    ensure!(counts.0 + counts.1 == before + spoofed.len() as u64 - 1, "{counts:?}, before {before}");
     undisturbed(others, "packets were spoofed")
 }
 
