@@ -20,4 +20,3 @@ mod points;
 mod routes;
 mod settings;
 mod stores;
-mod versions;

@@ -98,7 +98,7 @@ fn told_at_once(region: &Region, from: &str, to: &str, gateway: &Gateway) -> Res
 fn before() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let target = here.ancestors().nth(3).context("no target folder")?;
-    let agent = target.join("before-11/crosswan");
+    let agent = target.join("before/crosswan");
     ensure!(agent.is_file(), "{} is missing: run tests/setup/before.sh", agent.display());
     Ok(agent)
 }

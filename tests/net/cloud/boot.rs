@@ -10,7 +10,8 @@ use super::{ensure_no_steps, has_tunnel, ids, paper::Paper, standard, watch::Wat
 use crate::region::{Region, lines, refresh, refresh_with, status};
 
 const STATE: &str = "/var/lib/crosswan/state.json";
-const MANAGED: [&str; 3] = [
+const MANAGED: [&str; 4] = [
+    "/var/lib/crosswan/routing.batch",
     "/etc/swanctl/conf.d/crosswan.conf",
     "/etc/swanctl/conf.d/crosswan-secrets.conf",
     "/var/lib/crosswan/iptables.rules",

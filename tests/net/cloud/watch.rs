@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use crosswan_lab::PingStream;
 
-use crate::region::Region;
+use crate::region::{Region, UP};
 
 /// Running pings; see [`Watch::undisturbed`].
 pub struct Watch(Vec<(String, PingStream)>, Instant);
@@ -32,6 +32,10 @@ impl Watch {
     /// Stops; fails if a single packet was lost, or hardly any was sent.
     pub fn undisturbed(self, during: &str) -> Result<()> {
         std::thread::sleep(LEAST.saturating_sub(self.1.elapsed()));
+        let until = Instant::now() + UP;
+        while self.0.iter().any(|(_, stream)| stream.answers() <= 5) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let mut sent = 0;
         let mut disturbed = Vec::new();
         for (pair, stream) in self.0 {

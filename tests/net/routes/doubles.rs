@@ -1,7 +1,7 @@
 //! Gateways of which the new one comes before the old one goes: no packet is lost.
 
 use anyhow::{Context, Result, ensure};
-use crosswan_faults::look::{all_well, sas};
+use crosswan_faults::look::{all_well, sas, untidy};
 use crosswan_lab::{Auth, Gateway, Role};
 
 use super::{CIDR_A, carrier, delay, is_up, pass, second_gateway, watch};
@@ -60,12 +60,14 @@ fn a_hub_that_is_replaced_while_both_live_costs_no_packet() -> Result<()> {
         spokes.iter().try_for_each(|spoke| pass(spoke).map(drop))?;
         pass(&new)?;
         for spoke in &spokes {
-            let beside = || Ok(sas(spoke)?.iter().filter(|sa| sa.children.iter().any(|child| child.is_up())).count() == 2);
-            eventually(UP, "both tunnels are up", beside)?;
+            // A spoke that moves before the other one knows the new hub would not reach that through it.
+            let beside = || Ok(untidy(spoke)?.is_empty() && untidy(&new)?.is_empty() && sas(spoke)?.len() == 2);
+            eventually(UP, "both tunnels are up, with every child", beside)?;
         }
         for spoke in &spokes {
             let report = pass(spoke)?;
             ensure!(carrier(spoke, "10.0.0.0/8")? == place, "{report:#}");
+            eprintln!("{}: {:?}", spoke.name, lines(&report, "steps"));
         }
         region.lab.route_through(&new)?;
         std::thread::sleep(std::time::Duration::from_secs(2));

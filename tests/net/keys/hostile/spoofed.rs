@@ -63,7 +63,8 @@ fn a_spokes_packets_with_anothers_address_end_at_the_hub() -> Result<()> {
     let [of_others, of_nobody] = counts;
     let counts = (of_others?, of_nobody?);
     println!("dropped with another tunnel's source {}, with a source in no tunnel {}", counts.0, counts.1);
-    ensure!(counts.0 + counts.1 == before + spoofed.len() as u64, "{counts:?}, before {before}");
+    // One has the hub's own address, which no packet may have that comes from elsewhere: it does not get as far as the policies.
+    ensure!(counts.0 + counts.1 == before + spoofed.len() as u64 - 1, "{counts:?}, before {before}");
     undisturbed(others, "packets were spoofed")
 }
 
@@ -89,7 +90,7 @@ impl Tunnel {
         eventually(UP, "the attacker's tunnel", up)?;
         let listed = gateway.swanctl(&["--list-sas"])?;
         let out = listed.lines().find_map(|line| line.trim().strip_prefix("out ")).context("no SPI")?;
-        let spi = u32::from_str_radix(out.trim().split(',').next().unwrap_or_default(), 16)?.to_be_bytes();
+        let spi = u32::from_str_radix(out.trim().split([',', ' ']).next().unwrap_or_default(), 16)?.to_be_bytes();
         // "encryption initiator key => 36 bytes @ 0x…", then lines as "  16: 8B 1C …  ....".
         let log = gateway.charon_log();
         let dump = log.rsplit_once("encryption initiator key => 36 bytes").context("no key in charon's log")?.1;
