@@ -19,8 +19,8 @@ say "building the agent of the version before: one to three minutes, once"
 work=$(mktemp -d "$target/before.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/source"
-git archive "$commit" | tar -x -C "$work/source"
+git archive "$commit" | tar -x -m -C "$work/source"
 # Linked, not copied: crates of the registry are found as built, and this folder's own programs are not replaced.
 [[ ! -d $target/debug ]] || cp -al "$target/debug" "$work/"
 cargo build --quiet --locked --manifest-path "$work/source/Cargo.toml" --target-dir "$work" --bin crosswan >&2
-install -D "$work/debug/crosswan" "$target/before/crosswan"
+command install -D "$work/debug/crosswan" "$target/before/crosswan"
