@@ -9,7 +9,7 @@ use crate::report::seconds;
 
 /// What leads packets into tunnels. The index of an interface may change, and the routes' order with it.
 pub const SHOWN: &str =
-    "{ ip -d -o link show type xfrm | grep -oE 'cw[0-9].* mtu|if_id [^ ]*'; ip rule show protocol 205
+    "{ ip -d -o link show type xfrm | grep -oE 'cw[0-9].* mtu|if_id [^ ]*'; ip rule | grep 'proto 205'
     ip route show table 7105 2>/dev/null; } | sort";
 /// networkd starts anew and sets up every link anew; then it has time to take away what it does not know.
 const RESTART: &str =
