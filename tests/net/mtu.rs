@@ -69,11 +69,7 @@ fn a_large_datagram_is_told_the_mtu(region: &Region) -> Result<()> {
     for (from, to) in [("a/host", "hub/host"), ("a/host", "b/host"), ("hub/host", "a/host")] {
         let (from, to) = (region.lab.host(from)?, region.address(to)?);
         let probe = from.udp_df(to, 8000)?;
-        assert!(
-            probe.too_big && !probe.answered && probe.mtu == 1438,
-            "{} to {to}: {probe:?}",
-            from.name
-        );
+        assert!(probe.too_big && !probe.answered && probe.mtu == 1438, "{} to {to}: {probe:?}", from.name);
         // With 28 bytes of headers: the size that the answer named passes.
         let fits = from.udp_df(to, probe.mtu as usize - 28)?;
         assert!(fits.answered, "{} to {to}: {probe:?}, {fits:?}", from.name);

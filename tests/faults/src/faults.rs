@@ -74,7 +74,6 @@ faults! {
     "run-full" true Untouched "/run/crosswan full" disk::run_full;
     "owner-mode" false Untouched "wrong owner or mode on managed files, six ways" tampering::owners;
     "edited" false Untouched "managed files, rules and connections changed by hand, twenty ways" tampering::edited;
-    "routes" false Untouched "interfaces, policy rules and routes of the victim taken away or changed, nine ways" tampering::routes;
     "state-file" false Untouched "state file truncated, empty, garbage, gone" tampering::state;
     "charon-killed" false Untouched "charon of the victim killed, then started by systemd" |s| charon::killed(s, false);
     "charon-hung" false Untouched "charon of the victim stopped (SIGSTOP) for a pass and 5 s" |s| charon::hung(s, false);

@@ -26,14 +26,12 @@ pub fn at_every_step(
     stride: usize,
     say: &mut dyn FnMut(&str),
 ) -> Result<u32> {
-    // A pass from `from` to `to` has an SA to end, if there can be one, and rules, an interface and routes to restore.
+    // A pass from `from` to `to` has an SA to end, if there can be one, and rules to restore.
     let prepare = || -> Result<()> {
         if from == At::First {
             Peer::connect(&region.lab, hub)?;
         }
         hub.run("iptables", &["-t", "nat", "-F", "CROSSWAN-NAT"], "")?.ok()?;
-        // What only the peer and the hub itself use.
-        hub.sh("ip link del cw2; ip rule del pref 7105 iif lo; ip route add 10.99.0.0/16 dev cw1 table 7105 proto 205")?.ok()?;
         peer.tag(&region.lab, to)
     };
     peer.is(region, hub, from)?;

@@ -52,8 +52,7 @@ pub fn record(gateway: &Gateway) -> Result<Vec<Point>> {
             "openat" => rest.contains(".new\""),
             // Temporary files exist only after a kill.
             "unlink" => !rest.contains(".new\""),
-            // Each change of an interface, a rule or a route has a thread of its own.
-            "clone" | "clone3" | "vfork" => !asked || rest.contains("CLONE_THREAD"),
+            "clone" | "clone3" | "vfork" => !asked,
             _ => true,
         };
         if begun && telling {

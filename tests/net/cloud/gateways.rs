@@ -51,7 +51,11 @@ fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Resu
     for _ in 0..3 {
         let report = refresh_with(&hub, &[], 6)?;
         let replacing = report["replacing"].to_string();
-        ensure!(replacing.contains(&new.instance) && replacing.contains("its tunnel is loaded beside the one in use, and is not up yet"), "{report:#}");
+        ensure!(
+            replacing.contains(&new.instance)
+                && replacing.contains("its tunnel is loaded beside the one in use, and is not up yet"),
+            "{report:#}"
+        );
         ensure!(tunnel(&report, &a).is_some_and(|t| t["remote"] == public(&old)), "{report:#}");
     }
     carried.undisturbed("a newcomer that never worked came")?;
@@ -68,7 +72,7 @@ fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Resu
     region.lab.route_through(&new)?;
     let report = refresh(&hub)?;
     let steps = lines(&report, "steps");
-    ensure!(steps.iter().any(|step| step.contains("it takes over")), "{report:#}");
+    ensure!(steps.iter().any(|step| step.contains("route 10.1.0.0/16 dev cw2")), "{report:#}");
     let refused = why(&report, "refused", &a).unwrap_or_default();
     ensure!(refused == format!("stands by: {} in the same VPC is in use", new.instance), "{refused}");
     reaches_by(region, &hub, "a", &new)?;

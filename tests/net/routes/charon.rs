@@ -36,7 +36,10 @@ fn a_charon_that_is_killed_and_started_goes_on_with_the_old_sas() -> Result<()> 
         region.keepers.insert(gateway.name.clone(), gateway.spawn_agent(&["keep"])?);
         all_well(&region, UP)?;
         let report = packets.stop()?;
-        eprintln!("{name}: lost while charon was away {}, while keep made the tunnel anew {}", without_keep.lost, report.lost);
+        eprintln!(
+            "{name}: lost while charon was away {}, while keep made the tunnel anew {}",
+            without_keep.lost, report.lost
+        );
         // As long as one exchange of IKE_AUTH takes: the peer ends the old SA with it.
         ensure!(report.longest_gap < Duration::from_secs(5), "{name}: {report:?}");
     }

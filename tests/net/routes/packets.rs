@@ -84,11 +84,15 @@ fn packets_that_come_late_and_large_ones_pass_and_replayed_ones_do_not() -> Resu
     let internet = region.lab.internet();
     let links = internet.exec("ip", &["-br", "link"])?.ok()?.stdout;
     for link in links.lines().filter_map(|line| line.split('@').next()).filter(|name| name.starts_with("vpc")) {
-        let words = ["qdisc", "replace", "dev", link, "root", "netem", "delay", "5ms", "reorder", "50%", "duplicate", "10%"];
+        let words =
+            ["qdisc", "replace", "dev", link, "root", "netem", "delay", "5ms", "reorder", "50%", "duplicate", "10%"];
         internet.exec("tc", &words)?.ok()?;
     }
     let hub = region.gateway("hub/vpn-hub")?;
-    let flood = region.lab.host("a/host")?.exec("ping", &["-n", "-q", "-c", "500", "-f", &region.address("hub/host")?.to_string()])?;
+    let flood = region
+        .lab
+        .host("a/host")?
+        .exec("ping", &["-n", "-q", "-c", "500", "-f", &region.address("hub/host")?.to_string()])?;
     ensure!(flood.stdout.contains(" 0% packet loss") && !flood.stdout.contains("duplicates"), "{}", flood.stdout);
     let replayed = statistic(&hub, "XfrmInStateSeqError")?;
     eprintln!("replayed and dropped: {replayed}");

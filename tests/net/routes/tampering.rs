@@ -15,7 +15,7 @@ const DAMAGE: [(&str, &str); 8] = [
     ("ip link del cw1", "make interface cw1"),
     ("ip link set cw1 down", "make interface cw1"),
     ("ip link del cw1; ip link del cw2", "make interface cw2"),
-    ("ip route flush table 7105", "make 10.0.0.0/8 unreachable where no tunnel leads to it"),
+    ("ip route flush table 7105 proto 205", "make 10.0.0.0/8 unreachable where no tunnel leads to it"),
     ("ip route del 10.0.0.0/8 dev cw1 table 7105", "route 10.0.0.0/8 dev cw1 src"),
     ("ip rule del pref 7104", "add rule pref 7104 to 10.1.0.0/16 lookup main"),
     ("ip rule flush protocol 205", "add rule pref 7105 from 10.0.0.0/8 lookup 7105"),
@@ -81,7 +81,9 @@ fn what_another_program_takes_away_is_put_back_within_moments_and_a_pass_says_so
 fn a_foreign_interface_with_a_name_like_crosswans_is_refused_by_name() -> Result<()> {
     let region = Region::standard()?;
     let hub = region.gateway("hub/vpn-hub")?;
-    for (made, named) in [("type dummy", "cw9, a dummy interface"), ("type xfrm if_id 7", "cw9, an xfrm interface with if_id 7")] {
+    for (made, named) in
+        [("type dummy", "cw9, a dummy interface"), ("type xfrm if_id 7", "cw9, an xfrm interface with if_id 7")]
+    {
         hub.sh(&format!("ip link add cw9 {made}"))?.ok()?;
         let before = Snapshot::of(&hub)?;
         region.lab.add_client("c", "eu-west-1", &["10.3.0.0/16"])?;
@@ -112,7 +114,10 @@ fn a_route_that_is_refused_costs_its_own_peer_alone() -> Result<()> {
     let name = region.lab.connection_to(&*region.gateway("c/nat-vpn")?)?;
     let report = refresh_with(&hub, &[], 4)?;
     let why = report["failed"][&name]["why"].to_string();
-    ensure!(report["outcome"] == "partly" && why.contains("10.3.0.0/16 dev ens5") && why.contains("delete it"), "{report:#}");
+    ensure!(
+        report["outcome"] == "partly" && why.contains("10.3.0.0/16 dev ens5") && why.contains("delete it"),
+        "{report:#}"
+    );
     ensure!(report["failed"].as_object().is_some_and(|failed| failed.len() == 1), "{report:#}");
     let now = Snapshot::of(&hub)?;
     ensure!(!now.connections.contains_key(&name) && !hub.read_file(CONNECTIONS)?.contains(&name), "{now:#?}");

@@ -23,26 +23,22 @@ fn mixed(old: &[&str]) -> Result<Region> {
 }
 
 #[test]
-fn both_versions_work_together_and_either_end_is_upgraded_and_put_back_on_live_tunnels() -> Result<()> {
-    // Hub new, one client old; and hub old, the other client new.
-    for old in [&["a/nat-vpn"][..], &["hub/vpn-hub", "b/nat-vpn"]] {
-        let mut region = mixed(old)?;
-        let capture = region.lab.capture_internet()?;
-        let steady = watch(&region)?;
-        std::thread::sleep(Duration::from_secs(1));
-        steady.undisturbed(&format!("of the version before: {old:?}"))?;
-        for name in old {
-            let gateway = region.gateway(name)?;
-            change(&mut region, &gateway, true)?;
-            ensure!(carrier(&gateway, if gateway.name.starts_with("hub") { "10.1.0.0/16" } else { "10.0.0.0/8" })? == "cw1");
-        }
-        for name in old {
-            let gateway = region.gateway(name)?;
-            change(&mut region, &gateway, false)?;
-        }
-        let packets = capture.stop()?;
-        ensure!(packets.clear_private().is_empty(), "{:?}", packets.clear_private());
+fn a_client_of_the_version_before_works_with_a_hub_with_interfaces_and_is_upgraded_and_put_back_on_live_tunnels()
+-> Result<()> {
+    let old = ["a/nat-vpn"];
+    let mut region = mixed(&old)?;
+    let capture = region.lab.capture_internet()?;
+    let steady = watch(&region)?;
+    std::thread::sleep(Duration::from_secs(1));
+    steady.undisturbed(&format!("of the version before: {old:?}"))?;
+    for name in old {
+        let gateway = region.gateway(name)?;
+        change(&mut region, &gateway, true)?;
+        ensure!(carrier(&gateway, "10.0.0.0/8")? == "cw1");
+        change(&mut region, &gateway, false)?;
     }
+    let packets = capture.stop()?;
+    ensure!(packets.clear_private().is_empty(), "{:?}", packets.clear_private());
     Ok(())
 }
 

@@ -45,19 +45,6 @@ pub const EDITED: [Tampering; 20] = [
     ),
 ];
 
-/// Interfaces, policy rules and routes, and their file.
-pub const ROUTES: [Tampering; 9] = [
-    ("ip link del cw1", "make interface cw1"),
-    ("ip link set cw2 down", "make interface cw2"),
-    ("ip route flush table 7105", "route "),
-    ("ip route add 10.77.0.0/16 dev cw2 table 7105 proto 205", "remove the route to 10.77.0.0/16"),
-    ("ip route del unreachable 10.0.0.0/8 metric 9999 table 7105", "make 10.0.0.0/8 unreachable"),
-    ("ip rule flush protocol 205", "add rule pref 7105"),
-    ("ip rule add pref 7104 to 10.78.0.0/16 lookup main protocol 205", "remove rule pref 7104 to 10.78.0.0/16"),
-    ("rm /var/lib/crosswan/routing.batch", "write routing.batch (new)"),
-    ("echo garbage >/var/lib/crosswan/routing.batch", "write routing.batch (changed)"),
-];
-
 /// Owners and modes: the keys' file is root's alone.
 pub const OWNERS: [Tampering; 6] = [
     ("chmod 644 /etc/swanctl/conf.d/crosswan-secrets.conf", "write crosswan-secrets.conf (permissions were wrong)"),
@@ -109,12 +96,6 @@ pub fn owners(stage: &mut Stage) -> Result<Healed> {
 
 pub fn edited(stage: &mut Stage) -> Result<Healed> {
     on_both(stage, &EDITED)
-}
-
-/// Of the victim alone: on the hub all peers' packets go by them.
-pub fn routes(stage: &mut Stage) -> Result<Healed> {
-    let slowest = put_right(&stage.peer.first, &ROUTES)?;
-    Healed::by(format!("{} on the victim, each by the next pass", ROUTES.len()), slowest)
 }
 
 pub fn state(stage: &mut Stage) -> Result<Healed> {
