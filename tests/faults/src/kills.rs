@@ -33,7 +33,10 @@ pub fn at_every_step(
         }
         hub.run("iptables", &["-t", "nat", "-F", "CROSSWAN-NAT"], "")?.ok()?;
         // What only the peer and the hub itself use.
-        hub.sh("ip link del cw2; ip rule del pref 7105 iif lo; ip route add 10.99.0.0/16 dev cw1 table 7105 proto 205")?.ok()?;
+        hub.sh(
+            "ip link del cw2; ip rule del pref 7105 iif lo; ip route add 10.99.0.0/16 dev cw1 table 7105 proto 205",
+        )?
+        .ok()?;
         peer.tag(&region.lab, to)
     };
     peer.is(region, hub, from)?;

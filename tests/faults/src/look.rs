@@ -96,7 +96,8 @@ pub fn rules(gateway: &Gateway, keep: impl Fn(&str) -> bool) -> Result<Vec<Strin
 pub fn routing(gateway: &Gateway) -> Result<Vec<String>> {
     let all = format!("ip -br link show type xfrm; ip rule; ip route show table {TABLE} 2>/dev/null; true");
     let text = gateway.sh(&all)?.ok()?.stdout;
-    let mut lines: Vec<String> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let mut lines: Vec<String> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     lines.sort();
     Ok(lines)
 }
