@@ -1,6 +1,6 @@
 //! Boots a user-mode kernel for one job, passes on what its program says, and sees to it that nothing of it is left.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
@@ -18,6 +18,7 @@ use super::job::{self, Job};
 use super::machine::{Console, Kernel, Method, RunDir, arguments, signals};
 use super::wire::{Kind, number, receive, send};
 use super::{image, memory, terminal};
+use crate::http::some;
 use crate::spawn;
 
 /// A boot takes a second; on a busy machine several times that.
@@ -214,7 +215,7 @@ fn read_input(wished: &Receiver<()>, events: &Sender<Event>, from_terminal: bool
     let terminal = io::IsTerminal::is_terminal(&input) && !from_terminal;
     let mut buffer = [0; INPUT];
     while wished.recv().is_ok() && !terminal {
-        let n = input.read(&mut buffer).unwrap_or(0);
+        let n = some(&mut input, &mut buffer).unwrap_or(0);
         if events.send(Event::Stdin(buffer[..n].to_vec())).is_err() || n == 0 {
             return;
         }
