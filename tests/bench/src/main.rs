@@ -119,7 +119,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Some(Command::Measure { argv }) => measure::wrapper(argv),
-        None => kernel::enter(std::slice::from_ref(&cli.out)).and_then(|code| code.map_or_else(|| run(cli), Ok)),
+        None => kernel::enter(std::slice::from_ref(&cli.out), false).and_then(|code| code.map_or_else(|| run(cli), Ok)),
     };
     result.unwrap_or_else(|e| {
         eprintln!("crosswan-bench: {e:#}");

@@ -79,7 +79,7 @@ impl What {
             What::List => return self.run().map(|_| ExitCode::SUCCESS),
         };
         let here = || self.run().map(|good| if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        kernel::enter(&writes)?.map_or_else(here, Ok)
+        kernel::enter(&writes, false)?.map_or_else(here, Ok)
     }
 
     /// Whether all was good.

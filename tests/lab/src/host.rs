@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::libc;
 use socket2::{Domain, Socket, Type};
 
-use crate::http::{Service, TICK};
+use crate::http::{Service, TICK, some};
 use crate::netns::Netns;
 use crate::ping::{PingReport, PingStream};
 use crate::spawn::Output;
@@ -222,7 +222,7 @@ fn drain(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut chunk = vec![0u8; 64 << 10];
     let mut have = 0;
     loop {
-        let n = stream.read(&mut chunk[have..])?;
+        let n = some(stream, &mut chunk[have..])?;
         (have, count) = (have + n, count + n as u64);
         // Summed in the sender's chunks: the checksum depends on where they end.
         if have == chunk.len() || n == 0 {

@@ -135,11 +135,21 @@ fn prepare(stream: &TcpStream) -> Result<()> {
     Ok(stream.set_nodelay(true)?)
 }
 
+/// Reads what is there. A read with a timeout is not begun again by the kernel when something interrupts it.
+pub(crate) fn some(stream: &mut impl Read, chunk: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(chunk) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// Everything up to the empty line, and what came of the body with it.
 fn read_head(stream: &mut TcpStream) -> Result<(String, Vec<u8>)> {
     let (mut data, mut chunk) = (Vec::new(), [0; 16 << 10]);
     loop {
-        let n = stream.read(&mut chunk).context("read an HTTP head")?;
+        let n = some(stream, &mut chunk).context("read an HTTP head")?;
         if n == 0 || data.len() > MAX {
             bail!("the connection ended inside an HTTP head");
         }

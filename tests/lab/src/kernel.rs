@@ -12,6 +12,7 @@ mod job;
 mod machine;
 mod memory;
 mod outside;
+mod terminal;
 mod wire;
 
 use std::ffi::OsString;
@@ -39,14 +40,16 @@ pub fn first_process() {
 
 /// Runs this program again in a user-mode kernel and returns its exit code; `None` when it is to go on here, because it is inside
 /// already or because this machine's own kernel will do. Files that it writes below `writes` stay, as do those of its checkout, of its
-/// build folder and of the current folder.
-pub fn enter(writes: &[PathBuf]) -> Result<Option<ExitCode>> {
+/// build folder and of the current folder. `on_terminal` is for a program that a person talks to: where this one is on a terminal, so is
+/// that one.
+pub fn enter(writes: &[PathBuf], on_terminal: bool) -> Result<Option<ExitCode>> {
     if !needed()? {
         return Ok(None);
     }
     let program = std::env::current_exe().context("where is this program?")?.into_os_string();
     let argv = std::iter::once(program).chain(std::env::args_os().skip(1)).collect();
-    run(&Job::here(argv, writes)?, &Limits::from_environment()?).map(Some)
+    let terminal = if on_terminal { terminal::size() } else { None };
+    run(&Job { terminal, ..Job::here(argv, writes)? }, &Limits::from_environment()?).map(Some)
 }
 
 /// Runs any program where the lab runs, and returns its exit code; in place of this one, where no kernel has to be booted for it.

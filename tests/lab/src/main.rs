@@ -60,11 +60,12 @@ enum Command {
 
 fn main() -> ExitCode {
     kernel::first_process();
-    let in_kernel = |run: &dyn Fn() -> Result<ExitCode>| kernel::enter(&[])?.map_or_else(run, Ok);
+    let in_kernel =
+        |on_terminal, run: &dyn Fn() -> Result<ExitCode>| kernel::enter(&[], on_terminal)?.map_or_else(run, Ok);
     let result = match Cli::parse().command {
-        Command::Demo { keep } => in_kernel(&|| demo::run(&agent()?, keep)),
-        Command::CastDemo => in_kernel(&|| cast_demo::run(&agent()?, &cloudcaster()?)),
-        Command::Up => in_kernel(&|| up::run(&agent()?).map(|()| ExitCode::SUCCESS)),
+        Command::Demo { keep } => in_kernel(keep, &|| demo::run(&agent()?, keep)),
+        Command::CastDemo => in_kernel(false, &|| cast_demo::run(&agent()?, &cloudcaster()?)),
+        Command::Up => in_kernel(true, &|| up::run(&agent()?).map(|()| ExitCode::SUCCESS)),
         Command::Kernel { argv } => kernel::run_program(argv),
         Command::Moto => crosswan_lab::moto_server().map(|path| {
             println!("{}", path.display());

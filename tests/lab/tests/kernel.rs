@@ -385,3 +385,27 @@ fn what_keeps_it_from_being_built_is_said_in_a_line_with_the_remedy() {
         err(&output)
     );
 }
+
+/// `script` is util-linux's, and gives a program a terminal.
+#[test]
+fn a_program_that_a_person_talks_to_has_a_terminal_inside() {
+    let folder = Folder::new("terminal");
+    let mut command = folder.kernel(&[]);
+    let line = format!("{LAB} up");
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("CROSSWAN_BIN", "/bin/true");
+    command = script;
+    command.env_remove("CROSSWAN_KERNEL_MEMORY").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("up ") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut output, &mut line).unwrap() > 0, "it did not come up");
+    }
+    // Ctrl-C, as a key.
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    folder.assert_nothing_is_left();
+}

@@ -43,8 +43,7 @@ pub fn lab(agent: &Path, screen: Screen) -> Result<Demo> {
         "Starting EC2, three VPCs with subnets, route tables and internet gateways, four gateways and four hosts.",
     );
     let before = screen.elapsed();
-    let lab = Lab::standard(agent, Auth::Key)
-        .context("the region did not come up")?;
+    let lab = Lab::standard(agent, Auth::Key).context("the region did not come up")?;
     screen.finding(true, &format!("up after {}; the gateways, as EC2 has them:", seconds(screen.elapsed() - before)));
     screen.text(&format!("       {:<13} {:<22} {:<15} {:<10} {}", "gateway", "VPC", "region", "private", "Elastic IP"));
     for gateway in lab.gateways() {

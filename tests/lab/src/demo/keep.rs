@@ -5,10 +5,11 @@ use std::fs::{self, Permissions};
 use std::io::{IsTerminal, stdin};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use crosswan_lab::internet::{EC2, ECHO};
-use crosswan_lab::{Netns, WHOAMI};
+use crosswan_lab::{Netns, WHOAMI, kernel};
 
 use super::{Demo, signals};
 
@@ -17,11 +18,18 @@ pub fn look_around(demo: &Demo, agent: &Path) -> Result<()> {
     let dir = demo.lab.dir();
     write_script(demo, agent)?;
     let c = demo.lab.host("c/host").or_else(|_| demo.lab.host("hub/host"))?.address;
-    let end = if stdin().is_terminal() { "Enter or Ctrl-C" } else { "SIGTERM or SIGINT" };
+    // Another terminal of this machine does not lead into a kernel of the lab's own.
+    let shell = std::env::var_os(kernel::INSIDE).is_some() && stdin().is_terminal();
+    let way = if shell { "This is a shell in it" } else { "In another terminal, as root" };
+    let end = match (shell, stdin().is_terminal()) {
+        (true, _) => "The shell's exit",
+        (_, true) => "Enter or Ctrl-C",
+        (_, false) => "SIGTERM or SIGINT",
+    };
     let machines: Vec<String> = names(demo).into_iter().map(|(name, _)| name).collect();
     demo.screen.raw(&format!(
         "
-The region stays up; agents, tunnels and EC2 keep running. In another terminal, as root:
+The region stays up; agents, tunnels and EC2 keep running. {way}:
 
   cd {}
   ./on MACHINE [COMMAND]                      a command there, or a shell. MACHINE is one of
@@ -43,7 +51,11 @@ There are the files and logs of the gateways, too. {end} ends it (process {}).",
         machines.join(" "),
         std::process::id(),
     ));
-    signals::wait_for_the_end();
+    if shell {
+        Command::new("/bin/bash").current_dir(dir).status().context("start bash")?;
+    } else {
+        signals::wait_for_the_end();
+    }
     Ok(())
 }
 

@@ -2,17 +2,18 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::libc;
+use nix::pty::{Winsize, openpty};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -52,53 +53,80 @@ fn life(path: &Path) -> Result<()> {
     let line = Line::open()?;
     line.send(Kind::Hello, &[])?;
     let out = path.with_file_name("out");
-    let child = match start(&job, &out) {
-        Ok(child) => child,
+    let started = match start(&job, &out) {
+        Ok(started) => started,
         Err(e) => {
             line.send(Kind::Failed, format!("{e:#}").as_bytes())?;
             return line.drain();
         }
     };
-    let status = attend(child, &line)?;
+    let status = attend(started, &line)?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     line.send(Kind::Exit, &code.to_le_bytes())?;
     line.drain()
 }
 
-fn start(job: &Job, out: &Path) -> Result<Child> {
+/// The program, and the near ends of what it reads and writes.
+struct Started {
+    pid: Pid,
+    input: File,
+    outputs: Vec<(File, Kind)>,
+}
+
+fn start(job: &Job, out: &Path) -> Result<Started> {
     let mut command = Command::new(&job.argv[0]);
     command.args(&job.argv[1..]).env_clear().envs(files::environment(job, out));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // SAFETY: one async-signal-safe system call.
+    let terminal = match job.terminal {
+        None => None,
+        Some((ws_row, ws_col)) => {
+            let pair =
+                openpty(&Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }, None).context("make a terminal")?;
+            Some((File::from(pair.master), File::from(pair.slave)))
+        }
+    };
+    let on_terminal = terminal.is_some();
+    match &terminal {
+        None => command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()),
+        Some((_, far)) => command.stdin(far.try_clone()?).stdout(far.try_clone()?).stderr(far.try_clone()?),
+    };
+    // SAFETY: async-signal-safe system calls.
     unsafe {
-        command.pre_exec(|| match libc::setsid() {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
+        command.pre_exec(move || {
+            if libc::setsid() == -1 || on_terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
         });
     }
-    command.spawn().with_context(|| format!("start {}", PathBuf::from(&job.argv[0]).display()))
+    let mut child = command.spawn().with_context(|| format!("start {}", PathBuf::from(&job.argv[0]).display()))?;
+    let pid = Pid::from_raw(child.id() as i32);
+    if let Some((near, _)) = terminal {
+        return Ok(Started { pid, input: near.try_clone()?, outputs: vec![(near, Kind::Stdout)] });
+    }
+    let (Some(input), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        bail!("no pipes");
+    };
+    let file = |end: OwnedFd| File::from(end);
+    let outputs = vec![(file(stdout.into()), Kind::Stdout), (file(stderr.into()), Kind::Stderr)];
+    Ok(Started { pid, input: file(input.into()), outputs })
 }
 
 /// Passes everything on, both ways, until the program's end.
-fn attend(mut child: Child, line: &Line) -> Result<ExitStatus> {
-    let pid = Pid::from_raw(child.id() as i32);
+fn attend(Started { pid, input, outputs }: Started, line: &Line) -> Result<ExitStatus> {
     let closed = Arc::new(AtomicBool::new(false));
     let (done, finished) = channel();
-    for (pipe, kind) in [
-        (child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>), Kind::Stdout),
-        (child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>), Kind::Stderr),
-    ] {
+    let count = outputs.len();
+    for (output, kind) in outputs {
         let (line, done, closed) = (line.clone(), done.clone(), closed.clone());
-        let pipe = pipe.context("no pipe")?;
         std::thread::spawn(move || {
-            let _ = pass_on(pipe, kind, &line, &closed);
+            let _ = pass_on(output, kind, &line, &closed);
             let _ = done.send(());
         });
     }
-    let (give, input) = channel();
-    let stdin = child.stdin.take().context("no pipe")?;
+    let (give, given) = channel();
     let more = line.clone();
-    std::thread::spawn(move || feed(stdin, &input, &more));
+    std::thread::spawn(move || feed(input, &given, &more));
     let commands = line.clone();
     std::thread::spawn(move || obey(&commands, pid, &give, &closed));
     let alive = line.clone();
@@ -108,7 +136,7 @@ fn attend(mut child: Child, line: &Line) -> Result<ExitStatus> {
         }
     });
     let status = reap(pid)?;
-    for _ in 0..2 {
+    for _ in 0..count {
         let _ = finished.recv_timeout(LAST_WORDS);
     }
     Ok(status)

@@ -29,6 +29,8 @@ pub struct Job {
     pub through: BTreeSet<PathBuf>,
     /// Whether its output ends on a terminal, which a program that writes into a pipe cannot see.
     pub colours: bool,
+    /// A terminal of so many rows and columns in place of pipes.
+    pub terminal: Option<(u16, u16)>,
 }
 
 impl Job {
@@ -49,7 +51,14 @@ impl Job {
             // The root as a whole never is written through: that would be this machine's /etc and /run.
             through.extend(existing.filter(|path| path != Path::new("/")));
         }
-        Ok(Job { argv, env: std::env::vars_os().collect(), cwd, through, colours: io::stdout().is_terminal() })
+        Ok(Job {
+            argv,
+            env: std::env::vars_os().collect(),
+            cwd,
+            through,
+            colours: io::stdout().is_terminal(),
+            terminal: None,
+        })
     }
 
     /// Writes it.
@@ -62,6 +71,7 @@ impl Job {
             "cwd": text(self.cwd.as_os_str()),
             "through": self.through.iter().map(|path| text(path.as_os_str())).collect::<Vec<_>>(),
             "colours": self.colours,
+            "terminal": self.terminal.map(|(rows, columns)| [rows, columns]),
         });
         fs::write(path, value.to_string()).with_context(|| format!("write {}", path.display()))
     }
@@ -78,6 +88,10 @@ impl Job {
             cwd: text(&value["cwd"])?.into(),
             through: texts(&value["through"])?.into_iter().map(PathBuf::from).collect(),
             colours: value["colours"] == true,
+            terminal: value["terminal"].as_array().and_then(|size| {
+                let number = |at: usize| u16::try_from(size.get(at)?.as_u64()?).ok();
+                Some((number(0)?, number(1)?))
+            }),
         };
         ensure!(!job.argv.is_empty(), "a job without a program");
         Ok(job)

@@ -1,6 +1,6 @@
 //! Boots a user-mode kernel for one job, passes on what its program says, and sees to it that nothing of it is left.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,8 @@ use nix::sys::signal::Signal;
 use super::job::{self, Job};
 use super::machine::{Console, Kernel, Method, RunDir, arguments, signals};
 use super::wire::{Kind, number, receive, send};
-use super::{image, memory};
+use super::{image, memory, terminal};
+use crate::http::some;
 use crate::spawn;
 
 /// A boot takes a second; on a busy machine several times that.
@@ -64,13 +65,15 @@ pub fn run(job: &Job, limits: &Limits) -> Result<ExitCode> {
     job.write(&dir.path.join("job"))?;
     symlink(std::env::current_exe()?, dir.path.join("init"))?;
     let signals = signals()?;
-    let mut end = boot(&linux, &folder, &dir.path, Method::Seccomp, limits, &signals)?;
+    let raw = job.terminal.map(|_| terminal::Raw::new()).transpose().context("prepare the terminal")?;
+    let asks = raw.is_some();
+    let mut end = boot(&linux, &folder, &dir.path, Method::Seccomp, limits, asks, &signals)?;
     if let End::StillBorn(console) = &end {
         eprintln!(
             "kernel: trying ptrace, which is slower, as seccomp does not work here: {}",
             console.lines().last().unwrap_or_default()
         );
-        end = boot(&linux, &folder, &dir.path, Method::Ptrace, limits, &signals)?;
+        end = boot(&linux, &folder, &dir.path, Method::Ptrace, limits, asks, &signals)?;
     }
     match end {
         End::Exit(code) => Ok(ExitCode::from(code.clamp(0, 255) as u8)),
@@ -95,6 +98,7 @@ fn boot(
     dir: &Path,
     method: Method,
     limits: &Limits,
+    from_terminal: bool,
     signals: &Receiver<Signal>,
 ) -> Result<End> {
     let (ours, theirs) = UnixStream::pair()?;
@@ -116,7 +120,7 @@ fn boot(
     let kernel = Kernel(spawn::spawn(command, None)?);
     drop(theirs);
     let console = Console::read(console);
-    let result = converse(ours, limits, signals);
+    let result = converse(ours, limits, from_terminal, signals);
     // It is needed no more, or it is broken: nothing of it is worth a wait.
     drop(kernel);
     match result {
@@ -129,7 +133,7 @@ fn boot(
 }
 
 /// Passes frames on until the program's end. `None` when the kernel ended before it said anything.
-fn converse(line: UnixStream, limits: &Limits, signals: &Receiver<Signal>) -> Result<Option<i32>> {
+fn converse(line: UnixStream, limits: &Limits, from_terminal: bool, signals: &Receiver<Signal>) -> Result<Option<i32>> {
     let (events, next) = channel();
     let (wish, wished) = channel();
     let reader = line.try_clone()?;
@@ -143,7 +147,7 @@ fn converse(line: UnixStream, limits: &Limits, signals: &Receiver<Signal>) -> Re
             }
         }
     });
-    std::thread::spawn(move || read_input(&wished, &events));
+    std::thread::spawn(move || read_input(&wished, &events, from_terminal));
     let started = Instant::now();
     let (mut heard, mut up, mut dying) = (started, false, None::<Instant>);
     loop {
@@ -204,13 +208,14 @@ fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
     to.flush()
 }
 
-/// Reads standard input when it is wished for. Not from a terminal: a program in the background would be stopped for it.
-fn read_input(wished: &Receiver<()>, events: &Sender<Event>) {
+/// Reads standard input when it is wished for. From a terminal only for a program that a person talks to: one in the background would be
+/// stopped for it.
+fn read_input(wished: &Receiver<()>, events: &Sender<Event>, from_terminal: bool) {
     let mut input = io::stdin();
-    let terminal = io::IsTerminal::is_terminal(&input);
+    let terminal = io::IsTerminal::is_terminal(&input) && !from_terminal;
     let mut buffer = [0; INPUT];
     while wished.recv().is_ok() && !terminal {
-        let n = input.read(&mut buffer).unwrap_or(0);
+        let n = some(&mut input, &mut buffer).unwrap_or(0);
         if events.send(Event::Stdin(buffer[..n].to_vec())).is_err() || n == 0 {
             return;
         }
