@@ -11,7 +11,7 @@ PROFILE :=
 PACKAGES := crosswan cloudcaster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo cast-demo kernel test faults churn fuzz bench deb dist image vm-test packer-test arm64-test lint fmt clean build setup setup-fuzz setup-images
+.PHONY: help demo cast-demo kernel test faults churn fuzz bench deb dist image vm-test packer-test arm64-test lint fmt clean build setup setup-fuzz setup-images setup-strongswan
 
 help: ## show this list
 	@echo 'Run on Debian 12 or 13. As root what is missing is installed; without root it is named. Start with: make demo'
@@ -26,7 +26,7 @@ cast-demo: build ## show cloudcaster at work: the hub of 2014 and clients cast f
 kernel: build ## say which kernel the lab runs on, and build one of its own where this machine's will not do: six minutes, once
 	@$(BUILT)/crosswan-lab kernel uname -sr
 
-test: build setup-fuzz ## run every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing
+test: build setup-fuzz setup-strongswan ## run every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing
 	@# The tests of the lab mostly wait, so more of them run at once than there are cores.
 	@left_out=$$(tests/setup/before.sh) && set -x && RUST_TEST_THREADS=3 cargo test --locked --workspace -- $$left_out
 	@tests/fuzz/run 2
@@ -41,6 +41,7 @@ churn: build ## make N=1000 refreshes while peers come, go and change, ten minut
 	$(BUILT)/crosswan-faults churn $(or $(N),1000) --seed $(or $(SEED),1) $(if $(N),,--write tests/faults/results/churn.md)
 
 bench: build ## measure the budgets beside their baselines, into tests/bench/results: half an hour; ONLY=name runs one
+	@tests/setup/debian.sh bench
 	@echo 'bench: a release build of the agent takes about ten minutes the first time' >&2
 	cargo build --locked --release --bin crosswan
 	@CROSSWAN_BIN=$(TARGET)/release/crosswan $(BUILT)/crosswan-bench $(ONLY)
@@ -90,6 +91,10 @@ setup:
 
 setup-fuzz:
 	@tests/setup/debian.sh fuzz
+
+# The test of gateways with different versions; the lab has no network to fetch them by.
+setup-strongswan:
+	@for suite in trixie testing; do tests/setup/strongswan.sh $$suite >/dev/null || exit; done
 
 setup-images:
 	@tests/setup/debian.sh images

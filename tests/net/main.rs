@@ -20,3 +20,4 @@ mod points;
 mod routes;
 mod settings;
 mod stores;
+mod strongswans;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepares a fresh Debian 12 or 13 for `make demo`; as `debian.sh fuzz` also for `make test` and `make fuzz`, as
+# Prepares a fresh Debian 12 or 13 for `make demo`; as `debian.sh fuzz` also for `make test` and `make fuzz`, as `debian.sh bench` for `make bench`, as
 # `debian.sh lint` for `make lint`, as `debian.sh images` for `make deb`, `make image`, `make vm-test` and `make packer-test`, as
 # `debian.sh images arm64` (or amd64) also to make or boot disks of that architecture, as `debian.sh dist` for `make dist`.
 # It installs what is missing and says so; when nothing is missing it is silent and quick. It starts and enables no service.
@@ -38,6 +38,7 @@ if [[ ${1-} == images ]]; then
     command -v go >/dev/null || packages+=(golang-go) # to build Packer; any version fetches the one that go.mod names
 fi
 [[ ${1-} == fuzz ]] && packages+=(libclang-rt-dev)  # libFuzzer
+[[ ${1-} =~ ^(fuzz|bench)$ ]] && packages+=(wireguard-tools) # what a benchmark compares tunnels with
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
 
 command -v apt-get dpkg-query >/dev/null || die "needs Debian 12 or 13; this system has no apt. A container or virtual machine of debian:13 will do"

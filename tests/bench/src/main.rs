@@ -12,6 +12,7 @@ mod restart;
 mod results;
 mod size;
 mod stages;
+mod throughput;
 mod vici;
 mod xml;
 
@@ -68,6 +69,7 @@ Benchmarks:
   regions   20 slow regions, beside one and beside the boto3 script
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   stages    micro-benchmarks of the pure stages, by cargo bench
+  throughput  packets a second through NAT, one tunnel and a hub with 1,000; beside fck-nat, plain swanctl and WireGuard
 
 Exit codes: 0 every budget was met, 1 one was not, or an error, 2 wrong arguments.
 
@@ -99,13 +101,14 @@ impl Setup {
 }
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 6] = [
+const ALL: [(&str, Bench); 7] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
     ("regions", regions::bench),
     ("restart", restart::bench),
     ("stages", stages::bench),
+    ("throughput", throughput::bench),
 ];
 
 /// Progress, for a person who waits.

@@ -45,6 +45,8 @@ pub struct Gateway {
     pub(crate) dir: PathBuf,
     agent: Mutex<PathBuf>,
     env: Mutex<BTreeMap<String, String>>,
+    /// Another strongSwan than the machine's, unpacked.
+    strongswan: Mutex<Option<PathBuf>>,
     pub(crate) machine: Mutex<Option<Machine>>,
 }
 
@@ -89,6 +91,7 @@ impl Gateway {
             dir,
             agent: Mutex::new(agent),
             env: Mutex::default(),
+            strongswan: Mutex::default(),
             machine: Mutex::default(),
         };
         let etc = gateway.path("/etc");
@@ -118,7 +121,8 @@ impl Gateway {
             fs::create_dir_all(self.path(folder))?;
         }
         let own = |target| (self.path(target), target);
-        let binds = [own("/run"), ("/etc".into(), files::MACHINE_ETC), own("/etc"), own("/var/lib")];
+        let mut binds = vec![own("/run"), ("/etc".into(), files::MACHINE_ETC), own("/etc"), own("/var/lib")];
+        binds.extend(lock(&self.strongswan).iter().flat_map(|tree| strongswan_binds(tree)));
         let machine = Machine {
             charon: None,
             _imds: self.imds.serve(&ns)?,
@@ -212,6 +216,17 @@ impl Gateway {
         lock(&self.env).insert(key.to_string(), value.to_string());
     }
 
+    /// From charon's next start on, `charon-systemd` and `swanctl` are those of a tree that `tests/setup/strongswan.sh`
+    /// has unpacked, in place of the machine's.
+    pub fn use_strongswan(&self, tree: &Path) -> Result<()> {
+        for (source, target) in strongswan_binds(tree) {
+            let source = source.to_str().context("the tree's path is not UTF-8")?;
+            self.run("mount", &["--bind", source, target], "")?.ok()?;
+        }
+        *lock(&self.strongswan) = Some(tree.to_path_buf());
+        Ok(())
+    }
+
     /// A command line that opens a shell inside the gateway while the lab runs.
     pub fn enter_command(&self) -> Result<String> {
         let Inside { ns, mount } = self.inside()?;
@@ -269,4 +284,13 @@ impl Gateway {
         let machine = lock(&self.machine);
         Ok(machine.as_ref().with_context(|| format!("{} is switched off", self.name))?.inside.clone())
     }
+}
+
+/// What stands over the machine's strongSwan: the plugins, whose folder is compiled in, and the programs.
+fn strongswan_binds(tree: &Path) -> [(PathBuf, &'static str); 3] {
+    [
+        (tree.join("usr/lib/ipsec"), "/usr/lib/ipsec"),
+        (tree.join("bin/charon-systemd"), "/usr/sbin/charon-systemd"),
+        (tree.join("bin/swanctl"), "/usr/sbin/swanctl"),
+    ]
 }
