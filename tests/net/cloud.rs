@@ -48,7 +48,7 @@ fn has_tunnel(report: &Value, vpc: &str) -> bool {
 
 /// The report's tunnel to this VPC.
 fn tunnel<'r>(report: &'r Value, vpc: &str) -> Option<&'r Value> {
-    report["tunnels"].as_object()?.values().find(|tunnel| tunnel["vpc"] == vpc)
+    report["tunnels"].as_object()?.values().find(|tunnel| tunnel["vpc"] == vpc && tunnel["stands_by"] != true)
 }
 
 /// Why a peer was kept, or refused.

@@ -68,7 +68,10 @@ fn large_transfers_pass(region: &Region) -> Result<()> {
 fn a_large_datagram_is_told_the_mtu(region: &Region) -> Result<()> {
     for (from, to) in [("a/host", "hub/host"), ("a/host", "b/host"), ("hub/host", "a/host")] {
         let (from, to) = (region.lab.host(from)?, region.address(to)?);
-        let probe = from.udp_df(to, 8000)?;
+        // First the tunnel's interface tells its own MTU, then the tunnel what ESP leaves of it.
+        let first = from.udp_df(to, 8000)?;
+        assert!(first.too_big && !first.answered && first.mtu == 1500, "{} to {to}: {first:?}", from.name);
+        let probe = from.udp_df(to, first.mtu as usize - 28)?;
         assert!(probe.too_big && !probe.answered && probe.mtu == 1438, "{} to {to}: {probe:?}", from.name);
         // With 28 bytes of headers: the size that the answer named passes.
         let fits = from.udp_df(to, probe.mtu as usize - 28)?;
@@ -97,21 +100,19 @@ fn an_mtu_black_hole_swallows_no_stream(region: &Region) -> Result<()> {
     Ok(())
 }
 
-/// From a client and from the hub's own VPC: the hub answers with an ICMP error at once, and no packet loops.
+/// From a client and from the hub's own VPC: the hub answers each packet with an ICMP error at once, and none loops.
 fn traffic_for_nobody_is_rejected_at_the_hub(region: &Region) -> Result<()> {
     let (hub, a) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
-    let (rejected, capture) = (rejections(&hub)?, region.lab.capture_internet()?);
+    let capture = region.lab.capture_internet()?;
     let pings = 10;
     for from in ["a/host", "hub/host"] {
         let report = region.lab.host(from)?.ping(NOBODY.parse()?, pings)?;
         assert_eq!(report.received, 0);
         assert!(!report.errors.is_empty(), "{from}: {report:?}");
         for error in &report.errors {
-            assert_eq!(*error, (hub.address, 3, 0), "{from}: network unreachable, says the hub");
+            assert_eq!(*error, (hub.address, 3, 1), "{from}: no route leads to it, says the hub");
         }
     }
-    let now = rejections(&hub)?;
-    assert_eq!(now - rejected, 2 * u64::from(pings), "each packet came to the hub once");
     let packets = capture.stop()?;
     assert_eq!(packets.clear_private(), []);
     // There and back, and what IKE says in the meantime.
@@ -121,8 +122,4 @@ fn traffic_for_nobody_is_rejected_at_the_hub(region: &Region) -> Result<()> {
         assert_eq!(region.lab.leaks(vpc)?, Leaks::default(), "{vpc}");
     }
     Ok(())
-}
-
-fn rejections(hub: &Gateway) -> Result<u64> {
-    Ok(counters(hub)?.iter().filter(|(rule, _)| rule.contains("-j REJECT")).map(|(_, n)| n).sum())
 }

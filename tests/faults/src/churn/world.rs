@@ -244,6 +244,7 @@ impl World {
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let tunnels = report["tunnels"].as_object().into_iter().flatten();
+        let tunnels = tunnels.filter(|(_, tunnel)| tunnel["stands_by"] != true);
         let seen: BTreeMap<_, _> = tunnels
             .map(|(_, t)| {
                 let cidrs = t["remote_cidrs"].as_array().into_iter().flatten().map(text).collect();
@@ -252,11 +253,10 @@ impl World {
             .collect();
         ensure!(seen == wanted, "{seen:#?}\ninstead of {wanted:#?}\n{report:#}");
         let loaded = ask(&self.hub, async |vici| vici.list_conns().await)?;
-        let loaded = loaded.iter().filter(|(name, conn)| {
-            let of = |vpc: &String| name.starts_with(&format!("crosswan-{vpc}-"));
-            !conn.children.is_empty() && wanted.keys().any(of)
-        });
-        ensure!(loaded.count() == wanted.len(), "charon has other connections than {:?}", wanted.keys());
+        let of = |name: &str| wanted.keys().find(|vpc| name.starts_with(&format!("crosswan-{vpc}-")));
+        let tunnels = loaded.iter().filter(|(_, conn)| !conn.children.is_empty()).filter_map(|(name, _)| of(name));
+        let tunnels: BTreeSet<_> = tunnels.collect();
+        ensure!(tunnels.len() == wanted.len(), "charon has other connections than {:?}", wanted.keys());
         Ok(())
     }
 
