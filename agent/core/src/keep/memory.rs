@@ -29,6 +29,8 @@ pub struct Memory {
     /// Connections with a tunnel that came up beside one to another gateway of the same party, and for which no pass was wanted yet
     /// (`false`), or one was.
     pub(super) beside: BTreeMap<String, bool>,
+    /// Connections that were up at the last look, of parties with no other one.
+    pub(super) alone: BTreeSet<String>,
     /// How many children should be up.
     pub(super) wanted: usize,
     /// Whether the last look has left something to initiate to the next one.
@@ -198,11 +200,18 @@ impl Memory {
             }
         }
         let missing: BTreeSet<&String> = self.missing.keys().map(|(conn, _)| conn).collect();
-        let beside: BTreeSet<&String> = parties.into_values().filter(|conns| conns.len() > 1).flatten().collect();
-        self.beside.retain(|conn, _| beside.contains(conn));
-        for conn in beside.difference(&missing) {
-            self.beside.entry((*conn).clone()).or_insert(false);
+        let (mut beside, mut alone) = (BTreeSet::new(), BTreeSet::new());
+        for conns in parties.into_values() {
+            let up = conns.iter().filter(|conn| !missing.contains(*conn)).map(|conn| (*conn).clone());
+            if conns.len() > 1 { beside.extend(up) } else { alone.extend(up) }
         }
+        self.beside.retain(|conn, _| beside.contains(conn) || missing.contains(conn));
+        for conn in beside {
+            // One that was up before the other came is nothing new.
+            let known = self.alone.contains(&conn);
+            self.beside.entry(conn).or_insert(known);
+        }
+        self.alone = alone;
     }
 
     fn change(&mut self, (conn, child): &ChildRef, up_after: Option<u64>, attempts: u32) {

@@ -405,12 +405,17 @@ fn a_pass_is_wanted_once_a_second_gateways_tunnel_is_up() {
     let (first, second) = ("crosswan-vpc-0aaa1111-i-0bbb2222", "crosswan-vpc-0aaa1111-i-0ccc3333");
     let other = "crosswan-vpc-0ddd4444-i-0eee5555";
     let mut memory = Memory::default();
-    let mut wanted = |up: &[&str]| {
-        let conns = [first, second, other].map(|name| (name.to_owned(), conn(&[("a", "tunnel")]))).into();
+    let mut look = |loaded: &[&str], up: &[&str]| {
+        let conns = loaded.iter().map(|name| ((*name).to_owned(), conn(&[("a", "tunnel")]))).collect();
         let sas = up.iter().map(|conn| Sa { conn: (*conn).into(), ..sa(1, "ESTABLISHED", &[("a", 1, "INSTALLED")]) });
         decide(0, &View { conns, sas: sas.collect(), ..view(&[]) }, &mut memory, HUB);
         memory.take_proven()
     };
+    // The one in use was up before the other came, which is up at the first look that sees it.
+    assert_eq!(look(&[first, other], &[first, other]), None);
+    assert_eq!(look(&[first, second, other], &[first, second, other]).as_deref(), Some(second));
+    assert_eq!(look(&[other], &[other]), None, "both are gone");
+    let mut wanted = |up: &[&str]| look(&[first, second, other], up);
     assert_eq!(wanted(&[other]), None, "the only gateway of its VPC");
     assert_eq!(wanted(&[first, other]).as_deref(), Some(first), "it may have been the newcomer");
     assert_eq!(wanted(&[first, second, other]).as_deref(), Some(second));
