@@ -12,7 +12,7 @@ say() { printf 'deb: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 command -v dpkg-deb dpkg-shlibdeps >/dev/null || die "needs dpkg-dev: apt-get install dpkg-dev (make deb does it)"
 
-package=${1-} native=$(dpkg --print-architecture) profile=${3:-release}
+package=${1-} native=$(dpkg --print-architecture) profile=${3:-release} features=()
 arch=${2:-$native}
 [[ -s images/deb/$package/control ]] || die "PACKAGE is one of: $(cd images/deb && printf "%s " */ | tr -d /)"
 case $arch in
@@ -28,7 +28,9 @@ deb=$target/package/${package}_${version}_$arch.deb
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 export SOURCE_DATE_EPOCH
 
-built=$target cargo=(cargo build --locked --profile "$profile" --package "$package" --bin "$package")
+# cloudcaster is built with the features of the agent's dependencies, too: then they share all builds that take long.
+[[ $package == crosswan ]] || features=(--package crosswan)
+built=$target cargo=(cargo build --locked --profile "$profile" "${features[@]}" --package "$package" --bin "$package")
 if [[ $arch != "$native" && -z ${CROSSWAN_BUILDER-} ]]; then
     # The tree runs this script again.
     images/builder.sh images/deb/build.sh "$package" "$arch" "$profile" >/dev/null
@@ -61,14 +63,18 @@ put 644 "$share/completions/$package.bash" "usr/share/bash-completion/completion
 put 644 "$share/completions/_$package" "usr/share/zsh/vendor-completions/_$package"
 put 644 "$share/completions/$package.fish" "usr/share/fish/vendor_completions.d/$package.fish"
 put 644 images/deb/copyright "usr/share/doc/$package/copyright"
-put 644 CHANGELOG.md "usr/share/doc/$package/changelog"
-gzip -9n "$root"/usr/share/man/man1/*.1 "$root/usr/share/doc/$package/changelog"
+# Debian's tools expect a changelog of this form, which CHANGELOG.md has not.
+printf '%s (%s) unstable; urgency=medium\n\n  * CHANGELOG.md.gz says what changed.\n\n -- %s  %s\n' "$package" "$version" \
+    "$(sed -n 's/^Maintainer: //p' "images/deb/$package/control")" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" |
+    put 644 /dev/stdin "usr/share/doc/$package/changelog"
+put 644 CHANGELOG.md "usr/share/doc/$package/CHANGELOG.md"
+gzip -9n "$root"/usr/share/man/man1/*.1 "$root/usr/share/doc/$package"/{changelog,CHANGELOG.md}
 
 install -d -m 755 "$root/DEBIAN"
 for script in postinst prerm postrm; do
     [[ ! -e images/deb/$package/$script ]] || install -m 755 "images/deb/$package/$script" "$root/DEBIAN"
 done
-(cd "$root" && find etc -type f -printf '/%p\n' 2>/dev/null | sort) >"$root/DEBIAN/conffiles"
+[[ ! -d $root/etc ]] || (cd "$root" && find etc -type f -printf '/%p\n' | sort) >"$root/DEBIAN/conffiles"
 (cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 # dpkg-shlibdeps expects a source package; this empty file is all that it reads of one.
 mkdir "$root/debian" && touch "$root/debian/control"

@@ -95,13 +95,12 @@ class Package(unittest.TestCase):
         # Its manual comes from the build script, which runs on the machine that builds.
         names = {name for _, name in files(self.deb)}
         self.assertLessEqual({"./usr/bin/crosswan", "./usr/share/man/man1/crosswan.1.gz", "./usr/lib/crosswan/guard"}, names)
-        native = self.deb.with_name(self.deb.name.replace("~dev", "").replace(OTHER, NATIVE))
-        if native.exists():
-            self.assertEqual(files(self.deb), files(native))
+        native = run("images/deb/build.sh", "crosswan", NATIVE, "dev", limit=3000)
+        self.assertEqual(files(self.deb), files(TOP / native.stdout.strip()), native.stderr)
 
 
-class Rust(unittest.TestCase):
-    """How a newcomer's Debian 13 gets its Rust: a plain one, in a chroot."""
+class Debian:
+    """A plain Debian 13 in a chroot, as a newcomer or an instance has it."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -112,17 +111,57 @@ class Rust(unittest.TestCase):
         made = run("images/base.sh", "--tree", tree)
         self.assertEqual(made.returncode, 0, made.stderr)
         subprocess.run(["tar", "-C", self.root, "--numeric-owner", "--xattrs", "-xf", tree], check=True)
-        shutil.copytree(TOP / "tests/setup", self.root / "src/tests/setup")
-        shutil.copy(TOP / "Cargo.toml", self.root / "src")
         (self.root / "etc/resolv.conf").unlink()
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
 
     def inside(self, *command, environment=None):
-        """Runs it there, without this machine's own Rust."""
+        """Runs it there, with nothing of this machine's environment."""
         own = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *[f"{name}={value}" for name, value in (environment or {}).items()]]
         mounts = 'cd "$1"; shift; mount --bind /dev dev; mount -t proc proc proc; exec chroot . env -i "$@"'
         return run("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "bash", "-euc", mounts, "-",
                    self.root, *own, *command)
+
+
+class Cloudcaster(Debian, unittest.TestCase):
+    """The package of cloudcaster, for this machine: installed, used and purged."""
+
+    def setUp(self):
+        super().setUp()
+        built = run("images/deb/build.sh", "cloudcaster", NATIVE, "dev", limit=3000)
+        self.assertEqual(built.returncode, 0, built.stderr)
+        shutil.copy(TOP / built.stdout.strip(), self.root / "tmp/cloudcaster.deb")
+
+    def test_it_works_where_it_is_installed_and_leaves_nothing(self):
+        def files():
+            # What dpkg, apt and man write about any package.
+            own = re.compile("var/(lib|log|cache)/|etc/ld.so.cache$")
+            return {name for name in (str(file.relative_to(self.root)) for file in self.root.rglob("*")) if not own.match(name)}
+
+        before = files()
+        # Without apt's lists: it needs no package that a plain Debian lacks.
+        installed = self.inside("dpkg", "--install", "/tmp/cloudcaster.deb")
+        self.assertEqual(installed.returncode, 0, installed.stdout + installed.stderr)
+        self.assertEqual(self.inside("dpkg", "--verify", "cloudcaster").stdout, "")
+        self.assertRegex(self.inside("cloudcaster", "--version").stdout, r"^cloudcaster \d+\.\d+\.\d+\n$")
+        examples = "/usr/share/doc/cloudcaster/examples"
+        checked = self.inside("cloudcaster", "check", f"{examples}/hub.json", f"{examples}/client.json")
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        new = files() - before
+        self.assertLessEqual({"usr/share/man/man1/cloudcaster.1.gz", "usr/share/man/man1/cloudcaster-cast.1.gz",
+                              "usr/share/bash-completion/completions/cloudcaster", "usr/share/doc/cloudcaster/copyright"}, new)
+        # It is a program and no service, and has no settings of its own.
+        self.assertEqual([name for name in new if name.startswith(("etc/", "usr/lib/"))], [])
+        self.inside("dpkg", "--purge", "cloudcaster")
+        self.assertEqual(files(), before)
+
+
+class Rust(Debian, unittest.TestCase):
+    """How a newcomer's Debian 13 gets its Rust."""
+
+    def setUp(self):
+        super().setUp()
+        shutil.copytree(TOP / "tests/setup", self.root / "src/tests/setup")
+        shutil.copy(TOP / "Cargo.toml", self.root / "src")
 
     def test_it_comes_from_backports(self):
         said = self.inside("/src/tests/setup/rust.sh")
