@@ -28,7 +28,7 @@ deb=$target/package/${package}_${version}_$arch.deb
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 export SOURCE_DATE_EPOCH
 
-# cloudcaster is built with the features of the agent's dependencies, too: then they share all builds that take long.
+# cloudcaster is built with the features that the agent's dependencies have, so that the two share every build that takes long.
 [[ $package == crosswan ]] || features=(--package crosswan)
 built=$target cargo=(cargo build --locked --profile "$profile" "${features[@]}" --package "$package" --bin "$package")
 if [[ $arch != "$native" && -z ${CROSSWAN_BUILDER-} ]]; then
@@ -63,7 +63,7 @@ put 644 "$share/completions/$package.bash" "usr/share/bash-completion/completion
 put 644 "$share/completions/_$package" "usr/share/zsh/vendor-completions/_$package"
 put 644 "$share/completions/$package.fish" "usr/share/fish/vendor_completions.d/$package.fish"
 put 644 images/deb/copyright "usr/share/doc/$package/copyright"
-# Debian's tools expect a changelog of this form, which CHANGELOG.md has not.
+# Debian's tools expect a changelog in a form that CHANGELOG.md does not have.
 printf '%s (%s) unstable; urgency=medium\n\n  * CHANGELOG.md.gz says what changed.\n\n -- %s  %s\n' "$package" "$version" \
     "$(sed -n 's/^Maintainer: //p' "images/deb/$package/control")" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" |
     put 644 /dev/stdin "usr/share/doc/$package/changelog"
