@@ -13,4 +13,4 @@ built=$(dirname "$1")
 [[ $(basename "$built") != deps ]] || built=$(dirname "$built")
 [[ -x $built/crosswan-lab ]] || cargo build --quiet --locked --package crosswan-lab --bin crosswan-lab
 export CROSSWAN_KERNEL_LIMIT=${CROSSWAN_KERNEL_LIMIT:-3600}
-exec "$built/crosswan-lab" kernel "$@"
+exec "$built/crosswan-lab" tests "$@"

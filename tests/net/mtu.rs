@@ -3,11 +3,10 @@
 use std::os::unix::fs::symlink;
 
 use anyhow::Result;
-use crosswan_lab::{Auth, Gateway, Lab, Leaks, VPC_MTU};
+use crosswan_lab::{Auth, Lab, Leaks, VPC_MTU};
 
 use crate::{
     region::{Region, agent, refresh},
-    snapshot::counters,
 };
 
 const BULK: u64 = 50 << 20;

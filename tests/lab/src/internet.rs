@@ -1,14 +1,13 @@
 //! The internet of the lab: routes public addresses to VPCs, drops private ones, and has the EC2 endpoint and an echo host.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ipnet::Ipv4Net;
 
 use crate::ec2::Ec2;
@@ -16,10 +15,9 @@ use crate::host::Host;
 use crate::http::Service;
 use crate::iam::Iam;
 use crate::lock;
-use crate::moto;
+use crate::moto::{self, Moto};
 use crate::netns::Netns;
 use crate::proxy::{self, Faults};
-use crate::spawn::Process;
 
 /// The host that answers with the address it sees.
 pub const ECHO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
@@ -53,7 +51,7 @@ pub struct Internet {
     links: AtomicU32,
     /// Link name by public address, as routed now.
     announced: Mutex<BTreeMap<Ipv4Addr, String>>,
-    moto: Process,
+    moto: Moto,
     _proxy: Service,
 }
 
@@ -63,8 +61,7 @@ impl Internet {
     pub fn new(dir: &Path, private: &[Ipv4Net], images: Option<&Path>) -> Result<Internet> {
         let ns = Arc::new(Netns::new()?);
         ns.ip(&format!("addr add {ECHO}/32 dev lo\naddr add {EC2}/32 dev lo\nroute add blackhole default"))?;
-        let log = File::create(dir.join("moto.log")).context("make moto's log")?;
-        let moto = moto::start(&ns, EC2, images, log)?;
+        let moto = moto::start(&ns, EC2, images, &dir.join("moto.log"))?;
         ns.sysctl(&[("ipv4/ip_forward".into(), "1")])?;
         let private = private.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         // After the capture's tap, before routing: nobody on the internet carries these.
@@ -104,7 +101,7 @@ impl Internet {
 
     /// Waits for moto.
     pub fn wait_ready(&self, limit: Duration) -> Result<()> {
-        moto::wait_ready(&self.ns, EC2, &self.moto, limit)
+        self.moto.wait_ready(&self.ns, EC2, limit)
     }
 
     /// Wires a VPC's router to the internet; its end is called `igw`.

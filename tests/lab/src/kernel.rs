@@ -57,6 +57,35 @@ pub fn run_program(argv: Vec<OsString>) -> Result<ExitCode> {
     if needed()? {
         return run(&Job::here(argv, &[])?, &Limits::from_environment()?);
     }
+    exec(&argv)
+}
+
+/// Runs a test program of cargo's where the lab runs, as [`run_program`] does. A user-mode kernel has one processor, so there are as many
+/// kernels as this machine has processors, each with its share of the tests.
+pub fn run_tests(mut argv: Vec<OsString>) -> Result<ExitCode> {
+    if !needed()? {
+        return exec(&argv);
+    }
+    let (program, arguments) = argv.split_first().context("no program")?;
+    let list = Command::new(program).args(arguments).args(["--list", "--format", "terse"]).output();
+    let list = list.with_context(|| format!("start {}", program.display()))?;
+    let tests: Vec<String> =
+        String::from_utf8_lossy(&list.stdout).lines().filter_map(|line| Some(line.strip_suffix(": test")?.into())).collect();
+    let kernels = machine::processors()?.len().min(tests.len());
+    if kernels < 2 || !list.status.success() {
+        return run(&Job::here(argv, &[])?, &Limits::from_environment()?);
+    }
+    if !argv.iter().any(|argument| argument == "--exact") {
+        argv.push("--exact".into());
+    }
+    eprintln!("kernel: {kernels} of them share {} tests", tests.len());
+    let share = |first| argv.iter().cloned().chain(tests.iter().skip(first).step_by(kernels).map(OsString::from));
+    let jobs = (0..kernels).map(|first| Job::here(share(first).collect(), &[])).collect::<Result<Vec<_>>>()?;
+    outside::run_all(&jobs, &Limits::from_environment()?)
+}
+
+/// Becomes the program.
+fn exec(argv: &[OsString]) -> Result<ExitCode> {
     let (program, arguments) = argv.split_first().context("no program")?;
     Err(Command::new(program).args(arguments).exec()).with_context(|| format!("start {}", program.display()))
 }

@@ -50,6 +50,12 @@ enum Command {
     Up,
     /// Say which moto_server the lab uses; installs it if there is none
     Moto,
+    /// Run a test program of cargo's where the lab runs; in user-mode kernels, one on each processor, each has its share of the tests
+    Tests {
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+        argv: Vec<OsString>,
+    },
     /// Run any program where the lab runs: in a user-mode kernel, unless this machine's own will do
     Kernel {
         /// The program and its arguments
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         Command::Demo { keep } => in_kernel(keep, &|| demo::run(&agent()?, keep)),
         Command::CastDemo => in_kernel(false, &|| cast_demo::run(&agent()?, &cloudcaster()?)),
         Command::Up => in_kernel(true, &|| up::run(&agent()?).map(|()| ExitCode::SUCCESS)),
+        Command::Tests { argv } => kernel::run_tests(argv),
         Command::Kernel { argv } => kernel::run_program(argv),
         Command::Moto => crosswan_lab::moto_server().map(|path| {
             println!("{}", path.display());

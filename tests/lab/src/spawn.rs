@@ -146,22 +146,39 @@ fn wait(child: &mut Child, timeout: Duration) -> Result<Option<ExitStatus>> {
     if let Some(status) = child.try_wait()? {
         return Ok(Some(status));
     }
-    // SAFETY: plain system call; the descriptor is owned here.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) } as i32;
-    check(fd).context("pidfd_open")?;
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let pidfd = pidfd(child.id() as i32)?;
     let until = Instant::now() + timeout;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        // SAFETY: one valid pollfd.
-        unsafe { libc::poll(&mut poll, 1, left.as_millis().min(i32::MAX as u128) as i32) };
+        ended(&pidfd, left);
         match child.try_wait()? {
             None if left.is_zero() => return Ok(None),
             None => {}
             done => return Ok(done),
         }
     }
+}
+
+/// A descriptor of a process that has not been reaped.
+pub(crate) fn pidfd(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: plain system call; the descriptor is owned here.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32;
+    check(fd).context("pidfd_open")?;
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether a process has ended, once it has or after `timeout`.
+pub(crate) fn ended(pidfd: &OwnedFd, timeout: Duration) -> bool {
+    let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd.
+    unsafe { libc::poll(&mut poll, 1, timeout.as_millis().min(i32::MAX as u128) as i32) == 1 }
+}
+
+/// Kills a process that may have ended.
+pub(crate) fn kill(pidfd: &OwnedFd) {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: plain system call on a descriptor that is open.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, none, 0) };
 }
 
 fn kill_group(child: &Child, signal: i32) {

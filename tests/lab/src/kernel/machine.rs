@@ -1,6 +1,6 @@
 //! A user-mode kernel as a process of this machine: its command line, its folder, its console, its end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{PipeReader, Read};
@@ -15,7 +15,9 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::Flock;
 use nix::libc;
+use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
 
 use super::job;
 use crate::lock;
@@ -24,13 +26,11 @@ use crate::workdir::try_lock;
 /// Of the console, bytes and lines, for what is said about a failure.
 const CONSOLE: usize = 64 << 10;
 const TAIL: usize = 25;
-/// As many as its configuration has room for.
-const PROCESSORS: usize = 4;
 
 /// How user processes are held.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// By a seccomp filter: faster, and the only one with more than one processor.
+    /// By a seccomp filter: faster.
     Seccomp,
     /// By ptrace.
     Ptrace,
@@ -39,14 +39,9 @@ pub enum Method {
 /// The kernel's command line: this machine's files as its root, and the line as its first serial one.
 pub fn arguments(dir: &Path, method: Method, memory: u64, line: RawFd) -> Result<Vec<OsString>> {
     let dir = dir.to_str().filter(|dir| !dir.contains(['"', '\n'])).context("TMPDIR: its path has odd characters")?;
-    let processors = match method {
-        Method::Seccomp => std::thread::available_parallelism().map_or(1, usize::from).min(PROCESSORS),
-        Method::Ptrace => 1,
-    };
     ensure!(dir.len() < 200, "TMPDIR: its path is too long for a kernel's command line");
     let arguments = [
         format!("mem={}M", memory >> 20),
-        format!("ncpus={processors}"),
         format!("seccomp={}", if method == Method::Seccomp { "on" } else { "off" }),
         "rootfstype=hostfs rootflags=/ rw".into(),
         format!("uml_dir={dir}/ umid=uml"),
@@ -64,31 +59,48 @@ pub fn arguments(dir: &Path, method: Method, memory: u64, line: RawFd) -> Result
 
 const PREFIX: &str = "crosswan-kernel-";
 
+/// The processors this program may run on.
+pub fn processors() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0)).context("the processors to run on")?;
+    Ok((0..CpuSet::count()).filter(|processor| set.is_set(*processor).unwrap_or(false)).collect())
+}
+
 /// The folder of one run: the job, the first process, the kernel's own files, and `out`, which stays if something is in it.
 pub struct RunDir {
     /// Where it is.
     pub path: PathBuf,
+    /// The processor of its kernel.
+    pub processor: usize,
     _lock: Flock<File>,
 }
 
 impl RunDir {
-    /// Sweeps what killed runs left, then makes a new one.
+    /// Sweeps what killed runs left, then makes a new one, for the processor with the fewest kernels.
     pub fn new() -> Result<RunDir> {
         let base = std::env::temp_dir().canonicalize().context("TMPDIR")?;
+        let mut kernels: BTreeMap<usize, u32> = processors()?.into_iter().map(|processor| (processor, 0)).collect();
         for entry in fs::read_dir(&base).into_iter().flatten().flatten() {
-            let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-            if let Some(_lock) = ours.then(|| try_lock(&entry.path())).flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(name) = name.strip_prefix(PREFIX) else { continue };
+            if let Some(_lock) = try_lock(&entry.path()) {
                 clear(&entry.path());
+                continue;
+            }
+            let processor = name.split('-').next().and_then(|processor| processor.parse().ok());
+            if let Some(count) = processor.and_then(|processor: usize| kernels.get_mut(&processor)) {
+                *count += 1;
             }
         }
+        let fewest = kernels.iter().min_by_key(|(_, count)| **count);
+        let processor = *fewest.context("no processor to run on")?.0;
         let random = fs::read("/proc/sys/kernel/random/uuid").context("a random name")?;
         let name = String::from_utf8_lossy(&random).chars().take(8).collect::<String>();
-        let path = base.join(format!("{PREFIX}{name}"));
+        let path = base.join(format!("{PREFIX}{processor}-{name}"));
         let subject = || format!("make {} (TMPDIR: a folder that can be written)", path.display());
         DirBuilder::new().mode(0o700).create(&path).with_context(subject)?;
         let lock = try_lock(&path).with_context(|| format!("lock {}", path.display()))?;
         fs::create_dir(path.join("out"))?;
-        Ok(RunDir { path, _lock: lock })
+        Ok(RunDir { path, processor, _lock: lock })
     }
 }
 
@@ -157,11 +169,17 @@ impl Console {
     }
 }
 
-/// From now on the signals that end a program come here. Called before other threads are there.
-pub fn signals() -> Result<Receiver<Signal>> {
+/// From now on the signals that end a program come to each of `count` receivers. Called before other threads are there.
+pub fn signals(count: usize) -> Result<Vec<Receiver<Signal>>> {
     let set: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     set.thread_block().context("block signals")?;
-    let (send, signals) = channel();
-    std::thread::spawn(move || while set.wait().is_ok_and(|signal| send.send(signal).is_ok()) {});
-    Ok(signals)
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| channel()).unzip();
+    std::thread::spawn(move || {
+        while let Ok(signal) = set.wait() {
+            for sender in &senders {
+                let _ = sender.send(signal);
+            }
+        }
+    });
+    Ok(receivers)
 }

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::job::{self, Job};
 use super::machine::{Console, Kernel, Method, RunDir, arguments, signals};
@@ -57,32 +59,75 @@ enum End {
 
 /// Runs a job in a kernel of its own and returns its exit code; 128 and the signal's number when a signal ended it.
 pub fn run(job: &Job, limits: &Limits) -> Result<ExitCode> {
+    run_all(std::slice::from_ref(job), limits)
+}
+
+/// Runs each job in a kernel of its own, side by side, and returns the first exit code that tells of a failure.
+/// Where there are several, what they say comes by whole lines, and none of them is given this program's input.
+pub fn run_all(jobs: &[Job], limits: &Limits) -> Result<ExitCode> {
     let linux = image::linux()?;
-    let folder = memory::folder(limits.memory)?;
-    let dir = RunDir::new()?;
+    let folder = memory::folder(limits.memory * jobs.len() as u64)?;
+    let dirs = jobs.iter().map(|_| RunDir::new()).collect::<Result<Vec<_>>>()?;
+    let signals = signals(jobs.len())?;
+    let alone = jobs.len() == 1;
+    std::thread::scope(|scope| {
+        let runs = jobs.iter().zip(&dirs).zip(signals).map(|((job, dir), signals)| {
+            let (linux, folder) = (&linux, &folder);
+            scope.spawn(move || one(job, limits, linux, folder, dir, &signals, alone))
+        });
+        let runs = runs.collect::<Vec<_>>();
+        let codes = runs.into_iter().map(|run| run.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        let codes = codes.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(ExitCode::from(codes.into_iter().find(|code| *code != 0).unwrap_or(0)))
+    })
+}
+
+fn one(
+    job: &Job,
+    limits: &Limits,
+    linux: &Path,
+    folder: &Path,
+    dir: &RunDir,
+    signals: &Receiver<Signal>,
+    alone: bool,
+) -> Result<u8> {
     let mut job = job.clone();
     job.through.insert(dir.path.join("out"));
     job.write(&dir.path.join("job"))?;
     symlink(std::env::current_exe()?, dir.path.join("init"))?;
-    let signals = signals()?;
     let raw = job.terminal.map(|_| terminal::Raw::new()).transpose().context("prepare the terminal")?;
-    let asks = raw.is_some();
-    let mut end = boot(&linux, &folder, &dir.path, Method::Seccomp, limits, asks, &signals)?;
+    let input = match (&raw, alone) {
+        (_, false) => Input::Nobody,
+        (Some(_), _) => Input::Person,
+        (None, _) => Input::Program,
+    };
+    let mut end = boot(linux, folder, dir, Method::Seccomp, limits, input, signals)?;
     if let End::StillBorn(console) = &end {
         eprintln!(
             "kernel: trying ptrace, which is slower, as seccomp does not work here: {}",
             console.lines().last().unwrap_or_default()
         );
-        end = boot(&linux, &folder, &dir.path, Method::Ptrace, limits, asks, &signals)?;
+        end = boot(linux, folder, dir, Method::Ptrace, limits, input, signals)?;
     }
     match end {
-        End::Exit(code) => Ok(ExitCode::from(code.clamp(0, 255) as u8)),
+        End::Exit(code) => Ok(code.clamp(0, 255) as u8),
         End::StillBorn(console) => bail!(
             "the user-mode kernel did not start, neither by seccomp nor by ptrace. In a container, allow one of them \
              (docker run --security-opt seccomp=unconfined, or --cap-add SYS_PTRACE). Its console:\n{}",
             console
         ),
     }
+}
+
+/// Who reads this program's standard input.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// A program that a person talks to, on a terminal.
+    Person,
+    /// Any other; from a terminal it reads nothing, because one in the background would be stopped for it.
+    Program,
+    /// One of several kernels.
+    Nobody,
 }
 
 enum Event {
@@ -95,10 +140,10 @@ enum Event {
 fn boot(
     linux: &Path,
     folder: &Path,
-    dir: &Path,
+    dir: &RunDir,
     method: Method,
     limits: &Limits,
-    from_terminal: bool,
+    input: Input,
     signals: &Receiver<Signal>,
 ) -> Result<End> {
     let (ours, theirs) = UnixStream::pair()?;
@@ -106,21 +151,27 @@ fn boot(
     ours.set_write_timeout(Some(BOOT))?;
     let (console, says) = io::pipe()?;
     let mut command = Command::new(linux);
-    command.args(arguments(dir, method, limits.memory, theirs.as_raw_fd())?);
-    command.env_clear().env("TMPDIR", folder).env("HOME", dir).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.args(arguments(&dir.path, method, limits.memory, theirs.as_raw_fd())?);
+    command.env_clear().env("TMPDIR", folder).env("HOME", &dir.path).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command.current_dir("/").stdin(Stdio::null()).stdout(says.try_clone()?).stderr(says);
     let line = theirs.as_raw_fd();
-    // SAFETY: one async-signal-safe system call; the descriptor is open until the fork.
+    let mut processor = CpuSet::new();
+    processor.set(dir.processor)?;
+    // SAFETY: async-signal-safe system calls; the descriptor is open until the fork.
     unsafe {
-        command.pre_exec(move || match libc::fcntl(line, libc::F_SETFD, 0) {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
+        command.pre_exec(move || {
+            // A page fault inside wakes the kernel, which wakes the process: across processors that takes several times as long.
+            sched_setaffinity(Pid::from_raw(0), &processor)?;
+            match libc::fcntl(line, libc::F_SETFD, 0) {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(()),
+            }
         });
     }
     let kernel = Kernel(spawn::spawn(command, None)?);
     drop(theirs);
     let console = Console::read(console);
-    let result = converse(ours, limits, from_terminal, signals);
+    let result = converse(ours, limits, input, signals);
     // It is needed no more, or it is broken: nothing of it is worth a wait.
     drop(kernel);
     match result {
@@ -133,7 +184,7 @@ fn boot(
 }
 
 /// Passes frames on until the program's end. `None` when the kernel ended before it said anything.
-fn converse(line: UnixStream, limits: &Limits, from_terminal: bool, signals: &Receiver<Signal>) -> Result<Option<i32>> {
+fn converse(line: UnixStream, limits: &Limits, input: Input, signals: &Receiver<Signal>) -> Result<Option<i32>> {
     let (events, next) = channel();
     let (wish, wished) = channel();
     let reader = line.try_clone()?;
@@ -147,9 +198,11 @@ fn converse(line: UnixStream, limits: &Limits, from_terminal: bool, signals: &Re
             }
         }
     });
-    std::thread::spawn(move || read_input(&wished, &events, from_terminal));
+    std::thread::spawn(move || read_input(&wished, &events, input));
     let started = Instant::now();
     let (mut heard, mut up, mut dying) = (started, false, None::<Instant>);
+    let by_lines = input == Input::Nobody;
+    let (mut stdout, mut stderr) = (Whole::new(io::stdout(), by_lines), Whole::new(io::stderr(), by_lines));
     loop {
         if let Ok(signal) = signals.try_recv() {
             ensure!(up && dying.is_none(), "ended by {signal}");
@@ -171,8 +224,8 @@ fn converse(line: UnixStream, limits: &Limits, from_terminal: bool, signals: &Re
                 heard = Instant::now();
                 match kind {
                     Kind::Hello => up = true,
-                    Kind::Stdout if write(io::stdout(), &contents).is_err() => send(&line, Kind::Closed, &[])?,
-                    Kind::Stderr => drop(write(io::stderr(), &contents)),
+                    Kind::Stdout if stdout.write(&contents).is_err() => send(&line, Kind::Closed, &[])?,
+                    Kind::Stderr => drop(stderr.write(&contents)),
                     Kind::More => drop(wish.send(())),
                     Kind::Exit => {
                         let code = number(&contents).context("a garbled exit code")?;
@@ -203,19 +256,41 @@ fn until_off(next: &Receiver<Event>) {
     }
 }
 
-fn write(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
-    to.write_all(bytes)?;
-    to.flush()
+/// Passes on what comes; where several kernels speak, only whole lines, and the rest at the end.
+struct Whole<W: Write> {
+    to: W,
+    by_lines: bool,
+    rest: Vec<u8>,
 }
 
-/// Reads standard input when it is wished for. From a terminal only for a program that a person talks to: one in the background would be
-/// stopped for it.
-fn read_input(wished: &Receiver<()>, events: &Sender<Event>, from_terminal: bool) {
-    let mut input = io::stdin();
-    let terminal = io::IsTerminal::is_terminal(&input) && !from_terminal;
+impl<W: Write> Whole<W> {
+    fn new(to: W, by_lines: bool) -> Whole<W> {
+        Whole { to, by_lines, rest: Vec::new() }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.rest.extend(bytes);
+        let end = if self.by_lines { self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { self.rest.len() };
+        self.to.write_all(&self.rest[..end])?;
+        self.rest.drain(..end);
+        self.to.flush()
+    }
+}
+
+impl<W: Write> Drop for Whole<W> {
+    fn drop(&mut self) {
+        let _ = self.to.write_all(&self.rest);
+        let _ = self.to.flush();
+    }
+}
+
+/// Reads standard input when it is wished for.
+fn read_input(wished: &Receiver<()>, events: &Sender<Event>, input: Input) {
+    let mut stdin = io::stdin();
+    let none = input == Input::Nobody || input == Input::Program && io::IsTerminal::is_terminal(&stdin);
     let mut buffer = [0; INPUT];
-    while wished.recv().is_ok() && !terminal {
-        let n = some(&mut input, &mut buffer).unwrap_or(0);
+    while wished.recv().is_ok() && !none {
+        let n = some(&mut stdin, &mut buffer).unwrap_or(0);
         if events.send(Event::Stdin(buffer[..n].to_vec())).is_err() || n == 0 {
             return;
         }
