@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use crosswan_faults::look::policies;
 use crosswan_lab::{Gateway, PingStream};
 use serde_json::Value;
 
@@ -98,7 +99,7 @@ fn traces(hub: &Gateway, vpc: &str, cidr: &str) -> Result<[(&'static str, bool);
     Ok([
         ("connection", listed("--list-conns")?),
         ("SAs", listed("--list-sas")?),
-        ("policies", hub.swanctl(&["--list-pols"])?.contains(cidr)),
+        ("policies", policies(hub)?.iter().any(|policy| policy.contains(cidr))),
         ("secret", secrets(hub)?.iter().any(|id| id.contains(vpc))),
         ("crosswan.conf", file("/etc/swanctl/conf.d/crosswan.conf")?),
         ("crosswan-secrets.conf", file("/etc/swanctl/conf.d/crosswan-secrets.conf")?),

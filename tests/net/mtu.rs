@@ -5,9 +5,7 @@ use std::os::unix::fs::symlink;
 use anyhow::Result;
 use crosswan_lab::{Auth, Lab, Leaks, VPC_MTU};
 
-use crate::{
-    region::{Region, agent, refresh},
-};
+use crate::region::{Region, agent, refresh};
 
 const BULK: u64 = 50 << 20;
 /// An address in the private network that nobody has.

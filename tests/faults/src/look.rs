@@ -118,6 +118,18 @@ pub fn sas(gateway: &Gateway) -> Result<Vec<Sa>> {
     Ok(sas.into_iter().filter(|sa| sa.conn.parse::<ConnName>().is_ok()).collect())
 }
 
+/// The kernel's policies of tunnels: direction, source and destination.
+pub fn policies(gateway: &Gateway) -> Result<Vec<String>> {
+    let listed = gateway.sh("ip -o xfrm policy")?.ok()?.stdout;
+    let policy = |line: &str| {
+        let mut words = line.split([' ', '\t', '\\']).filter(|word| !word.is_empty());
+        let mut after = |name| words.by_ref().skip_while(|word| *word != name).nth(1).map(str::to_owned);
+        let (source, destination) = (after("src")?, after("dst")?);
+        Some(format!("{} {source} {destination}", after("dir")?))
+    };
+    Ok(listed.lines().filter_map(policy).collect())
+}
+
 /// How a gateway's SAs fail to be exactly one IKE_SA per connection with exactly one CHILD_SA per child.
 pub fn untidy(gateway: &Gateway) -> Result<Vec<String>> {
     let (conns, sas) = ask(gateway, async |vici| Ok((vici.list_conns().await?, vici.sas().await?)))?;

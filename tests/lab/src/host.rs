@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::libc;
 use socket2::{Domain, Socket, Type};
 
-use crate::http::{Service, TICK, some};
+use crate::http::{Service, TICK, some, uninterrupted};
 use crate::netns::Netns;
 use crate::ping::{PingReport, PingStream};
 use crate::spawn::Output;
@@ -150,7 +150,7 @@ impl Host {
         let mut probe = DfProbe::default();
         let (payload, mut buffer) = (vec![0x5a; size], [0; 64]);
         for _ in 0..2 {
-            let result = socket.send(&payload).and_then(|_| socket.recv(&mut buffer));
+            let result = socket.send(&payload).and_then(|_| uninterrupted(|| socket.recv(&mut buffer)));
             match result {
                 Ok(_) => probe.answered = true,
                 Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => probe.too_big = true,

@@ -135,10 +135,15 @@ fn prepare(stream: &TcpStream) -> Result<()> {
     Ok(stream.set_nodelay(true)?)
 }
 
-/// Reads what is there. A read with a timeout is not begun again by the kernel when something interrupts it.
+/// Reads what is there.
 pub(crate) fn some(stream: &mut impl Read, chunk: &mut [u8]) -> std::io::Result<usize> {
+    uninterrupted(|| stream.read(chunk))
+}
+
+/// Begins again what something interrupts: the kernel does not do that where there is a timeout.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     loop {
-        match stream.read(chunk) {
+        match call() {
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             done => return done,
         }

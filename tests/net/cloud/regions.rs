@@ -81,7 +81,9 @@ fn a_region_that_fails_keeps_its_tunnels_and_the_others_go_on() -> Result<()> {
         }
         ensure!(has_tunnel(&report, &newcomer.vpc), "the newcomer elsewhere did not join: {report:#}");
         ensure!(
-            lines(&report, "steps").iter().all(|s| s.contains(&newcomer.vpc) || s.starts_with("write ")),
+            lines(&report, "steps")
+                .iter()
+                .all(|s| s.contains(&newcomer.vpc) || s.contains(&cidr) || s.starts_with("write ")),
             "{report:#}"
         );
         lab.ec2_heal();

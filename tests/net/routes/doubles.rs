@@ -1,8 +1,8 @@
 //! Gateways of which the new one comes before the old one goes: no packet is lost.
 
 use anyhow::{Context, Result, ensure};
-use crosswan_faults::look::{all_well, sas};
-use crosswan_lab::{Gateway, Role};
+use crosswan_faults::look::{all_well, sas, untidy};
+use crosswan_lab::{Auth, Gateway, Role};
 
 use super::{CIDR_A, carrier, delay, is_up, pass, second_gateway, watch};
 use crate::region::{Region, UP, eventually, lines, refresh};
@@ -47,6 +47,45 @@ fn a_client_gateway_that_is_replaced_while_both_live_costs_no_packet() -> Result
     Ok(())
 }
 
+#[test]
+fn a_hub_that_is_replaced_while_both_live_costs_no_packet() -> Result<()> {
+    let mut region = Region::with(Auth::Key)?;
+    let spokes = [region.gateway("a/nat-vpn")?, region.gateway("b/nat-vpn")?];
+    let mut old = region.gateway("hub/vpn-hub")?;
+    for (milliseconds, place) in [(0, "cw2"), (20, "cw1")] {
+        delay(&region, milliseconds)?;
+        let watched = watch(&region)?;
+        let new = region.lab.add_gateway("hub", Role::VpnHub)?;
+        region.boot(&new)?;
+        spokes.iter().try_for_each(|spoke| pass(spoke).map(drop))?;
+        pass(&new)?;
+        for spoke in &spokes {
+            // A spoke that moves before the other one knows the new hub would not reach that through it.
+            let beside = || Ok(untidy(spoke)?.is_empty() && untidy(&new)?.is_empty() && sas(spoke)?.len() == 2);
+            eventually(UP, "both tunnels are up, with every child", beside)?;
+        }
+        for spoke in &spokes {
+            let report = pass(spoke)?;
+            ensure!(carrier(spoke, "10.0.0.0/8")? == place, "{report:#}");
+            eprintln!("{}: {:?}", spoke.name, lines(&report, "steps"));
+        }
+        region.lab.route_through(&new)?;
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        watched.undisturbed(&format!("a hub was replaced, {milliseconds} ms"))?;
+
+        let watched = watch(&region)?;
+        region.keepers.remove(&old.name);
+        region.lab.terminate(&old)?;
+        spokes.iter().try_for_each(|spoke| pass(spoke).map(drop))?;
+        watched.undisturbed("the old hub was terminated")?;
+        for spoke in &spokes {
+            ensure!(carrier(spoke, "10.0.0.0/8")? == place && pass(spoke)?["outcome"] == "unchanged");
+        }
+        old = new;
+    }
+    all_well(&region, UP)
+}
+
 /// Every SA of both tunnels, by every end that has it.
 #[test]
 fn rekeys_of_both_tunnels_by_any_end_cost_no_packet_and_move_nothing() -> Result<()> {
@@ -61,9 +100,7 @@ fn rekeys_of_both_tunnels_by_any_end_cost_no_packet_and_move_nothing() -> Result
     let mut rekeys = 0;
     for end in [&hub, &first, &second] {
         for what in ["child-id", "ike-id"] {
-            for connection in
-                connections(end)?.iter().filter(|conn| !conn.contains(&region.lab.vpc_id("b").unwrap_or_default()))
-            {
+            for connection in connections(end)?.iter().filter(|conn| !conn.contains(&region.lab.vpc_id("b").unwrap_or_default())) {
                 rekey(end, connection, what)?;
                 rekeys += 1;
             }
@@ -109,10 +146,7 @@ fn of_three_gateways_the_third_waits_without_a_tunnel_until_it_has_shown_that_it
     let third = region.lab.add_gateway("a", Role::NatVpn)?;
     for _ in 0..2 {
         let report = pass(&hub)?;
-        ensure!(
-            report["replacing"].to_string().contains("it is loaded without a tunnel, and has not authenticated yet"),
-            "{report:#}"
-        );
+        ensure!(report["replacing"].to_string().contains("it is loaded without a tunnel, and has not authenticated yet"), "{report:#}");
     }
     let connection = |gateway: &Gateway| region.lab.connection_to(gateway);
     let [of_first, of_second, of_third] = [&first, &second, &third].map(|gateway| connection(gateway));

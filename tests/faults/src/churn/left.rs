@@ -11,7 +11,7 @@ use anyhow::Result;
 use crosswan_lab::Gateway;
 use serde_json::Value;
 
-use crate::look::{File, Snapshot, ask};
+use crate::look::{File, Snapshot, ask, policies};
 
 /// Where the agent may write.
 const FOLDERS: [&str; 4] = ["/etc/crosswan", "/etc/swanctl", "/var/lib/crosswan", "/run/crosswan"];
@@ -45,8 +45,7 @@ impl Inventory {
         let children = sas.iter().flat_map(|sa| sa.children.iter().map(|c| format!("{} {}", sa.conn, c.name)));
         all.insert("IKE_SA", sas.iter().map(|sa| format!("{} {}", sa.conn, sa.state)).collect());
         all.insert("CHILD_SA", children.collect());
-        let pols = gateway.swanctl(&["--list-pols"])?;
-        all.insert("policy", pols.lines().map(str::to_owned).collect());
+        all.insert("policy", policies(gateway)?);
         for (what, command) in [("route", "ip route show table all"), ("rule", "ip rule"), ("address", "ip -br addr")] {
             all.insert(what, gateway.sh(command)?.ok()?.stdout.lines().map(str::to_owned).collect());
         }

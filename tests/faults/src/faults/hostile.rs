@@ -15,7 +15,7 @@ use super::{
     packets::{Forger, Recorder, ike_sa_init, udp},
 };
 use crate::{
-    look::{Snapshot, all_well, ask, gap, sas},
+    look::{Snapshot, all_well, ask, gap, policies, sas},
     peer::Peer,
     region::{UP, eventually, show},
     stage::Stage,
@@ -117,8 +117,8 @@ pub fn claim(stage: &mut Stage) -> Result<Healed> {
             let stolen = sa.children.iter().flat_map(|child| &child.remote_ts).find(|ts| *ts != Peer::CIDR);
             ensure!(stolen.is_none(), "{name} got {stolen:?}");
         }
-        let policies = hub.swanctl(&["--list-pols"])?;
-        ensure!(policies.matches("10.1.0.0/16").count() == 1, "{name}: {policies}");
+        let towards = policies(&hub)?.into_iter().filter(|policy| policy.ends_with(" 10.1.0.0/16")).collect::<Vec<_>>();
+        ensure!(towards == ["out 10.0.0.0/8 10.1.0.0/16"], "{name}: {towards:?}");
     }
     ensure!(refused >= 3, "only {refused} were refused");
     Snapshot::of(&hub)?.must_be(&stage.idle, "claims")?;
