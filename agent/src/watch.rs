@@ -77,6 +77,17 @@ enum Look {
     PutBack,
 }
 
+/// Whether interfaces and routes are missing because the machine has just booted, and not because another program took them away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    /// Before the first look.
+    Unknown,
+    /// The first look found no interface of crosswan's, and not everything is there yet.
+    Making,
+    /// Everything has been there.
+    Over,
+}
+
 /// Runs until `shutdown` completes.
 ///
 /// # Errors
@@ -99,10 +110,11 @@ async fn forever(cfg: &Config) -> Infallible {
     };
     let (mut of_rules, mut of_routing) = (subscribe(Topic::Nft), subscribe(Topic::Routing));
     let (start, mut pace) = (Instant::now(), Pace::default());
+    let mut boot = Boot::Unknown;
     let mut logged = None;
     loop {
         let begun = Instant::now();
-        let looked = look(cfg).await;
+        let looked = look(cfg, &mut boot).await;
         // Ready after the first look: at boot charon starts after that, and finds its interfaces.
         notify(&[NotifyState::Ready, NotifyState::Watchdog]);
         let failure = looked.as_ref().err().map(Error::chain);
@@ -138,13 +150,13 @@ async fn changed(events: &mut Option<Events>) {
 }
 
 /// Compares once, and puts back what is not as the last refresh left it.
-async fn look(cfg: &Config) -> Result<Look> {
+async fn look(cfg: &Config, boot: &mut Boot) -> Result<Look> {
     let _held = match files::lock(&cfg.lock, Hold::Shared, Duration::ZERO, "a refresh") {
         Ok(held) => held,
         Err(e) if e.kind() == Kind::Busy => return Ok(Look::Busy),
         Err(e) => return Err(e),
     };
-    let put_back = [rules(cfg).await?, routing(cfg).await?].into_iter().flatten().collect::<Vec<_>>();
+    let put_back = [rules(cfg).await?, routing(cfg, boot).await?].into_iter().flatten().collect::<Vec<_>>();
     if put_back.is_empty() {
         return Ok(Look::Well);
     }
@@ -176,25 +188,35 @@ async fn rules(cfg: &Config) -> Result<Option<String>> {
     Ok(Some(what))
 }
 
-/// Puts interfaces, policy rules and routes back, and returns what was changed. What was added to them is left to a refresh.
-async fn routing(cfg: &Config) -> Result<Option<String>> {
+/// Puts interfaces, policy rules and routes back, and returns what was changed; nothing for what a boot had taken away. What was
+/// added to them is left to a refresh.
+async fn routing(cfg: &Config, boot: &mut Boot) -> Result<Option<String>> {
     let Some((text, _)) = files::read(&cfg.routing)? else { return Ok(None) };
     let want = Routing::parse(&text);
     let missing = |look: &Routing| -> Vec<RoutingChange> {
         want.changes_from(look).into_iter().filter(|change| !change.takes_away()).collect()
     };
     let netlink = Netlink::open()?;
-    let changes = missing(&netlink.look().await?.routing);
+    let before = netlink.look().await?.routing;
+    if *boot == Boot::Unknown {
+        *boot = if before.interfaces.is_empty() { Boot::Making } else { Boot::Over };
+    }
+    let changes = missing(&before);
     if changes.is_empty() {
+        *boot = Boot::Over;
         return Ok(None);
     }
     netlink.changes(&changes).await.into_iter().collect::<Result<()>>()?;
     let left = missing(&netlink.look().await?.routing);
     let what = in_words(&changes);
-    if left.is_empty() {
-        warn!(%what, "another program changed this gateway's interfaces or routes; they were put back");
-    } else {
+    if !left.is_empty() {
         warn!(%what, left = %in_words(&left), "interfaces or routes were put back, and are gone again");
+    } else if *boot == Boot::Making {
+        info!(%what, "made the interfaces and routes of the last refresh");
+        *boot = Boot::Over;
+        return Ok(None);
+    } else {
+        warn!(%what, "another program changed this gateway's interfaces or routes; they were put back");
     }
     Ok(Some(what))
 }

@@ -18,28 +18,12 @@ fresh() {
     ((${#stale[@]} == 0)) || DEB=$deb SITE=tests/vm/site.pkrvars.hcl packer/image.sh "$arch" "$folder" "${stale[@]}"
 }
 
-# The package of version 0.1.0, built from its last commit once. Prints where it is.
-old() {
-    local deb=${CROSSWAN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/crosswan}/crosswan_0.1.0_$native.deb source
-    if [[ ! -s $deb ]]; then
-        source=$(mktemp -d)
-        # shellcheck disable=SC2064 # now
-        trap "rm -rf '$source'" EXIT
-        git archive c89f7db | tar -x -m -C "$source" ||
-            { echo 'vm: needs the history of this repository, for the commit c89f7db of version 0.1.0: git fetch --unshallow' >&2; exit 1; }
-        mkdir -p "${deb%/*}"
-        cp "$(CARGO_TARGET_DIR=$(realpath "$target") "$source/images/deb/build.sh" crosswan "$native" "$profile")" "$deb.new"
-        mv "$deb.new" "$deb"
-    fi
-    printf '%s\n' "$deb"
-}
-
 # What a machine finds on its second disk: packages TAR NEW [OLD].
 packages() {
     local folder
     folder=$(mktemp -d)
     cp "$2" "$folder/new.deb"
-    [[ -z ${3-} ]] || cp "$3" "$folder/old.deb"
+    [[ -z ${3-} ]] || cp "$3" "$folder/old.deb" # where the history is there
     tar -C "$folder" -cf "$1" .
     rm -r "$folder"
 }
@@ -57,7 +41,7 @@ if [[ ${1-} == --arm64 ]]; then
     arm64=(--arm64 "$images/arm64/nat-vpn.raw" "$images/arm64/packages.tar")
 fi
 fresh "$native" "$images" "$deb" "${modes[@]}"
-old=$(old)
+old=$(tests/setup/before.sh package)
 packages "$images/packages.tar" "$deb" "$old"
 cargo build --quiet --locked -p crosswan-vm
 CROSSWAN_BIN=$target/${profile/#dev/debug}/crosswan "$target/debug/crosswan-vm" --images "$images" --packages "$images/packages.tar" "${arm64[@]}" "$@"

@@ -35,7 +35,7 @@ struct Cli {
     /// A folder with MODE.raw of each image
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
-    /// A tar archive with new.deb, the package that is in the images, and old.deb, the one of version 0.1.0
+    /// A tar archive with new.deb, the package that is in the images, and old.deb, the one of version 0.1.0; without old.deb the downgrade is left out
     #[arg(long, value_name = "TAR")]
     packages: PathBuf,
     /// Boot DISK, an arm64 nat-vpn with new.deb of TAR in it, in place of DIR's nat-vpn. Only the steps whose outcome may depend on

@@ -16,6 +16,10 @@ const CHILDREN: &str = "swanctl --list-sas --raw | tr ' ' '\\n' | grep -c '^if-i
     swanctl --list-sas | grep -c ', INSTALLED,' || true";
 
 pub fn down_and_up(region: &mut Region) -> Result<()> {
+    if region.vm(HUB)?.sh(&format!("{UNPACK} && test -e /tmp/packages/old.deb"))?.code != 0 {
+        region.report.figure("NOT RUN: the downgrade, because there is no package of version 0.1.0".into());
+        return Ok(());
+    }
     let before = [shown(region, HUB)?, shown(region, CLIENT)?];
     for name in [CLIENT, HUB] {
         install(region, name, "old")?;
