@@ -23,7 +23,7 @@ demo: build ## show all three modes at work in a region on this machine; KEEP=1 
 cast-demo: build ## show cloudcaster at work: the hub of 2014 and clients cast from documents, then crossed by real packets
 	@$(BUILT)/crosswan-lab cast-demo
 
-kernel: build ## say which kernel the lab runs on, and build one of its own where this machine's will not do: six minutes, once
+kernel: build ## say which kernel the lab runs on, and build one of its own where this machine's will not do: four minutes, once
 	@$(BUILT)/crosswan-lab kernel uname -sr
 
 test: build setup-fuzz setup-strongswan ## run every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing

@@ -69,8 +69,10 @@ pub fn run_tests(mut argv: Vec<OsString>) -> Result<ExitCode> {
     let (program, arguments) = argv.split_first().context("no program")?;
     let list = Command::new(program).args(arguments).args(["--list", "--format", "terse"]).output();
     let list = list.with_context(|| format!("start {}", program.display()))?;
-    let tests: Vec<String> =
-        String::from_utf8_lossy(&list.stdout).lines().filter_map(|line| Some(line.strip_suffix(": test")?.into())).collect();
+    let tests: Vec<String> = String::from_utf8_lossy(&list.stdout)
+        .lines()
+        .filter_map(|line| Some(line.strip_suffix(": test")?.into()))
+        .collect();
     let kernels = machine::processors()?.len().min(tests.len());
     if kernels < 2 || !list.status.success() {
         return run(&Job::here(argv, &[])?, &Limits::from_environment()?);

@@ -1,5 +1,7 @@
 //! A refresh with nothing new changes nothing. That a VPC comes and goes, and that a gateway takes another's place, the lab shows.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::region::{CLIENT, HUB, NAT, Region};
@@ -11,9 +13,18 @@ pub fn unchanged(region: &mut Region) -> Result<()> {
             region.vm(name)?.ok(&format!("iptables-save | grep ^-A; ip xfrm state | grep spi || true; {SHOWN}
                 stat -c '%n %i %Y' 2>/dev/null /etc/swanctl/conf.d/crosswan* /var/lib/crosswan/{{iptables.rules,routing.batch}} || true"))
         };
-        let before = held(region)?;
+        // `keep` may still be ending one of two tunnels, after the outages before.
+        let mut before = held(region)?;
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_secs(3));
+            let earlier = std::mem::replace(&mut before, held(region)?);
+            if earlier == before {
+                break;
+            }
+        }
         let report = region.refresh(name)?;
-        let same = held(region)? == before;
+        let after = held(region)?;
+        let same = after == before;
         let steps = report["steps"].as_array().map_or(usize::MAX, Vec::len);
         let idle = report["outcome"] == "unchanged" && steps == 0;
         region.check(
@@ -21,7 +32,7 @@ pub fn unchanged(region: &mut Region) -> Result<()> {
             &format!(
                 "{name}: {}, {steps} steps; rules, SAs and files are {}",
                 report["outcome"],
-                if same { "the same" } else { "NOT the same" }
+                if same { "the same".into() } else { format!("NOT the same: {before}\nbut {after}") }
             ),
         );
     }

@@ -22,6 +22,9 @@ pub(super) struct Election<'a> {
     pub connection: &'a dyn Fn(&Gateway) -> ConnName,
     /// Whether a connection to it could be loaded, because there is a key or a pre-shared key for it.
     pub usable: &'a dyn Fn(&Gateway) -> bool,
+    /// How long, in seconds, after its launch a gateway takes over from one that works. For a hub that is the time in which every
+    /// spoke has connected to it: one that moved earlier would not reach the others.
+    pub settles: i64,
 }
 
 /// The outcome for one VPC.
@@ -53,8 +56,8 @@ impl Election<'_> {
         let mut lost = before.map_or_else(Vec::new, |known| known.lost.clone());
         let (in_use, down_since) = match was {
             // No gateway works here yet, or any longer: one with a tunnel comes first, then one that has authenticated, then one
-            // that could, then the newest.
-            None => (vpc.gateways.values().max_by_key(|g| (self.rank(g), age(g)))?, None),
+            // that could, then one that has settled, then the newest.
+            None => (vpc.gateways.values().max_by_key(|g| (self.rank(g), self.has_settled(g), age(g)))?, None),
             Some(was) => {
                 let down = self.contacts.is_dead(&(self.connection)(was));
                 let known_down = before.and_then(|known| known.down_since);
@@ -80,8 +83,8 @@ impl Election<'_> {
         Some(Elected { in_use: in_use.instance.clone(), lost, down_since, others })
     }
 
-    /// The gateway that takes the VPC from one that EC2 still shows: the newest of those that work beside it, if it is newer
-    /// and has not lost the VPC before, or if the tunnel in use has been down for a while.
+    /// The gateway that takes the VPC from one that EC2 still shows: the newest of those that work beside it, if it is newer,
+    /// has settled and has not lost the VPC before, or if the tunnel in use has been down for a while.
     fn successor<'v>(
         &self,
         vpc: &'v Vpc,
@@ -90,7 +93,7 @@ impl Election<'_> {
         down_since: Option<Timestamp>,
     ) -> Option<&'v Gateway> {
         let is_down = down_since.is_some_and(|since| self.now.0.abs_diff(since.0) >= DOWN);
-        let may = |g: &&Gateway| is_down || (age(g) > age(was) && !lost.contains(&g.instance));
+        let may = |g: &&Gateway| is_down || (age(g) > age(was) && self.has_settled(g) && !lost.contains(&g.instance));
         let others = vpc.gateways.values().filter(|g| g.instance != was.instance && self.works_as(g, was));
         others.filter(may).max_by_key(|g| age(g))
     }
@@ -99,6 +102,10 @@ impl Election<'_> {
     fn works_as(&self, gateway: &Gateway, was: &Gateway) -> bool {
         let connection = self.connection;
         (self.usable)(gateway) && self.contacts.carries_as(&connection(gateway), &connection(was))
+    }
+
+    fn has_settled(&self, gateway: &Gateway) -> bool {
+        self.now.0.saturating_sub(gateway.launched.0) >= self.settles
     }
 
     /// How far a gateway has come: could it be used, has it authenticated, is its tunnel up?

@@ -35,6 +35,8 @@ pub(super) struct End<'a> {
     pub spoke: &'a dyn Fn(&Gateway) -> VpcId,
     /// The identity of this gateway.
     pub local_id: IkeId,
+    /// [`Election::settles`] of its gateways.
+    pub settles: i64,
 }
 
 impl End<'_> {
@@ -52,6 +54,7 @@ impl End<'_> {
             now: facts.observed.now,
             connection: self.connection,
             usable: &usable,
+            settles: self.settles,
         };
         let mut chosen = BTreeMap::new();
         for (id, mut vpc) in vpcs {
@@ -163,10 +166,17 @@ impl End<'_> {
                     let children = if is_second { like.children.clone() } else { BTreeMap::new() };
                     let (auth, remote_id) = (signed_with(auth, presence), remote_id(gateway));
                     let tunnel = Tunnel { remote_addr, remote_id, place, children, auth, ..like.clone() };
-                    beside.push(((self.connection)(gateway), tunnel));
-                    match is_second {
-                        true => "its tunnel is loaded beside the one in use, and is not up yet".into(),
-                        false => "it is loaded without a tunnel, and has not authenticated yet".into(),
+                    let name = (self.connection)(gateway);
+                    let is_up = self.facts.contacts.carries_as(&name, &(self.connection)(in_use));
+                    beside.push((name, tunnel));
+                    match (is_second, is_up) {
+                        (true, true) => format!(
+                            "its tunnel is up beside the one in use; it takes over {} minutes after its launch, when all others have \
+                             connected to it, or as soon as the one in use is gone",
+                            self.settles / 60
+                        ),
+                        (true, false) => "its tunnel is loaded beside the one in use, and is not up yet".into(),
+                        (false, _) => "it is loaded without a tunnel, and has not authenticated yet".into(),
                     }
                 }
                 Err(NoAuth::Awaited(what)) => {

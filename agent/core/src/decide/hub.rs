@@ -37,6 +37,7 @@ pub(super) fn hub(facts: &Facts, findings: &mut Findings) -> Result<Tunnels> {
         eligible: &|_| Ok(()),
         spoke: &|gateway| gateway.vpc.clone(),
         local_id: IkeId::Hub(public),
+        settles: 0,
     };
     let (mut chosen, roster) = end.choose(findings);
     let accepted = claims(facts, &chosen, findings);

@@ -20,6 +20,9 @@ use crate::{
     state::State,
 };
 
+/// How long, in seconds, after a hub's launch all spokes have a tunnel to it: they refresh every hour, each at its own minute.
+const HUB_SETTLES: i64 = 75 * 60;
+
 /// Decides the spoke's tunnels. Without a hub there is none, and the private network is unreachable.
 pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
     let Facts { settings, me, .. } = facts;
@@ -30,6 +33,7 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
         eligible: &|hub| eligible(settings, hub),
         spoke: &|_| me.vpc.clone(),
         local_id: IkeId::Spoke(me.vpc.clone(), me.instance.clone()),
+        settles: HUB_SETTLES,
     };
     let mut out = Tunnels::default();
     let asked = settings.hub.is_none() || !settings.regions.is_empty();

@@ -270,7 +270,11 @@ impl<W: Write> Whole<W> {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.rest.extend(bytes);
-        let end = if self.by_lines { self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { self.rest.len() };
+        let end = if self.by_lines {
+            self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
+        } else {
+            self.rest.len()
+        };
         self.to.write_all(&self.rest[..end])?;
         self.rest.drain(..end);
         self.to.flush()
