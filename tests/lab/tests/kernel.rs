@@ -28,8 +28,12 @@ impl Folder {
 
     /// `crosswan-lab kernel` with these words.
     fn kernel(&self, words: &[&str]) -> Command {
+        self.lab("kernel", words)
+    }
+
+    fn lab(&self, subcommand: &str, words: &[&str]) -> Command {
         let mut command = Command::new(LAB);
-        command.arg("kernel").args(words).env("CROSSWAN_KERNEL", "uml").env("CROSSWAN_KERNEL_MEMORY", "256");
+        command.arg(subcommand).args(words).env("CROSSWAN_KERNEL", "uml").env("CROSSWAN_KERNEL_MEMORY", "256");
         command.env("CROSSWAN_KERNEL_LIMIT", LIMIT.as_secs().to_string()).env("TMPDIR", &self.0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -204,6 +208,37 @@ fn two_at_once_do_not_meet() {
     for (child, name) in children.into_iter().zip(["one\n", "two\n"]) {
         let output = child.wait_with_output().unwrap();
         assert_eq!(out(&output), name, "{}", err(&output));
+    }
+    folder.assert_nothing_is_left();
+}
+
+/// A shell in place of cargo's test program: it knows three tests, of which the last fails.
+const TESTS: &str = "case $* in
+    *--list*) printf '%s: test\\n' one two three; echo 'four: benchmark' ;;
+    *) printf 'arguments %s\\nprocessors %s\\n' \"$*\" \"$(nproc)\"; case $* in *three*) exit 101 ;; esac ;;
+    esac";
+
+#[test]
+fn each_processor_has_a_kernel_and_each_of_them_its_share_of_the_tests() {
+    let folder = Folder::new("tests");
+    let kernels = std::thread::available_parallelism().unwrap().get().min(3);
+    let output = folder.lab("tests", &["sh", "-c", TESTS, "program", "--skip", "five"]).output().unwrap();
+    let said = out(&output);
+    let shares: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("arguments ")).collect();
+    assert_eq!((shares.len(), output.status.code()), (kernels, Some(101)), "{said}{}", err(&output));
+    assert_eq!(said.matches("processors 1\n").count(), kernels, "{said}");
+    if kernels > 1 {
+        for test in ["one", "two", "three"] {
+            assert_eq!(
+                shares.iter().filter(|share| share.ends_with(test) || share.contains(&format!("{test} "))).count(),
+                1,
+                "{said}"
+            );
+        }
+        assert!(
+            shares.iter().all(|share| share.starts_with("--skip five --exact ") && !share.contains("four")),
+            "{said}"
+        );
     }
     folder.assert_nothing_is_left();
 }
