@@ -57,7 +57,7 @@ pub(super) fn dotted(path: &str) -> String {
 /// - ip_forward off: nothing passes.
 /// - rp_filter is the greater of `all` and the interface's value. Strict (1) drops a packet that arrives on another interface than
 ///   the one of the way back: a second ENI, or the tunnel device before its routes are set. Loose (2) and off (0) are fine;
-///   the command sets `all` to 2, which overrides every interface's 1. (Kernel ESP is exempt, userspace ESP is not.)
+///   the command sets `all` to 2, which overrides every interface's 1.
 /// - send_redirects is on if it is on in `all` or on the interface. A gateway with one interface gets and sends
 ///   every packet there, and would tell each host to bypass the gateway.
 pub fn sysctl_problems(sysctls: &[Sysctl]) -> Vec<String> {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crosswan_lab::Gateway;
 use nix::libc;
 
-/// Longest run: ten thousand connections into a charon with userspace ESP, which takes minutes, on a busy machine.
+/// Longest run: ten thousand connections into a charon, which takes minutes, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(900);
 const MARK: &str = "crosswan-bench measured:";
 
