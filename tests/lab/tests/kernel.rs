@@ -366,7 +366,7 @@ fn build(folder: &Folder, programs: &[(&str, &str)]) -> Command {
 
 /// Everything that building it needs, doing nothing.
 const TOOLS: [(&str, &str); 10] = [
-    ("gcc", ""),
+    ("gcc", "cat >/dev/null"),
     ("make", ""),
     ("flex", ""),
     ("bison", ""),

@@ -202,11 +202,13 @@ fn converse(line: UnixStream, limits: &Limits, input: Input, signals: &Receiver<
     let started = Instant::now();
     let (mut heard, mut up, mut dying) = (started, false, None::<Instant>);
     let by_lines = input == Input::Nobody;
+    // A kernel that cannot be told anything has ended, and its last words are still to be read.
+    let tell = |kind, contents: &[u8]| drop(send(&line, kind, contents));
     let (mut stdout, mut stderr) = (Whole::new(io::stdout(), by_lines), Whole::new(io::stderr(), by_lines));
     loop {
         if let Ok(signal) = signals.try_recv() {
             ensure!(up && dying.is_none(), "ended by {signal}");
-            send(&line, Kind::Signal, &(signal as i32).to_le_bytes())?;
+            tell(Kind::Signal, &(signal as i32).to_le_bytes());
             dying = Some(Instant::now() + FAREWELL);
         }
         let now = Instant::now();
@@ -224,12 +226,12 @@ fn converse(line: UnixStream, limits: &Limits, input: Input, signals: &Receiver<
                 heard = Instant::now();
                 match kind {
                     Kind::Hello => up = true,
-                    Kind::Stdout if stdout.write(&contents).is_err() => send(&line, Kind::Closed, &[])?,
+                    Kind::Stdout if stdout.write(&contents).is_err() => tell(Kind::Closed, &[]),
                     Kind::Stderr => drop(stderr.write(&contents)),
                     Kind::More => drop(wish.send(())),
                     Kind::Exit => {
                         let code = number(&contents).context("a garbled exit code")?;
-                        send(&line, Kind::Off, &[])?;
+                        tell(Kind::Off, &[]);
                         until_off(&next);
                         return Ok(Some(code));
                     }
@@ -239,7 +241,7 @@ fn converse(line: UnixStream, limits: &Limits, input: Input, signals: &Receiver<
             }
             Ok(Event::Ended(_)) if !up => return Ok(None),
             Ok(Event::Ended(e)) => return Err(e).context("it ended before its program did"),
-            Ok(Event::Stdin(bytes)) => send(&line, Kind::Stdin, &bytes)?,
+            Ok(Event::Stdin(bytes)) => tell(Kind::Stdin, &bytes),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("the threads that listen to it are gone"),
         }
