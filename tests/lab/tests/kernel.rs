@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 const LAB: &str = env!("CARGO_BIN_EXE_crosswan-lab");
 const BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kernel/build.sh");
@@ -240,6 +241,24 @@ fn each_processor_has_a_kernel_and_each_of_them_its_share_of_the_tests() {
             "{said}"
         );
     }
+    folder.assert_nothing_is_left();
+}
+
+/// Ordinary users may have 1024 files open at a time, and an import of moto reads more.
+#[test]
+fn more_files_can_be_read_than_a_user_may_have_open_at_a_time() {
+    let folder = Folder::new("many");
+    let many = folder.0.join("many");
+    fs::create_dir(&many).unwrap();
+    (0..400).for_each(|n| fs::write(many.join(n.to_string()), "x").unwrap());
+    let script = format!("cat '{}'/* | wc -c", many.display());
+    let mut command = folder.kernel(&["sh", "-c", &script]);
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // SAFETY: one async-signal-safe system call.
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NOFILE, 200, most)?)) };
+    let output = command.output().unwrap();
+    assert_eq!(out(&output).trim(), "400", "{}", err(&output));
+    fs::remove_dir_all(&many).unwrap();
     folder.assert_nothing_is_left();
 }
 

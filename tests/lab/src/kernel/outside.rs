@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -157,11 +158,14 @@ fn boot(
     let line = theirs.as_raw_fd();
     let mut processor = CpuSet::new();
     processor.set(dir.processor)?;
+    let (_, files) = getrlimit(Resource::RLIMIT_NOFILE)?;
     // SAFETY: async-signal-safe system calls; the descriptor is open until the fork.
     unsafe {
         command.pre_exec(move || {
             // A page fault inside wakes the kernel, which wakes the process: across processors that takes several times as long.
             sched_setaffinity(Pid::from_raw(0), &processor)?;
+            // Of this machine's files it keeps each open that has been read. The usual limit is 1024, and one may lift it.
+            setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
             match libc::fcntl(line, libc::F_SETFD, 0) {
                 -1 => Err(io::Error::last_os_error()),
                 _ => Ok(()),
