@@ -63,7 +63,7 @@ done
 
 # Where the lab cannot run on this machine's kernel it builds one of its own.
 if [[ -z ${1-} || $1 == fuzz ]] && kernel_is_needed; then
-    readarray -t -O "${#missing[@]}" missing < <(tests/kernel/build.sh needs)
+    readarray -t -O "${#missing[@]}" missing < <(tests/kernel/build.sh needs | grep -vxF -f <(printf '%s\n' "${missing[@]}" .))
 fi
 
 if ((${#missing[@]})); then
