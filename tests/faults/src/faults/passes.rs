@@ -90,7 +90,7 @@ pub fn flushed(stage: &mut Stage) -> Result<Healed> {
     let (times, mut slowest) = (if stage.quick { 2 } else { 10 }, Duration::ZERO);
     for (gateway, as_before) in [(&stage.hub, &stage.idle), (&stage.peer.first, &stage.victim)] {
         let watch = gateway.spawn_agent(&["watch"])?;
-        watch.wait_for_log("watching the rules", UP)?;
+        watch.wait_for_log("watching rules, interfaces and routes", UP)?;
         for _ in 0..times {
             gateway.sh("nft flush ruleset")?.ok()?;
             let began = Instant::now();
