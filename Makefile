@@ -34,7 +34,7 @@ test: build setup-fuzz setup-strongswan ## run every test: unit, golden, propert
 fuzz: build setup-fuzz ## fuzz everything that reads foreign bytes: make fuzz [TIME=seconds for each target] [TARGETS='vici ec2']
 	@tests/fuzz/run $(or $(TIME),60) $(TARGETS)
 
-faults: build ## play every fault of the campaign, a quarter of an hour: what others lost, how soon it healed; ONLY=NAME for one, see crosswan-faults list
+faults: build ## play every fault of the campaign, twenty minutes: what others lost, how soon it healed; ONLY=NAME for one, see crosswan-faults list
 	$(BUILT)/crosswan-faults run $(if $(ONLY),--only $(ONLY),--write tests/faults/results/faults.md)
 
 churn: build ## make N=1000 refreshes while peers come, go and change, ten minutes: what was lost, what grew, what was left behind
