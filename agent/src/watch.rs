@@ -156,14 +156,16 @@ async fn look(cfg: &Config, boot: &mut Boot) -> Result<Look> {
         Err(e) if e.kind() == Kind::Busy => return Ok(Look::Busy),
         Err(e) => return Err(e),
     };
-    let put_back = [rules(cfg).await?, routing(cfg, boot).await?].into_iter().flatten().collect::<Vec<_>>();
-    if put_back.is_empty() {
-        return Ok(Look::Well);
-    }
-    if let Err(e) = record(&cfg.put_back, put_back.join("; ")) {
+    // Neither waits for the other: iptables may fail for good where another program's rules are none that it can read.
+    let looks = [rules(cfg).await, routing(cfg, boot).await];
+    let put_back = looks.iter().flatten().flatten().map(String::as_str).collect::<Vec<_>>();
+    if !put_back.is_empty()
+        && let Err(e) = record(&cfg.put_back, put_back.join("; "))
+    {
         debug!(reason = %e.chain(), "what was put back could not be recorded");
     }
-    Ok(Look::PutBack)
+    let found = if put_back.is_empty() { Look::Well } else { Look::PutBack };
+    looks.into_iter().collect::<Result<Vec<_>>>().map(|_| found)
 }
 
 /// Puts the rules back, and returns what was changed.

@@ -136,7 +136,19 @@ fn a_firewall_that_iptables_cannot_read_holds_up_nat_alone() -> Result<()> {
     );
     hub.set_env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     refresh(&hub)?;
-    unharmed(others, "the other tunnels").map(drop)
+    unharmed(others, "the other tunnels")?;
+
+    // What leads into the tunnels does not wait for iptables either.
+    hub.set_env("PATH", "/etc/fake:/usr/sbin:/usr/bin:/sbin:/bin");
+    let watch = hub.spawn_agent(&["watch"])?;
+    watch.wait_for_log("watching rules, interfaces and routes", UP)?;
+    let policy_rules = || Ok::<_, anyhow::Error>(hub.sh("ip rule show protocol 205")?.ok()?.stdout);
+    let before = policy_rules()?;
+    hub.sh("ip rule flush protocol 205")?.ok()?;
+    eventually(Duration::from_secs(5), "the policy rules are back", || Ok(policy_rules()? == before))?;
+    ensure!(status(&hub)?["put_back"]["what"].to_string().contains("add rule pref"), "{:#}", status(&hub)?);
+    ensure!(watch.stop()? == Some(0));
+    Ok(())
 }
 
 /// What Debian's nftables.service does when it starts and reloads.
