@@ -155,7 +155,8 @@ impl End<'_> {
         findings: &mut Findings,
     ) -> Vec<(ConnName, Tunnel)> {
         let in_use = &chosen.peer.gateway;
-        let (place, second) = (like.place.other(), self.second(chosen, like.place.other()));
+        let place = like.place.other();
+        let second = self.second(chosen, place);
         let mut beside = Vec::new();
         for (gateway, standing) in &chosen.others {
             let keys = chosen.peer.keys_of(&gateway.instance);
