@@ -6,7 +6,7 @@ use anyhow::Result;
 use crosswan_lab::internet::ECHO;
 
 use crate::region::{CLIENT, HUB, Region, UP, wait_for_tunnel};
-use crate::report::seconds;
+use crate::report::{losses, seconds};
 
 /// strongSwan is stopped on the client, private hosts go on sending. The capture judges.
 pub fn tunnel(region: &mut Region) -> Result<()> {
@@ -52,14 +52,12 @@ fn old_sas(region: &mut Region) -> Result<()> {
         region.vm(name)?.ok("systemctl start crosswan-keep.service")?;
     }
     let text = format!(
-        "{CLIENT}: charon was killed and started again, without keep: it knows {} IKE_SAs, the kernel has the same ESP SAs: {same}; {} of {} packets lost, {} without an answer",
+        "{CLIENT}: charon was killed and started again, without keep: it knows {} IKE_SAs, the kernel has the same ESP SAs: {same}; {}",
         known.trim(),
-        report.lost,
-        report.sent,
-        seconds(report.longest_gap)
+        losses(&report)
     );
-    region.check(answered.is_ok() && known.trim() == "0" && same && report.longest_gap < Duration::from_secs(6), &text);
-    region.report.figure(text);
+    let ok = answered.is_ok() && known.trim() == "0" && same && report.longest_gap < Duration::from_secs(6);
+    region.report.check_figure(ok, text);
     wait_for_tunnel(region, UP)?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::region::{CLIENT, HUB, Region};
-use crate::report::seconds;
+use crate::report::losses;
 
 /// Everything of the agent's that may be on a machine.
 const TRACES: &str = "\
@@ -40,13 +40,7 @@ pub fn upgrade(region: &mut Region) -> Result<()> {
     }
     for stream in streams {
         let report = stream.stop()?;
-        let text = format!(
-            "{} packets sent meanwhile, {} lost, at most {} without an answer",
-            report.sent,
-            report.lost,
-            seconds(report.longest_gap)
-        );
-        region.check(report.lost == 0 && report.sent > 20, &text);
+        region.check(report.lost == 0 && report.sent > 20, &format!("meanwhile {}", losses(&report)));
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crosswan_lab::PingReport;
+
 /// Collects findings.
 pub struct Report {
     started: Instant,
@@ -43,6 +45,12 @@ impl Report {
         self.figures.push(text);
     }
 
+    /// A finding that is a measurement, too.
+    pub fn check_figure(&mut self, ok: bool, text: String) {
+        self.check(ok, &text);
+        self.figures.push(text);
+    }
+
     /// The end; whether all was well.
     pub fn close(&self) -> bool {
         println!("\nMeasured:");
@@ -60,6 +68,12 @@ impl Report {
         println!("{} passed, {} failed", self.passed, self.failed.len());
         self.failed.is_empty() && self.passed > 0
     }
+}
+
+/// What a stream of pings lost.
+pub fn losses(report: &PingReport) -> String {
+    let gap = seconds(report.longest_gap);
+    format!("{} of {} packets lost, at most {gap} without an answer", report.lost, report.sent)
 }
 
 pub fn seconds(time: Duration) -> String {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::region::{CLIENT, HUB, Region, UP};
-use crate::report::seconds;
+use crate::report::losses;
 
 /// What leads packets into tunnels. The index of an interface may change, and the routes' order with it.
 pub const SHOWN: &str =
@@ -52,17 +52,11 @@ pub fn networkd(region: &mut Region) -> Result<()> {
         region.vm(name)?.ok(RESTART)?;
         let report = stream.stop()?;
         let same = shown(region, name)? == before;
-        let gap = report.longest_gap;
-        region.check(
-            same && gap < Duration::from_secs(5),
-            &format!("{name}: with watch all is there again; at most {} without an answer", seconds(gap)),
+        let text = format!(
+            "{name}: networkd restarts without the package's settings for it, watch puts all back: {same}; {}",
+            losses(&report)
         );
-        region.report.figure(format!(
-            "{name}: networkd restarts without the package's settings for it, watch puts all back: {} of {} packets lost, {} at most",
-            report.lost,
-            report.sent,
-            seconds(gap)
-        ));
+        region.report.check_figure(same && report.longest_gap < Duration::from_secs(5), text);
         region.vm(name)?.ok(&format!("mv {SETTINGS}.off {SETTINGS} && systemctl restart systemd-networkd"))?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::package::UNPACK;
 use crate::region::{CLIENT, HUB, Region, UP, wait_for_tunnel};
-use crate::report::seconds;
+use crate::report::{losses, seconds};
 use crate::routing::shown;
 
 /// The longest time without an answer: under TCG, programs take twenty times as long to start as on a processor.
@@ -70,14 +70,8 @@ fn install(region: &mut Region, name: &str, package: &str) -> Result<()> {
     let version = region.vm(name)?.ok("dpkg-query -W -f '${Version}' crosswan")?;
     for stream in streams {
         let report = stream.stop()?;
-        let text = format!(
-            "{name} to {version}, dpkg took {took}: {} of {} packets lost, at most {} without an answer",
-            report.lost,
-            report.sent,
-            seconds(report.longest_gap)
-        );
-        region.check(report.longest_gap < GAP, &text);
-        region.report.figure(text);
+        let text = format!("{name} to {version}, dpkg took {took}: {}", losses(&report));
+        region.report.check_figure(report.longest_gap < GAP, text);
     }
     Ok(())
 }
