@@ -101,7 +101,9 @@ fn events_are_json_line_by_line() -> Result<()> {
     let output = cloud.cast(&["--json", &document("client")])?;
     let events: Vec<serde_json::Value> =
         output.stdout.lines().map(serde_json::from_str).collect::<std::result::Result<_, _>>()?;
-    let kinds: Vec<&str> = events.iter().filter_map(|e| e["event"].as_str()).collect();
+    // A slow machine also says what it waits for.
+    let kinds: Vec<&str> =
+        events.iter().filter_map(|e| e["event"].as_str()).filter(|kind| *kind != "waiting").collect();
     ensure!(kinds.first() == Some(&"plan") && kinds.last() == Some(&"end"), "{kinds:?}");
     ensure!(kinds.iter().filter(|kind| **kind == "done").count() == 28, "{kinds:?}");
     ensure!(output.stderr.is_empty(), "{}", output.stderr);
