@@ -28,7 +28,7 @@ kernel: build ## say which kernel the lab runs on, and build one of its own wher
 
 test: build setup-fuzz setup-strongswan ## run every test: unit, golden, properties, cloud edge, systemd units, real packets in the lab, a little fuzzing
 	@# The tests of the lab mostly wait, so more of them run at once than there are cores.
-	@left_out=$$(tests/setup/before.sh) && set -x && RUST_TEST_THREADS=3 cargo test --locked --workspace -- $$left_out
+	@left_out=$$(tests/setup/before.sh) && set -x && RUST_TEST_THREADS=3 cargo test --locked --workspace --no-fail-fast -- $$left_out
 	@tests/fuzz/run 2
 
 fuzz: build setup-fuzz ## fuzz everything that reads foreign bytes: make fuzz [TIME=seconds for each target] [TARGETS='vici ec2']
