@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-pub const TIMEOUT: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Host {
     pub dir: TempDir,
@@ -133,7 +133,7 @@ impl Drop for Host {
 pub fn wait(done: impl Fn() -> bool, what: &str) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s for {what}");
+        assert!(start.elapsed() < TIMEOUT, "waited {TIMEOUT:?} for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -15,6 +15,8 @@ use tokio::{sync::oneshot, task::JoinHandle, time};
 use crate::host::{Host, TIMEOUT};
 
 const INTERVAL: Duration = Duration::from_millis(400);
+/// For what comes soon, on a machine that does other things as well.
+const LIMIT: Duration = Duration::from_secs(30);
 const CONN: &str = "crosswan-vpc-0aaa1111";
 
 /// A hub at 192.0.2.1 before 10.0.0.0/16 and a spoke at 192.0.2.2 before 10.1.0.0/16, nothing loaded.
@@ -95,22 +97,22 @@ fn shape(sas: &[Sa]) -> Vec<(&str, Vec<&str>)> {
 }
 
 /// Waits until a host has exactly one IKE_SA with exactly one child, and returns it.
-async fn single(host: &Host, limit: Duration) -> Sa {
+async fn single(host: &Host) -> Sa {
     let start = Instant::now();
     loop {
         let mut sas = sas(host).await;
         if shape(&sas) == [("ESTABLISHED", vec!["c-10-1-0-0-16"])] {
             return sas.remove(0);
         }
-        assert!(start.elapsed() < limit, "no single tunnel after {limit:?}: {sas:#?}");
+        assert!(start.elapsed() < LIMIT, "no single tunnel after {LIMIT:?}: {sas:#?}");
         time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-async fn until(done: impl Fn() -> bool, limit: Duration) {
+async fn until(done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < limit, "waited {limit:?}");
+        assert!(start.elapsed() < LIMIT, "waited {LIMIT:?}");
         time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -139,7 +141,7 @@ fn keep(host: &Host, mode: Mode) -> Keep {
 impl Keep {
     async fn end(self) {
         let _ = self.stop.send(());
-        time::timeout(Duration::from_secs(2), self.task).await.expect("ends within 2 s").unwrap().unwrap();
+        time::timeout(LIMIT, self.task).await.expect("keep ends").unwrap().unwrap();
     }
 }
 
@@ -169,7 +171,7 @@ async fn within_a_long_look_each_answer_feeds_the_watchdog() {
     fs::write(root.join("etc/crosswan/crosswan.toml"), settings).unwrap();
     std::os::unix::fs::symlink(spoke.socket(), root.join("run/charon.vici")).unwrap();
     let systemd = std::os::unix::net::UnixDatagram::bind(spoke.dir.path().join("notify")).unwrap();
-    systemd.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    systemd.set_read_timeout(Some(LIMIT)).unwrap();
     let mut keep = std::process::Command::new(env!("CARGO_BIN_EXE_crosswan"))
         .arg("keep")
         .env_clear()
@@ -197,11 +199,11 @@ async fn the_spoke_initiates_what_is_missing_and_then_leaves_it_alone() {
     load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
     load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
     let keep = keep(&spoke, Mode::NatVpn);
-    let sa = single(&spoke, Duration::from_secs(5)).await;
+    let sa = single(&spoke).await;
     assert_eq!((sa.remote_host.as_str(), sa.remote_id.as_str()), ("192.0.2.1", "hub"));
     assert_eq!(sa.children[0].remote_ts, ["10.0.0.0/16"]);
     time::sleep(INTERVAL * 4).await;
-    assert_eq!(single(&spoke, Duration::ZERO).await.children[0].id, sa.children[0].id, "left alone once it is up");
+    assert_eq!(single(&spoke).await.children[0].id, sa.children[0].id, "left alone once it is up");
     keep.end().await;
 }
 
@@ -213,7 +215,7 @@ async fn a_hub_that_learns_the_selectors_late_gets_its_tunnel() {
     load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
     let keep = keep(&spoke, Mode::NatVpn);
     const GIVEN_UP: &str = "vici terminate IKE_SA #1";
-    until(|| spoke.log().contains(GIVEN_UP), Duration::from_secs(10)).await;
+    until(|| spoke.log().contains(GIVEN_UP)).await;
     // What comes after it belongs to the next IKE_SA.
     let unacceptable =
         spoke.log().split(GIVEN_UP).next().unwrap_or_default().matches("received TS_UNACCEPTABLE notify").count();
@@ -221,7 +223,7 @@ async fn a_hub_that_learns_the_selectors_late_gets_its_tunnel() {
     load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
     // A refresh that knows more touches the managed file, so that the spoke need not wait for its back-off to end.
     fs::write(spoke.dir.path().join("crosswan.conf"), "").unwrap();
-    single(&spoke, Duration::from_secs(8)).await;
+    single(&spoke).await;
     keep.end().await;
 }
 
@@ -232,14 +234,14 @@ async fn a_hub_killed_and_configured_late_is_found_again() {
     load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
     load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
     let keep = keep(&spoke, Mode::NatVpn);
-    let before = single(&spoke, Duration::from_secs(5)).await;
+    let before = single(&spoke).await;
     hub.kill();
     hub.start();
     time::sleep(Duration::from_secs(3)).await;
     load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
-    let after = single(&spoke, Duration::from_secs(15)).await;
+    let after = single(&spoke).await;
     assert_ne!(after.id, before.id);
-    single(&hub, Duration::from_secs(5)).await;
+    single(&hub).await;
     keep.end().await;
 }
 
@@ -249,7 +251,7 @@ async fn a_hub_whose_charon_restarted_initiates_itself() {
     load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
     load(&hub, &text(Mode::VpnHub, "10.1.0.0/16")).await;
     let keep = keep(&hub, Mode::VpnHub);
-    single(&hub, Duration::from_secs(5)).await;
+    single(&hub).await;
     keep.end().await;
 }
 
@@ -263,7 +265,7 @@ async fn a_spokes_charon_that_dies_is_waited_for() {
     time::sleep(Duration::from_millis(1500)).await;
     spoke.start();
     load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
-    single(&spoke, Duration::from_secs(10)).await;
+    single(&spoke).await;
     keep.end().await;
 }
 
@@ -274,14 +276,20 @@ async fn what_both_ends_initiated_becomes_single() {
     load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
     let initiate = async |host: &Host| {
         let mut vici = Vici::connect(&host.socket(), TIMEOUT).await.unwrap();
-        vici.initiate(CONN, Some("c-10-1-0-0-16"), Some(Duration::from_secs(3))).await.unwrap();
+        vici.initiate(CONN, Some("c-10-1-0-0-16"), Some(TIMEOUT)).await.unwrap();
     };
-    tokio::join!(initiate(&hub), initiate(&spoke));
+    // On a busy machine one end may be done before the other begins, and then the second takes the first one's place.
     let up = ("ESTABLISHED", vec!["c-10-1-0-0-16"]);
-    assert_eq!(shape(&sas(&spoke).await), [up.clone(), up], "something to clean up");
+    for n in 1.. {
+        tokio::join!(initiate(&hub), initiate(&spoke));
+        if shape(&sas(&spoke).await) == [up.clone(), up.clone()] {
+            break;
+        }
+        assert!(n < 10, "never anything to clean up");
+    }
     let keeps = [keep(&spoke, Mode::NatVpn), keep(&hub, Mode::VpnHub)];
-    single(&spoke, Duration::from_secs(5)).await;
-    single(&hub, Duration::from_secs(5)).await;
+    single(&spoke).await;
+    single(&hub).await;
     for keep in keeps {
         keep.end().await;
     }
@@ -299,6 +307,6 @@ async fn nothing_is_done_while_a_refresh_holds_the_lock() {
     time::sleep(Duration::from_secs(2)).await;
     assert!(sas(&spoke).await.is_empty(), "initiated under a refresh");
     drop(held);
-    single(&spoke, Duration::from_secs(5)).await;
+    single(&spoke).await;
     keep.end().await;
 }
