@@ -37,6 +37,8 @@ use crosswan_vici::Vici;
 
 /// How long a pass waits for `crosswan keep` to finish a look.
 const PATIENCE_LOCK: Duration = Duration::from_secs(30);
+/// How long a gateway without a key asks EC2 about its own instance.
+const PATIENCE_OWN: Duration = Duration::from_secs(5);
 /// How long IMDS may take to answer everything.
 const PATIENCE_IMDS: Duration = Duration::from_secs(10);
 
@@ -79,8 +81,16 @@ pub async fn observe(
     let Ready { ring, notes, problem } = keyring::ready(settings, paths, &observed.me, now, request)?;
     observed.problems.extend(problem);
     let own_tags = async {
-        let asked = ec2::own_tags(&ec2, &observed.me.region, &observed.me.instance, settings.ec2.timeout);
-        if ring.is_some() { Some(asked.await) } else { None }
+        let Observed { me, unasked, .. } = &observed;
+        match &ring {
+            Some(_) => Some(ec2::own_tags(&ec2, &me.region, &me.instance, settings.ec2.timeout).await),
+            // It has nothing else to ask, perhaps no role to ask with, and NAT does not wait for it.
+            None if unasked.is_empty() => {
+                let patience = settings.ec2.timeout.min(PATIENCE_OWN);
+                ec2::own_tags(&ec2, &me.region, &me.instance, patience).await.map(Ok).ok()
+            }
+            None => None,
+        }
     };
     let (answers, tags) = tokio::join!(ask_ec2(&ec2, settings, &observed.state), own_tags);
     (observed.answers, observed.tags) = (answers, tags);

@@ -49,6 +49,11 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// EC2's source/destination check of the own instance; `None` if that is not known.
+    pub fn source_dest_check(&self) -> Option<bool> {
+        self.tags.as_ref()?.as_ref().ok()?.source_dest_check
+    }
+
     /// What is known before anything but IMDS has been asked.
     pub fn new(settings: &Settings, me: Identity, uplink: Interface, now: Timestamp) -> Observed {
         Observed {

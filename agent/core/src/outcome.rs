@@ -57,6 +57,8 @@ pub struct Outcome {
     pub promoted: bool,
     /// Whether tags of the own instance were written and read back.
     pub announced: bool,
+    /// Whether EC2's source/destination check was turned off and read back, or why not; `None` if nothing was to be done.
+    pub check_stopped: Option<Result<(), String>>,
 }
 
 impl Outcome {
@@ -80,6 +82,7 @@ impl Outcome {
             keys_in_use: false,
             promoted: false,
             announced: false,
+            check_stopped: None,
         }
     }
 

@@ -144,7 +144,10 @@ impl Report {
     /// Makes the report of a pass or of a dry run, once its outcome is known.
     pub fn of(settings: &Settings, observed: &Observed, decided: &Decided, outcome: Outcome) -> Report {
         let Decided { findings, .. } = decided;
-        let check = observed.tags.as_ref().and_then(|tags| tags.as_ref().ok()).and_then(|tags| tags.source_dest_check);
+        let check = match outcome.check_stopped {
+            Some(Ok(())) => Some(false),
+            _ => observed.source_dest_check(),
+        };
         let in_force = outcome.is_in_force() || outcome.verdict == Verdict::Planned;
         let still_there = |vpc: &VpcId| outcome.failed.keys().any(|name| leads_to(name, vpc));
         let removes = in_force && (observed.system.charon.is_some() || outcome.verdict == Verdict::Planned);
@@ -188,6 +191,9 @@ impl Report {
         report.unasked.extend(outcome.unasked);
         report.problems.extend(outcome.problems);
         report.stopped.extend(report.source_dest_problem());
+        if let Some(Err(why)) = &outcome.check_stopped {
+            report.notes.push(format!("this gateway could not turn off EC2's source/destination check itself: {why}"));
+        }
         // Where EC2 could not be asked, that is said already.
         let not_looked_at = check.is_none() && !matches!(observed.tags, Some(Err(_)));
         report.notes.extend(not_looked_at.then(|| NOT_LOOKED_AT.to_owned()));

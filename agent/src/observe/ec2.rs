@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use self::answer::Collected;
-pub use self::own::{AnnounceError, announce, own_tags};
+pub use self::own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check};
 use crosswan_core::{
     model::{Answers, AskError, Format, InstanceId, Region, RegionAnswer, VpcId},
     settings::Tag,

@@ -45,6 +45,15 @@ impl Conclude<'_> {
                     may_announce &= written.is_ok();
                     self.outcome.problems.extend(written.err().map(|e| e.chain()));
                 }
+                Conclusion::StopSourceDestCheck { region, instance } => {
+                    (self.charon, self.lock) = (None, None);
+                    info!(step = %conclusion, "apply");
+                    let stopped = ec2::stop_source_dest_check(&self.ec2, region, instance, self.timeout).await;
+                    if stopped.is_ok() {
+                        self.record(conclusion);
+                    }
+                    self.outcome.check_stopped = Some(stopped.map_err(|why| why.to_string()));
+                }
                 Conclusion::AnnounceKey { region, instance, tags } if may_announce => {
                     // From here on nothing asks or changes charon, so `keep` may look, however long EC2 takes.
                     (self.charon, self.lock) = (None, None);

@@ -23,6 +23,13 @@ pub enum Conclusion<'a> {
     },
     /// Writes the state. Only this gateway itself uses it, so it does not count as a change for the operator.
     RememberState(Remember<'a>),
+    /// Lets EC2 deliver what the own instance forwards.
+    StopSourceDestCheck {
+        /// The own region.
+        region: Region,
+        /// The own instance.
+        instance: InstanceId,
+    },
     /// Writes tags of the own instance. By now charon must sign with the announced keys, and the state must remember them.
     AnnounceKey {
         /// The own region.
@@ -40,12 +47,15 @@ pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<
     let keys = observed.own.filter(|_| promotes);
     let promote = keys.and_then(|own| Some(Conclusion::PromoteKey { next: own.next_key()?, old: own.current.key }));
     let remember = Conclusion::RememberState(Remember::of(observed, decided));
+    let (region, instance) = (observed.me.region.clone(), observed.me.instance.clone());
+    let check = (observed.source_dest_check() == Some(true))
+        .then_some(Conclusion::StopSourceDestCheck { region, instance });
     let announce = (!decided.announce.is_empty()).then(|| Conclusion::AnnounceKey {
         region: observed.me.region.clone(),
         instance: observed.me.instance.clone(),
         tags: decided.announce.clone(),
     });
-    promote.into_iter().chain([remember]).chain(announce).collect()
+    promote.into_iter().chain([remember]).chain(check).chain(announce).collect()
 }
 
 impl Conclusion<'_> {
@@ -62,6 +72,9 @@ impl fmt::Display for Conclusion<'_> {
                 write!(f, "use this gateway's key {} in place of {}", next.fingerprint(), old.fingerprint())
             }
             Conclusion::RememberState(_) => f.write_str("remember the peers and EC2's answers"),
+            Conclusion::StopSourceDestCheck { instance, .. } => {
+                write!(f, "turn off EC2's source/destination check of {instance}")
+            }
             Conclusion::AnnounceKey { instance, tags, .. } => {
                 let tags: Vec<String> = tags.iter().map(|(tag, value)| format!("{value} in tag {tag}")).collect();
                 write!(f, "announce {} of {instance}", tags.join(" and "))

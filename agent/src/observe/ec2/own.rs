@@ -1,10 +1,14 @@
-//! The own instance's tags, which hold this gateway's public keys: they are read, and written until they read back.
+//! The own instance: its tags, which hold this gateway's public keys, and its source/destination check. They are read, and written until
+//! they read back.
 
 #![allow(clippy::disallowed_methods, reason = "edge: bounded pauses between two reads")]
 
 use std::time::Duration;
 
-use aws_sdk_ec2::{Client, types::Tag};
+use aws_sdk_ec2::{
+    Client,
+    types::{AttributeBooleanValue, Tag},
+};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Clients, answer::tag, client, reason};
@@ -84,8 +88,7 @@ pub async fn announce(
     let deadline = Instant::now() + timeout;
     let client = client(clients.shared(region, timeout, deadline).await?, region);
     bounded(deadline, timeout, write(&client, region, instance, tags)).await?;
-    let mut pauses =
-        PAUSES.into_iter().map(Duration::from_millis).take_while(|pause| Instant::now() + *pause < deadline);
+    let mut pauses = pauses(deadline);
     loop {
         let found = bounded(deadline, timeout, read(&client, region, instance)).await;
         let found = found.map_err(AnnounceError::Unread)?;
@@ -96,6 +99,52 @@ pub async fn announce(
         };
         sleep(pause).await;
     }
+}
+
+/// Why EC2's source/destination check is still on, or why that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// EC2 could not be asked, or it refused.
+    #[error("{0}")]
+    Unasked(#[from] AskError),
+    /// EC2 accepted it, and could not be asked for it afterwards.
+    #[error("it was turned off, but could not be read back: {0}")]
+    Unread(AskError),
+    /// EC2 accepted it, and shows that it is on.
+    #[error("it was turned off, but reads back as on")]
+    StillOn,
+}
+
+/// Turns off EC2's source/destination check of the own instance, and returns once that reads back. Takes no longer than `timeout`.
+///
+/// # Errors
+/// See [`CheckError`].
+pub async fn stop_source_dest_check(
+    clients: &Clients,
+    region: &Region,
+    instance: &InstanceId,
+    timeout: Duration,
+) -> Result<(), CheckError> {
+    const OPERATION: &str = "ModifyInstanceAttribute";
+    let deadline = Instant::now() + timeout;
+    let client = client(clients.shared(region, timeout, deadline).await?, region);
+    let off = AttributeBooleanValue::builder().value(false).build();
+    let request = client.modify_instance_attribute().instance_id(instance.as_str()).source_dest_check(off);
+    let asked = async { request.send().await.map_err(|error| reason::failed(OPERATION, region, error)) };
+    bounded(deadline, timeout, asked).await?;
+    let mut pauses = pauses(deadline);
+    loop {
+        let found = bounded(deadline, timeout, read(&client, region, instance)).await.map_err(CheckError::Unread)?;
+        if found.source_dest_check == Some(false) {
+            return Ok(());
+        }
+        sleep(pauses.next().ok_or(CheckError::StillOn)?).await;
+    }
+}
+
+/// The pauses before each further look at what was written, as far as they end before `deadline`.
+fn pauses(deadline: Instant) -> impl Iterator<Item = Duration> {
+    PAUSES.into_iter().map(Duration::from_millis).take_while(move |pause| Instant::now() + *pause < deadline)
 }
 
 async fn bounded<T>(

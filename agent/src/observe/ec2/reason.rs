@@ -141,6 +141,9 @@ fn needed(operation: &str, region: &Region) -> String {
         "CreateTags" => {
             format!("ec2:CreateTags on its own instance for the tags {KEY_TAG} and {NEXT_KEY_TAG}, in {region}")
         }
+        "ModifyInstanceAttribute" => {
+            format!("ec2:ModifyInstanceAttribute on its own instance for the attribute SourceDestCheck, in {region}")
+        }
         _ => format!("ec2:{operation} in {region}"),
     }
 }
