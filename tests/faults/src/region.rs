@@ -130,15 +130,18 @@ pub fn refresh(gateway: &Gateway) -> Result<Value> {
     refresh_with(gateway, &[], 0)
 }
 
-/// One refresh with further arguments that must end with `code`; its report.
+/// One refresh with further arguments that must end with `code`; its report. Where the machine was too slow for the first try, it also
+/// tells what that one did and noticed.
 pub fn refresh_with(gateway: &Gateway, args: &[&str], code: i32) -> Result<Value> {
     let once = || gateway.agent(&[&["refresh", "--json"], args].concat());
     let mut output = once()?;
+    let mut earlier: Vec<Value> = Vec::new();
     for _ in 0..TRIES {
         let too_slow = output.code == 3 && code != 3 && SLOW.iter().any(|slow| output.stdout.contains(slow));
         if !too_slow {
             break;
         }
+        earlier.extend(serde_json::from_str(&output.stdout));
         output = once()?;
     }
     ensure!(
@@ -148,7 +151,17 @@ pub fn refresh_with(gateway: &Gateway, args: &[&str], code: i32) -> Result<Value
         output.code,
         show(&output)
     );
-    serde_json::from_str(&output.stdout).with_context(|| show(&output))
+    let mut report: Value = serde_json::from_str(&output.stdout).with_context(|| show(&output))?;
+    for before in earlier.iter().rev() {
+        for key in ["steps", "notes"] {
+            let all = [lines(before, key), lines(&report, key)].concat();
+            report[key] = all.into();
+        }
+        if before["outcome"] == "changed" {
+            report["outcome"] = "changed".into();
+        }
+    }
+    Ok(report)
 }
 
 /// `crosswan status --json`.
