@@ -63,6 +63,8 @@ pub struct Config {
     pub lock: PathBuf,
     /// The file that is written when a pass is wanted; systemd watches it.
     pub wanted: PathBuf,
+    /// The marker that exists while routes of the VPC wait for a tunnel.
+    pub route_waits: PathBuf,
 }
 
 /// Runs until `shutdown` completes. The loop waits for a charon that is away.
@@ -117,6 +119,7 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Option
     let mut file_poll = time::interval(FILE_POLL);
     file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut due, mut earliest) = (start, start);
+    let mut up_when_asked = 0;
     loop {
         tokio::select! {
             event = events.next() => {
@@ -145,6 +148,15 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Option
         {
             *asked = Some(begun);
             ask_for_a_pass(cfg, &conn, &why);
+        }
+        // A route that waits for all tunnels is worth another pass with each that comes up, and no other.
+        up_when_asked = up_when_asked.min(memory.up());
+        if asked.is_none_or(|last| begun >= last + PASS_SPACING)
+            && memory.up() > up_when_asked
+            && cfg.route_waits.exists()
+        {
+            (*asked, up_when_asked) = (Some(begun), memory.up());
+            ask_for_a_pass(cfg, "", "a route of the VPC waits for the tunnels, and more of them are up");
         }
         // Listing thousands of connections costs charon time. Under a storm of events, looks take at most a fifth of it.
         earliest = Instant::now() + begun.elapsed() * 4;

@@ -74,6 +74,7 @@ async fn run(cli: Cli) -> Result<u8> {
         Command::Keep => {
             let settings = load(&root, &flags)?;
             let config = keep::Config {
+                route_waits: paths.route_waits.clone(),
                 mode: settings.mode,
                 interval: settings.keep.interval,
                 conf_file: paths.connections,

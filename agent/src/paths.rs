@@ -36,6 +36,8 @@ pub struct Paths {
     pub charon_lock: PathBuf,
     /// The file that `keep` writes when it wants a pass.
     pub wanted: PathBuf,
+    /// The marker that exists while routes of the VPC wait for a tunnel.
+    pub route_waits: PathBuf,
     /// The file in which `watch` records what it put back last.
     pub put_back: PathBuf,
     /// charon's VICI socket.
@@ -60,6 +62,7 @@ impl Paths {
             lock: root.join("run/crosswan/refresh.lock"),
             charon_lock: root.join("run/crosswan/charon.lock"),
             wanted: root.join("run/crosswan/refresh-wanted"),
+            route_waits: root.join("run/crosswan/route-waits"),
             put_back: root.join("run/crosswan/put-back.json"),
             vici: root.join("run/charon.vici"),
         }

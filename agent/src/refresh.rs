@@ -46,7 +46,7 @@ pub async fn refresh(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, r
     if request.dry_run {
         return Ok(Report::of(settings, &observed, &decided, Outcome::planned(&planned)));
     }
-    let outcome = transact(&planned, &observed.system, paths, handles).await;
+    let outcome = transact(&planned, &decided.tunnels, &observed.system, paths, handles).await;
     let mut report = Report::of(settings, &observed, &decided, outcome);
     // The report is published whatever failed. If publishing fails, the caller still prints it.
     if let Err(e) = publish(&report, paths) {
@@ -73,6 +73,10 @@ pub async fn files(settings: &Settings, keys: &PreSharedKeys, paths: &Paths) -> 
 /// Writes the report to the file that `crosswan status` and monitoring read.
 fn publish(report: &Report, paths: &Paths) -> Result<()> {
     files::write_json(&paths.status, report, 0o644)?;
+    match report.waits_for_routes() {
+        true => files::touch(&paths.route_waits)?,
+        false => files::remove(&paths.route_waits)?,
+    }
     files::remove(&paths.failure)
 }
 

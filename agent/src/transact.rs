@@ -8,7 +8,7 @@ mod conclude;
 mod look;
 mod peers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{debug, info, warn};
 
@@ -22,7 +22,7 @@ use conclude::Conclude;
 use crosswan_core::{
     error::{Error, Result},
     iptables::Rules,
-    model::{ConnName, PublicKey},
+    model::{ConnName, PublicKey, Tunnel},
     outcome::{Outcome, PeerFailure, Verdict},
     plan::{Planned, Step, plan, touched},
     system::{Configuration, System, Touched, secret_id},
@@ -31,9 +31,15 @@ use crosswan_vici::Vici;
 use look::{CharonLink, Stop, read_back};
 use peers::Peers;
 
-/// Takes the planned steps, with `before` as the system to return to, verifies them, and concludes the pass. A failure is part of the
+/// Takes the planned steps towards `tunnels` and the rest of what was decided, with `before` as the system to return to, verifies them, and concludes the pass. A failure is part of the
 /// outcome.
-pub async fn transact(planned: &Planned<'_>, before: &System, paths: &Paths, handles: Handles) -> Outcome {
+pub async fn transact(
+    planned: &Planned<'_>,
+    tunnels: &BTreeMap<ConnName, Tunnel>,
+    before: &System,
+    paths: &Paths,
+    handles: Handles,
+) -> Outcome {
     let Handles { mut charon, lock, ec2, timeout } = handles;
     let Planned { target, steps, conclusions } = planned;
     let mut outcome = match steps.is_empty() {
@@ -41,7 +47,7 @@ pub async fn transact(planned: &Planned<'_>, before: &System, paths: &Paths, han
         false => carry_out(steps, target, before, paths, charon.as_mut()).await,
     };
     if outcome.is_in_force() {
-        let mut conclude = Conclude { outcome: &mut outcome, paths, charon, lock: Some(lock), ec2, timeout };
+        let mut conclude = Conclude { outcome: &mut outcome, paths, tunnels, charon, lock: Some(lock), ec2, timeout };
         conclude.all(conclusions).await;
     }
     outcome

@@ -127,6 +127,7 @@ struct Keep {
 fn keep(host: &Host, mode: Mode) -> Keep {
     let lock = host.dir.path().join("lock");
     let cfg = Config {
+        route_waits: host.dir.path().join("route-waits"),
         mode,
         interval: INTERVAL,
         conf_file: host.dir.path().join("crosswan.conf"),

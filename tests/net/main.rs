@@ -15,6 +15,7 @@ mod growth;
 mod keys;
 mod late;
 mod mtu;
+mod place;
 mod plan2014;
 mod points;
 mod routes;

@@ -20,6 +20,7 @@ mod roster;
 pub mod rotation;
 mod spoke;
 pub mod trust;
+mod vpc_routes;
 
 use std::{
     borrow::Cow,
@@ -36,6 +37,7 @@ pub use self::{
     disabled::NotEnabled,
     facts::{Held, Request},
     findings::{Findings, Kept, Replacing},
+    vpc_routes::{Needs, RouteIs, TakeRoute, VpcRoutes},
 };
 use crate::{
     error::Result,
@@ -53,6 +55,8 @@ pub struct Decided {
     pub tunnels: BTreeMap<ConnName, Tunnel>,
     /// The interfaces, rules and routes that lead packets into the tunnels; empty in a mode without tunnels.
     pub routing: Routing,
+    /// What becomes of the own VPC's routes to this gateway.
+    pub vpc_routes: VpcRoutes,
     /// The NAT and guard rules that this gateway should have.
     pub nat: Nat,
     /// What has to be said about peers, with the reasons.
@@ -108,16 +112,19 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes),
         false => Routing::default(),
     };
+    let vpc_routes = vpc_routes::vpc_routes(settings, observed);
+    let routes = vpc_routes.held.clone();
     Ok(Decided {
         tunnels,
         routing,
+        vpc_routes,
         nat: settings.nat(&observed.me, &observed.uplink),
         findings,
         removed,
         held,
         announce: own_tags::announce(presence.as_ref(), observed),
         presence,
-        state: State { identity: Some(observed.me.clone()), disabled: regions.refused, ..state },
+        state: State { identity: Some(observed.me.clone()), disabled: regions.refused, routes, ..state },
         known,
     })
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     forwarding::Traffic,
-    model::{Answers, AskError, Identity, Interface, OwnKeys, OwnTags, Secret, Timestamp, VpcId},
+    model::{Answers, AskError, Identity, Interface, InterfaceId, OwnKeys, OwnTags, OwnVpc, Secret, Timestamp, VpcId},
     settings::Settings,
     state::State,
     system::System,
@@ -34,6 +34,8 @@ pub struct Observed {
     pub own: Option<OwnKeys>,
     /// What EC2 shows of the own instance; `None` where EC2 was not asked, `Err` where it did not answer.
     pub tags: Option<Result<OwnTags, AskError>>,
+    /// The own VPC's route tables; `None` where EC2 was not asked, `Err` where it did not answer.
+    pub vpc: Option<Result<OwnVpc, AskError>>,
     /// The managed files, charon and iptables.
     pub system: System,
     /// What this gateway should forward.
@@ -54,6 +56,12 @@ impl Observed {
         self.tags.as_ref()?.as_ref().ok()?.source_dest_check
     }
 
+    /// The own first interface in EC2, and when the own instance was launched; `None` if that is not known.
+    pub fn own_interface(&self) -> Option<(&InterfaceId, Timestamp)> {
+        let (interface, launched) = self.tags.as_ref()?.as_ref().ok()?.interface.as_ref()?;
+        Some((interface, *launched))
+    }
+
     /// What is known before anything but IMDS has been asked.
     pub fn new(settings: &Settings, me: Identity, uplink: Interface, now: Timestamp) -> Observed {
         Observed {
@@ -64,6 +72,7 @@ impl Observed {
             psks: Psks::default(),
             own: None,
             tags: None,
+            vpc: None,
             system: System::default(),
             traffic: Traffic::of(settings.mode, &settings.nat(&me, &uplink), &uplink),
             unasked: Vec::new(),

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::ConnName,
+    decide::RouteIs,
+    model::{ConnName, RouteTableId},
     plan::{Conclusion, Planned},
 };
 
@@ -59,6 +61,8 @@ pub struct Outcome {
     pub announced: bool,
     /// Whether EC2's source/destination check was turned off and read back, or why not; `None` if nothing was to be done.
     pub check_stopped: Option<Result<(), String>>,
+    /// How the routes are that this gateway was to take, by their tables and destinations.
+    pub routes: BTreeMap<(RouteTableId, Ipv4Net), RouteIs>,
 }
 
 impl Outcome {
@@ -83,6 +87,7 @@ impl Outcome {
             promoted: false,
             announced: false,
             check_stopped: None,
+            routes: BTreeMap::new(),
         }
     }
 

@@ -13,10 +13,13 @@ mod words;
 pub use words::cidrs;
 
 use crate::{
-    decide::{Decided, Held, Kept, Replacing},
+    decide::{Decided, Held, Kept, Replacing, RouteIs},
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
-    model::{Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, Timestamp, Tunnel, VpcId},
+    model::{
+        AskError, Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, RouteTableId, Timestamp,
+        Tunnel, VpcId,
+    },
     observed::Observed,
     outcome::{Outcome, PeerFailure, Verdict},
     plan::leads_to,
@@ -56,6 +59,17 @@ pub struct TunnelReport {
     /// The fingerprints of the keys that the peer may sign with; empty with a pre-shared key.
     #[serde(default)]
     pub peer_keys: Vec<String>,
+}
+
+/// A route of the own VPC that leads to this gateway, or could.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteReport {
+    /// The route table.
+    pub table: RouteTableId,
+    /// The destination.
+    pub to: Ipv4Net,
+    /// How it is.
+    pub is: RouteIs,
 }
 
 /// This gateway's own keys, by their fingerprints.
@@ -102,6 +116,9 @@ pub struct Report {
     /// The peers whose part of this pass failed, by their connections (exit code 4).
     #[serde(default)]
     pub failed: BTreeMap<String, PeerFailure>,
+    /// The routes of the own VPC's tagged tables (exit code 6 if one waits).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteReport>,
     /// This gateway's own key; `None` if it has none.
     #[serde(default)]
     pub key: Option<KeyReport>,
@@ -171,6 +188,7 @@ impl Report {
             removed: removed.cloned().collect(),
             held: decided.held.clone(),
             replacing: findings.replacing.clone(),
+            routes: vpc_routes(decided, &outcome),
             key: observed.own.map(|own| KeyReport::of(&own, decided, &outcome)),
             waiting_for: observed.psks.missing.clone().filter(|_| needs_psk),
             unasked: observed.unasked.clone(),
@@ -187,6 +205,18 @@ impl Report {
         report.unasked.splice(0..0, silent);
         if let Some(Err(why)) = &observed.tags {
             report.unasked.push(format!("look up this gateway's own tags: {why}"));
+        }
+        match &observed.vpc {
+            // Whoever asks for nothing of this kind, such as a nat-hub without a role, need not permit it.
+            Some(Err(
+                why @ (AskError::Denied { .. } | AskError::NoCredentials { .. } | AskError::NoCredentialSource),
+            )) => {
+                report
+                    .notes
+                    .push(format!("the VPC's route tables were not looked at, so its routes are yours to set: {why}"));
+            }
+            Some(Err(why)) => report.unasked.push(format!("look up the VPC's route tables: {why}")),
+            _ => {}
         }
         report.unasked.extend(outcome.unasked);
         report.problems.extend(outcome.problems);
@@ -222,6 +252,11 @@ impl Report {
         })
     }
 
+    /// Whether a route waits until this gateway has worked.
+    pub fn waits_for_routes(&self) -> bool {
+        self.routes.iter().any(|route| matches!(route.is, RouteIs::Waits(_)))
+    }
+
     /// 0 if all is well, otherwise the code of the worst thing in the report. That of a dry run depends only on what it has seen.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
@@ -230,10 +265,17 @@ impl Report {
             _ if !self.unasked.is_empty() || !self.awaited.is_empty() => Kind::Observe.exit_code(),
             _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
             _ if !self.stopped.is_empty() => STOPPED,
-            _ if self.held.is_some() || !self.replacing.is_empty() => WAITING,
+            _ if self.held.is_some() || !self.replacing.is_empty() || self.waits_for_routes() => WAITING,
             _ => 0,
         }
     }
+}
+
+/// The routes as EC2 showed them, or as they are after this pass.
+fn vpc_routes(decided: &Decided, outcome: &Outcome) -> Vec<RouteReport> {
+    let mut routes = decided.vpc_routes.are.clone();
+    routes.extend(outcome.routes.clone());
+    routes.into_iter().map(|((table, to), is)| RouteReport { table, to, is }).collect()
 }
 
 /// The regions that count, by name.

@@ -66,6 +66,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The tag by which others find gateways of this mode.
+    pub fn own_tag(&self) -> &Tag {
+        if self.mode == Mode::VpnHub { &self.hub_tag } else { &self.gateway_tag }
+    }
+
     /// One TOML file's text as the only source, for tests.
     #[cfg(test)]
     pub(crate) fn of_toml(text: &str) -> Settings {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Gateway, Identity, InstanceId, PublicKey, Region, RegionView, Timestamp, VpcId};
+use crate::model::{Gateway, Identity, InstanceId, PublicKey, Region, RegionView, RouteTableId, Timestamp, VpcId};
 
 /// It is written only after a verified pass. A lost or broken file means a fresh start, and never stops a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,25 @@ pub struct State {
     /// Regions that have never answered, and whose refusals may mean that the account has not enabled them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub disabled: BTreeMap<Region, Refused>,
+    /// The routes of the own VPC that have led here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
+}
+
+/// A route of the own VPC that has led here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRoute {
+    /// Whether it did at the last look.
+    pub here: bool,
+    /// How often somebody has changed it.
+    pub changed: u32,
+}
+
+impl HeldRoute {
+    /// As it is to be remembered once it leads elsewhere.
+    pub(crate) fn found_elsewhere(self) -> HeldRoute {
+        HeldRoute { here: false, changed: self.changed.saturating_add(u32::from(self.here)) }
+    }
 }
 
 /// A region's last complete answer and when it came.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod own;
+mod own_vpc;
 pub(in crate::observe) mod reason;
 mod throttle;
 pub(in crate::observe) mod whole;
@@ -30,7 +31,10 @@ use tokio::{
 };
 
 use self::answer::Collected;
-pub use self::own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check};
+pub use self::{
+    own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check},
+    own_vpc::{Tags, TakeError, own_vpc, take_route},
+};
 use crosswan_core::{
     model::{Answers, AskError, Format, InstanceId, Region, RegionAnswer, VpcId},
     settings::Tag,

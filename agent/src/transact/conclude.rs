@@ -1,24 +1,41 @@
 //! Carries out the conclusions of a pass once its steps are in force. Each depends on those before it. A failure is reported, and nothing
 //! is rolled back.
 
-use std::{fs::File, time::Duration};
+#![allow(clippy::disallowed_methods, reason = "edge: waits for a tunnel, no longer than a constant")]
 
+use std::{collections::BTreeMap, fmt, fs::File, time::Duration};
+
+use futures_util::future::join_all;
 use nix::fcntl::Flock;
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use crate::{files, keyring, observe::ec2, paths::Paths};
+use crate::{
+    files, keyring,
+    observe::{ec2, live},
+    paths::Paths,
+};
 use crosswan_core::{
-    error::Result,
-    model::PublicKey,
+    decide::{Needs, RouteIs, TakeRoute},
+    error::{Error, Result},
+    model::{ConnName, PublicKey, Region, Tunnel},
     outcome::{Outcome, Verdict},
     plan::Conclusion,
+    system::Sa,
 };
 use crosswan_vici::Vici;
+
+/// How long a pass waits for the tunnels that a route needs. `crosswan keep` initiates them at once; where the far end is ready, that takes
+/// a second or two.
+const PATIENCE_TUNNEL: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The pass that is to be concluded.
 pub(super) struct Conclude<'a> {
     pub(super) outcome: &'a mut Outcome,
     pub(super) paths: &'a Paths,
+    /// The tunnels that were decided on.
+    pub(super) tunnels: &'a BTreeMap<ConnName, Tunnel>,
     pub(super) charon: Option<Vici>,
     pub(super) lock: Option<Flock<File>>,
     pub(super) ec2: ec2::Clients,
@@ -67,6 +84,73 @@ impl Conclude<'_> {
                     }
                 }
                 Conclusion::AnnounceKey { .. } => {}
+                // All at once, after everything else.
+                Conclusion::TakeRoute { .. } => {}
+            }
+        }
+        self.routes(conclusions).await;
+    }
+
+    /// Leads the routes here: those that need nothing more at once, the others as soon as a tunnel is up, or not in this pass.
+    async fn routes(&mut self, conclusions: &[Conclusion<'_>]) {
+        let all: Vec<_> = conclusions
+            .iter()
+            .filter_map(|conclusion| match conclusion {
+                Conclusion::TakeRoute { region, route } => Some((region, *route)),
+                _ => None,
+            })
+            .collect();
+        if all.is_empty() {
+            return;
+        }
+        // `keep` brings the tunnels up meanwhile.
+        (self.charon, self.lock) = (None, None);
+        if let Some(Err(_)) = self.outcome.check_stopped {
+            for (_, route) in all {
+                self.waits(route, "EC2's source/destination check is on".into());
+            }
+            return;
+        }
+        let (now, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, route)| route.needs == Needs::Rules);
+        self.take(&now).await;
+        let deadline = Instant::now() + PATIENCE_TUNNEL;
+        let mut sas = self.sas().await;
+        let missing = |sas: &[Sa], route: &TakeRoute| route.needs.missing(self.tunnels, sas);
+        while later.iter().any(|(_, route)| missing(&sas, route).is_some()) && Instant::now() < deadline {
+            sleep(LOOK_AGAIN).await;
+            sas = self.sas().await;
+        }
+        let (ready, not): (Vec<_>, Vec<_>) = later.into_iter().partition(|(_, route)| missing(&sas, route).is_none());
+        for (_, route) in not {
+            let what = missing(&sas, route).unwrap_or_default();
+            self.waits(route, what);
+        }
+        self.take(&ready).await;
+    }
+
+    /// charon's SAs; none if it does not answer, as then no tunnel can be seen.
+    async fn sas(&self) -> Vec<Sa> {
+        let asked = async { live::connect(&self.paths.vici, Duration::ZERO).await?.sas().await.map_err(Error::from) };
+        asked.await.unwrap_or_default()
+    }
+
+    fn waits(&mut self, route: &TakeRoute, what: String) {
+        self.outcome.routes.insert((route.table.clone(), route.to), RouteIs::Waits(what));
+    }
+
+    /// Takes these routes, all at once.
+    async fn take(&mut self, routes: &[(&Region, &TakeRoute)]) {
+        let taken = routes.iter().map(async |(region, route)| {
+            info!(step = %route, "apply");
+            (*route, ec2::take_route(&self.ec2, region, route, self.timeout).await)
+        });
+        for (route, taken) in join_all(taken).await {
+            match taken {
+                Ok(()) => {
+                    self.outcome.routes.insert((route.table.clone(), route.to), RouteIs::Here);
+                    self.record(route);
+                }
+                Err(why) => self.outcome.unasked.push(format!("lead {} of {} here: {why}", route.to, route.table)),
             }
         }
     }
@@ -87,8 +171,8 @@ impl Conclude<'_> {
         promoted.is_ok()
     }
 
-    fn record(&mut self, conclusion: &Conclusion<'_>) {
-        self.outcome.steps.push(conclusion.to_string());
+    fn record(&mut self, done: &impl fmt::Display) {
+        self.outcome.steps.push(done.to_string());
         if self.outcome.verdict == Verdict::Unchanged {
             self.outcome.verdict = Verdict::Changed;
         }

@@ -248,6 +248,13 @@ impl Lab {
         Ok(self.state().vpc(vpc)?.id.clone())
     }
 
+    /// The ids of a VPC's route tables: that of its public subnet, and that of its private ones.
+    pub fn route_tables(&self, vpc: &str) -> Result<[String; 2]> {
+        let state = self.state();
+        let vpc = state.vpc(vpc)?;
+        Ok([vpc.public_table.clone(), vpc.private_table.clone()])
+    }
+
     /// The name of the hub's connection to a client gateway.
     pub fn connection_to(&self, gateway: &Gateway) -> Result<String> {
         let vpc = gateway.name.split('/').next().unwrap_or_default();

@@ -104,10 +104,12 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
         key: Some(value.into()),
         next: Some(format!("{value} next")),
         source_dest_check: Some(false),
+        interface: None,
     };
     enforce(lab, None)?;
     for value in ["first", "second"] {
         let (wrote, found) = write(&gateway.instance, value)?;
+        let found = found.map(|found| OwnTags { interface: None, ..found });
         ensure!(wrote == Ok(()) && found == Ok(both(value)), "{wrote:?}, found {found:?}");
     }
     let other = lab.gateways().into_iter().map(|g| g.instance.clone()).find(|id| *id != gateway.instance);

@@ -137,6 +137,11 @@ impl Memory {
         counted.min().map(|(since, conn)| (conn.clone(), now - since))
     }
 
+    /// The number of tunnels that were up at the last look.
+    pub fn up(&self) -> usize {
+        self.wanted - self.missing.len().min(self.wanted)
+    }
+
     /// A connection that has shown something which a pass should see, if there is one: the tunnel to a second gateway is up, a
     /// gateway that stands by has authenticated, or every peer has accepted the next key. The caller must ask for that pass, as it
     /// is not wanted again for that.
@@ -222,6 +227,6 @@ impl Memory {
 /// One line for `systemctl status`.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} tunnels up", self.wanted - self.missing.len().min(self.wanted), self.wanted)
+        write!(f, "{} of {} tunnels up", self.up(), self.wanted)
     }
 }

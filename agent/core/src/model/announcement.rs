@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BadName, PublicKey, Signature,
+    BadName, InterfaceId, PublicKey, Signature, Timestamp,
     signature::{self, Holder},
 };
 
@@ -159,6 +159,8 @@ pub struct OwnTags {
     pub next: Option<String>,
     /// Whether EC2 drops the packets that the instance's first interface forwards; `None` if the answer does not say.
     pub source_dest_check: Option<bool>,
+    /// The instance's first interface, and when it was launched; `None` if the answer does not say.
+    pub interface: Option<(InterfaceId, Timestamp)>,
 }
 
 impl OwnTags {

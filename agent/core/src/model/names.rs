@@ -98,6 +98,12 @@ name_type!(
     /// An instance's id.
     InstanceId, "an instance id such as i-0a1b2c3d", |s| ec2_id(s, "i-"));
 name_type!(
+    /// A route table's id.
+    RouteTableId, "a route table's id such as rtb-0a1b2c3d", |s| ec2_id(s, "rtb-"));
+name_type!(
+    /// A network interface's id in EC2.
+    InterfaceId, "a network interface's id such as eni-0a1b2c3d", |s| ec2_id(s, "eni-"));
+name_type!(
 /// An AWS region's code. Only its shape is checked: new regions appear, and EC2 refuses one that does not exist.
 Region, "a region such as eu-west-1", |s| {
     let parts: Vec<&str> = s.split('-').collect();

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Remember;
 use crate::{
-    decide::Decided,
+    decide::{Decided, TakeRoute},
     model::{InstanceId, PublicKey, Region},
     observed::Observed,
 };
@@ -39,6 +39,13 @@ pub enum Conclusion<'a> {
         /// The tags with the values that they should have.
         tags: Vec<(&'static str, String)>,
     },
+    /// Leads a route of the own VPC to this gateway. By now everything else is in force, and peers can find this gateway's key.
+    TakeRoute {
+        /// The own region.
+        region: Region,
+        /// The route, and what must be seen before it is taken.
+        route: &'a TakeRoute,
+    },
 }
 
 /// The conclusions of this pass, in order.
@@ -48,14 +55,16 @@ pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<
     let promote = keys.and_then(|own| Some(Conclusion::PromoteKey { next: own.next_key()?, old: own.current.key }));
     let remember = Conclusion::RememberState(Remember::of(observed, decided));
     let (region, instance) = (observed.me.region.clone(), observed.me.instance.clone());
-    let check = (observed.source_dest_check() == Some(true))
-        .then_some(Conclusion::StopSourceDestCheck { region, instance });
+    let check =
+        (observed.source_dest_check() == Some(true)).then_some(Conclusion::StopSourceDestCheck { region, instance });
     let announce = (!decided.announce.is_empty()).then(|| Conclusion::AnnounceKey {
         region: observed.me.region.clone(),
         instance: observed.me.instance.clone(),
         tags: decided.announce.clone(),
     });
-    promote.into_iter().chain([remember]).chain(check).chain(announce).collect()
+    let take = |route| Conclusion::TakeRoute { region: observed.me.region.clone(), route };
+    let routes = decided.vpc_routes.take.iter().map(take);
+    promote.into_iter().chain([remember]).chain(check).chain(announce).chain(routes).collect()
 }
 
 impl Conclusion<'_> {
@@ -79,6 +88,7 @@ impl fmt::Display for Conclusion<'_> {
                 let tags: Vec<String> = tags.iter().map(|(tag, value)| format!("{value} in tag {tag}")).collect();
                 write!(f, "announce {} of {instance}", tags.join(" and "))
             }
+            Conclusion::TakeRoute { route, .. } => route.fmt(f),
         }
     }
 }

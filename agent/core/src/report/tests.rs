@@ -24,6 +24,7 @@ fn report() -> Report {
         removed: BTreeSet::new(),
         held: None,
         replacing: Vec::new(),
+        routes: Vec::new(),
         failed: BTreeMap::new(),
         key: None,
         steps: Vec::new(),

@@ -7,9 +7,9 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::{KeyReport, Report};
+use super::{KeyReport, Report, RouteReport};
 use crate::{
-    decide::Held,
+    decide::{Held, RouteIs},
     model::KEY_TAG,
     outcome::{PeerFailure, Verdict},
     text::plural,
@@ -57,6 +57,11 @@ impl Report {
             out.push(format!("own key   {} {announced} tag {KEY_TAG}", key.fingerprint));
             out.extend(key.next.iter().map(|next| format!("next key  {next}{}", key.waits())));
         }
+        out.extend(self.routes.iter().map(|RouteReport { table, to, is }| match is {
+            RouteIs::Here => format!("route     {to} of {table} leads here"),
+            RouteIs::Left(how) => format!("route     {to} of {table} {how}: it was left as it is"),
+            RouteIs::Waits(what) => format!("WAITING   {to} of {table} is not led here yet: {what}"),
+        }));
         out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
         out.extend(self.replacing.iter().map(|r| {
             format!("REPLACING {} ({}): {} by {}, once that has worked: {}", r.vpc, r.region, r.old, r.new, r.why)

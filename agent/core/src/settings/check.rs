@@ -97,6 +97,8 @@ impl Draft {
             regions,
             gateway_tag: self.gateway_tag,
             environment_tag: self.environment_tag,
+            routes_tag: self.routes_tag,
+            routes_overrule: self.routes_overrule,
             masquerade,
             nat_sources: if masquerade { self.nat_sources } else { BTreeSet::new() },
             guard_input: self.guard_input,

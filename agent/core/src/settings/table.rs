@@ -147,6 +147,13 @@ settings! {
     "environment_tag", "CROSSWAN_ENVIRONMENT_TAG", environment_tag: Tag = parse::tag,
         accepts TAG, default Words("none"), modes VPN,
         "A gateway or hub must have this second tag as well.";
+    "routes.tag", "CROSSWAN_ROUTES_TAG", routes_tag: Tag = parse::tag,
+        accepts TAG, default Value("{ key = \"crosswan-routes\", value = \"managed\" }"), modes ALL,
+        "This gateway writes its routes into the route tables of its own VPC that have this tag, and into no others.";
+    "routes.overrule", "CROSSWAN_ROUTES_OVERRULE", routes_overrule: bool = parse::boolean,
+        accepts "true or false", default Value("false"), modes ALL,
+        "In these tables, a route that leads to a living target which is not crosswan's (a peering, a Transit Gateway, \
+         another's interface) is taken as well. Without this it is left and reported.";
     "masquerade", "CROSSWAN_MASQUERADE", masquerade: bool = parse::boolean,
         accepts "true or false", default Words("`false` on a vpn-hub, otherwise `true`"), modes ALL,
         "The gateway does NAT for the CIDRs of its own VPC.";

@@ -24,6 +24,10 @@ pub struct Settings {
     pub gateway_tag: Tag,
     /// A second tag that a gateway or hub must have.
     pub environment_tag: Option<Tag>,
+    /// The tag of the own VPC's route tables that this gateway writes.
+    pub routes_tag: Tag,
+    /// Whether it takes routes there that lead to a living foreign target.
+    pub routes_overrule: bool,
     /// Whether this gateway does NAT; by default every mode except vpn-hub does.
     pub masquerade: bool,
     /// Further networks to masquerade; empty where nothing is masqueraded.

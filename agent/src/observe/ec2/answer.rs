@@ -122,10 +122,15 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
         region: region.clone(),
         vpc: given("VPC", &i.vpc_id)?.parse().map_err(|e| format!("its VPC id is not valid: {e}"))?,
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
-        launched: Timestamp(i.launch_time.ok_or("EC2 shows no launch time for it")?.secs()),
+        launched: launched(i).ok_or("EC2 shows no launch time for it")?,
         cidrs: BTreeSet::new(),
         tags: KeyTags::of(tag(i, KEY_TAG), tag(i, NEXT_KEY_TAG)),
     })
+}
+
+/// When an instance was launched, if the answer says it.
+pub(super) fn launched(instance: &Instance) -> Option<Timestamp> {
+    instance.launch_time.map(|at| Timestamp(at.secs()))
 }
 
 /// The value of an instance's tag, if it has that tag.

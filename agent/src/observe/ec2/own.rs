@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use aws_sdk_ec2::{
     Client,
-    types::{AttributeBooleanValue, Tag},
+    types::{AttributeBooleanValue, Instance, Tag},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Clients, answer::tag, client, reason};
-use crosswan_core::model::{AskError, InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region, printable};
+use super::{
+    Clients,
+    answer::{launched, tag},
+    client, reason,
+};
+use crosswan_core::model::{AskError, InstanceId, InterfaceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region, printable};
 
 /// The most characters that EC2 accepts as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;
@@ -143,11 +147,11 @@ pub async fn stop_source_dest_check(
 }
 
 /// The pauses before each further look at what was written, as far as they end before `deadline`.
-fn pauses(deadline: Instant) -> impl Iterator<Item = Duration> {
+pub(super) fn pauses(deadline: Instant) -> impl Iterator<Item = Duration> {
     PAUSES.into_iter().map(Duration::from_millis).take_while(move |pause| Instant::now() + *pause < deadline)
 }
 
-async fn bounded<T>(
+pub(super) async fn bounded<T>(
     deadline: Instant,
     timeout: Duration,
     asked: impl Future<Output = Result<T, AskError>>,
@@ -174,7 +178,15 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
         key: tag(me, KEY_TAG).map(str::to_owned),
         next: tag(me, NEXT_KEY_TAG).map(str::to_owned),
         source_dest_check: me.source_dest_check(),
+        interface: first_interface(me).zip(launched(me)),
     })
+}
+
+/// The interface that the instance was launched with.
+fn first_interface(instance: &Instance) -> Option<InterfaceId> {
+    let mut all = instance.network_interfaces().iter();
+    let first = all.find(|i| i.attachment().and_then(|a| a.device_index()).unwrap_or_default() == 0)?;
+    first.network_interface_id()?.parse().ok()
 }
 
 async fn write(

@@ -144,6 +144,9 @@ fn needed(operation: &str, region: &Region) -> String {
         "ModifyInstanceAttribute" => {
             format!("ec2:ModifyInstanceAttribute on its own instance for the attribute SourceDestCheck, in {region}")
         }
+        "CreateRoute" | "ReplaceRoute" => {
+            format!("ec2:{operation} on the route tables that have the tag of routes.tag, in {region}")
+        }
         _ => format!("ec2:{operation} in {region}"),
     }
 }

@@ -26,6 +26,8 @@ fn defaults() {
             regions: regions(&[]),
             gateway_tag: tag("service", "nat"),
             environment_tag: None,
+            routes_tag: tag("crosswan-routes", "managed"),
+            routes_overrule: false,
             masquerade: true,
             nat_sources: nets(&[]),
             guard_input: BTreeSet::new(),
@@ -59,6 +61,9 @@ fn every_key_in_toml_and_in_the_environment() {
         gateway_tag = "role=gw"
         environment_tag = { key = "env", value = "" }
         masquerade = true
+        [routes]
+        tag = "owner=gw"
+        overrule = true
         [nat]
         sources = ["192.168.0.0/24", "10.2.0.0/16"]
         [guard]
@@ -89,6 +94,8 @@ fn every_key_in_toml_and_in_the_environment() {
         regions: regions(&["eu-west-1", "us-west-2"]),
         gateway_tag: tag("role", "gw"),
         environment_tag: Some(tag("env", "")),
+        routes_tag: tag("owner", "gw"),
+        routes_overrule: true,
         masquerade: true,
         nat_sources: nets(&["10.2.0.0/16", "192.168.0.0/24"]),
         guard_input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
@@ -120,6 +127,8 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_HUB_TAG", "role=hub=1"),
         ("CROSSWAN_GATEWAY_TAG", "role=gw"),
         ("CROSSWAN_ENVIRONMENT_TAG", "env="),
+        ("CROSSWAN_ROUTES_TAG", "owner=gw"),
+        ("CROSSWAN_ROUTES_OVERRULE", "true"),
         ("CROSSWAN_MASQUERADE", "true"),
         ("CROSSWAN_NAT_SOURCES", "10.2.0.0/16 192.168.0.0/24"),
         ("CROSSWAN_GUARD_INPUT", "tcp/22,udp/53"),

@@ -75,6 +75,8 @@ prop_compose! {
             regions: regions.iter().filter(|_| asks).map(|r| r.parse().unwrap()).collect(),
             gateway_tag,
             environment_tag,
+            routes_tag: Tag { key: "routes".into(), value: hub.to_string() },
+            routes_overrule: asks,
             masquerade,
             nat_sources: nets.iter().filter(|_| masquerade).map(|n| format!("172.16.{n}.0/24").parse().unwrap()).collect(),
             guard_input: nets.iter().map(|n| Opening { protocol: Protocol::Udp, port: u16::from(*n) + 1 }).collect(),
@@ -123,6 +125,7 @@ fn to_toml(s: &Settings) -> String {
         ("regions".to_owned(), s.regions.iter().map(|r| r.to_string()).collect::<Vec<_>>().into()),
         ("gateway_tag".to_owned(), tag(&s.gateway_tag)),
         ("masquerade".to_owned(), s.masquerade.into()),
+        ("routes".to_owned(), section(vec![("tag", tag(&s.routes_tag)), ("overrule", s.routes_overrule.into())])),
         (
             "nat".to_owned(),
             section(vec![("sources", s.nat_sources.iter().map(|n| n.to_string()).collect::<Vec<_>>().into())]),

@@ -1,0 +1,240 @@
+//! The routes of the own VPC that lead to this gateway, or should: in the route tables that carry the tag, and in no other.
+//!
+//! A gateway takes a route once it has worked. What leads elsewhere and lives is another's, and stays, unless it led here before. Of two
+//! gateways of the same mode the newer one has the route: the older one never takes it back, so that two that work do not take it from
+//! each other at every pass.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{
+        ConnName, InstanceId, InterfaceId, Mode, OwnVpc, RouteTable, RouteTableId, RouteTarget, Timestamp, Tunnel,
+    },
+    observed::Observed,
+    settings::Settings,
+    state::HeldRoute,
+    system::Sa,
+};
+
+/// What becomes of the routes, by their tables and destinations.
+#[derive(Debug, Clone, Default)]
+pub struct VpcRoutes {
+    /// The routes that this gateway should take.
+    pub take: Vec<TakeRoute>,
+    /// How the others are.
+    pub are: BTreeMap<(RouteTableId, Ipv4Net), RouteIs>,
+    /// What to remember of them.
+    pub held: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
+}
+
+/// A route that this gateway should take. `Display` is what an operator reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakeRoute {
+    /// The route table.
+    pub table: RouteTableId,
+    /// The destination.
+    pub to: Ipv4Net,
+    /// The own interface, to which it will lead.
+    pub interface: InterfaceId,
+    /// Whether the table has such a route now.
+    pub exists: bool,
+    /// What must be seen before.
+    pub needs: Needs,
+    /// A phrase: how the route was.
+    pub was: String,
+}
+
+/// What must be seen to work before a route is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// The rules, which are read back before any conclusion.
+    Rules,
+    /// A tunnel, if there is any peer.
+    SomeTunnel,
+    /// A tunnel, and that there is one.
+    Tunnel,
+    /// A tunnel to each peer, because a gateway that works has the route now.
+    EveryTunnel,
+}
+
+/// How a route is, for the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteIs {
+    /// It leads to this gateway, by EC2's own answer.
+    Here,
+    /// It leads elsewhere and stays so; a phrase.
+    Left(String),
+    /// This gateway does not take it yet; a phrase says what it waits for.
+    Waits(String),
+}
+
+/// The own instance as a route's target.
+struct Own<'a> {
+    instance: &'a InstanceId,
+    interface: &'a InterfaceId,
+    launched: Timestamp,
+}
+
+/// What one route asks for.
+enum Judgement {
+    Here,
+    Left(String),
+    /// How it was, and whether a gateway that works has it.
+    Take(String, bool),
+}
+
+/// The routes that should lead here, by the mode.
+fn wanted(settings: &Settings) -> BTreeSet<Ipv4Net> {
+    let nat = settings.masquerade && settings.mode != Mode::VpnHub;
+    let private = settings.private_net.iter().copied().filter(|_| settings.mode.has_ipsec());
+    private.chain(nat.then(Ipv4Net::default)).collect()
+}
+
+/// Decides on the routes of the own VPC. Nothing is decided where EC2 has not shown them.
+pub(super) fn vpc_routes(settings: &Settings, observed: &Observed) -> VpcRoutes {
+    let mut routes = VpcRoutes { held: observed.state.routes.clone(), ..VpcRoutes::default() };
+    let Some((Ok(vpc), Some((interface, launched)))) = observed.vpc.as_ref().zip(Some(observed.own_interface())) else {
+        return routes;
+    };
+    // What is remembered of a table that has lost its tag means nothing any more.
+    routes.held.retain(|table, _| vpc.tables.contains_key(table));
+    let own = Own { instance: &observed.me.instance, interface, launched };
+    let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned());
+    let unsure = observed.answers.values().any(Result::is_err).then(|| "a region did not answer".to_owned());
+    for (id, table) in &vpc.tables {
+        for to in wanted(settings) {
+            let private = to != Ipv4Net::default();
+            let found = table.routes.get(&to).map(|route| &route.target);
+            let public = matches!(found, Some(RouteTarget::InternetGateway(_))) && !table.routes[&to].blackhole;
+            if matches!(found, Some(RouteTarget::Local)) || (!private && public) {
+                continue;
+            }
+            let held = routes.held.get(id).and_then(|table| table.get(&to)).copied();
+            let (is, taken_over) = match own.judge(vpc, table, to, held, settings.routes_overrule) {
+                Judgement::Here => (Ok(RouteIs::Here), false),
+                Judgement::Left(why) => (Ok(RouteIs::Left(why)), false),
+                Judgement::Take(was, taken_over) => (Err(was), taken_over),
+            };
+            let held = match &is {
+                Ok(RouteIs::Here) => Some(HeldRoute { here: true, changed: held.map_or(0, |held| held.changed) }),
+                Ok(_) => None,
+                Err(_) => held.map(HeldRoute::found_elsewhere),
+            };
+            let remembered = routes.held.entry(id.clone()).or_default();
+            match held {
+                Some(held) => drop(remembered.insert(to, held)),
+                None => drop(remembered.remove(&to)),
+            }
+            let waits = blocked.as_ref().or(unsure.as_ref().filter(|_| private && taken_over));
+            match (is, waits) {
+                (Ok(is), _) => drop(routes.are.insert((id.clone(), to), is)),
+                (Err(_), Some(why)) => drop(routes.are.insert((id.clone(), to), RouteIs::Waits(why.clone()))),
+                (Err(was), None) => routes.take.push(TakeRoute {
+                    table: id.clone(),
+                    to,
+                    interface: interface.clone(),
+                    exists: found.is_some(),
+                    needs: match (settings.mode, taken_over) {
+                        _ if !private => Needs::Rules,
+                        (Mode::VpnHub, true) => Needs::EveryTunnel,
+                        (Mode::VpnHub, false) => Needs::SomeTunnel,
+                        _ => Needs::Tunnel,
+                    },
+                    was,
+                }),
+            }
+        }
+    }
+    routes.held.retain(|_, table| !table.is_empty());
+    routes
+}
+
+impl Own<'_> {
+    fn judge(
+        &self,
+        vpc: &OwnVpc,
+        table: &RouteTable,
+        to: Ipv4Net,
+        held: Option<HeldRoute>,
+        overrule: bool,
+    ) -> Judgement {
+        let changed = |held: HeldRoute| {
+            format!("it has been changed {} since it led here", times(held.found_elsewhere().changed))
+        };
+        let Some(route) = table.routes.get(&to) else {
+            let was = held.map_or("there was none".to_owned(), |held| format!("it is gone; {}", changed(held)));
+            return Judgement::Take(was, false);
+        };
+        let target = &route.target;
+        if let RouteTarget::Interface { interface, instance } = target {
+            if interface.as_ref() == Some(self.interface) || instance.as_ref() == Some(self.instance) {
+                return Judgement::Here;
+            }
+            let neighbour = instance.as_ref().and_then(|id| Some((id, vpc.neighbours.get(id)?)));
+            match neighbour.filter(|(_, neighbour)| neighbour.same_mode) {
+                Some((id, neighbour)) if !neighbour.running || route.blackhole => {
+                    return Judgement::Take(format!("it led to {id}, which does not run"), false);
+                }
+                Some((id, neighbour)) if (neighbour.launched, id) < (self.launched, self.instance) => {
+                    return Judgement::Take(format!("it led to {id}, which is older"), true);
+                }
+                Some((id, _)) => return Judgement::Left(format!("leads to {id}, a newer gateway of this mode")),
+                None => {}
+            }
+        }
+        match held {
+            _ if route.blackhole => Judgement::Take(format!("it led to {target}, where nothing is any more"), false),
+            Some(held) => Judgement::Take(format!("it leads to {target}; {}", changed(held)), false),
+            None if overrule => Judgement::Take(format!("it led to {target}, which routes.overrule gives up"), true),
+            None => Judgement::Left(format!("leads to {target}, which is not crosswan's")),
+        }
+    }
+}
+
+fn times(n: u32) -> String {
+    match n {
+        1 => "once".into(),
+        n => format!("{n} times"),
+    }
+}
+
+impl Needs {
+    /// What is still missing, as a phrase, given the tunnels that were decided on and charon's SAs.
+    pub fn missing(self, tunnels: &BTreeMap<ConnName, Tunnel>, sas: &[Sa]) -> Option<String> {
+        let up = |(name, tunnel): &(&ConnName, &Tunnel)| {
+            let of = || sas.iter().filter(|sa| sa.conn == name.as_str() && sa.is_authenticated());
+            let child = |child: &String| of().flat_map(|sa| &sa.children).any(|c| c.name == *child && c.is_up());
+            tunnel.children.keys().all(child)
+        };
+        let all = || tunnels.iter().filter(|(_, tunnel)| !tunnel.children.is_empty());
+        let some = || all().any(|tunnel| up(&tunnel));
+        match self {
+            Needs::Rules => None,
+            Needs::SomeTunnel if all().next().is_none() || some() => None,
+            Needs::Tunnel if some() => None,
+            Needs::SomeTunnel | Needs::Tunnel => Some("no tunnel is up".into()),
+            Needs::EveryTunnel => {
+                // A gateway that stands by beside one whose tunnel is up is not missed.
+                let served: BTreeSet<_> = all().filter(up).map(|(name, _)| name.party()).collect();
+                let missed = all().map(|(name, _)| name.party()).find(|party| !served.contains(party))?;
+                Some(format!("the tunnel to {missed} is not up, and the gateway that has the route may have it"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for TakeRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lead {} of {} to this gateway: {}", self.to, self.table, self.was)
+    }
+}
+
+#[cfg(test)]
+mod tests;

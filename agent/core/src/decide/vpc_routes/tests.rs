@@ -1,0 +1,240 @@
+//! Each rule about the own VPC's routes, by name.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::{
+    model::{AskError, Auth, Identity, IkeId, Neighbour, OwnTags, Place, RegionView, Secret, Selectors, VpcRoute},
+    system::ChildSa,
+};
+
+const HUB: &str = "mode = 'vpn-hub'\nprivate_net = ['10.0.0.0/8']\nregions = ['us-west-2']";
+const NAT: &str = "mode = 'nat-hub'\nprivate_net = ['10.0.0.0/8']";
+const CLIENT: &str = "mode = 'nat-vpn'\nprivate_net = ['10.0.0.0/8']\nregions = ['us-west-2']";
+const ME: &str = "i-000000ff";
+
+fn table() -> RouteTableId {
+    "rtb-00000001".parse().unwrap()
+}
+
+fn net(text: &str) -> Ipv4Net {
+    text.parse().unwrap()
+}
+
+fn to(target: RouteTarget) -> VpcRoute {
+    VpcRoute { target, blackhole: false }
+}
+
+fn instance(id: &str) -> VpcRoute {
+    to(RouteTarget::Interface { interface: Some("eni-0000000a".parse().unwrap()), instance: Some(id.parse().unwrap()) })
+}
+
+fn here() -> VpcRoute {
+    to(RouteTarget::Interface { interface: Some("eni-000000ff".parse().unwrap()), instance: None })
+}
+
+fn igw() -> VpcRoute {
+    to(RouteTarget::InternetGateway("igw-00000001".into()))
+}
+
+fn peering() -> VpcRoute {
+    to(RouteTarget::Other("pcx-00000001".into()))
+}
+
+fn gone(route: VpcRoute) -> VpcRoute {
+    VpcRoute { blackhole: true, ..route }
+}
+
+/// This gateway was launched at 100.
+fn observed(settings: &Settings, routes: &[(&str, VpcRoute)]) -> Observed {
+    let me = Identity {
+        instance: ME.parse().unwrap(),
+        region: "us-west-2".parse().unwrap(),
+        vpc: "vpc-000000ff".parse().unwrap(),
+        cidrs: [net("10.1.0.0/16")].into(),
+        private: "10.1.0.10".parse().unwrap(),
+        public: Some("198.51.100.7".parse().unwrap()),
+    };
+    let mut observed = Observed::new(settings, me, "ens5".parse().unwrap(), Timestamp(1000));
+    let interface = Some(("eni-000000ff".parse().unwrap(), Timestamp(100)));
+    observed.tags = Some(Ok(OwnTags { interface, ..OwnTags::default() }));
+    let routes = routes.iter().map(|(to, route)| (net(to), route.clone())).collect();
+    let neighbour = |(id, running, launched, same_mode): (&str, bool, i64, bool)| {
+        (id.parse().unwrap(), Neighbour { running, launched: Timestamp(launched), same_mode })
+    };
+    let neighbours = [
+        ("i-0000001d", true, 50, true),
+        ("i-0000002e", true, 200, true),
+        ("i-0000003f", false, 200, true),
+        ("i-00000040", true, 50, false),
+    ];
+    observed.vpc = Some(Ok(OwnVpc {
+        tables: [(table(), RouteTable { routes })].into(),
+        neighbours: neighbours.map(neighbour).into(),
+    }));
+    observed
+}
+
+/// What becomes of each route, in words.
+fn all(toml: &str, routes: &[(&str, VpcRoute)], change: impl FnOnce(&mut Observed)) -> Vec<String> {
+    let settings = Settings::of_toml(toml);
+    let mut observed = observed(&settings, routes);
+    change(&mut observed);
+    let routes = vpc_routes(&settings, &observed);
+    let take =
+        routes.take.iter().map(|take| format!("{take} ({:?}{})", take.needs, if take.exists { "" } else { ", new" }));
+    take.chain(routes.are.iter().map(|((_, to), is)| format!("{to} {is:?}"))).collect()
+}
+
+fn of(toml: &str, routes: &[(&str, VpcRoute)]) -> Vec<String> {
+    all(toml, routes, |_| {})
+}
+
+#[test]
+fn each_mode_takes_its_own_destinations_where_there_is_no_route() {
+    let lead = |to: &str| format!("lead {to} of rtb-00000001 to this gateway: there was none");
+    let (private, default) = (lead("10.0.0.0/8"), lead("0.0.0.0/0"));
+    assert_eq!(of(HUB, &[]), [format!("{private} (SomeTunnel, new)")]);
+    assert_eq!(of(NAT, &[]), [format!("{default} (Rules, new)")]);
+    assert_eq!(of(CLIENT, &[]), [format!("{default} (Rules, new)"), format!("{private} (Tunnel, new)")]);
+    let masquerades_not = format!("{CLIENT}\nmasquerade = false");
+    assert_eq!(of(&masquerades_not, &[]), [format!("{private} (Tunnel, new)")]);
+}
+
+#[test]
+fn a_public_subnet_s_table_keeps_its_internet_gateway_and_gets_the_private_network() {
+    let words = of(CLIENT, &[("0.0.0.0/0", igw())]);
+    assert!(words.len() == 1 && words[0].starts_with("lead 10.0.0.0/8 "), "{words:?}");
+    assert!(of(NAT, &[("0.0.0.0/0", igw())]).is_empty());
+    // A VPC may be as large as the private network: its own route cannot be replaced, and need not.
+    assert!(of(HUB, &[("10.0.0.0/8", to(RouteTarget::Local))]).is_empty());
+}
+
+#[test]
+fn what_leads_here_stays_whichever_id_ec2_shows() {
+    assert_eq!(of(NAT, &[("0.0.0.0/0", here())]), ["0.0.0.0/0 Here"]);
+    assert_eq!(of(NAT, &[("0.0.0.0/0", instance(ME))]), ["0.0.0.0/0 Here"]);
+}
+
+#[test]
+fn a_living_foreign_target_is_left_and_a_dead_one_replaced() {
+    for foreign in [peering(), instance("i-00000040"), instance("i-00000099")] {
+        let words = of(HUB, &[("10.0.0.0/8", foreign.clone())]);
+        assert!(words[0].contains("Left(") && words[0].contains("not crosswan's"), "{words:?}");
+        let words = of(&format!("{HUB}\nroutes.overrule = true"), &[("10.0.0.0/8", foreign.clone())]);
+        assert!(words[0].ends_with("which routes.overrule gives up (EveryTunnel)"), "{words:?}");
+        let words = of(HUB, &[("10.0.0.0/8", gone(foreign))]);
+        assert!(words[0].ends_with("where nothing is any more (SomeTunnel)"), "{words:?}");
+    }
+}
+
+#[test]
+fn of_two_gateways_of_a_mode_the_newer_one_has_the_route() {
+    let route = |id: &str| of(HUB, &[("10.0.0.0/8", instance(id))])[0].clone();
+    assert!(route("i-0000001d").ends_with("which is older (EveryTunnel)"), "{}", route("i-0000001d"));
+    assert!(route("i-0000002e").contains("Left(\"leads to i-0000002e, a newer gateway"), "{}", route("i-0000002e"));
+    assert!(route("i-0000003f").ends_with("which does not run (SomeTunnel)"), "{}", route("i-0000003f"));
+}
+
+#[test]
+fn what_is_not_known_takes_nothing_from_a_gateway_that_works() {
+    let older = [("10.0.0.0/8", instance("i-0000001d"))];
+    let silent = |observed: &mut Observed| {
+        let why = AskError::TimedOut { after: std::time::Duration::from_secs(1) };
+        observed.answers = [("us-west-2".parse().unwrap(), Err(why))].into();
+    };
+    assert_eq!(all(HUB, &older, silent), ["10.0.0.0/8 Waits(\"a region did not answer\")"]);
+    assert!(all(HUB, &[], silent)[0].starts_with("lead "), "nobody has it");
+    let answered = |observed: &mut Observed| {
+        observed.answers = [("us-west-2".parse().unwrap(), Ok(RegionView::default()))].into();
+    };
+    assert!(all(HUB, &older, answered)[0].starts_with("lead "));
+    let stopped = |observed: &mut Observed| observed.stopped.push("the policy drop stops NAT".into());
+    assert_eq!(all(NAT, &[], stopped), ["0.0.0.0/0 Waits(\"this host stops packets\")"]);
+    for unknown in [
+        |observed: &mut Observed| observed.vpc = None,
+        |observed: &mut Observed| observed.vpc = Some(Err(AskError::NoCredentialSource)),
+        |observed: &mut Observed| observed.tags = Some(Ok(OwnTags::default())),
+    ] {
+        assert!(all(HUB, &older, unknown).is_empty());
+    }
+}
+
+#[test]
+fn a_route_that_led_here_is_put_back_and_each_change_counted_once() {
+    let settings = Settings::of_toml(NAT);
+    let mut held = BTreeMap::new();
+    let mut pass = |route: Option<VpcRoute>| {
+        let routes: Vec<_> = route.map(|route| ("0.0.0.0/0", route)).into_iter().collect();
+        let mut observed = observed(&settings, &routes);
+        observed.state.routes = std::mem::take(&mut held);
+        let routes = vpc_routes(&settings, &observed);
+        held = routes.held.clone();
+        routes.take.first().map(ToString::to_string).unwrap_or_default()
+    };
+    assert_eq!(pass(Some(here())), "");
+    for _ in 0..2 {
+        // Not carried out in the first pass: that is no second change.
+        assert!(
+            pass(Some(peering())).ends_with("it leads to pcx-00000001; it has been changed once since it led here")
+        );
+    }
+    assert_eq!(pass(Some(here())), "");
+    assert!(pass(None).ends_with("it is gone; it has been changed 2 times since it led here"));
+    assert_eq!(pass(Some(here())), "");
+    // A newer gateway is not somebody who takes it away: with it the memory ends.
+    assert_eq!(pass(Some(instance("i-0000002e"))), "");
+    assert_eq!(pass(Some(peering())), "");
+}
+
+#[test]
+fn what_is_remembered_ends_with_the_table_s_tag() {
+    let settings = Settings::of_toml(NAT);
+    let mut seen = observed(&settings, &[]);
+    let held = HeldRoute { here: true, changed: 1 };
+    seen.state.routes = [("rtb-00000009".parse().unwrap(), [(Ipv4Net::default(), held)].into())].into();
+    assert!(vpc_routes(&settings, &seen).held.is_empty());
+    seen.vpc = Some(Err(AskError::NoCredentialSource));
+    assert_eq!(vpc_routes(&settings, &seen).held, seen.state.routes, "not because EC2 does not answer");
+}
+
+fn tunnel(name: &str) -> (ConnName, Tunnel) {
+    let address = Ipv4Addr::new(198, 51, 100, 1);
+    let children = [("c".to_owned(), Selectors { local: BTreeSet::new(), remote: BTreeSet::new() })].into();
+    let tunnel = Tunnel {
+        vpc: None,
+        local_addr: address,
+        remote_addr: address,
+        local_id: IkeId::Hub(address),
+        remote_id: IkeId::Hub(address),
+        place: Place::One,
+        children,
+        auth: Auth::Psk(Secret::new(b"x".to_vec())),
+    };
+    (name.parse().unwrap(), tunnel)
+}
+
+fn sa(conn: &str, state: &str, child: &str) -> Sa {
+    let child = ChildSa { name: "c".into(), state: child.into(), ..ChildSa::default() };
+    Sa { conn: conn.into(), state: state.into(), children: vec![child], ..Sa::default() }
+}
+
+#[test]
+fn a_tunnel_counts_once_its_child_carries_packets() {
+    let [a, b, b2] =
+        ["crosswan-vpc-0000000a-i-0000000a", "crosswan-vpc-0000000b-i-0000000b", "crosswan-vpc-0000000b-i-000000b2"];
+    let up = |name: &str| sa(name, "ESTABLISHED", "INSTALLED");
+    let none = BTreeMap::new();
+    assert_eq!(Needs::SomeTunnel.missing(&none, &[]), None, "a hub without a client waits for nobody");
+    assert!(Needs::Tunnel.missing(&none, &[]).is_some(), "a client needs its hub");
+    let all = [tunnel(a), tunnel(b), tunnel(b2)].into();
+    for not in [sa(a, "CONNECTING", "INSTALLED"), sa(a, "ESTABLISHED", "CREATED"), up("others")] {
+        for needs in [Needs::SomeTunnel, Needs::Tunnel, Needs::EveryTunnel] {
+            assert!(needs.missing(&all, std::slice::from_ref(&not)).is_some(), "{needs:?} {not:?}");
+        }
+    }
+    assert_eq!(Needs::Tunnel.missing(&all, &[up(a)]), None);
+    let missing = Needs::EveryTunnel.missing(&all, &[up(a)]).unwrap();
+    assert!(missing.contains("vpc-0000000b"), "{missing}");
+    assert_eq!(Needs::EveryTunnel.missing(&all, &[up(a), up(b2)]), None, "one of a VPC's two gateways will do");
+}

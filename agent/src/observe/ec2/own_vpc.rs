@@ -1,0 +1,206 @@
+//! The own VPC's route tables that carry the tag, and the instances that their routes lead to; and a route there that is led to this
+//! gateway until that reads back.
+
+#![allow(clippy::disallowed_methods, reason = "edge: bounded pauses between two reads")]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use aws_sdk_ec2::{
+    Client,
+    error::ProvideErrorMetadata as _,
+    types::{Instance, InstanceStateName, Route, RouteState},
+};
+use futures_util::FutureExt as _;
+use ipnet::Ipv4Net;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Clients, FILTER_VALUES, PAGE,
+    answer::{launched, tag},
+    client, filter, instances, literal, next,
+    own::{bounded, pauses},
+    reason,
+};
+use crosswan_core::{
+    decide::TakeRoute,
+    model::{
+        AskError, Identity, InstanceId, Neighbour, OwnVpc, Region, RouteTable, RouteTableId, RouteTarget, VpcId,
+        VpcRoute,
+    },
+    settings::Tag,
+};
+
+/// Which route tables to look for, and what tells that an instance is a gateway of the own mode.
+pub struct Tags<'a> {
+    /// The tag of the route tables.
+    pub tables: &'a Tag,
+    /// The tag of gateways of the own mode.
+    pub gateways: &'a Tag,
+}
+
+/// Asks for the own VPC's route tables with the tag, and for the instances that they lead to, for no longer than `timeout`.
+///
+/// # Errors
+/// Why EC2 could not be asked.
+pub async fn own_vpc(clients: &Clients, me: &Identity, tags: &Tags<'_>, timeout: Duration) -> Result<OwnVpc, AskError> {
+    let deadline = Instant::now() + timeout;
+    let client = clients.client(&me.region, timeout, deadline).await?;
+    let asked = async {
+        let mut vpc = OwnVpc { tables: tables(&client, me, tags.tables).await?, ..OwnVpc::default() };
+        let others: Vec<String> =
+            vpc.instances().into_iter().filter(|id| **id != me.instance).map(ToString::to_string).collect();
+        for ids in others.chunks(FILTER_VALUES) {
+            let by_id = vec![filter("instance-id", ids.iter().cloned())];
+            let note = |instance: &Instance| vpc.neighbours.extend(neighbour(instance, tags.gateways));
+            instances(&client, by_id, &me.region, note).await?;
+        }
+        Ok(vpc)
+    };
+    bounded(deadline, timeout, asked).await.map_err(|why| clients.with_tries(why))
+}
+
+/// All pages of the tables of the own VPC.
+async fn tables(client: &Client, me: &Identity, with: &Tag) -> Result<BTreeMap<RouteTableId, RouteTable>, AskError> {
+    const OPERATION: &str = "DescribeRouteTables";
+    let filters =
+        vec![filter("vpc-id", [me.vpc.to_string()]), filter(format!("tag:{}", with.key), [literal(&with.value)])];
+    let mut found = BTreeMap::new();
+    let mut token = None;
+    loop {
+        let page = client
+            .describe_route_tables()
+            .set_filters(Some(filters.clone()))
+            .max_results(PAGE.min(100))
+            .set_next_token(token.clone())
+            .send()
+            .await
+            .map_err(|error| reason::failed(OPERATION, &me.region, error))?;
+        for table in page.route_tables.ok_or_else(|| reason::misfit(OPERATION, "it has no routeTableSet"))? {
+            let misfit = |why: String| reason::misfit(OPERATION, why);
+            // A tag may name another VPC's table; the filter leaves it out, and so does this.
+            if table.vpc_id().and_then(|vpc| vpc.parse::<VpcId>().ok()).as_ref() != Some(&me.vpc) {
+                continue;
+            }
+            let id = table.route_table_id().unwrap_or_default().parse().map_err(|e| misfit(format!("{e}")))?;
+            let routes = table.routes().iter().filter_map(route).collect();
+            found.insert(id, RouteTable { routes });
+        }
+        if !next(OPERATION, &mut token, page.next_token)? {
+            return Ok(found);
+        }
+    }
+}
+
+/// A route for IPv4, with its destination; `None` for any other.
+fn route(route: &Route) -> Option<(Ipv4Net, VpcRoute)> {
+    let to = route.destination_cidr_block()?.parse().ok()?;
+    let interface = route.network_interface_id();
+    let instance = route.instance_id();
+    let other = [
+        route.nat_gateway_id(),
+        route.transit_gateway_id(),
+        route.vpc_peering_connection_id(),
+        route.local_gateway_id(),
+        route.carrier_gateway_id(),
+        route.core_network_arn(),
+    ];
+    let target = match (route.gateway_id(), other.into_iter().flatten().next()) {
+        (Some("local"), _) => RouteTarget::Local,
+        (Some(id), _) if id.starts_with("igw-") => RouteTarget::InternetGateway(id.into()),
+        (Some(id), _) | (None, Some(id)) => RouteTarget::Other(id.into()),
+        (None, None) if interface.is_some() || instance.is_some() => RouteTarget::Interface {
+            interface: interface.and_then(|id| id.parse().ok()),
+            instance: instance.and_then(|id| id.parse().ok()),
+        },
+        (None, None) => RouteTarget::Other("a target that EC2 does not name".into()),
+    };
+    Some((to, VpcRoute { target, blackhole: route.state() == Some(&RouteState::Blackhole) }))
+}
+
+fn neighbour(instance: &Instance, gateways: &Tag) -> Option<(InstanceId, Neighbour)> {
+    let id = instance.instance_id()?.parse().ok()?;
+    let state = instance.state().and_then(|state| state.name())?;
+    let neighbour = Neighbour {
+        // One that is starting may be about to work.
+        running: matches!(state, InstanceStateName::Running | InstanceStateName::Pending),
+        launched: launched(instance)?,
+        same_mode: tag(instance, &gateways.key) == Some(gateways.value.as_str()),
+    };
+    Some((id, neighbour))
+}
+
+/// Why a route does not lead here, or why that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TakeError {
+    /// EC2 could not be asked, or it refused.
+    #[error("{0}")]
+    Unasked(#[from] AskError),
+    /// EC2 accepted it, and could not be asked for it afterwards.
+    #[error("it was written, but could not be read back: {0}")]
+    Unread(AskError),
+    /// EC2 accepted it, and shows another target or none.
+    #[error("it was written, but reads back as {}", .0.as_deref().unwrap_or("no route"))]
+    Elsewhere(Option<String>),
+}
+
+/// Leads a route to this gateway, and returns once that reads back. Takes no longer than `timeout`.
+///
+/// # Errors
+/// See [`TakeError`].
+pub async fn take_route(
+    clients: &Clients,
+    region: &Region,
+    take: &TakeRoute,
+    timeout: Duration,
+) -> Result<(), TakeError> {
+    let deadline = Instant::now() + timeout;
+    let client = client(clients.shared(region, timeout, deadline).await?, region);
+    bounded(deadline, timeout, write(&client, region, take)).await?;
+    let mut pauses = pauses(deadline);
+    loop {
+        let found = bounded(deadline, timeout, target(&client, region, take)).await.map_err(TakeError::Unread)?;
+        match found {
+            Some(RouteTarget::Interface { interface: Some(interface), .. }) if interface == take.interface => {
+                return Ok(());
+            }
+            found => {
+                let elsewhere = || TakeError::Elsewhere(found.map(|target| target.to_string()));
+                sleep(pauses.next().ok_or_else(elsewhere)?).await;
+            }
+        }
+    }
+}
+
+/// Replaces the route or creates it. Somebody may have done the other thing since it was looked at, so both are tried.
+async fn write(client: &Client, region: &Region, take: &TakeRoute) -> Result<(), AskError> {
+    let (table, to, interface) = (take.table.as_str(), take.to.to_string(), take.interface.as_str());
+    let replace = async {
+        let request = client.replace_route().route_table_id(table).destination_cidr_block(&to);
+        let error = request.network_interface_id(interface).send().await.err()?;
+        Some((error.code() == Some("InvalidRoute.NotFound"), reason::failed("ReplaceRoute", region, error)))
+    };
+    let create = async {
+        let request = client.create_route().route_table_id(table).destination_cidr_block(&to);
+        let error = request.network_interface_id(interface).send().await.err()?;
+        Some((error.code() == Some("RouteAlreadyExists"), reason::failed("CreateRoute", region, error)))
+    };
+    let (first, second) = match take.exists {
+        true => (replace.boxed(), create.boxed()),
+        false => (create.boxed(), replace.boxed()),
+    };
+    match first.await {
+        Some((true, _)) => second.await.map_or(Ok(()), |(_, why)| Err(why)),
+        Some((false, why)) => Err(why),
+        None => Ok(()),
+    }
+}
+
+/// Where the route leads now; `None` if there is none.
+async fn target(client: &Client, region: &Region, take: &TakeRoute) -> Result<Option<RouteTarget>, AskError> {
+    const OPERATION: &str = "DescribeRouteTables";
+    let request = client.describe_route_tables().route_table_ids(take.table.as_str());
+    let answer = request.send().await.map_err(|error| reason::failed(OPERATION, region, error))?;
+    let tables = answer.route_tables.ok_or_else(|| reason::misfit(OPERATION, "it has no routeTableSet"))?;
+    let mut routes = tables.iter().flat_map(|table| table.routes()).filter_map(route);
+    Ok(routes.find(|(to, _)| *to == take.to).map(|(_, route)| route.target))
+}
