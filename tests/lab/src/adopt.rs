@@ -1,6 +1,6 @@
 //! Wiring what somebody else made in EC2: cloudcaster's VPCs become networks that packets cross.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -13,7 +13,6 @@ use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::lab::{Lab, Subnet, Vpc};
 use crate::netns::Netns;
-use crate::router::Router;
 
 impl Lab {
     /// Wires a VPC that is in EC2 already, under a name of the lab's: instances whose Name begins with a gateway's role become
@@ -31,15 +30,15 @@ impl Lab {
         for gone in gone(vpc, &view.instances) {
             let gateway =
                 vpc.gateways.iter().find(|(_, g)| g.instance == gone).map(|(name, g)| (name.clone(), g.clone()));
-            vpc.router.apply(&view)?;
+            vpc.network.router.apply(&view)?;
             let _until_unplugged = gateway.as_ref().and_then(|(_, gateway)| gateway.power_off());
-            vpc.router.detach(&gone)?;
+            vpc.network.router.detach(&gone)?;
             if let Some((name, _)) = gateway {
                 vpc.gateways.remove(&name);
             }
             vpc.hosts.retain(|_, (instance, _)| *instance != gone);
         }
-        *crate::lock(&vpc.view) = view.clone();
+        *crate::lock(&vpc.network.view) = view.clone();
         let mut new = Vec::new();
         for instance in view.instances.iter().filter(|i| i.state == "running") {
             let known = vpc.gateways.values().any(|g| g.instance == instance.id)
@@ -79,11 +78,11 @@ impl Lab {
 
     /// The VPC with its subnets, before anything is plugged in.
     fn vpc_of(&self, name: &str, region: &str, id: &str) -> Result<Vpc> {
-        let router = Router::new(&self.internet, &self.private)?;
+        let network = self.network(region, id)?;
         let of_vpc = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", id)];
         let subnets = self.ec2().call(region, "DescribeSubnets", &of_vpc)?;
         let subnets = subnets_of(&subnets.0)?;
-        subnets.iter().try_for_each(|(_, cidr)| router.add_subnet(*cidr))?;
+        subnets.iter().try_for_each(|(_, cidr)| network.router.add_subnet(*cidr))?;
         // Who made the VPC changes its routes; the lab only follows.
         let tables = String::new;
         Ok(Vpc {
@@ -99,8 +98,7 @@ impl Lab {
                 .collect(),
             gateways: Default::default(),
             hosts: Default::default(),
-            view: Arc::new(Mutex::default()),
-            router,
+            network,
         })
     }
 
@@ -116,7 +114,7 @@ impl Lab {
                 bail!("two hosts called {full}");
             }
             let ns = Arc::new(Netns::new()?);
-            vpc.router.attach(&ns, instance, subnet)?;
+            vpc.network.router.attach(&ns, instance, subnet)?;
             let host = Arc::new(Host::new(&full, ns, instance.private)?);
             vpc.hosts.insert(short, (instance.id.clone(), host));
             return Ok(None);

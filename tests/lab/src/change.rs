@@ -6,13 +6,16 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 
-use crate::ec2::VpcView;
+use crate::ec2::{RouteTable, Target, VpcView};
 use crate::files::Role;
 use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::lab::{Lab, Vpc};
 use crate::launch::next_second;
 use crate::lock;
+
+/// The tag of a route table that gateways write into.
+const MANAGED: (&str, &str) = ("crosswan-routes", "managed");
 
 impl Lab {
     /// Reads a VPC from EC2 again and makes routes, NAT, checks, public addresses and IMDS fit. Only what differs is
@@ -22,11 +25,7 @@ impl Lab {
     }
 
     pub(crate) fn sync_vpc(&self, vpc: &Vpc) -> Result<()> {
-        let view = self.ec2().vpc(&vpc.region, &vpc.id)?;
-        vpc.router.apply(&view)?;
-        vpc.router.announce(&self.internet, &view)?;
-        *lock(&vpc.view) = view;
-        Ok(())
+        vpc.network.sync()
     }
 
     /// Writes a gateway's settings and key again, from what exists now: after the hub's address or a test changed them.
@@ -51,6 +50,39 @@ impl Lab {
             }
         }
         nat.map_or(Ok(()), |nat| set(&vpc.private_table, false, "0.0.0.0/0", nat))
+    }
+
+    /// The ids of a VPC's route tables for its public and its private subnets, from now on with the tag that lets gateways write into
+    /// them.
+    pub fn managed_tables(&self, vpc: &str) -> Result<[String; 2]> {
+        let state = self.state();
+        let vpc = state.vpc(vpc)?;
+        let tables = [vpc.public_table.clone(), vpc.private_table.clone()];
+        for table in &tables {
+            let tag = [("ResourceId.1", table.as_str()), ("Tag.1.Key", MANAGED.0), ("Tag.1.Value", MANAGED.1)];
+            self.ec2().call(&vpc.region, "CreateTags", &tag)?;
+        }
+        Ok(tables)
+    }
+
+    /// A VPC's route tables, as EC2 has them now.
+    pub fn tables(&self, vpc: &str) -> Result<Vec<RouteTable>> {
+        let state = self.state();
+        let vpc = state.vpc(vpc)?;
+        Ok(self.ec2().vpc(&vpc.region, &vpc.id)?.tables)
+    }
+
+    /// Takes all routes to instances and interfaces out of a VPC's route tables.
+    pub fn delete_routes(&self, vpc: &str) -> Result<()> {
+        for table in self.tables(vpc)? {
+            for (to, target) in &table.routes {
+                if matches!(target, Target::Instance(_) | Target::Interface(_)) {
+                    let parameters = [("RouteTableId", table.id.as_str()), ("DestinationCidrBlock", &to.to_string())];
+                    self.ec2().call(&self.region(vpc)?, "DeleteRoute", &parameters)?;
+                }
+            }
+        }
+        self.sync(vpc)
     }
 
     /// Moves a VPC's routes to `gateway`, as far as they are its role's: an operator's ReplaceRoute.
@@ -88,7 +120,7 @@ impl Lab {
         self.ec2().call(&vpc.region, "TerminateInstances", &[("InstanceId.1", &gateway.instance)])?;
         let _until_unplugged = gateway.power_off();
         self.sync_vpc(vpc)?;
-        vpc.router.detach(&gateway.instance)?;
+        vpc.network.router.detach(&gateway.instance)?;
         vpc.gateways.retain(|_, other| other.instance != gateway.instance);
         Ok(())
     }
@@ -100,7 +132,7 @@ impl Lab {
         self.ec2().call(&vpc.region, "StopInstances", &[("InstanceId.1", &gateway.instance)])?;
         let _until_unplugged = gateway.power_off();
         self.sync_vpc(vpc)?;
-        vpc.router.detach(&gateway.instance)
+        vpc.network.router.detach(&gateway.instance)
     }
 
     /// Starts a stopped instance, as a boot: empty /run, nothing running. `new_address` gives it another public one, as
@@ -157,10 +189,17 @@ impl Lab {
 
     /// Switches an instance's source/destination check.
     pub fn source_dest_check(&self, gateway: &Gateway, on: bool) -> Result<()> {
-        let parameters =
-            [("InstanceId", gateway.instance.as_str()), ("SourceDestCheck.Value", if on { "true" } else { "false" })];
-        self.ec2().call(&gateway.region, "ModifyInstanceAttribute", &parameters)?;
+        self.switch_check(&gateway.region, &gateway.instance, on)?;
         self.sync(owner(gateway))
+    }
+
+    /// The check of an instance and of its interface, which are one in EC2 and two in moto.
+    pub(crate) fn switch_check(&self, region: &str, instance: &str, on: bool) -> Result<()> {
+        let interface = self.ec2().instance(region, instance)?.interface;
+        let value = ("SourceDestCheck.Value", if on { "true" } else { "false" });
+        self.ec2().call(region, "ModifyInstanceAttribute", &[("InstanceId", instance), value])?;
+        self.ec2().call(region, "ModifyNetworkInterfaceAttribute", &[("NetworkInterfaceId", &interface), value])?;
+        Ok(())
     }
 
     /// Takes a gateway's tunnels down silently: the internet drops its IKE and ESP. `false` repairs it.
@@ -173,19 +212,23 @@ impl Lab {
         let mut state = self.state();
         let vpc = state.vpcs.remove(name).with_context(|| format!("no VPC {name} in the lab"))?;
         let _machines: Vec<_> = vpc.gateways.values().filter_map(|gateway| gateway.power_off()).collect();
-        vpc.router.announce(&self.internet, &VpcView::default())?;
+        vpc.network.retire();
+        vpc.network.router.announce(&VpcView::default())?;
         self.delete_from_ec2(&vpc)
     }
 
     /// Deletes a VPC with everything in it as far as EC2 tells; its machines and wires stay as they are.
     pub fn delete_vpc_on_paper(&self, name: &str) -> Result<()> {
-        self.delete_from_ec2(self.state().vpc(name)?)
+        let state = self.state();
+        let vpc = state.vpc(name)?;
+        vpc.network.retire();
+        self.delete_from_ec2(vpc)
     }
 
     fn delete_from_ec2(&self, vpc: &Vpc) -> Result<()> {
         let call =
             |action: &str, parameters: &[(&str, &str)]| self.ec2().call(&vpc.region, action, parameters).map(drop);
-        for instance in lock(&vpc.view).instances.clone() {
+        for instance in lock(&vpc.network.view).instances.clone() {
             self.release_addresses(vpc, &instance.id)?;
             call("TerminateInstances", &[("InstanceId.1", &instance.id)])?;
         }

@@ -69,6 +69,8 @@ pub enum Target {
 /// A route table and the subnets it stands for.
 #[derive(Clone, Debug)]
 pub struct RouteTable {
+    /// `rtb-…`
+    pub id: String,
     /// Whether subnets without an association use it.
     pub main: bool,
     /// Ids of the associated subnets.
@@ -247,15 +249,16 @@ fn instance(item: Node) -> Result<Option<Instance>> {
         mac: text(interface, "macAddress")?,
         interface: text(interface, "networkInterfaceId")?,
         subnet: text(item, "subnetId")?,
-        // moto keeps the instance's flag and the interface's apart; in AWS they are one.
+        // moto keeps the instance's flag and the interface's apart. In EC2 they are one, and the proxy and the lab set both.
         source_dest_check: item.value("sourceDestCheck") != Some("false")
-            && interface.value("sourceDestCheck") != Some("false"),
+            || interface.value("sourceDestCheck") != Some("false"),
     }))
 }
 
 fn route_table(item: Node) -> Result<Option<RouteTable>> {
     let children = |set| item.child(set).into_iter().flat_map(|set: Node| set.children()).filter(Node::is_element);
-    let mut table = RouteTable { main: false, subnets: Vec::new(), routes: Vec::new() };
+    let id = item.value("routeTableId").context("a route table without an id")?.to_string();
+    let mut table = RouteTable { id, main: false, subnets: Vec::new(), routes: Vec::new() };
     for association in children("associationSet") {
         table.main |= association.value("main") == Some("true");
         table.subnets.extend(association.value("subnetId").map(str::to_string));

@@ -11,6 +11,7 @@ use anyhow::Result;
 use ipnet::Ipv4Net;
 
 use crate::ec2::Ec2;
+use crate::follow::Follow;
 use crate::host::Host;
 use crate::http::Service;
 use crate::iam::Iam;
@@ -48,11 +49,21 @@ pub struct Internet {
     pub iam: Arc<Iam>,
     /// The echo host; it can ping and send, too.
     pub echo: Host,
+    /// Where public addresses are.
+    pub public: Arc<PublicRoutes>,
+    /// The networks that follow what is changed there.
+    pub follow: Arc<Follow>,
     links: AtomicU32,
-    /// Link name by public address, as routed now.
-    announced: Mutex<BTreeMap<Ipv4Addr, String>>,
     moto: Moto,
     _proxy: Service,
+}
+
+/// Which VPC each public address is routed to.
+#[derive(Debug)]
+pub struct PublicRoutes {
+    ns: Arc<Netns>,
+    /// Link name by public address, as routed now.
+    by: Mutex<BTreeMap<Ipv4Addr, String>>,
 }
 
 impl Internet {
@@ -79,15 +90,17 @@ impl Internet {
              }}"
         ))?;
         let address = SocketAddr::from((EC2, moto::PORT));
-        let (faults, iam) = (Arc::new(Faults::default()), Arc::new(Iam::default()));
+        let (faults, iam, follow) =
+            (Arc::new(Faults::default()), Arc::new(Iam::default()), Arc::new(Follow::default()));
         Ok(Internet {
             ec2: Ec2::new(ns.clone(), address),
-            _proxy: proxy::serve(&ns, EC2, address, faults.clone(), iam.clone())?,
+            _proxy: proxy::serve(&ns, EC2, address, faults.clone(), iam.clone(), follow.clone())?,
             echo: Host::new("internet", ns.clone(), ECHO)?,
             faults,
             iam,
+            follow,
+            public: Arc::new(PublicRoutes { ns: ns.clone(), by: Mutex::default() }),
             links: AtomicU32::new(0),
-            announced: Mutex::default(),
             moto,
             ns,
         })
@@ -120,10 +133,12 @@ impl Internet {
         router.ip(&format!("addr add {vpc}/31 dev igw\nlink set igw up"))?;
         Ok(link)
     }
+}
 
+impl PublicRoutes {
     /// Routes exactly these public addresses to that VPC.
     pub fn announce(&self, link: &Link, addresses: BTreeSet<Ipv4Addr>) -> Result<()> {
-        let mut announced = lock(&self.announced);
+        let mut announced = lock(&self.by);
         let mut batch = String::new();
         for (address, _) in
             announced.iter().filter(|(address, name)| **name == link.name && !addresses.contains(address))

@@ -14,15 +14,16 @@ use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 
 use crate::capture::Capture;
-use crate::ec2::{Ec2, VpcView};
+use crate::ec2::Ec2;
 use crate::files::{Auth, Plan, Role};
+use crate::follow::Network;
 use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::image::{self, MachineImage};
 use crate::internet::Internet;
 use crate::lock;
 use crate::proxy::{Fault, Faults};
-use crate::router::{Leaks, Router};
+use crate::router::Leaks;
 use crate::topology::VpcSpec;
 use crate::workdir::WorkDir;
 
@@ -63,8 +64,8 @@ pub(crate) struct Vpc {
     /// By name without the VPC's.
     pub gateways: BTreeMap<String, Arc<Gateway>>,
     pub hosts: BTreeMap<String, (String, Arc<Host>)>,
-    pub view: Arc<Mutex<VpcView>>,
-    pub router: Router,
+    /// Its router, which follows EC2.
+    pub network: Arc<Network>,
 }
 
 #[derive(Debug)]
@@ -221,6 +222,18 @@ impl Lab {
         self.internet.faults.set(region, action, fault, Some(times));
     }
 
+    /// From now on packets follow a gateway's change in EC2 (routes, addresses, the source/destination check) this much later, at most
+    /// five seconds. EC2's answers show the change at once.
+    pub fn ec2_effect_delay(&self, delay: Duration) {
+        self.internet.follow.delay(delay);
+    }
+
+    /// After the next such change in `region` (`*` is any), the next `calls` answers of `action`, an operation that lists something,
+    /// show everything as it was before.
+    pub fn ec2_stale(&self, region: &str, action: &str, calls: u32) {
+        self.internet.faults.stale.set(region, action, calls);
+    }
+
     /// EC2 works again.
     pub fn ec2_heal(&self) {
         self.internet.faults.heal();
@@ -234,13 +247,13 @@ impl Lab {
     /// Starts a capture of everything VPCs send to the internet.
     pub fn capture_internet(&self) -> Result<Capture> {
         let state = self.state();
-        let cidrs = state.vpcs.values().flat_map(|vpc| lock(&vpc.view).cidrs.clone());
+        let cidrs = state.vpcs.values().flat_map(|vpc| lock(&vpc.network.view).cidrs.clone());
         Capture::start(&self.internet.ns, self.private.iter().copied().chain(cidrs).collect())
     }
 
     /// What a VPC has sent that it should not have.
     pub fn leaks(&self, vpc: &str) -> Result<Leaks> {
-        self.state().vpc(vpc)?.router.leaks()
+        self.state().vpc(vpc)?.network.router.leaks()
     }
 
     /// `vpc-…` of a VPC of the lab.
@@ -302,7 +315,7 @@ impl Lab {
         let state = self.state();
         let mut all = vec![self.internet.ns.inode];
         for vpc in state.vpcs.values() {
-            all.push(vpc.router.ns.inode);
+            all.push(vpc.network.router.ns.inode);
             all.extend(vpc.hosts.values().map(|(_, host)| host.ns.inode));
             all.extend(vpc.gateways.values().filter_map(|gateway| Some(gateway.ns().ok()?.inode)));
         }

@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 
 use crate::ec2::Instance;
 use crate::files::Role;
+use crate::follow::Network;
 use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::imds::Imds;
@@ -35,7 +36,7 @@ impl Lab {
         let default =
             [("RouteTableId", public_table.as_str()), ("DestinationCidrBlock", "0.0.0.0/0"), ("GatewayId", &igw)];
         self.ec2().call(&region, "CreateRoute", &default)?;
-        let router = Router::new(&self.internet, &self.private)?;
+        let network = self.network(&region, &id)?;
         let mut vpc = Vpc {
             name: name.clone(),
             region: region.clone(),
@@ -46,8 +47,7 @@ impl Lab {
             subnets: Vec::new(),
             gateways: Default::default(),
             hosts: Default::default(),
-            view: Arc::new(Mutex::default()),
-            router,
+            network,
         };
         self.add_subnet(&mut vpc, subnet(*primary, 0)?, true)?;
         let mut state = self.state();
@@ -66,6 +66,14 @@ impl Lab {
         drop(state);
         let plan = if plan.hub.is_some() { plan } else { self.plan() };
         new.iter().try_for_each(|gateway| gateway.write_plan(&plan))
+    }
+
+    /// The network of a VPC that is in EC2, without any subnet yet.
+    pub(crate) fn network(&self, region: &str, id: &str) -> Result<Arc<Network>> {
+        let router = Router::new(&self.internet, &self.private)?;
+        let network = Arc::new(Network::new(region, id, self.ec2().clone(), router));
+        self.internet.follow.add(&network);
+        Ok(network)
     }
 
     /// A client VPC with one nat-vpn and a private host per CIDR.
@@ -97,7 +105,7 @@ impl Lab {
         let full = format!("{}/{name}", vpc.name);
         let instance = self.launch(vpc, subnet, &[("Name", &full)])?;
         let ns = Arc::new(Netns::new()?);
-        vpc.router.attach(&ns, &instance, vpc.subnets[subnet].cidr)?;
+        vpc.network.router.attach(&ns, &instance, vpc.subnets[subnet].cidr)?;
         let host = Arc::new(Host::new(&full, ns, instance.private)?);
         vpc.hosts.insert(name, (instance.id, host.clone()));
         Ok(host)
@@ -109,7 +117,7 @@ impl Lab {
         let table = if public { &vpc.public_table } else { &vpc.private_table };
         let parameters = [("RouteTableId", table.as_str()), ("SubnetId", &id)];
         let association = self.ec2().get(&vpc.region, "AssociateRouteTable", &parameters, "associationId")?;
-        vpc.router.add_subnet(cidr)?;
+        vpc.network.router.add_subnet(cidr)?;
         // AWS keeps the first four addresses of a subnet for itself.
         let next = if cidr.prefix_len() > 24 { 4 } else { 10 };
         vpc.subnets.push(Subnet { id, association, cidr, public, next });
@@ -125,8 +133,7 @@ impl Lab {
         let subnet = vpc.subnets.iter().position(|subnet| subnet.public).context("no public subnet")?;
         let tags = [("Name", full.as_str()), ("service", role.service_tag()), ("env", "prod")];
         let instance = self.launch(vpc, subnet, &tags)?;
-        let off = [("InstanceId", instance.id.as_str()), ("SourceDestCheck.Value", "false")];
-        self.ec2().call(&vpc.region, "ModifyInstanceAttribute", &off)?;
+        self.switch_check(&vpc.region, &instance.id, false)?;
         self.give_address(vpc, &instance.id)?;
         let gateway = self.gateway_of(vpc, &full, role, &instance, vpc.subnets[subnet].cidr)?;
         self.plug_in(vpc, &gateway, &instance)?;
@@ -152,7 +159,7 @@ impl Lab {
                 let access_key = self.internet.iam.session(&name, &vpc.region, &instance.id);
                 (name, access_key)
             }),
-            vpc: vpc.view.clone(),
+            vpc: vpc.network.view.clone(),
             faults: Mutex::default(),
         });
         let dir = self.dir().join(&instance.id);
@@ -162,7 +169,7 @@ impl Lab {
     /// Boots a gateway and connects it to its VPC.
     pub(crate) fn plug_in(&self, vpc: &Vpc, gateway: &Gateway, instance: &Instance) -> Result<()> {
         let ns = gateway.power_on()?;
-        vpc.router.attach(&ns, instance, gateway.imds.subnet)?;
+        vpc.network.router.attach(&ns, instance, gateway.imds.subnet)?;
         gateway.configure()
     }
 
@@ -187,7 +194,7 @@ impl Lab {
         let parameters: Vec<_> = parameters.iter().map(|(key, value)| (key.as_str(), *value)).collect();
         let id = self.ec2().get(&vpc.region, "RunInstances", &parameters, "instanceId")?;
         let instance = self.ec2().instance(&vpc.region, &id)?;
-        lock(&vpc.view).instances.push(instance.clone());
+        lock(&vpc.network.view).instances.push(instance.clone());
         Ok(instance)
     }
 

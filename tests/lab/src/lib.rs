@@ -12,6 +12,7 @@ mod change;
 mod daemons;
 pub mod ec2;
 mod files;
+mod follow;
 mod gateway;
 mod host;
 mod http;

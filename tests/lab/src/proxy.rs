@@ -1,9 +1,12 @@
 //! The endpoint of AWS that gateways and cloudcaster talk to: moto behind a proxy that counts, refuses what a role may not do in
 //! EC2, is strict where moto is lenient, and fails on request, per region and action.
 
+mod answer;
 pub mod call;
+mod stale;
 pub mod stop;
 pub mod strict;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -15,11 +18,14 @@ use anyhow::{Context, Result};
 use roxmltree::Document;
 use socket2::SockRef;
 
+use self::answer::{denied, empty, error, error_of, json_error, xml};
 use self::call::{Call, field};
+use self::stale::Stale;
 use self::stop::{Side, Stop};
 use self::strict::{Strict, Verdict};
 use crate::ec2::Elements;
-use crate::http::{Request, Response, Service};
+use crate::follow::Follow;
+use crate::http::{Request, Service};
 use crate::iam::{self, Iam};
 use crate::lock;
 use crate::netns::Netns;
@@ -71,6 +77,8 @@ pub struct Faults {
     pub stop: Stop,
     /// Where moto is more lenient than AWS.
     pub strict: Strict,
+    /// Answers that do not show a change yet.
+    pub stale: Stale,
 }
 
 impl Faults {
@@ -103,15 +111,29 @@ impl Faults {
 }
 
 /// Serves on `ip:80` inside `ns`, in front of `moto`.
-pub fn serve(ns: &Arc<Netns>, ip: Ipv4Addr, moto: SocketAddr, faults: Arc<Faults>, iam: Arc<Iam>) -> Result<Service> {
+pub fn serve(
+    ns: &Arc<Netns>,
+    ip: Ipv4Addr,
+    moto: SocketAddr,
+    faults: Arc<Faults>,
+    iam: Arc<Iam>,
+    follow: Arc<Follow>,
+) -> Result<Service> {
     let inside = ns.clone();
     Service::tcp(ns, ip, 80, move |mut stream| {
         // A client that gives up, or a fault, ends the connection: nothing to do about it here.
-        let _ = answer(&mut stream, &inside, moto, &faults, &iam);
+        let _ = answer(&mut stream, &inside, moto, &faults, &iam, &follow);
     })
 }
 
-fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults, iam: &Iam) -> Result<()> {
+fn answer(
+    stream: &mut TcpStream,
+    ns: &Netns,
+    moto: SocketAddr,
+    faults: &Faults,
+    iam: &Iam,
+    follow: &Follow,
+) -> Result<()> {
     let request = Request::read(stream)?;
     let form = String::from_utf8_lossy(&request.body).into_owned();
     let call = Call::of(&request, &form);
@@ -137,7 +159,7 @@ fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults,
         faults.stop.hold();
         return Ok(());
     }
-    let forward = |form: &str| strictly(ns, moto, &request, &call, form, &faults.strict);
+    let forward = |form: &str| strictly(ns, moto, &request, &call, form, faults, follow);
     if side == Some(Side::After) {
         forward(&form)?;
         faults.stop.reached();
@@ -177,22 +199,29 @@ fn answer(stream: &mut TcpStream, ns: &Netns, moto: SocketAddr, faults: &Faults,
     }
 }
 
-/// As [`forward`], with what AWS would refuse, remember or hide.
+/// As [`forward`], with what AWS would refuse, remember, hide or show later; and routers follow.
 fn strictly(
     ns: &Netns,
     moto: SocketAddr,
     request: &Request,
     call: &Call,
     form: &str,
-    strict: &Strict,
+    faults: &Faults,
+    follow: &Follow,
 ) -> Result<Vec<u8>> {
+    let Faults { strict, stale, .. } = faults;
     let body = |answer: &[u8]| String::from_utf8_lossy(answer).split_once("\r\n\r\n").map(|(_, body)| body.to_string());
     let ask = |form: &str| body(&forward(ns, moto, request, form)?).context("no HTTP body");
+    let list = |action: &str| ask(&format!("Action={action}&Version=2016-11-15"));
     let form = match strict.before(call, form, ask)? {
         Verdict::Pass(form) => form,
         Verdict::Answer(body) => return Ok(xml(200, body).bytes()),
         Verdict::Refuse(status, code, message) => return Ok(xml(status, error_of(call, code, &message)).bytes()),
     };
+    let before = stale.lists(call, |action| {
+        let call = Call { action: action.into(), ..call.clone() };
+        targets::shown(&call, list(action)?, list)
+    })?;
     let answer = forward(ns, moto, request, &form)?;
     if !answer.starts_with(b"HTTP/1.1 200") || call.json {
         return Ok(answer);
@@ -200,7 +229,10 @@ fn strictly(
     let Some(text) = body(&answer) else { return Ok(answer) };
     strict.after(call, &form, &text);
     strict::one_check(call, &form, &text, ask)?;
+    stale.changed(call, before);
+    follow.changed(call, &form);
     let shown = strict.without_hidden(call, text.clone())?;
+    let shown = stale.shown(call, targets::shown(call, shown, list)?)?;
     Ok(if shown == text { answer } else { xml(200, shown).bytes() })
 }
 
@@ -239,52 +271,4 @@ fn page(list: &str, form: &str, size: usize) -> Result<String> {
     let name = set.tag_name().name();
     let (before, after) = (&list[..set.range().start], &list[set.range().end..]);
     Ok(format!("{before}<{name}>{here}</{name}>{token}{after}"))
-}
-
-fn xml(status: u16, body: String) -> Response {
-    let mut response = Response::new(status, body);
-    response.headers.push(("Content-Type", "text/xml;charset=UTF-8".into()));
-    response
-}
-
-/// An error as the JSON services have it.
-fn json_error(stream: &mut TcpStream, status: u16, code: &str) -> Result<()> {
-    let response = Response::new(status, format!(r#"{{"__type":"{code}","message":"by the lab"}}"#));
-    Ok(stream.write_all(&response.bytes())?)
-}
-
-fn error(code: &str, message: &str) -> String {
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
-         <Message>{message}</Message></Error></Errors><RequestID>lab</RequestID></Response>"
-    )
-}
-
-/// The code of a refusal.
-fn denied(call: &Call) -> &'static str {
-    if call.service == "ec2" { "UnauthorizedOperation" } else { "AccessDenied" }
-}
-
-/// EC2 has its errors in a list; the other query services do not.
-fn error_of(call: &Call, code: &str, message: &str) -> String {
-    match call.service.as_str() {
-        "ec2" => error(code, message),
-        _ => format!(
-            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
-             <RequestId>lab</RequestId></ErrorResponse>"
-        ),
-    }
-}
-
-fn empty(action: &str) -> String {
-    let set = match action {
-        "DescribeInstances" => "<reservationSet/>",
-        "DescribeVpcs" => "<vpcSet/>",
-        "DescribeAddresses" => "<addressesSet/>",
-        "DescribeRouteTables" => "<routeTableSet/>",
-        _ => "",
-    };
-    format!(
-        "<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15\"><requestId>lab</requestId>{set}</{action}Response>"
-    )
 }

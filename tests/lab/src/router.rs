@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 
 use crate::ec2::{Instance, Target, VpcView};
-use crate::internet::{Internet, Link};
+use crate::internet::{Internet, Link, PublicRoutes};
 use crate::lock;
 use crate::netns::Netns;
 
@@ -40,6 +40,7 @@ pub struct Router {
     /// Its network namespace.
     pub ns: Arc<Netns>,
     link: Link,
+    public: Arc<PublicRoutes>,
     wiring: Mutex<Wiring>,
 }
 
@@ -105,7 +106,7 @@ impl Router {
                chain own_words {{ type filter hook output priority filter; oifname igw drop; }}
              }}"
         ))?;
-        Ok(Router { ns, link, wiring: Mutex::default() })
+        Ok(Router { ns, link, public: internet.public.clone(), wiring: Mutex::default() })
     }
 
     /// Gives the router a subnet's first address. On loopback: with proxy ARP even neighbours talk through the router.
@@ -115,13 +116,10 @@ impl Router {
 
     /// Plugs `node` in as the interface of `instance`; packets flow after the next [`Router::apply`].
     pub fn attach(&self, node: &Netns, instance: &Instance, subnet: Ipv4Net) -> Result<()> {
-        let port = {
-            let mut wiring = lock(&self.wiring);
-            wiring.sequence += 1;
-            let port = Port { name: format!("eni{}", wiring.sequence), table: 1000 + wiring.sequence };
-            wiring.ports.insert(instance.id.clone(), port.clone());
-            port
-        };
+        // Until the interface is there, nothing may be routed to it: another thread may apply a view.
+        let mut wiring = lock(&self.wiring);
+        wiring.sequence += 1;
+        let port = Port { name: format!("eni{}", wiring.sequence), table: 1000 + wiring.sequence };
         let Port { name, table } = &port;
         self.ns.ip(&format!(
             "link add {name} mtu {VPC_MTU} type veth peer name {INTERFACE} mtu {VPC_MTU} address {mac} netns {node}
@@ -135,6 +133,8 @@ impl Router {
             // The default holds every proxied answer back for up to 0.8 s.
             (format!("ipv4/neigh/{name}/proxy_delay"), "0"),
         ])?;
+        wiring.ports.insert(instance.id.clone(), port);
+        drop(wiring);
         let (address, prefix, router) = (instance.private, subnet.prefix_len(), first(subnet));
         node.ip(&format!(
             "addr add {address}/{prefix} dev {INTERFACE}
@@ -222,9 +222,9 @@ impl Router {
     }
 
     /// Tells the internet which public addresses are here now.
-    pub fn announce(&self, internet: &Internet, view: &VpcView) -> Result<()> {
+    pub fn announce(&self, view: &VpcView) -> Result<()> {
         let running = view.instances.iter().filter(|i| i.state == "running");
-        internet.announce(&self.link, running.filter_map(|i| i.public).collect::<BTreeSet<Ipv4Addr>>())
+        self.public.announce(&self.link, running.filter_map(|i| i.public).collect::<BTreeSet<Ipv4Addr>>())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Where moto is more lenient than AWS, the proxy is as strict: it keeps client tokens, gives out addresses, refuses what is there
-//! already, and hides what is new for some calls.
+//! already, hides what is new for some calls, and has one source/destination check where moto has two.
 //!
 //! It knows only what passed through it: what a test puts into moto directly is not counted.
 
@@ -20,6 +20,9 @@ use crate::lock;
 const FIRST_ELASTIC: u8 = 10;
 /// AWS keeps the first four addresses of a subnet for itself.
 const FIRST_OF_SUBNET: u32 = 4;
+
+/// Of EC2's API, as every call names it.
+const VERSION: &str = "Version=2016-11-15";
 
 /// See the module. Shared by the proxy's threads.
 #[derive(Debug, Default)]
@@ -72,6 +75,10 @@ impl Strict {
             && let Some(answer) = lock(&self.0).tokens.get(&key)
         {
             return Ok(Verdict::Answer(answer.clone()));
+        }
+        if let Some(to) = routed(call, form, &ask)? {
+            let message = format!("The route identified by {to} already exists.");
+            return Ok(Verdict::Refuse(400, "RouteAlreadyExists", message));
         }
         if let Some((what, code)) = unique(call, form)
             && lock(&self.0).taken.contains(&what)
@@ -145,7 +152,7 @@ impl Strict {
         let Some(subnet) = field(form, subnet).filter(|_| field(form, address).is_none()) else {
             return Ok(form.to_string());
         };
-        let body = ask(&format!("Action=DescribeSubnets&Version=2016-11-15&SubnetId.1={subnet}"))?;
+        let body = ask(&format!("Action=DescribeSubnets&{VERSION}&SubnetId.1={subnet}"))?;
         let document = Document::parse(&body)?;
         let cidr = document.descendants().find(|n| n.is_called("cidrBlock")).and_then(|n| n.text());
         let cidr: Ipv4Net = cidr.context("the subnet's CIDR")?.parse()?;
@@ -157,21 +164,56 @@ impl Strict {
     }
 }
 
-/// An instance's source/destination check is that of its interface; moto has two, and starts the instance's own as on.
+/// An instance's source/destination check is that of its interface; moto has two, and starts the instance's own as on. So the other one
+/// follows the one that was switched.
 pub fn one_check(call: &Call, form: &str, body: &str, ask: impl Fn(&str) -> Result<String>) -> Result<()> {
-    let Some(interface) =
-        field(form, "NetworkInterface.1.NetworkInterfaceId").filter(|_| call.action == "RunInstances")
-    else {
-        return Ok(());
+    let set = |action: &str, id: &str, value: &str| {
+        let id =
+            format!("{}={id}", if action == "ModifyInstanceAttribute" { "InstanceId" } else { "NetworkInterfaceId" });
+        ask(&format!("Action={action}&{VERSION}&{id}&SourceDestCheck.Value={value}")).map(drop)
     };
-    let version = "Version=2016-11-15";
-    let answer = ask(&format!("Action=DescribeNetworkInterfaces&{version}&NetworkInterfaceId.1={interface}"))?;
-    if answer.contains("<sourceDestCheck>false</sourceDestCheck>")
-        && let Some(instance) = made(body)
-    {
-        ask(&format!("Action=ModifyInstanceAttribute&{version}&InstanceId={instance}&SourceDestCheck.Value=false"))?;
+    let of_instance = |id: &str| ask(&format!("Action=DescribeInstances&{VERSION}&InstanceId.1={id}"));
+    let of_interface = |id: &str| ask(&format!("Action=DescribeNetworkInterfaces&{VERSION}&NetworkInterfaceId.1={id}"));
+    match (call.action.as_str(), field(form, "SourceDestCheck.Value")) {
+        ("RunInstances", _) => {
+            let Some(interface) = field(form, "NetworkInterface.1.NetworkInterfaceId") else { return Ok(()) };
+            let off = of_interface(interface)?.contains("<sourceDestCheck>false</sourceDestCheck>");
+            made(body).filter(|_| off).map_or(Ok(()), |id| set("ModifyInstanceAttribute", &id, "false"))
+        }
+        ("ModifyInstanceAttribute", Some(value)) => {
+            let Some(instance) = field(form, "InstanceId") else { return Ok(()) };
+            let interface = first(&of_instance(instance)?, "networkInterfaceId")?;
+            interface.map_or(Ok(()), |id| set("ModifyNetworkInterfaceAttribute", &id, value))
+        }
+        ("ModifyNetworkInterfaceAttribute", Some(value)) => {
+            let Some(interface) = field(form, "NetworkInterfaceId") else { return Ok(()) };
+            let instance = first(&of_interface(interface)?, "instanceId")?;
+            instance.map_or(Ok(()), |id| set("ModifyInstanceAttribute", &id, value))
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// The text of the first element of that name, if there is one with a text.
+fn first(body: &str, name: &str) -> Result<Option<String>> {
+    let document = Document::parse(body)?;
+    let mut all = document.descendants().filter(|n| n.is_called(name));
+    Ok(all.find_map(|n| n.text()).map(str::to_string))
+}
+
+/// The destination of a new route to an interface, if the table has a route there: moto looks only where the target is another.
+fn routed(call: &Call, form: &str, ask: impl Fn(&str) -> Result<String>) -> Result<Option<String>> {
+    let value = |name: &str| field(form, name).filter(|_| call.action == "CreateRoute");
+    let (Some(table), Some(to), Some(_)) =
+        (value("RouteTableId"), value("DestinationCidrBlock"), value("NetworkInterfaceId"))
+    else {
+        return Ok(None);
+    };
+    let to = decoded(to);
+    let body = ask(&format!("Action=DescribeRouteTables&{VERSION}&RouteTableId.1={table}"))?;
+    let document = Document::parse(&body)?;
+    let mut routes = document.descendants().filter(|n| n.is_called("destinationCidrBlock"));
+    Ok(routes.any(|n| n.text() == Some(&to)).then_some(to))
 }
 
 /// What a call makes that can be there once, and what AWS says when it is.
