@@ -27,7 +27,7 @@ use crosswan_vici::Vici;
 
 /// How long a pass waits for the tunnels that a route needs. `crosswan keep` initiates them at once; where the far end is ready, that takes
 /// a second or two.
-const PATIENCE_TUNNEL: Duration = Duration::from_secs(20);
+const PATIENCE_TUNNEL: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The pass that is to be concluded.

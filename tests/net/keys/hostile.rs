@@ -16,7 +16,7 @@ use crosswan_lab::{Gateway, PingStream};
 use crosswan_vici::Sas;
 
 use super::ring;
-use crate::region::{Region, show};
+use crate::region::{Region, UP, eventually, show};
 
 /// Where an attacker on a gateway writes connections, and a private key of the attacker's.
 const EVIL: &str = "/etc/swanctl/conf.d/evil.conf";
@@ -99,9 +99,10 @@ impl Evil {
         let before = sas(&self.hub)?;
         let (code, said) = self.tries(claim)?;
         ensure!(code != 0 && said.contains(by), "{}: not refused by {by}: {said}", claim.name);
-        let (before, after): (Vec<_>, Vec<_>) = (of_others(before, self), of_others(sas(&self.hub)?, self));
-        ensure!(before == after, "{}: another's SAs were {before:?}, and are {after:?}", claim.name);
-        Ok(())
+        let before = of_others(before, self);
+        // charon leaves out of its list what it works on.
+        let same = eventually(UP, "the others' SAs", || Ok(of_others(sas(&self.hub)?, self) == before));
+        same.with_context(|| format!("{}: another's SAs were {before:?}, and are {:?}", claim.name, sas(&self.hub)))
     }
 
     /// An attempt that must succeed, or the failures of the others would prove nothing.
@@ -110,10 +111,10 @@ impl Evil {
         let (code, said) = self.tries(claim)?;
         ensure!(code == 0 && said.contains("initiate completed successfully"), "{}: {said}", claim.name);
         let conn = format!("crosswan-{}", claim.id.replace('/', "-"));
-        // The SA it takes the place of may stay for some seconds.
-        let its: Vec<_> = sas(&self.hub)?.into_iter().filter(|sa| sa.conn == conn && sa.is_established()).collect();
-        ensure!(its.iter().any(|sa| sa.id > newest), "{}: {its:?}", claim.name);
-        Ok(())
+        // The SA it takes the place of may stay for some seconds, and charon leaves out of its list what it works on.
+        eventually(UP, claim.name, || {
+            Ok(sas(&self.hub)?.iter().any(|sa| sa.conn == conn && sa.is_established() && sa.id > newest))
+        })
     }
 }
 

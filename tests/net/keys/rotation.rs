@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use crosswan_core::model::PublicKey;
 use crosswan_faults::look::{ask, sas, stream, unharmed};
 use crosswan_lab::{Auth, Gateway, Role};
@@ -91,6 +91,11 @@ pub fn proved(gateway: &Gateway) -> Result<()> {
         let proved = |name: &String| stands.iter().any(|sa| sa.conn == *name && sa.is_established() && sa.initiator);
         let mut proofs = conns.keys().filter(|name| name.ends_with("-own-next")).peekable();
         Ok(proofs.peek().is_some() && proofs.all(proved))
+    })
+    .with_context(|| {
+        let log = gateway.charon_log();
+        let last: Vec<&str> = log.lines().rev().filter(|line| line.contains("next")).take(40).collect();
+        format!("{}: {:#?}\nfrom the last line on:\n{}", gateway.name, sas(gateway), last.join("\n"))
     })
 }
 

@@ -142,10 +142,11 @@ pub(super) fn vpc_routes(settings: &Settings, observed: &Observed) -> VpcRoutes 
                     interface: interface.clone(),
                     exists: found.is_some(),
                     needs: match (settings.mode, taken_over) {
-                        _ if !private => Needs::Rules,
                         (Mode::VpnHub, true) => Needs::EveryTunnel,
                         (Mode::VpnHub, false) => Needs::SomeTunnel,
-                        _ => Needs::Tunnel,
+                        // NAT needs no tunnel; but who takes it from a gateway that works must do all that this one does.
+                        (Mode::NatVpn, taken_over) if private || taken_over => Needs::Tunnel,
+                        _ => Needs::Rules,
                     },
                     was,
                 }),

@@ -133,6 +133,9 @@ fn of_two_gateways_of_a_mode_the_newer_one_has_the_route() {
     let route = |id: &str| of(HUB, &[("10.0.0.0/8", instance(id))])[0].clone();
     assert!(route("i-0000001d").ends_with("which is older (EveryTunnel)"), "{}", route("i-0000001d"));
     assert!(route("i-0000002e").contains("Left(\"leads to i-0000002e, a newer gateway"), "{}", route("i-0000002e"));
+    let nat = |toml| of(toml, &[("0.0.0.0/0", instance("i-0000001d"))])[0].clone();
+    assert!(nat(CLIENT).ends_with("which is older (Tunnel)"), "a dead newcomer takes nothing: {}", nat(CLIENT));
+    assert!(nat(NAT).ends_with("which is older (Rules)"), "{}", nat(NAT));
     assert!(route("i-0000003f").ends_with("which does not run (SomeTunnel)"), "{}", route("i-0000003f"));
 }
 
