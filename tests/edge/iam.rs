@@ -3,18 +3,23 @@
 //! moto could refuse by a policy's `Action` only (`docs/facts.md`, "moto"), so it would miss every mistake in a condition, and
 //! the conditions are the point of these policies.
 
-use std::{collections::BTreeMap, fmt::Display, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    path::Path,
+    time::Duration,
+};
 
-use crosswan::observe::ec2::{Query, announce, own_tags};
+use crosswan::observe::ec2::{Query, announce, own_tags, stop_source_dest_check};
 use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region};
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
 use serde_json::{Value, json};
 
 use crate::{
     ec2::{access, query, within},
-    own::{KEY, ME, NEXT, created, tagged},
+    own::{KEY, ME, NEXT, created, unchecked},
     server::{Reply, Request, Server},
-    xml::{asked_vpcs, instance, instances},
+    xml::{answer, asked_vpcs, instance, instances},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,10 +67,11 @@ fn guarded(policy: &Value) -> Server {
             written.store(true, std::sync::atomic::Ordering::Relaxed);
             created()
         }
+        "ModifyInstanceAttribute" => Reply::ok(answer("ModifyInstanceAttribute", "<return>true</return>", None)),
         "DescribeVpcs" => asked_vpcs(request),
         _ if request.field("InstanceId.1").is_empty() => Reply::ok(instances(&[instance(1)], None)),
-        _ if written.load(std::sync::atomic::Ordering::Relaxed) => tagged(&[(KEY_TAG, KEY), (NEXT_KEY_TAG, NEXT)]),
-        _ => tagged(&[]),
+        _ if written.load(std::sync::atomic::Ordering::Relaxed) => unchecked(&[(KEY_TAG, KEY), (NEXT_KEY_TAG, NEXT)]),
+        _ => unchecked(&[]),
     };
     Server::start(move |request, _| {
         let caller = Caller::gateway("crosswan-test", HOME, ME);
@@ -78,10 +84,10 @@ fn guarded(policy: &Value) -> Server {
 }
 
 /// Everything a gateway asks EC2 for; what was refused, by the call.
-fn everything(server: &Server, with_cidrs: bool) -> BTreeMap<String, String> {
+fn everything(server: &Server, regions: &[&str], with_cidrs: bool) -> BTreeMap<String, String> {
     let (access, home, me) =
         (access(&server.endpoint), HOME.parse::<Region>().unwrap(), ME.parse::<InstanceId>().unwrap());
-    let query = Query { with_cidrs, ..query(&REGIONS) };
+    let query = Query { with_cidrs, ..query(regions) };
     let mut refused = BTreeMap::new();
     within(TIMEOUT * 3, async {
         let mut note = |call: &str, why: Option<&dyn Display>| {
@@ -94,29 +100,49 @@ fn everything(server: &Server, with_cidrs: bool) -> BTreeMap<String, String> {
         note("own_tags", own_tags.as_ref().err().map(|why| why as _));
         let announced = announce(&access, &home, &me, &new_tags(), TIMEOUT).await;
         note("announce", announced.as_ref().err().map(|why| why as _));
+        let stopped = stop_source_dest_check(&access, &home, &me, TIMEOUT).await;
+        note("check", stopped.as_ref().err().map(|why| why as _));
     });
     refused
 }
 
+/// The files, the regions that their gateways look in, whether for CIDRs, too, and the actions in them.
+const FILES: [(&str, &[&str], bool, &[&str]); 3] = [
+    ("vpn-hub", &REGIONS, true, &["ec2:DescribeInstances", "ec2:DescribeVpcs", "ec2:CreateTags", CHECK]),
+    ("nat-vpn", &REGIONS, false, &["ec2:DescribeInstances", "ec2:CreateTags", CHECK]),
+    ("nat-hub", &[HOME], false, &["ec2:DescribeInstances", CHECK]),
+];
+const CHECK: &str = "ec2:ModifyInstanceAttribute";
+/// What moves routes. All files have it.
+const ROUTES: [&str; 3] = ["ec2:DescribeRouteTables", "ec2:CreateRoute", "ec2:ReplaceRoute"];
+
 #[test]
 fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() {
-    for (file, with_cidrs, needed) in [
-        ("vpn-hub", true, &["ec2:DescribeInstances", "ec2:DescribeVpcs", "ec2:CreateTags"][..]),
-        ("nat-vpn", false, &["ec2:DescribeInstances", "ec2:CreateTags"]),
-    ] {
+    for (file, regions, with_cidrs, needed) in FILES {
         let policy = document(file);
-        assert_eq!(everything(&guarded(&policy), with_cidrs), BTreeMap::new(), "{file}");
-        let listed: Vec<_> = policy["Statement"].as_array().unwrap().iter().flat_map(actions).collect();
+        // A nat-hub announces nothing.
+        let announces = needed.contains(&"ec2:CreateTags");
+        let everything = |policy: &Value| {
+            let mut refused = everything(&guarded(policy), regions, with_cidrs);
+            refused.retain(|call, _| announces || call != "announce");
+            refused
+        };
+        assert_eq!(everything(&policy), BTreeMap::new(), "{file}");
+        let mut listed: Vec<_> = policy["Statement"].as_array().unwrap().iter().flat_map(actions).collect();
+        assert!(ROUTES.iter().all(|action| listed.iter().any(|other| other == action)), "{file}: {listed:?}");
+        listed.retain(|action| !ROUTES.contains(&action.as_str()));
         assert_eq!(listed, needed, "{file}");
         for action in needed {
-            let refused = everything(&guarded(&without(&policy, action)), with_cidrs);
+            let refused = everything(&without(&policy, action));
             let calls: Vec<_> = refused.keys().map(String::as_str).collect();
-            let expected: &[&str] = match *action {
-                "ec2:DescribeInstances" => &["announce", "eu-west-1", "own_tags", "us-west-2"],
-                "ec2:DescribeVpcs" => &["eu-west-1", "us-west-2"],
-                _ => &["announce"],
+            let own: &[&str] = if announces { &["announce", "check", "own_tags"] } else { &["check", "own_tags"] };
+            let expected = match *action {
+                "ec2:DescribeInstances" => [own, regions].concat(),
+                "ec2:DescribeVpcs" => regions.to_vec(),
+                CHECK => vec!["check"],
+                _ => vec!["announce"],
             };
-            assert_eq!(calls, expected, "{file} without {action}");
+            assert_eq!(BTreeSet::from_iter(calls), BTreeSet::from_iter(expected), "{file} without {action}");
             for (call, why) in refused {
                 assert!(why.contains(&format!("the instance's role needs {action} ")), "{file}: {call}: {why}");
             }
@@ -204,6 +230,104 @@ fn a_gateway_may_write_its_two_tags_and_nothing_else_and_each_condition_is_neede
     }
 }
 
+/// What a policy says to each of these calls, and what each of its conditions in the statement of that name keeps out: without it,
+/// exactly that gets in.
+fn keeps_out(
+    file: &str,
+    sid: &str,
+    allowed: &[(&str, &Caller, Call)],
+    forbidden: &[(&str, &Caller, Call)],
+    conditions: &[(&str, &[&str])],
+) {
+    let document = document(file);
+    let decide = |document: &Value, caller: &Caller, call: &Call| {
+        Policy::decide(&[Policy::new(document).unwrap()], caller, call)
+    };
+    for (what, caller, call) in allowed {
+        assert_eq!(decide(&document, caller, call), Decision::Allowed, "{file}: {what}");
+    }
+    for (what, caller, call) in forbidden {
+        assert_eq!(decide(&document, caller, call), Decision::NotAllowed, "{file}: {what}");
+    }
+    for (condition, let_in) in conditions {
+        let mut loose = document.clone();
+        let statements = loose["Statement"].as_array_mut().unwrap();
+        let statement = statements.iter_mut().find(|statement| statement["Sid"] == sid).unwrap();
+        statement["Condition"].as_object_mut().unwrap().remove(*condition).unwrap();
+        let gets_in = |(_, caller, call): &&(&str, &Caller, Call)| decide(&loose, caller, call) == Decision::Allowed;
+        let got_in: Vec<_> = forbidden.iter().filter(gets_in).map(|(what, ..)| *what).collect();
+        assert_eq!(got_in, *let_in, "{file} without {condition}");
+    }
+}
+
+#[test]
+fn a_gateway_may_turn_off_its_own_check_and_change_nothing_else_of_an_instance() {
+    let server = guarded(&document("nat-hub"));
+    let (home, me) = (HOME.parse().unwrap(), ME.parse().unwrap());
+    within(TIMEOUT, stop_source_dest_check(&access(&server.endpoint), &home, &me, TIMEOUT)).unwrap();
+    let asked = server.asked("ModifyInstanceAttribute").remove(0);
+    let call = |from: &str, to: &str| {
+        assert!(asked.body.contains(from), "{}", asked.body);
+        Call::new(asked.region(), &asked.body.replace(from, to))
+    };
+    let me = Caller::gateway("crosswan-test", HOME, ME);
+    let (user, other) = (Caller::user("somebody"), Caller::gateway("crosswan-test", HOME, "i-00000002"));
+    let forbidden = [
+        ("another instance", &me, call(ME, "i-00000002")),
+        ("to turn it on", &me, call("SourceDestCheck.Value=false", "SourceDestCheck.Value=true")),
+        ("its user data", &me, call("SourceDestCheck.Value=false", "UserData.Value=eA%3D%3D")),
+        ("its groups", &me, call("SourceDestCheck.Value=false", "GroupId.1=sg-00000001")),
+        ("by the attribute's name", &me, call("SourceDestCheck.Value=false", "Attribute=userData&Value=eA%3D%3D")),
+        ("who is no instance", &user, call("", "")),
+        ("the same role on another instance", &other, call("", "")),
+        ("its interface", &me, call("ModifyInstanceAttribute", "ModifyNetworkInterfaceAttribute")),
+    ];
+    let allowed = [("its own", &me, call("", ""))];
+    for (file, ..) in FILES {
+        let conditions: [(&str, &[&str]); 2] = [
+            ("ArnLike", &["another instance", "who is no instance", "the same role on another instance"]),
+            ("StringEquals", &["to turn it on", "its user data", "its groups", "by the attribute's name"]),
+        ];
+        keeps_out(file, "StopSourceDestCheck", &allowed, &forbidden, &conditions);
+    }
+}
+
+#[test]
+fn a_gateway_may_write_routes_into_tables_with_the_tag_and_into_no_other() {
+    let me = Caller::gateway("crosswan-test", HOME, ME);
+    let call = |action: &str, tag: Option<(&str, &str)>| {
+        let form =
+            format!("Action={action}&RouteTableId=rtb-1&DestinationCidrBlock=10.0.0.0%2F8&NetworkInterfaceId=eni-1");
+        let mut call = Call::new(HOME, &form);
+        call.tagged.extend(tag.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        call.vpc = Some("vpc-1".into());
+        call
+    };
+    let managed = Some(("crosswan-routes", "managed"));
+    let allowed = ["CreateRoute", "ReplaceRoute"].map(|action| (action, &me, call(action, managed)));
+    let forbidden = [
+        ("a table without a tag", &me, call("ReplaceRoute", None)),
+        ("another value", &me, call("CreateRoute", Some(("crosswan-routes", "manual")))),
+        ("another tag", &me, call("ReplaceRoute", Some(("routes", "managed")))),
+        ("to take one away", &me, call("DeleteRoute", managed)),
+        ("to give the tag", &me, Call::new(HOME, "Action=CreateTags&ResourceId.1=rtb-1&Tag.1.Key=crosswan-routes")),
+    ];
+    let conditions: [(&str, &[&str]); 1] =
+        [("StringEquals", &["a table without a tag", "another value", "another tag"])];
+    for (file, ..) in FILES {
+        keeps_out(file, "MoveRoutes", &allowed, &forbidden, &conditions);
+        // As docs/iam/README.md has it: with the own VPC's ARN, tables of other VPCs are kept out, too.
+        for (vpc, decision) in [("vpc-1", Decision::Allowed), ("vpc-2", Decision::NotAllowed)] {
+            let mut document = document(file);
+            let statements = document["Statement"].as_array_mut().unwrap();
+            let statement = statements.iter_mut().find(|statement| statement["Sid"] == "MoveRoutes").unwrap();
+            statement["Condition"]["ArnLike"] = json!({ "ec2:Vpc": format!("arn:aws:ec2:*:*:vpc/{vpc}") });
+            let policy = Policy::new(&document).unwrap();
+            assert_eq!(Policy::decide(&[policy], &me, &call("ReplaceRoute", managed)), decision, "{file} {vpc}");
+        }
+    }
+}
+
 #[test]
 fn a_policy_that_lacks_the_second_tag_is_refused_with_both_tags_by_name() {
     for (file, tag, other) in [("vpn-hub", NEXT_KEY_TAG, KEY_TAG), ("nat-vpn", KEY_TAG, NEXT_KEY_TAG)] {
@@ -233,7 +357,7 @@ fn the_guard_keeps_the_tags_to_the_gateways() {
     ] });
     let policies = [Policy::new(&anything).unwrap(), Policy::new(&document("guard-key-tag")).unwrap()];
     let with_key = |mut call: Call| {
-        call.tagged = vec!["service".into(), KEY_TAG.into()];
+        call.tagged = [("service", "nat"), (KEY_TAG, KEY)].map(|(key, value)| (key.into(), value.into())).into();
         call
     };
     let all_tags = || Call::new(HOME, &format!("Action=DeleteTags&ResourceId.1={ME}"));
@@ -275,6 +399,8 @@ fn a_mistake_in_a_policy_shows() {
         ("ForAllValues:StringEquals", "StringEquals"),
         ("\"arn:aws:ec2:*:*:instance/*\"", "\"${ec2:SourceInstanceARN}\""),
         ("\"ec2:CreateTags\"", "[]"),
+        ("ec2:Attribute/", "ec2:Attributes/"),
+        ("aws:ResourceTag/", "aws:ResourceTags/"),
         ("}\n", "\n"),
     ] {
         assert!(file.contains(right), "{right}");
@@ -304,7 +430,7 @@ fn each_policy_is_a_file_that_the_documents_link_to_and_explain() {
         names.push(name);
     }
     names.sort();
-    assert_eq!(names, ["guard-key-tag.json", "nat-vpn.json", "vpn-hub.json"]);
+    assert_eq!(names, ["guard-key-tag.json", "nat-hub.json", "nat-vpn.json", "vpn-hub.json"]);
     // A copy would drift away from the file.
     for (file, document) in [("README.md", text("README.md")), ("docs/aws.md", aws), ("docs/iam/README.md", explained)]
     {

@@ -55,6 +55,12 @@ pub fn tagged(tags: &[(&str, &str)]) -> Reply {
     Reply::ok(instances(&[me], None))
 }
 
+/// The same, with the source/destination check off.
+pub fn unchecked(tags: &[(&str, &str)]) -> Reply {
+    let Reply { body, .. } = tagged(tags);
+    Reply::ok(String::from_utf8(body).unwrap().replace("<vpcId>", "<sourceDestCheck>false</sourceDestCheck><vpcId>"))
+}
+
 pub fn created() -> Reply {
     Reply::ok(answer("CreateTags", "<return>true</return>", None))
 }

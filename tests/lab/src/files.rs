@@ -31,11 +31,6 @@ impl Role {
     pub fn service_tag(self) -> &'static str {
         if self == Role::VpnHub { "vpn-hub" } else { "nat" }
     }
-
-    /// Whether its instance profile has a role; nat-hub needs none.
-    pub fn has_iam_role(self) -> bool {
-        self != Role::NatHub
-    }
 }
 
 /// How gateways authenticate.

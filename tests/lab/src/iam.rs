@@ -6,7 +6,11 @@ mod policy;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use anyhow::Result;
+use roxmltree::{Document, Node};
+
 pub use self::policy::{Decision, Policy};
+use crate::ec2::{Answer, Elements};
 use crate::http::decoded;
 use crate::lab::Lab;
 use crate::lock;
@@ -26,14 +30,26 @@ pub struct Caller {
 pub struct Call {
     action: String,
     region: String,
-    /// Ids, of CreateTags and DeleteTags, or ARNs; other actions have no resource but `*`.
+    /// Ids, of the actions in [`RESOURCE`], CreateTags and DeleteTags, or ARNs; other actions have no resource but `*`.
     resources: Vec<String>,
+    /// What ModifyInstanceAttribute sets: name and value.
+    attributes: Vec<(String, String)>,
     /// The service that gets a role, of PassRole.
     passed_to: Option<&'static str>,
     tag_keys: Vec<String>,
-    /// Keys of the tags the resources have.
-    pub tagged: Vec<String>,
+    /// The tags that the resources have.
+    pub tagged: BTreeMap<String, String>,
+    /// `vpc-…` of a route table.
+    pub vpc: Option<String>,
 }
+
+/// In which field these actions name their resource (Service Authorization Reference). A route's target is none: nothing authorises it.
+const RESOURCE: [(&str, &str); 4] = [
+    ("ec2:ModifyInstanceAttribute", "InstanceId"),
+    ("ec2:CreateRoute", "RouteTableId"),
+    ("ec2:ReplaceRoute", "RouteTableId"),
+    ("ec2:DeleteRoute", "RouteTableId"),
+];
 
 type Keys = BTreeMap<String, Vec<String>>;
 
@@ -62,10 +78,32 @@ impl Call {
                 ["Action"] => call.action = format!("ec2:{value}"),
                 ["ResourceId", _] => call.resources.push(value),
                 ["Tag", _, "Key"] => call.tag_keys.push(value),
+                [name, "Value"] => call.attributes.push((name.into(), value)),
                 _ => {}
             }
         }
+        let named = RESOURCE.iter().find(|(action, _)| *action == call.action);
+        let named = named.and_then(|(_, name)| crate::proxy::call::field(form, name));
+        call.resources.extend(named.map(decoded));
         call
+    }
+
+    /// Looks up in EC2 what conditions may ask of the resources: their tags, and a route table's VPC. `ask` takes a query.
+    pub(crate) fn look_up(&mut self, ask: impl Fn(&str) -> Result<String>) -> Result<()> {
+        for id in self.resources.iter().filter(|id| !id.starts_with("arn:")) {
+            let filter = format!("Filter.1.Name=resource-id&Filter.1.Value.1={id}");
+            let tags = ask(&format!("Action=DescribeTags&Version=2016-11-15&{filter}"))?;
+            let tags = Document::parse(&tags)?;
+            let items = tags.descendants().filter(|n| n.is_called("item"));
+            let tag = |n: Node| Some((n.value("key")?.to_string(), n.value("value").unwrap_or_default().to_string()));
+            self.tagged.extend(items.filter_map(tag));
+            if id.starts_with("rtb-") {
+                let filter = format!("Filter.1.Name=route-table-id&Filter.1.Value.1={id}");
+                let table = Answer(ask(&format!("Action=DescribeRouteTables&Version=2016-11-15&{filter}"))?);
+                self.vpc = table.first("vpcId").ok();
+            }
+        }
+        Ok(())
     }
 
     /// Everything that must be allowed for a request to any service: its own action, and those that come with it, as tags in the
@@ -112,7 +150,15 @@ impl Call {
             keys.insert("aws:tagkeys".into(), self.tag_keys.clone());
         }
         keys.extend(self.passed_to.map(|service| ("iam:passedtoservice".into(), vec![service.into()])));
-        keys.extend(self.tagged.iter().map(|key| (format!("aws:resourcetag/{key}"), vec!["…".into()])));
+        for service in ["aws", "ec2"] {
+            let key = |(key, value): (&String, &String)| (format!("{service}:resourcetag/{key}"), vec![value.clone()]);
+            keys.extend(self.tagged.iter().map(key));
+        }
+        let arn = |id: &String| format!("arn:aws:ec2:{}:{ACCOUNT}:vpc/{id}", self.region);
+        keys.extend(self.vpc.iter().map(|id| ("ec2:vpc".into(), vec![arn(id)])));
+        let attribute =
+            |(name, value): &(String, String)| (format!("ec2:attribute/{}", name.to_lowercase()), vec![value.clone()]);
+        keys.extend(self.attributes.iter().map(attribute));
         if self.resources.is_empty() {
             return vec![("*".into(), keys)];
         }
@@ -120,10 +166,14 @@ impl Call {
             if id.starts_with("arn:") {
                 return (id.clone(), keys.clone());
             }
-            let kind = if id.starts_with("i-") { "instance" } else { "other" };
+            let kind = match id.split_once('-') {
+                Some(("i", _)) => "instance",
+                Some(("rtb", _)) => "route-table",
+                _ => "other",
+            };
             let mut keys = keys.clone();
             // DeleteTags does not know the instance's id (Service Authorization Reference).
-            if kind == "instance" && self.action == "ec2:CreateTags" {
+            if kind == "instance" && self.action != "ec2:DeleteTags" {
                 keys.insert("ec2:instanceid".into(), vec![id.clone()]);
             }
             (format!("arn:aws:ec2:{}:{ACCOUNT}:{kind}/{id}", self.region), keys)
@@ -157,6 +207,11 @@ impl Iam {
     /// Somebody who is no gateway, with an access key of that name and the policy of that role.
     pub fn operator(&self, access_key: &str, role: &str) {
         lock(&self.sessions).insert(access_key.into(), (role.into(), Caller::user(role)));
+    }
+
+    /// Whether policies count at all.
+    pub(crate) fn counts(&self) -> bool {
+        lock(&self.policies).is_some()
     }
 
     /// Whether policies count for this access key in all services, and not in EC2 alone.

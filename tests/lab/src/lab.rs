@@ -40,6 +40,8 @@ pub struct Lab {
     pub(crate) private: Vec<Ipv4Net>,
     pub(crate) regions: Vec<String>,
     pub(crate) auth: Auth,
+    /// Gateways whose instance profile has no role.
+    pub(crate) roleless: BTreeSet<Role>,
     pub(crate) psk: String,
     /// Elastic IPs given out so far; none is ever used twice.
     pub(crate) addresses: AtomicU8,
@@ -86,6 +88,7 @@ pub struct Builder {
     private: Vec<Ipv4Net>,
     regions: BTreeSet<String>,
     auth: Auth,
+    roleless: BTreeSet<Role>,
     images: Vec<MachineImage>,
     vpcs: Vec<VpcSpec>,
 }
@@ -115,6 +118,12 @@ impl Builder {
         self
     }
 
+    /// Gateways of this kind have no IAM role, with which they could ask EC2 or change anything there.
+    pub fn without_role(mut self, role: Role) -> Builder {
+        self.roleless.insert(role);
+        self
+    }
+
     /// A VPC; the hub comes first, since the others' settings name its address.
     pub fn vpc(mut self, vpc: VpcSpec) -> Builder {
         self.vpcs.push(vpc);
@@ -136,6 +145,7 @@ impl Builder {
             private: self.private,
             regions: regions.into_iter().collect(),
             auth: self.auth,
+            roleless: self.roleless,
             psk: random_key()?,
             addresses: AtomicU8::new(0),
             dir,
@@ -157,6 +167,7 @@ impl Lab {
             private,
             regions: BTreeSet::new(),
             auth: Auth::Key,
+            roleless: BTreeSet::new(),
             images: Vec::new(),
             vpcs: Vec::new(),
         }

@@ -154,7 +154,7 @@ impl Lab {
             instance: instance.id.clone(),
             region: vpc.region.clone(),
             subnet,
-            role: role.has_iam_role().then(|| {
+            role: (!self.roleless.contains(&role)).then(|| {
                 let name = format!("crosswan-{}", role.as_str());
                 let access_key = self.internet.iam.session(&name, &vpc.region, &instance.id);
                 (name, access_key)

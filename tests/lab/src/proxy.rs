@@ -144,8 +144,10 @@ fn answer(
     // A gateway's policies are for EC2, an operator's for everything but the question who one is.
     let operator = iam.is_operator(&call.access_key);
     let counts = if operator { call.service != "sts" } else { call.service == "ec2" && !json };
-    if counts {
-        let all = iam::Call::all(&call, &request.path, &form);
+    if counts && iam.counts() {
+        let mut all = iam::Call::all(&call, &request.path, &form);
+        let ask = |form: &str| body_of(&self::forward(ns, moto, &request, form)?).context("no HTTP body");
+        all.iter_mut().filter(|_| call.service == "ec2").try_for_each(|one| one.look_up(ask))?;
         if let Some(refusal) = all.iter().find_map(|one| iam.refusal(&call.access_key, one)) {
             return match json {
                 true => json_error(stream, 400, "AccessDeniedException"),
@@ -210,8 +212,7 @@ fn strictly(
     follow: &Follow,
 ) -> Result<Vec<u8>> {
     let Faults { strict, stale, .. } = faults;
-    let body = |answer: &[u8]| String::from_utf8_lossy(answer).split_once("\r\n\r\n").map(|(_, body)| body.to_string());
-    let ask = |form: &str| body(&forward(ns, moto, request, form)?).context("no HTTP body");
+    let ask = |form: &str| body_of(&forward(ns, moto, request, form)?).context("no HTTP body");
     let list = |action: &str| ask(&format!("Action={action}&Version=2016-11-15"));
     let form = match strict.before(call, form, ask)? {
         Verdict::Pass(form) => form,
@@ -226,7 +227,7 @@ fn strictly(
     if !answer.starts_with(b"HTTP/1.1 200") || call.json {
         return Ok(answer);
     }
-    let Some(text) = body(&answer) else { return Ok(answer) };
+    let Some(text) = body_of(&answer) else { return Ok(answer) };
     strict.after(call, &form, &text);
     strict::one_check(call, &form, &text, ask)?;
     stale.changed(call, before);
@@ -234,6 +235,11 @@ fn strictly(
     let shown = strict.without_hidden(call, text.clone())?;
     let shown = stale.shown(call, targets::shown(call, shown, list)?)?;
     Ok(if shown == text { answer } else { xml(200, shown).bytes() })
+}
+
+/// What follows the head of an answer.
+fn body_of(answer: &[u8]) -> Option<String> {
+    String::from_utf8_lossy(answer).split_once("\r\n\r\n").map(|(_, body)| body.to_string())
 }
 
 /// Sends the request on, with another body, and returns the answer byte for byte.
@@ -255,8 +261,7 @@ fn forward(ns: &Netns, moto: SocketAddr, request: &Request, form: &str) -> Resul
 fn whole_list(form: &str, forward: &impl Fn(&str) -> Result<Vec<u8>>) -> Result<String> {
     let paging = |pair: &&str| !pair.starts_with("MaxResults=") && !pair.starts_with("NextToken=");
     let answer = forward(&form.split('&').filter(paging).collect::<Vec<_>>().join("&"))?;
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    Ok(text.split_once("\r\n\r\n").context("no HTTP body")?.1.to_string())
+    body_of(&answer).context("no HTTP body")
 }
 
 /// One page of `list`; tokens are the number of items already sent.

@@ -10,15 +10,18 @@ use serde_json::Value;
 
 use super::{Call, Caller, Keys};
 
-/// Condition keys a request may have, besides `aws:ResourceTag/…`; in lower case, as keys are compared.
-const KEYS: [&str; 6] = [
+/// Condition keys a request may have; in lower case, as keys are compared.
+const KEYS: [&str; 7] = [
     "aws:requestedregion",
     "aws:principalarn",
     "aws:tagkeys",
     "ec2:sourceinstancearn",
     "ec2:instanceid",
+    "ec2:vpc",
     "iam:passedtoservice",
 ];
+/// Of the keys that end with a name of one's own choice.
+const FAMILIES: [&str; 3] = ["aws:resourcetag/", "ec2:resourcetag/", "ec2:attribute/"];
 
 /// A policy document.
 #[derive(Clone, Debug)]
@@ -94,13 +97,14 @@ fn statement(value: &Value) -> Result<Statement> {
     let mut conditions = Vec::new();
     for (operator, keys) in value.get("Condition").and_then(Value::as_object).into_iter().flatten() {
         for (key, values) in keys.as_object().context("a condition without keys")? {
-            let known = KEYS.contains(&key.to_lowercase().as_str()) || key.starts_with("aws:ResourceTag/");
+            let lower = key.to_lowercase();
+            let known = KEYS.contains(&lower.as_str()) || FAMILIES.iter().any(|family| lower.starts_with(family));
             ensure!(known, "unknown condition key {key}");
             let values = strings(Some(values))?;
             let (all, any) = (operator.starts_with("ForAllValues:"), operator.starts_with("ForAnyValue:"));
             let many = key.eq_ignore_ascii_case("aws:TagKeys");
             ensure!(operator == "Null" || many == (all || any), "{operator} does not fit {key}");
-            conditions.push((operator.clone(), key.to_lowercase(), values));
+            conditions.push((operator.clone(), lower, values));
         }
     }
     let statement =
