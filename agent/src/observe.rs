@@ -94,9 +94,9 @@ pub async fn observe(
     };
     let (answers, tags) = tokio::join!(ask_ec2(&ec2, settings, &observed.state), own_tags);
     (observed.answers, observed.tags) = (answers, tags);
-    if observed.own_interface().is_some() {
+    if let Some(own) = observed.own_interface() {
         let tags = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
-        observed.vpc = Some(ec2::own_vpc(&ec2, &observed.me, &tags, settings.ec2.timeout).await);
+        observed.vpc = Some(ec2::own_vpc(&ec2, &observed.me, own, &tags, settings.ec2.timeout).await);
     }
     let me = Holder { vpc: &observed.me.vpc, instance: &observed.me.instance };
     observed.own = ring.as_ref().and_then(|ring| OwnKeys::of(ring, &me));

@@ -10,6 +10,7 @@ mod iam;
 mod image;
 mod imds;
 mod own;
+mod own_vpc;
 mod server;
 mod store;
 mod xml;

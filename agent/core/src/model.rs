@@ -27,10 +27,12 @@ pub(crate) use ask::NOT_ENABLED;
 pub use ask::{AskError, Format, Substitute, Tries};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
-pub use names::{BadName, ConnName, InstanceId, Interface, InterfaceId, Region, RouteTableId, VpcId, plain, printable};
+pub use names::{
+    BadName, ConnName, InstanceId, Interface, InterfaceId, Region, RouteTableId, SubnetId, VpcId, plain, printable,
+};
 pub use nat::{Nat, Opening, Protocol};
 pub use own_keys::OwnKeys;
-pub use own_vpc::{Neighbour, OwnVpc, RouteTable, RouteTarget, VpcRoute};
+pub use own_vpc::{Neighbour, OwnInterface, OwnVpc, RouteTable, RouteTarget, VpcRoute};
 pub use place::Place;
 pub use private_key::{Keyring, PrivateKey};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};

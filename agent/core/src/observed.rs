@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     forwarding::Traffic,
-    model::{Answers, AskError, Identity, Interface, InterfaceId, OwnKeys, OwnTags, OwnVpc, Secret, Timestamp, VpcId},
+    model::{Answers, AskError, Identity, Interface, OwnInterface, OwnKeys, OwnTags, OwnVpc, Secret, Timestamp, VpcId},
     settings::Settings,
     state::State,
     system::System,
@@ -56,10 +56,9 @@ impl Observed {
         self.tags.as_ref()?.as_ref().ok()?.source_dest_check
     }
 
-    /// The own first interface in EC2, and when the own instance was launched; `None` if that is not known.
-    pub fn own_interface(&self) -> Option<(&InterfaceId, Timestamp)> {
-        let (interface, launched) = self.tags.as_ref()?.as_ref().ok()?.interface.as_ref()?;
-        Some((interface, *launched))
+    /// The own instance's first interface in EC2; `None` if that is not known.
+    pub fn own_interface(&self) -> Option<&OwnInterface> {
+        self.tags.as_ref()?.as_ref().ok()?.interface.as_ref()
     }
 
     /// What is known before anything but IMDS has been asked.

@@ -17,7 +17,7 @@ use crate::{
 };
 use crosswan_core::{
     decide::{Needs, RouteIs, TakeRoute},
-    error::{Error, Result},
+    error::Result,
     model::{ConnName, PublicKey, Region, Tunnel},
     outcome::{Outcome, Verdict},
     plan::Conclusion,
@@ -130,7 +130,7 @@ impl Conclude<'_> {
 
     /// charon's SAs; none if it does not answer, as then no tunnel can be seen.
     async fn sas(&self) -> Vec<Sa> {
-        let asked = async { live::connect(&self.paths.vici, Duration::ZERO).await?.sas().await.map_err(Error::from) };
+        let asked = async { live::connect(&self.paths.vici, Duration::ZERO).await?.sas().await };
         asked.await.unwrap_or_default()
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        ConnName, InstanceId, InterfaceId, Mode, OwnVpc, RouteTable, RouteTableId, RouteTarget, Timestamp, Tunnel,
+        ConnName, InstanceId, InterfaceId, Mode, OwnInterface, OwnVpc, RouteTable, RouteTableId, RouteTarget, Tunnel,
     },
     observed::Observed,
     settings::Settings,
@@ -78,8 +78,7 @@ pub enum RouteIs {
 /// The own instance as a route's target.
 struct Own<'a> {
     instance: &'a InstanceId,
-    interface: &'a InterfaceId,
-    launched: Timestamp,
+    interface: &'a OwnInterface,
 }
 
 /// What one route asks for.
@@ -100,19 +99,18 @@ fn wanted(settings: &Settings) -> BTreeSet<Ipv4Net> {
 /// Decides on the routes of the own VPC. Nothing is decided where EC2 has not shown them.
 pub(super) fn vpc_routes(settings: &Settings, observed: &Observed) -> VpcRoutes {
     let mut routes = VpcRoutes { held: observed.state.routes.clone(), ..VpcRoutes::default() };
-    let Some((Ok(vpc), Some((interface, launched)))) = observed.vpc.as_ref().zip(Some(observed.own_interface())) else {
-        return routes;
-    };
+    let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return routes };
     // What is remembered of a table that has lost its tag means nothing any more.
     routes.held.retain(|table, _| vpc.tables.contains_key(table));
-    let own = Own { instance: &observed.me.instance, interface, launched };
+    let own = Own { instance: &observed.me.instance, interface: own };
     let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned());
     let unsure = observed.answers.values().any(Result::is_err).then(|| "a region did not answer".to_owned());
     for (id, table) in &vpc.tables {
         for to in wanted(settings) {
             let private = to != Ipv4Net::default();
             let found = table.routes.get(&to).map(|route| &route.target);
-            let public = matches!(found, Some(RouteTarget::InternetGateway(_))) && !table.routes[&to].blackhole;
+            // By the default route of its own subnet this gateway itself reaches the internet, whatever is in it now.
+            let public = table.own || matches!(found, Some(RouteTarget::InternetGateway(_)));
             if matches!(found, Some(RouteTarget::Local)) || (!private && public) {
                 continue;
             }
@@ -139,7 +137,7 @@ pub(super) fn vpc_routes(settings: &Settings, observed: &Observed) -> VpcRoutes 
                 (Err(was), None) => routes.take.push(TakeRoute {
                     table: id.clone(),
                     to,
-                    interface: interface.clone(),
+                    interface: own.interface.id.clone(),
                     exists: found.is_some(),
                     needs: match (settings.mode, taken_over) {
                         (Mode::VpnHub, true) => Needs::EveryTunnel,
@@ -175,7 +173,7 @@ impl Own<'_> {
         };
         let target = &route.target;
         if let RouteTarget::Interface { interface, instance } = target {
-            if interface.as_ref() == Some(self.interface) || instance.as_ref() == Some(self.instance) {
+            if interface.as_ref() == Some(&self.interface.id) || instance.as_ref() == Some(self.instance) {
                 return Judgement::Here;
             }
             let neighbour = instance.as_ref().and_then(|id| Some((id, vpc.neighbours.get(id)?)));
@@ -183,7 +181,7 @@ impl Own<'_> {
                 Some((id, neighbour)) if !neighbour.running || route.blackhole => {
                     return Judgement::Take(format!("it led to {id}, which does not run"), false);
                 }
-                Some((id, neighbour)) if (neighbour.launched, id) < (self.launched, self.instance) => {
+                Some((id, neighbour)) if (neighbour.launched, id) < (self.interface.launched, self.instance) => {
                     return Judgement::Take(format!("it led to {id}, which is older"), true);
                 }
                 Some((id, _)) => return Judgement::Left(format!("leads to {id}, a newer gateway of this mode")),

@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BadName, InterfaceId, PublicKey, Signature, Timestamp,
+    BadName, OwnInterface, PublicKey, Signature,
     signature::{self, Holder},
 };
 
@@ -159,8 +159,8 @@ pub struct OwnTags {
     pub next: Option<String>,
     /// Whether EC2 drops the packets that the instance's first interface forwards; `None` if the answer does not say.
     pub source_dest_check: Option<bool>,
-    /// The instance's first interface, and when it was launched; `None` if the answer does not say.
-    pub interface: Option<(InterfaceId, Timestamp)>,
+    /// The instance's first interface; `None` if the answer does not say all of it.
+    pub interface: Option<OwnInterface>,
 }
 
 impl OwnTags {

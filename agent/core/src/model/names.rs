@@ -101,6 +101,9 @@ name_type!(
     /// A route table's id.
     RouteTableId, "a route table's id such as rtb-0a1b2c3d", |s| ec2_id(s, "rtb-"));
 name_type!(
+    /// A subnet's id.
+    SubnetId, "a subnet's id such as subnet-0a1b2c3d", |s| ec2_id(s, "subnet-"));
+name_type!(
     /// A network interface's id in EC2.
     InterfaceId, "a network interface's id such as eni-0a1b2c3d", |s| ec2_id(s, "eni-"));
 name_type!(

@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::{InstanceId, InterfaceId, RouteTableId, Timestamp, printable};
+use super::{InstanceId, InterfaceId, RouteTableId, SubnetId, Timestamp, printable};
 
 /// What EC2 shows of the own VPC.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,9 +18,22 @@ pub struct OwnVpc {
     pub neighbours: BTreeMap<InstanceId, Neighbour>,
 }
 
+/// The own instance's first interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnInterface {
+    /// Its id.
+    pub id: InterfaceId,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// When the instance was launched.
+    pub launched: Timestamp,
+}
+
 /// A route table's routes for IPv4, by their destinations. Those by prefix lists are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteTable {
+    /// Whether it is that of the own subnet: by its default route this gateway itself reaches the internet.
+    pub own: bool,
     /// The routes.
     pub routes: BTreeMap<Ipv4Net, VpcRoute>,
 }

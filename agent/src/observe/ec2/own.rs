@@ -16,7 +16,7 @@ use super::{
     answer::{launched, tag},
     client, reason,
 };
-use crosswan_core::model::{AskError, InstanceId, InterfaceId, KEY_TAG, NEXT_KEY_TAG, OwnTags, Region, printable};
+use crosswan_core::model::{AskError, InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnInterface, OwnTags, Region, printable};
 
 /// The most characters that EC2 accepts as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;
@@ -178,15 +178,19 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
         key: tag(me, KEY_TAG).map(str::to_owned),
         next: tag(me, NEXT_KEY_TAG).map(str::to_owned),
         source_dest_check: me.source_dest_check(),
-        interface: first_interface(me).zip(launched(me)),
+        interface: first_interface(me),
     })
 }
 
 /// The interface that the instance was launched with.
-fn first_interface(instance: &Instance) -> Option<InterfaceId> {
+fn first_interface(instance: &Instance) -> Option<OwnInterface> {
     let mut all = instance.network_interfaces().iter();
     let first = all.find(|i| i.attachment().and_then(|a| a.device_index()).unwrap_or_default() == 0)?;
-    first.network_interface_id()?.parse().ok()
+    Some(OwnInterface {
+        id: first.network_interface_id()?.parse().ok()?,
+        subnet: first.subnet_id()?.parse().ok()?,
+        launched: launched(instance)?,
+    })
 }
 
 async fn write(

@@ -17,15 +17,15 @@ use tokio::time::{Instant, sleep};
 use super::{
     Clients, FILTER_VALUES, PAGE,
     answer::{launched, tag},
-    client, filter, instances, literal, next,
+    client, filter, instances, next,
     own::{bounded, pauses},
     reason,
 };
 use crosswan_core::{
     decide::TakeRoute,
     model::{
-        AskError, Identity, InstanceId, Neighbour, OwnVpc, Region, RouteTable, RouteTableId, RouteTarget, VpcId,
-        VpcRoute,
+        AskError, Identity, InstanceId, Neighbour, OwnInterface, OwnVpc, Region, RouteTable, RouteTableId, RouteTarget,
+        VpcId, VpcRoute,
     },
     settings::Tag,
 };
@@ -42,11 +42,17 @@ pub struct Tags<'a> {
 ///
 /// # Errors
 /// Why EC2 could not be asked.
-pub async fn own_vpc(clients: &Clients, me: &Identity, tags: &Tags<'_>, timeout: Duration) -> Result<OwnVpc, AskError> {
+pub async fn own_vpc(
+    clients: &Clients,
+    me: &Identity,
+    own: &OwnInterface,
+    tags: &Tags<'_>,
+    timeout: Duration,
+) -> Result<OwnVpc, AskError> {
     let deadline = Instant::now() + timeout;
     let client = clients.client(&me.region, timeout, deadline).await?;
     let asked = async {
-        let mut vpc = OwnVpc { tables: tables(&client, me, tags.tables).await?, ..OwnVpc::default() };
+        let mut vpc = OwnVpc { tables: tables(&client, me, own, tags.tables).await?, ..OwnVpc::default() };
         let others: Vec<String> =
             vpc.instances().into_iter().filter(|id| **id != me.instance).map(ToString::to_string).collect();
         for ids in others.chunks(FILTER_VALUES) {
@@ -59,17 +65,21 @@ pub async fn own_vpc(clients: &Clients, me: &Identity, tags: &Tags<'_>, timeout:
     bounded(deadline, timeout, asked).await.map_err(|why| clients.with_tries(why))
 }
 
-/// All pages of the tables of the own VPC.
-async fn tables(client: &Client, me: &Identity, with: &Tag) -> Result<BTreeMap<RouteTableId, RouteTable>, AskError> {
+/// The tables of the own VPC with this tag. All are asked for, as the own subnet may have one without it.
+async fn tables(
+    client: &Client,
+    me: &Identity,
+    own: &OwnInterface,
+    with: &Tag,
+) -> Result<BTreeMap<RouteTableId, RouteTable>, AskError> {
     const OPERATION: &str = "DescribeRouteTables";
-    let filters =
-        vec![filter("vpc-id", [me.vpc.to_string()]), filter(format!("tag:{}", with.key), [literal(&with.value)])];
     let mut found = BTreeMap::new();
+    let (mut by_association, mut main) = (None, None);
     let mut token = None;
     loop {
         let page = client
             .describe_route_tables()
-            .set_filters(Some(filters.clone()))
+            .filters(filter("vpc-id", [me.vpc.to_string()]))
             .max_results(PAGE.min(100))
             .set_next_token(token.clone())
             .send()
@@ -81,11 +91,23 @@ async fn tables(client: &Client, me: &Identity, with: &Tag) -> Result<BTreeMap<R
             if table.vpc_id().and_then(|vpc| vpc.parse::<VpcId>().ok()).as_ref() != Some(&me.vpc) {
                 continue;
             }
-            let id = table.route_table_id().unwrap_or_default().parse().map_err(|e| misfit(format!("{e}")))?;
-            let routes = table.routes().iter().filter_map(route).collect();
-            found.insert(id, RouteTable { routes });
+            let id: RouteTableId =
+                table.route_table_id().unwrap_or_default().parse().map_err(|e| misfit(format!("{e}")))?;
+            for association in table.associations() {
+                let its = association.subnet_id().is_some_and(|subnet| subnet == own.subnet.as_str());
+                by_association = by_association.or_else(|| its.then(|| id.clone()));
+                main = main.or_else(|| association.main().unwrap_or_default().then(|| id.clone()));
+            }
+            if table.tags().iter().any(|tag| tag.key() == Some(&with.key) && tag.value() == Some(&with.value)) {
+                let routes = table.routes().iter().filter_map(route).collect();
+                found.insert(id, RouteTable { own: false, routes });
+            }
         }
         if !next(OPERATION, &mut token, page.next_token)? {
+            // A subnet without an association of its own has the main table.
+            if let Some(table) = by_association.or(main).and_then(|own| found.get_mut(&own)) {
+                table.own = true;
+            }
             return Ok(found);
         }
     }

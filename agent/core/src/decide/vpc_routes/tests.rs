@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::{
-    model::{AskError, Auth, Identity, IkeId, Neighbour, OwnTags, Place, RegionView, Secret, Selectors, VpcRoute},
+    model::{
+        AskError, Auth, Identity, IkeId, Neighbour, OwnTags, Place, RegionView, Secret, Selectors, Timestamp, VpcRoute,
+    },
     system::ChildSa,
 };
 
@@ -56,7 +58,11 @@ fn observed(settings: &Settings, routes: &[(&str, VpcRoute)]) -> Observed {
         public: Some("198.51.100.7".parse().unwrap()),
     };
     let mut observed = Observed::new(settings, me, "ens5".parse().unwrap(), Timestamp(1000));
-    let interface = Some(("eni-000000ff".parse().unwrap(), Timestamp(100)));
+    let interface = Some(OwnInterface {
+        id: "eni-000000ff".parse().unwrap(),
+        subnet: "subnet-000000ff".parse().unwrap(),
+        launched: Timestamp(100),
+    });
     observed.tags = Some(Ok(OwnTags { interface, ..OwnTags::default() }));
     let routes = routes.iter().map(|(to, route)| (net(to), route.clone())).collect();
     let neighbour = |(id, running, launched, same_mode): (&str, bool, i64, bool)| {
@@ -69,7 +75,7 @@ fn observed(settings: &Settings, routes: &[(&str, VpcRoute)]) -> Observed {
         ("i-00000040", true, 50, false),
     ];
     observed.vpc = Some(Ok(OwnVpc {
-        tables: [(table(), RouteTable { routes })].into(),
+        tables: [(table(), RouteTable { own: false, routes })].into(),
         neighbours: neighbours.map(neighbour).into(),
     }));
     observed
@@ -105,7 +111,18 @@ fn each_mode_takes_its_own_destinations_where_there_is_no_route() {
 fn a_public_subnet_s_table_keeps_its_internet_gateway_and_gets_the_private_network() {
     let words = of(CLIENT, &[("0.0.0.0/0", igw())]);
     assert!(words.len() == 1 && words[0].starts_with("lead 10.0.0.0/8 "), "{words:?}");
-    assert!(of(NAT, &[("0.0.0.0/0", igw())]).is_empty());
+    for route in [igw(), gone(igw())] {
+        assert!(of(NAT, &[("0.0.0.0/0", route)]).is_empty());
+    }
+    // The own subnet's table is public even while it has no default route, or another: a loop would end all this gateway's own traffic.
+    let own = |observed: &mut Observed| {
+        let Some(Ok(vpc)) = &mut observed.vpc else { panic!("no VPC") };
+        vpc.tables.values_mut().for_each(|table| table.own = true);
+    };
+    for routes in [&[][..], &[("0.0.0.0/0", gone(peering()))]] {
+        assert!(all(NAT, routes, own).is_empty());
+        assert_eq!(all(CLIENT, routes, own).len(), 1, "the private network");
+    }
     // A VPC may be as large as the private network: its own route cannot be replaced, and need not.
     assert!(of(HUB, &[("10.0.0.0/8", to(RouteTarget::Local))]).is_empty());
 }
