@@ -175,12 +175,16 @@ impl Lab {
 
     /// The hub VPC and two clients in three regions, client `b` with a secondary CIDR.
     pub fn standard(agent: impl AsRef<Path>, auth: Auth) -> Result<Lab> {
-        Lab::builder(agent)
-            .auth(auth)
-            .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
-            .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?)
-            .vpc(VpcSpec::client("b", "ap-southeast-2", &["10.2.0.0/16", "10.102.0.0/16"])?)
-            .build()
+        Lab::standard_vpcs()?.into_iter().fold(Lab::builder(agent).auth(auth), Builder::vpc).build()
+    }
+
+    /// What [`Lab::standard`] is made of.
+    pub fn standard_vpcs() -> Result<[VpcSpec; 3]> {
+        Ok([
+            VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?,
+            VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?,
+            VpcSpec::client("b", "ap-southeast-2", &["10.2.0.0/16", "10.102.0.0/16"])?,
+        ])
     }
 
     /// A gateway by name: `hub/vpn-hub`, `hub/nat-hub`, `a/nat-vpn`; a second one is `a/nat-vpn-2`.

@@ -24,7 +24,7 @@ impl Lab {
     /// Makes a VPC with its gateways, hosts and route tables, and writes the gateways' default settings.
     pub fn add_vpc(&self, spec: VpcSpec) -> Result<()> {
         let plan = self.plan();
-        let VpcSpec { name, region, cidrs, gateways } = spec;
+        let VpcSpec { name, region, cidrs, gateways, bare } = spec;
         let call =
             |action: &str, parameters: &[(&str, &str)], element| self.ec2().get(&region, action, parameters, element);
         let primary = cidrs.first().context("a VPC needs a CIDR")?;
@@ -57,9 +57,18 @@ impl Lab {
         for cidr in &cidrs {
             self.add_private(&mut vpc, *cidr, cidr == primary)?;
         }
-        let gateway = |roles: [Role; 2]| vpc.gateways.values().find(|gateway| roles.contains(&gateway.role)).cloned();
-        let (vpn, nat) = (gateway([Role::VpnHub, Role::NatVpn]), gateway([Role::NatHub, Role::NatVpn]));
-        self.route(&vpc, vpn.as_deref(), nat.as_deref())?;
+        if bare {
+            for table in [&vpc.public_table, &vpc.private_table] {
+                let tag =
+                    [("ResourceId.1", table.as_str()), ("Tag.1.Key", "crosswan-routes"), ("Tag.1.Value", "managed")];
+                self.ec2().call(&region, "CreateTags", &tag)?;
+            }
+        } else {
+            let gateway =
+                |roles: [Role; 2]| vpc.gateways.values().find(|gateway| roles.contains(&gateway.role)).cloned();
+            let (vpn, nat) = (gateway([Role::VpnHub, Role::NatVpn]), gateway([Role::NatHub, Role::NatVpn]));
+            self.route(&vpc, vpn.as_deref(), nat.as_deref())?;
+        }
         self.sync_vpc(&vpc)?;
         let new: Vec<_> = vpc.gateways.values().cloned().collect();
         state.vpcs.insert(name, vpc);

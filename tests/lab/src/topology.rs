@@ -16,6 +16,9 @@ pub struct VpcSpec {
     pub cidrs: Vec<Ipv4Net>,
     /// Gateways to launch.
     pub gateways: Vec<Role>,
+    /// Whether its route tables have only the tag by which gateways take their routes; otherwise the lab makes the routes, as an
+    /// operator does.
+    pub bare: bool,
 }
 
 impl VpcSpec {
@@ -29,11 +32,16 @@ impl VpcSpec {
         VpcSpec::new(name, region, cidrs, &[Role::NatVpn])
     }
 
+    /// The same VPC, whose routes are left to its gateways.
+    pub fn bare(self) -> VpcSpec {
+        VpcSpec { bare: true, ..self }
+    }
+
     /// A VPC with any gateways; CIDRs are /16 to /26.
     pub fn new(name: &str, region: &str, cidrs: &[&str], gateways: &[Role]) -> Result<VpcSpec> {
         let cidrs =
             cidrs.iter().map(|cidr| cidr.parse().with_context(|| format!("CIDR {cidr}"))).collect::<Result<_>>()?;
-        Ok(VpcSpec { name: name.into(), region: region.into(), cidrs, gateways: gateways.into() })
+        Ok(VpcSpec { name: name.into(), region: region.into(), cidrs, gateways: gateways.into(), bare: false })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use crosswan_lab::{AgentProcess, Auth, Gateway, Lab, Output, Role};
+use crosswan_lab::{AgentProcess, Auth, Builder, Gateway, Lab, Output, Role, VpcSpec};
 
 use super::act::{Show, report};
 use super::keys;
@@ -43,7 +43,9 @@ pub fn lab(agent: &Path, screen: Screen) -> Result<Demo> {
         "Starting EC2, three VPCs with subnets, route tables and internet gateways, four gateways and four hosts.",
     );
     let before = screen.elapsed();
-    let lab = Lab::standard(agent, Auth::Key).context("the region did not come up")?;
+    let bare = Lab::standard_vpcs()?.into_iter().map(VpcSpec::bare);
+    let lab = bare.fold(Lab::builder(agent).auth(Auth::Key), Builder::vpc).build();
+    let lab = lab.context("the region did not come up")?;
     screen.finding(true, &format!("up after {}; the gateways, as EC2 has them:", seconds(screen.elapsed() - before)));
     screen.text(&format!("       {:<13} {:<22} {:<15} {:<10} {}", "gateway", "VPC", "region", "private", "Elastic IP"));
     for gateway in lab.gateways() {
