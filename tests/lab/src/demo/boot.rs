@@ -40,7 +40,8 @@ not touched.";
 pub fn lab(agent: &Path, screen: Screen) -> Result<Demo> {
     screen.heading("The region comes up");
     screen.text(
-        "Starting EC2, three VPCs with subnets, route tables and internet gateways, four gateways and four hosts.",
+        "Starting EC2, three VPCs with subnets, route tables and internet gateways, four gateways and four hosts. The tables of the \
+         private subnets have no route out: each gateway makes its own, as the tables' tag crosswan-routes=managed allows it.",
     );
     let before = screen.elapsed();
     let bare = Lab::standard_vpcs()?.into_iter().map(VpcSpec::bare);
