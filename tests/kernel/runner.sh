@@ -5,7 +5,7 @@ set -euo pipefail
 
 name=$(basename "$1")
 case ${name%-*} in
-cast | charon | cloud | fabric | iptables | lifetime | net | netlink | quick | strict | tunnels | unprivileged) ;;
+cast | charon | cloud | fabric | follow | iptables | lifetime | net | netlink | quick | strict | tunnels | unprivileged) ;;
 *) exec "$@" ;;
 esac
 # Beside the program or, of a test, above it. Cargo has let its locks go by now.

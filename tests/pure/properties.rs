@@ -53,6 +53,7 @@ fn world(gateways: Vec<Gateway>, state: State) -> World {
         answers: [("eu-west-1".parse().unwrap(), Ok(view))].into(),
         state,
         own: None,
+        source_dest_check: None,
         key_exchanges: ["CURVE_25519".to_owned()].into(),
         sas: None,
     }

@@ -9,7 +9,9 @@ use std::{
 use crosswan_core::{
     decide::{Decided, Request, decide},
     error::Result,
-    model::{Answers, AskError, Identity, Mode, OwnKeys, Place, Region, RegionView, Secret, Timestamp, Tries, VpcId},
+    model::{
+        Answers, AskError, Identity, Mode, OwnKeys, OwnTags, Place, Region, RegionView, Secret, Timestamp, Tries, VpcId,
+    },
     observed::{Observed, Psk, Psks, clients},
     plan::{Step, plan},
     render::{Capabilities, render},
@@ -33,6 +35,9 @@ pub(crate) struct World {
     /// This gateway's own keys; without them every tunnel has a pre-shared one.
     #[serde(default)]
     pub own: Option<OwnKeys>,
+    /// EC2's source/destination check of the own instance, if EC2 was asked about that.
+    #[serde(default)]
+    pub source_dest_check: Option<bool>,
     /// The key exchange methods charon has.
     pub key_exchanges: BTreeSet<String>,
     /// charon's IKE_SAs: the connection, and whether it has a child. Without it every loaded one is up.
@@ -117,6 +122,7 @@ impl World {
             state: self.state.clone(),
             psks: Psks { of: vpcs.map(psk).collect(), ..Psks::default() },
             own: self.own,
+            tags: self.source_dest_check.map(|on| Ok(OwnTags { source_dest_check: Some(on), ..OwnTags::default() })),
             system,
             ..Observed::new(settings, self.me.clone(), uplink, Timestamp(self.now))
         }

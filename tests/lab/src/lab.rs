@@ -42,6 +42,8 @@ pub struct Lab {
     pub(crate) auth: Auth,
     /// Gateways whose instance profile has no role.
     pub(crate) roleless: BTreeSet<Role>,
+    /// Whether gateways are launched with EC2's source/destination check off.
+    pub(crate) check_off: bool,
     pub(crate) psk: String,
     /// Elastic IPs given out so far; none is ever used twice.
     pub(crate) addresses: AtomicU8,
@@ -89,6 +91,7 @@ pub struct Builder {
     regions: BTreeSet<String>,
     auth: Auth,
     roleless: BTreeSet<Role>,
+    check_off: bool,
     images: Vec<MachineImage>,
     vpcs: Vec<VpcSpec>,
 }
@@ -124,6 +127,13 @@ impl Builder {
         self
     }
 
+    /// EC2's source/destination check of all gateways is off from their launch on, as an operator leaves it where no agent will turn it
+    /// off. Of gateways without a role it is so always.
+    pub fn check_off(mut self) -> Builder {
+        self.check_off = true;
+        self
+    }
+
     /// A VPC; the hub comes first, since the others' settings name its address.
     pub fn vpc(mut self, vpc: VpcSpec) -> Builder {
         self.vpcs.push(vpc);
@@ -146,6 +156,7 @@ impl Builder {
             regions: regions.into_iter().collect(),
             auth: self.auth,
             roleless: self.roleless,
+            check_off: self.check_off,
             psk: random_key()?,
             addresses: AtomicU8::new(0),
             dir,
@@ -168,6 +179,7 @@ impl Lab {
             regions: BTreeSet::new(),
             auth: Auth::Key,
             roleless: BTreeSet::new(),
+            check_off: false,
             images: Vec::new(),
             vpcs: Vec::new(),
         }

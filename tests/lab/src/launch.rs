@@ -142,7 +142,10 @@ impl Lab {
         let subnet = vpc.subnets.iter().position(|subnet| subnet.public).context("no public subnet")?;
         let tags = [("Name", full.as_str()), ("service", role.service_tag()), ("env", "prod")];
         let instance = self.launch(vpc, subnet, &tags)?;
-        self.switch_check(&vpc.region, &instance.id, false)?;
+        // EC2 launches with it on, and an agent that may turns it off.
+        if self.check_off || self.roleless.contains(&role) {
+            self.switch_check(&vpc.region, &instance.id, false)?;
+        }
         self.give_address(vpc, &instance.id)?;
         let gateway = self.gateway_of(vpc, &full, role, &instance, vpc.subnets[subnet].cidr)?;
         self.plug_in(vpc, &gateway, &instance)?;

@@ -238,13 +238,15 @@ fn filters(ports: &BTreeMap<String, Port>, view: &VpcView) -> String {
     let (mut checked, mut own, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
     let (mut to_private, mut to_public) = (Vec::new(), Vec::new());
     for instance in &view.instances {
-        match ports.get(&instance.id) {
-            Some(port) if instance.source_dest_check => {
+        if let Some(port) = ports.get(&instance.id) {
+            if instance.source_dest_check {
                 checked.push(port.name.clone());
                 own.push(format!("{} . {}", port.name, instance.private));
             }
-            Some(port) => gateways.push(port.name.clone()),
-            None => {}
+            // Hosts have no public address, and a gateway may have lost its own.
+            if instance.public.is_some() || !instance.source_dest_check {
+                gateways.push(port.name.clone());
+            }
         }
         if let Some(public) = instance.public {
             to_private.push(format!("{public} : {}", instance.private));

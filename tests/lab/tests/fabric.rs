@@ -12,7 +12,8 @@ fn masquerade(gateway: &Gateway) -> Result<()> {
 
 #[test]
 fn packets_follow_the_route_tables_and_nothing_else() -> Result<()> {
-    let lab = Lab::builder("/bin/true").vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?).build()?;
+    let lab =
+        Lab::builder("/bin/true").check_off().vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?).build()?;
     let (gateway, host, internet) = (lab.gateway("a/nat-vpn")?, lab.host("a/host")?, lab.internet().address);
     assert!(host.reaches(gateway.address)?, "local route");
     assert_eq!(Some(gateway.host()?.whoami_tcp(internet)?), gateway.public());
@@ -61,7 +62,8 @@ fn table_ids(lab: &Lab, region: &str, vpc: &str) -> Result<Vec<String>> {
 
 #[test]
 fn the_source_destination_check_is_enforced() -> Result<()> {
-    let lab = Lab::builder("/bin/true").vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?).build()?;
+    let lab =
+        Lab::builder("/bin/true").check_off().vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?).build()?;
     let (gateway, host, internet) = (lab.gateway("a/nat-vpn")?, lab.host("a/host")?, lab.internet().address);
     masquerade(&gateway)?;
     let foreign = Ipv4Addr::new(10, 1, 1, 99);
@@ -81,6 +83,7 @@ fn the_source_destination_check_is_enforced() -> Result<()> {
 #[test]
 fn the_internet_gateway_never_changes_a_port() -> Result<()> {
     let lab = Lab::builder("/bin/true")
+        .check_off()
         .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
         .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?)
         .build()?;
@@ -101,7 +104,8 @@ fn the_internet_gateway_never_changes_a_port() -> Result<()> {
 
 #[test]
 fn gateways_and_vpcs_come_and_go() -> Result<()> {
-    let lab = Lab::builder("/bin/true").vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?).build()?;
+    let lab =
+        Lab::builder("/bin/true").check_off().vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?).build()?;
     let (gateway, host, internet) = (lab.gateway("a/nat-vpn")?, lab.host("a/host")?, lab.internet().address);
     masquerade(&gateway)?;
     let first = gateway.public().unwrap();
@@ -148,6 +152,7 @@ fn gateways_and_vpcs_come_and_go() -> Result<()> {
 fn a_small_plan_with_public_looking_addresses_works() -> Result<()> {
     let client = |name, cidr| VpcSpec::client(name, "eu-west-1", &[cidr]);
     let lab = Lab::builder("/bin/true")
+        .check_off()
         .private_net(&["203.0.113.0/24".parse()?])
         .vpc(VpcSpec::hub("hub", "us-east-1", &["203.0.113.0/26"])?)
         .vpc(client("a", "203.0.113.64/26")?)

@@ -47,6 +47,7 @@ fn packets_follow_a_check_and_a_route_that_are_changed_at_the_endpoint() -> Resu
     let (one, host, internet) = (lab.gateway("a/nat-vpn")?, lab.host("a/host")?, lab.internet().address);
     let two = lab.add_gateway("a", Role::NatVpn)?;
     [&one, &two].into_iter().try_for_each(|gateway| masquerade(gateway))?;
+    ensure!(!host.reaches(internet)?, "EC2 launches with the check off");
     for gateway in [&one, &two] {
         check(&ec2, gateway, "false")?;
     }
@@ -80,7 +81,7 @@ fn packets_follow_a_check_and_a_route_that_are_changed_at_the_endpoint() -> Resu
     // Its VPC is not another's, nor one that is gone.
     lab.add_client("b", REGION, &["10.2.0.0/16"])?;
     let other = lab.gateway("b/nat-vpn")?;
-    check(&ec2, &other, "true")?;
+    check(&ec2, &other, "false")?;
     lab.delete_vpc("b")?;
     route(&ec2, &private, ("InstanceId", &one.instance))?;
     ensure!(Some(host.whoami_tcp(internet)?) == one.public());
@@ -93,6 +94,7 @@ fn packets_follow_later_than_the_answers_where_asked() -> Result<()> {
     let (gateway, host, internet) = (lab.gateway("a/nat-vpn")?, lab.host("a/host")?, lab.internet().address);
     masquerade(&gateway)?;
     check(&ec2, &gateway, "false")?;
+    ensure!(host.reaches(internet)?);
     lab.ec2_effect_delay(Duration::from_secs(2));
     let changed = Instant::now();
     check(&ec2, &gateway, "true")?;
@@ -144,8 +146,8 @@ fn answers_are_those_of_before_a_change_as_often_as_asked_for() -> Result<()> {
         let route = default_route(&ec2, &private)?;
         ensure!(route.contains(&expected.instance), "{route} and not {}", expected.instance);
     }
-    check(&ec2, &one, "true")?;
-    for expected in [false, true] {
+    check(&ec2, &one, "false")?;
+    for expected in [true, false] {
         ensure!(ec2.instance(REGION, &one.instance)?.source_dest_check == expected, "not of before the first change");
     }
     Ok(())

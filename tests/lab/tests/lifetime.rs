@@ -118,6 +118,7 @@ fn labs_side_by_side_do_not_meet_and_a_dropped_one_is_gone() -> Result<()> {
     // The same addresses in both, each with its own counters.
     let (gateway, kept) = (one.gateway("a/nat-vpn")?, two.gateway("a/nat-vpn")?);
     assert_eq!(gateway.address, kept.address);
+    one.source_dest_check(&gateway, false)?;
     assert!(!one.host("a/host")?.reaches(one.internet().address)?);
     assert_eq!((one.leaks("a")?.no_public_address, two.leaks("a")?.no_public_address), (3, 0));
     gateway.start_charon()?;

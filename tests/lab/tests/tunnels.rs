@@ -60,6 +60,9 @@ fn nat(gateway: &Gateway) -> Result<()> {
 fn private_hosts_reach_each_other_through_the_hub() -> Result<()> {
     let started = Instant::now();
     let lab = Lab::standard("/bin/true", Auth::Psk)?;
+    for gateway in lab.gateways() {
+        lab.source_dest_check(&gateway, false)?;
+    }
     eprintln!("lab up in {:?}", started.elapsed());
     let (hub, nat_hub) = (lab.gateway("hub/vpn-hub")?, lab.gateway("hub/nat-hub")?);
     let (a, b) = (lab.gateway("a/nat-vpn")?, lab.gateway("b/nat-vpn")?);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crosswan::observe::ec2::{Access, AnnounceError, Clients, announce, own_tags};
 use crosswan_core::model::OwnTags;
 use crosswan_core::model::{KEY_TAG, NEXT_KEY_TAG};
-use crosswan_lab::{Gateway, Lab, VpcSpec, iam::Policy, internet};
+use crosswan_lab::{Gateway, Lab, Role, VpcSpec, iam::Policy, internet};
 use serde_json::{Value, json};
 
 use super::{REGION_A, REGION_B, ensure_no_steps, has_tunnel, look_in, watch::Watch};
@@ -18,8 +18,10 @@ use crate::region::{Region, agent, lines, refresh, refresh_with};
 
 const HUB_REGION: &str = "us-west-2";
 const LIMIT: Duration = Duration::from_secs(10);
-/// Gateways with a role, and the file that is its policy.
-const ROLES: [(&str, &str); 2] = [("hub/vpn-hub", "vpn-hub"), ("a/nat-vpn", "nat-vpn")];
+/// The gateways, and the file that is the policy of each one's role.
+const ROLES: [(&str, &str); 3] = [("hub/vpn-hub", "vpn-hub"), ("a/nat-vpn", "nat-vpn"), ("hub/nat-hub", "nat-hub")];
+/// What turns the source/destination check off.
+const CHECK: &str = "ec2:ModifyInstanceAttribute";
 
 #[test]
 fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
@@ -28,7 +30,7 @@ fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
         .vpc(VpcSpec::client("a", REGION_A, &["10.1.0.0/16"])?)
         .build()?;
 
-    // They boot and connect with nothing but the files; nat-hub has no role at all.
+    // They boot and connect with nothing but the files.
     enforce(&lab, None)?;
     let region = Region::booted(lab)?;
     region.settle()?;
@@ -36,23 +38,32 @@ fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
     let asked: BTreeSet<_> = lab.ec2_calls().into_keys().map(|(at, action)| format!("{at} {action}")).collect();
     let both = |action: &str| [REGION_A, HUB_REGION].map(|at| format!("{at} {action}"));
     // In the hub's own region it finds nat-hub, which has the same tag.
-    let all = BTreeSet::from_iter([both("DescribeInstances"), both("DescribeVpcs"), both("CreateTags")].concat());
+    let actions = ["DescribeInstances", "DescribeVpcs", "CreateTags", "ModifyInstanceAttribute"];
+    let all = BTreeSet::from_iter(actions.into_iter().flat_map(both));
     ensure!(asked == all, "what was asked for is not what this test is about: {asked:?}");
 
     let watch = Watch::over(&region, &[("a/host", "hub/host"), ("hub/host", "a/host")])?;
     for (name, file) in ROLES {
         let gateway = region.gateway(name)?;
-        for action in actions(&document(file)?) {
+        for action in asked_for(&document(file)?) {
             enforce(lab, Some((file, &action)))?;
+            if gateway.role == Role::NatHub {
+                // It cannot tell a role that lacks this from none.
+                let report = refresh(&gateway)?;
+                ensure!(report["source_dest_check"].is_null(), "{name} without {action}: {report:#}");
+                continue;
+            }
             if action == "ec2:CreateTags" {
                 lab.tag(&gateway, KEY_TAG, None)?;
             }
             missing(&gateway, &action).with_context(|| format!("{name} without {action}"))?;
         }
-        key_tag(lab, &gateway, file).with_context(|| format!("{name}'s key"))?;
-        // Nothing allowed is as the first of them missing.
-        lab.iam().enforce([]);
-        missing(&gateway, "ec2:DescribeInstances")?;
+        if gateway.role != Role::NatHub {
+            key_tag(lab, &gateway, file).with_context(|| format!("{name}'s key"))?;
+            // Nothing allowed is as the first of them missing.
+            lab.iam().enforce([]);
+            missing(&gateway, "ec2:DescribeInstances")?;
+        }
         enforce(lab, None)?;
         refresh(&gateway)?;
         ensure_no_steps(&refresh(&gateway)?)?;
@@ -67,7 +78,23 @@ fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
     ensure!(unasked.len() == 1 && unasked[0].contains(&words), "{unasked:?}");
     ensure_no_steps(&report)?;
     ensure!(has_tunnel(&report, &lab.vpc_id("a")?), "{report:#}");
-    watch.undisturbed("permissions were taken away and given back")
+    look_in(&hub, &[HUB_REGION, REGION_A])?;
+    watch.undisturbed("permissions were taken away and given back")?;
+
+    // Without this one a check that somebody turns on stays on, and is told with the permission that would help.
+    for (name, file) in ROLES {
+        let gateway = region.gateway(name)?;
+        region.lab.source_dest_check(&gateway, true)?;
+        enforce(&region.lab, Some((file, CHECK)))?;
+        let report = refresh_with(&gateway, &[], 7)?;
+        ensure_no_steps(&report)?;
+        let named = format!("not permitted: the instance's role needs {CHECK} on its own instance");
+        ensure!(lines(&report, "notes").concat().contains(&named), "{name}: {report:#}");
+        ensure!(lines(&report, "stopped").concat().contains("--no-source-dest-check"), "{name}: {report:#}");
+        enforce(&region.lab, None)?;
+        ensure!(refresh(&gateway)?["source_dest_check"] == false, "{name}");
+    }
+    region.settle()
 }
 
 /// One refresh by a gateway whose role lacks an action: it says so, and changes nothing.
@@ -148,8 +175,10 @@ fn document(file: &str) -> Result<Value> {
     serde_json::from_str(&fs::read_to_string(path)?).context("docs/iam")
 }
 
-fn actions(document: &Value) -> Vec<String> {
-    document["Statement"].as_array().into_iter().flatten().flat_map(listed).collect()
+/// What a gateway asks for in each pass, also where nothing is to be done.
+fn asked_for(document: &Value) -> Vec<String> {
+    let listed = document["Statement"].as_array().into_iter().flatten().flat_map(listed);
+    listed.filter(|action| action != CHECK && !action.contains("Route")).collect()
 }
 
 fn listed(statement: &Value) -> Vec<String> {

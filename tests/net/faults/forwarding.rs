@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan_lab::{Auth, Gateway};
+use crosswan_lab::{Auth, Fault, Gateway, Lab, Role, Side, VpcSpec};
 
 use super::look::{Snapshot, all_well, rules, stream, unharmed};
 use crate::region::{Region, UP, agent, eventually, exists, lines, refresh, refresh_with, show, status};
@@ -58,29 +58,119 @@ fn what_stops_packets_is_told_by_refresh_and_status_with_its_remedy() -> Result<
     Ok(())
 }
 
+/// What a refresh says when it has turned off the check of this gateway.
+fn turned_off(gateway: &Gateway) -> String {
+    format!("turn off EC2's source/destination check of {}", gateway.instance)
+}
+
 #[test]
-fn a_source_destination_check_that_is_on_is_told_where_ec2_is_asked() -> Result<()> {
+fn a_source_destination_check_that_is_on_is_turned_off_by_the_next_refresh() -> Result<()> {
+    // EC2 launched every gateway with it on, and the lab left it so.
     let region = Region::with(Auth::Key)?;
-    let (hub, spoke, nat) =
-        (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?, region.gateway("hub/nat-hub")?);
-    let (host, far) = (region.lab.host("a/host")?, region.address("hub/host")?);
-    for gateway in [&hub, &spoke] {
-        ensure!(refresh(gateway)?["source_dest_check"] == false && code(gateway)? == 0);
+    let off = |gateway: &Gateway| {
+        let instance = region.lab.ec2().instance(&gateway.region, &gateway.instance);
+        instance.map(|instance| !instance.source_dest_check)
+    };
+    for gateway in region.lab.gateways() {
+        ensure!(off(&gateway)? && code(&gateway)? == 0, "{}", gateway.name);
+        let report = refresh(&gateway)?;
+        ensure!(report["source_dest_check"] == false && report["outcome"] == "unchanged", "{report:#}");
     }
+    let (spoke, nat) = (region.gateway("a/nat-vpn")?, region.gateway("hub/nat-hub")?);
+    let internet = region.lab.internet().address;
+    for (gateway, from, to) in [(&spoke, "a/host", region.address("hub/host")?), (&nat, "hub/host", internet)] {
+        let host = region.lab.host(from)?;
+        ensure!(host.reaches(to)?);
+        region.lab.source_dest_check(gateway, true)?;
+        eventually(UP, "EC2 drops what is forwarded", || Ok(!host.reaches(to)?))?;
+        let report = refresh(gateway)?;
+        ensure!(report["outcome"] == "changed" && report["source_dest_check"] == false, "{report:#}");
+        ensure!(lines(&report, "steps") == [turned_off(gateway)] && lines(&report, "stopped").is_empty(), "{report:#}");
+        ensure!(host.reaches(to)? && off(gateway)? && code(gateway)? == 0, "{}", gateway.name);
+        ensure!(refresh(gateway)?["outcome"] == "unchanged");
+    }
+
+    // EC2 shows a change later than it makes it, and packets follow later still.
     region.lab.source_dest_check(&spoke, true)?;
-    eventually(UP, "EC2 drops what is forwarded", || Ok(!host.reaches(far)?))?;
-    let report = refresh_with(&spoke, &[], 7)?;
-    let stopped = lines(&report, "stopped").concat();
-    let remedy = format!("--region {} --instance-id {} --no-source-dest-check", spoke.region, spoke.instance);
-    ensure!(report["outcome"] == "unchanged" && stopped.contains(&remedy), "{report:#}");
-    let words = spoke.agent(&["status"])?;
-    ensure!(words.code == 7 && words.stdout.contains(&remedy), "{}", show(&words));
-    region.lab.source_dest_check(&spoke, false)?;
+    region.lab.ec2_stale(&spoke.region, "DescribeInstances", 3);
+    region.lab.ec2_effect_delay(Duration::from_secs(2));
+    let report = refresh(&spoke)?;
+    ensure!(lines(&report, "steps") == [turned_off(&spoke)], "{report:#}");
+    let (host, far) = (region.lab.host("a/host")?, region.address("hub/host")?);
     eventually(UP, "packets pass", || host.reaches(far))?;
+    region.lab.ec2_effect_delay(Duration::ZERO);
+
+    // Later than a pass waits: that is told, and the next pass looks again.
+    region.lab.source_dest_check(&spoke, true)?;
+    region.lab.ec2_stale(&spoke.region, "DescribeInstances", 9);
+    let report = refresh_with(&spoke, &[], 7)?;
+    ensure!(lines(&report, "notes").concat().contains("it was turned off, but reads back as on"), "{report:#}");
+    ensure!(host.reaches(far)?, "packets wait for the answer");
     refresh(&spoke)?;
-    // A nat-hub asks for its own alone.
+    ensure!(refresh(&spoke)?["outcome"] == "unchanged");
+    Ok(())
+}
+
+#[test]
+fn a_source_destination_check_that_ec2_does_not_turn_off_is_told_and_the_next_refresh_heals() -> Result<()> {
+    let region = Region::with(Auth::Key)?;
+    let spoke = region.gateway("a/nat-vpn")?;
+    let (host, far) = (region.lab.host("a/host")?, region.address("hub/host")?);
+    let remedy = format!("--region {} --instance-id {} --no-source-dest-check", spoke.region, spoke.instance);
+    for (fault, why) in [
+        (
+            Fault::Unauthorized,
+            "needs ec2:ModifyInstanceAttribute on its own instance for the attribute SourceDestCheck",
+        ),
+        (Fault::Throttle, "RequestLimitExceeded"),
+        (Fault::Garbage, "ModifyInstanceAttribute"),
+    ] {
+        region.lab.source_dest_check(&spoke, true)?;
+        region.lab.ec2_fault(&spoke.region, "ModifyInstanceAttribute", fault);
+        let report = refresh_with(&spoke, &[], 7)?;
+        ensure!(report["outcome"] == "unchanged" && lines(&report, "steps").is_empty(), "{fault:?}: {report:#}");
+        ensure!(lines(&report, "stopped").concat().contains(&remedy), "{fault:?}: {report:#}");
+        let told = lines(&report, "notes").concat();
+        ensure!(told.contains("could not turn off EC2's source/destination check") && told.contains(why), "{told}");
+        let words = spoke.agent(&["status"])?;
+        ensure!(words.code == 7 && words.stdout.contains(&remedy), "{}", show(&words));
+        ensure!(!host.reaches(far)?, "{fault:?}: EC2 forwards all the same");
+        region.lab.ec2_heal();
+        let report = refresh(&spoke)?;
+        ensure!(lines(&report, "steps") == [turned_off(&spoke)], "{fault:?}: {report:#}");
+        ensure!(host.reaches(far)? && code(&spoke)? == 0, "{fault:?}");
+    }
+
+    // The agent is killed in the call: before EC2 has done it, and after.
+    for (side, steps) in [(Side::Before, vec![turned_off(&spoke)]), (Side::After, Vec::new())] {
+        region.lab.source_dest_check(&spoke, true)?;
+        let stop = &region.lab.faults().stop;
+        stop.at(0, side);
+        let pass = spoke.spawn_agent(&["refresh"])?;
+        ensure!(stop.wait(UP), "{side:?}: the pass does not get there: {}", pass.log());
+        pass.kill();
+        stop.lift();
+        let report = refresh(&spoke)?;
+        ensure!(lines(&report, "steps") == steps && report["source_dest_check"] == false, "{side:?}: {report:#}");
+        ensure!(host.reaches(far)?, "{side:?}");
+    }
+    all_well(&region, UP)
+}
+
+/// What it cannot ask it does not report: its operator turned the check off.
+#[test]
+fn a_nat_hub_without_a_role_works_and_says_what_it_did_not_look_at() -> Result<()> {
+    let hub = VpcSpec::new("hub", "us-west-2", &["10.0.0.0/16"], &[Role::NatHub])?;
+    let region = Region::booted(Lab::builder(agent()?).without_role(Role::NatHub).vpc(hub).build()?)?;
+    let nat = region.gateway("hub/nat-hub")?;
     let report = refresh(&nat)?;
-    ensure!(report["source_dest_check"] == false, "{report:#}");
+    ensure!(report["source_dest_check"].is_null() && report["outcome"] == "unchanged", "{report:#}");
+    ensure!(lines(&report, "notes").concat().contains("source/destination check is unknown"), "{report:#}");
+    ensure!(region.lab.host("hub/host")?.reaches(region.lab.internet().address)? && code(&nat)? == 0);
+    // Turned on again, it drops everything, and nobody here can know.
+    region.lab.source_dest_check(&nat, true)?;
+    ensure!(!region.lab.host("hub/host")?.reaches(region.lab.internet().address)?);
+    ensure!(refresh(&nat)?["source_dest_check"].is_null() && region.lab.ec2_calls().is_empty());
     Ok(())
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     decide::{Request, decide},
     model::{Gateway, Holder, Keyring, OwnKeys, OwnTags, RegionView, private_key::tests::key_pair},
+    plan::{Conclusion, Planned},
     state::{Peer, State},
     system::{Charon, System},
 };
@@ -129,4 +130,39 @@ fn a_pass_that_was_rolled_back_removed_nobody_and_changed_no_key() {
     let decided = decide(&settings, &observed, &Request::default()).unwrap();
     let report = Report::of(&settings, &observed, &decided, Outcome::new(Verdict::RolledBack));
     assert!(report.key.unwrap().announced, "the tag is there, whatever was rolled back");
+}
+
+/// The pass that sees it on turns it off. Whether it did, and nothing else, decides what the report says.
+#[test]
+fn a_source_destination_check_that_is_on_is_turned_off_or_told_with_its_remedy() {
+    let settings = Settings::of_toml("mode = \"nat-hub\"\nprivate_net = [\"10.0.0.0/8\"]\n");
+    let seen = |check| Observed {
+        tags: Some(Ok(OwnTags { source_dest_check: check, ..OwnTags::default() })),
+        ..Observed::new(&settings, report().me, "ens5".parse().unwrap(), Timestamp(1000))
+    };
+    let decided = decide(&settings, &seen(None), &Request::default()).unwrap();
+    let step = "turn off EC2's source/destination check of i-0000ffff";
+    for (check, turns_it_off) in [(None, false), (Some(false), false), (Some(true), true)] {
+        let observed = seen(check);
+        let planned = Planned::of(&settings, &observed, &decided).unwrap();
+        let stops = |conclusion: &Conclusion<'_>| matches!(conclusion, Conclusion::StopSourceDestCheck { .. });
+        assert_eq!(planned.conclusions.iter().filter(|one| stops(one)).count(), usize::from(turns_it_off), "{check:?}");
+        assert_eq!(Outcome::planned(&planned).steps.contains(&step.to_owned()), turns_it_off, "{check:?}");
+    }
+
+    let observed = seen(Some(true));
+    let of = |check_stopped| {
+        Report::of(&settings, &observed, &decided, Outcome { check_stopped, ..Outcome::new(Verdict::Changed) })
+    };
+    let done = of(Some(Ok(())));
+    assert_eq!((done.source_dest_check, done.exit_code(), &done.stopped[..]), (Some(false), 0, &[][..]));
+    let denied = of(Some(Err("not permitted".into())));
+    // A pass that was cut off before its conclusions did not try.
+    for (untouched, notes) in [(denied, 1), (of(None), 0)] {
+        assert_eq!((untouched.source_dest_check, untouched.exit_code()), (Some(true), STOPPED));
+        let remedy = "--region eu-west-1 --instance-id i-0000ffff --no-source-dest-check";
+        assert!(untouched.stopped.len() == 1 && untouched.stopped[0].ends_with(remedy), "{:?}", untouched.stopped);
+        let why = |note: &&String| note.contains("could not turn off") && note.ends_with("itself: not permitted");
+        assert_eq!(untouched.notes.iter().filter(why).count(), notes, "{:?}", untouched.notes);
+    }
 }

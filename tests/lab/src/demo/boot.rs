@@ -80,7 +80,7 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
     for gateway in &gateways {
         demo.screen.command(&gateway.name, if gateway.role == Role::NatHub { "crosswan refresh" } else { BOOT });
     }
-    let started = demo.screen.elapsed();
+    let (before, started) = (checked(demo)?, demo.screen.elapsed());
     let booted: Vec<Result<Booted>> = std::thread::scope(|scope| {
         let all: Vec<_> = gateways.iter().map(|gateway| scope.spawn(|| boot(gateway))).collect();
         all.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("the boot panicked"))).collect()
@@ -93,6 +93,9 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
     if !demo.failures.is_empty() {
         bail!("without its gateways the region has nothing to show");
     }
+    let (after, all) = (checked(demo)?, gateways.len());
+    let text = format!("EC2's source/destination check is on at launch: on {before} of {all} gateways, now on {after}");
+    demo.check(before == all && after == 0, &text);
     keys::announced(demo)?;
     let from = demo.lab.host("a/host")?;
     for to in demo.lab.hosts().iter().filter(|host| !host.name.starts_with("a/")) {
@@ -104,6 +107,14 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
         &format!("client A's host reaches the hub VPC and both networks of client B, {took} after power-on"),
     );
     Ok(format!("{} gateways booted at once; private hosts reached each other in {took}", gateways.len()))
+}
+
+/// How many gateways forward nothing yet, because EC2 checks source and destination.
+fn checked(demo: &Demo) -> Result<usize> {
+    let gateways = demo.lab.gateways();
+    let check = |gateway: &Arc<Gateway>| demo.lab.ec2().instance(&gateway.region, &gateway.instance);
+    let all: Vec<_> = gateways.iter().map(check).collect::<Result<_>>()?;
+    Ok(all.iter().filter(|instance| instance.source_dest_check).count())
 }
 
 /// What each refresh of a boot said: which keys it awaited, and of the hub everything.
