@@ -48,8 +48,8 @@ pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<
     let promote = keys.and_then(|own| Some(Conclusion::PromoteKey { next: own.next_key()?, old: own.current.key }));
     let remember = Conclusion::RememberState(Remember::of(observed, decided));
     let (region, instance) = (observed.me.region.clone(), observed.me.instance.clone());
-    let check = (observed.source_dest_check() == Some(true))
-        .then_some(Conclusion::StopSourceDestCheck { region, instance });
+    let check =
+        (observed.source_dest_check() == Some(true)).then_some(Conclusion::StopSourceDestCheck { region, instance });
     let announce = (!decided.announce.is_empty()).then(|| Conclusion::AnnounceKey {
         region: observed.me.region.clone(),
         instance: observed.me.instance.clone(),
