@@ -43,6 +43,21 @@ Exit codes of status, the worst first:
   3  something could not be asked and is shown as unknown; only root may ask charon and iptables
   0  all is well";
 
+const DOCTOR_CODES: &str = "\
+Exit codes of doctor, the worst first:
+  2  a setting is wrong, unknown or missing
+  9  the rules, interfaces or routes of the last refresh are not in force
+  8  a tunnel is down
+  7  something stops packets: a sysctl, a full table of connections, other programs' rules or routes,
+     EC2's source/destination check, a missing public address
+  4  something is not as a refresh leaves it: the key or its tag, or the last refresh itself
+  3  something could not be asked: IMDS, EC2, charon, iptables; or this is not root
+  6  all works, but there is a warning
+  0  all is well
+
+Example:
+  crosswan doctor --json | jq -r '.checks[] | select(.state == \"failure\") | .remedy'";
+
 /// The heading of the flags that are settings.
 const SETTINGS: &str = "Settings (these override files and CROSSWAN_* variables)";
 
@@ -151,5 +166,19 @@ pub enum Command {
         /// Show again every two seconds, until interrupted
         #[arg(long)]
         watch: bool,
+    },
+    /// Check everything that this gateway depends on, and print the command that mends what is wrong
+    ///
+    /// One line per check: its id, what was found and, unless all is well, what is wanted and what mends it. Asks IMDS,
+    /// EC2, charon, iptables and the kernel at this moment, ends within ten seconds and changes nothing. A check that
+    /// depends on one that fails is not looked at (`-`), so that one cause is one failure: mend the first failure, then run
+    /// doctor again. Run it as root.
+    ///
+    /// The ids are stable; docs/operating.md has a table of them.
+    #[command(after_help = DOCTOR_CODES)]
+    Doctor {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
     },
 }

@@ -20,7 +20,7 @@ use sd_notify::NotifyState;
 use tokio::{io::AsyncWriteExt, process::Command};
 use tracing::debug;
 
-pub use sysctl::{Sysctl, sysctl_problems, sysctls};
+pub use sysctl::sysctls;
 
 use crosswan_core::{
     error::{Context, Error, Kind, Result},

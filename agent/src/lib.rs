@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod doctor;
 mod files;
 pub mod host;
 pub mod keep;

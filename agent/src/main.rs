@@ -13,7 +13,7 @@ use clap::Parser;
 use crosswan::{
     apply::write_files,
     cli::{Cli, Command},
-    keep,
+    doctor, keep,
     paths::Paths,
     refresh,
     settings::{MissingPsk, PreSharedKeys},
@@ -21,6 +21,7 @@ use crosswan::{
 };
 use crosswan_core::{
     decide::Request,
+    doctor::diagnose,
     error::{Context, Error, Kind, Result},
     model::{BadName, VpcId},
     settings::{AuthMethod, Flags, Settings},
@@ -33,7 +34,12 @@ fn main() -> ExitCode {
     log(cli.log_json, cli.verbose);
     // One thread: a pass waits for others nearly all of the time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.context(|| Error::new(Kind::Other, "start the runtime")).and_then(|r| r.block_on(run(cli)));
+    let result = runtime.context(|| Error::new(Kind::Other, "start the runtime")).and_then(|runtime| {
+        let result = runtime.block_on(run(cli));
+        // A name that is still being looked up on another thread would be waited for, up to a minute.
+        runtime.shutdown_background();
+        result
+    });
     match result {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
@@ -95,6 +101,11 @@ async fn run(cli: Cli) -> Result<u8> {
             watch::run(config, interrupted()).await?;
             Ok(0)
         }
+        Command::Doctor { json } => {
+            let diagnosis = diagnose(&doctor::examine(&root, &environment(), &flags, &paths).await);
+            print(json, &diagnosis)?;
+            Ok(diagnosis.exit_code)
+        }
         Command::Status { json, watch: false } => {
             let status = status::look(&paths).await;
             print(json, &status)?;
@@ -150,9 +161,11 @@ async fn pass(root: &Path, flags: &Flags, paths: &Paths, request: Request, json:
 }
 
 fn load(root: &Path, flags: &Flags) -> Result<Settings> {
-    let env: BTreeMap<String, String> =
-        env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned()))).collect();
-    crosswan::settings::load(root, &env, flags)
+    crosswan::settings::load(root, &environment(), flags)
+}
+
+fn environment() -> BTreeMap<String, String> {
+    env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.to_string_lossy().into_owned()))).collect()
 }
 
 fn settings(root: &Path, flags: &Flags) -> Result<(Settings, PreSharedKeys)> {

@@ -111,7 +111,7 @@ pub async fn observe(
     observed.unasked.extend(stored.unasked.iter().map(ToString::to_string).chain(charon_failed));
     look_at_firewall(&mut observed).await;
     if settings.mode.has_ipsec() {
-        observed.stopped.extend(includes::unreached(paths)?);
+        observed.stopped.extend(includes::unreached(paths)?.map(|problem| problem.to_string()));
     }
     let silent = observed.answers.values().filter_map(|answer| answer.as_ref().err());
     let silent = silent.chain(observed.tags.iter().filter_map(|tags| tags.as_ref().err()));
@@ -206,9 +206,7 @@ async fn look_at_routing(mode: Mode, notes: &mut Vec<String>) -> Result<Routing>
     }
     let beside =
         |what: &str, line: &String| format!("{what} of another program may lead packets past the tunnels: {line}");
-    // charon's own, unless charon.install_routes is off. Its table is empty: all tunnels have interfaces.
-    let charons = |line: &&String| *line != "pref 220 lookup 220";
-    notes.extend(look.foreign_rules.iter().filter(charons).map(|line| beside("a policy rule", line)));
+    notes.extend(look.rules_beside().map(|line| beside("a policy rule", line)));
     notes.extend(look.foreign_routes.iter().map(|line| beside("a route", line)));
     Ok(look.routing)
 }
@@ -232,7 +230,7 @@ async fn look_at_firewall(observed: &mut Observed) {
         String::new()
     });
     let (found, not_asked) = live::forwarding(&observed.traffic, &saved).await;
-    observed.stopped.extend(found.stopped);
+    observed.stopped.extend(found.stopped.iter().map(ToString::to_string));
     observed.notes.extend(found.notes);
     observed.unasked.extend(not_asked);
 }

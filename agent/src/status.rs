@@ -12,27 +12,18 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     files,
-    observe::{
-        includes,
-        kernel::{self, Conntrack},
-        live,
-    },
+    observe::{includes, kernel, live},
     paths::Paths,
     watch::PutBack,
 };
 use crosswan_core::{
-    error::{Context, Error, Kind, Result, STOPPED},
+    error::{Context, Error, Kind, NOT_IN_FORCE, Result, STOPPED, TUNNEL_DOWN},
     iptables,
     model::ConnName,
     report::{FailedPass, Report},
-    system::{Charon, Routing, Sa},
+    system::{Charon, Conntrack, Routing, Sa},
 };
 use crosswan_netlink::Look;
-
-/// The exit code when a tunnel is known to be down.
-pub const TUNNEL_DOWN: u8 = 8;
-/// The exit code when the rules of the last refresh are known not to be in force.
-pub const NOT_IN_FORCE: u8 = 9;
 
 /// How long connecting to charon may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -163,12 +154,19 @@ pub async fn look(paths: &Paths) -> Status {
     }
 }
 
-/// A JSON file that crosswan wrote, if it exists. A failure goes to `unasked`.
-fn json<T: DeserializeOwned>(path: &Path, unasked: &mut Vec<String>) -> Option<T> {
+/// A JSON file that crosswan wrote, if it exists.
+///
+/// # Errors
+/// It cannot be read, or holds something else.
+pub(crate) fn written<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let parse =
         |text: String| serde_json::from_str(&text).context(|| Error::observe(format!("understand {}", path.display())));
-    let read = files::read(path).and_then(|file| file.map(|(text, _)| parse(text)).transpose());
-    read.unwrap_or_else(|e| {
+    files::read(path)?.map(|(text, _)| parse(text)).transpose()
+}
+
+/// As [`written`]. A failure goes to `unasked`.
+fn json<T: DeserializeOwned>(path: &Path, unasked: &mut Vec<String>) -> Option<T> {
+    written(path).unwrap_or_else(|e| {
         unasked.push(e.chain());
         None
     })
@@ -179,7 +177,7 @@ async fn host(paths: &Paths, report: Option<&Report>, unasked: &mut Vec<String>)
     let mut stopped: Vec<String> = report.and_then(Report::source_dest_problem).into_iter().collect();
     if report.is_some_and(|r| r.mode.has_ipsec()) {
         match includes::unreached(paths) {
-            Ok(unreached) => stopped.extend(unreached),
+            Ok(unreached) => stopped.extend(unreached.map(|problem| problem.to_string())),
             Err(e) => unasked.push(e.chain()),
         }
     }
@@ -192,7 +190,7 @@ async fn host(paths: &Paths, report: Option<&Report>, unasked: &mut Vec<String>)
     };
     if let Some(traffic) = report.and_then(|r| r.traffic.as_ref()) {
         let (found, not_asked) = live::forwarding(traffic, &saved).await;
-        stopped.extend(found.stopped);
+        stopped.extend(found.stopped.iter().map(ToString::to_string));
         unasked.extend(not_asked);
     }
     let routing = live::routing().await.map_err(|e| unasked.push(e.chain())).ok();

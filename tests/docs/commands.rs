@@ -123,7 +123,19 @@ fn the_tables_of_exit_codes_have_exactly_the_codes_of_the_help() {
     };
     let help = |command: &clap::Command| codes_of(&command.get_after_help().unwrap().to_string());
     assert_eq!(section("\n## Exit codes\n", "\n### "), help(&command));
-    assert_eq!(section("\n### Of `crosswan status`\n", "\n## "), help(status));
+    assert_eq!(section("\n### Of `crosswan status`\n", "\n### "), help(status));
+    let doctor = command.find_subcommand("doctor").unwrap();
+    assert_eq!(section("\n### Of `crosswan doctor`\n", "\n## "), help(doctor));
+}
+
+#[test]
+fn the_table_of_doctors_checks_has_exactly_the_checks_in_their_order() {
+    let text = fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let section = text.split("\n## crosswan doctor\n").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = section.expect("docs/operating.md has no section about doctor").lines();
+    let table: Vec<&str> = rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    let checks: Vec<&str> = crosswan_core::doctor::CHECKS.iter().map(|check| check.id).collect();
+    assert_eq!(table, checks);
 }
 
 #[test]

@@ -166,7 +166,8 @@ fn what_stops_packets_is_a_problem_and_what_lets_them_pass_is_none() {
         ] {
             load(&rules);
             let (found, pass) = (findings(), passes());
-            let lines = [&found.stopped[..], &found.notes].concat().join("\n");
+            let stopped: Vec<String> = found.stopped.iter().map(ToString::to_string).collect();
+            let lines = [&stopped[..], &found.notes].concat().join("\n");
             match says {
                 Nothing => assert_eq!((found, pass), (Obstacles::default(), [true; 3]), "{rules}"),
                 Note => assert!(found.stopped.is_empty() && lines.contains(named), "{rules}\n{lines}"),
@@ -192,12 +193,15 @@ fn rules_of_the_other_backend_count_too() {
         sh(&format!("{other} -P FORWARD DROP"));
         let found = findings();
         assert_eq!(passes(), [false; 3]);
-        assert!(found.stopped[0].starts_with(&format!("{other} filter FORWARD: the policy drop stops")), "{found:?}");
-        assert!(found.stopped[0].contains(&format!("{other} -t filter -P FORWARD ACCEPT")), "{found:?}");
+        assert!(
+            found.stopped[0].found.starts_with(&format!("{other} filter FORWARD: the policy drop stops")),
+            "{found:?}"
+        );
+        assert!(found.stopped[0].remedy.contains(&format!("{other} -t filter -P FORWARD ACCEPT")), "{found:?}");
         sh(&format!("{other} -P FORWARD ACCEPT; {other} -A FORWARD -i ens5 -j DROP"));
         let found = findings();
         assert_eq!(passes(), [false, true, true]);
-        assert!(found.stopped[0].ends_with("-D FORWARD -i ens5 -j DROP"), "{found:?}");
+        assert!(found.stopped[0].remedy.ends_with("-D FORWARD -i ens5 -j DROP"), "{found:?}");
         sh(&format!("{other} -F"));
         assert_eq!((findings(), passes()), (Obstacles::default(), [true; 3]));
     });

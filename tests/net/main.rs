@@ -10,6 +10,7 @@ mod snapshot;
 mod campaign;
 mod clear;
 mod cloud;
+mod doctor;
 mod faults;
 mod growth;
 mod keys;

@@ -25,6 +25,10 @@ pub const WAITING: u8 = 6;
 /// The exit code of a pass after which everything is as planned, but something else on this host stops packets. The pass
 /// itself has not failed, and trying again does not help.
 pub const STOPPED: u8 = 7;
+/// The exit code of `status` and `doctor` when a tunnel is known to be down.
+pub const TUNNEL_DOWN: u8 = 8;
+/// The exit code of `status` and `doctor` when the rules of the last refresh are known not to be in force.
+pub const NOT_IN_FORCE: u8 = 9;
 
 impl Kind {
     /// The process's exit code. The codes are stable: `docs/operating.md`, the man page and `--help` list them.

@@ -11,16 +11,21 @@
 mod chains;
 mod flow;
 mod nft;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 mod walk;
 mod xtables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 pub use chains::Table;
 pub use flow::{Flow, Traffic};
 pub use nft::tables as nft_tables;
+pub use sysctl::{Knob, Sysctl, sysctl_problems};
 pub use xtables::{is_nft, tables as iptables_tables};
 
 use walk::{Obstacle, walk};
@@ -44,10 +49,25 @@ const MAX_LINES: usize = 5;
 /// What stops or changes forwarded packets, a line each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Obstacles {
-    /// Rules that certainly stop or change packets which this gateway should forward, each with a remedy.
-    pub stopped: Vec<String>,
+    /// Rules that certainly stop or change packets which this gateway should forward, each with its remedy.
+    pub stopped: Vec<Problem>,
     /// Rules that may stop some of them.
     pub notes: Vec<String>,
+}
+
+/// What stops or changes packets, and what mends it. It is shown as one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What was found, with what it does.
+    pub found: String,
+    /// The command that mends it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.found, self.remedy)
+    }
 }
 
 /// Judges the foreign `tables` by the `flows` that must pass.
@@ -65,19 +85,16 @@ pub fn judge(tables: &[Table], flows: &[Flow]) -> Obstacles {
             }
         }
     }
-    let lines_of = |found: Found, line: &dyn Fn(&str, &str, &str, &str) -> String| {
+    let problems = |found: Found| {
         let more = found.len().saturating_sub(MAX_LINES);
-        let lines = found.iter().take(MAX_LINES);
-        let lines = lines.map(|((at, what, remedy), flows)| {
-            line(at, what, &flows.iter().copied().collect::<Vec<_>>().join(", "), remedy)
+        let problems = found.into_iter().take(MAX_LINES).map(|((at, what, remedy), flows)| {
+            let flows = flows.into_iter().collect::<Vec<_>>().join(", ");
+            Problem { found: format!("{at}: {what} {flows}"), remedy }
         });
-        let rest = (more > 0).then(|| format!("{more} more rules like these; see nft list ruleset"));
-        lines.chain(rest).collect()
+        let rest = Problem { found: format!("{more} more rules like these"), remedy: "see nft list ruleset".into() };
+        problems.chain((more > 0).then_some(rest)).collect::<Vec<_>>()
     };
-    Obstacles {
-        stopped: lines_of(certain, &|at, what, flows, remedy| format!("{at}: {what} {flows}; {remedy}")),
-        notes: lines_of(possible, &|at, what, flows, _| format!("{at}: {what} {flows}")),
-    }
+    Obstacles { stopped: problems(certain), notes: problems(possible).into_iter().map(|p| p.found).collect() }
 }
 
 /// By chain, rule with its effect, and remedy: the flows that it affects.

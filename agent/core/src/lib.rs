@@ -17,8 +17,10 @@
 //! | [`mod@plan`] | the steps from what is to what should be |
 //! | [`outcome`] | what came of the steps |
 //! | [`report`] | what came of a pass, in words |
+//! | [`doctor`] | what is wrong with a gateway, check by check, and what mends it |
 
 pub mod decide;
+pub mod doctor;
 pub mod error;
 pub mod forwarding;
 pub mod iptables;

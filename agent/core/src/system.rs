@@ -1,6 +1,7 @@
 //! What is: the managed files, charon and iptables at one moment. The edges observe it, and [`crate::plan`] compares it.
 
 mod configuration;
+mod conntrack;
 mod doubt;
 mod files;
 mod routing;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use self::configuration::is_our_secret;
 pub use self::{
     configuration::{Configuration, secret_id},
+    conntrack::Conntrack,
     doubt::Touched,
     files::{Files, ManagedFile},
     routing::{BACKSTOP_METRIC, PROTOCOL, Routing, RoutingChange, Rule, TABLE, Table, Via},

@@ -35,6 +35,14 @@ pub struct Look {
     pub foreign_routes: Vec<String>,
 }
 
+impl Look {
+    /// [`Look::foreign_rules`] without charon's own, which is there unless `charon.install_routes` is off. Its table is empty: all
+    /// tunnels have interfaces.
+    pub fn rules_beside(&self) -> impl Iterator<Item = &String> {
+        self.foreign_rules.iter().filter(|line| *line != "pref 220 lookup 220")
+    }
+}
+
 /// A connection to the kernel, in the network namespace of the thread that has opened it.
 ///
 /// Each call ends after 5 s for every 64 changes, whatever the kernel does. A change that was given up then is not made any more,

@@ -1,4 +1,5 @@
 use super::*;
+use crosswan_core::forwarding::{Sysctl, sysctl_problems};
 
 const HEADER: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
@@ -56,7 +57,8 @@ fn sysctls_that_break_a_gateway_are_named_with_their_remedy() {
             .collect();
         let problems = sysctl_problems(&sysctls);
         assert_eq!(problems.len(), remedies.len(), "{values:?}: {problems:?}");
-        for (problem, remedy) in problems.iter().zip(remedies) {
+        for ((_, problem), remedy) in problems.iter().zip(remedies) {
+            let problem = problem.to_string();
             assert!(problem.ends_with(&format!("sysctl -w {remedy}")) && !problem.contains('\u{1b}'), "{problem}");
         }
     }

@@ -5,24 +5,25 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::{files, paths::Paths};
-use crosswan_core::error::Result;
+use crosswan_core::{error::Result, forwarding::Problem};
 
 /// The most includes within each other; more of them count as a circle.
 const DEPTH: usize = 8;
 
-/// Why the managed files are not found, with the line that mends it; `None` if they are found.
+/// Why the managed files are not found, and the line that mends it; `None` if they are found.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn unreached(paths: &Paths) -> Result<Option<String>> {
+pub fn unreached(paths: &Paths) -> Result<Option<Problem>> {
     let main = &paths.swanctl_conf;
     for managed in [&paths.connections, &paths.secrets] {
         if !reaches(main, managed, root(main), 0)? {
             let (main, managed) = (main.display(), managed.display());
-            return Ok(Some(format!(
+            let found = format!(
                 "{main} does not include {managed}: once strongSwan starts or loads its configuration anew, every tunnel is \
-                 gone until the next refresh; add the line: include conf.d/*.conf"
-            )));
+                 gone until the next refresh"
+            );
+            return Ok(Some(Problem { found, remedy: "add the line: include conf.d/*.conf".into() }));
         }
     }
     Ok(None)
@@ -140,7 +141,7 @@ mod tests {
             std::fs::write(&paths.swanctl_conf, text).unwrap();
             let said = unreached(&paths).unwrap();
             assert_eq!(said.is_none(), found, "{text}: {said:?}");
-            assert!(said.is_none_or(|said| said.ends_with("add the line: include conf.d/*.conf")));
+            assert!(said.is_none_or(|said| said.remedy.ends_with("add the line: include conf.d/*.conf")));
         }
         std::fs::remove_file(&paths.swanctl_conf).unwrap();
         assert!(unreached(&paths).unwrap().is_some(), "without a swanctl.conf nothing is loaded");

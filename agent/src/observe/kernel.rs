@@ -2,29 +2,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: reads /proc")]
 
-use std::{collections::BTreeMap, fmt, fs};
+use std::{collections::BTreeMap, fs};
 
-use serde::Serialize;
+use crosswan_core::{forwarding::Problem, system::Conntrack};
 
 /// For this many seconds a flow that ended silently (its host died, or a firewall is on the way) occupies its entry. With the kernel's
 /// default of five days the table of a busy gateway fills. It should not be much less than a day, because a live flow that is silent
 /// for longer is cut.
 const LONGEST_IDLE: u64 = 86_400;
-/// The share of the table, in percent, from which `status` warns.
-const NEARLY_FULL: u64 = 80;
-
-/// The kernel's table of tracked connections, which masquerading needs: a new flow for which it has no room is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Conntrack {
-    /// Flows in the table.
-    pub entries: u64,
-    /// Flows for which it has room.
-    pub max: u64,
-    /// Packets dropped and flows removed early since boot because the table was full.
-    pub dropped: u64,
-    /// Flows since boot that lost a race for the same addresses and ports; their first packet was dropped.
-    pub raced: u64,
-}
 
 /// The table now; `None` if the kernel does not track connections.
 pub fn conntrack() -> Option<Conntrack> {
@@ -51,25 +36,8 @@ fn counted(entries: u64, max: u64, stat: &str) -> Option<Conntrack> {
     Some(Conntrack { entries, max, dropped: sum("drop") + sum("early_drop"), raced: sum("insert_failed") })
 }
 
-impl fmt::Display for Conntrack {
-    /// A line of `crosswan status`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Conntrack { entries, max, dropped, raced } = self;
-        let full = entries * 100 >= max * NEARLY_FULL;
-        let name = if full || *dropped > 0 { "CONNTRACK" } else { "conntrack" };
-        write!(
-            f,
-            "{name} {entries} of {max} entries, {dropped} dropped because it was full, {raced} lost a race for a port"
-        )?;
-        if full || *dropped > 0 {
-            write!(f, "; sysctl -w net.netfilter.nf_conntrack_max={}", max * 2)?;
-        }
-        Ok(())
-    }
-}
-
-/// What is wrong with this kernel's settings for a gateway: one line each, with the command that mends it.
-pub fn problems() -> Vec<String> {
+/// What is wrong with this kernel's settings for a gateway, with the command that mends it.
+pub fn problems() -> Vec<Problem> {
     let ipv6 = fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").unwrap_or_default();
     ipv6_forwarding(ipv6.trim()).into_iter().collect()
 }
@@ -80,9 +48,12 @@ pub fn notes(masquerade: bool) -> Vec<String> {
     idle.and_then(long_idle).into_iter().collect()
 }
 
-fn ipv6_forwarding(value: &str) -> Option<String> {
+fn ipv6_forwarding(value: &str) -> Option<Problem> {
     const KEY: &str = "net.ipv6.conf.all.forwarding";
-    (value == "1").then(|| format!("{KEY} is 1: IPv6 is forwarded past every rule of this gateway; sysctl -w {KEY}=0"))
+    (value == "1").then(|| Problem {
+        found: format!("{KEY} is 1: IPv6 is forwarded past every rule of this gateway"),
+        remedy: format!("sysctl -w {KEY}=0"),
+    })
 }
 
 fn long_idle(seconds: u64) -> Option<String> {
@@ -127,7 +98,7 @@ mod tests {
     fn forwarding_of_ipv6_and_a_timeout_of_days_are_reported_with_their_remedy() {
         assert_eq!(ipv6_forwarding("0"), None);
         assert_eq!(ipv6_forwarding(""), None, "a kernel without IPv6");
-        assert!(ipv6_forwarding("1").unwrap().ends_with("sysctl -w net.ipv6.conf.all.forwarding=0"));
+        assert!(ipv6_forwarding("1").unwrap().remedy.ends_with("sysctl -w net.ipv6.conf.all.forwarding=0"));
         assert_eq!(long_idle(86_400), None);
         let note = long_idle(432_000).unwrap();
         assert!(note.ends_with("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=86400"), "{note}");

@@ -2,14 +2,15 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: waits for charon")]
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::kernel;
 use crate::host;
 use crosswan_core::{
     error::{Context, Error, Result},
-    forwarding::{self, Obstacles, Traffic, judge},
+    forwarding::{self, Knob, Obstacles, Problem, Traffic, judge, sysctl_problems},
     iptables::Rules,
+    model::Interface,
     system::Charon,
 };
 use crosswan_netlink::{Look, Netlink};
@@ -78,30 +79,33 @@ pub async fn saved() -> Result<String> {
 /// What on this host, other than the own rules, stops or changes the `traffic`: sysctls, and other programs' rules in both
 /// backends of iptables and in nft. `saved` is the result of [`saved`]. The lines in the second value say what could not be asked.
 pub async fn forwarding(traffic: &Traffic, saved: &str) -> (Obstacles, Vec<String>) {
+    let sysctls = sysctls(&traffic.uplink);
+    let (mut findings, mut unasked) = foreign(traffic, saved).await;
+    match sysctls {
+        Ok(problems) => drop(findings.stopped.splice(0..0, problems.into_iter().map(|(_, problem)| problem))),
+        Err(e) => unasked.insert(0, e.chain()),
+    }
+    unasked.dedup();
+    (findings, unasked)
+}
+
+/// What is wrong with the kernel's settings for a gateway.
+///
+/// # Errors
+/// The kernel does not list its interfaces, or a setting cannot be read.
+pub fn sysctls(uplink: &Interface) -> Result<Vec<(Knob, Problem)>> {
+    let all = host::sysctls(uplink, host::interfaces()?.keys())?;
+    let ipv6 = kernel::problems().into_iter().map(|problem| (Knob::Ipv6Forwarding, problem));
+    Ok(sysctl_problems(&all).into_iter().chain(ipv6).collect())
+}
+
+/// As [`forwarding`], without the sysctls.
+pub async fn foreign(traffic: &Traffic, saved: &str) -> (Obstacles, Vec<String>) {
     let mut unasked = Vec::new();
     let interfaces = host::interfaces().unwrap_or_else(|e| {
         unasked.push(e.chain());
         BTreeMap::new()
     });
-    let sysctls = host::sysctls(&traffic.uplink, interfaces.keys()).map(|all| host::sysctl_problems(&all));
-    let sysctls = sysctls.map(|problems| problems.into_iter().chain(kernel::problems()).collect());
-    let mut findings = foreign(traffic, saved, &interfaces, &mut unasked).await;
-    findings.stopped.splice(
-        0..0,
-        sysctls.unwrap_or_else(|e| {
-            unasked.push(e.chain());
-            Vec::new()
-        }),
-    );
-    (findings, unasked)
-}
-
-async fn foreign(
-    traffic: &Traffic,
-    saved: &str,
-    interfaces: &BTreeMap<String, Vec<Ipv4Addr>>,
-    unasked: &mut Vec<String>,
-) -> Obstacles {
     let nft = forwarding::is_nft(saved).unwrap_or(true);
     let (other, ruleset) = tokio::join!(host::other_backend_save(!nft, ASK), host::nft_ruleset(ASK));
     let mut tables = forwarding::iptables_tables(saved, "iptables", true);
@@ -127,7 +131,7 @@ async fn foreign(
         ),
         Err(e) => unasked.push(e.chain()),
     }
-    let mut findings = judge(&tables, &traffic.flows(interfaces));
+    let mut findings = judge(&tables, &traffic.flows(&interfaces));
     findings.notes.splice(0..0, notes);
-    findings
+    (findings, unasked)
 }

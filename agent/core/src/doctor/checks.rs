@@ -1,0 +1,75 @@
+//! The list of checks: what each is called, which others must pass before it says anything, and what it looks at.
+
+use super::{cloud, examined::Examined, host, passes, tunnels, verdict::Verdict};
+use crate::error::{NOT_IN_FORCE, STOPPED, TUNNEL_DOWN, WAITING};
+
+/// One check, or one for each thing of a kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    /// Its id, which is stable. Where there is one check for each thing of a kind, that thing's name is in angle brackets:
+    /// `peer-<vpc>`.
+    pub id: &'static str,
+    /// The checks, all before this one in the list, without which it says nothing: one cause is one failure.
+    pub needs: &'static [&'static str],
+    /// The exit code if it fails.
+    pub code: u8,
+    /// What it looks at.
+    pub look: Look,
+}
+
+/// How a check looks.
+#[derive(Debug, Clone, Copy)]
+pub enum Look {
+    /// At one thing.
+    One(fn(&Examined) -> Verdict),
+    /// At each thing of a kind, with the id of each.
+    Each(fn(&Examined) -> Vec<(String, Verdict)>),
+}
+
+/// Those of [`crate::error::Kind`].
+pub(super) const SETTINGS: u8 = 2;
+pub(super) const UNASKED: u8 = 3;
+pub(super) const NOT_AS_PLANNED: u8 = 4;
+
+const fn one(id: &'static str, needs: &'static [&'static str], code: u8, look: fn(&Examined) -> Verdict) -> Check {
+    Check { id, needs, code, look: Look::One(look) }
+}
+
+/// Every check, in the order in which they are shown.
+pub const CHECKS: &[Check] = &[
+    one("root", &[], UNASKED, host::root),
+    one("settings", &[], SETTINGS, host::settings),
+    one("imds", &[], UNASKED, cloud::imds),
+    one("uplink", &[], UNASKED, host::uplink),
+    one("role", &["imds"], UNASKED, cloud::role),
+    one("ec2", &["uplink", "role"], UNASKED, cloud::ec2),
+    one("source-dest-check", &["ec2"], STOPPED, cloud::source_dest_check),
+    one("public-address", &["imds"], STOPPED, cloud::public_address),
+    one("ip-forward", &["uplink"], STOPPED, host::ip_forward),
+    one("rp-filter", &["uplink"], STOPPED, host::rp_filter),
+    one("send-redirects", &["uplink"], STOPPED, host::send_redirects),
+    one("ipv6-forwarding", &["uplink"], STOPPED, host::ipv6_forwarding),
+    one("conntrack-room", &["root"], STOPPED, host::conntrack_room),
+    one("charon", &["root"], UNASKED, tunnels::charon),
+    one("swanctl-include", &["root"], STOPPED, tunnels::swanctl_include),
+    one("last-refresh", &["settings", "imds", "uplink", "role", "ec2", "charon"], NOT_AS_PLANNED, passes::last_refresh),
+    one("version", &[], NOT_AS_PLANNED, passes::version),
+    one("rules-in-force", &["root"], NOT_IN_FORCE, host::rules_in_force),
+    one("foreign-rules", &["root"], STOPPED, host::foreign_rules),
+    one("interfaces-and-routes", &["root"], NOT_IN_FORCE, host::interfaces_and_routes),
+    one("foreign-routes", &[], STOPPED, host::foreign_routes),
+    one("key-file", &["root"], NOT_AS_PLANNED, tunnels::key_file),
+    one("key-loaded", &["key-file", "charon"], NOT_AS_PLANNED, tunnels::key_loaded),
+    one("key-tag", &["ec2", "key-file"], NOT_AS_PLANNED, tunnels::key_tag),
+    one("overlap", &[], NOT_AS_PLANNED, passes::overlap),
+    Check {
+        id: "peer-<vpc>",
+        needs: &["uplink", "public-address", "charon", "key-loaded"],
+        code: TUNNEL_DOWN,
+        look: Look::Each(tunnels::peers),
+    },
+];
+
+/// The exit codes, the worst first.
+pub(super) const WORST_FIRST: [u8; 7] =
+    [SETTINGS, NOT_IN_FORCE, TUNNEL_DOWN, STOPPED, NOT_AS_PLANNED, UNASKED, WAITING];

@@ -1,0 +1,107 @@
+//! Checks of what AWS says of this gateway: IMDS, its role, its own instance.
+
+use super::{
+    examined::Examined,
+    verdict::{Matter, Verdict, failure, unasked},
+};
+use crate::model::{Announcement, AskError, Holder, KEY_TAG, OwnKeys, OwnTags, printable};
+
+/// The options of the `aws` command that name this instance.
+fn options(x: &Examined) -> String {
+    x.known_as().map_or("--region REGION --instance-id INSTANCE".into(), |me| {
+        format!("--region {} --instance-id {}", me.region, me.instance)
+    })
+}
+
+pub(super) fn imds(x: &Examined) -> Verdict {
+    let wanted = "IMDSv2 says who this instance is";
+    let remedy = || {
+        format!(
+            "aws ec2 modify-instance-metadata-options {} --http-endpoint enabled --http-tokens required",
+            options(x)
+        )
+    };
+    let me = x.me.as_ref().map_err(|why| unasked(why, wanted, remedy()))?;
+    Ok(format!("{} in {} ({}), {}", me.instance, me.vpc, me.region, me.private))
+}
+
+pub(super) fn role(x: &Examined) -> Verdict {
+    let why = match x.own.as_ref().ok_or(Matter::Blocked("imds"))? {
+        // The SDK's words where IMDS has answered just now, but did not within the second that the SDK gives it.
+        Err(why @ AskError::NoCredentials { why: text }) if text.contains("could not communicate with IMDS") => {
+            return Err(unasked(why.to_string(), "IMDS has credentials", "crosswan doctor, again in a moment"));
+        }
+        Err(
+            why
+            @ (AskError::NoCredentialSource | AskError::NoCredentials { .. } | AskError::CredentialsTimedOut { .. }),
+        ) => why,
+        Err(why @ (AskError::NotAccepted { .. } | AskError::Expired { .. })) => {
+            return Err(unasked(why.to_string(), "credentials that EC2 accepts", "timedatectl; chronyc tracking"));
+        }
+        _ => return Ok("its credentials are accepted".into()),
+    };
+    if !x.asks_ec2() {
+        return Err(Matter::Absent("with these settings EC2 need not be asked, and there is no role".into()));
+    }
+    let remedy = format!("aws ec2 associate-iam-instance-profile {} --iam-instance-profile Name=PROFILE", options(x));
+    Err(failure(why.to_string(), "an instance profile with the role of docs/iam", remedy))
+}
+
+/// EC2's answer about the own instance.
+fn own(x: &Examined) -> Result<&OwnTags, Matter> {
+    x.own.as_ref().ok_or(Matter::Blocked("imds"))?.as_ref().map_err(|why| {
+        let no_role = matches!(why, AskError::NoCredentialSource | AskError::NoCredentials { .. });
+        if no_role && !x.asks_ec2() {
+            return Matter::Absent("EC2 was not asked, as there is no role".into());
+        }
+        let remedy = match why {
+            AskError::Denied { permission, .. } => format!("allow {permission} in the policy of the role: docs/iam"),
+            _ => {
+                let region = x.known_as().map_or("REGION", |me| me.region.as_str());
+                format!("curl -sS https://ec2.{region}.amazonaws.com/ping, to see whether it can be reached at all")
+            }
+        };
+        unasked(why.to_string(), "EC2 describes this instance", remedy)
+    })
+}
+
+pub(super) fn ec2(x: &Examined) -> Verdict {
+    own(x).map(|_| "describes this instance".into())
+}
+
+pub(super) fn source_dest_check(x: &Examined) -> Verdict {
+    let remedy = || format!("aws ec2 modify-instance-attribute {} --no-source-dest-check", options(x));
+    match own(x)?.source_dest_check {
+        Some(false) => Ok("off".into()),
+        Some(true) => Err(failure("on: EC2 drops everything that this gateway forwards", "off", remedy())),
+        None => Err(unasked("EC2's answer does not say", "off", remedy())),
+    }
+}
+
+pub(super) fn public_address(x: &Examined) -> Verdict {
+    let me = x.me.as_ref().map_err(|_| Matter::Blocked("imds"))?;
+    if let Some(address) = me.public {
+        return Ok(address.to_string());
+    }
+    let found = x.elsewhere.clone().unwrap_or_else(|| "none".into());
+    let remedy = format!("aws ec2 associate-address {} --allocation-id ADDRESS", options(x));
+    Err(failure(found, "an Elastic IP on the first interface", remedy))
+}
+
+pub(super) fn key_tag(x: &Examined) -> Verdict {
+    let tags = own(x)?;
+    let me = x.me.as_ref().map_err(|_| Matter::Blocked("imds"))?;
+    let ring = x.keyring.as_ref().ok().and_then(Option::as_ref).ok_or(Matter::Blocked("key-file"))?;
+    let keys =
+        OwnKeys::of(ring, &Holder { vpc: &me.vpc, instance: &me.instance }).ok_or(Matter::Blocked("key-file"))?;
+    let fingerprint = keys.current.key.fingerprint();
+    let announcement = Announcement { key: keys.current, next: keys.next.map(|(_, succession)| succession) };
+    match announcement.missing_from(tags.key.as_deref(), tags.next.as_deref()).first() {
+        None => Ok(format!("{KEY_TAG} announces {fingerprint}")),
+        Some((tag, _)) => {
+            let found =
+                tags.get(tag).map_or_else(|| format!("no tag {tag}"), |value| format!("{tag} is {}", printable(value)));
+            Err(failure(found, format!("the announcement of {fingerprint}"), "crosswan refresh"))
+        }
+    }
+}

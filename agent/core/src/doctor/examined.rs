@@ -1,0 +1,90 @@
+//! What one look found out about this gateway, before anything is judged.
+
+use crate::{
+    forwarding::{Knob, Obstacles, Problem},
+    iptables::Rules,
+    model::{AskError, Identity, Interface, Keyring, Mode, OwnTags, Timestamp},
+    report::{FailedPass, Report},
+    settings::{AuthMethod, Settings},
+    system::{Charon, Conntrack, Routing},
+};
+
+/// What was found, or why it could not be asked. "Could not ask" is never "nothing there".
+pub type Found<T> = Result<T, String>;
+
+/// Everything that `crosswan doctor` judges.
+#[derive(Debug)]
+pub struct Examined {
+    /// When the look began.
+    pub now: Timestamp,
+    /// Whether it was made as root.
+    pub root: bool,
+    /// The checked settings.
+    pub settings: Found<Settings>,
+    /// Who this gateway is, from IMDS.
+    pub me: Found<Identity>,
+    /// A phrase that says where this instance has a public address, if its first interface has none.
+    pub elsewhere: Option<String>,
+    /// The default route's interface.
+    pub uplink: Found<Interface>,
+    /// What EC2 shows of the own instance; `None` if IMDS could not be asked whose that is.
+    pub own: Option<Result<OwnTags, AskError>>,
+    /// What is wrong with the kernel's settings.
+    pub sysctls: Found<Vec<(Knob, Problem)>>,
+    /// The kernel's table of tracked connections.
+    pub conntrack: Option<Conntrack>,
+    /// The own chains in iptables now.
+    pub rules: Found<Rules>,
+    /// The own chains that the last refresh loaded; `None` if none has.
+    pub wanted_rules: Found<Option<Rules>>,
+    /// What other programs' rules do to this gateway's traffic; `None` if it is not known what that is.
+    pub foreign: Option<Found<Obstacles>>,
+    /// The kernel's routing.
+    pub routing: Found<Lead>,
+    /// The interfaces, policy rules and routes that the last refresh made; `None` if none has.
+    pub wanted_routing: Found<Option<Routing>>,
+    /// What charon has loaded.
+    pub charon: Found<Charon>,
+    /// Why strongSwan's own start would not find the managed files.
+    pub unreached: Found<Option<Problem>>,
+    /// This gateway's private keys on disk.
+    pub keyring: Found<Option<Keyring>>,
+    /// The last report since boot.
+    pub report: Found<Option<Report>>,
+    /// The last pass, if it ended without a report.
+    pub failed: Found<Option<FailedPass>>,
+}
+
+/// What leads packets in the kernel now.
+#[derive(Debug, Clone, Default)]
+pub struct Lead {
+    /// What crosswan has made.
+    pub own: Routing,
+    /// Interfaces of others that could be mistaken for crosswan's.
+    pub interfaces: Vec<String>,
+    /// Policy rules of others that are tried before crosswan's, and routes of others in its table.
+    pub beside: Vec<String>,
+}
+
+impl Examined {
+    /// The last report, if there is one that could be read.
+    pub fn last_report(&self) -> Option<&Report> {
+        self.report.as_ref().ok()?.as_ref()
+    }
+
+    /// What this gateway is for: by the settings, or by the last report where these are wrong.
+    pub fn mode(&self) -> Option<Mode> {
+        self.settings.as_ref().ok().map(|s| s.mode).or(self.last_report().map(|r| r.mode))
+    }
+
+    /// Who this gateway is: from IMDS, or as the last report says, for the commands that mend IMDS.
+    pub fn known_as(&self) -> Option<&Identity> {
+        self.me.as_ref().ok().or(self.last_report().map(|r| &r.me))
+    }
+
+    /// Whether passes with these settings have to ask EC2; if settings are wrong, it does not matter.
+    pub fn asks_ec2(&self) -> bool {
+        let needs = |s: &Settings| s.mode.has_ipsec() && (s.auth.method == AuthMethod::Key || !s.regions.is_empty());
+        self.settings.as_ref().is_ok_and(needs)
+    }
+}

@@ -1,0 +1,85 @@
+//! Checks of what the last refresh left behind.
+
+use std::time::Duration;
+
+use super::{
+    examined::Examined,
+    verdict::{Matter, Verdict, failure, unasked, warning},
+};
+use crate::{error::STOPPED, model::Timestamp, report::Report};
+
+/// A refresh is made every hour, each gateway at its own minute; this is two and a half of them.
+const STALE: u64 = 9_000;
+const AGAIN: &str = "crosswan refresh";
+
+/// The seconds from `then` to now; none if it is in the future.
+fn ago(x: &Examined, then: Timestamp) -> u64 {
+    u64::try_from(x.now.0.saturating_sub(then.0)).unwrap_or(0)
+}
+
+fn in_words(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// The last report of this boot.
+fn report(x: &Examined) -> Result<&Report, Matter> {
+    let report = x.report.as_ref().map_err(|why| unasked(why, "a report", AGAIN))?;
+    report.as_ref().ok_or_else(|| failure("none has reported since boot", "one every hour", AGAIN))
+}
+
+pub(super) fn last_refresh(x: &Examined) -> Verdict {
+    let wanted = "a refresh every hour that ends with exit code 0";
+    if let Some(failed) = x.failed.as_ref().map_err(|why| unasked(why, wanted, AGAIN))? {
+        let code = failed.exit_code;
+        let found = format!("failed {} ago with exit code {code}: {}", in_words(ago(x, failed.at)), failed.error);
+        return Err(failure(found, wanted, AGAIN));
+    }
+    let report = report(x)?;
+    let age = ago(x, report.at);
+    if age > STALE {
+        let remedy = "crosswan refresh; systemctl status crosswan-refresh.timer";
+        return Err(failure(format!("the last one was {} ago", in_words(age)), wanted, remedy));
+    }
+    let code = report.exit_code();
+    let first =
+        |lines: &[&[String]]| lines.iter().copied().flatten().next().cloned().unwrap_or_else(|| report.verdict());
+    let found = |why: String| format!("{} ago, exit code {code}: {why}", in_words(age));
+    match code {
+        0 => Ok(format!("{} ago, exit code 0", in_words(age))),
+        // What stops packets now is told by checks of its own.
+        STOPPED => Ok(format!("{} ago, everything as planned", in_words(age))),
+        3 => Err(warning(found(first(&[&report.unasked, &report.awaited])), wanted, AGAIN)),
+        6 => Err(warning(found(report.verdict()), wanted, "crosswan status")),
+        2 => Err(failure(found(report.waiting_for.clone().unwrap_or_default()), wanted, AGAIN)),
+        _ => {
+            let failed = report.failed.values().map(|failure| &failure.why).next();
+            Err(failure(found(failed.cloned().unwrap_or_else(|| first(&[&report.problems]))), wanted, AGAIN))
+        }
+    }
+}
+
+pub(super) fn version(x: &Examined) -> Verdict {
+    let made_by = &x.last_report().ok_or(Matter::Blocked("last-refresh"))?.version;
+    let this = env!("CARGO_PKG_VERSION");
+    if made_by == this {
+        return Ok(this.into());
+    }
+    Err(warning(format!("the last refresh was made by {made_by}"), format!("by {this}, as this program is"), AGAIN))
+}
+
+pub(super) fn overlap(x: &Examined) -> Verdict {
+    let report = x.last_report().ok_or(Matter::Blocked("last-refresh"))?;
+    let wanted = "every network of every peer inside the private network, and in one VPC only";
+    let mut refused = report.refused.iter().filter(|refusal| refusal.cidr.is_some());
+    match refused.next() {
+        None => Ok("no network of a peer is refused".into()),
+        Some(first) => {
+            let more = match refused.count() {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            let remedy = "crosswan status; give one of the VPCs another CIDR, or leave it out";
+            Err(warning(format!("{first}{more}"), wanted, remedy))
+        }
+    }
+}

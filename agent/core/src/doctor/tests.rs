@@ -1,0 +1,200 @@
+mod harms;
+
+use std::collections::BTreeSet;
+
+use super::{
+    checks::{NOT_AS_PLANNED, SETTINGS, UNASKED},
+    *,
+};
+use crate::{
+    forwarding::{Knob, Obstacles, Problem},
+    iptables::Rules,
+    model::{AskError, Holder, Identity, Keyring, OwnKeys, OwnTags, private_key::tests::key_pair},
+    report::Report,
+    settings::Settings,
+    swanctl::Summary,
+    system::{Charon, ChildSa, Conntrack, Routing, Sa},
+};
+
+const PEER: &str = "crosswan-vpc-00000001-i-00000001";
+const SETTINGS_FILE: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
+
+fn me() -> Identity {
+    serde_json::from_value(serde_json::json!({
+        "instance": "i-0000ffff", "region": "eu-west-1", "vpc": "vpc-0000ffff", "cidrs": ["10.0.0.0/16"],
+        "private": "10.0.0.5", "public": "198.51.100.1"
+    }))
+    .unwrap()
+}
+
+fn report() -> Report {
+    serde_json::from_value(serde_json::json!({
+        "at": 1000, "version": env!("CARGO_PKG_VERSION"), "mode": "vpn-hub", "me": me(), "outcome": "unchanged", "regions": {},
+        "tunnels": {PEER: {
+            "vpc": "vpc-00000001", "remote": "198.51.100.2", "remote_cidrs": ["10.1.0.0/16"], "local_cidrs": ["10.0.0.0/8"]
+        }},
+        "refused": [], "kept": [], "removed": [], "held": null, "steps": [], "waiting_for": null, "unasked": [],
+        "problems": [], "notes": []
+    }))
+    .unwrap()
+}
+
+fn charon() -> Charon {
+    let child = serde_json::from_value::<Vec<String>>(serde_json::json!(["c-10-1-0-0-16"])).unwrap().remove(0);
+    let selectors =
+        crate::swanctl::ChildSummary { local_ts: BTreeSet::new(), remote_ts: BTreeSet::new(), mode: "tunnel".into() };
+    let summary = Summary { children: [(child.clone(), selectors)].into(), ..Summary::default() };
+    let child = ChildSa {
+        name: child,
+        state: "INSTALLED".into(),
+        bytes_in: 5,
+        bytes_out: 7,
+        installed: Some(600),
+        ..ChildSa::default()
+    };
+    let sa = Sa { conn: PEER.into(), state: "ESTABLISHED".into(), children: vec![child], ..Sa::default() };
+    Charon {
+        version: "5.9.8".into(),
+        connections: [(PEER.to_owned(), summary)].into(),
+        keys: [key_pair(1).public.charon_id()].into(),
+        sas: vec![sa],
+        ..Charon::default()
+    }
+}
+
+/// A hub on which everything is well.
+fn well() -> Examined {
+    let me = me();
+    let mut current = key_pair(1);
+    current.instance = me.instance.clone();
+    let ring = Keyring { current, next: None };
+    let keys = OwnKeys::of(&ring, &Holder { vpc: &me.vpc, instance: &me.instance }).unwrap();
+    let tags = OwnTags { key: Some(keys.current.to_string()), next: None, source_dest_check: Some(false) };
+    Examined {
+        now: Timestamp(1060),
+        root: true,
+        settings: Ok(Settings::of_toml(SETTINGS_FILE)),
+        me: Ok(me),
+        elsewhere: None,
+        uplink: Ok("ens5".parse().unwrap()),
+        own: Some(Ok(tags)),
+        sysctls: Ok(Vec::new()),
+        conntrack: Some(Conntrack { entries: 10, max: 1000, dropped: 0, raced: 3 }),
+        rules: Ok(Rules::default()),
+        wanted_rules: Ok(Some(Rules::default())),
+        foreign: Some(Ok(Obstacles::default())),
+        routing: Ok(Lead::default()),
+        wanted_routing: Ok(Some(Routing::default())),
+        charon: Ok(charon()),
+        unreached: Ok(None),
+        keyring: Ok(Some(ring)),
+        report: Ok(Some(report())),
+        failed: Ok(None),
+    }
+}
+
+/// A problem with its remedy after the semicolon.
+fn problem(line: &str) -> Problem {
+    let (found, remedy) = line.split_once("; ").unwrap();
+    Problem { found: found.into(), remedy: remedy.into() }
+}
+
+fn in_state(diagnosis: &Diagnosis, state: State) -> Vec<&str> {
+    diagnosis.checks.iter().filter(|check| check.state == state).map(|check| check.id.as_str()).collect()
+}
+
+#[test]
+fn all_checks_pass_where_all_is_well() {
+    let diagnosis = diagnose(&well());
+    assert_eq!(diagnosis.exit_code, 0, "{diagnosis}");
+    assert_eq!(in_state(&diagnosis, State::Ok).len(), diagnosis.checks.len(), "{diagnosis}");
+    assert!(diagnosis.to_string().ends_with(" ok, 0 warnings, 0 failed, 0 not looked at"), "{diagnosis}");
+    let peer = diagnosis.checks.last().unwrap();
+    assert_eq!(
+        (peer.id.as_str(), peer.found.as_str()),
+        ("peer-vpc-00000001", "up to 198.51.100.2, 1 network, 5 B in, 7 B out")
+    );
+}
+
+#[test]
+fn a_check_needs_only_checks_before_it_and_each_has_an_id_of_its_own() {
+    let mut before = BTreeSet::new();
+    for check in CHECKS {
+        assert!(check.needs.iter().all(|needed| before.contains(needed)), "{}", check.id);
+        assert!(before.insert(check.id), "twice: {}", check.id);
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-<>".contains(&b);
+        assert!(check.id.bytes().all(allowed), "{}", check.id);
+        assert!(WORST_FIRST.contains(&check.code), "{}", check.id);
+    }
+    let kinds = [Kind::Settings, Kind::Observe, Kind::Apply].map(Kind::exit_code);
+    assert_eq!([SETTINGS, UNASKED, NOT_AS_PLANNED], kinds);
+}
+
+#[test]
+fn what_a_mode_does_not_have_is_no_failure() {
+    let mut x = well();
+    x.settings = Ok(Settings::of_toml("mode = \"nat-hub\"\nprivate_net = [\"10.0.0.0/8\"]\n"));
+    x.own = Some(Err(AskError::NoCredentials { why: "none".into() }));
+    (x.charon, x.keyring, x.wanted_routing) = (Err("no socket".into()), Ok(None), Ok(None));
+    let diagnosis = diagnose(&x);
+    assert_eq!(diagnosis.exit_code, 0, "{diagnosis}");
+    let absent = [
+        "role",
+        "ec2",
+        "source-dest-check",
+        "charon",
+        "swanctl-include",
+        "interfaces-and-routes",
+        "key-file",
+        "key-loaded",
+        "key-tag",
+        "peer-<vpc>",
+    ];
+    assert_eq!(in_state(&diagnosis, State::NotLookedAt), absent, "{diagnosis}");
+
+    let mut x = well();
+    let psk = format!("{SETTINGS_FILE}\n[auth]\nmethod = \"psk\"\n");
+    (x.settings, x.keyring) = (Ok(Settings::of_toml(&psk)), Ok(None));
+    let diagnosis = diagnose(&x);
+    assert_eq!(in_state(&diagnosis, State::NotLookedAt), ["key-file", "key-loaded", "key-tag"], "{diagnosis}");
+}
+
+#[test]
+fn the_exit_code_is_that_of_the_worst() {
+    let mut x = well();
+    x.conntrack.as_mut().unwrap().dropped = 1;
+    assert_eq!(diagnose(&x).exit_code, 6);
+    x.own = Some(Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) }));
+    assert_eq!(diagnose(&x).exit_code, 3);
+    x.sysctls = Ok(vec![(Knob::IpForward, problem("off; on"))]);
+    assert_eq!(diagnose(&x).exit_code, 7);
+    x.charon.as_mut().unwrap().sas.clear();
+    assert_eq!(diagnose(&x).exit_code, 8);
+    x.wanted_routing = Ok(Some(Routing::parse("link set cw1 up\n")));
+    assert_eq!(diagnose(&x).exit_code, 9);
+    x.settings = Err("wrong".into());
+    assert_eq!(diagnose(&x).exit_code, 2);
+}
+
+#[test]
+fn foreign_text_is_shown_plainly() {
+    let mut x = well();
+    x.own = Some(Ok(OwnTags { key: Some("\u{1b}[2J\n\u{202e}".into()), next: None, source_dest_check: Some(false) }));
+    x.settings = Err("\u{7f}\r\n: \u{1b}".into());
+    x.report.as_mut().unwrap().as_mut().unwrap().version = "\u{1b}[31m".into();
+    let diagnosis = diagnose(&x);
+    let text = diagnosis.to_string() + &serde_json::to_string(&diagnosis).unwrap();
+    assert!(text.bytes().all(|b| b == b'\n' || (b' '..=b'~').contains(&b)), "{text:?}");
+    assert_eq!(diagnosis.to_string().lines().count(), diagnosis.checks.len() + 1);
+}
+
+#[test]
+fn a_cause_is_named_through_what_hangs_on_it() {
+    let mut x = well();
+    (x.me, x.own) = (Err("no answer".into()), None);
+    let diagnosis = diagnose(&x);
+    for id in ["role", "ec2", "source-dest-check", "public-address", "last-refresh", "key-tag", "peer-vpc-00000001"] {
+        let check = diagnosis.checks.iter().find(|check| check.id == id).unwrap();
+        assert_eq!((check.state, check.because.as_deref()), (State::NotLookedAt, Some("imds")), "{id}");
+    }
+}

@@ -1,0 +1,261 @@
+//! Each harm is one failure, of its own check, with the remedy that mends it.
+
+use super::*;
+use crate::report::FailedPass;
+
+type Harm = Box<dyn FnOnce(&mut Examined)>;
+
+/// What is wrong after this harm: the one check, its state, the exit code, and the remedy.
+fn after(harm: impl FnOnce(&mut Examined)) -> (String, State, u8, String) {
+    let mut x = well();
+    harm(&mut x);
+    let diagnosis = diagnose(&x);
+    let wrong: Vec<&Finding> =
+        diagnosis.checks.iter().filter(|check| matches!(check.state, State::Failure | State::Warning)).collect();
+    let [one] = wrong[..] else { panic!("{wrong:#?}") };
+    let others = diagnosis.checks.iter().filter_map(|check| check.because.as_ref());
+    others.for_each(|because| assert_eq!(*because, one.id));
+    (one.id.clone(), one.state, diagnosis.exit_code, one.remedy.clone().unwrap())
+}
+
+#[test]
+fn one_cause_is_one_failure_with_its_remedy() {
+    use State::{Failure, Warning};
+    fn tags(x: &mut Examined) -> &mut OwnTags {
+        x.own.as_mut().unwrap().as_mut().unwrap()
+    }
+    fn last(x: &mut Examined) -> &mut Report {
+        x.report.as_mut().unwrap().as_mut().unwrap()
+    }
+    fn sa(x: &mut Examined) -> &mut Sa {
+        &mut x.charon.as_mut().unwrap().sas[0]
+    }
+    fn knob(knob: Knob, line: &str) -> Found<Vec<(Knob, Problem)>> {
+        Ok(vec![(knob, problem(line))])
+    }
+    let denied =
+        || AskError::Denied { permission: "ec2:DescribeInstances".into(), code: "x".into(), explicitly: false };
+    let harms: Vec<(&str, State, u8, &str, Harm)> = vec![
+        (
+            "root",
+            Failure,
+            3,
+            "sudo crosswan doctor",
+            Box::new(|x| {
+                x.root = false;
+                x.charon = Err("permission denied".into());
+                x.rules = Err("permission denied".into());
+                x.keyring = Err("permission denied".into());
+            }),
+        ),
+        ("settings", Failure, 2, "$EDITOR", Box::new(|x| x.settings = Err("mode: expected one".into()))),
+        ("settings", Warning, 6, "$EDITOR", Box::new(|x| x.settings.as_mut().unwrap().warnings.push("old".into()))),
+        (
+            "imds",
+            Failure,
+            3,
+            "--region eu-west-1 --instance-id i-0000ffff --http-endpoint enabled",
+            Box::new(|x| {
+                x.me = Err("no answer".into());
+                x.own = None;
+                x.failed = Ok(Some(FailedPass { at: Timestamp(1050), exit_code: 3, error: "IMDS".into() }));
+            }),
+        ),
+        (
+            "uplink",
+            Failure,
+            3,
+            "systemd-networkd",
+            Box::new(|x| {
+                x.uplink = Err("no default route".into());
+                x.sysctls = Err("no default route".into());
+                x.own = Some(Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) }));
+                sa(x).state = "CONNECTING".into();
+            }),
+        ),
+        (
+            "role",
+            Failure,
+            3,
+            "associate-iam-instance-profile",
+            Box::new(|x| {
+                x.own = Some(Err(AskError::NoCredentials { why: "none".into() }));
+            }),
+        ),
+        ("role", Failure, 3, "chronyc", Box::new(|x| x.own = Some(Err(AskError::Expired { code: "x".into() })))),
+        ("ec2", Failure, 3, "allow ec2:DescribeInstances", Box::new(move |x| x.own = Some(Err(denied())))),
+        (
+            "source-dest-check",
+            Failure,
+            7,
+            "--no-source-dest-check",
+            Box::new(|x| tags(x).source_dest_check = Some(true)),
+        ),
+        ("source-dest-check", Failure, 3, "--no-source-dest-check", Box::new(|x| tags(x).source_dest_check = None)),
+        ("public-address", Failure, 7, "associate-address", Box::new(|x| x.me.as_mut().unwrap().public = None)),
+        (
+            "ip-forward",
+            Failure,
+            7,
+            "sysctl -w a=1",
+            Box::new(|x| x.sysctls = knob(Knob::IpForward, "off: no; sysctl -w a=1")),
+        ),
+        (
+            "rp-filter",
+            Failure,
+            7,
+            "sysctl -w b=2",
+            Box::new(|x| x.sysctls = knob(Knob::RpFilter, "strict; sysctl -w b=2")),
+        ),
+        (
+            "conntrack-room",
+            Failure,
+            7,
+            "nf_conntrack_max=2000",
+            Box::new(|x| x.conntrack.as_mut().unwrap().entries = 800),
+        ),
+        (
+            "conntrack-room",
+            Warning,
+            6,
+            "nf_conntrack_max=2000",
+            Box::new(|x| x.conntrack.as_mut().unwrap().dropped = 1),
+        ),
+        ("conntrack-room", Failure, 3, "modprobe", Box::new(|x| x.conntrack = None)),
+        ("charon", Failure, 3, "systemctl restart strongswan", Box::new(|x| x.charon = Err("hangs".into()))),
+        (
+            "swanctl-include",
+            Failure,
+            7,
+            "add the line",
+            Box::new(|x| x.unreached = Ok(Some(problem("no: x; add the line")))),
+        ),
+        ("last-refresh", Failure, 4, "crosswan refresh", Box::new(|x| x.report = Ok(None))),
+        ("last-refresh", Failure, 4, "crosswan refresh", Box::new(|x| x.now = Timestamp(11_000))),
+        ("last-refresh", Failure, 4, "crosswan refresh", Box::new(|x| last(x).problems.push("disk full".into()))),
+        ("last-refresh", Failure, 4, "crosswan refresh", Box::new(|x| last(x).waiting_for = Some("no key".into()))),
+        ("last-refresh", Warning, 6, "crosswan refresh", Box::new(|x| last(x).unasked.push("throttled".into()))),
+        (
+            "last-refresh",
+            Failure,
+            4,
+            "crosswan refresh",
+            Box::new(|x| {
+                x.failed = Ok(Some(FailedPass { at: Timestamp(1050), exit_code: 1, error: "a bug".into() }));
+            }),
+        ),
+        ("version", Warning, 6, "crosswan refresh", Box::new(|x| last(x).version = "0.0.1".into())),
+        (
+            "rules-in-force",
+            Failure,
+            9,
+            "crosswan refresh",
+            Box::new(|x| {
+                x.wanted_rules = Ok(Some(Rules::parse("*nat\n:CROSSWAN-NAT - [0:0]\nCOMMIT\n")));
+            }),
+        ),
+        (
+            "rules-in-force",
+            Failure,
+            3,
+            "nft delete table ip nat",
+            Box::new(|x| {
+                x.rules = Ok(Rules::parse("# Table `nat' is incompatible, use 'nft' tool.\n"));
+            }),
+        ),
+        (
+            "foreign-rules",
+            Failure,
+            7,
+            "iptables -P FORWARD ACCEPT",
+            Box::new(|x| {
+                let stopped = vec![problem("the policy drop; iptables -P FORWARD ACCEPT")];
+                x.foreign = Some(Ok(Obstacles { stopped, notes: Vec::new() }));
+            }),
+        ),
+        ("foreign-rules", Failure, 3, "iptables-save", Box::new(|x| x.foreign = Some(Err("killed".into())))),
+        (
+            "interfaces-and-routes",
+            Failure,
+            9,
+            "crosswan refresh",
+            Box::new(|x| {
+                x.wanted_routing = Ok(Some(Routing::parse("link set cw1 up\n")));
+            }),
+        ),
+        (
+            "interfaces-and-routes",
+            Failure,
+            9,
+            "ip link delete cw9",
+            Box::new(|x| {
+                x.routing.as_mut().unwrap().interfaces.push("cw9, a dummy interface".into());
+            }),
+        ),
+        (
+            "foreign-routes",
+            Warning,
+            6,
+            "ip rule",
+            Box::new(|x| x.routing.as_mut().unwrap().beside.push("pref 1".into())),
+        ),
+        ("key-file", Failure, 4, "crosswan refresh", Box::new(|x| x.keyring = Ok(None))),
+        (
+            "key-file",
+            Failure,
+            4,
+            "crosswan refresh",
+            Box::new(|x| {
+                x.keyring.as_mut().unwrap().as_mut().unwrap().current.instance = "i-00000bad".parse().unwrap();
+            }),
+        ),
+        (
+            "key-file",
+            Failure,
+            4,
+            "chmod 600",
+            Box::new(|x| {
+                x.keyring.as_mut().unwrap().as_mut().unwrap().current.guarded = false;
+            }),
+        ),
+        ("key-loaded", Failure, 4, "crosswan refresh", Box::new(|x| x.charon.as_mut().unwrap().keys.clear())),
+        ("key-tag", Failure, 4, "crosswan refresh", Box::new(|x| tags(x).key = None)),
+        (
+            "peer-vpc-00000001",
+            Failure,
+            8,
+            "crosswan refresh",
+            Box::new(|x| x.charon.as_mut().unwrap().connections.clear()),
+        ),
+        ("peer-vpc-00000001", Failure, 8, "swanctl --initiate --ike", Box::new(|x| sa(x).state = "CONNECTING".into())),
+        (
+            "peer-vpc-00000001",
+            Failure,
+            8,
+            "swanctl --initiate --child c-10-1-0-0-16",
+            Box::new(|x| sa(x).children.clear()),
+        ),
+        ("peer-vpc-00000001", Warning, 6, "on the other gateway", Box::new(|x| sa(x).children[0].bytes_in = 0)),
+        ("peer-<vpc>", Warning, 6, "crosswan refresh", Box::new(|x| last(x).tunnels.clear())),
+        (
+            "overlap",
+            Warning,
+            6,
+            "another CIDR",
+            Box::new(|x| {
+                let refusal = serde_json::json!({"region": "eu-west-1", "vpc": "vpc-00000002", "instance": null,
+                "cidr": "10.1.0.0/16", "reason": "overlaps"});
+                last(x).refused.insert(serde_json::from_value(refusal).unwrap());
+            }),
+        ),
+    ];
+    let mut seen = BTreeSet::new();
+    for (id, state, code, remedy, harm) in harms {
+        let found = after(harm);
+        assert_eq!((found.0.as_str(), found.1, found.2), (id, state, code), "{remedy}");
+        assert!(found.3.contains(remedy), "{id}: {}", found.3);
+        seen.insert(id);
+    }
+    let never: Vec<&str> = CHECKS.iter().map(|check| check.id).filter(|id| !seen.contains(id)).collect();
+    assert_eq!(never, ["send-redirects", "ipv6-forwarding"], "these fail in the lab only");
+}

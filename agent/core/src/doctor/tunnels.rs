@@ -1,0 +1,163 @@
+//! Checks of charon, of this gateway's keys, and of each peer.
+
+use std::collections::BTreeMap;
+
+use super::{
+    examined::Examined,
+    verdict::{Matter, Verdict, failure, few, of_problem, unasked, warning},
+};
+use crate::{
+    model::ConnName,
+    report::TunnelReport,
+    settings::AuthMethod,
+    system::{Charon, ChildSa, Sa},
+    text::plural,
+};
+
+/// A CHILD_SA that has sent for this many seconds should have received something.
+const LONG_ENOUGH: u64 = 60;
+
+/// Nothing here is looked at on a gateway without tunnels.
+fn with_tunnels(x: &Examined) -> Result<(), Matter> {
+    match x.mode() {
+        None => Err(Matter::Blocked("settings")),
+        Some(mode) if !mode.has_ipsec() => Err(Matter::Absent(format!("a {mode} has no tunnels"))),
+        Some(_) => Ok(()),
+    }
+}
+
+pub(super) fn charon(x: &Examined) -> Verdict {
+    with_tunnels(x)?;
+    let charon = x.charon.as_ref();
+    let charon = charon.map_err(|why| unasked(why, "charon answers", "systemctl restart strongswan"))?;
+    Ok(format!("{} with {}", charon.version, plural(charon.connections.len(), "connection")))
+}
+
+pub(super) fn swanctl_include(x: &Examined) -> Verdict {
+    with_tunnels(x)?;
+    let wanted = "swanctl.conf includes crosswan's files";
+    match x.unreached.as_ref().map_err(|why| unasked(why, wanted, "ls -l /etc/swanctl"))? {
+        None => Ok(wanted.into()),
+        Some(problem) => Err(of_problem(problem, wanted)),
+    }
+}
+
+/// Nothing about keys is looked at where only pre-shared keys are used.
+fn with_keys(x: &Examined) -> Result<(), Matter> {
+    with_tunnels(x)?;
+    match x.settings.as_ref().map_err(|_| Matter::Blocked("settings"))?.auth.method {
+        AuthMethod::Key => Ok(()),
+        AuthMethod::Psk => Err(Matter::Absent("auth.method is psk".into())),
+    }
+}
+
+pub(super) fn key_file(x: &Examined) -> Verdict {
+    with_keys(x)?;
+    let wanted = "this instance's own key, which only root may read";
+    let file = "/etc/swanctl/private/crosswan.pem";
+    let ring =
+        x.keyring.as_ref().map_err(|why| unasked(why, wanted, "crosswan refresh, once it is restored or removed"))?;
+    // Its peers know the key that is gone, and refuse another one of the same instance.
+    let known = x.last_report().and_then(|report| {
+        Some(format!(
+            "restore {file}; or: crosswan refresh here, and on each peer: crosswan refresh --accept-key {}=FINGERPRINT",
+            report.key.as_ref().map(|_| &report.me.vpc)?
+        ))
+    });
+    let remedy = || known.unwrap_or_else(|| "crosswan refresh".into());
+    let ring = ring.as_ref().ok_or_else(|| failure(format!("no {file}"), wanted, remedy()))?;
+    if let Ok(me) = &x.me
+        && ring.current.instance != me.instance
+    {
+        let found = format!("the key of {}, from an image or a moved disk", ring.current.instance);
+        return Err(failure(found, wanted, "crosswan refresh"));
+    }
+    if ring.keys().any(|key| !key.guarded) {
+        let remedy = format!("chmod 600 {file}; if they may have read it: crosswan rotate-key");
+        return Err(failure("other users can read or change the key", wanted, remedy));
+    }
+    Ok(ring.current.public.fingerprint())
+}
+
+pub(super) fn key_loaded(x: &Examined) -> Verdict {
+    with_keys(x)?;
+    let charon = x.charon.as_ref().map_err(|_| Matter::Blocked("charon"))?;
+    let ring = x.keyring.as_ref().ok().and_then(Option::as_ref).ok_or(Matter::Blocked("key-file"))?;
+    if charon.keys.contains(&ring.current.public.charon_id()) {
+        return Ok("charon signs with it".into());
+    }
+    Err(failure("charon has not loaded this gateway's key", "charon signs with it", "crosswan refresh"))
+}
+
+pub(super) fn key_tag(x: &Examined) -> Verdict {
+    with_keys(x)?;
+    super::cloud::key_tag(x)
+}
+
+/// The peers by what their connections have in common: a VPC's id, or `hub`.
+fn parties(x: &Examined) -> BTreeMap<String, Vec<(&String, &TunnelReport)>> {
+    let mut parties = BTreeMap::<String, Vec<_>>::new();
+    for (name, tunnel) in x.last_report().iter().flat_map(|report| &report.tunnels) {
+        if let Ok(parsed) = name.parse::<ConnName>() {
+            parties.entry(format!("peer-{}", parsed.party())).or_default().push((name, tunnel));
+        }
+    }
+    parties
+}
+
+/// A verdict for each peer of the last refresh, by its id.
+pub(super) fn peers(x: &Examined) -> Vec<(String, Verdict)> {
+    let all = |verdict| vec![("peer-<vpc>".to_owned(), verdict)];
+    if let Err(matter) = with_tunnels(x) {
+        return all(Err(matter));
+    }
+    let Some(report) = x.last_report() else { return all(Err(Matter::Blocked("last-refresh"))) };
+    let parties = parties(x);
+    if parties.is_empty() {
+        let why = report.awaited.iter().cloned().chain(report.refused.iter().map(ToString::to_string)).next();
+        let why = why.unwrap_or_else(|| "no gateway was found".into());
+        return all(Err(warning(format!("no tunnel: {why}"), "a peer", "crosswan refresh")));
+    }
+    let judged = |(id, tunnels): (String, Vec<(&String, &TunnelReport)>)| {
+        let verdict =
+            x.charon.as_ref().map_err(|_| Matter::Blocked("charon")).and_then(|charon| peer(charon, &tunnels));
+        (id, verdict)
+    };
+    parties.into_iter().map(judged).collect()
+}
+
+/// Judges the tunnel of a peer that is in use.
+fn peer(charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> Verdict {
+    let used = tunnels.iter().find(|(_, tunnel)| !tunnel.stands_by).or(tunnels.first());
+    let (name, tunnel) = used.ok_or_else(|| Matter::Absent("no tunnel".into()))?;
+    let remote = tunnel.remote;
+    let wanted = format!("a tunnel to {remote} that is up");
+    let Some(connection) = charon.connections.get(*name) else {
+        return Err(failure(format!("charon has not loaded {name}"), wanted, "crosswan refresh"));
+    };
+    let sas: Vec<&Sa> = charon.sas.iter().filter(|sa| sa.conn == **name).collect();
+    let live: Vec<&ChildSa> = sas.iter().flat_map(|sa| &sa.children).filter(|child| child.is_up()).collect();
+    let missing: Vec<&String> =
+        connection.children.keys().filter(|name| live.iter().all(|c| c.name != **name)).collect();
+    if !sas.iter().any(|sa| sa.is_authenticated()) {
+        let state = if sas.iter().any(|sa| sa.is_connecting()) { "it does not answer" } else { "there is none" };
+        let remedy = format!(
+            "swanctl --initiate --ike {name}; if it times out, open UDP 500 and 4500 between the security groups of both ends"
+        );
+        return Err(failure(format!("no IKE_SA with {remote}: {state}"), wanted, remedy));
+    }
+    if let Some(first) = missing.first() {
+        let names = few(&missing);
+        let remedy = format!("swanctl --initiate --child {first} --ike {name}");
+        return Err(failure(format!("no CHILD_SA for {names}"), wanted, remedy));
+    }
+    let sum = |of: fn(&ChildSa) -> u64| live.iter().map(|child| of(child)).fold(0, u64::saturating_add);
+    let (bytes_in, bytes_out) = (sum(|child| child.bytes_in), sum(|child| child.bytes_out));
+    let since = live.iter().filter_map(|child| child.installed).max().unwrap_or(0);
+    let counts = format!("{bytes_in} B in, {bytes_out} B out");
+    if bytes_out > 0 && bytes_in == 0 && since >= LONG_ENOUGH {
+        let remedy = "crosswan doctor on the other gateway; look at its hosts' security groups and route tables";
+        return Err(warning(format!("up to {remote}, and nothing comes back: {counts}"), "bytes both ways", remedy));
+    }
+    Ok(format!("up to {remote}, {}, {counts}", plural(connection.children.len(), "network")))
+}

@@ -1,0 +1,129 @@
+//! `crosswan doctor`: asks everybody at once what there is to know about this gateway, and changes nothing. The core judges it.
+//!
+//! It takes no lock, so a refresh may be at work at the same time: what such a moment shows is over with the next look.
+
+#![allow(clippy::disallowed_methods, reason = "edge: one deadline for everything that is asked")]
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use nix::unistd::geteuid;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    files, host, keyring,
+    observe::{ec2, imds, includes, kernel, live},
+    paths::Paths,
+    settings, status,
+};
+use crosswan_core::{
+    doctor::{Examined, Found, Lead},
+    error::Result,
+    forwarding::{Obstacles, Traffic},
+    iptables::Rules,
+    model::{AskError, Identity, Interface, OwnTags},
+    report::Report,
+    settings::{Flags, Settings},
+    system::{Charon, Routing},
+};
+
+/// When everything has to have answered. `crosswan doctor` promises ten seconds.
+const ALL: Duration = Duration::from_secs(9);
+/// When the first round has to have answered: what later questions depend on, and what needs nothing else.
+const FIRST: Duration = Duration::from_millis(4_500);
+/// How long IMDS is asked, so that its own reason comes before the round's end.
+const IMDS: Duration = Duration::from_secs(4);
+
+/// Looks once. `env` is the whole environment, `root` the folder below which the files are. It ends within ten seconds.
+pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags, paths: &Paths) -> Examined {
+    let now = host::now();
+    let (first, all) = (Instant::now() + FIRST, Instant::now() + ALL);
+    let settings = found(settings::load(root, env, flags));
+    let report: Found<Option<Report>> = found(status::written(&paths.status));
+    let (me, saved, charon, routing) = tokio::join!(
+        by(first, "ask IMDS who this instance is", imds::identity(IMDS)),
+        by(first, "run iptables-save", live::saved()),
+        by(first, "ask charon", charon(paths)),
+        by(first, "ask the kernel for its routes", live::routing()),
+    );
+    let uplink = found(host::default_route_interface());
+    let traffic = traffic(&report, &settings, &me, &uplink);
+    let ((elsewhere, own), foreign) = tokio::join!(instance(&me, all), foreign(traffic, &saved, all));
+    let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
+    Examined {
+        now,
+        root: geteuid().is_root(),
+        elsewhere,
+        own,
+        sysctls: uplink.as_ref().map_err(Clone::clone).and_then(|uplink| found(live::sysctls(uplink))),
+        conntrack: kernel::conntrack(),
+        rules: saved.map(|saved| Rules::parse(&saved)),
+        wanted_rules: text(&paths.rules).map(|text| text.map(|text| Rules::parse(&text))),
+        foreign,
+        routing: routing.map(|look| Lead {
+            beside: look.rules_beside().chain(&look.foreign_routes).cloned().collect(),
+            own: look.routing,
+            interfaces: look.foreign_interfaces,
+        }),
+        wanted_routing: text(&paths.routing).map(|text| text.map(|text| Routing::parse(&text))),
+        charon,
+        unreached: found(includes::unreached(paths)),
+        keyring: found(keyring::read(paths)),
+        report,
+        failed: found(status::written(&paths.failure)),
+        settings,
+        me,
+        uplink,
+    }
+}
+
+fn found<T>(result: Result<T>) -> Found<T> {
+    result.map_err(|e| e.chain())
+}
+
+/// What was asked for, or that there was no answer by `deadline`.
+async fn by<T>(deadline: Instant, what: &str, asked: impl Future<Output = Result<T>>) -> Found<T> {
+    let late = |_| Err(format!("{what}: no answer in time"));
+    timeout_at(deadline, asked).await.map_or_else(late, found)
+}
+
+async fn charon(paths: &Paths) -> Result<Charon> {
+    live::charon(&mut live::connect(&paths.vici, Duration::ZERO).await?).await
+}
+
+/// Where else this instance has a public address, and what EC2 shows of it.
+async fn instance(
+    me: &Found<Identity>,
+    deadline: Instant,
+) -> (Option<String>, Option<std::result::Result<OwnTags, AskError>>) {
+    let Ok(me) = me else { return (None, None) };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let clients = ec2::Clients::default().accepting_throttles(true);
+    let elsewhere = async { if me.public.is_none() { imds::public_elsewhere(left).await } else { None } };
+    let (elsewhere, own) = tokio::join!(elsewhere, ec2::own_tags(&clients, &me.region, &me.instance, left));
+    (elsewhere, Some(own))
+}
+
+/// What this gateway should forward: as the last refresh decided, or as one would decide now.
+fn traffic(
+    report: &Found<Option<Report>>,
+    settings: &Found<Settings>,
+    me: &Found<Identity>,
+    uplink: &Found<Interface>,
+) -> Option<Traffic> {
+    let decided = report.as_ref().ok().and_then(|report| report.as_ref()?.traffic.clone());
+    let (settings, me, uplink) = (settings.as_ref().ok(), me.as_ref().ok(), uplink.as_ref().ok());
+    decided.or_else(|| Some(Traffic::of(settings?.mode, &settings?.nat(me?, uplink?), uplink?)))
+}
+
+/// What other programs' rules do to this `traffic`, where iptables printed what it has `saved`.
+async fn foreign(traffic: Option<Traffic>, saved: &Found<String>, deadline: Instant) -> Option<Found<Obstacles>> {
+    let (traffic, saved) = match (traffic?, saved) {
+        (traffic, Ok(saved)) => (traffic, saved),
+        (_, Err(why)) => return Some(Err(why.clone())),
+    };
+    let asked = async { Ok(live::foreign(&traffic, saved).await) };
+    Some(by(deadline, "read the rules of other programs", asked).await.and_then(|(found, unasked)| {
+        // What certainly stops packets is said, even if there may be more.
+        if found.stopped.is_empty() && !unasked.is_empty() { Err(unasked.join("; ")) } else { Ok(found) }
+    }))
+}
