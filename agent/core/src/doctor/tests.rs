@@ -69,7 +69,8 @@ fn well() -> Examined {
     current.instance = me.instance.clone();
     let ring = Keyring { current, next: None };
     let keys = OwnKeys::of(&ring, &Holder { vpc: &me.vpc, instance: &me.instance }).unwrap();
-    let tags = OwnTags { key: Some(keys.current.to_string()), next: None, source_dest_check: Some(false) };
+    let tags =
+        OwnTags { key: Some(keys.current.to_string()), next: None, source_dest_check: Some(false), interface: None };
     Examined {
         now: Timestamp(1060),
         root: true,
@@ -179,7 +180,12 @@ fn the_exit_code_is_that_of_the_worst() {
 #[test]
 fn foreign_text_is_shown_plainly() {
     let mut x = well();
-    x.own = Some(Ok(OwnTags { key: Some("\u{1b}[2J\n\u{202e}".into()), next: None, source_dest_check: Some(false) }));
+    x.own = Some(Ok(OwnTags {
+        key: Some("\u{1b}[2J\n\u{202e}".into()),
+        next: None,
+        source_dest_check: Some(false),
+        interface: None,
+    }));
     x.settings = Err("\u{7f}\r\n: \u{1b}".into());
     x.report.as_mut().unwrap().as_mut().unwrap().version = "\u{1b}[31m".into();
     let diagnosis = diagnose(&x);
