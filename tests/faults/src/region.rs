@@ -56,15 +56,15 @@ impl Region {
             match output.code {
                 0 => {}
                 // The key of a gateway that boots later is awaited. And where a machine is too busy for the SDK's time-outs, IMDS
-                // could not be asked: systemd would try again, too.
-                3 => again.push(gateway),
+                // could not be asked: systemd would try again, too. A route may wait for the tunnel, and keep asks for another pass.
+                3 | 6 => again.push(gateway),
                 code => bail!("{}: refresh: exit {code}\n{}", gateway.name, show(&output)),
             }
         }
         for gateway in again {
             let mut output = gateway.agent(&["refresh"])?;
             for _ in 0..TRIES {
-                if output.code == 3 {
+                if matches!(output.code, 3 | 6) {
                     output = gateway.agent(&["refresh"])?;
                 }
             }

@@ -26,8 +26,8 @@ const CHECK: &str = "ec2:ModifyInstanceAttribute";
 #[test]
 fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
     let lab = Lab::builder(agent()?)
-        .vpc(VpcSpec::hub("hub", HUB_REGION, &["10.0.0.0/16"])?)
-        .vpc(VpcSpec::client("a", REGION_A, &["10.1.0.0/16"])?)
+        .vpc(VpcSpec::hub("hub", HUB_REGION, &["10.0.0.0/16"])?.bare())
+        .vpc(VpcSpec::client("a", REGION_A, &["10.1.0.0/16"])?.bare())
         .build()?;
 
     // They boot and connect with nothing but the files.
@@ -38,7 +38,14 @@ fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
     let asked: BTreeSet<_> = lab.ec2_calls().into_keys().map(|(at, action)| format!("{at} {action}")).collect();
     let both = |action: &str| [REGION_A, HUB_REGION].map(|at| format!("{at} {action}"));
     // In the hub's own region it finds nat-hub, which has the same tag.
-    let actions = ["DescribeInstances", "DescribeVpcs", "CreateTags", "ModifyInstanceAttribute"];
+    let actions = [
+        "DescribeInstances",
+        "DescribeVpcs",
+        "CreateTags",
+        "ModifyInstanceAttribute",
+        "DescribeRouteTables",
+        "CreateRoute",
+    ];
     let all = BTreeSet::from_iter(actions.into_iter().flat_map(both));
     ensure!(asked == all, "what was asked for is not what this test is about: {asked:?}");
 
@@ -94,6 +101,27 @@ fn each_policy_is_enough_and_a_missing_action_is_named() -> Result<()> {
         enforce(&region.lab, None)?;
         ensure!(refresh(&gateway)?["source_dest_check"] == false, "{name}");
     }
+    // Without these its routes are an operator's, and a table that must be written is named with the permission.
+    for (name, file) in ROLES {
+        let gateway = region.gateway(name)?;
+        enforce(&region.lab, Some((file, "ec2:DescribeRouteTables")))?;
+        let report = refresh(&gateway)?;
+        ensure_no_steps(&report)?;
+        ensure!(lines(&report, "notes").concat().contains("needs ec2:DescribeRouteTables"), "{name}: {report:#}");
+        enforce(&region.lab, Some((file, "ec2:CreateRoute")))?;
+        let [_, table] = region.lab.route_tables(name.split('/').next().unwrap_or_default())?;
+        let to = if gateway.role == Role::VpnHub { "10.0.0.0/8" } else { "0.0.0.0/0" };
+        let route = [("RouteTableId", table.as_str()), ("DestinationCidrBlock", to)];
+        region.lab.ec2().call(&gateway.region, "DeleteRoute", &route)?;
+        let report = refresh_with(&gateway, &[], 3)?;
+        ensure!(
+            lines(&report, "unasked").concat().contains("needs ec2:CreateRoute on the route tables"),
+            "{name}: {report:#}"
+        );
+        enforce(&region.lab, None)?;
+        let steps = lines(&refresh(&gateway)?, "steps").concat();
+        ensure!(steps.contains(&format!("lead {to} of {table} to this gateway")), "{name}: {steps}");
+    }
     region.settle()
 }
 
@@ -146,6 +174,7 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
     ensure!(denied(write(&other.context("no other instance")?, "third")?.0), "it may write on another instance");
     enforce(lab, Some((file, "ec2:CreateTags")))?;
     let (wrote, found) = write(&gateway.instance, "third")?;
+    let found = found.map(|found| OwnTags { interface: None, ..found });
     ensure!(denied(wrote) && found == Ok(both("second")), "found {found:?}");
     enforce(lab, None)
 }

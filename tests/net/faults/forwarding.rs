@@ -256,7 +256,7 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
     for _ in 0..3 {
         spoke.sh(FLUSH)?.ok()?;
         let flushed = Instant::now();
-        eventually(Duration::from_secs(5), "the rules are back", || {
+        eventually(UP, "the rules are back", || {
             Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules)
         })?;
         slowest = slowest.max(flushed.elapsed());
@@ -298,7 +298,7 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
 
     // After a restart it puts back what was removed while nobody watched, and nothing when no rules are to be kept.
     let watch = spoke.spawn_agent(&["watch"])?;
-    eventually(Duration::from_secs(5), "the rules are back", || {
+    eventually(UP, "the rules are back", || {
         Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules)
     })?;
     spoke.sh("rm /var/lib/crosswan/iptables.rules")?.ok()?;
