@@ -142,6 +142,8 @@ fn a_peer_with_a_handwritten_swanctl_conf_reaches_the_networks_behind_the_hub() 
     let (hub, peer) = (region.gateway("hub/vpn-hub")?, region.gateway("c/nat-vpn")?);
     let conf = hand_written(&peer, &region.lab.vpc_id("c")?, &hub, region.lab.psk())?;
     peer.write_file("/etc/swanctl/conf.d/hub.conf", &conf, 0o600)?;
+    // No agent runs there.
+    region.lab.source_dest_check(&peer, false)?;
     peer.use_strongswan(&debian_13)?;
     peer.start_charon()?;
     for name in ["hub/vpn-hub", "a/nat-vpn"] {
