@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
+mod dry_run;
 mod own;
 pub(in crate::observe) mod reason;
 mod throttle;
@@ -30,6 +31,7 @@ use tokio::{
 };
 
 use self::answer::Collected;
+pub use self::dry_run::permissions;
 pub use self::own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check};
 use crosswan_core::{
     model::{Answers, AskError, Format, InstanceId, Region, RegionAnswer, VpcId},
