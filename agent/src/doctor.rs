@@ -39,7 +39,8 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     let (first, all) = (Instant::now() + FIRST, Instant::now() + ALL);
     let settings = found(settings::load(root, env, flags));
     let report: Found<Option<Report>> = found(status::written(&paths.status));
-    let (me, saved, charon, routing) = tokio::join!(
+    let (imds_time, me, saved, charon, routing) = tokio::join!(
+        imds::clock(IMDS),
         by(first, "ask IMDS who this instance is", imds::identity(IMDS)),
         by(first, "run iptables-save", live::saved()),
         by(first, "ask charon", charon(paths)),
@@ -47,13 +48,15 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     );
     let uplink = found(host::default_route_interface());
     let traffic = traffic(&report, &settings, &me, &uplink);
-    let ((elsewhere, own), foreign) = tokio::join!(instance(&me, all), foreign(traffic, &saved, all));
+    let ((elsewhere, own, allowed), foreign) = tokio::join!(instance(&me, all), foreign(traffic, &saved, all));
     let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
     Examined {
         now,
+        imds_time,
         root: geteuid().is_root(),
         elsewhere,
         own,
+        allowed,
         sysctls: uplink.as_ref().map_err(Clone::clone).and_then(|uplink| found(live::sysctls(uplink))),
         conntrack: kernel::conntrack(),
         rules: saved.map(|saved| Rules::parse(&saved)),
@@ -63,6 +66,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
             beside: look.rules_beside().chain(&look.foreign_routes).cloned().collect(),
             own: look.routing,
             interfaces: look.foreign_interfaces,
+            mtus: look.mtus,
         }),
         wanted_routing: text(&paths.routing).map(|text| text.map(|text| Routing::parse(&text))),
         charon,
@@ -90,17 +94,28 @@ async fn charon(paths: &Paths) -> Result<Charon> {
     live::charon(&mut live::connect(&paths.vici, Duration::ZERO).await?).await
 }
 
-/// Where else this instance has a public address, and what EC2 shows of it.
-async fn instance(
-    me: &Found<Identity>,
-    deadline: Instant,
-) -> (Option<String>, Option<std::result::Result<OwnTags, AskError>>) {
-    let Ok(me) = me else { return (None, None) };
-    let left = deadline.saturating_duration_since(Instant::now());
+/// What EC2 shows of this instance.
+type Own = Option<std::result::Result<OwnTags, AskError>>;
+/// What EC2 would let this instance do.
+type Allowed = BTreeMap<&'static str, std::result::Result<(), AskError>>;
+
+/// Where else this instance has a public address, what EC2 shows of it, and what it may do.
+async fn instance(me: &Found<Identity>, deadline: Instant) -> (Option<String>, Own, Allowed) {
+    let Ok(me) = me else { return (None, None, Allowed::new()) };
+    let left = || deadline.saturating_duration_since(Instant::now());
     let clients = ec2::Clients::default().accepting_throttles(true);
-    let elsewhere = async { if me.public.is_none() { imds::public_elsewhere(left).await } else { None } };
-    let (elsewhere, own) = tokio::join!(elsewhere, ec2::own_tags(&clients, &me.region, &me.instance, left));
-    (elsewhere, Some(own))
+    let elsewhere = async { if me.public.is_none() { imds::public_elsewhere(left()).await } else { None } };
+    // Without an answer to this, there is none to the others.
+    let own = async {
+        let own = ec2::own_tags(&clients, &me.region, &me.instance, left()).await;
+        let allowed = match &own {
+            Ok(_) => ec2::permissions(&clients, &me.region, &me.instance, left()).await,
+            Err(_) => Allowed::new(),
+        };
+        (own, allowed)
+    };
+    let (elsewhere, (own, allowed)) = tokio::join!(elsewhere, own);
+    (elsewhere, Some(own), allowed)
 }
 
 /// What this gateway should forward: as the last refresh decided, or as one would decide now.

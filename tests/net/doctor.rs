@@ -91,6 +91,7 @@ fn a_healthy_region_passes_and_each_cause_is_one_failure_with_its_remedy() -> Re
     for (harm, id, code, remedy) in [
         ("sysctl -w net.ipv4.ip_forward=0", "ip-forward", 7, "sysctl -w net.ipv4.ip_forward=1"),
         ("sysctl -w net.ipv4.conf.all.rp_filter=1", "rp-filter", 7, "sysctl -w net.ipv4.conf.all.rp_filter=2"),
+        ("ip link set ens5 mtu 1400", "mtu", 7, "ip link set ens5 mtu 1500"),
         (
             "sysctl -w net.ipv4.conf.all.send_redirects=1",
             "send-redirects",
@@ -164,6 +165,7 @@ fn amazon(region: &Region, spoke: &Gateway) -> Result<()> {
 
     for (path, fault, id, code, remedy) in [
         ("", ImdsFault::Down, "imds", 3, format!("aws ec2 modify-instance-metadata-options {options}")),
+        ("", ImdsFault::Late(600), "clock", 3, "chronyc makestep".into()),
         ("meta-data/public-ipv4", ImdsFault::Status(404), "public-address", 7, format!("associate-address {options}")),
         (
             "meta-data/iam/security-credentials/",
@@ -183,6 +185,15 @@ fn amazon(region: &Region, spoke: &Gateway) -> Result<()> {
         let denied = fault == Fault::Unauthorized;
         only(spoke, "ec2", 3, if denied { "allow ec2:DescribeInstances" } else { "curl" })?;
         region.lab.ec2_heal();
+    }
+    let hub = region.gateway("hub/vpn-hub")?;
+    for (gateway, action, id) in
+        [(spoke, "CreateTags", "iam-create-tags"), (&*hub, "DescribeVpcs", "iam-describe-vpcs")]
+    {
+        region.lab.ec2_fault(&gateway.region, action, Fault::Unauthorized);
+        only(gateway, id, 3, &format!("allow ec2:{action}"))?;
+        region.lab.ec2_heal();
+        healthy(gateway)?;
     }
     // Whoever may write tags may write anything there.
     for tag in ["\u{202e}\u{7f}'; reboot", "", "none"] {

@@ -1,5 +1,7 @@
 //! Reads the kernel's interfaces, rules and routes, and changes crosswan's.
 
+use std::collections::BTreeMap;
+
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::Place,
@@ -33,6 +35,8 @@ pub struct Look {
     /// Routes of others in crosswan's table, and such with its protocol number that are not like its own:
     /// `10.9.0.0/16 dev eth0 proto 4`.
     pub foreign_routes: Vec<String>,
+    /// The largest packet that each interface takes, in bytes.
+    pub mtus: BTreeMap<String, u32>,
 }
 
 impl Look {
@@ -73,6 +77,7 @@ impl Netlink {
 
         let mut look = Look::default();
         look.routing.interfaces = links.iter().filter_map(Link::in_order).collect();
+        look.mtus = links.iter().filter_map(|link| Some((link.name.clone(), link.mtu?))).collect();
         look.foreign_interfaces = links.iter().filter(|link| link.is_foreign()).map(Link::phrase).collect();
         look.routing.rules = rules.iter().filter_map(rules::Found::own).collect();
         if let Some(last) = look.routing.rules.iter().map(|rule| rule.priority).max() {

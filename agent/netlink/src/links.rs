@@ -3,7 +3,7 @@
 use crosswan_core::model::Place;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
 use nix::libc::{
-    IFF_UP, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK_NETNSID, IFLA_LINKINFO,
+    IFF_UP, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MTU,
     RTEXT_FILTER_SKIP_STATS, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK,
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
     up: bool,
+    /// The largest packet in bytes.
+    pub(crate) mtu: Option<u32>,
     /// `dummy`, `xfrm`, …; `None` for hardware.
     kind: Option<String>,
     if_id: Option<u32>,
@@ -76,6 +78,7 @@ impl Link {
             index: word(4).ok_or(Failure::Garbage)?,
             name: attributes.text(IFLA_IFNAME).ok_or(Failure::Garbage)?,
             up: word(8).ok_or(Failure::Garbage)? & IFF_UP as u32 != 0,
+            mtu: attributes.u32(IFLA_MTU),
             kind,
             if_id: data.u32(IFLA_XFRM_IF_ID),
             elsewhere: attributes.has(IFLA_LINK_NETNSID),

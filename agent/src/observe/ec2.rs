@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
 mod answer;
+mod dry_run;
 mod own;
 mod own_vpc;
 pub(in crate::observe) mod reason;
@@ -32,6 +33,7 @@ use tokio::{
 
 use self::answer::Collected;
 pub use self::{
+    dry_run::permissions,
     own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check},
     own_vpc::{Tags, TakeError, own_vpc, take_route},
 };

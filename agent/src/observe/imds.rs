@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: a bounded wait for IMDS")]
 
+mod clock;
 mod token;
 
 use std::{collections::BTreeSet, error::Error as StdError, fmt::Display, net::Ipv4Addr, str::FromStr, time::Duration};
@@ -20,6 +21,7 @@ use aws_config::{
 use aws_sdk_ec2::{config::http::HttpResponse, error::SdkError};
 use tokio::time::{Instant, sleep, timeout_at};
 
+pub use clock::clock;
 use crosswan_core::{
     error::{Context as _, Error, Result},
     model::{Identity, printable, vpc_cidr},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use ipnet::Ipv4Net;
@@ -30,6 +30,8 @@ pub enum ImdsFault {
     Slow(Duration),
     /// 200 with this text.
     Garbage(String),
+    /// The right answer, dated this many seconds later.
+    Late(u64),
 }
 
 /// What an instance's IMDS knows about it.
@@ -74,7 +76,8 @@ impl Imds {
             let faults = lock(&self.faults);
             faults.get(path).or_else(|| faults.get("")).cloned()
         };
-        let response = match fault {
+        let late = if let Some(ImdsFault::Late(seconds)) = &fault { *seconds } else { 0 };
+        let mut response = match fault {
             Some(ImdsFault::Down) => return Ok(SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?),
             Some(ImdsFault::Status(status)) => Response::new(status, ""),
             Some(ImdsFault::Garbage(text)) => Response::new(200, text),
@@ -82,8 +85,9 @@ impl Imds {
                 std::thread::sleep(delay);
                 self.answer(&request, path)
             }
-            None => self.answer(&request, path),
+            None | Some(ImdsFault::Late(_)) => self.answer(&request, path),
         };
+        response.headers.push(("Date", http_date(SystemTime::now() + Duration::from_secs(late))));
         Ok(stream.write_all(&response.bytes())?)
     }
 
@@ -169,4 +173,47 @@ fn credentials(access_key: &str) -> String {
         "{{\"Code\":\"Success\",\"LastUpdated\":\"2025-01-01T00:00:00Z\",\"Type\":\"AWS-HMAC\",\"AccessKeyId\":\"{access_key}\",\
          \"SecretAccessKey\":\"lab\",\"Token\":\"lab\",\"Expiration\":\"2099-01-01T00:00:00Z\"}}"
     )
+}
+
+/// As HTTP writes it (RFC 9110, section 5.6.7).
+fn http_date(time: SystemTime) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let (mut year, mut day) = (1970, days);
+    while day >= 365 + u64::from(leap(year)) {
+        day -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(leap(year));
+    let mut month = 0;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < length {
+            break;
+        }
+        day -= length;
+        month += 1;
+    }
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    let weekday = DAYS[(days % 7) as usize];
+    format!("{weekday}, {:02} {} {year} {hour:02}:{minute:02}:{:02} GMT", day + 1, MONTHS[month], second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_as_http_writes_it() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+            (951_868_800, "Wed, 01 Mar 2000 00:00:00 GMT"),
+        ] {
+            assert_eq!(http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
 }

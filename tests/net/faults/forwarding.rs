@@ -256,9 +256,7 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
     for _ in 0..3 {
         spoke.sh(FLUSH)?.ok()?;
         let flushed = Instant::now();
-        eventually(UP, "the rules are back", || {
-            Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules)
-        })?;
+        eventually(UP, "the rules are back", || Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules))?;
         slowest = slowest.max(flushed.elapsed());
     }
     eprintln!("flushed rules were seen to be back {slowest:?} after at most");
@@ -298,9 +296,7 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
 
     // After a restart it puts back what was removed while nobody watched, and nothing when no rules are to be kept.
     let watch = spoke.spawn_agent(&["watch"])?;
-    eventually(UP, "the rules are back", || {
-        Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules)
-    })?;
+    eventually(UP, "the rules are back", || Ok(rules(&spoke, |l| l.contains("CROSSWAN-"))? == before.rules))?;
     spoke.sh("rm /var/lib/crosswan/iptables.rules")?.ok()?;
     sleep(Duration::from_secs(1));
     spoke.sh("nft flush ruleset")?.ok()?;

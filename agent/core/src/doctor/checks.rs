@@ -35,14 +35,26 @@ const fn one(id: &'static str, needs: &'static [&'static str], code: u8, look: f
     Check { id, needs, code, look: Look::One(look) }
 }
 
+const fn each(
+    id: &'static str,
+    needs: &'static [&'static str],
+    code: u8,
+    look: fn(&Examined) -> Vec<(String, Verdict)>,
+) -> Check {
+    Check { id, needs, code, look: Look::Each(look) }
+}
+
 /// Every check, in the order in which they are shown.
 pub const CHECKS: &[Check] = &[
     one("root", &[], UNASKED, host::root),
     one("settings", &[], SETTINGS, host::settings),
     one("imds", &[], UNASKED, cloud::imds),
     one("uplink", &[], UNASKED, host::uplink),
-    one("role", &["imds"], UNASKED, cloud::role),
+    one("mtu", &["uplink"], STOPPED, host::mtu),
+    one("clock", &["imds"], UNASKED, host::clock),
+    one("role", &["imds", "clock"], UNASKED, cloud::role),
     one("ec2", &["uplink", "role"], UNASKED, cloud::ec2),
+    each("iam-<action>", &["ec2"], UNASKED, cloud::actions),
     one("source-dest-check", &["ec2"], STOPPED, cloud::source_dest_check),
     one("public-address", &["imds"], STOPPED, cloud::public_address),
     one("ip-forward", &["uplink"], STOPPED, host::ip_forward),
@@ -62,12 +74,7 @@ pub const CHECKS: &[Check] = &[
     one("key-loaded", &["key-file", "charon"], NOT_AS_PLANNED, tunnels::key_loaded),
     one("key-tag", &["ec2", "key-file"], NOT_AS_PLANNED, tunnels::key_tag),
     one("overlap", &[], NOT_AS_PLANNED, passes::overlap),
-    Check {
-        id: "peer-<vpc>",
-        needs: &["uplink", "public-address", "charon", "key-loaded"],
-        code: TUNNEL_DOWN,
-        look: Look::Each(tunnels::peers),
-    },
+    each("peer-<vpc>", &["uplink", "public-address", "charon", "key-loaded"], TUNNEL_DOWN, tunnels::peers),
 ];
 
 /// The exit codes, the worst first.

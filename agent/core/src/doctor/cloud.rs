@@ -4,7 +4,10 @@ use super::{
     examined::Examined,
     verdict::{Matter, Verdict, failure, unasked},
 };
-use crate::model::{Announcement, AskError, Holder, KEY_TAG, OwnKeys, OwnTags, printable};
+use crate::{
+    model::{Announcement, AskError, Holder, KEY_TAG, Mode, OwnKeys, OwnTags, printable},
+    settings::AuthMethod,
+};
 
 /// The options of the `aws` command that name this instance.
 fn options(x: &Examined) -> String {
@@ -47,6 +50,15 @@ pub(super) fn role(x: &Examined) -> Verdict {
     Err(failure(why.to_string(), "an instance profile with the role of docs/iam", remedy))
 }
 
+/// What mends it that EC2 did not do what it was asked for.
+fn remedy(x: &Examined, why: &AskError) -> String {
+    let region = x.known_as().map_or("REGION", |me| me.region.as_str());
+    match why {
+        AskError::Denied { permission, .. } => format!("allow {permission} in the policy of the role: docs/iam"),
+        _ => format!("curl -sS https://ec2.{region}.amazonaws.com/ping, to see whether it can be reached at all"),
+    }
+}
+
 /// EC2's answer about the own instance.
 fn own(x: &Examined) -> Result<&OwnTags, Matter> {
     x.own.as_ref().ok_or(Matter::Blocked("imds"))?.as_ref().map_err(|why| {
@@ -54,19 +66,33 @@ fn own(x: &Examined) -> Result<&OwnTags, Matter> {
         if no_role && !x.asks_ec2() {
             return Matter::Absent("EC2 was not asked, as there is no role".into());
         }
-        let remedy = match why {
-            AskError::Denied { permission, .. } => format!("allow {permission} in the policy of the role: docs/iam"),
-            _ => {
-                let region = x.known_as().map_or("REGION", |me| me.region.as_str());
-                format!("curl -sS https://ec2.{region}.amazonaws.com/ping, to see whether it can be reached at all")
-            }
-        };
-        unasked(why.to_string(), "EC2 describes this instance", remedy)
+        unasked(why.to_string(), "EC2 describes this instance", remedy(x, why))
     })
 }
 
 pub(super) fn ec2(x: &Examined) -> Verdict {
     own(x).map(|_| "describes this instance".into())
+}
+
+/// A verdict for each call that this mode makes beyond describing instances.
+pub(super) fn actions(x: &Examined) -> Vec<(String, Verdict)> {
+    let all = |matter| vec![("iam-<action>".to_owned(), Err(matter))];
+    let Ok(settings) = x.settings.as_ref() else { return all(Matter::Blocked("settings")) };
+    let keys = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Key;
+    let needed = [("create-tags", keys), ("describe-vpcs", settings.mode == Mode::VpnHub)];
+    let needed: Vec<&str> = needed.into_iter().filter(|(_, needed)| *needed).map(|(action, _)| action).collect();
+    if needed.is_empty() {
+        return all(Matter::Absent("with these settings no more is asked of EC2".into()));
+    }
+    let judged = |action: &str| {
+        let verdict = match x.allowed.get(action) {
+            None => Err(Matter::Blocked("ec2")),
+            Some(Ok(())) => Ok("allowed".into()),
+            Some(Err(why)) => Err(unasked(why.to_string(), "allowed", remedy(x, why))),
+        };
+        (format!("iam-{action}"), verdict)
+    };
+    needed.into_iter().map(judged).collect()
 }
 
 pub(super) fn source_dest_check(x: &Examined) -> Verdict {

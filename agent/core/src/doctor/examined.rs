@@ -1,5 +1,7 @@
 //! What one look found out about this gateway, before anything is judged.
 
+use std::collections::BTreeMap;
+
 use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
@@ -17,6 +19,8 @@ pub type Found<T> = Result<T, String>;
 pub struct Examined {
     /// When the look began.
     pub now: Timestamp,
+    /// The time by IMDS, at the same moment; `None` if it does not say.
+    pub imds_time: Option<Timestamp>,
     /// Whether it was made as root.
     pub root: bool,
     /// The checked settings.
@@ -29,6 +33,9 @@ pub struct Examined {
     pub uplink: Found<Interface>,
     /// What EC2 shows of the own instance; `None` if IMDS could not be asked whose that is.
     pub own: Option<Result<OwnTags, AskError>>,
+    /// Whether the role allows what this mode does beyond describing instances, by the end of the check's id: `create-tags`,
+    /// `describe-vpcs`. Empty if EC2 could not be asked about the own instance.
+    pub allowed: BTreeMap<&'static str, Result<(), AskError>>,
     /// What is wrong with the kernel's settings.
     pub sysctls: Found<Vec<(Knob, Problem)>>,
     /// The kernel's table of tracked connections.
@@ -64,6 +71,8 @@ pub struct Lead {
     pub interfaces: Vec<String>,
     /// Policy rules of others that are tried before crosswan's, and routes of others in its table.
     pub beside: Vec<String>,
+    /// The largest packet that each interface takes, in bytes.
+    pub mtus: BTreeMap<String, u32>,
 }
 
 impl Examined {

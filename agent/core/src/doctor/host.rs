@@ -4,7 +4,7 @@ use super::{
     examined::Examined,
     verdict::{Matter, Verdict, failure, few, of_problem, unasked, warning},
 };
-use crate::{forwarding::Knob, iptables};
+use crate::{forwarding::Knob, iptables, text::plural};
 
 /// What brings own rules and routes back. `crosswan watch` does it, too, so that they are missing means that it does not run.
 const BACK: &str = "crosswan refresh; systemctl status crosswan-watch";
@@ -122,5 +122,36 @@ pub(super) fn foreign_routes(x: &Examined) -> Verdict {
     match now.beside.first() {
         None => Ok("none comes before crosswan's".into()),
         Some(line) => Err(warning(format!("{line} may lead packets past the tunnels"), wanted, remedy)),
+    }
+}
+
+/// AWS refuses a request whose time is five minutes off; a signature's time is checked before anything else.
+const CLOCK: u64 = 120;
+
+pub(super) fn clock(x: &Examined) -> Verdict {
+    x.me.as_ref().map_err(|_| Matter::Blocked("imds"))?;
+    let then = x.imds_time.ok_or_else(|| Matter::Absent("IMDS does not say what time it is".into()))?;
+    let off = x.now.0.abs_diff(then.0);
+    if off <= CLOCK {
+        return Ok(format!("within {} of IMDS", plural(usize::try_from(off.max(1)).unwrap_or(usize::MAX), "second")));
+    }
+    let side = if x.now.0 > then.0 { "ahead of" } else { "behind" };
+    let wanted = format!("within {CLOCK} seconds of IMDS: AWS refuses requests that are five minutes off");
+    Err(failure(format!("{off} seconds {side} IMDS"), wanted, "chronyc makestep"))
+}
+
+/// The clamped packets of a tunnel fit into this together with ESP's and UDP's headers.
+const LEAST_MTU: u32 = 1500;
+
+pub(super) fn mtu(x: &Examined) -> Verdict {
+    let uplink = x.uplink.as_ref().map_err(|_| Matter::Blocked("uplink"))?;
+    let wanted = format!("at least {LEAST_MTU}, which packets of tunnels need");
+    let now = x.routing.as_ref().map_err(|why| unasked(why, &wanted, "ip link"))?;
+    match now.mtus.get(uplink.as_str()) {
+        None => Err(unasked(format!("the kernel does not say for {uplink}"), wanted, "ip link")),
+        Some(mtu) if *mtu < LEAST_MTU => {
+            Err(failure(format!("{mtu} on {uplink}"), wanted, format!("ip link set {uplink} mtu {LEAST_MTU}")))
+        }
+        Some(mtu) => Ok(format!("{mtu} on {uplink}")),
     }
 }
