@@ -93,12 +93,17 @@ fn strace(gateway: &Gateway, more: &[&str]) -> Result<Output> {
     gateway.run("strace", &args.concat(), "")
 }
 
-/// A line without what descriptors lead to (`<...>`): sockets have other numbers in every run.
+/// A line without descriptors (`14<...>`): sockets have other numbers in every run, and how many are open at once varies with EC2's answers.
 fn plain(line: &str) -> String {
-    let mut depth = 0;
-    let keep = |c: &char| {
-        depth += i32::from(*c == '<') - i32::from(*c == '>');
-        depth == 0 && *c != '>'
-    };
-    line.chars().filter(keep).collect()
+    let (mut plain, mut depth) = (String::new(), 0);
+    for c in line.chars() {
+        if c == '<' && depth == 0 {
+            plain.truncate(plain.trim_end_matches(|c: char| c.is_ascii_digit()).len());
+        }
+        depth += i32::from(c == '<') - i32::from(c == '>');
+        if depth == 0 && c != '>' {
+            plain.push(c);
+        }
+    }
+    plain
 }
