@@ -220,7 +220,8 @@ impl Report {
         }
         report.unasked.extend(outcome.unasked);
         report.problems.extend(outcome.problems);
-        report.stopped.extend(report.source_dest_problem());
+        // A dry run has the step that ends it.
+        report.stopped.extend(report.source_dest_problem().filter(|_| report.outcome != Verdict::Planned));
         if let Some(Err(why)) = &outcome.check_stopped {
             report.notes.push(format!("this gateway could not turn off EC2's source/destination check itself: {why}"));
         }
