@@ -20,18 +20,22 @@ use crosswan_core::{
     error::Result,
     forwarding::{Obstacles, Traffic},
     iptables::Rules,
-    model::{AskError, Identity, Interface, OwnTags},
+    model::{AskError, Identity, Interface, Mode, OwnTags},
     report::Report,
     settings::{Flags, Settings},
     system::{Charon, Routing},
 };
 
-/// When everything has to have answered. `crosswan doctor` promises ten seconds.
-const ALL: Duration = Duration::from_secs(9);
+/// When everything has to have answered. `crosswan doctor` promises ten seconds, of which a busy
+/// machine needs some for itself.
+const ALL: Duration = Duration::from_secs(8);
 /// When the first round has to have answered: what later questions depend on, and what needs nothing else.
-const FIRST: Duration = Duration::from_millis(4_500);
+const FIRST: Duration = Duration::from_secs(4);
 /// How long IMDS is asked, so that its own reason comes before the round's end.
-const IMDS: Duration = Duration::from_secs(4);
+const IMDS: Duration = Duration::from_millis(3_500);
+
+/// How long `ethtool` may take.
+const DRIVER: Duration = Duration::from_secs(2);
 
 /// Looks once. `env` is the whole environment, `root` the folder below which the files are. It ends within ten seconds.
 pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags, paths: &Paths) -> Examined {
@@ -48,7 +52,9 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     );
     let uplink = found(host::default_route_interface());
     let traffic = traffic(&report, &settings, &me, &uplink);
-    let ((elsewhere, own, allowed), foreign) = tokio::join!(instance(&me, all), foreign(traffic, &saved, all));
+    let driver = async { host::driver_counts(uplink.as_ref().ok()?, DRIVER).await };
+    let ((elsewhere, own, allowed), foreign, driver) =
+        tokio::join!(instance(&settings, &me, all), foreign(traffic, &saved, all), driver);
     let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
     Examined {
         now,
@@ -59,6 +65,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         allowed,
         sysctls: uplink.as_ref().map_err(Clone::clone).and_then(|uplink| found(live::sysctls(uplink))),
         conntrack: kernel::conntrack(),
+        driver,
         rules: saved.map(|saved| Rules::parse(&saved)),
         wanted_rules: text(&paths.rules).map(|text| text.map(|text| Rules::parse(&text))),
         foreign,
@@ -100,10 +107,15 @@ type Own = Option<std::result::Result<OwnTags, AskError>>;
 type Allowed = BTreeMap<&'static str, std::result::Result<(), AskError>>;
 
 /// Where else this instance has a public address, what EC2 shows of it, and what it may do.
-async fn instance(me: &Found<Identity>, deadline: Instant) -> (Option<String>, Own, Allowed) {
+async fn instance(
+    settings: &Found<Settings>,
+    me: &Found<Identity>,
+    deadline: Instant,
+) -> (Option<String>, Own, Allowed) {
     let Ok(me) = me else { return (None, None, Allowed::new()) };
     let left = || deadline.saturating_duration_since(Instant::now());
-    let clients = ec2::Clients::default().accepting_throttles(true);
+    let spoke = settings.as_ref().is_ok_and(|settings| settings.mode == Mode::NatVpn);
+    let clients = ec2::Clients::default().accepting_throttles(spoke);
     let elsewhere = async { if me.public.is_none() { imds::public_elsewhere(left()).await } else { None } };
     // Without an answer to this, there is none to the others.
     let own = async {

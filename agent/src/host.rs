@@ -74,6 +74,11 @@ pub async fn nft_ruleset(timeout: Duration) -> Result<Option<String>> {
     }
 }
 
+/// What the driver of `interface` counts, as `ethtool -S` prints it; `None` if ethtool is not installed, or the driver counts nothing.
+pub async fn driver_counts(interface: &Interface, timeout: Duration) -> Option<String> {
+    run(Kind::Observe, &["ethtool", "-S", interface.as_str()], "", timeout).await.ok()
+}
+
 fn is_missing(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.to_string().starts_with(NOT_FOUND))
 }

@@ -62,7 +62,9 @@ pub const CHECKS: &[Check] = &[
     one("send-redirects", &["uplink"], STOPPED, host::send_redirects),
     one("ipv6-forwarding", &["uplink"], STOPPED, host::ipv6_forwarding),
     one("conntrack-room", &["root"], STOPPED, host::conntrack_room),
+    one("ena-allowance", &["uplink"], STOPPED, host::ena_allowance),
     one("charon", &["root"], UNASKED, tunnels::charon),
+    one("algorithms", &["charon"], NOT_AS_PLANNED, tunnels::algorithms),
     one("swanctl-include", &["root"], STOPPED, tunnels::swanctl_include),
     one("last-refresh", &["settings", "imds", "uplink", "role", "ec2", "charon"], NOT_AS_PLANNED, passes::last_refresh),
     one("version", &[], NOT_AS_PLANNED, passes::version),
@@ -74,7 +76,12 @@ pub const CHECKS: &[Check] = &[
     one("key-loaded", &["key-file", "charon"], NOT_AS_PLANNED, tunnels::key_loaded),
     one("key-tag", &["ec2", "key-file"], NOT_AS_PLANNED, tunnels::key_tag),
     one("overlap", &[], NOT_AS_PLANNED, passes::overlap),
-    each("peer-<vpc>", &["uplink", "public-address", "charon", "key-loaded"], TUNNEL_DOWN, tunnels::peers),
+    each(
+        "peer-<vpc>",
+        &["uplink", "public-address", "charon", "algorithms", "key-loaded"],
+        TUNNEL_DOWN,
+        tunnels::peers,
+    ),
 ];
 
 /// The exit codes, the worst first.

@@ -40,6 +40,8 @@ pub struct Examined {
     pub sysctls: Found<Vec<(Knob, Problem)>>,
     /// The kernel's table of tracked connections.
     pub conntrack: Option<Conntrack>,
+    /// What the driver of the uplink counts, as `ethtool -S` prints it; `None` if it does not say.
+    pub driver: Option<String>,
     /// The own chains in iptables now.
     pub rules: Found<Rules>,
     /// The own chains that the last refresh loaded; `None` if none has.

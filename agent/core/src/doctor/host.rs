@@ -17,10 +17,14 @@ pub(super) fn root(x: &Examined) -> Verdict {
 
 pub(super) fn settings(x: &Examined) -> Verdict {
     let wanted = "settings that can be used as they are";
-    let settings = x.settings.as_ref().map_err(|why| failure(why, wanted, "$EDITOR /etc/crosswan/crosswan.toml"))?;
+    let edit = "$EDITOR /etc/crosswan/crosswan.toml";
+    let settings = x.settings.as_ref().map_err(|why| match x.root || !why.contains("ermission denied") {
+        true => failure(why, wanted, edit),
+        false => Matter::Blocked("root"),
+    })?;
     match settings.warnings.first() {
         None => Ok(settings.mode.to_string()),
-        Some(line) => Err(warning(line, wanted, "$EDITOR /etc/crosswan/crosswan.toml")),
+        Some(line) => Err(warning(line, wanted, edit)),
     }
 }
 
@@ -61,6 +65,26 @@ pub(super) fn conntrack_room(x: &Examined) -> Verdict {
         (false, 1..) => Err(warning(table.counts(), "none dropped since boot", table.remedy())),
         (false, 0) => Ok(table.counts()),
     }
+}
+
+pub(super) fn ena_allowance(x: &Examined) -> Verdict {
+    let text = x.driver.as_ref().ok_or_else(|| Matter::Absent("ethtool -S does not say".into()))?;
+    let counts = text.lines().filter_map(|line| line.split_once(':'));
+    let counts = counts.map(|(name, count)| (name.trim(), count.trim().parse::<u64>()));
+    let counts: Vec<(&str, u64)> = counts.filter_map(|(name, count)| Some((name, count.ok()?))).collect();
+    let mut allowances = counts.iter().filter(|(name, _)| name.ends_with("_allowance_exceeded")).peekable();
+    if allowances.peek().is_none() {
+        return Err(Matter::Absent("the uplink is no ENA interface".into()));
+    }
+    let exceeded: Vec<String> =
+        allowances.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();
+    if !exceeded.is_empty() {
+        let remedy = "a larger instance type: docs/instances.md";
+        return Err(warning(few(&exceeded), "no packet dropped by EC2 since boot", remedy));
+    }
+    let left = counts.iter().find(|(name, _)| *name == "conntrack_allowance_available");
+    let left = left.map(|(_, count)| format!(", {count} more connections tracked by EC2")).unwrap_or_default();
+    Ok(format!("nothing exceeded since boot{left}"))
 }
 
 pub(super) fn rules_in_force(x: &Examined) -> Verdict {

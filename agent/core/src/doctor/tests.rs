@@ -55,6 +55,7 @@ fn charon() -> Charon {
     let sa = Sa { conn: PEER.into(), state: "ESTABLISHED".into(), children: vec![child], ..Sa::default() };
     Charon {
         version: "5.9.8".into(),
+        key_exchanges: ["CURVE_25519", "ECP_384"].map(str::to_owned).into(),
         connections: [(PEER.to_owned(), summary)].into(),
         keys: [key_pair(1).public.charon_id()].into(),
         sas: vec![sa],
@@ -83,6 +84,9 @@ fn well() -> Examined {
         allowed: [("create-tags", Ok(())), ("describe-vpcs", Ok(()))].into(),
         sysctls: Ok(Vec::new()),
         conntrack: Some(Conntrack { entries: 10, max: 1000, dropped: 0, raced: 3 }),
+        driver: Some(
+            "NIC statistics:\n     pps_allowance_exceeded: 0\n     conntrack_allowance_available: 136812\n".into(),
+        ),
         rules: Ok(Rules::default()),
         wanted_rules: Ok(Some(Rules::default())),
         foreign: Some(Ok(Obstacles::default())),
@@ -147,6 +151,7 @@ fn what_a_mode_does_not_have_is_no_failure() {
         "iam-<action>",
         "source-dest-check",
         "charon",
+        "algorithms",
         "swanctl-include",
         "interfaces-and-routes",
         "key-file",

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     model::ConnName,
+    render::Capabilities,
     report::TunnelReport,
     settings::AuthMethod,
     system::{Charon, ChildSa, Sa},
@@ -31,6 +32,21 @@ pub(super) fn charon(x: &Examined) -> Verdict {
     let charon = x.charon.as_ref();
     let charon = charon.map_err(|why| unasked(why, "charon answers", "systemctl restart strongswan"))?;
     Ok(format!("{} with {}", charon.version, plural(charon.connections.len(), "connection")))
+}
+
+/// The key exchanges that every connection proposes: charon refuses a connection for one that it does not know.
+const KEY_EXCHANGES: [&str; 2] = ["CURVE_25519", "ECP_384"];
+
+pub(super) fn algorithms(x: &Examined) -> Verdict {
+    with_tunnels(x)?;
+    let known = &x.charon.as_ref().map_err(|_| Matter::Blocked("charon"))?.key_exchanges;
+    let missing: Vec<&str> = KEY_EXCHANGES.into_iter().filter(|name| !known.contains(*name)).collect();
+    if !missing.is_empty() {
+        let remedy = "apt-get install libstrongswan-standard-plugins && systemctl restart strongswan";
+        return Err(failure(format!("charon lacks {}", few(&missing)), KEY_EXCHANGES.join(" and "), remedy));
+    }
+    let hybrid = if Capabilities::of(known).ml_kem { ", and the hybrid with ML-KEM" } else { "" };
+    Ok(format!("{}{hybrid}", KEY_EXCHANGES.join(" and ")))
 }
 
 pub(super) fn swanctl_include(x: &Examined) -> Verdict {

@@ -85,6 +85,25 @@ fn one_cause_is_one_failure_with_its_remedy() {
         ("role", Failure, 3, "chronyc", Box::new(|x| x.own = Some(Err(AskError::Expired { code: "x".into() })))),
         ("ec2", Failure, 3, "allow ec2:DescribeInstances", Box::new(move |x| x.own = Some(Err(denied())))),
         (
+            "ena-allowance",
+            Warning,
+            6,
+            "docs/instances.md",
+            Box::new(|x| {
+                x.driver = Some("\u{1b}\n pps_allowance_exceeded: 7\n bw_in_allowance_exceeded: x\n".into());
+            }),
+        ),
+        (
+            "algorithms",
+            Failure,
+            4,
+            "apt-get install",
+            Box::new(|x| {
+                x.charon.as_mut().unwrap().key_exchanges.remove("ECP_384");
+                x.charon.as_mut().unwrap().sas.clear();
+            }),
+        ),
+        (
             "mtu",
             Failure,
             7,
