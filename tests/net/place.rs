@@ -18,21 +18,14 @@ fn ec2(region: &Region, vpc: &str, action: &str, parameters: &[(&str, &str)]) ->
     Ok(region.lab.ec2().call(&region.lab.region(vpc)?, action, parameters)?.0)
 }
 
-/// Tags both tables of a VPC, and takes all routes away but those of the VPC itself and of its internet gateway.
-fn bare(region: &Region, vpc: &str) -> Result<()> {
-    let [public, private] = region.lab.route_tables(vpc)?;
-    for table in [&public, &private] {
-        let tag = [("ResourceId.1", table.as_str()), ("Tag.1.Key", "crosswan-routes"), ("Tag.1.Value", "managed")];
-        ec2(region, vpc, "CreateTags", &tag)?;
-        remove(region, vpc, table, PRIVATE)?;
-    }
-    remove(region, vpc, &private, DEFAULT)
+/// Tags both tables of a VPC, and takes all routes away but those of the VPC itself and of its internet gateway. Returns the public
+/// and the private table.
+fn bare(region: &Region, vpc: &str) -> Result<[String; 2]> {
+    region.lab.delete_routes(vpc)?;
+    region.lab.managed_tables(vpc)
 }
 
 fn remove(region: &Region, vpc: &str, table: &str, to: &str) -> Result<()> {
-    if leads_to(region, vpc, table, to)? == "none" {
-        return Ok(());
-    }
     ec2(region, vpc, "DeleteRoute", &[("RouteTableId", table), ("DestinationCidrBlock", to)])?;
     region.lab.sync(vpc)
 }
@@ -66,12 +59,9 @@ fn bare_tables_are_filled_by_the_gateways_and_each_step_is_told() -> Result<()> 
     let region = Region::with(Auth::Key)?;
     let (hub, nat, spoke) =
         (region.gateway("hub/vpn-hub")?, region.gateway("hub/nat-hub")?, region.gateway("a/nat-vpn")?);
-    let [public, private] = region.lab.route_tables("a")?;
-    let [hub_public, hub_private] = region.lab.route_tables("hub")?;
     let host = region.lab.host("a/host")?;
-    for vpc in ["a", "hub"] {
-        bare(&region, vpc)?;
-    }
+    let [public, private] = bare(&region, "a")?;
+    let [hub_public, hub_private] = bare(&region, "hub")?;
     let far = region.address("hub/host")?;
     ensure!(!host.reaches(far)? && leads_to(&region, "a", &private, DEFAULT)? == "none");
     let planned = refresh_with(&spoke, &["--dry-run"], 0)?;
@@ -123,8 +113,7 @@ fn pass(gateway: &Gateway) -> Result<Value> {
 fn what_leads_elsewhere_is_left_and_what_led_here_is_put_back() -> Result<()> {
     let region = Region::with(Auth::Key)?;
     let spoke = region.gateway("a/nat-vpn")?;
-    let [_, private] = region.lab.route_tables("a")?;
-    bare(&region, "a")?;
+    let [_, private] = bare(&region, "a")?;
     // Another's interface, which lives.
     let host = region.lab.host("a/host")?;
     let view = region.lab.ec2().vpc(&spoke.region, &region.lab.vpc_id("a")?)?;
@@ -173,8 +162,7 @@ fn what_leads_elsewhere_is_left_and_what_led_here_is_put_back() -> Result<()> {
 fn what_ec2_refuses_is_named_and_the_next_pass_heals() -> Result<()> {
     let region = Region::with(Auth::Key)?;
     let spoke = region.gateway("a/nat-vpn")?;
-    let [public, private] = region.lab.route_tables("a")?;
-    bare(&region, "a")?;
+    let [public, private] = bare(&region, "a")?;
     region.lab.ec2_fault("*", "CreateRoute", Fault::Unauthorized);
     let report = refresh_with(&spoke, &[], 3)?;
     let unasked = lines(&report, "unasked").join("\n");
@@ -204,8 +192,7 @@ fn what_ec2_refuses_is_named_and_the_next_pass_heals() -> Result<()> {
 fn a_client_gateway_that_is_replaced_takes_the_routes_once_it_works_and_no_packet_is_lost() -> Result<()> {
     let mut region = Region::with(Auth::Key)?;
     let (hub, old) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
-    let [_, private] = region.lab.route_tables("a")?;
-    bare(&region, "a")?;
+    let [_, private] = bare(&region, "a")?;
     refresh(&old)?;
     let all = [("a/host", "hub/host"), ("hub/host", "a/host"), ("b/host", "a/host")];
     eventually(UP, "packets go by the new routes", || region.lab.host("a/host")?.reaches(region.address("hub/host")?))?;
@@ -249,8 +236,7 @@ fn a_hub_that_is_replaced_takes_the_route_once_it_has_every_tunnel_and_no_packet
     let mut region = Region::with(Auth::Key)?;
     let old = region.gateway("hub/vpn-hub")?;
     let spokes = [region.gateway("a/nat-vpn")?, region.gateway("b/nat-vpn")?];
-    let [_, private] = region.lab.route_tables("hub")?;
-    bare(&region, "hub")?;
+    let [_, private] = bare(&region, "hub")?;
     refresh(&old)?;
     let nat = region.gateway("hub/nat-hub")?;
     refresh(&nat)?;
@@ -279,8 +265,7 @@ fn a_hub_that_is_replaced_takes_the_route_once_it_has_every_tunnel_and_no_packet
 fn routes_that_take_effect_late_cost_no_packet_and_answers_that_are_old_are_not_believed() -> Result<()> {
     let mut region = Region::with(Auth::Key)?;
     let (hub, old) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
-    let [_, private] = region.lab.route_tables("a")?;
-    bare(&region, "a")?;
+    let [_, private] = bare(&region, "a")?;
     region.lab.ec2_stale("*", "DescribeRouteTables", 4);
     let report = refresh(&old)?;
     ensure!(is(&report, &private, PRIVATE)? == "here", "{report:#}");

@@ -55,14 +55,17 @@ impl Lab {
     /// The ids of a VPC's route tables for its public and its private subnets, from now on with the tag that lets gateways write into
     /// them.
     pub fn managed_tables(&self, vpc: &str) -> Result<[String; 2]> {
-        let state = self.state();
-        let vpc = state.vpc(vpc)?;
-        let tables = [vpc.public_table.clone(), vpc.private_table.clone()];
-        for table in &tables {
+        self.manage(self.state().vpc(vpc)?)?;
+        self.route_tables(vpc)
+    }
+
+    /// Tags both route tables of a VPC for its gateways.
+    pub(crate) fn manage(&self, vpc: &Vpc) -> Result<()> {
+        for table in [&vpc.public_table, &vpc.private_table] {
             let tag = [("ResourceId.1", table.as_str()), ("Tag.1.Key", MANAGED.0), ("Tag.1.Value", MANAGED.1)];
             self.ec2().call(&vpc.region, "CreateTags", &tag)?;
         }
-        Ok(tables)
+        Ok(())
     }
 
     /// A VPC's route tables, as EC2 has them now.

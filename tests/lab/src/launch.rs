@@ -58,11 +58,7 @@ impl Lab {
             self.add_private(&mut vpc, *cidr, cidr == primary)?;
         }
         if bare {
-            for table in [&vpc.public_table, &vpc.private_table] {
-                let tag =
-                    [("ResourceId.1", table.as_str()), ("Tag.1.Key", "crosswan-routes"), ("Tag.1.Value", "managed")];
-                self.ec2().call(&region, "CreateTags", &tag)?;
-            }
+            self.manage(&vpc)?;
         } else {
             let gateway =
                 |roles: [Role; 2]| vpc.gateways.values().find(|gateway| roles.contains(&gateway.role)).cloned();
