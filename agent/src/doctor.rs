@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     files, host, keyring,
-    observe::{ec2, imds, includes, kernel, live},
+    observe::{disk, ec2, imds, includes, kernel, live},
     paths::Paths,
     settings, status,
 };
@@ -20,7 +20,7 @@ use crosswan_core::{
     error::Result,
     forwarding::{Obstacles, Traffic},
     iptables::Rules,
-    model::{AskError, Identity, Interface, Mode, OwnTags},
+    model::{AskError, Identity, Interface, Mode, OwnTags, OwnVpc},
     report::Report,
     settings::{Flags, Settings},
     system::{Charon, Routing},
@@ -53,8 +53,9 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     let uplink = found(host::default_route_interface());
     let traffic = traffic(&report, &settings, &me, &uplink);
     let driver = async { host::driver_counts(uplink.as_ref().ok()?, DRIVER).await };
-    let ((elsewhere, own, allowed), foreign, driver) =
+    let (instance, foreign, driver) =
         tokio::join!(instance(&settings, &me, all), foreign(traffic, &saved, all), driver);
+    let Instance { elsewhere, own, vpc, allowed } = instance;
     let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
     Examined {
         now,
@@ -62,6 +63,8 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         root: geteuid().is_root(),
         elsewhere,
         own,
+        vpc,
+        state: disk::state(paths).0,
         allowed,
         sysctls: uplink.as_ref().map_err(Clone::clone).and_then(|uplink| found(live::sysctls(uplink))),
         conntrack: kernel::conntrack(),
@@ -101,33 +104,40 @@ async fn charon(paths: &Paths) -> Result<Charon> {
     live::charon(&mut live::connect(&paths.vici, Duration::ZERO).await?).await
 }
 
-/// What EC2 shows of this instance.
-type Own = Option<std::result::Result<OwnTags, AskError>>;
-/// What EC2 would let this instance do.
-type Allowed = BTreeMap<&'static str, std::result::Result<(), AskError>>;
+/// What AWS says about this instance.
+#[derive(Default)]
+struct Instance {
+    /// Where else it has a public address.
+    elsewhere: Option<String>,
+    /// What EC2 shows of it.
+    own: Option<std::result::Result<OwnTags, AskError>>,
+    /// What EC2 shows of its VPC.
+    vpc: Option<std::result::Result<OwnVpc, AskError>>,
+    /// What EC2 would let it do.
+    allowed: BTreeMap<&'static str, std::result::Result<(), AskError>>,
+}
 
-/// Where else this instance has a public address, what EC2 shows of it, and what it may do.
-async fn instance(
-    settings: &Found<Settings>,
-    me: &Found<Identity>,
-    deadline: Instant,
-) -> (Option<String>, Own, Allowed) {
-    let Ok(me) = me else { return (None, None, Allowed::new()) };
+/// Asks about this instance, until `deadline`.
+async fn instance(settings: &Found<Settings>, me: &Found<Identity>, deadline: Instant) -> Instance {
+    let Ok(me) = me else { return Instance::default() };
     let left = || deadline.saturating_duration_since(Instant::now());
     let spoke = settings.as_ref().is_ok_and(|settings| settings.mode == Mode::NatVpn);
     let clients = ec2::Clients::default().accepting_throttles(spoke);
     let elsewhere = async { if me.public.is_none() { imds::public_elsewhere(left()).await } else { None } };
     // Without an answer to this, there is none to the others.
-    let own = async {
+    let instance = async {
         let own = ec2::own_tags(&clients, &me.region, &me.instance, left()).await;
-        let allowed = match &own {
-            Ok(_) => ec2::permissions(&clients, &me.region, &me.instance, left()).await,
-            Err(_) => Allowed::new(),
+        let Ok(tags) = &own else { return Instance { own: Some(own), ..Instance::default() } };
+        let vpc = async {
+            let (settings, interface) = (settings.as_ref().ok()?, tags.interface.as_ref()?);
+            let tags = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
+            Some(ec2::own_vpc(&clients, me, interface, &tags, left()).await)
         };
-        (own, allowed)
+        let (vpc, allowed) = tokio::join!(vpc, ec2::permissions(&clients, &me.region, &me.instance, left()));
+        Instance { elsewhere: None, own: Some(own), vpc, allowed }
     };
-    let (elsewhere, (own, allowed)) = tokio::join!(elsewhere, own);
-    (elsewhere, Some(own), allowed)
+    let (elsewhere, instance) = tokio::join!(elsewhere, instance);
+    Instance { elsewhere, ..instance }
 }
 
 /// What this gateway should forward: as the last refresh decided, or as one would decide now.

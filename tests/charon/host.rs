@@ -84,6 +84,13 @@ impl Host {
     /// charon keeps its sockets but does nothing, until [`Host::thaw`].
     pub fn freeze(&self) {
         self.signal("STOP");
+        // The others of its threads may still answer until one of them has seen the signal.
+        let tasks = format!("/proc/{}/task", self.charon.as_ref().expect("charon runs").id());
+        let stopped = |task: std::io::Result<fs::DirEntry>| {
+            let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
+            stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+        };
+        wait(|| fs::read_dir(&tasks).is_ok_and(|mut all| all.all(stopped)), "charon to stop");
     }
     pub fn thaw(&self) {
         self.signal("CONT");

@@ -37,7 +37,7 @@ pub use self::{
     disabled::NotEnabled,
     facts::{Held, Request},
     findings::{Findings, Kept, Replacing},
-    vpc_routes::{Needs, RouteIs, TakeRoute, VpcRoutes},
+    vpc_routes::{Needs, RouteIs, TakeRoute, VpcRoutes, vpc_routes},
 };
 use crate::{
     error::Result,
@@ -112,7 +112,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes),
         false => Routing::default(),
     };
-    let vpc_routes = vpc_routes::vpc_routes(settings, observed);
+    let vpc_routes = vpc_routes(settings, observed);
     let routes = vpc_routes.held.clone();
     Ok(Decided {
         tunnels,

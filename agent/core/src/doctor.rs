@@ -9,6 +9,7 @@ mod cloud;
 mod examined;
 mod host;
 mod passes;
+mod routes;
 mod show;
 #[cfg(test)]
 mod tests;

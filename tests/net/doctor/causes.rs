@@ -49,6 +49,27 @@ pub(super) fn amazon(region: &Region, spoke: &Gateway) -> Result<()> {
         region.lab.ec2_heal();
         healthy(gateway)?;
     }
+    // The VPC's routes: one that is gone, one that somebody leads elsewhere, and tables that cannot be looked at.
+    let [_, table] = region.lab.managed_tables("a")?;
+    refresh(spoke)?;
+    healthy(spoke)?;
+    let (id, to) = (format!("route-{table}-10.0.0.0/8"), ("DestinationCidrBlock", "10.0.0.0/8"));
+    let ec2 = |action: &str, more: &[(&str, &str)]| {
+        region.lab.ec2().call(&spoke.region, action, &[&[("RouteTableId", table.as_str()), to], more].concat())
+    };
+    ec2("DeleteRoute", &[])?;
+    ensure!(only(spoke, &id, 7, "crosswan refresh")?.starts_with("it is gone"));
+    refresh(spoke)?;
+    healthy(spoke)?;
+    let view = region.lab.ec2().vpc(&spoke.region, &region.lab.vpc_id("a")?)?;
+    let other = view.instances.iter().find(|i| i.id != spoke.instance).context("another instance")?;
+    ec2("ReplaceRoute", &[("NetworkInterfaceId", &other.interface)])?;
+    ensure!(only(spoke, &id, 7, "crosswan refresh")?.contains(&other.id));
+    refresh(spoke)?;
+    healthy(spoke)?;
+    region.lab.ec2_fault(&spoke.region, "DescribeRouteTables", Fault::Garbage);
+    only(spoke, "route-tables-tagged", 3, "once EC2 answers")?;
+    region.lab.ec2_heal();
     // Whoever may write tags may write anything there.
     for tag in ["\u{202e}\u{7f}'; reboot", "", "none"] {
         region.lab.tag(spoke, "crosswan-key", Some(tag))?;

@@ -97,7 +97,7 @@ fn wanted(settings: &Settings) -> BTreeSet<Ipv4Net> {
 }
 
 /// Decides on the routes of the own VPC. Nothing is decided where EC2 has not shown them.
-pub(super) fn vpc_routes(settings: &Settings, observed: &Observed) -> VpcRoutes {
+pub fn vpc_routes(settings: &Settings, observed: &Observed) -> VpcRoutes {
     let mut routes = VpcRoutes { held: observed.state.routes.clone(), ..VpcRoutes::default() };
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return routes };
     // What is remembered of a table that has lost its tag means nothing any more.

@@ -1,6 +1,6 @@
 //! The list of checks: what each is called, which others must pass before it says anything, and what it looks at.
 
-use super::{cloud, examined::Examined, host, passes, tunnels, verdict::Verdict};
+use super::{cloud, examined::Examined, host, passes, routes, tunnels, verdict::Verdict};
 use crate::error::{NOT_IN_FORCE, STOPPED, TUNNEL_DOWN, WAITING};
 
 /// One check, or one for each thing of a kind.
@@ -56,6 +56,8 @@ pub const CHECKS: &[Check] = &[
     one("ec2", &["uplink", "role"], UNASKED, cloud::ec2),
     each("iam-<action>", &["ec2"], UNASKED, cloud::actions),
     one("source-dest-check", &["ec2"], STOPPED, cloud::source_dest_check),
+    one("route-tables-tagged", &["settings", "ec2"], UNASKED, routes::tagged),
+    each("route-<table>-<network>", &["source-dest-check", "route-tables-tagged"], STOPPED, routes::each),
     one("public-address", &["imds"], STOPPED, cloud::public_address),
     one("ip-forward", &["uplink"], STOPPED, host::ip_forward),
     one("rp-filter", &["uplink"], STOPPED, host::rp_filter),

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
-    model::{AskError, Identity, Interface, Keyring, Mode, OwnTags, Timestamp},
+    model::{AskError, Identity, Interface, Keyring, Mode, OwnTags, OwnVpc, Timestamp},
     report::{FailedPass, Report},
     settings::{AuthMethod, Settings},
+    state::State,
     system::{Charon, Conntrack, Routing},
 };
 
@@ -33,6 +34,10 @@ pub struct Examined {
     pub uplink: Found<Interface>,
     /// What EC2 shows of the own instance; `None` if IMDS could not be asked whose that is.
     pub own: Option<Result<OwnTags, AskError>>,
+    /// The own VPC's route tables; `None` if EC2 could not be asked about the own instance.
+    pub vpc: Option<Result<OwnVpc, AskError>>,
+    /// What this gateway remembers; nothing if that cannot be read.
+    pub state: State,
     /// Whether the role allows what this mode does beyond describing instances, by the end of the check's id: `create-tags`,
     /// `describe-vpcs`. Empty if EC2 could not be asked about the own instance.
     pub allowed: BTreeMap<&'static str, Result<(), AskError>>,

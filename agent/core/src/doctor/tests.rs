@@ -9,9 +9,13 @@ use super::{
 use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
-    model::{AskError, Holder, Identity, Keyring, OwnKeys, OwnTags, private_key::tests::key_pair},
+    model::{
+        AskError, Holder, Identity, Keyring, OwnInterface, OwnKeys, OwnTags, OwnVpc, RouteTable, RouteTarget, VpcRoute,
+        private_key::tests::key_pair,
+    },
     report::Report,
     settings::Settings,
+    state::{HeldRoute, State as Remembered},
     swanctl::Summary,
     system::{Charon, ChildSa, Conntrack, Routing, Sa},
 };
@@ -70,8 +74,20 @@ fn well() -> Examined {
     current.instance = me.instance.clone();
     let ring = Keyring { current, next: None };
     let keys = OwnKeys::of(&ring, &Holder { vpc: &me.vpc, instance: &me.instance }).unwrap();
-    let tags =
-        OwnTags { key: Some(keys.current.to_string()), next: None, source_dest_check: Some(false), interface: None };
+    let interface = OwnInterface {
+        id: "eni-000000ff".parse().unwrap(),
+        subnet: "subnet-000000ff".parse().unwrap(),
+        launched: Timestamp(7),
+    };
+    let target = RouteTarget::Interface { interface: Some(interface.id.clone()), instance: None };
+    let route = ("10.0.0.0/8".parse().unwrap(), VpcRoute { target, blackhole: false });
+    let table = "rtb-00000001".parse().unwrap();
+    let tags = OwnTags {
+        key: Some(keys.current.to_string()),
+        next: None,
+        source_dest_check: Some(false),
+        interface: Some(interface),
+    };
     Examined {
         now: Timestamp(1060),
         imds_time: Some(Timestamp(1061)),
@@ -81,6 +97,11 @@ fn well() -> Examined {
         elsewhere: None,
         uplink: Ok("ens5".parse().unwrap()),
         own: Some(Ok(tags)),
+        vpc: Some(Ok(OwnVpc {
+            tables: [(table, RouteTable { own: false, routes: [route].into() })].into(),
+            ..OwnVpc::default()
+        })),
+        state: Remembered::default(),
         allowed: [("create-tags", Ok(())), ("describe-vpcs", Ok(()))].into(),
         sysctls: Ok(Vec::new()),
         conntrack: Some(Conntrack { entries: 10, max: 1000, dropped: 0, raced: 3 }),

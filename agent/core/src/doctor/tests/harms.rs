@@ -24,6 +24,12 @@ fn one_cause_is_one_failure_with_its_remedy() {
     fn tags(x: &mut Examined) -> &mut OwnTags {
         x.own.as_mut().unwrap().as_mut().unwrap()
     }
+    fn table(x: &mut Examined) -> &mut RouteTable {
+        x.vpc.as_mut().unwrap().as_mut().unwrap().tables.values_mut().next().unwrap()
+    }
+    fn lead_to_a_peering(x: &mut Examined) {
+        table(x).routes.values_mut().for_each(|route| route.target = RouteTarget::Other("pcx-1".into()));
+    }
     fn last(x: &mut Examined) -> &mut Report {
         x.report.as_mut().unwrap().as_mut().unwrap()
     }
@@ -72,6 +78,33 @@ fn one_cause_is_one_failure_with_its_remedy() {
                 x.own = Some(Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) }));
                 sa(x).state = "CONNECTING".into();
             }),
+        ),
+        ("route-rtb-00000001-10.0.0.0/8", Failure, 7, "crosswan refresh", Box::new(|x| table(x).routes.clear())),
+        (
+            "route-rtb-00000001-10.0.0.0/8",
+            Warning,
+            6,
+            "aws ec2 describe-route-tables --route-table-ids rtb-00000001",
+            Box::new(lead_to_a_peering),
+        ),
+        (
+            "route-rtb-00000001-10.0.0.0/8",
+            Failure,
+            7,
+            "crosswan refresh",
+            Box::new(|x| {
+                let held = HeldRoute { here: true, changed: 0 };
+                x.state.routes =
+                    [("rtb-00000001".parse().unwrap(), [("10.0.0.0/8".parse().unwrap(), held)].into())].into();
+                lead_to_a_peering(x);
+            }),
+        ),
+        (
+            "route-tables-tagged",
+            Failure,
+            3,
+            "once EC2 answers",
+            Box::new(|x| x.vpc = Some(Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) }))),
         ),
         (
             "role",
@@ -312,7 +345,9 @@ fn one_cause_is_one_failure_with_its_remedy() {
         assert!(found.3.contains(remedy), "{id}: {}", found.3);
         seen.insert(id);
     }
-    let never: Vec<&str> =
-        CHECKS.iter().map(|check| check.id).filter(|id| !seen.contains(id) && *id != "iam-<action>").collect();
+    // One for each thing of a kind is named after the thing.
+    let met =
+        |id: &str| seen.iter().any(|seen| id.split_once('<').map_or(*seen == id, |(kind, _)| seen.starts_with(kind)));
+    let never: Vec<&str> = CHECKS.iter().map(|check| check.id).filter(|id| !met(id)).collect();
     assert_eq!(never, ["send-redirects", "ipv6-forwarding"], "these fail in the lab only");
 }

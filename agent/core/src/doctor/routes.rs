@@ -1,0 +1,57 @@
+//! Checks of the own VPC's route tables.
+
+use super::{
+    examined::Examined,
+    verdict::{Matter, Verdict, failure, unasked, warning},
+};
+use crate::{
+    decide::{RouteIs, VpcRoutes, vpc_routes},
+    model::AskError,
+    observed::Observed,
+};
+
+const WANTED: &str = "it leads to this gateway";
+
+/// What becomes of each route, by what was found: a pass would decide the same.
+fn routes(x: &Examined) -> Option<VpcRoutes> {
+    let (Ok(settings), Ok(me), Ok(uplink)) = (&x.settings, &x.me, &x.uplink) else { return None };
+    let mut observed = Observed::new(settings, me.clone(), uplink.clone(), x.now);
+    (observed.tags, observed.vpc, observed.state) = (x.own.clone(), x.vpc.clone(), x.state.clone());
+    Some(vpc_routes(settings, &observed))
+}
+
+pub(super) fn tagged(x: &Examined) -> Verdict {
+    let Ok(settings) = &x.settings else { return Err(Matter::Blocked("settings")) };
+    let tag = format!("{}={}", settings.routes_tag.key, settings.routes_tag.value);
+    match x.vpc.as_ref().ok_or(Matter::Blocked("ec2"))? {
+        Ok(vpc) if vpc.tables.is_empty() => {
+            Err(Matter::Absent(format!("no table of this VPC has the tag {tag}: its routes are an operator's")))
+        }
+        Ok(vpc) => {
+            let tables: Vec<&str> = vpc.tables.keys().map(|table| table.as_str()).collect();
+            Ok(format!("{tag} is on {}", tables.join(", ")))
+        }
+        Err(AskError::Denied { permission, .. }) => {
+            Err(Matter::Absent(format!("the role does not allow {permission}: the VPC's routes are an operator's")))
+        }
+        Err(why) => {
+            Err(unasked(why.to_string(), "EC2 describes the VPC's route tables", "crosswan doctor, once EC2 answers"))
+        }
+    }
+}
+
+pub(super) fn each(x: &Examined) -> Vec<(String, Verdict)> {
+    let Some(VpcRoutes { take, are, .. }) = routes(x) else { return Vec::new() };
+    let id = |table: &dyn std::fmt::Display, to: &dyn std::fmt::Display| format!("route-{table}-{to}");
+    let look = |table: &dyn std::fmt::Display| format!("aws ec2 describe-route-tables --route-table-ids {table}");
+    let found = are.iter().map(|((table, to), is)| {
+        let verdict = match is {
+            RouteIs::Here => Ok("leads here".into()),
+            RouteIs::Left(how) | RouteIs::Waits(how) => Err(warning(how, WANTED, look(table))),
+        };
+        (id(table, to), verdict)
+    });
+    let taken =
+        take.iter().map(|take| (id(&take.table, &take.to), Err(failure(&take.was, WANTED, "crosswan refresh"))));
+    found.chain(taken).collect()
+}
