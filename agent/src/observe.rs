@@ -80,24 +80,20 @@ pub async fn observe(
     let ec2 = ec2::Clients::default().accepting_throttles(settings.mode == Mode::NatVpn);
     let Ready { ring, notes, problem } = keyring::ready(settings, paths, &observed.me, now, request)?;
     observed.problems.extend(problem);
-    let own_tags = async {
+    let own = async {
         let Observed { me, unasked, .. } = &observed;
-        match &ring {
-            Some(_) => Some(ec2::own_tags(&ec2, &me.region, &me.instance, settings.ec2.timeout).await),
+        let patience = match &ring {
+            Some(_) => settings.ec2.timeout,
             // It has nothing else to ask, perhaps no role to ask with, and NAT does not wait for it.
-            None if unasked.is_empty() => {
-                let patience = settings.ec2.timeout.min(PATIENCE_OWN);
-                ec2::own_tags(&ec2, &me.region, &me.instance, patience).await.map(Ok).ok()
-            }
-            None => None,
-        }
+            None if unasked.is_empty() => settings.ec2.timeout.min(PATIENCE_OWN),
+            None => return (None, None),
+        };
+        let about = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
+        let (tags, vpc) = ec2::own_place(&ec2, me, &about, patience).await;
+        (if ring.is_some() { Some(tags) } else { tags.map(Ok).ok() }, vpc)
     };
-    let (answers, tags) = tokio::join!(ask_ec2(&ec2, settings, &observed.state), own_tags);
-    (observed.answers, observed.tags) = (answers, tags);
-    if let Some(own) = observed.own_interface() {
-        let tags = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
-        observed.vpc = Some(ec2::own_vpc(&ec2, &observed.me, own, &tags, settings.ec2.timeout).await);
-    }
+    let (answers, (tags, vpc)) = tokio::join!(ask_ec2(&ec2, settings, &observed.state), own);
+    (observed.answers, observed.tags, observed.vpc) = (answers, tags, vpc);
     let me = Holder { vpc: &observed.me.vpc, instance: &observed.me.instance };
     observed.own = ring.as_ref().and_then(|ring| OwnKeys::of(ring, &me));
     debug!(stage = "observe EC2", "done");

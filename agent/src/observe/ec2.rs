@@ -35,7 +35,7 @@ use self::answer::Collected;
 pub use self::{
     dry_run::permissions,
     own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check},
-    own_vpc::{Tags, TakeError, own_vpc, take_route},
+    own_vpc::{Tags, TakeError, own_place, own_vpc, take_route},
 };
 use crosswan_core::{
     model::{Answers, AskError, Format, InstanceId, Region, RegionAnswer, VpcId},

@@ -18,14 +18,14 @@ use super::{
     Clients, FILTER_VALUES, PAGE,
     answer::{launched, tag},
     client, filter, instances, next,
-    own::{bounded, pauses},
+    own::{bounded, own_tags, pauses},
     reason,
 };
 use crosswan_core::{
     decide::TakeRoute,
     model::{
-        AskError, Identity, InstanceId, Neighbour, OwnInterface, OwnVpc, Region, RouteTable, RouteTableId, RouteTarget,
-        VpcId, VpcRoute,
+        AskError, Identity, InstanceId, Neighbour, OwnInterface, OwnTags, OwnVpc, Region, RouteTable, RouteTableId,
+        RouteTarget, VpcId, VpcRoute,
     },
     settings::Tag,
 };
@@ -36,6 +36,23 @@ pub struct Tags<'a> {
     pub tables: &'a Tag,
     /// The tag of gateways of the own mode.
     pub gateways: &'a Tag,
+}
+
+/// Asks for the own instance and, once it is known which interface is its own, for its VPC; for no longer than `timeout` in all. There is
+/// no answer about the VPC where there is none about the instance.
+pub async fn own_place(
+    clients: &Clients,
+    me: &Identity,
+    about: &Tags<'_>,
+    timeout: Duration,
+) -> (Result<OwnTags, AskError>, Option<Result<OwnVpc, AskError>>) {
+    let deadline = Instant::now() + timeout;
+    let tags = own_tags(clients, &me.region, &me.instance, timeout).await;
+    let vpc = match tags.as_ref().ok().and_then(|tags| tags.interface.as_ref()) {
+        Some(own) => Some(own_vpc(clients, me, own, about, deadline.saturating_duration_since(Instant::now())).await),
+        None => None,
+    };
+    (tags, vpc)
 }
 
 /// Asks for the own VPC's route tables with the tag, and for the instances that they lead to, for no longer than `timeout`.
