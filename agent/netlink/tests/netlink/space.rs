@@ -78,9 +78,12 @@ pub(crate) async fn refused(netlink: &Netlink, change: RoutingChange) -> String 
     netlink.change(&change).await.expect_err(&change.to_string()).chain()
 }
 
-/// A look at a space in which nothing is foreign.
+/// A look at a space in which nothing is foreign, and of whose interfaces each has an MTU.
 pub(crate) async fn look(netlink: &Netlink) -> Routing {
     let look = netlink.look().await.unwrap();
-    assert_eq!(Look { routing: Routing::default(), ..look.clone() }, Look::default());
+    let own = look.routing.interfaces.iter().map(|place| place.interface());
+    assert!(own.chain(["lo"]).all(|name| look.mtus.contains_key(name)), "{look:?}");
+    let nothing_else = Look { routing: Routing::default(), mtus: BTreeMap::new(), ..look.clone() };
+    assert_eq!(nothing_else, Look::default());
     look.routing
 }
