@@ -113,7 +113,9 @@ impl Conclude<'_> {
         }
         let (now, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, route)| route.needs == Needs::Rules);
         self.take(&now).await;
-        let deadline = Instant::now() + PATIENCE_TUNNEL;
+        // Where no peer is known yet, another pass has to find one first.
+        let patience = if self.tunnels.is_empty() { Duration::ZERO } else { PATIENCE_TUNNEL };
+        let deadline = Instant::now() + patience;
         let mut sas = self.sas().await;
         let missing = |sas: &[Sa], route: &TakeRoute| route.needs.missing(self.tunnels, sas);
         while later.iter().any(|(_, route)| missing(&sas, route).is_some()) && Instant::now() < deadline {
