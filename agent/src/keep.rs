@@ -143,20 +143,16 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Option
         let next = tick(cfg, &mut vici, &mut memory, now, |view| unloaded.look(now, &in_file, view.conns.keys()));
         let next = next.await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
-        if asked.is_none_or(|last| begun >= last + PASS_SPACING)
-            && let Some((conn, why)) = wanted(&mut unloaded, &mut memory, now, cfg.interval, patience)
-        {
-            *asked = Some(begun);
-            ask_for_a_pass(cfg, &conn, &why);
-        }
-        // A route that waits for all tunnels is worth another pass with each that comes up, and no other.
         up_when_asked = up_when_asked.min(memory.up());
-        if asked.is_none_or(|last| begun >= last + PASS_SPACING)
-            && memory.up() > up_when_asked
-            && cfg.route_waits.exists()
-        {
-            (*asked, up_when_asked) = (Some(begun), memory.up());
-            ask_for_a_pass(cfg, "", "a route of the VPC waits for the tunnels, and more of them are up");
+        if asked.is_none_or(|last| begun >= last + PASS_SPACING) {
+            if let Some((conn, why)) = wanted(&mut unloaded, &mut memory, now, cfg.interval, patience) {
+                *asked = Some(begun);
+                ask_for_a_pass(cfg, &conn, &why);
+            // A route that waits for all tunnels is worth another pass with each that comes up, and no other.
+            } else if memory.up() > up_when_asked && cfg.route_waits.exists() {
+                (*asked, up_when_asked) = (Some(begun), memory.up());
+                ask_for_a_pass(cfg, "", "a route of the VPC waits for the tunnels, and more of them are up");
+            }
         }
         // Listing thousands of connections costs charon time. Under a storm of events, looks take at most a fifth of it.
         earliest = Instant::now() + begun.elapsed() * 4;

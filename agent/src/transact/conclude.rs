@@ -63,7 +63,7 @@ impl Conclude<'_> {
                     self.outcome.problems.extend(written.err().map(|e| e.chain()));
                 }
                 Conclusion::StopSourceDestCheck { region, instance } => {
-                    (self.charon, self.lock) = (None, None);
+                    self.let_go();
                     info!(step = %conclusion, "apply");
                     let stopped = ec2::stop_source_dest_check(&self.ec2, region, instance, self.timeout).await;
                     if stopped.is_ok() {
@@ -72,8 +72,7 @@ impl Conclude<'_> {
                     self.outcome.check_stopped = Some(stopped.map_err(|why| why.to_string()));
                 }
                 Conclusion::AnnounceKey { region, instance, tags } if may_announce => {
-                    // From here on nothing asks or changes charon, so `keep` may look, however long EC2 takes.
-                    (self.charon, self.lock) = (None, None);
+                    self.let_go();
                     info!(step = %conclusion, "apply");
                     match ec2::announce(&self.ec2, region, instance, tags, self.timeout).await {
                         Ok(()) => {
@@ -91,6 +90,11 @@ impl Conclude<'_> {
         self.routes(conclusions).await;
     }
 
+    /// From here on nothing asks or changes charon, so `keep` may look, however long EC2 takes.
+    fn let_go(&mut self) {
+        (self.charon, self.lock) = (None, None);
+    }
+
     /// Leads the routes here: those that need nothing more at once, the others as soon as a tunnel is up, or not in this pass.
     async fn routes(&mut self, conclusions: &[Conclusion<'_>]) {
         let all: Vec<_> = conclusions
@@ -104,7 +108,7 @@ impl Conclude<'_> {
             return;
         }
         // `keep` brings the tunnels up meanwhile.
-        (self.charon, self.lock) = (None, None);
+        self.let_go();
         if let Some(Err(_)) = self.outcome.check_stopped {
             for (_, route) in all {
                 self.waits(route, "EC2's source/destination check is on".into());
@@ -113,6 +117,9 @@ impl Conclude<'_> {
         }
         let (now, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, route)| route.needs == Needs::Rules);
         self.take(&now).await;
+        if later.is_empty() {
+            return;
+        }
         // Where no peer is known yet, another pass has to find one first.
         let patience = if self.tunnels.is_empty() { Duration::ZERO } else { PATIENCE_TUNNEL };
         let deadline = Instant::now() + patience;

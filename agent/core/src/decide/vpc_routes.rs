@@ -115,39 +115,27 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed) -> VpcRoutes {
                 continue;
             }
             let held = routes.held.get(id).and_then(|table| table.get(&to)).copied();
-            let (is, taken_over) = match own.judge(vpc, table, to, held, settings.routes_overrule) {
-                Judgement::Here => (Ok(RouteIs::Here), false),
-                Judgement::Left(why) => (Ok(RouteIs::Left(why)), false),
-                Judgement::Take(was, taken_over) => (Err(was), taken_over),
+            let (held, is) = match own.judge(vpc, table, to, held, settings.routes_overrule) {
+                Judgement::Here => {
+                    let changed = held.map_or(0, |held| held.changed);
+                    (Some(HeldRoute { here: true, changed }), Some(RouteIs::Here))
+                }
+                Judgement::Left(why) => (None, Some(RouteIs::Left(why))),
+                Judgement::Take(was, taken_over) => {
+                    let waits = blocked.as_ref().or(unsure.as_ref().filter(|_| private && taken_over));
+                    if waits.is_none() {
+                        let (interface, exists) = (own.interface.id.clone(), found.is_some());
+                        let needs = Needs::of(settings.mode, private, taken_over);
+                        routes.take.push(TakeRoute { table: id.clone(), to, interface, exists, needs, was });
+                    }
+                    (held.map(HeldRoute::found_elsewhere), waits.cloned().map(RouteIs::Waits))
+                }
             };
-            let held = match &is {
-                Ok(RouteIs::Here) => Some(HeldRoute { here: true, changed: held.map_or(0, |held| held.changed) }),
-                Ok(_) => None,
-                Err(_) => held.map(HeldRoute::found_elsewhere),
-            };
+            routes.are.extend(is.map(|is| ((id.clone(), to), is)));
             let remembered = routes.held.entry(id.clone()).or_default();
             match held {
                 Some(held) => drop(remembered.insert(to, held)),
                 None => drop(remembered.remove(&to)),
-            }
-            let waits = blocked.as_ref().or(unsure.as_ref().filter(|_| private && taken_over));
-            match (is, waits) {
-                (Ok(is), _) => drop(routes.are.insert((id.clone(), to), is)),
-                (Err(_), Some(why)) => drop(routes.are.insert((id.clone(), to), RouteIs::Waits(why.clone()))),
-                (Err(was), None) => routes.take.push(TakeRoute {
-                    table: id.clone(),
-                    to,
-                    interface: own.interface.id.clone(),
-                    exists: found.is_some(),
-                    needs: match (settings.mode, taken_over) {
-                        (Mode::VpnHub, true) => Needs::EveryTunnel,
-                        (Mode::VpnHub, false) => Needs::SomeTunnel,
-                        // NAT needs no tunnel; but who takes it from a gateway that works must do all that this one does.
-                        (Mode::NatVpn, taken_over) if private || taken_over => Needs::Tunnel,
-                        _ => Needs::Rules,
-                    },
-                    was,
-                }),
             }
         }
     }
@@ -205,6 +193,17 @@ fn times(n: u32) -> String {
 }
 
 impl Needs {
+    /// What a route to the private network (`private`), or the default route, needs; `taken_over` if a gateway that works has it.
+    fn of(mode: Mode, private: bool, taken_over: bool) -> Needs {
+        match mode {
+            Mode::VpnHub if taken_over => Needs::EveryTunnel,
+            Mode::VpnHub => Needs::SomeTunnel,
+            // NAT needs no tunnel; but who takes it from a gateway that works must do all that this one does.
+            Mode::NatVpn if private || taken_over => Needs::Tunnel,
+            Mode::NatVpn | Mode::NatHub => Needs::Rules,
+        }
+    }
+
     /// What is still missing, as a phrase, given the tunnels that were decided on and charon's SAs.
     pub fn missing(self, tunnels: &BTreeMap<ConnName, Tunnel>, sas: &[Sa]) -> Option<String> {
         let up = |(name, tunnel): &(&ConnName, &Tunnel)| {
