@@ -84,16 +84,21 @@ pub async fn observe(
         let Observed { me, unasked, .. } = &observed;
         let patience = match &ring {
             Some(_) => settings.ec2.timeout,
+            None if settings.address.is_some() => settings.ec2.timeout,
             // It has nothing else to ask, perhaps no role to ask with, and NAT does not wait for it.
             None if unasked.is_empty() => settings.ec2.timeout.min(PATIENCE_OWN),
             None => return (None, None),
         };
         let about = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
         let (tags, vpc) = ec2::own_place(&ec2, me, &about, patience).await;
-        (if ring.is_some() { Some(tags) } else { tags.map(Ok).ok() }, vpc)
+        (if ring.is_some() || settings.address.is_some() { Some(tags) } else { tags.map(Ok).ok() }, vpc)
     };
-    let (answers, (tags, vpc)) = tokio::join!(ask_ec2(&ec2, settings, &observed.state), own);
-    (observed.answers, observed.tags, observed.vpc) = (answers, tags, vpc);
+    let addresses = async {
+        let wanted = settings.address.as_ref()?;
+        Some(ec2::addresses(&ec2, &observed.me.region, wanted, settings.ec2.timeout).await)
+    };
+    let (answers, (tags, vpc), addresses) = tokio::join!(ask_ec2(&ec2, settings, &observed.state), own, addresses);
+    (observed.answers, observed.tags, observed.vpc, observed.addresses) = (answers, tags, vpc, addresses);
     let me = Holder { vpc: &observed.me.vpc, instance: &observed.me.instance };
     observed.own = ring.as_ref().and_then(|ring| OwnKeys::of(ring, &me));
     debug!(stage = "observe EC2", "done");

@@ -30,13 +30,31 @@ use crosswan_core::{
 /// How long a pass waits for another one to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes one pass and returns its report, which also tells of steps that failed.
+/// Makes one pass, or two where the first takes an address, and returns the report, which also tells of steps that failed.
 ///
 /// # Errors
 /// The pass did not come as far as its plan: another refresh holds the lock ([`Kind::Busy`](crosswan_core::error::Kind::Busy)), or
 /// what every decision needs is unknown or contradictory.
 pub async fn refresh(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, request: &Request) -> Result<Report> {
     let _lock = files::lock(&paths.lock, Hold::Alone, PATIENCE, "another refresh")?;
+    let (mut report, took_address) = pass(settings, keys, paths, request).await?;
+    if took_address {
+        // Peers know a gateway by its address: only now tunnels and routes can be decided on.
+        report = pass(settings, keys, paths, request).await?.0.after(report);
+    }
+    if !request.dry_run {
+        // The report is published whatever failed. If publishing fails, the caller still prints it.
+        if let Err(e) = publish(&report, paths) {
+            warn!(problem = %e.chain(), "the report could not be published");
+            report.problems.push(e.chain());
+        }
+        debug!(stage = "report", "done");
+    }
+    Ok(report)
+}
+
+/// One pass. Also returns whether it has taken an address.
+async fn pass(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, request: &Request) -> Result<(Report, bool)> {
     let (observed, handles) = observe(settings, keys, paths, request).await?;
     debug!(stage = "observe", "done");
     let decided = decide(settings, &observed, request)?;
@@ -44,17 +62,11 @@ pub async fn refresh(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, r
     let planned = Planned::of(settings, &observed, &decided)?;
     debug!(stage = "plan", "done");
     if request.dry_run {
-        return Ok(Report::of(settings, &observed, &decided, Outcome::planned(&planned)));
+        return Ok((Report::of(settings, &observed, &decided, Outcome::planned(&planned)), false));
     }
     let outcome = transact(&planned, &decided.tunnels, &observed.system, paths, handles).await;
-    let mut report = Report::of(settings, &observed, &decided, outcome);
-    // The report is published whatever failed. If publishing fails, the caller still prints it.
-    if let Err(e) = publish(&report, paths) {
-        warn!(problem = %e.chain(), "the report could not be published");
-        report.problems.push(e.chain());
-    }
-    debug!(stage = "report", "done");
-    Ok(report)
+    let took_address = outcome.took_address();
+    Ok((Report::of(settings, &observed, &decided, outcome), took_address))
 }
 
 /// The files that a pass would write, and its report, for `crosswan render`. Changes nothing.

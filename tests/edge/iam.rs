@@ -113,8 +113,15 @@ const FILES: [(&str, &[&str], bool, &[&str]); 3] = [
     ("nat-hub", &[HOME], false, &["ec2:DescribeInstances", CHECK]),
 ];
 const CHECK: &str = "ec2:ModifyInstanceAttribute";
-/// What moves routes. All files have it.
-const ROUTES: [&str; 3] = ["ec2:DescribeRouteTables", "ec2:CreateRoute", "ec2:ReplaceRoute"];
+/// What moves routes and takes addresses. All files have it.
+const PLACE: [&str; 6] = [
+    "ec2:DescribeRouteTables",
+    "ec2:CreateRoute",
+    "ec2:ReplaceRoute",
+    "ec2:DescribeAddresses",
+    "ec2:AssociateAddress",
+    "ec2:DisassociateAddress",
+];
 
 #[test]
 fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() {
@@ -129,8 +136,8 @@ fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() 
         };
         assert_eq!(everything(&policy), BTreeMap::new(), "{file}");
         let mut listed: Vec<_> = policy["Statement"].as_array().unwrap().iter().flat_map(actions).collect();
-        assert!(ROUTES.iter().all(|action| listed.iter().any(|other| other == action)), "{file}: {listed:?}");
-        listed.retain(|action| !ROUTES.contains(&action.as_str()));
+        assert!(PLACE.iter().all(|action| listed.iter().any(|other| other == action)), "{file}: {listed:?}");
+        listed.retain(|action| !PLACE.contains(&action.as_str()));
         assert_eq!(listed, needed, "{file}");
         for action in needed {
             let refused = everything(&without(&policy, action));
@@ -435,5 +442,40 @@ fn each_policy_is_a_file_that_the_documents_link_to_and_explain() {
     for (file, document) in [("README.md", text("README.md")), ("docs/aws.md", aws), ("docs/iam/README.md", explained)]
     {
         assert!(!document.contains("\"Statement\":"), "{file} shows a copy of a policy: link to docs/iam instead");
+    }
+}
+
+#[test]
+fn a_gateway_may_take_addresses_with_the_tag_for_itself_and_no_other() {
+    let me = Caller::gateway("crosswan-test", HOME, ME);
+    let call = |action: &str, of: &str, tag: Option<&str>| {
+        let mut call = Call::new(HOME, &format!("Action={action}&{of}"));
+        call.tagged.extend(tag.map(|key| (key.to_owned(), "a".to_owned())));
+        call
+    };
+    let take =
+        |instance: &str, tag| call("AssociateAddress", &format!("AllocationId=eipalloc-1&InstanceId={instance}"), tag);
+    let (user, other) = (Caller::user("somebody"), Caller::gateway("crosswan-test", HOME, "i-00000002"));
+    let pool = Some("crosswan-address");
+    let give_up = |tag| {
+        let mut call = call("DisassociateAddress", "AssociationId=eipassoc-1", tag);
+        call.resources.push("eipalloc-1".into());
+        call
+    };
+    let allowed = [("its own", &me, take(ME, pool)), ("to give it up", &me, give_up(pool))];
+    let forbidden = [
+        ("an address without the tag", &me, take(ME, None)),
+        ("to give up one without the tag", &me, give_up(Some("name"))),
+        ("for another instance", &me, take("i-00000002", pool)),
+        ("who is no instance", &user, take(ME, pool)),
+        ("the same role on another instance", &other, take(ME, pool)),
+        ("to release it", &me, call("ReleaseAddress", "AllocationId=eipalloc-1", pool)),
+        ("to give the tag", &me, call("CreateTags", "ResourceId.1=eipalloc-1&Tag.1.Key=crosswan-address", None)),
+    ];
+    for (file, ..) in FILES {
+        let untagged = ["an address without the tag", "to give up one without the tag"];
+        keeps_out(file, "TakeAddress", &allowed, &forbidden, &[("Null", &untagged)]);
+        let others = ["for another instance", "who is no instance", "the same role on another instance"];
+        keeps_out(file, "TakeAddressForItself", &allowed, &forbidden, &[("ArnLike", &others)]);
     }
 }

@@ -5,7 +5,7 @@ mod cidrs;
 mod gateways;
 mod hostile;
 mod hub;
-mod iam;
+pub mod iam;
 mod imds;
 mod regions;
 mod removal;

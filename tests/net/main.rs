@@ -7,6 +7,7 @@ use crosswan_faults::region;
 
 mod snapshot;
 
+mod address;
 mod campaign;
 mod clear;
 mod cloud;

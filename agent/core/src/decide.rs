@@ -4,6 +4,7 @@
 //! peers (`recover`), who is there (`roster`), which keys count ([`trust`]), which gateway of a VPC is used (`election`),
 //! which VPC holds which CIDR (`claims`), and how each tunnel is authenticated (`credential`).
 
+mod address;
 mod claims;
 mod contacts;
 mod credential;
@@ -27,17 +28,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+pub use self::{
+    address::{AddressIs, Candidate, OwnAddress, TakeAddress, address},
+    disabled::NotEnabled,
+    facts::{Held, Request},
+    findings::{Findings, Kept, Replacing},
+    vpc_routes::{Needs, RouteIs, TakeRoute, VpcRoutes, vpc_routes},
+};
 use self::{
     contacts::Contacts,
     facts::{Facts, OwnAuth, Tunnels},
     places::Places,
     rotation::Presence,
-};
-pub use self::{
-    disabled::NotEnabled,
-    facts::{Held, Request},
-    findings::{Findings, Kept, Replacing},
-    vpc_routes::{Needs, RouteIs, TakeRoute, VpcRoutes, vpc_routes},
 };
 use crate::{
     error::Result,
@@ -55,6 +57,8 @@ pub struct Decided {
     pub tunnels: BTreeMap<ConnName, Tunnel>,
     /// The interfaces, rules and routes that lead packets into the tunnels; empty in a mode without tunnels.
     pub routing: Routing,
+    /// What becomes of this gateway's Elastic IP.
+    pub address: OwnAddress,
     /// What becomes of the own VPC's routes to this gateway.
     pub vpc_routes: VpcRoutes,
     /// The NAT and guard rules that this gateway should have.
@@ -101,22 +105,29 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         places: Places::of(&observed.system),
         own: OwnAuth::of(settings, observed.own.as_ref()),
     };
-    let Tunnels { tunnels, routes, removed, held, presence, state } = match settings.mode {
+    let address = address(settings, observed);
+    let Tunnels { mut tunnels, mut routes, removed, held, presence, state } = match settings.mode {
         Mode::NatHub => Tunnels::default(),
         Mode::VpnHub => hub::hub(&facts, &mut findings)?,
         Mode::NatVpn => spoke::spoke(&facts, &mut findings),
     };
+    // A tunnel belongs to an address: it would break as soon as this gateway takes its own. What is loaded stays.
+    if address.is_awaited() && facts.loaded.is_empty() {
+        tunnels.clear();
+        routes.clear();
+    }
     findings.notes.extend(own_tags::tampered(observed));
     let (me, private_net) = (&observed.me, &settings.private_net);
     let routing = match settings.mode.has_ipsec() {
         true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes),
         false => Routing::default(),
     };
-    let vpc_routes = vpc_routes(settings, observed);
+    let vpc_routes = vpc_routes(settings, observed, address.awaited());
     let routes = vpc_routes.held.clone();
     Ok(Decided {
         tunnels,
         routing,
+        address,
         vpc_routes,
         nat: settings.nat(&observed.me, &observed.uplink),
         findings,

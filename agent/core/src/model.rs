@@ -7,6 +7,7 @@
 mod names;
 mod announcement;
 mod ask;
+mod elastic_ip;
 mod key;
 mod nat;
 mod own_keys;
@@ -25,10 +26,12 @@ use std::{
 pub use announcement::{Announcement, KEY_TAG, KeyTags, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged};
 pub(crate) use ask::NOT_ENABLED;
 pub use ask::{AskError, Format, Substitute, Tries};
+pub use elastic_ip::{AddressHolder, ElasticIp};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{
-    BadName, ConnName, InstanceId, Interface, InterfaceId, Region, RouteTableId, SubnetId, VpcId, plain, printable,
+    AllocationId, AssociationId, BadName, ConnName, InstanceId, Interface, InterfaceId, Region, RouteTableId, SubnetId,
+    VpcId, plain, printable,
 };
 pub use nat::{Nat, Opening, Protocol};
 pub use own_keys::OwnKeys;

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     forwarding::Traffic,
-    model::{Answers, AskError, Identity, Interface, OwnInterface, OwnKeys, OwnTags, OwnVpc, Secret, Timestamp, VpcId},
+    model::{
+        Answers, AskError, ElasticIp, Identity, Interface, OwnInterface, OwnKeys, OwnTags, OwnVpc, Secret, Timestamp,
+        VpcId,
+    },
     settings::Settings,
     state::State,
     system::System,
@@ -36,6 +39,8 @@ pub struct Observed {
     pub tags: Option<Result<OwnTags, AskError>>,
     /// The own VPC's route tables; `None` where EC2 was not asked, `Err` where it did not answer.
     pub vpc: Option<Result<OwnVpc, AskError>>,
+    /// The Elastic IPs that settings ask for; `None` if they ask for none, `Err` where EC2 did not answer.
+    pub addresses: Option<Result<Vec<ElasticIp>, AskError>>,
     /// The managed files, charon and iptables.
     pub system: System,
     /// What this gateway should forward.
@@ -72,6 +77,7 @@ impl Observed {
             own: None,
             tags: None,
             vpc: None,
+            addresses: None,
             system: System::default(),
             traffic: Traffic::of(settings.mode, &settings.nat(&me, &uplink), &uplink),
             unasked: Vec::new(),

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    decide::RouteIs,
+    decide::{AddressIs, RouteIs},
     model::{ConnName, RouteTableId},
     plan::{Conclusion, Planned},
 };
@@ -61,6 +61,8 @@ pub struct Outcome {
     pub announced: bool,
     /// Whether EC2's source/destination check was turned off and read back, or why not; `None` if nothing was to be done.
     pub check_stopped: Option<Result<(), String>>,
+    /// How the Elastic IP is that this gateway was to take; `None` if it was to take none.
+    pub address: Option<AddressIs>,
     /// How the routes are that this gateway was to take, by their tables and destinations.
     pub routes: BTreeMap<(RouteTableId, Ipv4Net), RouteIs>,
 }
@@ -87,8 +89,14 @@ impl Outcome {
             promoted: false,
             announced: false,
             check_stopped: None,
+            address: None,
             routes: BTreeMap::new(),
         }
+    }
+
+    /// Whether this gateway has taken an address. Another pass then has to follow at once.
+    pub fn took_address(&self) -> bool {
+        matches!(self.address, Some(AddressIs::Here(_)))
     }
 
     /// Whether what was decided is in force, except for what `failed` and `problems` name.

@@ -13,7 +13,7 @@ mod words;
 pub use words::cidrs;
 
 use crate::{
-    decide::{Decided, Held, Kept, Replacing, RouteIs},
+    decide::{AddressIs, Decided, Held, Kept, Replacing, RouteIs},
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{
@@ -116,6 +116,9 @@ pub struct Report {
     /// The peers whose part of this pass failed, by their connections (exit code 4).
     #[serde(default)]
     pub failed: BTreeMap<String, PeerFailure>,
+    /// The Elastic IP that settings ask for (exit code 6 if this gateway waits for it); `None` if they ask for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<AddressIs>,
     /// The routes of the own VPC's tagged tables (exit code 6 if one waits).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteReport>,
@@ -188,6 +191,7 @@ impl Report {
             removed: removed.cloned().collect(),
             held: decided.held.clone(),
             replacing: findings.replacing.clone(),
+            address: outcome.address.clone().or_else(|| decided.address.is.clone()),
             routes: vpc_routes(decided, &outcome),
             key: observed.own.map(|own| KeyReport::of(&own, decided, &outcome)),
             waiting_for: observed.psks.missing.clone().filter(|_| needs_psk),
@@ -217,6 +221,9 @@ impl Report {
             }
             Some(Err(why)) => report.unasked.push(format!("look up the VPC's route tables: {why}")),
             _ => {}
+        }
+        if let Some(Err(why)) = &observed.addresses {
+            report.unasked.push(format!("look up the Elastic IP: {why}"));
         }
         report.unasked.extend(outcome.unasked);
         report.problems.extend(outcome.problems);
@@ -258,6 +265,20 @@ impl Report {
         self.routes.iter().any(|route| matches!(route.is, RouteIs::Waits(_)))
     }
 
+    /// Whether this gateway waits for its Elastic IP.
+    pub fn waits_for_address(&self) -> bool {
+        matches!(self.address, Some(AddressIs::Waits(_)))
+    }
+
+    /// The report of two passes, of which the first one took an address: what was done in both.
+    pub fn after(mut self, first: Report) -> Report {
+        self.steps.splice(0..0, first.steps);
+        if self.outcome == Verdict::Unchanged {
+            self.outcome = Verdict::Changed;
+        }
+        self
+    }
+
     /// 0 if all is well, otherwise the code of the worst thing in the report. That of a dry run depends only on what it has seen.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
@@ -266,7 +287,8 @@ impl Report {
             _ if !self.unasked.is_empty() || !self.awaited.is_empty() => Kind::Observe.exit_code(),
             _ if self.waiting_for.is_some() => Kind::Settings.exit_code(),
             _ if !self.stopped.is_empty() => STOPPED,
-            _ if self.held.is_some() || !self.replacing.is_empty() || self.waits_for_routes() => WAITING,
+            _ if self.held.is_some() || !self.replacing.is_empty() => WAITING,
+            _ if self.waits_for_address() || self.waits_for_routes() => WAITING,
             _ => 0,
         }
     }

@@ -27,7 +27,7 @@ pub use parse::Tag;
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
 pub use stored::{Fetched, NoPsk, Service, StoreUnasked, StoredPsk};
 pub use table::{IfUnset, SETTINGS, Setting};
-pub use values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings};
+pub use values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings, WantedAddress};
 
 impl Settings {
     /// Checks every source together.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for all regions")]
 
+mod address;
 mod answer;
 mod dry_run;
 mod own;
@@ -33,6 +34,7 @@ use tokio::{
 
 use self::answer::Collected;
 pub use self::{
+    address::{TakeAddressError, addresses, take_address},
     dry_run::permissions,
     own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check},
     own_vpc::{Tags, TakeError, own_place, own_vpc, take_route},
@@ -100,6 +102,11 @@ impl Clients {
     /// These clients, which return the first throttle as an error if `accepts_throttles`: a spoke lets the hub go first.
     pub fn accepting_throttles(self, accepts_throttles: bool) -> Clients {
         Clients { accepts_throttles, ..self }
+    }
+
+    /// Clients that reach EC2 in the same way, over connections of their own.
+    fn anew(&self) -> Clients {
+        Clients { access: self.access.clone(), accepts_throttles: self.accepts_throttles, shared: OnceCell::new() }
     }
 
     /// The client for one region, by `deadline`.

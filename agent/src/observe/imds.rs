@@ -67,6 +67,19 @@ pub async fn identity_at(endpoint: Option<&str>, timeout: Duration) -> Result<Id
     }
 }
 
+/// Whether IMDS shows `address` as this instance's public one within `patience`.
+pub async fn shows(address: Ipv4Addr, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        let asked = async { public(&client(None).ok()?).await.ok()? };
+        if timeout_at(deadline, asked).await.ok().flatten() == Some(address) {
+            return true;
+        }
+        sleep(FIRST_PAUSE).await;
+    }
+    false
+}
+
 /// For an instance without a public address: a line with the remedy if IMDS shows one on another network interface than the first.
 /// `None` if there is none, or if IMDS does not answer within `timeout`.
 ///

@@ -12,13 +12,13 @@ use tracing::info;
 
 use crate::{
     files, keyring,
-    observe::{ec2, live},
+    observe::{ec2, imds, live},
     paths::Paths,
 };
 use crosswan_core::{
-    decide::{Needs, RouteIs, TakeRoute},
+    decide::{AddressIs, Needs, RouteIs, TakeAddress, TakeRoute},
     error::Result,
-    model::{ConnName, PublicKey, Region, Tunnel},
+    model::{ConnName, InstanceId, PublicKey, Region, Tunnel},
     outcome::{Outcome, Verdict},
     plan::Conclusion,
     system::Sa,
@@ -28,6 +28,8 @@ use crosswan_vici::Vici;
 /// How long a pass waits for the tunnels that a route needs. `crosswan keep` initiates them at once; where the far end is ready, that takes
 /// a second or two.
 const PATIENCE_TUNNEL: Duration = Duration::from_secs(10);
+/// How long IMDS may take to show an address that EC2 already shows.
+const PATIENCE_IMDS: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The pass that is to be concluded.
@@ -83,11 +85,47 @@ impl Conclude<'_> {
                     }
                 }
                 Conclusion::AnnounceKey { .. } => {}
+                Conclusion::TakeAddress { region, instance, take } => {
+                    self.address(region, instance, take, conclusion).await;
+                }
                 // All at once, after everything else.
                 Conclusion::TakeRoute { .. } => {}
             }
         }
         self.routes(conclusions).await;
+    }
+
+    /// Takes an address, if this gateway works as far as that can be seen. EC2's connections end with the old one, so everything that asks
+    /// EC2 afterwards begins anew.
+    async fn address(
+        &mut self,
+        region: &Region,
+        instance: &InstanceId,
+        take: &TakeAddress,
+        conclusion: &Conclusion<'_>,
+    ) {
+        let not_yet = match self.outcome.check_stopped {
+            Some(Err(_)) => Some("EC2's source/destination check is on"),
+            _ if take.needs_charon && !self.outcome.keys_in_use => Some("charon has not been seen to work"),
+            _ => None,
+        };
+        if let Some(what) = not_yet {
+            self.outcome.address = Some(AddressIs::Waits(what.into()));
+            return;
+        }
+        self.let_go();
+        info!(step = %conclusion, "apply");
+        self.outcome.address = Some(match ec2::take_address(&self.ec2, region, instance, take, self.timeout).await {
+            Ok(taken) if imds::shows(taken.address, PATIENCE_IMDS).await => {
+                self.record(&format!("{conclusion}: it has {}", taken.address));
+                AddressIs::Here(taken.allocation.clone())
+            }
+            Ok(taken) => AddressIs::Waits(format!("{} is associated, and IMDS does not show it yet", taken.allocation)),
+            Err(why) => {
+                self.outcome.unasked.push(format!("take an Elastic IP: {why}"));
+                AddressIs::Waits("it could not be taken".into())
+            }
+        });
     }
 
     /// From here on nothing asks or changes charon, so `keep` may look, however long EC2 takes.

@@ -30,7 +30,7 @@ impl Lab {
 
     /// Writes a gateway's settings and key again, from what exists now: after the hub's address or a test changed them.
     pub fn write_default_settings(&self, gateway: &Gateway) -> Result<()> {
-        gateway.write_plan(&self.plan())
+        self.write_plan(gateway, &self.plan())
     }
 
     /// Points a VPC's routes at these gateways: the private network at `vpn`, the private subnets' default at `nat`.
@@ -109,7 +109,7 @@ impl Lab {
             self.sync_vpc(vpc)?;
             new
         };
-        new.write_plan(&plan)?;
+        self.write_plan(&new, &plan)?;
         self.route_through(&new)?;
         self.terminate(old)?;
         Ok(new)
@@ -247,11 +247,13 @@ impl Lab {
         call("DeleteVpc", &[("VpcId", &vpc.id)])
     }
 
-    /// Disassociates and releases what Elastic IPs an instance has.
+    /// Disassociates what Elastic IPs an instance has, and releases them unless they are of a pool.
     fn release_addresses(&self, vpc: &Vpc, instance: &str) -> Result<()> {
         for (association, allocation) in self.ec2().addresses(&vpc.region, instance)? {
             self.ec2().call(&vpc.region, "DisassociateAddress", &[("AssociationId", &association)])?;
-            self.ec2().call(&vpc.region, "ReleaseAddress", &[("AllocationId", &allocation)])?;
+            if !self.pools {
+                self.ec2().call(&vpc.region, "ReleaseAddress", &[("AllocationId", &allocation)])?;
+            }
         }
         Ok(())
     }

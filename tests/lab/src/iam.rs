@@ -31,11 +31,13 @@ pub struct Call {
     action: String,
     region: String,
     /// Ids, of the actions in [`RESOURCE`], CreateTags and DeleteTags, or ARNs; other actions have no resource but `*`.
-    resources: Vec<String>,
+    pub resources: Vec<String>,
     /// What ModifyInstanceAttribute sets: name and value.
     attributes: Vec<(String, String)>,
     /// The service that gets a role, of PassRole.
     passed_to: Option<&'static str>,
+    /// `eipassoc-…`, by which an address is named that is given up.
+    association: Option<String>,
     tag_keys: Vec<String>,
     /// The tags that the resources have.
     pub tagged: BTreeMap<String, String>,
@@ -44,7 +46,9 @@ pub struct Call {
 }
 
 /// In which field these actions name their resource (Service Authorization Reference). A route's target is none: nothing authorises it.
-const RESOURCE: [(&str, &str); 4] = [
+const RESOURCE: [(&str, &str); 6] = [
+    ("ec2:AssociateAddress", "AllocationId"),
+    ("ec2:AssociateAddress", "InstanceId"),
     ("ec2:ModifyInstanceAttribute", "InstanceId"),
     ("ec2:CreateRoute", "RouteTableId"),
     ("ec2:ReplaceRoute", "RouteTableId"),
@@ -82,14 +86,20 @@ impl Call {
                 _ => {}
             }
         }
-        let named = RESOURCE.iter().find(|(action, _)| *action == call.action);
-        let named = named.and_then(|(_, name)| crate::proxy::call::field(form, name));
-        call.resources.extend(named.map(decoded));
+        let named = RESOURCE.iter().filter(|(action, _)| *action == call.action);
+        call.resources.extend(named.filter_map(|(_, name)| crate::proxy::call::field(form, name)).map(decoded));
+        let association = crate::proxy::call::field(form, "AssociationId").map(decoded);
+        call.association = association.filter(|_| call.action == "ec2:DisassociateAddress");
         call
     }
 
     /// Looks up in EC2 what conditions may ask of the resources: their tags, and a route table's VPC. `ask` takes a query.
     pub(crate) fn look_up(&mut self, ask: impl Fn(&str) -> Result<String>) -> Result<()> {
+        if let Some(id) = &self.association {
+            let filter = format!("Filter.1.Name=association-id&Filter.1.Value.1={id}");
+            let address = Answer(ask(&format!("Action=DescribeAddresses&Version=2016-11-15&{filter}"))?);
+            self.resources.extend(address.first("allocationId").ok());
+        }
         for id in self.resources.iter().filter(|id| !id.starts_with("arn:")) {
             let filter = format!("Filter.1.Name=resource-id&Filter.1.Value.1={id}");
             let tags = ask(&format!("Action=DescribeTags&Version=2016-11-15&{filter}"))?;
@@ -169,6 +179,7 @@ impl Call {
             let kind = match id.split_once('-') {
                 Some(("i", _)) => "instance",
                 Some(("rtb", _)) => "route-table",
+                Some(("eipalloc", _)) => "elastic-ip",
                 _ => "other",
             };
             let mut keys = keys.clone();

@@ -27,6 +27,9 @@ pub const EC2: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 /// Elastic addresses come from here (RFC 5737, TEST-NET-2).
 pub const PUBLIC: &str = "198.51.100.0/24";
 
+/// What moto assigns to instances without an Elastic IP comes from here.
+const ASSIGNED: &str = "54.214.0.0/16";
+
 /// Both ends of the wire between the internet and a VPC.
 #[derive(Clone, Debug)]
 pub struct Link {
@@ -82,7 +85,7 @@ impl Internet {
                set cut {{ type ipv4_addr; }}
                chain bogons {{
                  type filter hook prerouting priority raw;
-                 iifname \"vpc*\" ip saddr != {PUBLIC} drop
+                 iifname \"vpc*\" ip saddr != {{ {PUBLIC}, {ASSIGNED} }} drop
                  iifname \"vpc*\" ip daddr @private drop
                  udp dport {{ 500, 4500 }} ip saddr @cut drop
                  udp dport {{ 500, 4500 }} ip daddr @cut drop

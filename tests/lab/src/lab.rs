@@ -44,6 +44,8 @@ pub struct Lab {
     pub(crate) roleless: BTreeSet<Role>,
     /// Whether gateways are launched with EC2's source/destination check off.
     pub(crate) check_off: bool,
+    /// Whether gateways take their Elastic IPs themselves.
+    pub(crate) pools: bool,
     pub(crate) psk: String,
     /// Elastic IPs given out so far; none is ever used twice.
     pub(crate) addresses: AtomicU8,
@@ -92,6 +94,7 @@ pub struct Builder {
     auth: Auth,
     roleless: BTreeSet<Role>,
     check_off: bool,
+    pools: bool,
     images: Vec<MachineImage>,
     vpcs: Vec<VpcSpec>,
 }
@@ -134,6 +137,13 @@ impl Builder {
         self
     }
 
+    /// Gateways boot with the public address that EC2 assigns, and each has the setting `address.tag`: it takes one of the Elastic IPs
+    /// that [`Lab::add_address`] allocates. One for each gateway is there from its launch on.
+    pub fn pools(mut self) -> Builder {
+        self.pools = true;
+        self
+    }
+
     /// A VPC; the hub comes first, since the others' settings name its address.
     pub fn vpc(mut self, vpc: VpcSpec) -> Builder {
         self.vpcs.push(vpc);
@@ -157,6 +167,7 @@ impl Builder {
             auth: self.auth,
             roleless: self.roleless,
             check_off: self.check_off,
+            pools: self.pools,
             psk: random_key()?,
             addresses: AtomicU8::new(0),
             dir,
@@ -180,6 +191,7 @@ impl Lab {
             auth: Auth::Key,
             roleless: BTreeSet::new(),
             check_off: false,
+            pools: false,
             images: Vec::new(),
             vpcs: Vec::new(),
         }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 
 use crate::ec2::Instance;
-use crate::files::Role;
+use crate::files::{Plan, Role};
 use crate::follow::Network;
 use crate::gateway::Gateway;
 use crate::host::Host;
@@ -19,6 +19,9 @@ use crate::lock;
 use crate::netns::Netns;
 use crate::router::Router;
 use crate::topology::{VpcSpec, subnet};
+
+/// The tag of the Elastic IPs that gateways take.
+pub const POOL_TAG: &str = "crosswan-address";
 
 impl Lab {
     /// Makes a VPC with its gateways, hosts and route tables, and writes the gateways' default settings.
@@ -70,7 +73,7 @@ impl Lab {
         state.vpcs.insert(name, vpc);
         drop(state);
         let plan = if plan.hub.is_some() { plan } else { self.plan() };
-        new.iter().try_for_each(|gateway| gateway.write_plan(&plan))
+        new.iter().try_for_each(|gateway| self.write_plan(gateway, &plan))
     }
 
     /// The network of a VPC that is in EC2, without any subnet yet.
@@ -95,7 +98,7 @@ impl Lab {
         let vpc = state.vpc_mut(vpc)?;
         let gateway = self.launch_gateway(vpc, role, None)?;
         self.sync_vpc(vpc)?;
-        gateway.write_plan(&plan)?;
+        self.write_plan(&gateway, &plan)?;
         Ok(gateway)
     }
 
@@ -122,6 +125,10 @@ impl Lab {
         let table = if public { &vpc.public_table } else { &vpc.private_table };
         let parameters = [("RouteTableId", table.as_str()), ("SubnetId", &id)];
         let association = self.ec2().get(&vpc.region, "AssociateRouteTable", &parameters, "associationId")?;
+        if public && self.pools {
+            let map = [("SubnetId", id.as_str()), ("MapPublicIpOnLaunch.Value", "true")];
+            self.ec2().call(&vpc.region, "ModifySubnetAttribute", &map)?;
+        }
         vpc.network.router.add_subnet(cidr)?;
         // AWS keeps the first four addresses of a subnet for itself.
         let next = if cidr.prefix_len() > 24 { 4 } else { 10 };
@@ -142,7 +149,11 @@ impl Lab {
         if self.check_off || self.roleless.contains(&role) {
             self.switch_check(&vpc.region, &instance.id, false)?;
         }
-        self.give_address(vpc, &instance.id)?;
+        if self.pools {
+            self.allocate(&vpc.region, Some(&full))?;
+        } else {
+            self.give_address(vpc, &instance.id)?;
+        }
         let gateway = self.gateway_of(vpc, &full, role, &instance, vpc.subnets[subnet].cidr)?;
         self.plug_in(vpc, &gateway, &instance)?;
         vpc.gateways.insert(name, gateway.clone());
@@ -206,16 +217,41 @@ impl Lab {
         Ok(instance)
     }
 
-    /// Gives an instance a new Elastic IP, from 198.51.100.100 on.
+    /// Gives an instance a new Elastic IP.
     pub(crate) fn give_address(&self, vpc: &Vpc, instance: &str) -> Result<Ipv4Addr> {
+        let (allocation, address) = self.allocate(&vpc.region, None)?;
+        let parameters = [("AllocationId", allocation.as_str()), ("InstanceId", instance)];
+        self.ec2().call(&vpc.region, "AssociateAddress", &parameters)?;
+        Ok(address)
+    }
+
+    /// Allocates an Elastic IP for the pool of a gateway, by its name as in `a/nat-vpn`, and returns its allocation id and itself.
+    pub fn add_address(&self, gateway: &Gateway) -> Result<(String, Ipv4Addr)> {
+        self.allocate(&gateway.region, Some(&gateway.name))
+    }
+
+    /// A new Elastic IP, from 198.51.100.100 on; those of a pool have its name in [`POOL_TAG`].
+    fn allocate(&self, region: &str, pool: Option<&str>) -> Result<(String, Ipv4Addr)> {
         let n = self.addresses.fetch_add(1, Ordering::Relaxed).checked_add(100).context("no Elastic IP left")?;
         let address = Ipv4Addr::new(198, 51, 100, n);
         // Without Address= moto invents one in 127/8.
         let parameters = [("Domain", "vpc"), ("Address", &address.to_string())];
-        let allocation = self.ec2().get(&vpc.region, "AllocateAddress", &parameters, "allocationId")?;
-        let parameters = [("AllocationId", allocation.as_str()), ("InstanceId", instance)];
-        self.ec2().call(&vpc.region, "AssociateAddress", &parameters)?;
-        Ok(address)
+        let allocation = self.ec2().get(region, "AllocateAddress", &parameters, "allocationId")?;
+        if let Some(pool) = pool {
+            let tag = [("ResourceId.1", allocation.as_str()), ("Tag.1.Key", POOL_TAG), ("Tag.1.Value", pool)];
+            self.ec2().call(region, "CreateTags", &tag)?;
+        }
+        Ok((allocation, address))
+    }
+
+    /// Writes a gateway's settings, with the pool of its addresses if it has one.
+    pub(crate) fn write_plan(&self, gateway: &Gateway, plan: &Plan) -> Result<()> {
+        gateway.write_plan(plan)?;
+        if !self.pools {
+            return Ok(());
+        }
+        let pool = format!("[address]\ntag = \"{POOL_TAG}={}\"\n", gateway.name);
+        gateway.write_file("/etc/crosswan/conf.d/address.toml", &pool, 0o644)
     }
 }
 

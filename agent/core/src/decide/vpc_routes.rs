@@ -96,14 +96,15 @@ fn wanted(settings: &Settings) -> BTreeSet<Ipv4Net> {
     private.chain(nat.then(Ipv4Net::default)).collect()
 }
 
-/// Decides on the routes of the own VPC. Nothing is decided where EC2 has not shown them.
-pub fn vpc_routes(settings: &Settings, observed: &Observed) -> VpcRoutes {
+/// Decides on the routes of the own VPC. Nothing is decided where EC2 has not shown them. `address` says what this gateway waits for
+/// before it takes any.
+pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<String>) -> VpcRoutes {
     let mut routes = VpcRoutes { held: observed.state.routes.clone(), ..VpcRoutes::default() };
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return routes };
     // What is remembered of a table that has lost its tag means nothing any more.
     routes.held.retain(|table, _| vpc.tables.contains_key(table));
     let own = Own { instance: &observed.me.instance, interface: own };
-    let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned());
+    let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned()).or(address);
     let unsure = observed.answers.values().any(Result::is_err).then(|| "a region did not answer".to_owned());
     for (id, table) in &vpc.tables {
         for to in wanted(settings) {

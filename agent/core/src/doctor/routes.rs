@@ -17,7 +17,7 @@ fn routes(x: &Examined) -> Option<VpcRoutes> {
     let (Ok(settings), Ok(me), Ok(uplink)) = (&x.settings, &x.me, &x.uplink) else { return None };
     let mut observed = Observed::new(settings, me.clone(), uplink.clone(), x.now);
     (observed.tags, observed.vpc, observed.state) = (x.own.clone(), x.vpc.clone(), x.state.clone());
-    Some(vpc_routes(settings, &observed))
+    Some(vpc_routes(settings, &observed, None))
 }
 
 pub(super) fn tagged(x: &Examined) -> Verdict {

@@ -107,6 +107,12 @@ name_type!(
     /// A network interface's id in EC2.
     InterfaceId, "a network interface's id such as eni-0a1b2c3d", |s| ec2_id(s, "eni-"));
 name_type!(
+    /// An Elastic IP's allocation id.
+    AllocationId, "an Elastic IP's allocation id such as eipalloc-0a1b2c3d", |s| ec2_id(s, "eipalloc-"));
+name_type!(
+    /// The id of an Elastic IP's association with an interface.
+    AssociationId, "an association's id such as eipassoc-0a1b2c3d", |s| ec2_id(s, "eipassoc-"));
+name_type!(
 /// An AWS region's code. Only its shape is checked: new regions appear, and EC2 refuses one that does not exist.
 Region, "a region such as eu-west-1", |s| {
     let parts: Vec<&str> = s.split('-').collect();

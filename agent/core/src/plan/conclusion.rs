@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Remember;
 use crate::{
-    decide::{Decided, TakeRoute},
+    decide::{Decided, TakeAddress, TakeRoute},
     model::{InstanceId, PublicKey, Region},
     observed::Observed,
 };
@@ -39,6 +39,15 @@ pub enum Conclusion<'a> {
         /// The tags with the values that they should have.
         tags: Vec<(&'static str, String)>,
     },
+    /// Takes an Elastic IP. By now this gateway works, as far as that can be seen without a tunnel.
+    TakeAddress {
+        /// The own region.
+        region: Region,
+        /// The own instance.
+        instance: InstanceId,
+        /// The addresses that it may take.
+        take: &'a TakeAddress,
+    },
     /// Leads a route of the own VPC to this gateway. By now everything else is in force, and peers can find this gateway's key.
     TakeRoute {
         /// The own region.
@@ -64,7 +73,12 @@ pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<
     });
     let take = |route| Conclusion::TakeRoute { region: observed.me.region.clone(), route };
     let routes = decided.vpc_routes.take.iter().map(take);
-    promote.into_iter().chain([remember]).chain(check).chain(announce).chain(routes).collect()
+    let address = decided.address.take.iter().map(|take| Conclusion::TakeAddress {
+        region: observed.me.region.clone(),
+        instance: observed.me.instance.clone(),
+        take,
+    });
+    promote.into_iter().chain([remember]).chain(check).chain(announce).chain(address).chain(routes).collect()
 }
 
 impl Conclusion<'_> {
@@ -88,6 +102,7 @@ impl fmt::Display for Conclusion<'_> {
                 let tags: Vec<String> = tags.iter().map(|(tag, value)| format!("{value} in tag {tag}")).collect();
                 write!(f, "announce {} of {instance}", tags.join(" and "))
             }
+            Conclusion::TakeAddress { take, .. } => take.fmt(f),
             Conclusion::TakeRoute { route, .. } => route.fmt(f),
         }
     }

@@ -25,6 +25,7 @@ fn report() -> Report {
         removed: BTreeSet::new(),
         held: None,
         replacing: Vec::new(),
+        address: None,
         routes: Vec::new(),
         failed: BTreeMap::new(),
         key: None,
@@ -165,4 +166,26 @@ fn a_source_destination_check_that_is_on_is_turned_off_or_told_with_its_remedy()
         let why = |note: &&String| note.contains("could not turn off") && note.ends_with("itself: not permitted");
         assert_eq!(untouched.notes.iter().filter(why).count(), notes, "{:?}", untouched.notes);
     }
+}
+
+#[test]
+fn an_address_that_is_awaited_is_said_and_is_not_well() {
+    let mut r = report();
+    r.address = Some(AddressIs::Waits("eipalloc-0000000a is associated with i-0000000b, which runs".into()));
+    assert_eq!(r.exit_code(), 6);
+    let words = r.to_string();
+    assert!(words.contains("WAITING   this gateway has no address of its own yet: eipalloc-0000000a is"), "{words}");
+    for well in [AddressIs::Here("eipalloc-0000000a".parse().unwrap()), AddressIs::Kept("in use".into())] {
+        r.address = Some(well);
+        assert_eq!(r.exit_code(), 0);
+    }
+}
+
+#[test]
+fn what_two_passes_did_is_one_report() {
+    let first = Report { steps: vec!["took an address".into()], ..report() };
+    let second = Report { steps: vec!["made a tunnel".into()], ..report() };
+    let both = second.after(first);
+    assert_eq!((both.steps.len(), both.outcome), (2, Verdict::Changed));
+    assert_eq!(both.steps[0], "took an address");
 }

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 
 use super::{KeyReport, Report, RouteReport};
 use crate::{
-    decide::{Held, RouteIs},
+    decide::{AddressIs, Held, RouteIs},
     model::KEY_TAG,
     outcome::{PeerFailure, Verdict},
     text::plural,
@@ -57,6 +57,11 @@ impl Report {
             out.push(format!("own key   {} {announced} tag {KEY_TAG}", key.fingerprint));
             out.extend(key.next.iter().map(|next| format!("next key  {next}{}", key.waits())));
         }
+        out.extend(self.address.iter().map(|is| match is {
+            AddressIs::Here(id) => format!("address   this gateway has the Elastic IP {id}"),
+            AddressIs::Kept(why) => format!("address   {why}"),
+            AddressIs::Waits(what) => format!("WAITING   this gateway has no address of its own yet: {what}"),
+        }));
         out.extend(self.routes.iter().map(|RouteReport { table, to, is }| match is {
             RouteIs::Here => format!("route     {to} of {table} leads here"),
             RouteIs::Left(how) => format!("route     {to} of {table} {how}: it was left as it is"),

@@ -10,7 +10,7 @@ use super::{
     sources::{below, show},
     stored::{Service, StoredPsk},
     table::{self, Draft},
-    values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings},
+    values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings, WantedAddress},
 };
 use crate::{
     error::{Error, Result},
@@ -28,6 +28,7 @@ impl Draft {
     pub(super) fn check(self, root: &Path, inline: Option<InlinePsk>) -> Result<Settings> {
         let file = show(&below(root, "/etc/crosswan/crosswan.toml"));
         let stored = self.stored()?;
+        let address = self.address()?;
         let at = |name: &str| self.origins.get(name).map_or("", String::as_str);
         let Some(mode) = self.mode else {
             let set = "mode = \"vpn-hub\", \"nat-hub\" or \"nat-vpn\" there, CROSSWAN_MODE or --mode";
@@ -99,6 +100,7 @@ impl Draft {
             environment_tag: self.environment_tag,
             routes_tag: self.routes_tag,
             routes_overrule: self.routes_overrule,
+            address,
             masquerade,
             nat_sources: if masquerade { self.nat_sources } else { BTreeSet::new() },
             guard_input: self.guard_input,
@@ -120,6 +122,18 @@ impl Draft {
             ec2: Ec2 { timeout: self.ec2_timeout },
             warnings: Vec::new(),
         })
+    }
+
+    /// The Elastic IP to take, if settings name one. Two are an error, as it would not be clear which one counts.
+    fn address(&self) -> Result<Option<WantedAddress>> {
+        match (&self.address_allocation, &self.address_tag) {
+            (Some(_), Some(_)) => Err(Error::settings(format!(
+                "{}: address.tag: expected address.allocation or address.tag, found both (address.allocation is set in {})",
+                self.origins["address.tag"], self.origins["address.allocation"]
+            ))),
+            (Some(id), None) => Ok(Some(WantedAddress::Allocation(id.clone()))),
+            (None, tag) => Ok(tag.clone().map(WantedAddress::Tagged)),
+        }
     }
 
     /// The pre-shared key that is in AWS, if settings name one. Two names are an error, as it would not be clear which one counts.

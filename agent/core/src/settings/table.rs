@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::{Mode, Opening, PublicKey, Region},
+    model::{AllocationId, Mode, Opening, PublicKey, Region},
 };
 
 /// A setting, with what its row says.
@@ -154,6 +154,14 @@ settings! {
         accepts "true or false", default Value("false"), modes ALL,
         "In these tables, a route that leads to a living target which is not crosswan's (a peering, a Transit Gateway, \
          another's interface) is taken as well. Without this it is left and reported.";
+    "address.allocation", "CROSSWAN_ADDRESS_ALLOCATION", address_allocation: AllocationId = parse::word,
+        accepts "an Elastic IP's allocation id such as eipalloc-0a1b2c3d", default Words("none"), modes ALL,
+        "This gateway takes this Elastic IP before it makes a tunnel or takes a route. It never takes it from an \
+         instance that runs.";
+    "address.tag", "CROSSWAN_ADDRESS_TAG", address_tag: Tag = parse::tag,
+        accepts TAG, default Words("none"), modes ALL,
+        "As `address.allocation`, with any Elastic IP that has this tag and that no running instance has. A replacement \
+         without an outage needs one that is free, so two for one gateway.";
     "masquerade", "CROSSWAN_MASQUERADE", masquerade: bool = parse::boolean,
         accepts "true or false", default Words("`false` on a vpn-hub, otherwise `true`"), modes ALL,
         "The gateway does NAT for the CIDRs of its own VPC.";

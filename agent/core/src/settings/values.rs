@@ -1,11 +1,11 @@
 //! The checked settings, as the rest of crosswan uses them.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
 
 use ipnet::Ipv4Net;
 
 use super::{parse::Tag, stored::StoredPsk};
-use crate::model::{BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret};
+use crate::model::{AllocationId, BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret, plain};
 
 /// All settings, checked against each other: each can be used as it is in this mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Settings {
     pub routes_tag: Tag,
     /// Whether it takes routes there that lead to a living foreign target.
     pub routes_overrule: bool,
+    /// The Elastic IP that this gateway takes; `None` if it keeps the public address that it has.
+    pub address: Option<WantedAddress>,
     /// Whether this gateway does NAT; by default every mode except vpn-hub does.
     pub masquerade: bool,
     /// Further networks to masquerade; empty where nothing is masqueraded.
@@ -46,6 +48,26 @@ pub struct Settings {
     pub ec2: Ec2,
     /// Settings that are accepted but should be changed, a line each.
     pub warnings: Vec<String>,
+}
+
+/// Which Elastic IP a gateway takes. `Display` names it in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WantedAddress {
+    /// `address.allocation`: this one.
+    Allocation(AllocationId),
+    /// `address.tag`: any with this tag.
+    Tagged(Tag),
+}
+
+impl fmt::Display for WantedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WantedAddress::Allocation(id) => write!(f, "the Elastic IP {id}"),
+            WantedAddress::Tagged(tag) => {
+                write!(f, "an Elastic IP with the tag {}={}", plain(&tag.key), plain(&tag.value))
+            }
+        }
+    }
 }
 
 /// How gateways prove who they are.

@@ -133,8 +133,14 @@ pub async fn stop_source_dest_check(
     let deadline = Instant::now() + timeout;
     let client = client(clients.shared(region, timeout, deadline).await?, region);
     let off = AttributeBooleanValue::builder().value(false).build();
-    let request = client.modify_instance_attribute().instance_id(instance.as_str()).source_dest_check(off);
-    let asked = async { request.send().await.map_err(|error| reason::failed(OPERATION, region, error)) };
+    let request = client.modify_instance_attribute().instance_id(instance.as_str()).source_dest_check(off.clone());
+    let asked = async {
+        let answer = request.send().await.map_err(|error| reason::failed(OPERATION, region, error));
+        let Some(interface) = to_be_named(&answer, &client, region, instance).await? else { return answer.map(drop) };
+        let request = client.modify_network_interface_attribute().network_interface_id(interface.id.as_str());
+        let answer = request.source_dest_check(off).send().await;
+        answer.map(drop).map_err(|error| reason::failed("ModifyNetworkInterfaceAttribute", region, error))
+    };
     bounded(deadline, timeout, asked).await?;
     let mut pauses = pauses(deadline);
     loop {
@@ -143,6 +149,22 @@ pub async fn stop_source_dest_check(
             return Ok(());
         }
         sleep(pauses.next().ok_or(CheckError::StillOn)?).await;
+    }
+}
+
+/// The own first interface, if an answer says that it must be named: EC2 changes nothing by an instance's id where the instance has several
+/// interfaces ("There are multiple interfaces attached to instance", EC2 API reference, `InvalidInstanceID`).
+pub(super) async fn to_be_named<T>(
+    answer: &Result<T, AskError>,
+    client: &Client,
+    region: &Region,
+    instance: &InstanceId,
+) -> Result<Option<OwnInterface>, AskError> {
+    match answer {
+        Err(AskError::Refused { code, .. }) if code == "InvalidInstanceID" => {
+            Ok(read(client, region, instance).await?.interface)
+        }
+        _ => Ok(None),
     }
 }
 

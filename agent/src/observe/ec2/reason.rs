@@ -147,6 +147,10 @@ fn needed(operation: &str, region: &Region) -> String {
         "CreateRoute" | "ReplaceRoute" => {
             format!("ec2:{operation} on the route tables that have the tag of routes.tag, in {region}")
         }
+        "AssociateAddress" => {
+            format!("ec2:AssociateAddress on the Elastic IP and on its own instance, in {region}")
+        }
+        "DisassociateAddress" => format!("ec2:DisassociateAddress on the Elastic IP, in {region}"),
         _ => format!("ec2:{operation} in {region}"),
     }
 }

@@ -86,7 +86,7 @@ fn all(toml: &str, routes: &[(&str, VpcRoute)], change: impl FnOnce(&mut Observe
     let settings = Settings::of_toml(toml);
     let mut observed = observed(&settings, routes);
     change(&mut observed);
-    let routes = vpc_routes(&settings, &observed);
+    let routes = vpc_routes(&settings, &observed, None);
     let take =
         routes.take.iter().map(|take| format!("{take} ({:?}{})", take.needs, if take.exists { "" } else { ", new" }));
     take.chain(routes.are.iter().map(|((_, to), is)| format!("{to} {is:?}"))).collect()
@@ -188,7 +188,7 @@ fn a_route_that_led_here_is_put_back_and_each_change_counted_once() {
         let routes: Vec<_> = route.map(|route| ("0.0.0.0/0", route)).into_iter().collect();
         let mut observed = observed(&settings, &routes);
         observed.state.routes = std::mem::take(&mut held);
-        let routes = vpc_routes(&settings, &observed);
+        let routes = vpc_routes(&settings, &observed, None);
         held = routes.held.clone();
         routes.take.first().map(ToString::to_string).unwrap_or_default()
     };
@@ -213,9 +213,9 @@ fn what_is_remembered_ends_with_the_table_s_tag() {
     let mut seen = observed(&settings, &[]);
     let held = HeldRoute { here: true, changed: 1 };
     seen.state.routes = [("rtb-00000009".parse().unwrap(), [(Ipv4Net::default(), held)].into())].into();
-    assert!(vpc_routes(&settings, &seen).held.is_empty());
+    assert!(vpc_routes(&settings, &seen, None).held.is_empty());
     seen.vpc = Some(Err(AskError::NoCredentialSource));
-    assert_eq!(vpc_routes(&settings, &seen).held, seen.state.routes, "not because EC2 does not answer");
+    assert_eq!(vpc_routes(&settings, &seen, None).held, seen.state.routes, "not because EC2 does not answer");
 }
 
 fn tunnel(name: &str) -> (ConnName, Tunnel) {

@@ -28,6 +28,7 @@ fn defaults() {
             environment_tag: None,
             routes_tag: tag("crosswan-routes", "managed"),
             routes_overrule: false,
+            address: None,
             masquerade: true,
             nat_sources: nets(&[]),
             guard_input: BTreeSet::new(),
@@ -61,6 +62,8 @@ fn every_key_in_toml_and_in_the_environment() {
         gateway_tag = "role=gw"
         environment_tag = { key = "env", value = "" }
         masquerade = true
+        [address]
+        tag = "pool=gw"
         [routes]
         tag = "owner=gw"
         overrule = true
@@ -96,6 +99,7 @@ fn every_key_in_toml_and_in_the_environment() {
         environment_tag: Some(tag("env", "")),
         routes_tag: tag("owner", "gw"),
         routes_overrule: true,
+        address: Some(WantedAddress::Tagged(tag("pool", "gw"))),
         masquerade: true,
         nat_sources: nets(&["10.2.0.0/16", "192.168.0.0/24"]),
         guard_input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
@@ -129,6 +133,7 @@ fn every_key_in_toml_and_in_the_environment() {
         ("CROSSWAN_ENVIRONMENT_TAG", "env="),
         ("CROSSWAN_ROUTES_TAG", "owner=gw"),
         ("CROSSWAN_ROUTES_OVERRULE", "true"),
+        ("CROSSWAN_ADDRESS_TAG", "pool=gw"),
         ("CROSSWAN_MASQUERADE", "true"),
         ("CROSSWAN_NAT_SOURCES", "10.2.0.0/16 192.168.0.0/24"),
         ("CROSSWAN_GUARD_INPUT", "tcp/22,udp/53"),

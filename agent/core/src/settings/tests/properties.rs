@@ -77,6 +77,7 @@ prop_compose! {
             environment_tag,
             routes_tag: Tag { key: "routes".into(), value: hub.to_string() },
             routes_overrule: asks,
+            address: Some(WantedAddress::Tagged(Tag { key: "pool".into(), value: hub.to_string() })),
             masquerade,
             nat_sources: nets.iter().filter(|_| masquerade).map(|n| format!("172.16.{n}.0/24").parse().unwrap()).collect(),
             guard_input: nets.iter().map(|n| Opening { protocol: Protocol::Udp, port: u16::from(*n) + 1 }).collect(),
@@ -108,6 +109,10 @@ fn to_toml(s: &Settings) -> String {
     let section = |pairs: Vec<(&str, toml::Value)>| {
         toml::Value::Table(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
     };
+    let address = |address: &WantedAddress| match address {
+        WantedAddress::Tagged(pool) => ("tag", tag(pool)),
+        WantedAddress::Allocation(id) => ("allocation", text(id.to_string())),
+    };
     let psk = &s.auth.psk;
     let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.to_str().unwrap().to_owned());
     let name = |service| psk.stored.as_ref().filter(|s| s.service == service).map(|s| s.name.clone());
@@ -126,6 +131,7 @@ fn to_toml(s: &Settings) -> String {
         ("gateway_tag".to_owned(), tag(&s.gateway_tag)),
         ("masquerade".to_owned(), s.masquerade.into()),
         ("routes".to_owned(), section(vec![("tag", tag(&s.routes_tag)), ("overrule", s.routes_overrule.into())])),
+        ("address".to_owned(), section(s.address.iter().map(address).collect())),
         (
             "nat".to_owned(),
             section(vec![("sources", s.nat_sources.iter().map(|n| n.to_string()).collect::<Vec<_>>().into())]),

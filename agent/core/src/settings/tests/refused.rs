@@ -51,6 +51,9 @@ fn each_wrong_key_in_toml() {
         ("hub_tag = 'serv?ce=vpn'", format!(":1: hub_tag: {TAG}, found the key \"serv?ce\"")),
         ("hub_tag = 'service=vpn\\hub'", format!(":1: hub_tag: {TAG}, found the value \"vpn\\\\hub\"")),
         ("environment_tag = \"env=a\\nb\"", format!(":1: environment_tag: {TAG}, found the value \"a\\nb\"")),
+        ("[address]\nallocation = '198.51.100.1'", ":2: address.allocation: expected an Elastic IP's allocation id such as eipalloc-0a1b2c3d, found \"198.51.100.1\"".into()),
+        ("[address]\ntag = 'pool'", format!(":2: address.tag: {TAG}, found \"pool\"")),
+        ("[address]\ntag = 'pool=a'\nallocation = 'eipalloc-0a1b2c3d'", format!(":2: address.tag: expected address.allocation or address.tag, found both (address.allocation is set in {MORE}:3)")),
         ("masquerade = 'true'", ":1: masquerade: expected true or false, found \"true\"".into()),
         ("[guard]\ninput = ['22']", ":2: guard.input: expected a list of ports such as tcp/22 or udp/53, found \"22\"".into()),
         ("[guard]\ninput = ['tcp/0']", ":2: guard.input: expected a list of ports such as tcp/22 or udp/53, found \"tcp/0\"".into()),
@@ -95,7 +98,7 @@ fn each_wrong_key_in_toml() {
         ("privat_net = []", ":1: privat_net: unknown setting; did you mean private_net?".into()),
         ("after_misses = 3", ":1: after_misses: unknown setting; did you mean removal.after_misses?".into()),
         ("[remove]\nafter_misses = 3", ":1: remove: unknown setting; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown setting; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, routes.tag, routes.overrule, masquerade, nat.sources, guard.input, guard.exclude, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, routes, nat, guard, auth, removal, keep, ec2".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown setting; known are mode, private_net, hub, hub_tag, regions, gateway_tag, environment_tag, routes.tag, routes.overrule, address.allocation, address.tag, masquerade, nat.sources, guard.input, guard.exclude, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, routes, address, nat, guard, auth, removal, keep, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -125,7 +128,7 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found something else (not shown: it may be a pre-shared key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
-        ("CROSSWAN_WHATEVER", "/", "environment: CROSSWAN_WHATEVER: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_ROUTES_TAG, CROSSWAN_ROUTES_OVERRULE, CROSSWAN_MASQUERADE, CROSSWAN_NAT_SOURCES, CROSSWAN_GUARD_INPUT, CROSSWAN_GUARD_EXCLUDE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
+        ("CROSSWAN_WHATEVER", "/", "environment: CROSSWAN_WHATEVER: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_ROUTES_TAG, CROSSWAN_ROUTES_OVERRULE, CROSSWAN_ADDRESS_ALLOCATION, CROSSWAN_ADDRESS_TAG, CROSSWAN_MASQUERADE, CROSSWAN_NAT_SOURCES, CROSSWAN_GUARD_INPUT, CROSSWAN_GUARD_EXCLUDE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
     ];
     for (name, value, want) in table {
         let got = Host(&[(TOML, NAT_HUB)]).load(&[(name, value)], &Flags::default());
