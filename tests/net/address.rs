@@ -49,7 +49,7 @@ fn gateways_take_their_addresses_before_tunnels_and_routes() -> Result<()> {
         let report = refresh(&gateway)?;
         ensure!(report["outcome"] == "unchanged" && report["address"]["here"].is_string(), "{report:#}");
         ensure!(is_elastic(public(&region, &gateway)?), "{report:#}");
-        ensure!(report["me"]["public"] == Value::from(public(&region, &gateway)?.to_string()), "{report:#}");
+        ensure!(report["me"]["public"] == public(&region, &gateway)?.to_string(), "{report:#}");
         ensure!(status(&gateway)?["last_refresh"]["address"] == report["address"]);
     }
     region.settle()?;

@@ -52,7 +52,7 @@ impl Lab {
         // A hub that has just come is in the settings of the others.
         let plan = if plan.hub.is_some() { plan } else { self.plan() };
         for gateway in &new {
-            self.write_plan(&gateway, &plan)?;
+            self.write_plan(gateway, &plan)?;
             self.user_data(region, gateway)?;
         }
         Ok(())
