@@ -22,5 +22,6 @@ mod plan2014;
 mod points;
 mod routes;
 mod settings;
+mod stacks;
 mod stores;
 mod strongswans;
