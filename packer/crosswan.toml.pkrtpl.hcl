@@ -19,6 +19,12 @@ gateway_tag = { key = ${jsonencode(gateway_tag.key)}, value = ${jsonencode(gatew
 %{ if mode != "nat-hub" && environment_tag != null ~}
 environment_tag = { key = ${jsonencode(environment_tag.key)}, value = ${jsonencode(environment_tag.value)} }
 %{ endif ~}
+%{ if routes_tag != null ~}
+routes.tag = { key = ${jsonencode(routes_tag.key)}, value = ${jsonencode(routes_tag.value)} }
+%{ endif ~}
+%{ if routes_overrule != null ~}
+routes.overrule = ${jsonencode(routes_overrule)}
+%{ endif ~}
 %{ if mode != "nat-hub" && (auth_method != null || max_key_age != null) ~}
 
 [auth]

@@ -26,6 +26,8 @@ locals {
     regions         = var.regions
     gateway_tag     = var.gateway_tag
     environment_tag = var.environment_tag
+    routes_tag      = var.routes_tag
+    routes_overrule = var.routes_overrule
     auth_method     = var.auth_method
     max_key_age     = var.max_key_age
   }

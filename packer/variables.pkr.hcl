@@ -60,6 +60,18 @@ variable "environment_tag" {
   default     = null
 }
 
+variable "routes_tag" {
+  description = "This gateway writes its routes into the route tables of its own VPC that have this tag, and into no others. Modes: all. Default: { key = \"crosswan-routes\", value = \"managed\" }."
+  type        = object({ key = string, value = string })
+  default     = null
+}
+
+variable "routes_overrule" {
+  description = "In these tables, a route that leads to a living target which is not crosswan's (a peering, a Transit Gateway, another's interface) is taken as well. Without this it is left and reported. Modes: all. Default: false."
+  type        = bool
+  default     = null
+}
+
 # --- What is built
 
 variable "arch" {
