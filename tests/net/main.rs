@@ -25,3 +25,4 @@ mod settings;
 mod stacks;
 mod stores;
 mod strongswans;
+mod zones;
