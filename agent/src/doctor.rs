@@ -16,7 +16,7 @@ use crate::{
     settings, status,
 };
 use crosswan_core::{
-    doctor::{Examined, Found, Lead},
+    doctor::{Examined, Found, Lead, Surroundings},
     error::Result,
     forwarding::{Obstacles, Traffic},
     iptables::Rules,
@@ -55,7 +55,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     let driver = async { host::driver_counts(uplink.as_ref().ok()?, DRIVER).await };
     let (instance, foreign, driver) =
         tokio::join!(instance(&settings, &me, all), foreign(traffic, &saved, all), driver);
-    let Instance { elsewhere, own, vpc, allowed } = instance;
+    let Instance { elsewhere, own, vpc, around, allowed } = instance;
     let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
     Examined {
         now,
@@ -64,6 +64,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         elsewhere,
         own,
         vpc,
+        around,
         state: disk::state(paths).0,
         allowed,
         sysctls: uplink.as_ref().map_err(Clone::clone).and_then(|uplink| found(live::sysctls(uplink))),
@@ -113,6 +114,8 @@ struct Instance {
     own: Option<std::result::Result<OwnTags, AskError>>,
     /// What EC2 shows of its VPC.
     vpc: Option<std::result::Result<OwnVpc, AskError>>,
+    /// What EC2 shows around its interface.
+    around: Option<Surroundings>,
     /// What EC2 would let it do.
     allowed: BTreeMap<&'static str, std::result::Result<(), AskError>>,
 }
@@ -131,10 +134,14 @@ async fn instance(settings: &Found<Settings>, me: &Found<Identity>, deadline: In
         let vpc = async {
             let (settings, interface) = (settings.as_ref().ok()?, tags.interface.as_ref()?);
             let tags = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
-            Some(ec2::own_vpc(&clients, me, interface, &tags, left()).await)
+            Some(tokio::join!(
+                ec2::own_vpc(&clients, me, interface, &tags, left()),
+                ec2::surroundings(&clients, me, interface, tags.tables, left())
+            ))
         };
         let (vpc, allowed) = tokio::join!(vpc, ec2::permissions(&clients, &me.region, &me.instance, left()));
-        Instance { elsewhere: None, own: Some(own), vpc, allowed }
+        let (vpc, around) = vpc.unzip();
+        Instance { elsewhere: None, own: Some(own), vpc, around, allowed }
     };
     let (elsewhere, instance) = tokio::join!(elsewhere, instance);
     Instance { elsewhere, ..instance }

@@ -10,8 +10,11 @@ use std::{
     time::Duration,
 };
 
-use crosswan::observe::ec2::{Query, announce, own_tags, stop_source_dest_check};
-use crosswan_core::model::{InstanceId, KEY_TAG, NEXT_KEY_TAG, Region};
+use crosswan::observe::ec2::{Query, announce, own_tags, stop_source_dest_check, surroundings};
+use crosswan_core::{
+    model::{AskError, Identity, InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnInterface, Region, Timestamp},
+    settings::Tag,
+};
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
 use serde_json::{Value, json};
 
@@ -69,6 +72,14 @@ fn guarded(policy: &Value) -> Server {
         }
         "ModifyInstanceAttribute" => Reply::ok(answer("ModifyInstanceAttribute", "<return>true</return>", None)),
         "DescribeVpcs" => asked_vpcs(request),
+        "DescribeRouteTables" => Reply::ok(answer("DescribeRouteTables", "<routeTableSet></routeTableSet>", None)),
+        "DescribeInstances" if request.filter("instance-id") == [ME] => {
+            let interface = "<item><groupSet><item><groupId>sg-1</groupId></item></groupSet></item>";
+            let me = format!(
+                "<item><instanceId>{ME}</instanceId><networkInterfaceSet>{interface}</networkInterfaceSet></item>"
+            );
+            Reply::ok(instances(&[me], None))
+        }
         _ if request.field("InstanceId.1").is_empty() => Reply::ok(instances(&[instance(1)], None)),
         _ if written.load(std::sync::atomic::Ordering::Relaxed) => unchecked(&[(KEY_TAG, KEY), (NEXT_KEY_TAG, NEXT)]),
         _ => unchecked(&[]),
@@ -100,7 +111,23 @@ fn everything(server: &Server, regions: &[&str], with_cidrs: bool) -> BTreeMap<S
         note("own_tags", own_tags.as_ref().err().map(|why| why as _));
         let announced = announce(&access, &home, &me, &new_tags(), TIMEOUT).await;
         note("announce", announced.as_ref().err().map(|why| why as _));
-        let stopped = stop_source_dest_check(&access, &home, &me, TIMEOUT).await;
+        let place = serde_json::json!({
+            "instance": ME, "region": HOME, "vpc": "vpc-000000ff", "cidrs": [], "private": "10.1.0.5", "public": null
+        });
+        let interface = OwnInterface {
+            id: "eni-000000ff".parse().unwrap(),
+            subnet: "subnet-000000ff".parse().unwrap(),
+            launched: Timestamp(1),
+        };
+        let tag = Tag { key: "crosswan-routes".into(), value: "managed".into() };
+        let me: Identity = serde_json::from_value(place).unwrap();
+        let around = surroundings(&access, &me, &interface, &tag, TIMEOUT).await;
+        let why = [around.groups.err(), around.acl.err(), around.subnets.err()];
+        for (call, why) in ["groups", "acl", "subnets"].into_iter().zip(why) {
+            // What the answers are made of is tested elsewhere.
+            note(call, why.as_ref().filter(|why| matches!(why, AskError::Denied { .. })).map(|why| why as _));
+        }
+        let stopped = stop_source_dest_check(&access, &home, &me.instance, TIMEOUT).await;
         note("check", stopped.as_ref().err().map(|why| why as _));
     });
     refused
@@ -122,6 +149,9 @@ const PLACE: [&str; 6] = [
     "ec2:AssociateAddress",
     "ec2:DisassociateAddress",
 ];
+/// What doctor looks around with, and what it then does not see. All files have it.
+const AROUND: [(&str, &str); 3] =
+    [("ec2:DescribeSecurityGroups", "groups"), ("ec2:DescribeNetworkAcls", "acl"), ("ec2:DescribeSubnets", "subnets")];
 
 #[test]
 fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() {
@@ -138,13 +168,20 @@ fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() 
         let mut listed: Vec<_> = policy["Statement"].as_array().unwrap().iter().flat_map(actions).collect();
         assert!(PLACE.iter().all(|action| listed.iter().any(|other| other == action)), "{file}: {listed:?}");
         listed.retain(|action| !PLACE.contains(&action.as_str()));
+        for (action, call) in AROUND {
+            assert!(listed.iter().any(|other| other == action), "{file}: {listed:?}");
+            let refused = everything(&without(&policy, action));
+            let calls: Vec<_> = refused.keys().map(String::as_str).collect();
+            assert_eq!(calls, [call], "{file} without {action}");
+        }
+        listed.retain(|action| AROUND.iter().all(|(of, _)| of != action));
         assert_eq!(listed, needed, "{file}");
         for action in needed {
             let refused = everything(&without(&policy, action));
             let calls: Vec<_> = refused.keys().map(String::as_str).collect();
             let own: &[&str] = if announces { &["announce", "check", "own_tags"] } else { &["check", "own_tags"] };
             let expected = match *action {
-                "ec2:DescribeInstances" => [own, regions].concat(),
+                "ec2:DescribeInstances" => [own, regions, &["groups"]].concat(),
                 "ec2:DescribeVpcs" => regions.to_vec(),
                 CHECK => vec!["check"],
                 _ => vec!["announce"],

@@ -14,4 +14,5 @@ mod own;
 mod own_vpc;
 mod server;
 mod store;
+mod surroundings;
 mod xml;

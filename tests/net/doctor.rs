@@ -1,5 +1,6 @@
 //! `crosswan doctor`: a healthy region passes in every mode, and each cause is one failure with the remedy that mends it.
 
+mod around;
 mod causes;
 
 use std::time::{Duration, Instant};
@@ -67,6 +68,13 @@ fn only(gateway: &Gateway, id: &str, code: i32, remedy: &str) -> Result<String> 
     ensure!(check["wanted"].as_str().is_some_and(|text| !text.is_empty()), "{check:#}");
     ensure!(checks(&said).all(|check| check["because"].is_null() || check["because"] == id), "{said:#}");
     Ok(check["found"].as_str().context("nothing found")?.to_owned())
+}
+
+/// What mends this check, as it says now.
+fn remedy_of(gateway: &Gateway, id: &str) -> Result<String> {
+    let (_, said) = examine(gateway)?;
+    let check = checks(&said).find(|check| check["id"] == id).context("no such check")?;
+    Ok(check["remedy"].as_str().context("no remedy")?.to_owned())
 }
 
 /// Each line breaks one thing, and the remedy that doctor names mends it.
@@ -151,4 +159,17 @@ fn a_healthy_region_passes_and_each_cause_is_one_failure_with_its_remedy() -> Re
     let found = only(&hub, "overlap", 6, "crosswan status")?;
     ensure!(found.contains("10.1.128.0/17: overlaps 10.1.0.0/16"), "{found}");
     Ok(())
+}
+
+/// What EC2 itself stops before it reaches the gateway, or leads past it.
+#[test]
+fn groups_acls_and_route_tables_that_stop_a_gateway_are_named_with_what_opens_them() -> Result<()> {
+    let region = Region::with(Auth::Key)?;
+    let spoke = region.gateway("a/nat-vpn")?;
+    for name in ["hub/vpn-hub", "hub/nat-hub", "a/nat-vpn"] {
+        let gateway = region.gateway(name)?;
+        refresh(&gateway)?;
+        eventually(UP, name, || passes(&gateway))?;
+    }
+    around::around(&region, &spoke)
 }

@@ -11,10 +11,12 @@ mod host;
 mod passes;
 mod routes;
 mod show;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod tunnels;
 mod verdict;
+mod vpc;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,7 @@ use serde::Serialize;
 
 pub use checks::{CHECKS, Check, Look};
 pub use examined::{Examined, Found, Lead};
+pub use surroundings::{Subnet, Surroundings};
 pub use verdict::{Matter, Trouble, Verdict};
 
 use crate::{

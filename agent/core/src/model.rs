@@ -12,6 +12,7 @@ mod key;
 mod nat;
 mod own_keys;
 mod own_vpc;
+mod packet_filter;
 mod place;
 pub(crate) mod private_key;
 mod signature;
@@ -36,6 +37,7 @@ pub use names::{
 pub use nat::{Nat, Opening, Protocol};
 pub use own_keys::OwnKeys;
 pub use own_vpc::{Neighbour, OwnInterface, OwnVpc, RouteTable, RouteTarget, VpcRoute};
+pub use packet_filter::{AclEntry, Carries, FarEnd, LAST_ENTRY, May, NetworkAcl, Packets, SecurityGroups, Way};
 pub use place::Place;
 pub use private_key::{Keyring, PrivateKey};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};

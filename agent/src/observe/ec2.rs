@@ -11,6 +11,7 @@ mod dry_run;
 mod own;
 mod own_vpc;
 pub(in crate::observe) mod reason;
+mod surroundings;
 mod throttle;
 pub(in crate::observe) mod whole;
 
@@ -38,6 +39,7 @@ pub use self::{
     dry_run::permissions,
     own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check},
     own_vpc::{Tags, TakeError, own_place, own_vpc, take_route},
+    surroundings::surroundings,
 };
 use crosswan_core::{
     model::{Answers, AskError, Format, InstanceId, Region, RegionAnswer, VpcId},

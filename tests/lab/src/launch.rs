@@ -39,6 +39,7 @@ impl Lab {
         let default =
             [("RouteTableId", public_table.as_str()), ("DestinationCidrBlock", "0.0.0.0/0"), ("GatewayId", &igw)];
         self.ec2().call(&region, "CreateRoute", &default)?;
+        self.open_default_group(&region, &id)?;
         let network = self.network(&region, &id)?;
         let mut vpc = Vpc {
             name: name.clone(),
@@ -74,6 +75,31 @@ impl Lab {
         drop(state);
         let plan = if plan.hub.is_some() { plan } else { self.plan() };
         new.iter().try_for_each(|gateway| self.write_plan(gateway, &plan))
+    }
+
+    /// Lets IKE and everything from the private network into a VPC's default security group, which all its instances have. The lab's
+    /// wires do not ask it.
+    fn open_default_group(&self, region: &str, vpc: &str) -> Result<()> {
+        let group = self.default_group(region, vpc)?;
+        let mut form = vec![("GroupId".to_owned(), group)];
+        let ports = [("udp", "500"), ("udp", "4500")].map(|(protocol, port)| (protocol, port, "0.0.0.0/0".to_owned()));
+        let private = self.private.iter().map(|net| ("-1", "-1", net.to_string()));
+        for (n, (protocol, port, net)) in ports.into_iter().chain(private).enumerate() {
+            let field = |name: &str| format!("IpPermissions.{}.{name}", n + 1);
+            form.push((field("IpProtocol"), protocol.to_owned()));
+            form.push((field("FromPort"), port.to_owned()));
+            form.push((field("ToPort"), port.to_owned()));
+            form.push((field("IpRanges.1.CidrIp"), net));
+        }
+        let form: Vec<_> = form.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        self.ec2().call(region, "AuthorizeSecurityGroupIngress", &form).map(drop)
+    }
+
+    /// The id of a VPC's default security group.
+    pub fn default_group(&self, region: &str, vpc: &str) -> Result<String> {
+        let of_vpc = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc)];
+        let by_name = [("Filter.2.Name", "group-name"), ("Filter.2.Value.1", "default")];
+        self.ec2().get(region, "DescribeSecurityGroups", &[of_vpc, by_name].concat(), "groupId")
     }
 
     /// The network of a VPC that is in EC2, without any subnet yet.

@@ -90,7 +90,7 @@ enum Judgement {
 }
 
 /// The routes that should lead here, by the mode.
-fn wanted(settings: &Settings) -> BTreeSet<Ipv4Net> {
+pub(crate) fn wanted(settings: &Settings) -> BTreeSet<Ipv4Net> {
     let nat = settings.masquerade && settings.mode != Mode::VpnHub;
     let private = settings.private_net.iter().copied().filter(|_| settings.mode.has_ipsec());
     private.chain(nat.then(Ipv4Net::default)).collect()

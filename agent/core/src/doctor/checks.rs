@@ -1,6 +1,6 @@
 //! The list of checks: what each is called, which others must pass before it says anything, and what it looks at.
 
-use super::{cloud, examined::Examined, host, passes, routes, tunnels, verdict::Verdict};
+use super::{cloud, examined::Examined, host, passes, routes, tunnels, verdict::Verdict, vpc};
 use crate::error::{NOT_IN_FORCE, STOPPED, TUNNEL_DOWN, WAITING};
 
 /// One check, or one for each thing of a kind.
@@ -58,6 +58,10 @@ pub const CHECKS: &[Check] = &[
     one("source-dest-check", &["ec2"], STOPPED, cloud::source_dest_check),
     one("route-tables-tagged", &["settings", "ec2"], UNASKED, routes::tagged),
     each("route-<table>-<network>", &["source-dest-check", "route-tables-tagged"], STOPPED, routes::each),
+    one("subnet-unrouted", &["route-tables-tagged"], STOPPED, vpc::subnet_unrouted),
+    one("security-group-ike", &["settings", "ec2"], STOPPED, vpc::security_group_ike),
+    one("security-group-private", &["settings", "ec2"], STOPPED, vpc::security_group_private),
+    one("nacl", &["settings", "ec2"], STOPPED, vpc::nacl),
     one("public-address", &["imds"], STOPPED, cloud::public_address),
     one("ip-forward", &["uplink"], STOPPED, host::ip_forward),
     one("rp-filter", &["uplink"], STOPPED, host::rp_filter),

@@ -60,7 +60,7 @@ fn remedy(x: &Examined, why: &AskError) -> String {
 }
 
 /// EC2's answer about the own instance.
-fn own(x: &Examined) -> Result<&OwnTags, Matter> {
+pub(super) fn own(x: &Examined) -> Result<&OwnTags, Matter> {
     x.own.as_ref().ok_or(Matter::Blocked("imds"))?.as_ref().map_err(|why| {
         let no_role = matches!(why, AskError::NoCredentialSource | AskError::NoCredentials { .. });
         if no_role && !x.asks_ec2() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::surroundings::Surroundings;
 use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
@@ -36,6 +37,8 @@ pub struct Examined {
     pub own: Option<Result<OwnTags, AskError>>,
     /// The own VPC's route tables; `None` if EC2 could not be asked about the own instance.
     pub vpc: Option<Result<OwnVpc, AskError>>,
+    /// What EC2 shows around the own interface; `None` as with `vpc`.
+    pub around: Option<Surroundings>,
     /// What this gateway remembers; nothing if that cannot be read.
     pub state: State,
     /// Whether the role allows what this mode does beyond describing instances, by the end of the check's id: `create-tags`,

@@ -1,12 +1,14 @@
 //! Checks of the own VPC's route tables.
 
+use ipnet::Ipv4Net;
+
 use super::{
     examined::Examined,
     verdict::{Matter, Verdict, failure, unasked, warning},
 };
 use crate::{
     decide::{RouteIs, VpcRoutes, vpc_routes},
-    model::AskError,
+    model::{AskError, RouteTableId, RouteTarget},
     observed::Observed,
 };
 
@@ -45,13 +47,27 @@ pub(super) fn each(x: &Examined) -> Vec<(String, Verdict)> {
     let id = |table: &dyn std::fmt::Display, to: &dyn std::fmt::Display| format!("route-{table}-{to}");
     let look = |table: &dyn std::fmt::Display| format!("aws ec2 describe-route-tables --route-table-ids {table}");
     let found = are.iter().map(|((table, to), is)| {
-        let verdict = match is {
-            RouteIs::Here => Ok("leads here".into()),
-            RouteIs::Left(how) | RouteIs::Waits(how) => Err(warning(how, WANTED, look(table))),
+        let verdict = match (is, shadow(x, table, *to)) {
+            (RouteIs::Here, Some((inside, target))) => {
+                let found = format!("leads here, but {inside} in it leads to {target}");
+                Err(warning(found, "all of it leads to this gateway", look(table)))
+            }
+            (RouteIs::Here, None) => Ok("leads here".into()),
+            (RouteIs::Left(how) | RouteIs::Waits(how), _) => Err(warning(how, WANTED, look(table))),
         };
         (id(table, to), verdict)
     });
     let taken =
         take.iter().map(|take| (id(&take.table, &take.to), Err(failure(&take.was, WANTED, "crosswan refresh"))));
     found.chain(taken).collect()
+}
+
+/// A part of the network `to` that a route with a longer prefix leads elsewhere, and where. What leads to the VPC itself must, and beside
+/// a default route other routes are the rule.
+fn shadow<'a>(x: &'a Examined, table: &RouteTableId, to: Ipv4Net) -> Option<(&'a Ipv4Net, &'a RouteTarget)> {
+    let (me, own) = (x.me.as_ref().ok()?, x.own.as_ref()?.as_ref().ok()?.interface.as_ref()?);
+    let routes = &x.vpc.as_ref()?.as_ref().ok()?.tables.get(table)?.routes;
+    let elsewhere = |target: &RouteTarget| *target != RouteTarget::Local && !target.is(me, &own.id);
+    let inside = |net: &Ipv4Net| to != Ipv4Net::default() && *net != to && to.contains(net);
+    routes.iter().map(|(net, route)| (net, &route.target)).find(|(net, target)| inside(net) && elsewhere(target))
 }

@@ -10,8 +10,8 @@ use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
     model::{
-        AskError, Holder, Identity, Keyring, OwnInterface, OwnKeys, OwnTags, OwnVpc, RouteTable, RouteTarget, VpcRoute,
-        private_key::tests::key_pair,
+        AclEntry, AskError, FarEnd, Holder, Identity, Keyring, NetworkAcl, OwnInterface, OwnKeys, OwnTags, OwnVpc,
+        Packets, RouteTable, RouteTarget, SecurityGroups, VpcRoute, Way, private_key::tests::key_pair,
     },
     report::Report,
     settings::Settings,
@@ -101,6 +101,7 @@ fn well() -> Examined {
             tables: [(table, RouteTable { own: false, routes: [route].into() })].into(),
             ..OwnVpc::default()
         })),
+        around: Some(around()),
         state: Remembered::default(),
         allowed: [("create-tags", Ok(())), ("describe-vpcs", Ok(()))].into(),
         sysctls: Ok(Vec::new()),
@@ -118,6 +119,36 @@ fn well() -> Examined {
         keyring: Ok(Some(ring)),
         report: Ok(Some(report())),
         failed: Ok(None),
+    }
+}
+
+/// Around it everything is open. Its own subnet has another table than that of the hosts.
+fn around() -> Surroundings {
+    let all = Packets { protocol: None, range: None };
+    let everywhere = "0.0.0.0/0".parse().unwrap();
+    let [inward, outward] = [Way::In, Way::Out].map(|way| (way, all, FarEnd::Net(everywhere)));
+    let entry = |way| AclEntry { number: 100, way, packets: all, net: everywhere, allows: true };
+    let subnet = |net: &str, table: &str| Subnet {
+        net: net.parse().unwrap(),
+        table: table.parse().unwrap(),
+        tagged: true,
+        routes: [(
+            "10.0.0.0/8".parse().unwrap(),
+            VpcRoute {
+                target: RouteTarget::Interface { interface: Some("eni-000000ff".parse().unwrap()), instance: None },
+                blackhole: false,
+            },
+        )]
+        .into(),
+    };
+    let subnets = [
+        ("subnet-000000ff".parse().unwrap(), subnet("10.0.0.0/24", "rtb-00000002")),
+        ("subnet-00000001".parse().unwrap(), subnet("10.0.1.0/24", "rtb-00000001")),
+    ];
+    Surroundings {
+        groups: Ok(SecurityGroups { ids: vec!["sg-1".into()], rules: vec![inward, outward] }),
+        acl: Ok(NetworkAcl { id: "acl-1".into(), entries: vec![entry(Way::In), entry(Way::Out)] }),
+        subnets: Ok(subnets.into()),
     }
 }
 
@@ -171,6 +202,10 @@ fn what_a_mode_does_not_have_is_no_failure() {
         "ec2",
         "iam-<action>",
         "source-dest-check",
+        "subnet-unrouted",
+        "security-group-ike",
+        "security-group-private",
+        "nacl",
         "charon",
         "algorithms",
         "swanctl-include",

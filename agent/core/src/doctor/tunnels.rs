@@ -19,7 +19,7 @@ use crate::{
 const LONG_ENOUGH: u64 = 60;
 
 /// Nothing here is looked at on a gateway without tunnels.
-fn with_tunnels(x: &Examined) -> Result<(), Matter> {
+pub(super) fn with_tunnels(x: &Examined) -> Result<(), Matter> {
     match x.mode() {
         None => Err(Matter::Blocked("settings")),
         Some(mode) if !mode.has_ipsec() => Err(Matter::Absent(format!("a {mode} has no tunnels"))),

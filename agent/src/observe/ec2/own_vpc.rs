@@ -131,7 +131,7 @@ async fn tables(
 }
 
 /// A route for IPv4, with its destination; `None` for any other.
-fn route(route: &Route) -> Option<(Ipv4Net, VpcRoute)> {
+pub(super) fn route(route: &Route) -> Option<(Ipv4Net, VpcRoute)> {
     let to = route.destination_cidr_block()?.parse().ok()?;
     let interface = route.network_interface_id();
     let instance = route.instance_id();

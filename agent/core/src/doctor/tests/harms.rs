@@ -30,6 +30,16 @@ fn one_cause_is_one_failure_with_its_remedy() {
     fn lead_to_a_peering(x: &mut Examined) {
         table(x).routes.values_mut().for_each(|route| route.target = RouteTarget::Other("pcx-1".into()));
     }
+    fn near(x: &mut Examined) -> &mut Surroundings {
+        x.around.as_mut().unwrap()
+    }
+    fn groups(x: &mut Examined) -> &mut Vec<(Way, Packets, FarEnd)> {
+        &mut near(x).groups.as_mut().unwrap().rules
+    }
+    fn deny(x: &mut Examined, packets: Packets, way: Way, net: &str) {
+        let entry = AclEntry { number: 90, way, packets, net: net.parse().unwrap(), allows: false };
+        near(x).acl.as_mut().unwrap().entries.push(entry);
+    }
     fn last(x: &mut Examined) -> &mut Report {
         x.report.as_mut().unwrap().as_mut().unwrap()
     }
@@ -97,6 +107,89 @@ fn one_cause_is_one_failure_with_its_remedy() {
                 x.state.routes =
                     [("rtb-00000001".parse().unwrap(), [("10.0.0.0/8".parse().unwrap(), held)].into())].into();
                 lead_to_a_peering(x);
+            }),
+        ),
+        (
+            "route-rtb-00000001-10.0.0.0/8",
+            Warning,
+            6,
+            "aws ec2 describe-route-tables --route-table-ids rtb-00000001",
+            Box::new(|x| {
+                let route = VpcRoute { target: RouteTarget::Other("pcx-1".into()), blackhole: false };
+                table(x).routes.insert("10.9.0.0/16".parse().unwrap(), route);
+            }),
+        ),
+        (
+            "subnet-unrouted",
+            Warning,
+            6,
+            "create-tags --region eu-west-1 --resources rtb-00000009 --tags 'Key=crosswan-routes,Value=managed'",
+            Box::new(|x| {
+                let (net, table) = ("10.0.2.0/24".parse().unwrap(), "rtb-00000009".parse().unwrap());
+                let bare = Subnet { net, table, tagged: false, routes: BTreeMap::new() };
+                near(x).subnets.as_mut().unwrap().insert("subnet-00000002".parse().unwrap(), bare);
+            }),
+        ),
+        (
+            "subnet-unrouted",
+            Failure,
+            3,
+            "once EC2 answers",
+            Box::new(|x| near(x).subnets = Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) })),
+        ),
+        (
+            "security-group-ike",
+            Failure,
+            7,
+            "authorize-security-group-ingress --region eu-west-1 --group-id sg-1 --ip-permissions \
+             'IpProtocol=udp,FromPort=500,ToPort=500,IpRanges=[{CidrIp=198.51.100.2/32}]' \
+             'IpProtocol=udp,FromPort=4500,ToPort=4500,IpRanges=[{CidrIp=198.51.100.2/32}]'",
+            Box::new(|x| groups(x)[0].2 = FarEnd::Net("10.0.0.0/8".parse().unwrap())),
+        ),
+        (
+            "security-group-ike",
+            Failure,
+            7,
+            "authorize-security-group-egress",
+            Box::new(|x| groups(x)[1].2 = FarEnd::Net("10.0.0.0/8".parse().unwrap())),
+        ),
+        (
+            "security-group-private",
+            Failure,
+            7,
+            "authorize-security-group-ingress --region eu-west-1 --group-id sg-1 --ip-permissions \
+             'IpProtocol=-1,IpRanges=[{CidrIp=10.0.0.0/16}]'",
+            Box::new(|x| groups(x)[0].2 = FarEnd::Net("198.51.100.0/24".parse().unwrap())),
+        ),
+        (
+            "security-group-private",
+            Warning,
+            6,
+            "IpRanges=[{CidrIp=10.0.0.0/16}]",
+            Box::new(|x| {
+                groups(x)[0].1 = Packets { protocol: Some(17), range: None };
+            }),
+        ),
+        (
+            "nacl",
+            Failure,
+            7,
+            "create-network-acl-entry --region eu-west-1 --network-acl-id acl-1 --ingress --rule-number 89 --protocol udp \
+             --port-range From=500,To=500 --cidr-block 198.51.100.2/32 --rule-action allow",
+            Box::new(|x| {
+                let packets = Packets { protocol: Some(17), range: Some((500, 500)) };
+                deny(x, packets, Way::In, "198.51.100.0/24");
+            }),
+        ),
+        // Answers from ephemeral ports, which an ACL does not know as answers.
+        (
+            "nacl",
+            Failure,
+            7,
+            "--egress --rule-number 89 --protocol tcp --port-range From=1024,To=65535 --cidr-block 10.0.1.0/24",
+            Box::new(|x| {
+                let packets = Packets { protocol: Some(6), range: Some((1024, 65_535)) };
+                deny(x, packets, Way::Out, "10.0.0.0/8");
             }),
         ),
         (
@@ -350,4 +443,52 @@ fn one_cause_is_one_failure_with_its_remedy() {
         |id: &str| seen.iter().any(|seen| id.split_once('<').map_or(*seen == id, |(kind, _)| seen.starts_with(kind)));
     let never: Vec<&str> = CHECKS.iter().map(|check| check.id).filter(|id| !met(id)).collect();
     assert_eq!(never, ["send-redirects", "ipv6-forwarding"], "these fail in the lab only");
+}
+
+#[test]
+fn what_a_group_or_an_acl_cannot_stop_is_not_blamed_on_it() {
+    // A prefix list may hold the peers, and a group the hosts.
+    let mut x = well();
+    let groups = &mut x.around.as_mut().unwrap().groups.as_mut().unwrap().rules;
+    groups[0].2 = FarEnd::PrefixList;
+    assert_eq!(diagnose(&x).exit_code, 0);
+    // Between hosts of its own subnet and this gateway there is no ACL.
+    let mut x = well();
+    let own = Packets { protocol: None, range: None };
+    let entry = AclEntry { number: 1, way: Way::In, packets: own, net: "10.0.0.0/24".parse().unwrap(), allows: false };
+    x.around.as_mut().unwrap().acl.as_mut().unwrap().entries.push(entry);
+    assert_eq!(diagnose(&x).exit_code, 0);
+    // On a spoke the hub's packets are answers, as a rule.
+    let mut x = well();
+    x.settings =
+        Ok(Settings::of_toml("mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n"));
+    x.around.as_mut().unwrap().groups.as_mut().unwrap().rules[0].2 = FarEnd::Net("10.0.0.0/8".parse().unwrap());
+    let diagnosis = diagnose(&x);
+    let ike = diagnosis.checks.iter().find(|check| check.id == "security-group-ike").unwrap();
+    assert_eq!(ike.state, State::Warning, "{diagnosis}");
+}
+
+#[test]
+fn without_the_permission_nothing_around_is_looked_at_and_the_statement_is_named() {
+    let mut x = well();
+    let denied = |action: &str| AskError::Denied {
+        permission: format!("ec2:{action} in eu-west-1"),
+        code: "x".into(),
+        explicitly: false,
+    };
+    x.around = Some(Surroundings {
+        groups: Err(denied("DescribeSecurityGroups")),
+        acl: Err(denied("DescribeNetworkAcls")),
+        subnets: Err(denied("DescribeSubnets")),
+    });
+    let diagnosis = diagnose(&x);
+    assert_eq!(diagnosis.exit_code, 0, "{diagnosis}");
+    let expected = ["subnet-unrouted", "security-group-ike", "security-group-private", "nacl"];
+    assert_eq!(in_state(&diagnosis, State::NotLookedAt), expected);
+    let acl = diagnosis.checks.iter().find(|check| check.id == "nacl").unwrap();
+    assert!(
+        acl.found.contains("ec2:DescribeNetworkAcls in eu-west-1") && acl.found.contains("LookAround"),
+        "{}",
+        acl.found
+    );
 }
