@@ -174,10 +174,13 @@ fn hooks_heal() {
         let want = wanted(&modes()[0]);
         apply(&want).unwrap();
         for (harm, said) in [
-            ("iptables -w 5 -D FORWARD -j CROSSWAN-GUARD", "filter FORWARD: hook -j CROSSWAN-GUARD at 1 (was no hook)"),
+            (
+                "iptables -w 5 -D FORWARD 1",
+                "filter FORWARD: hook -m conntrack ! --ctstate SNAT -j CROSSWAN-GUARD at 1 (was no hook)",
+            ),
             (
                 "iptables -w 5 -A FORWARD -j CROSSWAN-GUARD; iptables -w 5 -I FORWARD 3 -j CROSSWAN-GUARD",
-                "(was hook -j CROSSWAN-GUARD at 1, -j CROSSWAN-GUARD at 3, -j CROSSWAN-GUARD at 5)",
+                "(was hook -m conntrack ! --ctstate SNAT -j CROSSWAN-GUARD at 1, -j CROSSWAN-GUARD at 3, -j CROSSWAN-GUARD at 5)",
             ),
             (
                 "iptables -w 5 -t nat -I POSTROUTING 1 -j RETURN",
@@ -227,7 +230,7 @@ fn a_table_with_native_rules_is_named_and_left_as_it_is() {
             assert_eq!(live.closed().iter().collect::<Vec<_>>(), ["nat"]);
         }
         assert_eq!(sh("nft list table ip nat"), before);
-        assert!(save().contains("-A FORWARD -j CROSSWAN-GUARD"));
+        assert!(save().contains("-A FORWARD -m conntrack ! --ctstate SNAT -j CROSSWAN-GUARD"));
         // At boot, too.
         apply(&Rules::default());
         fs::write("/run/iptables.rules", render(&modes()[0])).unwrap();

@@ -136,6 +136,72 @@ fn nothing_private_passes_in_the_clear() {
     });
 }
 
+/// How many packets the guard has judged so far: each of them, if it is no SYN, is counted by one of its rules.
+fn guarded() -> u64 {
+    let rules = sh("iptables -w 5 -vnxL CROSSWAN-GUARD");
+    rules.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn a_masqueraded_flow_skips_the_guard_after_its_first_packet_and_a_private_one_never_does() {
+    let name = "packets::a_masqueraded_flow_skips_the_guard_after_its_first_packet_and_a_private_one_never_does";
+    each_backend(name, || {
+        lay_out();
+        protect(true);
+        let judged = |target: &str| {
+            let before = guarded();
+            answered("host", &format!("-c 4 -i 0.1 {target}"));
+            guarded() - before
+        };
+        assert_eq!((judged("203.0.113.2"), judged("10.2.0.10")), (1, 8), "of four requests and four answers");
+
+        // A flow that begins in a tunnel stays guarded: when its route is gone, not one of its packets leaves in the clear.
+        let send = || datagram("host", 3001, "10.2.0.10:9");
+        let at_peer = || capture("peer", "eth0", "udp port 3001", send).len();
+        assert_eq!((at_peer(), at_peer()), (1, 1));
+        datagram("peer", 9, "10.1.0.10:3001");
+        sh("ip link set cw1 down");
+        let leaked = || capture("internet", "eth0", "udp port 3001", send);
+        assert_eq!(leaked(), Vec::<String>::new());
+        sh("iptables -w 5 -D FORWARD 1");
+        assert_eq!(leaked().len(), 1, "the guard has nothing to prevent");
+    });
+}
+
+/// The rules of the version that clamped in the table mangle and guarded every packet.
+const BEFORE: &str = include_str!("../fuzz/corpus/iptables/nat-vpn-interfaces");
+
+#[test]
+fn the_rules_of_the_version_before_give_way_and_come_back_without_a_moment_unguarded() {
+    let name = "packets::the_rules_of_the_version_before_give_way_and_come_back_without_a_moment_unguarded";
+    each_backend(name, || {
+        lay_out();
+        let now = Nat {
+            private_net: ["10.0.0.0/8".parse().unwrap(), "172.16.0.0/12".parse().unwrap()].into(),
+            own: ["10.1.0.0/16".parse().unwrap(), "100.64.0.0/16".parse().unwrap()].into(),
+            ..rules(true)
+        };
+        let (before, now) = (Rules::parse(BEFORE), Rules::parse(&render(&now)));
+        // Datagrams to a private network that no tunnel leads to, and SYNs into a tunnel, some thousand of each a second.
+        sh("ip netns exec host perl -MIO::Socket::INET -e '
+                $u = IO::Socket::INET->new(Proto => \"udp\", PeerAddr => \"10.9.9.9:9\");
+                for (;;) { $u->send(\"x\"); IO::Socket::INET->new(PeerAddr => \"10.2.0.10:7\", Blocking => 0); }' \
+            >/dev/null 2>&1 & echo $! >/run/sender");
+        let leaked = |action: &dyn Fn()| capture("internet", "eth0", "udp port 9", action);
+        apply(&before).unwrap();
+        let switched = leaked(&|| {
+            for _ in 0..10 {
+                let syns = capture("peer", "eth0", "tcp[tcpflags] & tcp-syn != 0", || _ = apply(&now).unwrap());
+                assert!(syns.len() > 100 && syns.iter().all(|syn| syn.contains("mss 1360")), "{} SYNs", syns.len());
+                apply(&before).unwrap();
+            }
+        });
+        assert_eq!(switched, Vec::<String>::new());
+        assert!(!leaked(&|| _ = sh("iptables -w 5 -D FORWARD -j CROSSWAN-GUARD")).is_empty(), "nothing was prevented");
+        sh("kill $(cat /run/sender)");
+    });
+}
+
 #[test]
 fn a_nat_hub_forwards_nothing_private_but_speaks_itself() {
     each_backend("packets::a_nat_hub_forwards_nothing_private_but_speaks_itself", || {

@@ -113,7 +113,7 @@ fn a_healthy_region_passes_and_each_cause_is_one_failure_with_its_remedy() -> Re
             "nft 'chain inet f c { policy accept; }'",
         ),
         ("iptables -t nat -F CROSSWAN-NAT", "rules-in-force", 9, "crosswan refresh"),
-        ("iptables -D FORWARD -j CROSSWAN-GUARD", "rules-in-force", 9, "crosswan refresh"),
+        ("iptables -D FORWARD 1", "rules-in-force", 9, "crosswan refresh"),
         ("ip link delete cw2", "interfaces-and-routes", 9, "crosswan refresh"),
         ("ip rule flush protocol 205", "interfaces-and-routes", 9, "crosswan refresh"),
         ("ip link add cw9 type dummy", "interfaces-and-routes", 9, "ip link delete cw9"),

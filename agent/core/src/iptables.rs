@@ -11,7 +11,7 @@
 //! | filter CROSSWAN-GUARD | FORWARD | drops packets that claim a private source and came in the clear, then TO |
 //! | filter CROSSWAN-TO | GUARD, OUTPUT | rejects packets that would go to the private network in the clear |
 //! | filter CROSSWAN-IN | INPUT | lets ICMP and the ports that settings open reach this gateway from a tunnel, rejects the rest |
-//! | mangle CROSSWAN-MSS | FORWARD | clamps the MSS of tunnelled TCP, both directions |
+//! | filter CROSSWAN-MSS | GUARD | clamps the MSS of tunnelled TCP, both directions |
 //! | nat CROSSWAN-NAT | POSTROUTING | exempts the private network, then masquerades the own VPC |
 
 mod plan;
@@ -50,6 +50,8 @@ struct RulesFile<'a> {
     /// where there is no tunnel, as no packet does.
     clear_in: &'static str,
     clear_out: &'static str,
+    /// The match for packets that the guard judges.
+    guarded: &'static str,
     /// Whether there are tunnels, which the gateway's own packets to the private network then need as well. A nat-hub is a host
     /// of the hub VPC: its answers to the private network go through the VPC's router to the vpn-hub.
     tunnels: bool,
@@ -62,8 +64,11 @@ struct RulesFile<'a> {
 /// The whole rules file for `nat`, the same bytes for the same value. A private network must not be `/0`: iptables-save
 /// prints no match for it, so the file would not read back.
 ///
-/// To a network of [`Nat::sources`] only the answers to its masqueraded flows may go in the clear: those of state SNAT.
-/// Private to private is never masqueraded, so no flow that belongs in a tunnel has that state.
+/// Where there is masquerading, only packets without conntrack's state SNAT meet the guard. A flow has it from POSTROUTING on, which its
+/// first packet reaches only through the guard; an ICMP error about the flow has it, too, from whatever private address a router sends
+/// it. Private to private is never masqueraded, so no flow that belongs in a tunnel has that state, and what conntrack does not know is
+/// guarded. So answers to masqueraded flows are all that goes to a network of [`Nat::sources`] in the clear (`docs/facts.md`, "What rules
+/// cost").
 ///
 /// REJECT answers icmp-net-unreachable: a new connection fails at once, and an established one survives a short outage,
 /// because hosts treat it as a soft error (RFC 1122, 4.2.3.9). Hosts need not treat admin-prohibited as one.
@@ -79,6 +84,7 @@ pub fn render(nat: &Nat) -> String {
         masquerade: nat.masquerade.as_ref(),
         clear_in,
         clear_out,
+        guarded: if nat.masquerade.is_some() { " -m conntrack ! --ctstate SNAT" } else { "" },
         tunnels: nat.tunnels,
         input: &nat.input,
         exclude: trunc(&nat.exclude),

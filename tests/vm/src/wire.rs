@@ -36,7 +36,7 @@ pub fn kernel(region: &mut Region) -> Result<()> {
 /// Rules by interface: MSS clamps both ways have matched.
 fn interface_matches(region: &mut Region) -> Result<()> {
     for name in [HUB, CLIENT] {
-        let rules = region.vm(name)?.ok("iptables -t mangle -vnxL CROSSWAN-MSS")?;
+        let rules = region.vm(name)?.ok("iptables -vnxL CROSSWAN-MSS")?;
         for (column, direction) in [(5, "in"), (6, "out")] {
             // packets bytes target prot opt in out source destination
             let line = rules.lines().find(|line| line.split_whitespace().nth(column) == Some("cw+"));

@@ -21,10 +21,7 @@ pub const EDITED: [Tampering; 20] = [
     ("iptables -t nat -D POSTROUTING -j CROSSWAN-NAT", "nat POSTROUTING: hook"),
     ("iptables -A FORWARD -j CROSSWAN-GUARD", "filter FORWARD: hook"),
     ("iptables -I CROSSWAN-GUARD -j ACCEPT", "filter CROSSWAN-GUARD"),
-    (
-        "iptables -t mangle -F FORWARD; iptables -t mangle -F CROSSWAN-MSS; iptables -t mangle -X CROSSWAN-MSS",
-        "was absent",
-    ),
+    ("iptables -F CROSSWAN-GUARD; iptables -F CROSSWAN-MSS; iptables -X CROSSWAN-MSS", "was absent"),
     ("iptables -N CROSSWAN-OLD", "CROSSWAN-OLD removed"),
     ("nft flush ruleset", "was absent"),
     ("sed -i s/dpd_delay.*/dpd_delay=99s/ /etc/swanctl/conf.d/crosswan.conf", "write crosswan.conf (changed)"),
