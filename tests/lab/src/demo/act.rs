@@ -14,7 +14,7 @@ pub enum Show {
     Verdict,
     /// What was done or not done and why, and the outcome; not what was found as it should be.
     Deeds,
-    /// The keys that are awaited.
+    /// The keys, tunnels and addresses that are awaited.
     Awaited,
     Nothing,
 }
@@ -44,12 +44,14 @@ impl Demo {
         match show {
             Show::All => self.screen.quote(stdout.trim_end()),
             Show::Deeds => self.screen.quote(&lines(stdout, is_deed)),
-            Show::Awaited => self.screen.quote(&lines(stdout, |line| line.starts_with("AWAITED "))),
+            Show::Awaited => self
+                .screen
+                .quote(&lines(stdout, |line| ["AWAITED ", "WAITING "].iter().any(|word| line.starts_with(word)))),
             Show::Verdict => self.screen.quote(stdout.trim_end().lines().last().unwrap_or_default()),
             Show::Nothing => {}
         }
-        // 3 is a key that is awaited, which the report tells; the log has nothing to add.
-        if *code != 0 && (*code != 3 || show == Show::Nothing) {
+        // With 3 or 6 something is awaited, which the report tells; the log has nothing to add.
+        if *code != 0 && (![3, 6].contains(code) || show == Show::Nothing) {
             self.screen.quote(stderr);
         }
     }

@@ -1,11 +1,13 @@
 //! The region, and its gateways' boot.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use crosswan_lab::{AgentProcess, Auth, Builder, Gateway, Lab, Output, Role, VpcSpec};
+use crosswan_lab::{AgentProcess, Auth, Builder, Gateway, Lab, Output, Role, VpcSpec, internet};
+use ipnet::Ipv4Net;
 
 use super::act::{Show, report};
 use super::keys;
@@ -41,14 +43,15 @@ pub fn lab(agent: &Path, screen: Screen) -> Result<Demo> {
     screen.heading("The region comes up");
     screen.text(
         "Starting EC2, three VPCs with subnets, route tables and internet gateways, four gateways and four hosts. The tables of the \
-         private subnets have no route out: each gateway makes its own, as the tables' tag crosswan-routes=managed allows it.",
+         private subnets have no route out: each gateway makes its own, as the tables' tag crosswan-routes=managed allows it. And no \
+         gateway has its Elastic IP: each takes one that carries its tag, crosswan-address=NAME.",
     );
     let before = screen.elapsed();
     let bare = Lab::standard_vpcs()?.into_iter().map(VpcSpec::bare);
-    let lab = bare.fold(Lab::builder(agent).auth(Auth::Key), Builder::vpc).build();
+    let lab = bare.fold(Lab::builder(agent).auth(Auth::Key).pools(), Builder::vpc).build();
     let lab = lab.context("the region did not come up")?;
     screen.finding(true, &format!("up after {}; the gateways, as EC2 has them:", seconds(screen.elapsed() - before)));
-    screen.text(&format!("       {:<13} {:<22} {:<15} {:<10} {}", "gateway", "VPC", "region", "private", "Elastic IP"));
+    screen.text(&format!("       {:<13} {:<22} {:<15} {:<10} {}", "gateway", "VPC", "region", "private", "public"));
     for gateway in lab.gateways() {
         let public = gateway.public().map_or("none".into(), |public| public.to_string());
         let Gateway { name, region, address, .. } = &*gateway;
@@ -74,13 +77,15 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
         "All at once, as after a power cut. Each does what its systemd units do: charon starts, `crosswan refresh` finds \
          out who it is and what should be there, `crosswan keep` holds the tunnels up. Nobody gives them a secret: each \
          makes a key and announces the public half in its instance's tag. One that looks before its peer has done so \
-         ends with exit code 3, and systemd starts it again soon; here that is after a second.",
+         ends with exit code 3, and one whose routes wait for a tunnel with 6; systemd starts it again soon, here after a \
+         second.",
     );
     let gateways = demo.lab.gateways();
     for gateway in &gateways {
         demo.screen.command(&gateway.name, if gateway.role == Role::NatHub { "crosswan refresh" } else { BOOT });
     }
-    let (before, started) = (checked(demo)?, demo.screen.elapsed());
+    let (before, assigned) = (checked(demo)?, addresses(&gateways));
+    let started = demo.screen.elapsed();
     let booted: Vec<Result<Booted>> = std::thread::scope(|scope| {
         let all: Vec<_> = gateways.iter().map(|gateway| scope.spawn(|| boot(gateway))).collect();
         all.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("the boot panicked"))).collect()
@@ -96,6 +101,9 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
     let (after, all) = (checked(demo)?, gateways.len());
     let text = format!("EC2's source/destination check is on at launch: on {before} of {all} gateways, now on {after}");
     demo.check(before == all && after == 0, &text);
+    let elastic = addresses(&gateways);
+    let text = format!("no gateway had its Elastic IP, now all do: {}", changed(&gateways, &assigned, &elastic));
+    demo.check(assigned.iter().zip(&elastic).all(|(before, now)| before != now && is_elastic(*now)), &text);
     keys::announced(demo)?;
     let from = demo.lab.host("a/host")?;
     for to in demo.lab.hosts().iter().filter(|host| !host.name.starts_with("a/")) {
@@ -107,6 +115,24 @@ pub fn gateways(demo: &mut Demo) -> Result<String> {
         &format!("client A's host reaches the hub VPC and both networks of client B, {took} after power-on"),
     );
     Ok(format!("{} gateways booted at once; private hosts reached each other in {took}", gateways.len()))
+}
+
+fn addresses(gateways: &[Arc<Gateway>]) -> Vec<Option<Ipv4Addr>> {
+    gateways.iter().map(|gateway| gateway.public()).collect()
+}
+
+/// Whether it is one of those that the lab allocates.
+fn is_elastic(address: Option<Ipv4Addr>) -> bool {
+    let elastic: Result<Ipv4Net, _> = internet::PUBLIC.parse();
+    address.zip(elastic.ok()).is_some_and(|(address, net)| net.contains(&address))
+}
+
+/// `hub/vpn-hub 54.214.1.2 -> 198.51.100.100, …`
+fn changed(gateways: &[Arc<Gateway>], before: &[Option<Ipv4Addr>], now: &[Option<Ipv4Addr>]) -> String {
+    let word = |address: Option<Ipv4Addr>| address.map_or("none".into(), |address| address.to_string());
+    let each = gateways.iter().zip(before.iter().zip(now));
+    let each = each.map(|(gateway, (before, now))| format!("{} {} -> {}", gateway.name, word(*before), word(*now)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// How many gateways forward nothing yet, because EC2 checks source and destination.
@@ -125,14 +151,14 @@ fn came_up(demo: &mut Demo, gateway: &Gateway, passes: &[Output]) {
         let verdict = output.stdout.trim_end().lines().last().unwrap_or_default();
         let again = if n == 0 { "" } else { "again: " };
         let (show, said) = match (last, gateway.role) {
-            (false, Role::VpnHub) if n == 0 => (Show::All, "; exit code 3, because keys are awaited; in full:"),
-            (false, _) => (Show::Awaited, "; exit code 3:"),
+            (false, Role::VpnHub) if n == 0 => (Show::All, ", and something is awaited yet; in full:"),
+            (false, _) => (Show::Awaited, ", and something is awaited yet:"),
             (true, Role::VpnHub) => (Show::All, "; in full:"),
             (true, _) => (Show::Nothing, ""),
         };
         let text = match last && !changed {
             true => format!("crosswan refresh ended with exit code {} and did not change anything", output.code),
-            false => format!("{verdict}{said}"),
+            false => format!("{verdict}; exit code {}{said}", output.code),
         };
         demo.check(!last || changed, &format!("{}: {again}{text}", gateway.name));
         demo.said(gateway, &["refresh"], output, show);
@@ -140,7 +166,7 @@ fn came_up(demo: &mut Demo, gateway: &Gateway, passes: &[Output]) {
 }
 
 /// The units of a gateway with tunnels, as commands.
-pub const BOOT: &str = "charon; crosswan refresh; crosswan keep &";
+pub const BOOT: &str = "charon; crosswan keep & crosswan refresh";
 
 /// What came of a boot.
 pub struct Booted {
@@ -155,10 +181,10 @@ pub fn boot(gateway: &Arc<Gateway>) -> Result<Booted> {
     if tunnels {
         gateway.start_charon()?;
     }
-    let mut output = gateway.agent(&["refresh"])?;
     let keeper = tunnels.then(|| gateway.spawn_agent(&["keep"])).transpose()?;
+    let mut output = gateway.agent(&["refresh"])?;
     let mut passes = Vec::new();
-    while output.code == 3 && passes.len() + 1 < TRIES && awaits_a_key(gateway)? && !signals::interrupted() {
+    while passes.len() + 1 < TRIES && is_made_again(gateway, &output)? && !signals::interrupted() {
         passes.push(output);
         signals::sleep(AGAIN);
         output = gateway.agent(&["refresh"])?;
@@ -167,6 +193,9 @@ pub fn boot(gateway: &Arc<Gateway>) -> Result<Booted> {
     Ok(Booted { passes, keeper })
 }
 
-fn awaits_a_key(gateway: &Gateway) -> Result<bool> {
-    Ok(report(gateway)?["awaited"].as_array().is_some_and(|awaited| !awaited.is_empty()))
+/// Whether another pass follows soon: a key is awaited, or a route waits for a tunnel, of which `keep` tells when it is up.
+fn is_made_again(gateway: &Gateway, output: &Output) -> Result<bool> {
+    let report = report(gateway)?;
+    let awaits = report["awaited"].as_array().is_some_and(|awaited| !awaited.is_empty());
+    Ok(output.code == 3 && awaits || output.code == 6 && gateway.path("/run/crosswan/route-waits").exists())
 }

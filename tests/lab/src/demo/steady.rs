@@ -1,4 +1,4 @@
-//! Points 6 and 7: nothing new, and how it stands.
+//! Points 7 and 8: nothing new, and how it stands.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
