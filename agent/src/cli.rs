@@ -143,7 +143,8 @@ pub enum Command {
     ///
     /// Speaks only to the kernel's firewall. Between two refreshes it compares the loaded rules with those that the last
     /// refresh loaded (/var/lib/crosswan/iptables.rules), at each change of nft's rules and every three seconds, and puts
-    /// back what is missing. Stop it before you remove rules by hand.
+    /// back what is missing. Stop it before you remove rules by hand. While this gateway waits for its Elastic IP, it also asks
+    /// for a refresh every three minutes.
     Watch,
     /// Write the files of a pass to another folder, for review
     ///

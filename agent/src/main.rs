@@ -97,6 +97,8 @@ async fn run(cli: Cli) -> Result<u8> {
                 routing: paths.routing,
                 lock: paths.charon_lock,
                 put_back: paths.put_back,
+                address_waits: paths.address_waits,
+                wanted: paths.wanted,
             };
             watch::run(config, interrupted()).await?;
             Ok(0)

@@ -36,6 +36,8 @@ pub struct Paths {
     pub charon_lock: PathBuf,
     /// The file that `keep` writes when it wants a pass.
     pub wanted: PathBuf,
+    /// The marker that exists while this gateway waits for its Elastic IP.
+    pub address_waits: PathBuf,
     /// The marker that exists while routes of the VPC wait for a tunnel.
     pub route_waits: PathBuf,
     /// The file in which `watch` records what it put back last.
@@ -62,6 +64,7 @@ impl Paths {
             lock: root.join("run/crosswan/refresh.lock"),
             charon_lock: root.join("run/crosswan/charon.lock"),
             wanted: root.join("run/crosswan/refresh-wanted"),
+            address_waits: root.join("run/crosswan/address-waits"),
             route_waits: root.join("run/crosswan/route-waits"),
             put_back: root.join("run/crosswan/put-back.json"),
             vici: root.join("run/charon.vici"),

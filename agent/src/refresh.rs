@@ -85,9 +85,10 @@ pub async fn files(settings: &Settings, keys: &PreSharedKeys, paths: &Paths) -> 
 /// Writes the report to the file that `crosswan status` and monitoring read.
 fn publish(report: &Report, paths: &Paths) -> Result<()> {
     files::write_json(&paths.status, report, 0o644)?;
-    match report.waits_for_routes() {
-        true => files::touch(&paths.route_waits)?,
-        false => files::remove(&paths.route_waits)?,
+    for (waits, marker) in
+        [(report.waits_for_routes(), &paths.route_waits), (report.waits_for_address(), &paths.address_waits)]
+    {
+        if waits { files::touch(marker) } else { files::remove(marker) }?;
     }
     files::remove(&paths.failure)
 }

@@ -4,10 +4,12 @@
 //! guard too, and systemd-networkd may remove routes; the next refresh may be an hour away. At boot it makes what the last refresh
 //! had made. The loop looks at every change that the kernel announces, and at an interval because iptables-legacy sends no events. It
 //! compares what is in force with what was loaded last, by the same plans as a refresh. It decides nothing anew: while no
-//! refresh has written its files, or while a refresh is at work, it does nothing.
+//! refresh has written its files, or while a refresh is at work, it does nothing. While this gateway waits for its Elastic IP, it asks
+//! for another refresh now and then, as only EC2 knows when one is free.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
+mod asking;
 mod pace;
 
 use std::{
@@ -26,6 +28,7 @@ use crate::{
     host::{self, notify},
     observe::live,
 };
+use asking::Asking;
 use crosswan_core::{
     error::{Error, Kind, Result},
     iptables::{Rules, plan},
@@ -55,6 +58,10 @@ pub struct Config {
     pub lock: PathBuf,
     /// The file that records what was put back last, and when.
     pub put_back: PathBuf,
+    /// The marker that exists while this gateway waits for its Elastic IP.
+    pub address_waits: PathBuf,
+    /// The file that is written when a pass is wanted; systemd watches it.
+    pub wanted: PathBuf,
 }
 
 /// What was put back last.
@@ -111,9 +118,15 @@ async fn forever(cfg: &Config) -> Infallible {
     let (mut of_rules, mut of_routing) = (subscribe(Topic::Nft), subscribe(Topic::Routing));
     let (start, mut pace) = (Instant::now(), Pace::default());
     let mut boot = Boot::Unknown;
-    let mut logged = None;
+    let (mut logged, mut asking) = (None, Asking(start));
     loop {
         let begun = Instant::now();
+        if asking.is_due(begun, cfg.address_waits.exists()) {
+            match files::touch(&cfg.wanted) {
+                Ok(()) => info!("this gateway waits for its Elastic IP: asked for a refresh"),
+                Err(e) => warn!(reason = %e.chain(), "cannot ask for a refresh"),
+            }
+        }
         let looked = look(cfg, &mut boot).await;
         // Ready after the first look: at boot charon starts after that, and finds its interfaces.
         notify(&[NotifyState::Ready, NotifyState::Watchdog]);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     cloud::{iam::enforce, watch::Watch},
-    region::{Region, UP, agent, eventually, lines, refresh, refresh_with, show, status},
+    region::{Region, UP, agent, eventually, exists, lines, refresh, refresh_with, show, status},
 };
 
 /// The standard region, whose gateways have nothing yet but what EC2 gives them.
@@ -143,12 +143,14 @@ fn with_one_address_a_replacement_waits_until_the_old_one_is_gone() -> Result<()
     );
     let words = new.agent(&["refresh"])?;
     ensure!(words.code == 6 && words.stdout.contains("WAITING   this gateway has no address"), "{}", show(&words));
+    ensure!(exists(&new, "/run/crosswan/address-waits"), "crosswan watch asks again");
     watched.undisturbed("a second hub waited for the address of the first")?;
     let watched = Watch::over(&region, &[("a/host", "hub/host"), ("b/host", "hub/host")])?;
     region.keepers.remove(&old.name);
     region.lab.stop_instance(&old)?;
     let report = pass(&new)?;
     ensure!(report["address"]["here"].is_string() && public(&region, &new)? == held, "{report:#}");
+    ensure!(!exists(&new, "/run/crosswan/address-waits"));
     for spoke in ["a/nat-vpn", "b/nat-vpn"] {
         pass(&*region.gateway(spoke)?)?;
     }
