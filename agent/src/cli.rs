@@ -182,4 +182,17 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write an archive of everything that helps to find a mistake from afar, without any secret
+    ///
+    /// It has what doctor, status and `refresh --dry-run` say, settings, state and managed files, rules, addresses, routes,
+    /// the kernel's IPsec states without their keys, what charon has loaded, sysctls, counters and the journal of three days.
+    /// Private and pre-shared keys are left out, wherever they stand. It changes nothing else, and ends within a minute: a
+    /// part that fails or takes longer than ten seconds is named in summary.txt and on the terminal. Run it as root.
+    ///
+    /// It names instances, networks and addresses: give it to nobody who may not know them.
+    Gather {
+        /// The file to write; it must not exist yet [default: crosswan-gather-HOST-TIME.tar.gz]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }

@@ -54,6 +54,20 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     written.context(failed)
 }
 
+/// Writes `bytes` to a file that must not exist yet. One that is not written whole is removed.
+///
+/// # Errors
+/// [`Kind::Other`], with the path.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let failed = || Error::new(Kind::Other, format!("write {}", path.display()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).context(failed)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written.context(failed)
+}
+
 /// Writes a value as JSON, by [`write_atomic`].
 pub(crate) fn write_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
     let json = serde_json::to_vec_pretty(value).context(|| Error::new(Kind::Other, "encode as JSON"))?;

@@ -11,7 +11,7 @@ use std::{
     io::ErrorKind,
     net::Ipv4Addr,
     path::PathBuf,
-    process::Stdio,
+    process::{Output, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -98,11 +98,50 @@ pub async fn iptables_restore(input: &str, timeout: Duration) -> Result<()> {
 }
 
 fn package(program: &str) -> &str {
-    if program == "nft" { "nftables" } else { "iptables" }
+    match program {
+        "nft" => "nftables",
+        "swanctl" => "strongswan-swanctl",
+        "ip" | "ss" => "iproute2",
+        "sysctl" => "procps",
+        "systemctl" | "journalctl" => "systemd",
+        _ => "iptables",
+    }
 }
 
 /// Runs `argv` with `input` on its stdin, and returns its stdout. At the timeout it is killed.
 async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Result<String> {
+    let failed = || Error::new(kind, format!("run {}", argv.join(" ")));
+    let output = output(kind, argv, input, timeout).await?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let said = stderr.lines().map(|l| l.escape_default().to_string()).collect::<Vec<_>>().join("; ");
+        return Err(failed().because(format!("{}: {said}", output.status)));
+    }
+    String::from_utf8(output.stdout).context(failed)
+}
+
+/// Everything that a program prints, whatever it is and however it ends, for people.
+///
+/// # Errors
+/// Of kind `Observe`: the program is missing, prints nothing and fails, or takes longer than `timeout`.
+pub async fn printed(argv: &[&str], timeout: Duration) -> Result<String> {
+    let output = output(Kind::Observe, argv, "", timeout).await?;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && text.is_empty() {
+        let failed = Error::observe(format!("run {}", argv.join(" ")));
+        return Err(failed.because(format!("{}: {}", output.status, said.trim().escape_default())));
+    }
+    if !said.trim().is_empty() {
+        text += &format!("\n# on stderr:\n{said}");
+    }
+    if !output.status.success() {
+        text += &format!("\n# {}\n", output.status);
+    }
+    Ok(text)
+}
+
+async fn output(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Result<Output> {
     let failed = || Error::new(kind, format!("run {}", argv.join(" ")));
     // cron and some sudo have a PATH without the folders of administrators' programs. (Because the child's PATH is set here, the
     // program is looked up in it, too.)
@@ -132,16 +171,10 @@ async fn run(kind: Kind, argv: &[&str], input: &str, timeout: Duration) -> Resul
         }
     };
     let both = async { tokio::join!(child.wait_with_output(), feed).0 };
-    let output = tokio::time::timeout(timeout, both)
+    tokio::time::timeout(timeout, both)
         .await
         .map_err(|_| failed().because(format!("no answer within {timeout:?}; killed")))?
-        .context(failed)?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let said = stderr.lines().map(|l| l.escape_default().to_string()).collect::<Vec<_>>().join("; ");
-        return Err(failed().because(format!("{}: {said}", output.status)));
-    }
-    String::from_utf8(output.stdout).context(failed)
+        .context(failed)
 }
 
 /// The interfaces that are up, without the loopback, each with its IPv4 addresses.

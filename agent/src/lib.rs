@@ -12,6 +12,7 @@ pub mod apply;
 pub mod cli;
 pub mod doctor;
 mod files;
+pub mod gather;
 pub mod host;
 pub mod keep;
 pub mod keyring;

@@ -13,7 +13,7 @@ use clap::Parser;
 use crosswan::{
     apply::write_files,
     cli::{Cli, Command},
-    doctor, keep,
+    doctor, gather, keep,
     paths::Paths,
     refresh,
     settings::{MissingPsk, PreSharedKeys},
@@ -107,6 +107,12 @@ async fn run(cli: Cli) -> Result<u8> {
             let diagnosis = diagnose(&doctor::examine(&root, &environment(), &flags, &paths).await);
             print(json, &diagnosis)?;
             Ok(diagnosis.exit_code)
+        }
+        Command::Gather { output } => {
+            let written =
+                gather::gather(&root, &environment(), &flags, &paths, output, |line| eprintln!("{line}")).await?;
+            say(written.display())?;
+            Ok(0)
         }
         Command::Status { json, watch: false } => {
             let status = status::look(&paths).await;

@@ -13,6 +13,7 @@ mod clear;
 mod cloud;
 mod doctor;
 mod faults;
+mod gather;
 mod growth;
 mod keys;
 mod late;

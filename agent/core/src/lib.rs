@@ -17,6 +17,7 @@
 //! | [`mod@plan`] | the steps from what is to what should be |
 //! | [`outcome`] | what came of the steps |
 //! | [`report`] | what came of a pass, in words |
+//! | [`redact`] | text for others, without secrets |
 //! | [`doctor`] | what is wrong with a gateway, check by check, and what mends it |
 
 pub mod decide;
@@ -29,6 +30,7 @@ pub mod model;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
+pub mod redact;
 pub mod render;
 pub mod report;
 pub mod settings;
