@@ -196,8 +196,10 @@ fn who_cannot_use_an_address_takes_none_and_says_why() -> Result<()> {
     let report = refresh_with(&nat, &[], 6)?;
     ensure!(waits(&report).contains(&format!("{}, which runs", hub.instance)), "{report:#}");
     ensure!(lab.ec2().addresses(&hub.region, &hub.instance)?.len() == 1, "it was not taken from the one that runs");
-    // In time of a young role.
+    // The role is young, EC2 is busy, then slow.
     settings(&pool)?;
+    lab.faults().set("*", "AssociateAddress", Fault::Slow(Duration::from_secs(2)), Some(1));
+    lab.faults().set("*", "AssociateAddress", Fault::Throttle, Some(2));
     lab.faults().set("*", "AssociateAddress", Fault::AuthFailure, Some(3));
     let report = refresh(&nat)?;
     ensure!(report["address"]["here"].is_string() && is_elastic(nat.public().context("none")?), "{report:#}");

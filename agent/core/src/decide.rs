@@ -112,8 +112,8 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         Mode::VpnHub => hub::hub(&facts, &mut findings)?,
         Mode::NatVpn => spoke::spoke(&facts, &mut findings),
     };
-    // A tunnel belongs to an address: it would break as soon as this gateway takes its own. What is loaded stays.
-    if address.is_awaited() && facts.loaded.is_empty() {
+    // A tunnel belongs to an address: it would break as soon as this gateway takes its own. What there is already stays.
+    if address.is_awaited() && facts.loaded.is_empty() && observed.system.believed.connections.is_empty() {
         tunnels.clear();
         routes.clear();
     }

@@ -15,7 +15,7 @@ use crate::{
     observed::{Psk, Psks},
     settings::Settings,
     swanctl::Summary,
-    system::{Charon, ChildSa, Sa, System, Table},
+    system::{Charon, ChildSa, Configuration, Files, Sa, System, Table},
 };
 
 const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n[removal]\nspacing = \"0s\"\n";
@@ -428,6 +428,33 @@ fn an_unusable_key_refuses_a_newcomer_and_keeps_the_key_in_use() {
 fn a_hub_without_an_elastic_ip_says_so() {
     let error = Pass::default().try_run(&Identity { public: None, ..me() }).unwrap_err();
     assert!(error.to_string().contains("no public address"), "{error}");
+}
+
+/// A hub's address is its identity: a tunnel under the one that EC2 has assigned would break when it takes its own.
+#[test]
+fn a_gateway_that_awaits_its_address_makes_no_tunnel_and_keeps_those_there_are() {
+    let toml = format!("{HUB}[address]\ntag = \"crosswan-address=hub\"\n");
+    let tunnels = |addresses, files: Files, loaded: &[ConnName]| {
+        let connections = loaded.iter().map(|name| (name.to_string(), Summary::default())).collect();
+        let charon = Some(Charon { connections, ..Charon::default() });
+        let system = System { charon, believed: Configuration::of(files).unwrap(), ..System::default() };
+        let psks = Psks { shared: good_psk(), ..Psks::default() };
+        let answers = answered(&[gateway(1, &["10.1.0.0/16"])]);
+        let observed = Observed { answers, psks, system, addresses: Some(addresses), ..observed(&me()) };
+        let decided = decide(&settings(&toml), &observed, &Request::default()).unwrap();
+        assert_eq!(decided.routing.routes.len(), decided.tunnels.len(), "routes follow");
+        assert_eq!(decided.state.peers.len(), 1, "what is known of peers is remembered");
+        decided.tunnels.len()
+    };
+    let file = Files {
+        connections: Some(format!("connections {{\n {} {{\n  version = 2\n }}\n}}\n", to(1))),
+        ..Files::default()
+    };
+    for awaited in [Ok(vec![]), Err(AskError::NoCredentialSource)] {
+        assert_eq!(tunnels(awaited.clone(), Files::default(), &[]), 0);
+        assert_eq!(tunnels(awaited.clone(), Files::default(), &[to(1)]), 1);
+        assert_eq!(tunnels(awaited, file.clone(), &[]), 1, "charon has just started");
+    }
 }
 
 #[test]
