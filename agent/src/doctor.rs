@@ -20,7 +20,7 @@ use crosswan_core::{
     error::Result,
     forwarding::{Obstacles, Traffic},
     iptables::Rules,
-    model::{AskError, Identity, Interface, Mode, OwnTags, OwnVpc},
+    model::{AskError, ElasticIp, Identity, Interface, Mode, OwnTags, OwnVpc},
     report::Report,
     settings::{Flags, Settings},
     system::{Charon, Routing},
@@ -55,7 +55,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     let driver = async { host::driver_counts(uplink.as_ref().ok()?, DRIVER).await };
     let (instance, foreign, driver) =
         tokio::join!(instance(&settings, &me, all), foreign(traffic, &saved, all), driver);
-    let Instance { elsewhere, own, vpc, around, allowed } = instance;
+    let Instance { elsewhere, own, vpc, addresses, around, allowed } = instance;
     let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
     Examined {
         now,
@@ -64,6 +64,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         elsewhere,
         own,
         vpc,
+        addresses,
         around,
         state: disk::state(paths).0,
         allowed,
@@ -114,6 +115,8 @@ struct Instance {
     own: Option<std::result::Result<OwnTags, AskError>>,
     /// What EC2 shows of its VPC.
     vpc: Option<std::result::Result<OwnVpc, AskError>>,
+    /// The Elastic IPs that settings ask for.
+    addresses: Option<std::result::Result<Vec<ElasticIp>, AskError>>,
     /// What EC2 shows around its interface.
     around: Option<Surroundings>,
     /// What EC2 would let it do.
@@ -139,9 +142,22 @@ async fn instance(settings: &Found<Settings>, me: &Found<Identity>, deadline: In
                 ec2::surroundings(&clients, me, interface, tags.tables, left())
             ))
         };
-        let (vpc, allowed) = tokio::join!(vpc, ec2::permissions(&clients, &me.region, &me.instance, left()));
+        let addresses = async {
+            let wanted = settings.as_ref().ok()?.address.as_ref()?;
+            Some(ec2::addresses(&clients, &me.region, wanted, left()).await)
+        };
+        let (vpc, addresses) = tokio::join!(vpc, addresses);
         let (vpc, around) = vpc.unzip();
-        Instance { elsewhere: None, own: Some(own), vpc, around, allowed }
+        // What the role may do depends on the table or address.
+        let table = vpc.iter().flatten().flat_map(|vpc| vpc.tables.keys()).next();
+        let address = addresses.iter().flatten().flatten().next();
+        let about = ec2::Subjects {
+            instance: &me.instance,
+            route: table.zip(tags.interface.as_ref().map(|interface| &interface.id)),
+            address: address.map(|address| &address.allocation),
+        };
+        let allowed = ec2::permissions(&clients, &me.region, about, left()).await;
+        Instance { elsewhere: None, own: Some(own), vpc, addresses, around, allowed }
     };
     let (elsewhere, instance) = tokio::join!(elsewhere, instance);
     Instance { elsewhere, ..instance }

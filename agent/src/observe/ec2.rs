@@ -36,7 +36,7 @@ use tokio::{
 use self::answer::Collected;
 pub use self::{
     address::{TakeAddressError, addresses, take_address},
-    dry_run::permissions,
+    dry_run::{Subjects, permissions},
     own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check},
     own_vpc::{Tags, TakeError, own_place, own_vpc, take_route},
     surroundings::surroundings,

@@ -155,6 +155,11 @@ fn answer(
             };
         }
     }
+    // moto does what some calls only ask about. In EC2 it is refused by this name.
+    if call.service == "ec2" && field(&form, "DryRun") == Some("true") && fault.is_none() {
+        let message = "Request would have succeeded, but DryRun flag is set.";
+        return send(stream, 412, error_of(&call, "DryRunOperation", message));
+    }
     let side = faults.stop.side(call.changes());
     if side == Some(Side::Before) {
         faults.stop.reached();

@@ -2,9 +2,10 @@
 
 use super::{
     examined::Examined,
-    verdict::{Matter, Verdict, failure, unasked},
+    verdict::{Matter, Verdict, failure, unasked, warning},
 };
 use crate::{
+    decide::{AddressIs, OwnAddress, address},
     model::{Announcement, AskError, Holder, KEY_TAG, Mode, OwnKeys, OwnTags, printable},
     settings::AuthMethod,
 };
@@ -79,8 +80,11 @@ pub(super) fn actions(x: &Examined) -> Vec<(String, Verdict)> {
     let all = |matter| vec![("iam-<action>".to_owned(), Err(matter))];
     let Ok(settings) = x.settings.as_ref() else { return all(Matter::Blocked("settings")) };
     let keys = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Key;
-    let needed = [("create-tags", keys), ("describe-vpcs", settings.mode == Mode::VpnHub)];
-    let needed: Vec<&str> = needed.into_iter().filter(|(_, needed)| *needed).map(|(action, _)| action).collect();
+    let hub = settings.mode == Mode::VpnHub;
+    let of_place = ["modify-instance-attribute", "create-route", "replace-route", "associate-address"];
+    let of_place = of_place.map(|action| (action, x.allowed.contains_key(action)));
+    let needed = [("create-tags", keys), ("describe-vpcs", hub)].into_iter().chain(of_place);
+    let needed: Vec<&str> = needed.filter(|(_, needed)| *needed).map(|(action, _)| action).collect();
     if needed.is_empty() {
         return all(Matter::Absent("with these settings no more is asked of EC2".into()));
     }
@@ -112,6 +116,27 @@ pub(super) fn public_address(x: &Examined) -> Verdict {
     let found = x.elsewhere.clone().unwrap_or_else(|| "none".into());
     let remedy = format!("aws ec2 associate-address {} --allocation-id ADDRESS", options(x));
     Err(failure(found, "an Elastic IP on the first interface", remedy))
+}
+
+/// The Elastic IP that settings ask for, as a pass would decide.
+pub(super) fn elastic_ip(x: &Examined) -> Verdict {
+    let observed = x.observed().ok_or(Matter::Blocked("ec2"))?;
+    let settings = x.settings.as_ref().map_err(|_| Matter::Blocked("settings"))?;
+    let Some(wanted) = &settings.address else {
+        return Err(Matter::Absent("no setting asks for one: the public address is an operator's".into()));
+    };
+    if let Some(Err(why)) = &x.addresses {
+        return Err(unasked(why.to_string(), "EC2 describes the Elastic IPs", remedy(x, why)));
+    }
+    let look = || format!("aws ec2 describe-addresses --region {}", observed.me.region);
+    let wanted = wanted.to_string();
+    match address(settings, &observed) {
+        OwnAddress { is: Some(AddressIs::Here(id)), .. } => Ok(format!("{id} is here")),
+        OwnAddress { is: Some(AddressIs::Kept(why)), .. } => Err(warning(why, wanted, look())),
+        OwnAddress { is: Some(AddressIs::Waits(what)), .. } => Err(failure(what, wanted, look())),
+        OwnAddress { take: Some(_), .. } => Err(failure("another address", wanted, "crosswan refresh")),
+        OwnAddress { take: None, is: None } => Err(Matter::Blocked("ec2")),
+    }
 }
 
 pub(super) fn key_tag(x: &Examined) -> Verdict {

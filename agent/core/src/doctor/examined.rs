@@ -6,7 +6,8 @@ use super::surroundings::Surroundings;
 use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
-    model::{AskError, Identity, Interface, Keyring, Mode, OwnTags, OwnVpc, Timestamp},
+    model::{AskError, ElasticIp, Identity, Interface, Keyring, Mode, OwnTags, OwnVpc, Timestamp},
+    observed::Observed,
     report::{FailedPass, Report},
     settings::{AuthMethod, Settings},
     state::State,
@@ -37,12 +38,14 @@ pub struct Examined {
     pub own: Option<Result<OwnTags, AskError>>,
     /// The own VPC's route tables; `None` if EC2 could not be asked about the own instance.
     pub vpc: Option<Result<OwnVpc, AskError>>,
+    /// The Elastic IPs that settings ask for; `None` if they ask for none, or as with `vpc`.
+    pub addresses: Option<Result<Vec<ElasticIp>, AskError>>,
     /// What EC2 shows around the own interface; `None` as with `vpc`.
     pub around: Option<Surroundings>,
     /// What this gateway remembers; nothing if that cannot be read.
     pub state: State,
-    /// Whether the role allows what this mode does beyond describing instances, by the end of the check's id: `create-tags`,
-    /// `describe-vpcs`. Empty if EC2 could not be asked about the own instance.
+    /// Whether the role allows what a pass does beyond describing instances, by the end of the check's id, such as `create-tags`. What
+    /// has no subject, as `create-route` where no table has the tag, is left out. Empty if EC2 could not be asked about the own instance.
     pub allowed: BTreeMap<&'static str, Result<(), AskError>>,
     /// What is wrong with the kernel's settings.
     pub sysctls: Found<Vec<(Knob, Problem)>>,
@@ -86,6 +89,15 @@ pub struct Lead {
 }
 
 impl Examined {
+    /// What was found, as a pass decides on it; `None` if it is not known who this gateway is and what for.
+    pub(super) fn observed(&self) -> Option<Observed> {
+        let (Ok(settings), Ok(me), Ok(uplink)) = (&self.settings, &self.me, &self.uplink) else { return None };
+        let mut observed = Observed::new(settings, me.clone(), uplink.clone(), self.now);
+        (observed.tags, observed.vpc, observed.state) = (self.own.clone(), self.vpc.clone(), self.state.clone());
+        (observed.addresses, observed.system.charon) = (self.addresses.clone(), self.charon.as_ref().ok().cloned());
+        Some(observed)
+    }
+
     /// The last report, if there is one that could be read.
     pub fn last_report(&self) -> Option<&Report> {
         self.report.as_ref().ok()?.as_ref()

@@ -7,19 +7,17 @@ use super::{
     verdict::{Matter, Verdict, failure, unasked, warning},
 };
 use crate::{
-    decide::{RouteIs, VpcRoutes, vpc_routes},
+    decide::{RouteIs, VpcRoutes, address, vpc_routes},
     model::{AskError, RouteTableId, RouteTarget},
-    observed::Observed,
 };
 
 const WANTED: &str = "it leads to this gateway";
 
 /// What becomes of each route, by what was found: a pass would decide the same.
 fn routes(x: &Examined) -> Option<VpcRoutes> {
-    let (Ok(settings), Ok(me), Ok(uplink)) = (&x.settings, &x.me, &x.uplink) else { return None };
-    let mut observed = Observed::new(settings, me.clone(), uplink.clone(), x.now);
-    (observed.tags, observed.vpc, observed.state) = (x.own.clone(), x.vpc.clone(), x.state.clone());
-    Some(vpc_routes(settings, &observed, None))
+    let settings = x.settings.as_ref().ok()?;
+    let observed = x.observed()?;
+    Some(vpc_routes(settings, &observed, address(settings, &observed).awaited()))
 }
 
 pub(super) fn tagged(x: &Examined) -> Verdict {

@@ -10,8 +10,9 @@ use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
     model::{
-        AclEntry, AskError, FarEnd, Holder, Identity, Keyring, NetworkAcl, OwnInterface, OwnKeys, OwnTags, OwnVpc,
-        Packets, RouteTable, RouteTarget, SecurityGroups, VpcRoute, Way, private_key::tests::key_pair,
+        AclEntry, AddressHolder, AskError, ElasticIp, FarEnd, Holder, Identity, Keyring, NetworkAcl, OwnInterface,
+        OwnKeys, OwnTags, OwnVpc, Packets, RouteTable, RouteTarget, SecurityGroups, VpcRoute, Way,
+        private_key::tests::key_pair,
     },
     report::Report,
     settings::Settings,
@@ -21,7 +22,7 @@ use crate::{
 };
 
 const PEER: &str = "crosswan-vpc-00000001-i-00000001";
-const SETTINGS_FILE: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\n";
+const SETTINGS_FILE: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\naddress.tag = \"crosswan-address=hub\"\n";
 
 fn me() -> Identity {
     serde_json::from_value(serde_json::json!({
@@ -101,9 +102,12 @@ fn well() -> Examined {
             tables: [(table, RouteTable { own: false, routes: [route].into() })].into(),
             ..OwnVpc::default()
         })),
+        addresses: Some(Ok(vec![elastic_ip("i-0000ffff")])),
         around: Some(around()),
         state: Remembered::default(),
-        allowed: [("create-tags", Ok(())), ("describe-vpcs", Ok(()))].into(),
+        allowed: ["create-tags", "describe-vpcs", "create-route", "associate-address"]
+            .map(|action| (action, Ok(())))
+            .into(),
         sysctls: Ok(Vec::new()),
         conntrack: Some(Conntrack { entries: 10, max: 1000, dropped: 0, raced: 3 }),
         driver: Some(
@@ -119,6 +123,20 @@ fn well() -> Examined {
         keyring: Ok(Some(ring)),
         report: Ok(Some(report())),
         failed: Ok(None),
+    }
+}
+
+/// The one that settings ask for.
+fn elastic_ip(holder: &str) -> ElasticIp {
+    ElasticIp {
+        allocation: "eipalloc-00000001".parse().unwrap(),
+        address: me().public.unwrap(),
+        holder: Some(AddressHolder {
+            association: "eipassoc-00000001".parse().unwrap(),
+            instance: holder.parse().ok(),
+            private: Some(me().private),
+            stopped: false,
+        }),
     }
 }
 
@@ -195,6 +213,7 @@ fn what_a_mode_does_not_have_is_no_failure() {
     x.settings = Ok(Settings::of_toml("mode = \"nat-hub\"\nprivate_net = [\"10.0.0.0/8\"]\n"));
     x.own = Some(Err(AskError::NoCredentials { why: "none".into() }));
     (x.charon, x.keyring, x.wanted_routing) = (Err("no socket".into()), Ok(None), Ok(None));
+    x.allowed.clear();
     let diagnosis = diagnose(&x);
     assert_eq!(diagnosis.exit_code, 0, "{diagnosis}");
     let absent = [
@@ -202,6 +221,7 @@ fn what_a_mode_does_not_have_is_no_failure() {
         "ec2",
         "iam-<action>",
         "source-dest-check",
+        "elastic-ip",
         "subnet-unrouted",
         "security-group-ike",
         "security-group-private",

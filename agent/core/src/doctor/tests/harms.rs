@@ -30,6 +30,13 @@ fn one_cause_is_one_failure_with_its_remedy() {
     fn lead_to_a_peering(x: &mut Examined) {
         table(x).routes.values_mut().for_each(|route| route.target = RouteTarget::Other("pcx-1".into()));
     }
+    /// Nothing depends on its address yet.
+    fn fresh(x: &mut Examined) {
+        table(x).routes.clear();
+        let charon = x.charon.as_mut().unwrap();
+        (charon.sas, charon.connections) = (Vec::new(), BTreeMap::new());
+        last(x).tunnels.clear();
+    }
     fn near(x: &mut Examined) -> &mut Surroundings {
         x.around.as_mut().unwrap()
     }
@@ -88,6 +95,40 @@ fn one_cause_is_one_failure_with_its_remedy() {
                 x.own = Some(Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) }));
                 sa(x).state = "CONNECTING".into();
             }),
+        ),
+        (
+            "elastic-ip",
+            Warning,
+            6,
+            "aws ec2 describe-addresses --region eu-west-1",
+            Box::new(|x| x.addresses = Some(Ok(vec![ElasticIp { holder: None, ..elastic_ip("") }]))),
+        ),
+        (
+            "elastic-ip",
+            Failure,
+            6,
+            "aws ec2 describe-addresses --region eu-west-1",
+            Box::new(|x| {
+                fresh(x);
+                x.addresses = Some(Ok(vec![elastic_ip("i-00000001")]));
+            }),
+        ),
+        (
+            "elastic-ip",
+            Failure,
+            6,
+            "crosswan refresh",
+            Box::new(|x| {
+                fresh(x);
+                x.addresses = Some(Ok(vec![ElasticIp { holder: None, ..elastic_ip("") }]));
+            }),
+        ),
+        (
+            "iam-associate-address",
+            Failure,
+            3,
+            "allow ec2:DescribeInstances in the policy of the role: docs/iam",
+            Box::new(move |x| _ = x.allowed.insert("associate-address", Err(denied()))),
         ),
         ("route-rtb-00000001-10.0.0.0/8", Failure, 7, "crosswan refresh", Box::new(|x| table(x).routes.clear())),
         (
