@@ -4,19 +4,23 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: one deadline for everything that is asked")]
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use nix::unistd::geteuid;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     files, host, keyring,
-    observe::{disk, ec2, imds, includes, kernel, live},
+    observe::{disk, ec2, ike, imds, includes, kernel, live},
     paths::Paths,
     settings, status,
 };
 use crosswan_core::{
-    doctor::{Examined, Found, Lead, Surroundings},
+    doctor::{Examined, Found, Lead, Surroundings, to_try},
     error::Result,
     forwarding::{Obstacles, Traffic},
     iptables::Rules,
@@ -52,9 +56,13 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     );
     let uplink = found(host::default_route_interface());
     let traffic = traffic(&report, &settings, &me, &uplink);
+    let closed = match (report.as_ref().ok().and_then(Option::as_ref), &charon) {
+        (Some(report), Ok(charon)) => to_try(report, charon),
+        _ => BTreeSet::new(),
+    };
     let driver = async { host::driver_counts(uplink.as_ref().ok()?, DRIVER).await };
-    let (instance, foreign, driver) =
-        tokio::join!(instance(&settings, &me, all), foreign(traffic, &saved, all), driver);
+    let (instance, foreign, driver, tried) =
+        tokio::join!(instance(&settings, &me, all), foreign(traffic, &saved, all), driver, ike::probe(&closed));
     let Instance { elsewhere, own, vpc, addresses, around, allowed } = instance;
     let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
     Examined {
@@ -82,6 +90,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         }),
         wanted_routing: text(&paths.routing).map(|text| text.map(|text| Routing::parse(&text))),
         charon,
+        paths: tried,
         unreached: found(includes::unreached(paths)),
         keyring: found(keyring::read(paths)),
         report,

@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod ec2;
+pub mod ike;
 pub mod imds;
 pub mod includes;
 pub mod kernel;

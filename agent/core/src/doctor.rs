@@ -9,6 +9,7 @@ mod cloud;
 mod examined;
 mod host;
 mod passes;
+mod path;
 mod routes;
 mod show;
 mod surroundings;
@@ -24,6 +25,7 @@ use serde::Serialize;
 
 pub use checks::{CHECKS, Check, Look};
 pub use examined::{Examined, Found, Lead};
+pub use path::{IKE_PORTS, Probe, to_try};
 pub use surroundings::{Subnet, Surroundings};
 pub use verdict::{Matter, Trouble, Verdict};
 

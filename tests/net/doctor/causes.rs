@@ -107,10 +107,48 @@ pub(super) fn peers(region: &Region, spoke: &Gateway) -> Result<()> {
     let ike = status(spoke)?["tunnels"][0]["connection"].as_str().context("no tunnel")?.to_owned();
     region.lab.cut_ipsec(spoke, true)?;
     spoke.swanctl(&["--terminate", "--ike", &ike, "--force"])?;
+    let found = only(spoke, "peer-path", 8, "open UDP 500 and 4500 in the security groups")?;
+    ensure!(found.contains("no answer from UDP 500, no answer from UDP 4500"), "{found}");
+    region.lab.cut_ipsec(spoke, false)?;
+    eventually(UP * 2, "the tunnel is up again", || passes(spoke))?;
+
+    // The hub's charon is not there.
+    let hub = region.gateway("hub/vpn-hub")?;
+    hub.stop_charon()?;
+    end(spoke, &ike)?;
+    only(spoke, "peer-path", 8, "crosswan doctor on the other gateway")?;
+    hub.start_charon()?;
+    refresh(&hub)?;
+    eventually(UP * 2, "the tunnel is up again", || passes(spoke))?;
+
+    // A hub that does not know this gateway: packets come through, and no tunnel comes of them.
+    hub.sh("mv /etc/swanctl/conf.d/crosswan.conf /run/kept")?.ok()?;
+    hub.swanctl(&["--load-conns"])?;
+    hub.sh("mv /run/kept /etc/swanctl/conf.d/crosswan.conf")?.ok()?;
+    end(spoke, &ike)?;
     let found = only(spoke, "peer-hub", 8, &format!("swanctl --initiate --ike {ike}"))?;
     ensure!(found.contains("no IKE_SA with"), "{found}");
-    region.lab.cut_ipsec(spoke, false)?;
+    refresh(&hub)?;
+    eventually(UP * 2, "the tunnel is up again", || passes(spoke))?;
+
+    // What doctor asks a hub that knows this gateway leaves no half-open IKE_SA there, which would stay for 30 seconds.
+    end(spoke, &ike)?;
+    examine(spoke)?;
+    eventually(Duration::from_secs(5), "nothing is left with the hub", || Ok(half_open(&hub)? == 0))?;
     eventually(UP * 2, "the tunnel is up again", || passes(spoke))
+}
+
+/// Ends the IKE_SA, if there is one.
+fn end(gateway: &Gateway, ike: &str) -> Result<()> {
+    gateway.sh(&format!("swanctl --terminate --ike {ike} --force || true"))?.ok().map(drop)
+}
+
+/// The IKE_SAs that this charon has begun and not finished.
+fn half_open(gateway: &Gateway) -> Result<usize> {
+    let stats = gateway.sh("swanctl --stats")?.ok()?.stdout;
+    let count = stats.lines().find_map(|line| line.split_once("half-open")).context("no half-open")?.0;
+    let count = count.trim().rsplit(' ').next().context("no count")?;
+    count.parse().with_context(|| stats.clone())
 }
 
 /// Who looks, with which settings, and from where.

@@ -1,6 +1,6 @@
 //! The list of checks: what each is called, which others must pass before it says anything, and what it looks at.
 
-use super::{cloud, examined::Examined, host, passes, routes, tunnels, verdict::Verdict, vpc};
+use super::{cloud, examined::Examined, host, passes, path, routes, tunnels, verdict::Verdict, vpc};
 use crate::error::{NOT_IN_FORCE, STOPPED, TUNNEL_DOWN, WAITING};
 
 /// One check, or one for each thing of a kind.
@@ -83,6 +83,7 @@ pub const CHECKS: &[Check] = &[
     one("key-loaded", &["key-file", "charon"], NOT_AS_PLANNED, tunnels::key_loaded),
     one("key-tag", &["ec2", "key-file"], NOT_AS_PLANNED, tunnels::key_tag),
     one("overlap", &[], NOT_AS_PLANNED, passes::overlap),
+    one("peer-path", &["uplink", "public-address", "charon"], TUNNEL_DOWN, path::peer_path),
     each(
         "peer-<vpc>",
         &["uplink", "public-address", "charon", "algorithms", "key-loaded"],

@@ -1,8 +1,8 @@
 //! What one look found out about this gateway, before anything is judged.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use super::surroundings::Surroundings;
+use super::{path::Probe, surroundings::Surroundings};
 use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
@@ -65,6 +65,8 @@ pub struct Examined {
     pub wanted_routing: Found<Option<Routing>>,
     /// What charon has loaded.
     pub charon: Found<Charon>,
+    /// What came of trying IKE with each peer of [`super::to_try`], on each of [`super::IKE_PORTS`].
+    pub paths: BTreeMap<Ipv4Addr, [Probe; 2]>,
     /// Why strongSwan's own start would not find the managed files.
     pub unreached: Found<Option<Problem>>,
     /// This gateway's private keys on disk.

@@ -119,6 +119,7 @@ fn well() -> Examined {
         routing: Ok(Lead { mtus: [("ens5".to_owned(), 9001)].into(), ..Lead::default() }),
         wanted_routing: Ok(Some(Routing::default())),
         charon: Ok(charon()),
+        paths: BTreeMap::new(),
         unreached: Ok(None),
         keyring: Ok(Some(ring)),
         report: Ok(Some(report())),
@@ -233,6 +234,7 @@ fn what_a_mode_does_not_have_is_no_failure() {
         "key-file",
         "key-loaded",
         "key-tag",
+        "peer-path",
         "peer-<vpc>",
     ];
     assert_eq!(in_state(&diagnosis, State::NotLookedAt), absent, "{diagnosis}");

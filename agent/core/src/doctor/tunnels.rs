@@ -136,14 +136,14 @@ pub(super) fn peers(x: &Examined) -> Vec<(String, Verdict)> {
     }
     let judged = |(id, tunnels): (String, Vec<(&String, &TunnelReport)>)| {
         let verdict =
-            x.charon.as_ref().map_err(|_| Matter::Blocked("charon")).and_then(|charon| peer(charon, &tunnels));
+            x.charon.as_ref().map_err(|_| Matter::Blocked("charon")).and_then(|charon| peer(x, charon, &tunnels));
         (id, verdict)
     };
     parties.into_iter().map(judged).collect()
 }
 
 /// Judges the tunnel of a peer that is in use.
-fn peer(charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> Verdict {
+fn peer(x: &Examined, charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> Verdict {
     let used = tunnels.iter().find(|(_, tunnel)| !tunnel.stands_by).or(tunnels.first());
     let (name, tunnel) = used.ok_or_else(|| Matter::Absent("no tunnel".into()))?;
     let remote = tunnel.remote;
@@ -156,10 +156,11 @@ fn peer(charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> Verdict {
     let missing: Vec<&String> =
         connection.children.keys().filter(|name| live.iter().all(|c| c.name != **name)).collect();
     if !sas.iter().any(|sa| sa.is_authenticated()) {
+        if super::path::is_closed(x, remote) {
+            return Err(Matter::Blocked("peer-path"));
+        }
         let state = if sas.iter().any(|sa| sa.is_connecting()) { "it does not answer" } else { "there is none" };
-        let remedy = format!(
-            "swanctl --initiate --ike {name}; if it times out, open UDP 500 and 4500 between the security groups of both ends"
-        );
+        let remedy = format!("swanctl --initiate --ike {name}, which says why there is none");
         return Err(failure(format!("no IKE_SA with {remote}: {state}"), wanted, remedy));
     }
     if let Some(first) = missing.first() {

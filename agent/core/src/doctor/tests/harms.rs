@@ -450,6 +450,36 @@ fn one_cause_is_one_failure_with_its_remedy() {
             "crosswan refresh",
             Box::new(|x| x.charon.as_mut().unwrap().connections.clear()),
         ),
+        (
+            "peer-path",
+            Failure,
+            8,
+            "open UDP 500 and 4500",
+            Box::new(|x| {
+                sa(x).state = "CONNECTING".into();
+                x.paths.insert("198.51.100.2".parse().unwrap(), [Probe::Answered, Probe::Silent]);
+            }),
+        ),
+        (
+            "peer-path",
+            Failure,
+            8,
+            "systemctl start strongswan",
+            Box::new(|x| {
+                x.charon.as_mut().unwrap().sas.clear();
+                x.paths.insert("198.51.100.2".parse().unwrap(), [Probe::Refused, Probe::Refused]);
+            }),
+        ),
+        (
+            "peer-vpc-00000001",
+            Failure,
+            8,
+            "swanctl --initiate --ike",
+            Box::new(|x| {
+                sa(x).state = "CONNECTING".into();
+                x.paths.insert("198.51.100.2".parse().unwrap(), [Probe::Answered, Probe::Answered]);
+            }),
+        ),
         ("peer-vpc-00000001", Failure, 8, "swanctl --initiate --ike", Box::new(|x| sa(x).state = "CONNECTING".into())),
         (
             "peer-vpc-00000001",
