@@ -277,7 +277,8 @@ async fn what_both_ends_initiated_becomes_single() {
     load(&spoke, &text(Mode::NatVpn, "10.0.0.0/16")).await;
     let initiate = async |host: &Host| {
         let mut vici = Vici::connect(&host.socket(), TIMEOUT).await.unwrap();
-        vici.initiate(CONN, Some("c-10-1-0-0-16"), Some(TIMEOUT)).await.unwrap();
+        // It fails where the other end's takes its place while it is being made.
+        let _ = vici.initiate(CONN, Some("c-10-1-0-0-16"), Some(TIMEOUT)).await;
     };
     // On a busy machine one end may be done before the other begins, and then the second takes the first one's place.
     let up = ("ESTABLISHED", vec!["c-10-1-0-0-16"]);

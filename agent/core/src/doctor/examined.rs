@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use super::{path::Probe, surroundings::Surroundings};
 use crate::{
+    decide::address,
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
     model::{AskError, ElasticIp, Identity, Interface, Keyring, Mode, OwnTags, OwnVpc, Timestamp},
@@ -98,6 +99,12 @@ impl Examined {
         (observed.tags, observed.vpc, observed.state) = (self.own.clone(), self.vpc.clone(), self.state.clone());
         (observed.addresses, observed.system.charon) = (self.addresses.clone(), self.charon.as_ref().ok().cloned());
         Some(observed)
+    }
+
+    /// Whether this gateway has no address of its own yet: it makes no tunnel then.
+    pub(super) fn awaits_address(&self) -> bool {
+        let decided = self.settings.as_ref().ok().zip(self.observed());
+        decided.is_some_and(|(settings, observed)| address(settings, &observed).is_awaited())
     }
 
     /// The last report, if there is one that could be read.

@@ -129,6 +129,9 @@ pub(super) fn peers(x: &Examined) -> Vec<(String, Verdict)> {
     }
     let Some(report) = x.last_report() else { return all(Err(Matter::Blocked("last-refresh"))) };
     let parties = parties(x);
+    if parties.is_empty() && x.awaits_address() {
+        return all(Err(Matter::Blocked("elastic-ip")));
+    }
     if parties.is_empty() {
         let why = report.awaited.iter().cloned().chain(report.refused.iter().map(ToString::to_string)).next();
         let why = why.unwrap_or_else(|| "no gateway was found".into());
