@@ -48,6 +48,14 @@ const MAX_RECONNECT: Duration = Duration::from_secs(5);
 /// The time between two passes that are asked for: the unit's start limit is meant for passes that fail.
 const PASS_SPACING: Duration = Duration::from_mins(5);
 
+/// When a pass was last asked for: for a tunnel, and for a route of the VPC. Neither waits for the other: a route's tunnel may come up just
+/// after a pass was asked for in vain.
+#[derive(Default)]
+struct Asked {
+    tunnel: Option<Instant>,
+    route: Option<Instant>,
+}
+
 /// What `crosswan keep` needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -85,7 +93,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
 async fn forever(cfg: &Config) -> Infallible {
     let mut wait = FILE_POLL;
     let mut complained = false;
-    let mut asked = None;
+    let mut asked = Asked::default();
     loop {
         let mut reached = false;
         let Err(gone) = while_charon_lives(cfg, &mut reached, &mut asked).await;
@@ -104,8 +112,8 @@ async fn forever(cfg: &Config) -> Infallible {
 
 /// Keeps tunnels up while one charon process lives. The ids of its SAs, and so all memory of them, end with it.
 ///
-/// `reached` becomes true once it has answered; `asked` is when a pass was last asked for.
-async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Option<Instant>) -> Result<Infallible> {
+/// `reached` becomes true once it has answered.
+async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Asked) -> Result<Infallible> {
     let mut vici = Vici::connect(&cfg.socket, VICI_TIMEOUT).await?;
     let mut events = Events::subscribe(&cfg.socket, &["ike-updown", "child-updown"], VICI_TIMEOUT).await?;
     let version = vici.version().await?;
@@ -144,15 +152,16 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Option
         let next = next.await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
         up_when_asked = up_when_asked.min(memory.up());
-        if asked.is_none_or(|last| begun >= last + PASS_SPACING) {
-            if let Some((conn, why)) = wanted(&mut unloaded, &mut memory, now, cfg.interval, patience) {
-                *asked = Some(begun);
-                ask_for_a_pass(cfg, &conn, &why);
-            // A route that waits for all tunnels is worth another pass with each that comes up, and no other.
-            } else if memory.up() > up_when_asked && cfg.route_waits.exists() {
-                (*asked, up_when_asked) = (Some(begun), memory.up());
-                ask_for_a_pass(cfg, "", "a route of the VPC waits for the tunnels, and more of them are up");
-            }
+        let spaced = |last: Option<Instant>| last.is_none_or(|last| begun >= last + PASS_SPACING);
+        if spaced(asked.tunnel)
+            && let Some((conn, why)) = wanted(&mut unloaded, &mut memory, now, cfg.interval, patience)
+        {
+            asked.tunnel = Some(begun);
+            ask_for_a_pass(cfg, &conn, &why);
+        // A route that waits for all tunnels is worth another pass with each that comes up, and no other.
+        } else if spaced(asked.route) && memory.up() > up_when_asked && cfg.route_waits.exists() {
+            (asked.route, up_when_asked) = (Some(begun), memory.up());
+            ask_for_a_pass(cfg, "", "a route of the VPC waits for the tunnels, and more of them are up");
         }
         // Listing thousands of connections costs charon time. Under a storm of events, looks take at most a fifth of it.
         earliest = Instant::now() + begun.elapsed() * 4;

@@ -14,6 +14,7 @@ mod cloud;
 mod doctor;
 mod faults;
 mod gather;
+mod gone;
 mod growth;
 mod keys;
 mod late;
