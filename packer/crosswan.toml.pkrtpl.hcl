@@ -25,6 +25,12 @@ routes.tag = { key = ${jsonencode(routes_tag.key)}, value = ${jsonencode(routes_
 %{ if routes_overrule != null ~}
 routes.overrule = ${jsonencode(routes_overrule)}
 %{ endif ~}
+%{ if address_allocation != null ~}
+address.allocation = ${jsonencode(address_allocation)}
+%{ endif ~}
+%{ if address_tag != null ~}
+address.tag = { key = ${jsonencode(address_tag.key)}, value = ${jsonencode(address_tag.value)} }
+%{ endif ~}
 %{ if mode != "nat-hub" && (auth_method != null || max_key_age != null) ~}
 
 [auth]

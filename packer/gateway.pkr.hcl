@@ -19,17 +19,19 @@ locals {
   version = coalesce(var.crosswan_version, regex("(?m)^version = \"(.+)\"$", file("../Cargo.toml"))[0])
   deb     = coalesce(var.deb, "${path.root}/../target/package/crosswan_${local.version}_${var.arch}.deb")
   settings = {
-    private_net     = var.private_net
-    hub             = var.hub
-    hub_tag         = var.hub_tag
-    hub_region      = var.hub_region
-    regions         = var.regions
-    gateway_tag     = var.gateway_tag
-    environment_tag = var.environment_tag
-    routes_tag      = var.routes_tag
-    routes_overrule = var.routes_overrule
-    auth_method     = var.auth_method
-    max_key_age     = var.max_key_age
+    private_net        = var.private_net
+    hub                = var.hub
+    hub_tag            = var.hub_tag
+    hub_region         = var.hub_region
+    regions            = var.regions
+    gateway_tag        = var.gateway_tag
+    environment_tag    = var.environment_tag
+    routes_tag         = var.routes_tag
+    routes_overrule    = var.routes_overrule
+    auth_method        = var.auth_method
+    max_key_age        = var.max_key_age
+    address_allocation = var.address_allocation
+    address_tag        = var.address_tag
   }
   # By mode.
   baked = {

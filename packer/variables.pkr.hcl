@@ -72,6 +72,18 @@ variable "routes_overrule" {
   default     = null
 }
 
+variable "address_allocation" {
+  description = "This gateway takes this Elastic IP before it makes a tunnel or takes a route. It never takes it from an instance that runs. Modes: all. Default: none."
+  type        = string
+  default     = null
+}
+
+variable "address_tag" {
+  description = "As address.allocation, with any Elastic IP that has this tag and that no running instance has. A replacement without an outage needs one that is free, so two for one gateway. Modes: all. Default: none."
+  type        = object({ key = string, value = string })
+  default     = null
+}
+
 # --- What is built
 
 variable "arch" {

@@ -90,7 +90,7 @@ class Templates(unittest.TestCase):
         tag = {"key": "k", "value": "v"}
         site = {"private_net": ["10.0.0.0/8"], "auth_method": "psk", "max_key_age": "90days", "hub": "198.51.100.100", "hub_tag": tag,
                 "hub_region": "us-west-2", "regions": REGIONS, "gateway_tag": tag, "environment_tag": tag, "routes_tag": tag,
-                "routes_overrule": True}
+                "routes_overrule": True, "address_allocation": "eipalloc-0a1b2c3d", "address_tag": tag}
         rows = re.findall(r"(?m)^\| `([\w.]+)`<br>.* \| ([\w, -]+) \|$", (TOP / "docs/settings.md").read_text())
         modes = {name: MODES if used == "all" else used.split(", ") for name, used in rows}
         known = {"mode"} | {name for name in modes if {name.replace(".", "_"), name.split(".")[-1]} & site.keys()}
@@ -98,10 +98,11 @@ class Templates(unittest.TestCase):
         for mode in MODES:
             with self.subTest(mode=mode):
                 settings = baked(mode, site)
-                sections = {name: settings.pop(name) for name in ("auth", "routes") if name in settings}
+                sections = {name: settings.pop(name) for name in ("auth", "routes", "address") if name in settings}
                 names = {f"{section}.{name}" for section, inside in sections.items() for name in inside} | settings.keys()
                 self.assertEqual(names, {name for name in known if mode in modes[name]})
                 self.assertEqual(sections["routes"], {"tag": tag, "overrule": True})
+                self.assertEqual(sections["address"], {"tag": tag, "allocation": "eipalloc-0a1b2c3d"})
 
 
 class Images(unittest.TestCase):
