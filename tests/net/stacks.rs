@@ -92,9 +92,20 @@ impl Made {
         Ok(made)
     }
 
-    /// What CloudFormation does with these resources and moto does not: it tags route tables, and associates them with subnets.
+    /// What CloudFormation does with these resources and moto does not: it tags route tables, associates them with subnets, and tags
+    /// Elastic IPs. Those that moto has made lead nowhere, so others are made in their places.
     fn complete(&self, lab: &Lab, resources: &Map<String, Value>) -> Result<()> {
-        for (logical, resource) in resources {
+        let tag = |id: &str, properties: &Value| {
+            for tag in properties["Tags"].as_array().into_iter().flatten() {
+                let named = |reference: &Value| (reference == "AWS::StackName").then_some(self.name);
+                let (key, value) = (tag["Key"].as_str(), tag["Value"].as_str().or(named(&tag["Value"]["Ref"])));
+                let (Some(key), Some(value)) = (key, value) else { continue };
+                let tag = [("ResourceId.1", id), ("Tag.1.Key", key), ("Tag.1.Value", value)];
+                lab.ec2().call(self.region, "CreateTags", &tag)?;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        for (n, (logical, resource)) in resources.iter().enumerate() {
             let properties = &resource["Properties"];
             let of = |key: &str| self.id(properties[key]["Ref"].as_str().unwrap_or_default());
             match resource["Type"].as_str() {
@@ -102,12 +113,10 @@ impl Made {
                     let both = [("RouteTableId", of("RouteTableId")?), ("SubnetId", of("SubnetId")?)];
                     lab.ec2().call(self.region, "AssociateRouteTable", &both)?;
                 }
-                Some("AWS::EC2::RouteTable") => {
-                    for tag in properties["Tags"].as_array().into_iter().flatten() {
-                        let (Some(key), Some(value)) = (tag["Key"].as_str(), tag["Value"].as_str()) else { continue };
-                        let tag = [("ResourceId.1", self.id(logical)?), ("Tag.1.Key", key), ("Tag.1.Value", value)];
-                        lab.ec2().call(self.region, "CreateTags", &tag)?;
-                    }
+                Some("AWS::EC2::RouteTable") => tag(self.id(logical)?, properties)?,
+                Some("AWS::EC2::EIP") => {
+                    let form = [("Domain", "vpc"), ("Address", &format!("198.51.100.{}", 100 + n))];
+                    tag(&lab.ec2().get(self.region, "AllocateAddress", &form, "allocationId")?, properties)?;
                 }
                 // moto has no IMDS that could refuse version 1.
                 Some("AWS::EC2::LaunchTemplate") => {
@@ -156,25 +165,27 @@ fn host(lab: &Lab, region: &str, subnet: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The public address of a gateway, of the lab's internet; the one that moto has given it leads nowhere there.
-fn address(lab: &Lab, region: &str, instance: &str, address: &str) -> Result<()> {
-    let allocate = [("Domain", "vpc"), ("Address", address)];
-    let allocation = lab.ec2().get(region, "AllocateAddress", &allocate, "allocationId")?;
-    lab.ec2().call(region, "AssociateAddress", &[("AllocationId", &allocation), ("InstanceId", instance)])?;
-    Ok(())
-}
-
-/// The file of `docs/iam`, filled in as the template does.
-fn filled(file: &str, regions: &[&str], own: &str, vpc: &str) -> Result<Value> {
+/// The file of `docs/iam`, filled in as the template does. Only the hub has Elastic IPs.
+fn filled(file: &str, regions: &[&str], stack: &Made) -> Result<Value> {
     let mut policy: Value = serde_json::from_str(&document(&format!("iam/{file}.json"))?)?;
-    for statement in policy["Statement"].as_array_mut().context("statements")? {
+    let statements = policy["Statement"].as_array_mut().context("statements")?;
+    if file != "vpn-hub" {
+        statements.retain(|statement| !statement["Sid"].as_str().is_some_and(|sid| sid.starts_with("TakeAddress")));
+    }
+    for statement in statements {
+        let actions = statement["Action"].as_array_mut().filter(|_| file != "vpn-hub");
+        actions.into_iter().for_each(|actions| actions.retain(|action| action != "ec2:DescribeAddresses"));
         let condition = &mut statement["Condition"];
-        let asked = condition.pointer_mut("/StringEquals/aws:RequestedRegion");
-        if let Some(asked) = asked {
+        let own = stack.region;
+        if let Some(asked) = condition.pointer_mut("/StringEquals/aws:RequestedRegion") {
             *asked = if regions.is_empty() { json!(own) } else { json!([regions, &[own]].concat()) };
         }
         if condition.pointer("/StringEquals/aws:ResourceTag~1crosswan-routes").is_some() {
+            let vpc = stack.output("VpcId")?;
             condition["ArnLike"]["ec2:Vpc"] = json!(format!("arn:aws:ec2:{own}:123456789012:vpc/{vpc}"));
+        }
+        if condition.pointer("/Null/aws:ResourceTag~1crosswan-address").is_some() {
+            *condition = json!({ "StringEquals": { "aws:ResourceTag/crosswan-address": stack.name } });
         }
     }
     Ok(policy)
@@ -184,12 +195,10 @@ fn filled(file: &str, regions: &[&str], own: &str, vpc: &str) -> Result<Value> {
 fn two_stacks_come_up_by_themselves_and_their_private_hosts_reach_each_other() -> Result<()> {
     let lab = Lab::builder(agent()?).region(HUB_REGION).region(CLIENT_REGION).build()?;
     let stacks = STACKS.into_iter().map(|stack| Made::new(&lab, stack)).collect::<Result<Vec<_>>>()?;
-    let mut addresses = (100..).map(|n| format!("198.51.100.{n}"));
     for stack in &stacks {
         let (vpc, region) = (stack.output("VpcId")?, stack.region);
         for gateway in lab.ec2().vpc(region, vpc)?.instances {
             ensure!(gateway.public.is_some(), "without a public address it could not ask EC2: {gateway:#?}");
-            address(&lab, region, &gateway.id, &addresses.next().context("an address")?)?;
         }
         for (subnet, name) in stack.output("PrivateSubnetIds")?.split(',').zip(["host", "second"]) {
             host(&lab, region, subnet, name)?;
@@ -205,7 +214,7 @@ fn two_stacks_come_up_by_themselves_and_their_private_hosts_reach_each_other() -
             "nat-vpn" => &[HUB_REGION],
             _ => &[],
         };
-        let wanted = filled(file, regions, stack.region, stack.output("VpcId")?)?;
+        let wanted = filled(file, regions, stack)?;
         ensure!(found == wanted, "{role} is {found:#}\nand {file}.json, filled in, is {wanted:#}");
         policies.push((format!("crosswan-{file}"), Policy::new(&found)?));
     }
@@ -215,7 +224,14 @@ fn two_stacks_come_up_by_themselves_and_their_private_hosts_reach_each_other() -
     for host in region.lab.hosts() {
         eventually(UP, "the internet is reached", || host.reaches(region.lab.internet().address))?;
     }
-    let baked = region.gateway("hub/vpn-hub")?.read_file("/etc/crosswan/conf.d/50-stack.toml")?;
-    ensure!(baked == format!("private_net = [\"10.0.0.0/8\"]\nregions = [\"{CLIENT_REGION}\"]\n"), "{baked}");
+    let hub = region.gateway("hub/vpn-hub")?;
+    let settings = hub.read_file("/etc/crosswan/conf.d/50-stack.toml")?;
+    let wanted = format!(
+        "private_net = [\"10.0.0.0/8\"]\nregions = [\"{CLIENT_REGION}\"]\n\
+         address.tag = {{ key = \"crosswan-address\", value = \"hub\" }}\n"
+    );
+    ensure!(settings == wanted, "{settings}");
+    let addresses = region.lab.ec2().addresses(HUB_REGION, &hub.instance)?;
+    ensure!(addresses.len() == 1, "it has taken one of its two Elastic IPs: {addresses:?}");
     Ok(())
 }
