@@ -203,18 +203,35 @@ impl Netlink {
         for (at, route) in there_already {
             let same = |found: &&routes::Found| found.net == route.net && found.metric == route.metric();
             match there.iter().find(same).filter(|first| first.protocol != PROTOCOL) {
-                Some(foreign) => {
-                    let phrase = foreign.phrase(&links);
-                    made[at] = Err(Failure::Prevented(format!("the foreign route {phrase} is in the way; delete it")));
-                }
-                None => replaced.push((at, routes::replace(&route))),
+                Some(foreign) => made[at] = Err(in_the_way(foreign, &links)),
+                None => replaced.push((at, route)),
             }
         }
-        let (places, requests): (Vec<usize>, Vec<Request>) = replaced.into_iter().unzip();
-        for (at, answer) in places.into_iter().zip(self.0.exchange(&requests).await?) {
-            made[at] = answer.done_or(&[]);
+        let requests: Vec<Request> = replaced.iter().map(|(_, route)| routes::replace(route)).collect();
+        for ((at, route), answer) in replaced.into_iter().zip(self.0.exchange(&requests).await?) {
+            made[at] = match answer.is_refused(Errno::EEXIST) {
+                true => self.uncover(&route, &links).await,
+                false => answer.done_or(&[]),
+            };
         }
         Ok(made)
+    }
+
+    /// Makes a route the first to its network that is there already, but behind another of crosswan's protocol number: the kernel
+    /// does not replace a route by one that it has. What stands before it is deleted, and at no moment is there none.
+    async fn uncover(&self, route: &Route, links: &[Link]) -> Answered<()> {
+        for _ in 0..TRIES {
+            let there = self.routes().await?;
+            match there.iter().find(|found| found.net == route.net && found.metric == route.metric()) {
+                Some(first) if first.own() == Some(route.kind) => return Ok(()),
+                Some(first) if first.protocol == PROTOCOL => {
+                    self.0.ask(routes::remove_found(first)).await?.done_or(&[Errno::ESRCH])?;
+                }
+                Some(foreign) => return Err(in_the_way(foreign, links)),
+                None => break,
+            }
+        }
+        Err(Failure::Unsettled)
     }
 
     async fn links(&self) -> Answered<Vec<Link>> {
@@ -249,6 +266,10 @@ impl Netlink {
 fn concerns_route(change: &RoutingChange) -> bool {
     use RoutingChange::*;
     matches!(change, SetRoute(..) | RemoveRoute(_) | AddBackstop(_) | RemoveBackstop(_))
+}
+
+fn in_the_way(foreign: &routes::Found, links: &[Link]) -> Failure {
+    Failure::Prevented(format!("the foreign route {} is in the way; delete it", foreign.phrase(links)))
 }
 
 /// The request for a change to a route, and the route if it is to be made.

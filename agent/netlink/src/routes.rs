@@ -79,6 +79,13 @@ pub(crate) fn remove_backstop(net: Ipv4Net) -> Request {
     request(RTM_DELROUTE, 0, &Route { net, kind: Kind::Backstop })
 }
 
+/// Deletes a route that was found, of crosswan's protocol number.
+pub(crate) fn remove_found(found: &Found) -> Request {
+    let header = header(found.net, RT_SCOPE_NOWHERE, found.kind);
+    let request = finished(Request::new(RTM_DELROUTE, NLM_F_REQUEST | NLM_F_ACK, &header), found.net);
+    request.with(RTA_PRIORITY, found.metric.to_ne_bytes())
+}
+
 fn request(message: u16, flags: u16, route: &Route) -> Request {
     let flags = flags | NLM_F_REQUEST | NLM_F_ACK;
     let start = |scope, kind| finished(Request::new(message, flags, &header(route.net, scope, kind)), route.net);

@@ -139,7 +139,21 @@ fn foreign_routes_in_the_table_are_named_and_neither_replaced_nor_removed() {
         // One with crosswan's own number is its own to replace.
         let odd = RoutingChange::SetRoute("10.9.0.0/16".parse().unwrap(), via);
         all_made(&netlink, &[odd]).await;
-        assert_eq!(netlink.look().await.unwrap().routing.routes.len(), 1);
+        let routes = netlink.look().await.unwrap().routing.routes;
+        assert_eq!(routes.len(), 1);
+        // Also where the right one is there already, behind others.
+        let place = ip("route show table 7105 10.9.0.0/16");
+        ip("route prepend blackhole 10.9.0.0/16 proto 205 table 7105");
+        ip("route prepend 10.9.0.0/16 dev cw2 src 10.0.0.11 proto 205 table 7105");
+        all_made(&netlink, &[odd]).await;
+        assert_eq!(netlink.look().await.unwrap().routing.routes, routes);
+        assert_eq!(ip("route show table 7105 10.9.0.0/16"), place);
+        ip("route prepend blackhole 10.9.0.0/16 proto static table 7105");
+        assert!(
+            refused(&netlink, odd)
+                .await
+                .ends_with("the foreign route blackhole 10.9.0.0/16 proto 4 is in the way; delete it")
+        );
     });
 }
 
