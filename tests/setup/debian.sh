@@ -67,7 +67,7 @@ if [[ -z ${1-} || $1 == fuzz ]] && kernel_is_needed; then
 fi
 
 if ((${#missing[@]})); then
-    [[ $EUID == 0 ]] || die "only root can install what is missing: apt-get install -y --no-install-recommends ${missing[*]}"
+    [[ $EUID == 0 ]] || die "only root can install what is missing: apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
     say "fetching the package lists"
     apt-get -qq update || die "apt-get update failed: is the network there?"
     say "installing ${missing[*]}: a minute or two"

@@ -69,7 +69,13 @@ from_rustup() {
 }
 
 if ! rust_is_new_enough; then
-    [[ $EUID == 0 ]] || die "needs Rust $wanted or newer, and found $found. As root: tests/setup/rust.sh. Or as yourself: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    if [[ $EUID != 0 ]]; then
+        fetch="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+        command -v curl >/dev/null || fetch="$fetch (curl is missing: as root, apt-get update && apt-get install -y curl)"
+        # What root installs with rustup, as on a Debian 12, is root's alone.
+        [[ $codename != trixie ]] || fetch="$fetch. Or as root: tests/setup/rust.sh"
+        die "needs Rust $wanted or newer, and found $found. As yourself: $fetch"
+    fi
     from_backports || from_rustup
     hash -r
     rust_is_new_enough || die "needs Rust $wanted or newer, and found $found. Another rustc comes first in PATH: $(command -v rustc)"
