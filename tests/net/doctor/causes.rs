@@ -53,6 +53,23 @@ pub(super) fn amazon(region: &Region, spoke: &Gateway) -> Result<()> {
     let [_, table] = region.lab.managed_tables("a")?;
     refresh(spoke)?;
     healthy(spoke)?;
+    for (action, id) in [
+        ("CreateRoute", "iam-create-route"),
+        ("ReplaceRoute", "iam-replace-route"),
+        ("ModifyInstanceAttribute", "iam-modify-instance-attribute"),
+    ] {
+        region.lab.ec2_fault(&spoke.region, action, Fault::Unauthorized);
+        only(spoke, id, 3, &format!("allow ec2:{action}"))?;
+        region.lab.ec2_heal();
+    }
+    // An Elastic IP that settings ask for, while this gateway is in use with another.
+    let (allocation, _) = region.lab.add_address(spoke)?;
+    let asks = format!("address.allocation = \"{allocation}\"\n");
+    spoke.write_file("/etc/crosswan/conf.d/address.toml", &asks, 0o644)?;
+    let describe = format!("aws ec2 describe-addresses --region {}", spoke.region);
+    ensure!(only(spoke, "elastic-ip", 6, &describe)?.contains("is in use with 198.51.100."));
+    spoke.write_file("/etc/crosswan/conf.d/address.toml", "", 0o644)?;
+    healthy(spoke)?;
     let (id, to) = (format!("route-{table}-10.0.0.0/8"), ("DestinationCidrBlock", "10.0.0.0/8"));
     let ec2 = |action: &str, more: &[(&str, &str)]| {
         region.lab.ec2().call(&spoke.region, action, &[&[("RouteTableId", table.as_str()), to], more].concat())
