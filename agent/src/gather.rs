@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
+    pin::pin,
     time::{Duration, SystemTime},
 };
 
@@ -111,11 +112,11 @@ pub async fn gather(
     }
     let redactor = Redactor::new(secrets(root, env, paths));
     let deadline = Instant::now() + ALL;
-    let asked = stream::iter(parts(root, env, flags, paths)).map(|(names, part)| async move {
-        let until = deadline.min(Instant::now() + EACH);
-        timeout_at(until, part).await.unwrap_or_else(|_| names.into_iter().map(|name| (name, Err(late()))).collect())
-    });
-    let mut asked = asked.buffer_unordered(AT_ONCE);
+    let bounded = |part| bounded(part, deadline);
+    let mut parts = parts(root, env, flags, paths).into_iter();
+    // The doctor measures how soon others answer, so nothing else is asked meanwhile.
+    let diagnosis = stream::iter(parts.next()).then(bounded);
+    let mut asked = pin!(diagnosis.chain(stream::iter(parts).map(bounded).buffer_unordered(AT_ONCE)));
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     let mut summary = format!("crosswan {} gathered at {}\n", env!("CARGO_PKG_VERSION"), written(now));
     while let Some(parts) = asked.next().await {
@@ -136,8 +137,11 @@ pub async fn gather(
     Ok(output)
 }
 
-fn late() -> String {
-    format!("no answer within {EACH:?}")
+/// The part, or that it came too late.
+async fn bounded((names, part): Asked<'_>, deadline: Instant) -> Vec<Part> {
+    let late = |name| (name, Err(format!("no answer within {EACH:?}")));
+    let until = deadline.min(Instant::now() + EACH);
+    timeout_at(until, part).await.unwrap_or_else(|_| names.into_iter().map(late).collect())
 }
 
 fn written(at: Timestamp) -> String {
@@ -158,7 +162,7 @@ fn asked<'a>(names: &[&str], part: impl Future<Output = Vec<Part>> + 'a) -> Aske
     (names.iter().map(|name| (*name).to_owned()).collect(), part.boxed_local())
 }
 
-/// All parts, what takes longest first.
+/// All parts: the doctor's, then what takes longest.
 fn parts<'a>(root: &'a Path, env: &'a BTreeMap<String, String>, flags: &'a Flags, paths: &'a Paths) -> Vec<Asked<'a>> {
     let diagnosis = async move {
         let diagnosis = diagnose(&doctor::examine(root, env, flags, paths).await);
