@@ -8,6 +8,7 @@ mod measure;
 mod peers;
 mod plot;
 mod regions;
+mod replacement;
 mod restart;
 mod results;
 mod size;
@@ -68,6 +69,7 @@ Benchmarks:
   keys      raw keys against a pre-shared one: loading 1,000 and 5,000, and charon's memory
   regions   20 slow regions, beside one and beside the boto3 script
   restart   a hub killed with 1,000 tunnels up, beside charon alone
+  replacement  a gateway that is gone before there is another: until packets pass again
   stages    micro-benchmarks of the pure stages, by cargo bench
   throughput  packets a second through NAT, one tunnel and a hub with 1,000; beside fck-nat, plain swanctl and WireGuard
 
@@ -101,12 +103,13 @@ impl Setup {
 }
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 7] = [
+const ALL: [(&str, Bench); 8] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
     ("regions", regions::bench),
     ("restart", restart::bench),
+    ("replacement", replacement::bench),
     ("stages", stages::bench),
     ("throughput", throughput::bench),
 ];

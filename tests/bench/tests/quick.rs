@@ -82,3 +82,14 @@ fn throughput_is_measured_of_every_variant() {
     }
     assert_eq!(text.matches("not judged").count(), 2, "{text}");
 }
+
+#[test]
+fn a_gateway_that_is_gone_is_replaced_and_each_time_is_measured() {
+    let out = tempfile::tempdir().unwrap();
+    let text = bench(out.path(), &["replacement"]);
+    for gateway in ["nat-vpn", "vpn-hub"] {
+        let row = row(&text, "| new gateway |", &format!("{gateway} | refreshed once"));
+        assert_eq!(row[2] == "–", gateway == "vpn-hub", "{text}");
+        assert!(row[3].trim_end_matches(" s").parse::<f64>().unwrap() > 0.0, "{text}");
+    }
+}
