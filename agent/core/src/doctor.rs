@@ -10,6 +10,7 @@ mod examined;
 mod host;
 mod passes;
 mod path;
+mod probe;
 mod routes;
 mod show;
 mod surroundings;
@@ -25,7 +26,7 @@ use serde::Serialize;
 
 pub use checks::{CHECKS, Check, Look};
 pub use examined::{Examined, Found, Lead};
-pub use path::{IKE_PORTS, Probe, to_try};
+pub use probe::{IKE_PORTS, Probe, to_try};
 pub use surroundings::{Subnet, Surroundings};
 pub use verdict::{Matter, Trouble, Verdict};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use super::{path::Probe, surroundings::Surroundings};
+use super::{probe::Probe, surroundings::Surroundings};
 use crate::{
     decide::address,
     forwarding::{Knob, Obstacles, Problem},
@@ -105,6 +105,11 @@ impl Examined {
     pub(super) fn awaits_address(&self) -> bool {
         let decided = self.settings.as_ref().ok().zip(self.observed());
         decided.is_some_and(|(settings, observed)| address(settings, &observed).is_awaited())
+    }
+
+    /// Whether a peer was tried, and did not answer on each port.
+    pub(super) fn is_closed(&self, peer: Ipv4Addr) -> bool {
+        self.paths.get(&peer).is_some_and(|ports| ports.iter().any(|probe| *probe != Probe::Answered))
     }
 
     /// The last report, if there is one that could be read.

@@ -4,44 +4,17 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::{
     examined::Examined,
+    probe::{IKE_PORTS, Probe, to_try},
     tunnels::with_tunnels,
     verdict::{Matter, Verdict, failure, few},
 };
-use crate::{report::Report, system::Charon, text::plural};
-
-/// IKE, and IKE with ESP inside UDP (RFC 3948).
-pub const IKE_PORTS: [u16; 2] = [500, 4500];
-
-/// What came of a request to one of a peer's [`IKE_PORTS`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// The peer's IKE daemon has answered.
-    Answered,
-    /// The host is there, and says that nothing listens.
-    Refused,
-    /// Nobody has answered.
-    Silent,
-    /// It could not be sent; a phrase says why.
-    Unsent(String),
-}
-
-/// The peers of the last refresh in use that charon has no IKE_SA with, by their addresses. Those are to be tried.
-pub fn to_try(report: &Report, charon: &Charon) -> BTreeSet<Ipv4Addr> {
-    let up = |name: &str| charon.sas.iter().any(|sa| sa.conn == name && sa.is_authenticated());
-    let used = report.tunnels.iter().filter(|(_, tunnel)| !tunnel.stands_by);
-    used.filter(|(name, _)| !up(name)).map(|(_, tunnel)| tunnel.remote).collect()
-}
-
-/// Whether a peer was tried, and did not answer on each port.
-pub(super) fn is_closed(x: &Examined, peer: Ipv4Addr) -> bool {
-    x.paths.get(&peer).is_some_and(|ports| ports.iter().any(|probe| *probe != Probe::Answered))
-}
+use crate::text::plural;
 
 pub(super) fn peer_path(x: &Examined) -> Verdict {
     with_tunnels(x)?;
     let report = x.last_report().ok_or(Matter::Absent("no refresh has found a peer".into()))?;
     let charon = x.charon.as_ref().map_err(|_| Matter::Blocked("charon"))?;
-    let closed: Vec<Ipv4Addr> = x.paths.keys().copied().filter(|peer| is_closed(x, *peer)).collect();
+    let closed: Vec<Ipv4Addr> = x.paths.keys().copied().filter(|peer| x.is_closed(*peer)).collect();
     let used: BTreeSet<Ipv4Addr> =
         report.tunnels.values().filter(|tunnel| !tunnel.stands_by).map(|tunnel| tunnel.remote).collect();
     let wanted = "an answer to IKE from UDP 500 and 4500";

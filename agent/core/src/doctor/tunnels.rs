@@ -159,7 +159,7 @@ fn peer(x: &Examined, charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> 
     let missing: Vec<&String> =
         connection.children.keys().filter(|name| live.iter().all(|c| c.name != **name)).collect();
     if !sas.iter().any(|sa| sa.is_authenticated()) {
-        if super::path::is_closed(x, remote) {
+        if x.is_closed(remote) {
             return Err(Matter::Blocked("peer-path"));
         }
         let state = if sas.iter().any(|sa| sa.is_connecting()) { "it does not answer" } else { "there is none" };
