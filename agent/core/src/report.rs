@@ -13,7 +13,7 @@ mod words;
 pub use words::cidrs;
 
 use crate::{
-    decide::{AddressIs, Decided, Held, Kept, Replacing, RouteIs},
+    decide::{AddressIs, Decided, Held, Kept, OwnAddress, Replacing, RouteIs},
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{
@@ -191,7 +191,7 @@ impl Report {
             removed: removed.cloned().collect(),
             held: decided.held.clone(),
             replacing: findings.replacing.clone(),
-            address: outcome.address.clone().or_else(|| decided.address.is.clone()),
+            address: address(decided, &outcome),
             routes: vpc_routes(decided, &outcome),
             key: observed.own.map(|own| KeyReport::of(&own, decided, &outcome)),
             waiting_for: observed.psks.missing.clone().filter(|_| needs_psk),
@@ -291,6 +291,15 @@ impl Report {
             _ if self.waits_for_address() || self.waits_for_routes() => WAITING,
             _ => 0,
         }
+    }
+}
+
+/// The Elastic IP as EC2 showed it, or as it is after this pass.
+fn address(decided: &Decided, outcome: &Outcome) -> Option<AddressIs> {
+    match &decided.address {
+        OwnAddress::Is(is) => Some(is.clone()),
+        OwnAddress::Take(_) => outcome.address.clone(),
+        OwnAddress::Unasked => None,
     }
 }
 

@@ -14,13 +14,16 @@ use crate::{
     settings::Settings,
 };
 
-/// What becomes of this gateway's Elastic IP. The default is that of settings that ask for none.
+/// What becomes of this gateway's Elastic IP.
 #[derive(Debug, Clone, Default)]
-pub struct OwnAddress {
-    /// What this gateway should take.
-    pub take: Option<TakeAddress>,
-    /// How it is otherwise; `None` if settings ask for none, or if one is to be taken.
-    pub is: Option<AddressIs>,
+pub enum OwnAddress {
+    /// Nothing: settings ask for none, or EC2 did not answer and this gateway is in use.
+    #[default]
+    Unasked,
+    /// This gateway should take one of these.
+    Take(TakeAddress),
+    /// It is so, and stays so.
+    Is(AddressIs),
 }
 
 /// The addresses of which this gateway should take one. `Display` is what an operator reads.
@@ -65,16 +68,16 @@ impl OwnAddress {
 
     /// A phrase that says what routes wait for, if this gateway has no address of its own yet.
     pub fn awaited(&self) -> Option<String> {
-        let waits = self.take.is_some() || matches!(self.is, Some(AddressIs::Waits(_)));
+        let waits = matches!(self, OwnAddress::Take(_) | OwnAddress::Is(AddressIs::Waits(_)));
         waits.then(|| "this gateway's Elastic IP comes first".to_owned())
     }
 }
 
 /// Decides on the Elastic IP.
 pub fn address(settings: &Settings, observed: &Observed) -> OwnAddress {
-    let (Some(wanted), Some(asked)) = (&settings.address, &observed.addresses) else { return OwnAddress::default() };
+    let (Some(wanted), Some(asked)) = (&settings.address, &observed.addresses) else { return OwnAddress::Unasked };
     let me = &observed.me;
-    let is = |is| OwnAddress { take: None, is: Some(is) };
+    let is = OwnAddress::Is;
     let in_use = || {
         let public = me.public.map_or("no public address".to_owned(), |public| public.to_string());
         AddressIs::Kept(format!(
@@ -84,7 +87,7 @@ pub fn address(settings: &Settings, observed: &Observed) -> OwnAddress {
     };
     let all = match asked {
         Ok(all) => all,
-        Err(_) if works(observed) => return OwnAddress::default(),
+        Err(_) if works(observed) => return OwnAddress::Unasked,
         Err(_) => return is(AddressIs::Waits("EC2 did not say who has it".into())),
     };
     let own = |holder: &&AddressHolder| {
@@ -109,7 +112,7 @@ pub fn address(settings: &Settings, observed: &Observed) -> OwnAddress {
     let candidates: Vec<Candidate> = free.chain(left).collect();
     if !candidates.is_empty() {
         let (needs_charon, instead_of) = (settings.mode.has_ipsec(), me.public);
-        return OwnAddress { take: Some(TakeAddress { candidates, needs_charon, instead_of }), is: None };
+        return OwnAddress::Take(TakeAddress { candidates, needs_charon, instead_of });
     }
     let held = |ip: &ElasticIp| {
         let by = ip.holder.as_ref().and_then(|holder| holder.instance.as_ref());

@@ -131,11 +131,11 @@ pub(super) fn elastic_ip(x: &Examined) -> Verdict {
     let look = || format!("aws ec2 describe-addresses --region {}", observed.me.region);
     let wanted = wanted.to_string();
     match address(settings, &observed) {
-        OwnAddress { is: Some(AddressIs::Here(id)), .. } => Ok(format!("{id} is here")),
-        OwnAddress { is: Some(AddressIs::Kept(why)), .. } => Err(warning(why, wanted, look())),
-        OwnAddress { is: Some(AddressIs::Waits(what)), .. } => Err(failure(what, wanted, look())),
-        OwnAddress { take: Some(_), .. } => Err(failure("another address", wanted, "crosswan refresh")),
-        OwnAddress { take: None, is: None } => Err(Matter::Blocked("ec2")),
+        OwnAddress::Is(AddressIs::Here(id)) => Ok(format!("{id} is here")),
+        OwnAddress::Is(AddressIs::Kept(why)) => Err(warning(why, wanted, look())),
+        OwnAddress::Is(AddressIs::Waits(what)) => Err(failure(what, wanted, look())),
+        OwnAddress::Take(_) => Err(failure("another address", wanted, "crosswan refresh")),
+        OwnAddress::Unasked => Err(Matter::Blocked("ec2")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Remember;
 use crate::{
-    decide::{Decided, TakeAddress, TakeRoute},
+    decide::{Decided, OwnAddress, TakeAddress, TakeRoute},
     model::{InstanceId, PublicKey, Region},
     observed::Observed,
 };
@@ -73,11 +73,14 @@ pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<
     });
     let take = |route| Conclusion::TakeRoute { region: observed.me.region.clone(), route };
     let routes = decided.vpc_routes.take.iter().map(take);
-    let address = decided.address.take.iter().map(|take| Conclusion::TakeAddress {
-        region: observed.me.region.clone(),
-        instance: observed.me.instance.clone(),
-        take,
-    });
+    let address = match &decided.address {
+        OwnAddress::Take(take) => Some(Conclusion::TakeAddress {
+            region: observed.me.region.clone(),
+            instance: observed.me.instance.clone(),
+            take,
+        }),
+        OwnAddress::Unasked | OwnAddress::Is(_) => None,
+    };
     promote.into_iter().chain([remember]).chain(check).chain(announce).chain(address).chain(routes).collect()
 }
 

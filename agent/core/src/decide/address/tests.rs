@@ -50,9 +50,9 @@ fn of(toml: &str, all: Vec<ElasticIp>, change: impl FnOnce(&mut Observed)) -> St
     let mut observed = observed(&settings, Ok(all));
     change(&mut observed);
     match address(&settings, &observed) {
-        OwnAddress { take: Some(take), is: None } => take.to_string(),
-        OwnAddress { take: None, is: Some(is) } => format!("{is:?}"),
-        neither => format!("{neither:?}"),
+        OwnAddress::Take(take) => take.to_string(),
+        OwnAddress::Is(is) => format!("{is:?}"),
+        OwnAddress::Unasked => "unasked".into(),
     }
 }
 
@@ -77,7 +77,7 @@ fn a_free_address_comes_before_that_of_an_instance_that_has_stopped() {
     let words = "take the Elastic IP 198.51.100.2 (eipalloc-00000002) or 198.51.100.1 (eipalloc-00000001) instead of 203.0.113.7";
     assert_eq!(of(POOL, all.clone(), unchanged), words);
     let settings = Settings::of_toml(POOL);
-    let take = address(&settings, &observed(&settings, Ok(all))).take.unwrap();
+    let OwnAddress::Take(take) = address(&settings, &observed(&settings, Ok(all))) else { panic!("not taken") };
     assert!(take.needs_charon && take.candidates[0].left.is_none());
     assert_eq!(take.candidates[1].left, "eipassoc-00000001".parse().ok(), "which has to end before");
 }
@@ -117,7 +117,7 @@ fn nothing_follows_from_an_ec2_that_does_not_answer() {
     let settings = Settings::of_toml(POOL);
     let failed = || Err(AskError::NoCredentialSource);
     let fresh = address(&settings, &observed(&settings, failed()));
-    assert!(fresh.is_awaited() && fresh.take.is_none());
+    assert!(matches!(fresh, OwnAddress::Is(AddressIs::Waits(_))), "{fresh:?}");
     let mut works = observed(&settings, failed());
     routed(&mut works);
     assert!(!address(&settings, &works).is_awaited());
