@@ -144,6 +144,7 @@ fn with_one_address_a_replacement_waits_until_the_old_one_is_gone() -> Result<()
     let words = new.agent(&["refresh"])?;
     ensure!(words.code == 6 && words.stdout.contains("WAITING   this gateway has no address"), "{}", show(&words));
     ensure!(exists(&new, "/run/crosswan/address-waits"), "crosswan watch asks again");
+    ensure!(report["key"]["announced"] == false, "peers would come to an address that it is about to lose: {report:#}");
     watched.undisturbed("a second hub waited for the address of the first")?;
     let watched = Watch::over(&region, &[("a/host", "hub/host"), ("b/host", "hub/host")])?;
     region.keepers.remove(&old.name);

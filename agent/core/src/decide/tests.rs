@@ -9,10 +9,12 @@ use ipnet::Ipv4Net;
 use super::{findings::refusal, *};
 use crate::{
     model::{
-        Answers, AskError, Auth, Gateway, Identity, IkeId, Interface, KeyTags, OwnKeys, Place, PublicKey, Region,
-        RegionView, Secret, Tagged, Timestamp, printable, private_key::tests::key_pair,
+        AddressHolder, Answers, AskError, Auth, ElasticIp, Gateway, Identity, IkeId, Interface, KeyTags, OwnKeys,
+        OwnTags, Place, PublicKey, Region, RegionView, Secret, Tagged, Timestamp, printable,
+        private_key::tests::key_pair,
     },
     observed::{Psk, Psks},
+    plan::{Conclusion, Planned},
     settings::Settings,
     swanctl::Summary,
     system::{Charon, ChildSa, Configuration, Files, Sa, System, Table},
@@ -455,6 +457,30 @@ fn a_gateway_that_awaits_its_address_makes_no_tunnel_and_keeps_those_there_are()
         assert_eq!(tunnels(awaited.clone(), Files::default(), &[to(1)]), 1);
         assert_eq!(tunnels(awaited, file.clone(), &[]), 1, "charon has just started");
     }
+}
+
+/// Whoever finds its key connects to the address that EC2 shows beside it.
+#[test]
+fn a_key_is_announced_once_the_address_is_the_right_one() {
+    let settings = settings(&format!("{HUB}[address]\nallocation = \"eipalloc-00000001\"\n"));
+    let announces = |holder: &str| {
+        let holder = AddressHolder {
+            association: "eipassoc-00000001".parse().unwrap(),
+            instance: holder.parse().ok(),
+            private: None,
+            stopped: false,
+        };
+        let (allocation, address) = ("eipalloc-00000001".parse().unwrap(), me().public.unwrap());
+        let addresses = Some(Ok(vec![ElasticIp { allocation, address, holder: Some(holder) }]));
+        let tags = Some(Ok(OwnTags::default()));
+        let observed = Observed { own: own(), tags, addresses, ..observed(&me()) };
+        let decided = decide(&settings, &observed, &Request::default()).unwrap();
+        assert_eq!(decided.announce.len(), 1, "it is not in its tag");
+        let planned = Planned::of(&settings, &observed, &decided).unwrap();
+        planned.conclusions.iter().any(|one| matches!(one, Conclusion::AnnounceKey { .. }))
+    };
+    assert!(announces("i-000000ff"));
+    assert!(!announces("i-00000001"));
 }
 
 #[test]

@@ -30,15 +30,6 @@ pub enum Conclusion<'a> {
         /// The own instance.
         instance: InstanceId,
     },
-    /// Writes tags of the own instance. By now charon must sign with the announced keys, and the state must remember them.
-    AnnounceKey {
-        /// The own region.
-        region: Region,
-        /// The own instance.
-        instance: InstanceId,
-        /// The tags with the values that they should have.
-        tags: Vec<(&'static str, String)>,
-    },
     /// Takes an Elastic IP. By now this gateway works, as far as that can be seen without a tunnel.
     TakeAddress {
         /// The own region.
@@ -47,6 +38,15 @@ pub enum Conclusion<'a> {
         instance: InstanceId,
         /// The addresses that it may take.
         take: &'a TakeAddress,
+    },
+    /// Writes tags of the own instance. By now charon must sign with the announced keys, and the state must remember them.
+    AnnounceKey {
+        /// The own region.
+        region: Region,
+        /// The own instance.
+        instance: InstanceId,
+        /// The tags with the values that they should have.
+        tags: Vec<(&'static str, String)>,
     },
     /// Leads a route of the own VPC to this gateway. By now everything else is in force, and peers can find this gateway's key.
     TakeRoute {
@@ -66,7 +66,9 @@ pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<
     let (region, instance) = (observed.me.region.clone(), observed.me.instance.clone());
     let check =
         (observed.source_dest_check() == Some(true)).then_some(Conclusion::StopSourceDestCheck { region, instance });
-    let announce = (!decided.announce.is_empty()).then(|| Conclusion::AnnounceKey {
+    // Peers that find the key use the address that they find with it, so it has to be the right one.
+    let announces = !decided.announce.is_empty() && !decided.address.is_awaited();
+    let announce = announces.then(|| Conclusion::AnnounceKey {
         region: observed.me.region.clone(),
         instance: observed.me.instance.clone(),
         tags: decided.announce.clone(),
@@ -81,7 +83,7 @@ pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<
         }),
         OwnAddress::Unasked | OwnAddress::Is(_) => None,
     };
-    promote.into_iter().chain([remember]).chain(check).chain(announce).chain(address).chain(routes).collect()
+    promote.into_iter().chain([remember]).chain(check).chain(address).chain(announce).chain(routes).collect()
 }
 
 impl Conclusion<'_> {
