@@ -2,14 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use crosswan_core::model::{Holder, KEY_TAG, NEXT_KEY_TAG, PrivateKey, Timestamp};
-use crosswan_faults::look::{ask, sas};
+use crosswan_faults::look::{ask, sas, untidy};
 use crosswan_lab::Auth;
 use serde_json::Value;
 
 use super::{Claim, Evil, UNKNOWN, accepted, bystanders, identity, undisturbed};
 use crate::{
     keys::{announced, ring},
-    region::{Region, lines, refresh, refresh_with},
+    region::{Region, UP, eventually, lines, refresh, refresh_with},
 };
 
 const OTHERS: [(&str, &str); 3] = [("a/host", "hub/host"), ("b/host", "a/host"), ("hub/host", "b/host-2")];
@@ -27,6 +27,8 @@ fn a_forged_key_tag_is_refused_with_both_fingerprints() -> Result<()> {
     let (hub, a) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
     let vpc = region.lab.vpc_id("a")?;
     let known = ring(&a)?.current.public;
+    // Both ends may have made one; keep soon ends the second.
+    eventually(UP, "one IKE_SA for each client", || Ok(untidy(&hub)?.is_empty() && sas(&hub)?.len() == 2))?;
     let (before, said) = (sas(&hub)?.into_iter().map(|sa| sa.id).collect::<Vec<_>>(), announced(&region.lab, &a)?);
     let others = bystanders(&region, &OTHERS)?;
     // The attacker's key pair is real, and can sign whatever it likes about A.
