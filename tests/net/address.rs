@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     cloud::{iam::enforce, watch::Watch},
+    place::pass,
     region::{Region, UP, agent, eventually, exists, lines, refresh, refresh_with, show, status},
 };
 
@@ -72,13 +73,6 @@ fn beside(region: &mut Region, old: &Gateway, role: Role) -> Result<(Arc<Gateway
         region.keepers.insert(new.name.clone(), new.spawn_agent(&["keep"])?);
     }
     Ok((new, report))
-}
-
-/// A pass in which something may have to wait.
-fn pass(gateway: &Gateway) -> Result<Value> {
-    let output = gateway.agent(&["refresh", "--json"])?;
-    ensure!(matches!(output.code, 0 | 6), "{}: exit {}\n{}", gateway.name, output.code, show(&output));
-    serde_json::from_str(&output.stdout).with_context(|| show(&output))
 }
 
 fn waits(report: &Value) -> &str {

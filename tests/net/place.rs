@@ -102,8 +102,8 @@ fn boot(region: &mut Region, gateway: &std::sync::Arc<Gateway>) -> Result<Value>
     Ok(report)
 }
 
-/// A pass in which a route may have to wait.
-fn pass(gateway: &Gateway) -> Result<Value> {
+/// A pass in which a route or an address may have to wait.
+pub fn pass(gateway: &Gateway) -> Result<Value> {
     let output = gateway.agent(&["refresh", "--json"])?;
     ensure!(matches!(output.code, 0 | 6), "{}: exit {}\n{}", gateway.name, output.code, show(&output));
     serde_json::from_str(&output.stdout).with_context(|| show(&output))

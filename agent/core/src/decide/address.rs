@@ -9,7 +9,7 @@ use std::{fmt, net::Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{AddressHolder, AllocationId, AssociationId, ElasticIp, RouteTarget},
+    model::{AddressHolder, AllocationId, AssociationId, ElasticIp},
     observed::Observed,
     settings::Settings,
 };
@@ -130,14 +130,8 @@ fn works(observed: &Observed) -> bool {
     let sas = observed.system.charon.iter().flat_map(|charon| &charon.sas);
     let tunnel = sas.flat_map(|sa| &sa.children).any(|child| child.is_up());
     let own = observed.own_interface().map(|own| &own.id);
-    let here = |target: &RouteTarget| match target {
-        RouteTarget::Interface { interface, instance } => {
-            instance.as_ref() == Some(&observed.me.instance) || interface.is_some() && interface.as_ref() == own
-        }
-        _ => false,
-    };
     let tables = observed.vpc.iter().flatten().flat_map(|vpc| vpc.tables.values());
-    tunnel || tables.flat_map(|table| table.routes.values()).any(|route| here(&route.target))
+    tunnel || tables.flat_map(|table| table.routes.values()).any(|route| route.target.is(&observed.me.instance, own))
 }
 
 impl fmt::Display for TakeAddress {

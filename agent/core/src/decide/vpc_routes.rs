@@ -161,10 +161,10 @@ impl Own<'_> {
             return Judgement::Take(was, false);
         };
         let target = &route.target;
-        if let RouteTarget::Interface { interface, instance } = target {
-            if interface.as_ref() == Some(&self.interface.id) || instance.as_ref() == Some(self.instance) {
-                return Judgement::Here;
-            }
+        if target.is(self.instance, Some(&self.interface.id)) {
+            return Judgement::Here;
+        }
+        if let RouteTarget::Interface { instance, .. } = target {
             let neighbour = instance.as_ref().and_then(|id| Some((id, vpc.neighbours.get(id)?)));
             match neighbour.filter(|(_, neighbour)| neighbour.same_mode) {
                 Some((id, neighbour)) if !neighbour.running || route.blackhole => {

@@ -65,7 +65,7 @@ pub(super) fn each(x: &Examined) -> Vec<(String, Verdict)> {
 fn shadow<'a>(x: &'a Examined, table: &RouteTableId, to: Ipv4Net) -> Option<(&'a Ipv4Net, &'a RouteTarget)> {
     let (me, own) = (x.me.as_ref().ok()?, x.own.as_ref()?.as_ref().ok()?.interface.as_ref()?);
     let routes = &x.vpc.as_ref()?.as_ref().ok()?.tables.get(table)?.routes;
-    let elsewhere = |target: &RouteTarget| *target != RouteTarget::Local && !target.is(me, &own.id);
+    let elsewhere = |target: &RouteTarget| *target != RouteTarget::Local && !target.is(&me.instance, Some(&own.id));
     let inside = |net: &Ipv4Net| to != Ipv4Net::default() && *net != to && to.contains(net);
     routes.iter().map(|(net, route)| (net, &route.target)).find(|(net, target)| inside(net) && elsewhere(target))
 }

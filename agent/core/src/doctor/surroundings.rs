@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{
-    AskError, Identity, InterfaceId, NetworkAcl, RouteTableId, RouteTarget, SecurityGroups, SubnetId, VpcRoute,
-};
+use crate::model::{AskError, Identity, InterfaceId, NetworkAcl, RouteTableId, SecurityGroups, SubnetId, VpcRoute};
 
 /// What EC2 shows around the own interface. Each part has its own reason if it could not be asked.
 #[derive(Debug)]
@@ -35,14 +33,6 @@ pub struct Subnet {
 impl Subnet {
     /// Whether one of its routes leads to this gateway.
     pub fn leads_to(&self, me: &Identity, own: &InterfaceId) -> bool {
-        self.routes.values().any(|route| route.target.is(me, own))
-    }
-}
-
-impl RouteTarget {
-    /// Whether it is this gateway.
-    pub(super) fn is(&self, me: &Identity, own: &InterfaceId) -> bool {
-        matches!(self, RouteTarget::Interface { interface, instance }
-            if interface.as_ref() == Some(own) || instance.as_ref() == Some(&me.instance))
+        self.routes.values().any(|route| route.target.is(&me.instance, Some(own)))
     }
 }

@@ -89,6 +89,14 @@ impl OwnVpc {
     }
 }
 
+impl RouteTarget {
+    /// Whether it is this instance or its interface; EC2 may show either alone.
+    pub fn is(&self, own: &InstanceId, own_interface: Option<&InterfaceId>) -> bool {
+        matches!(self, RouteTarget::Interface { interface, instance }
+            if instance.as_ref() == Some(own) || interface.is_some() && interface.as_ref() == own_interface)
+    }
+}
+
 impl fmt::Display for RouteTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::{
     Client,
-    types::{AttributeBooleanValue, Instance, Tag},
+    types::{AttributeBooleanValue, Instance, InstanceNetworkInterface, Tag},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -204,10 +204,15 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
     })
 }
 
+/// The interface that the instance was launched with, as EC2 shows it.
+pub(super) fn first_of(instance: &Instance) -> Option<&InstanceNetworkInterface> {
+    let mut all = instance.network_interfaces().iter();
+    all.find(|i| i.attachment().and_then(|a| a.device_index()).unwrap_or_default() == 0)
+}
+
 /// The interface that the instance was launched with.
 fn first_interface(instance: &Instance) -> Option<OwnInterface> {
-    let mut all = instance.network_interfaces().iter();
-    let first = all.find(|i| i.attachment().and_then(|a| a.device_index()).unwrap_or_default() == 0)?;
+    let first = first_of(instance)?;
     Some(OwnInterface {
         id: first.network_interface_id()?.parse().ok()?,
         subnet: first.subnet_id()?.parse().ok()?,

@@ -14,7 +14,12 @@ use futures_util::future::join3;
 use ipnet::Ipv4Net;
 use tokio::time::Instant;
 
-use super::{Clients, filter, instances, next, own::bounded, own_vpc::route, reason};
+use super::{
+    Clients, filter, instances, next,
+    own::{bounded, first_of},
+    own_vpc::route,
+    reason,
+};
 use crosswan_core::{
     doctor::{Subnet, Surroundings},
     model::{
@@ -54,11 +59,7 @@ async fn groups(client: &Client, me: &Identity) -> Result<SecurityGroups, AskErr
     const OPERATION: &str = "DescribeSecurityGroups";
     let mut ids = BTreeSet::new();
     instances(client, vec![filter("instance-id", [me.instance.to_string()])], &me.region, |instance| {
-        let first = instance
-            .network_interfaces()
-            .iter()
-            .find(|i| i.attachment().and_then(|a| a.device_index()).unwrap_or_default() == 0);
-        let groups = first.map(|interface| interface.groups()).unwrap_or_default();
+        let groups = first_of(instance).map(|interface| interface.groups()).unwrap_or_default();
         ids.extend(groups.iter().filter_map(|group| group.group_id().map(str::to_owned)));
     })
     .await?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::{AskError, Identity, OwnInterface, OwnTags, OwnVpc, RouteTable, Timestamp, VpcRoute},
+    model::{AskError, Identity, OwnInterface, OwnTags, OwnVpc, RouteTable, RouteTarget, Timestamp, VpcRoute},
     system::{Charon, ChildSa, Sa},
 };
 
