@@ -5,18 +5,14 @@
 //! [`decide`] says what to do, and this module does it. Initiations do not wait for their outcome: a waiting one holds
 //! one of charon's threads, so a few dead peers would stop charon for everyone. The next look shows the outcome.
 //! A tunnel that no initiation brings back may need what only EC2 knows, such as a new gateway or its key. The loop then asks for
-//! a pass.
+//! a pass. It also asks for one when a gateway knocks that charon does not take in.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
-use std::{
-    collections::BTreeSet,
-    convert::Infallible,
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod listener;
+mod peers;
+
+use std::{convert::Infallible, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use sd_notify::NotifyState;
@@ -29,11 +25,12 @@ use crate::{
 };
 use crosswan_core::{
     error::{Kind, Result},
-    keep::{Action, Memory, Pace, Unloaded, View, decide, patience},
+    keep::{Action, Knocks, Known, Memory, Pace, Unloaded, View, decide, patience},
     model::Mode,
-    swanctl,
 };
 use crosswan_vici::{Events, Sas, Vici};
+use listener::Listener;
+use peers::{addresses, established, managed, stamps};
 
 /// The bound on one VICI answer, however many connections it lists.
 const VICI_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,12 +45,20 @@ const MAX_RECONNECT: Duration = Duration::from_secs(5);
 /// The time between two passes that are asked for: the unit's start limit is meant for passes that fail.
 const PASS_SPACING: Duration = Duration::from_mins(5);
 
-/// When a pass was last asked for: for a tunnel, and for a route of the VPC. Neither waits for the other: a route's tunnel may come up just
-/// after a pass was asked for in vain.
-#[derive(Default)]
+/// When a pass was last asked for: for a tunnel, and for a route of the VPC; and who has knocked. None waits for another: a route's tunnel
+/// may come up just after a pass was asked for in vain.
 struct Asked {
     tunnel: Option<Instant>,
     route: Option<Instant>,
+    knocks: Knocks,
+    /// The start of the clock of `knocks`.
+    start: Instant,
+}
+
+impl Asked {
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
 }
 
 /// What `crosswan keep` needs to know.
@@ -93,7 +98,8 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
 async fn forever(cfg: &Config) -> Infallible {
     let mut wait = FILE_POLL;
     let mut complained = false;
-    let mut asked = Asked::default();
+    let knocks = Knocks::new(cfg.mode, cfg.interval, random());
+    let mut asked = Asked { tunnel: None, route: None, knocks, start: Instant::now() };
     loop {
         let mut reached = false;
         let Err(gone) = while_charon_lives(cfg, &mut reached, &mut asked).await;
@@ -116,6 +122,7 @@ async fn forever(cfg: &Config) -> Infallible {
 async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Asked) -> Result<Infallible> {
     let mut vici = Vici::connect(&cfg.socket, VICI_TIMEOUT).await?;
     let mut events = Events::subscribe(&cfg.socket, &["ike-updown", "child-updown"], VICI_TIMEOUT).await?;
+    let mut listener = Listener::start(&cfg.socket, VICI_TIMEOUT).await?;
     let version = vici.version().await?;
     info!(version, mode = %cfg.mode, "keeping the tunnels up");
     *reached = true;
@@ -123,13 +130,22 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Asked)
     let mut memory = Memory::default();
     let patience = patience(cfg.mode, cfg.interval, random()).as_millis() as u64;
     let mut file = stamps(&cfg.conf_file);
-    let (mut in_file, mut unloaded) = (names(&cfg.conf_file), Unloaded::default());
+    let (mut in_file, addresses) = managed(&cfg.conf_file);
+    let (mut unloaded, mut known) = (Unloaded::default(), Known { addresses, ..Known::default() });
     let mut file_poll = time::interval(FILE_POLL);
     file_poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut due, mut earliest) = (start, start);
     let mut up_when_asked = 0;
     loop {
+        if let Some((from, others)) = asked.knocks.take_wanted(asked.now(), &known) {
+            ask_for_a_pass(cfg, "", &knocked(from, others));
+        }
         tokio::select! {
+            (from, knock) = listener.next() => {
+                let now = asked.now();
+                asked.knocks.heard(now, from, knock);
+                continue;
+            }
             event = events.next() => {
                 event?;
                 events.settle(QUIET).await?;
@@ -142,13 +158,17 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Asked)
                     continue;
                 }
                 file = now;
-                in_file = names(&cfg.conf_file);
+                (in_file, known.addresses) = managed(&cfg.conf_file);
                 memory.forget_failures();
             }
         }
         let begun = Instant::now();
         let now = begun.duration_since(start).as_millis() as u64;
-        let next = tick(cfg, &mut vici, &mut memory, now, |view| unloaded.look(now, &in_file, view.conns.keys()));
+        let expects = |address| asked.knocks.expects(asked.now(), address);
+        let next = tick(cfg, &mut vici, &mut memory, now, expects, |view| {
+            unloaded.look(now, &in_file, view.conns.keys());
+            known.established = established(&view.sas, asked.now());
+        });
         let next = next.await?;
         notify(&[NotifyState::Watchdog, NotifyState::Status(&memory.to_string())]);
         up_when_asked = up_when_asked.min(memory.up());
@@ -175,6 +195,7 @@ async fn tick(
     vici: &mut Vici,
     memory: &mut Memory,
     now: u64,
+    expects: impl Fn(Ipv4Addr) -> bool,
     seen: impl FnOnce(&View),
 ) -> Result<Option<Duration>> {
     let _held = match files::lock(&cfg.lock, Hold::Shared, Duration::ZERO, "a refresh") {
@@ -188,7 +209,10 @@ async fn tick(
             return Ok(None);
         }
     };
-    let view = View { uptime: vici.uptime().await?, conns: vici.list_conns().await?, sas: vici.sas().await? };
+    let (uptime, conns, sas) = (vici.uptime().await?, vici.list_conns().await?, vici.sas().await?);
+    let expected =
+        conns.iter().filter(|(_, conn)| addresses(conn).any(&expects)).map(|(name, _)| name.clone()).collect();
+    let view = View { uptime, conns, sas, expected };
     seen(&view);
     let actions = decide(now, &view, memory, Pace { mode: cfg.mode, interval: cfg.interval });
     for change in memory.take_transitions() {
@@ -220,10 +244,10 @@ async fn act(vici: &mut Vici, action: &Action) -> Result<()> {
     Ok(())
 }
 
-/// The names of the connections that charon should have: those of the managed file. There are none if it cannot be read or parsed.
-fn names(conf_file: &Path) -> BTreeSet<String> {
-    let parsed = fs::read_to_string(conf_file).ok().and_then(|text| swanctl::parse(&text).ok());
-    parsed.map(|tree| swanctl::connections(tree).into_keys().collect()).unwrap_or_default()
+/// Who has knocked, as the reason for a pass.
+fn knocked(from: Ipv4Addr, others: usize) -> String {
+    let others = if others == 0 { String::new() } else { format!(" and {others} more") };
+    format!("{from}{others} wants a tunnel, and is not known by that address and key")
 }
 
 /// The connection for which a pass is wanted, and why.
@@ -249,16 +273,6 @@ fn ask_for_a_pass(cfg: &Config, conn: &str, why: &str) {
         Ok(()) => info!(conn, "{why}: asked for a refresh"),
         Err(e) => warn!(conn, reason = %e.chain(), "{why}: cannot ask for a refresh"),
     }
-}
-
-/// A file's inode and time of change; `None` while there is no such file.
-type Stamp = Option<(u64, i64, i64)>;
-
-/// The stamps of the file and of its folder. One of them changes whenever the file is edited, or it or a file beside it is replaced:
-/// a rename changes the folder.
-fn stamps(path: &Path) -> [Stamp; 2] {
-    let stamp = |path: &Path| fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()));
-    [stamp(path), path.parent().and_then(stamp)]
 }
 
 /// The interval, varied by ±20 %.

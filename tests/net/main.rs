@@ -17,6 +17,7 @@ mod gather;
 mod gone;
 mod growth;
 mod keys;
+mod knock;
 mod late;
 mod mtu;
 mod place;

@@ -4,6 +4,7 @@
 //! connecting SAs are left alone, and why the spoke removes duplicates.
 
 mod action;
+mod knock;
 mod memory;
 mod patience;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::{
 use self::memory::{ChildRef, Childless, Duplicate, Missing, Proof};
 pub use self::{
     action::{Action, Reason},
+    knock::{Ear, Knock, Knocks, Known},
     memory::{Memory, Transition},
     patience::patience,
     unloaded::Unloaded,
@@ -63,6 +65,8 @@ pub struct View {
     pub conns: BTreeMap<String, Summary>,
     /// Its IKE_SAs with their children.
     pub sas: Vec<Sa>,
+    /// The connections whose peers have just knocked: they are not left to the peers.
+    pub expected: BTreeSet<String>,
 }
 
 /// Decides on one look. `now` is in milliseconds on any clock that only goes forward, the same for all calls with
@@ -101,7 +105,7 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Act
     tick.memory.wanted = wanted.len();
     tick.memory.note_beside(&wanted);
     tick.end_duplicates();
-    tick.initiate(&startable, &sas);
+    tick.initiate(&startable, &sas, &view.expected);
     tick.prove();
     tick.actions
 }
@@ -251,17 +255,22 @@ impl Tick<'_> {
     }
 
     /// Initiates missing children, those with the fewest attempts first: a dead peer waits behind a living one.
-    fn initiate(&mut self, startable: &BTreeSet<ChildRef>, sas: &BTreeMap<&str, Vec<&Sa>>) {
+    fn initiate(
+        &mut self,
+        startable: &BTreeSet<ChildRef>,
+        sas: &BTreeMap<&str, Vec<&Sa>>,
+        expected: &BTreeSet<String>,
+    ) {
         let (now, uptime, mode, interval) = (self.now, self.uptime, self.pace.mode, self.interval());
-        let ready = |m: &Missing| {
+        let ready = |conn: &String, m: &Missing| {
             let due_here = mode != Mode::VpnHub || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
-            due_here && now >= m.since + SURE && now >= m.next
+            (expected.contains(conn) || due_here && now >= m.since + SURE) && now >= m.next
         };
         let mut due: Vec<(&ChildRef, &mut Missing)> = self
             .memory
             .missing
             .iter_mut()
-            .filter(|(child_ref, m)| startable.contains(*child_ref) && ready(m))
+            .filter(|(child_ref, m)| startable.contains(*child_ref) && ready(&child_ref.0, m))
             .collect();
         due.sort_by_key(|(_, m)| (m.attempts, m.since));
         self.memory.more = due.len() > MAX_INITIATIONS;

@@ -1,98 +1,18 @@
 //! A gateway that is gone before there is another: seconds from the new one's boot until packets pass again.
-//!
-//! Each gateway is attended as systemd does it in an image: a refresh at boot, again soon while a key is awaited, `keep`, and a refresh
-//! whenever `keep` asks for one. EC2 is moto, and the VPCs' routes are the gateways' own to make.
+//! EC2 is moto, and the VPCs' routes are the gateways' own to make.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use crosswan_lab::{Builder, Gateway, Lab, Role, VpcSpec};
+use anyhow::{Context, Result, anyhow};
+use crosswan_faults::attended::Attended;
+use crosswan_lab::{Builder, Lab, Role, VpcSpec};
 
 use crate::results::{Section, seconds, table};
 use crate::{Setup, say};
 
-/// After a pass that ended with exit code 3, as `images/files/all` has it, the last of them again and again.
-const AGAIN: [u64; 5] = [10, 19, 35, 65, 120];
-/// What keep writes when it asks for a refresh.
-const WANTED: &str = "/run/crosswan/refresh-wanted";
-const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for packets: a spoke asks for a refresh at most nine minutes after its tunnel went down, and for another later.
 const LIMIT: Duration = Duration::from_secs(1800);
-
-/// What attends to one gateway, until it is dropped.
-struct Attended {
-    gateway: Arc<Gateway>,
-    ends: Arc<AtomicBool>,
-    passes: Arc<AtomicU32>,
-    thread: Option<JoinHandle<Result<()>>>,
-}
-
-impl Attended {
-    /// Boots it. `interval` is that of `keep`.
-    fn boot(gateway: Arc<Gateway>, interval: Duration) -> Result<Attended> {
-        if gateway.role != Role::NatHub {
-            let setting = format!("keep.interval = \"{}s\"\n", interval.as_secs());
-            gateway.write_file("/etc/crosswan/conf.d/50-bench.toml", &setting, 0o644)?;
-        }
-        let (ends, passes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-        let its = (gateway.clone(), ends.clone(), passes.clone());
-        let thread = Some(thread::spawn(move || attend(&its.0, &its.1, &its.2)));
-        Ok(Attended { gateway, ends, passes, thread })
-    }
-
-    /// Waits for the end of its first pass.
-    fn first_pass(&self) -> Result<()> {
-        let start = Instant::now();
-        while self.passes.load(Ordering::Relaxed) == 0 {
-            ensure!(start.elapsed() < LIMIT, "{}: no pass has ended", self.gateway.name);
-            thread::sleep(LOOK);
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.ends.store(true, Ordering::Relaxed);
-        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(|_| anyhow!("what attends has panicked"))?)
-    }
-}
-
-impl Drop for Attended {
-    fn drop(&mut self) {
-        if let Err(error) = self.end() {
-            say(&format!("{}: {error:#}", self.gateway.name));
-        }
-    }
-}
-
-fn attend(gateway: &Gateway, ends: &AtomicBool, passes: &AtomicU32) -> Result<()> {
-    let tunnels = gateway.role != Role::NatHub;
-    if tunnels {
-        gateway.start_charon()?;
-    }
-    let wanted = || std::fs::metadata(gateway.path(WANTED)).and_then(|file| file.modified()).ok();
-    let (mut keep, mut tries) = (None, 0_usize);
-    while !ends.load(Ordering::Relaxed) {
-        let asked: Option<SystemTime> = wanted();
-        let code = gateway.agent(&["refresh"])?.code;
-        passes.fetch_add(1, Ordering::Relaxed);
-        if tunnels && keep.is_none() {
-            keep = Some(gateway.spawn_agent(&["keep"])?);
-        }
-        tries = if code == 3 { tries + 1 } else { 0 };
-        let again = AGAIN.get(tries.saturating_sub(1)).or(AGAIN.last()).copied().map(Duration::from_secs);
-        let ended = Instant::now();
-        while !ends.load(Ordering::Relaxed) && wanted() == asked {
-            if tries > 0 && again.is_some_and(|again| ended.elapsed() > again) {
-                break;
-            }
-            thread::sleep(LOOK);
-        }
-    }
-    Ok(())
-}
 
 /// The region, and what attends to its gateways.
 struct Region {

@@ -100,6 +100,7 @@ faults! {
     "clock-back" true Untouched "the clock of hub and victim is stepped a day back, and forward" |s| passes::clock(s, -86_400);
     "at-once" false Untouched "two refreshes and a keep at once, ten times" passes::at_once;
     "ike-flood" true Untouched "a flood of IKE_SA_INIT, a third with forged addresses of clients" hostile::flood;
+    "knocks" true Untouched "a flood of IKE_SA_INIT from addresses that the hub does not know" hostile::knocks;
     "claim" true Untouched "a client with a valid key claims another's identity and CIDR" hostile::claim;
     "replay" true Untouched "everything a client and the hub said to each other is sent again, three times" hostile::replay;
 }

@@ -94,7 +94,8 @@ async fn ask(asked: u8, path: &Path) -> Result<()> {
         _ => {
             let (connections, secrets) = (vici.list_conns().await?, vici.shared_ids().await?);
             let sas = vici.sas().await?;
-            let view = keep::View { uptime: Duration::from_secs(60), conns: connections.clone(), sas: sas.clone() };
+            let conns = connections.clone();
+            let view = keep::View { uptime: Duration::from_secs(60), conns, sas: sas.clone(), ..keep::View::default() };
             let mut now = oracle::settled(&OURS);
             now.charon = Some(Charon { connections, secrets, sas, ..Charon::default() });
             let steps = plan(&OURS, &now);

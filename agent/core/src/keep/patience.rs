@@ -16,8 +16,13 @@ const HUB: f64 = 2.0;
 
 /// How long this gateway waits; `interval` is that between two looks, and `random` is from 0 to 1.
 pub fn patience(mode: Mode, interval: Duration, random: f64) -> Duration {
+    interval * PATIENCE + spread(mode, interval).mul_f64(random)
+}
+
+/// The window in which the gateways of a fleet ask.
+pub(super) fn spread(mode: Mode, interval: Duration) -> Duration {
     let longest = if mode == Mode::VpnHub { HUB } else { SPOKES };
-    (interval * PATIENCE).mul_f64(1.0 + (longest - 1.0) * random)
+    (interval * PATIENCE).mul_f64(longest - 1.0)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ fn sa(id: u32, state: &str, children: &[(&str, u32, &str)]) -> Sa {
 /// `CONN` loaded with tunnels `a` and `b` in a charon that has been up for an hour.
 fn view(sas: &[Sa]) -> View {
     let conns = [(CONN.to_owned(), conn(&[("a", "tunnel"), ("b", "tunnel")]))].into();
-    View { uptime: Duration::from_secs(3600), conns, sas: sas.to_vec() }
+    View { uptime: Duration::from_secs(3600), conns, sas: sas.to_vec(), ..View::default() }
 }
 
 /// Looks at the same thing at each of these times; what was done, as `time action`.
@@ -329,7 +329,7 @@ fn proofs(names: &[&str], sas: &[(&str, bool)]) -> View {
         initiator: *initiator,
         ..Sa::default()
     };
-    View { uptime: Duration::from_secs(3600), conns, sas: sas.iter().enumerate().map(sa).collect() }
+    View { uptime: Duration::from_secs(3600), conns, sas: sas.iter().enumerate().map(sa).collect(), ..View::default() }
 }
 
 /// The spoke shows that it works, as with any tunnel, and the hub waits; the proof of a next key is its holder's.
@@ -421,4 +421,15 @@ fn a_pass_is_wanted_once_a_second_gateways_tunnel_is_up() {
     assert_eq!(wanted(&[first, second, other]).as_deref(), Some(second));
     assert_eq!(wanted(&[first, other]), None);
     assert_eq!(wanted(&[first, second, other]), None, "once");
+}
+
+#[test]
+fn a_hub_does_not_leave_a_peer_that_has_just_knocked_to_it() {
+    let expected = View { expected: [CONN.to_owned()].into(), ..view(&[]) };
+    assert_eq!(initiations(&[0, 1_000], &expected, HUB), [0], "at the first look, and then at its pace");
+    assert!(initiations(&[0, 1_000], &view(&[]), HUB).is_empty());
+    assert!(
+        initiations(&[0, 1_000], &View { expected: ["crosswan-vpc-0bbb2222".into()].into(), ..view(&[]) }, HUB)
+            .is_empty()
+    );
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     look::{Snapshot, all_well, ask, gap, policies, sas},
+    memory::status_kb,
     peer::Peer,
     region::{UP, eventually, show},
     stage::Stage,
@@ -23,6 +24,8 @@ use crate::{
 
 /// Packets a second.
 const RATE: u32 = 500;
+/// Knocks a second, as far as the machine can send them.
+const KNOCKS: u32 = 10_000;
 /// Where the flood says it comes from, when it does not forge a client's address.
 const NOWHERE: [u8; 3] = [203, 0, 113];
 const EVIL: &str = "/etc/swanctl/conf.d/evil.conf";
@@ -63,6 +66,39 @@ pub fn flood(stage: &mut Stage) -> Result<Healed> {
     let gone = since.elapsed().as_secs_f64();
     let half = format!("{left} half-open at its end (cookies), none {gone:.0} s later");
     Healed::by(format!("{sent} requests, {half}; a client killed meanwhile, keep: outage"), outage)
+}
+
+/// From addresses that nobody has: charon has no connection for them. `keep` hears of each, and asks EC2 for none of them more than once a
+/// minute.
+pub fn knocks(stage: &mut Stage) -> Result<Healed> {
+    let lasting = Duration::from_secs(if stage.quick { 5 } else { 150 });
+    let hub = stage.hub.public().context("the hub's address")?;
+    let (forger, mut random) = (Forger::new(&stage.region.lab.internet().ns)?, File::open("/dev/urandom")?);
+    let keep = stage.region.keepers.get(&stage.hub.name).context("the hub's keep")?;
+    let asked = || keep.log().lines().filter(|line| line.contains("wants a tunnel")).count();
+    let charon = stage.hub.charon_pid().context("the hub's charon")?;
+    let memory = || status_kb(charon, "RssAnon").context("charon has ended");
+    let (before, at_first) = (asked(), memory()?);
+    let request = ike_sa_init(&mut random)?;
+    let (began, mut sent) = (Instant::now(), 0_u32);
+    while began.elapsed() < lasting {
+        let [_, high, middle, low] = sent.to_be_bytes();
+        let from = Ipv4Addr::new(198, 18 + (high & 1), middle, low);
+        forger.send(&udp((from, 500), (hub, 500), &request))?;
+        sent += 1;
+        thread::sleep((Duration::from_secs(1) / KNOCKS * sent).saturating_sub(began.elapsed()));
+    }
+    let rate = f64::from(sent) / began.elapsed().as_secs_f64();
+    let asks = asked() - before;
+    let most = 1 + lasting.as_secs() as usize / 60;
+    ensure!((1..=most).contains(&asks), "keep asked for {asks} passes in {lasting:?}");
+    Snapshot::of(&stage.hub)?.must_be(&stage.idle, "knocks")?;
+    let grown = memory()?.saturating_sub(at_first);
+    let how = format!(
+        "{rate:.0} knocks a second for {} s, {asks} passes asked for, charon grew by {grown} kB",
+        lasting.as_secs()
+    );
+    Healed::by(how, Duration::ZERO)
 }
 
 /// The victim becomes the attacker: it has its own key, and in the lab the shared one, and tries to pass for another gateway.

@@ -24,7 +24,7 @@ prop_compose! {
     fn any_view()(sas in proptest::collection::vec(any_sa(), 0..6), loaded in proptest::bits::u8::between(0, 5), up in 0..90u64) -> View {
         let loaded = NAMES.iter().enumerate().filter(|(n, _)| loaded & 1 << n != 0);
         let conns = loaded.map(|(_, name)| ((*name).into(), conn(&[("a", "tunnel"), ("b", "tunnel"), ("p", "pass")]))).collect();
-        View { uptime: Duration::from_secs(up), conns, sas }
+        View { uptime: Duration::from_secs(up), conns, sas, ..View::default() }
     }
 }
 
