@@ -137,7 +137,8 @@ pub enum Command {
     /// Keep the tunnels of the last refresh up, until stopped
     ///
     /// Speaks only to charon. Initiates children that should be up and are not, and deletes childless and duplicate
-    /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted.
+    /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted; and at
+    /// once when a gateway wants a tunnel that charon does not know by its address and key: EC2 may know it by now.
     Keep,
     /// Put this gateway's rules back when another program removes them, until stopped
     ///

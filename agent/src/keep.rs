@@ -153,6 +153,7 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Asked)
             }
             () = time::sleep_until(due) => {}
             _ = file_poll.tick() => {
+                notify(&[NotifyState::Watchdog]);
                 let now = stamps(&cfg.conf_file);
                 if now == file {
                     continue;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// `crosswan-refresh.service` may be started eight times in twenty minutes.
+/// `crosswan-refresh.service` may be started twelve times in twenty minutes.
 const SPACING: Duration = Duration::from_secs(3 * 60);
 
 /// When it was last asked for, or when the wait began.
