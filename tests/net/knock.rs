@@ -6,7 +6,10 @@ use anyhow::{Context, Result, ensure};
 use crosswan_faults::{attended::Attended, look::sas};
 use crosswan_lab::{Auth, Builder, Gateway, Lab, Role, VpcSpec};
 
-use crate::region::{agent, eventually};
+use crate::{
+    region::{agent, eventually},
+    strongswans::strongswan,
+};
 
 /// The default of `keep.interval`. A missing tunnel is asked for after minutes.
 const SLOW: Duration = Duration::from_secs(15);
@@ -20,9 +23,14 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn boot(vpcs: impl IntoIterator<Item = VpcSpec>, interval: Duration) -> Result<Fleet> {
+    fn boot(
+        vpcs: impl IntoIterator<Item = VpcSpec>,
+        interval: Duration,
+        prepare: impl Fn(&Lab) -> Result<()>,
+    ) -> Result<Fleet> {
         let vpcs = vpcs.into_iter().map(VpcSpec::bare);
         let lab = vpcs.fold(Lab::builder(agent()?).auth(Auth::Key).pools(), Builder::vpc).build()?;
+        prepare(&lab)?;
         let boot = |gateway| Attended::boot(gateway, interval);
         let attended = lab.gateways().into_iter().map(boot).collect::<Result<_>>()?;
         let fleet = Fleet { attended, lab };
@@ -62,7 +70,7 @@ fn a_hub_hears_a_new_gateway_and_makes_its_tunnel() -> Result<()> {
         "b" => VpcSpec { gateways: Vec::new(), ..vpc },
         _ => vpc,
     });
-    let fleet = Fleet::boot(vpcs, SLOW)?;
+    let fleet = Fleet::boot(vpcs, SLOW, |_| Ok(()))?;
     let hub = fleet.of("hub/vpn-hub")?;
     let before = hub.passes().len();
     let gateway = fleet.lab.add_gateway("b", Role::NatVpn)?;
@@ -73,10 +81,11 @@ fn a_hub_hears_a_new_gateway_and_makes_its_tunnel() -> Result<()> {
     Ok(())
 }
 
-/// The hub knows its address, and expects the key of the one before.
+/// The hub knows its address, and expects the key of the one before. Its strongSwan is the newest, whose words differ.
 #[test]
 fn a_hub_hears_a_gateway_that_took_the_address_of_the_one_before() -> Result<()> {
-    let mut fleet = Fleet::boot(Lab::standard_vpcs()?, SLOW)?;
+    let newest = |lab: &Lab| lab.gateway("hub/vpn-hub")?.use_strongswan(&strongswan("testing")?);
+    let mut fleet = Fleet::boot(Lab::standard_vpcs()?, SLOW, newest)?;
     let gateway = fleet.lab.add_gateway("a", Role::NatVpn)?;
     let at = fleet.attended.iter().position(|one| one.gateway.name == "a/nat-vpn").context("no gateway")?;
     let mut old = fleet.attended.swap_remove(at);
@@ -95,7 +104,7 @@ fn a_hub_hears_a_gateway_that_took_the_address_of_the_one_before() -> Result<()>
 fn spokes_hear_a_second_hub() -> Result<()> {
     // Each spoke waits for a time of its own, in a window of half a minute with this interval.
     let interval = Duration::from_secs(1);
-    let fleet = Fleet::boot(Lab::standard_vpcs()?, interval)?;
+    let fleet = Fleet::boot(Lab::standard_vpcs()?, interval, |_| Ok(()))?;
     let gateway = fleet.lab.add_gateway("hub", Role::VpnHub)?;
     let _new = Attended::boot(gateway.clone(), interval)?;
     eventually(LIMIT, "both spokes have a tunnel to it", || Ok(sas(&gateway)?.len() == 2))?;

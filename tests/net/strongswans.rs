@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The strongSwan of a suite of Debian, unpacked; `make test` has fetched it.
-fn strongswan(suite: &str) -> Result<PathBuf> {
+pub fn strongswan(suite: &str) -> Result<PathBuf> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/setup/strongswan.sh");
     let output = Command::new(script).args([suite, "cached"]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
