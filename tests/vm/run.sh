@@ -35,7 +35,7 @@ modes=(vpn-hub nat-hub nat-vpn) arm64=()
 if [[ ${1-} == --arm64 ]]; then
     shift
     modes=(vpn-hub nat-hub)
-    arm64_deb=$(images/deb/build.sh crosswan arm64)
+    arm64_deb=$(images/deb/build.sh crosswan arm64 "$profile")
     fresh arm64 "$images/arm64" "$arm64_deb" nat-vpn
     packages "$images/arm64/packages.tar" "$arm64_deb"
     arm64=(--arm64 "$images/arm64/nat-vpn.raw" "$images/arm64/packages.tar")

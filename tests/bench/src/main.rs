@@ -2,6 +2,7 @@
 
 mod cloud;
 mod hub;
+mod joins;
 mod key;
 mod keys;
 mod measure;
@@ -70,6 +71,7 @@ Benchmarks:
   regions   20 slow regions, beside one and beside the boto3 script
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   replacement  a gateway that is gone before there is another: until packets pass again
+  joins     a VPC that is new to a running hub: from its gateway's first refresh until packets pass
   stages    micro-benchmarks of the pure stages, by cargo bench
   throughput  packets a second through NAT, one tunnel and a hub with 1,000; beside fck-nat, plain swanctl and WireGuard
 
@@ -103,13 +105,14 @@ impl Setup {
 }
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 8] = [
+const ALL: [(&str, Bench); 9] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
     ("regions", regions::bench),
     ("restart", restart::bench),
     ("replacement", replacement::bench),
+    ("joins", joins::bench),
     ("stages", stages::bench),
     ("throughput", throughput::bench),
 ];

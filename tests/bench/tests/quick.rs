@@ -93,3 +93,15 @@ fn a_gateway_that_is_gone_is_replaced_and_each_time_is_measured() {
         assert!(row[3].trim_end_matches(" s").parse::<f64>().unwrap() > 0.0, "{text}");
     }
 }
+
+#[test]
+fn a_vpc_that_is_new_joins_by_itself() {
+    let out = tempfile::tempdir().unwrap();
+    let text = bench(out.path(), &["joins"]);
+    let row = row(
+        &text,
+        "| work | budget |",
+        "a new VPC's first packet to the hub's VPC, from the end of its gateway's first refresh",
+    );
+    assert!(row[3].trim_end_matches(" s").parse::<f64>().unwrap() > 0.0, "{text}");
+}
