@@ -1,6 +1,6 @@
 //! The command line. It needs clap alone, because the build script includes this file to make the man page and completions.
 
-use std::path::PathBuf;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -179,6 +179,21 @@ pub enum Command {
     /// The ids are stable; docs/operating.md has a table of them.
     #[command(after_help = DOCTOR_CODES)]
     Doctor {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell why one address reaches another, or does not
+    ///
+    /// Follows packets from FROM to TO and their answers, as far as they pass this gateway: what the two addresses are, the
+    /// VPC's route, the kernel's route, the tunnel; and everything that doctor finds to stop packets. Ask on the hub about two
+    /// VPCs, and on a VPC's own gateway about its hosts. Run it as root.
+    #[command(after_help = DOCTOR_CODES)]
+    Why {
+        /// The address that begins, such as a private host's
+        from: Ipv4Addr,
+        /// The address that it wants to reach
+        to: Ipv4Addr,
         /// Print as JSON
         #[arg(long)]
         json: bool,

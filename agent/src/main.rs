@@ -21,7 +21,7 @@ use crosswan::{
 };
 use crosswan_core::{
     decide::Request,
-    doctor::diagnose,
+    doctor::{diagnose, why},
     error::{Context, Error, Kind, Result},
     model::{BadName, VpcId},
     settings::{AuthMethod, Flags, Settings},
@@ -107,6 +107,11 @@ async fn run(cli: Cli) -> Result<u8> {
             let diagnosis = diagnose(&doctor::examine(&root, &environment(), &flags, &paths).await);
             print(json, &diagnosis)?;
             Ok(diagnosis.exit_code)
+        }
+        Command::Why { from, to, json } => {
+            let answer = why(&doctor::examine(&root, &environment(), &flags, &paths).await, from, to);
+            print(json, &answer)?;
+            Ok(answer.diagnosis.exit_code)
         }
         Command::Gather { output } => {
             let written =

@@ -3,10 +3,13 @@
 mod around;
 mod causes;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
-use crosswan_lab::{Auth, Gateway, Output};
+use crosswan_lab::{Auth, Gateway, Host, Output};
 use serde_json::Value;
 
 use self::causes::{amazon, in_time, others, peers};
@@ -77,6 +80,39 @@ fn remedy_of(gateway: &Gateway, id: &str) -> Result<String> {
     Ok(check["remedy"].as_str().context("no remedy")?.to_owned())
 }
 
+/// `crosswan why`, on every gateway, beside what packets do.
+fn what_is_between_two_addresses(region: &Region) -> Result<()> {
+    let [a, b, hub] = ["a/host", "b/host", "hub/host"].map(|name| region.lab.host(name));
+    let (a, b, hub) = (a?, b?, hub?);
+    let ask = |gateway: &str, from: &Host, to: Ipv4Addr| {
+        let words = region.gateway(gateway)?.agent(&["why", &from.address.to_string(), &to.to_string()])?;
+        eprintln!("# {gateway}: crosswan why\n{}", words.stdout);
+        Ok::<_, anyhow::Error>(words)
+    };
+    let internet = region.lab.internet().address;
+    for (gateway, from, to) in [
+        ("hub/vpn-hub", &a, b.address),
+        ("hub/vpn-hub", &hub, a.address),
+        ("a/nat-vpn", &a, b.address),
+        ("a/nat-vpn", &a, internet),
+        ("hub/nat-hub", &hub, internet),
+    ] {
+        let words = ask(gateway, from, to)?;
+        ensure!(words.code == 0 && words.stdout.contains(", as far as this gateway sees"), "{}", show(&words));
+        ensure!(from.reaches(to)?, "{} does not reach {to}", from.name);
+    }
+    let nobody = Ipv4Addr::new(10, 200, 0, 9);
+    let words = ask("hub/vpn-hub", &a, nobody)?;
+    ensure!(words.code == 4 && words.stdout.contains("no gateway of its VPC was found"), "{}", show(&words));
+    let spoke = region.gateway("a/nat-vpn")?;
+    spoke.sh("iptables -P FORWARD DROP")?.ok()?;
+    let words = ask("a/nat-vpn", &a, b.address)?;
+    ensure!(words.code == 7 && words.stdout.contains("FAILED  foreign-rules"), "{}", show(&words));
+    ensure!(!a.reaches(b.address)?, "what it says of {} is not true", a.name);
+    spoke.sh("iptables -P FORWARD ACCEPT")?.ok()?;
+    Ok(())
+}
+
 /// Each line breaks one thing, and the remedy that doctor names mends it.
 #[test]
 fn a_healthy_region_passes_and_each_cause_is_one_failure_with_its_remedy() -> Result<()> {
@@ -90,6 +126,8 @@ fn a_healthy_region_passes_and_each_cause_is_one_failure_with_its_remedy() -> Re
         ensure!(words.code == 0 && words.stdout.contains(" 0 warnings, 0 failed, "), "{}", show(&words));
         eprintln!("# {name}: crosswan doctor\n{}", words.stdout);
     }
+
+    what_is_between_two_addresses(&region)?;
 
     // Remedies that are commands are run as they are printed.
     let pem = "/etc/swanctl/private/crosswan.pem";

@@ -19,6 +19,7 @@ mod tests;
 mod tunnels;
 mod verdict;
 mod vpc;
+mod why;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use examined::{Examined, Found, Lead};
 pub use probe::{IKE_PORTS, Probe, to_try};
 pub use surroundings::{Subnet, Surroundings};
 pub use verdict::{Matter, Trouble, Verdict};
+pub use why::{Answer, why};
 
 use crate::{
     error::{Kind, WAITING},

@@ -16,8 +16,9 @@ impl State {
     }
 }
 
-impl fmt::Display for Diagnosis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Diagnosis {
+    /// A line for each check.
+    pub(super) fn lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.checks.iter().map(|finding| finding.id.len()).max().unwrap_or(0);
         for Finding { id, state, found, wanted, remedy, .. } in &self.checks {
             write!(f, "{:<8}{id:<width$}  ", state.word())?;
@@ -29,6 +30,13 @@ impl fmt::Display for Diagnosis {
             remedy.iter().try_for_each(|remedy| write!(f, "; do: {remedy}"))?;
             f.write_str("\n")?;
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines(f)?;
         let count = |state| self.checks.iter().filter(|finding| finding.state == state).count();
         write!(
             f,

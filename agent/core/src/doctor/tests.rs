@@ -1,4 +1,5 @@
 mod harms;
+mod why;
 
 use std::collections::BTreeSet;
 

@@ -146,7 +146,7 @@ pub(super) fn peers(x: &Examined) -> Vec<(String, Verdict)> {
 }
 
 /// Judges the tunnel of a peer that is in use.
-fn peer(x: &Examined, charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> Verdict {
+pub(super) fn peer(x: &Examined, charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> Verdict {
     let used = tunnels.iter().find(|(_, tunnel)| !tunnel.stands_by).or(tunnels.first());
     let (name, tunnel) = used.ok_or_else(|| Matter::Absent("no tunnel".into()))?;
     let remote = tunnel.remote;

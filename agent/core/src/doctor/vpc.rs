@@ -29,7 +29,7 @@ const INTERNET: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
 const SUBNETS: &str = "the VPC's subnets and route tables";
 
 /// What EC2 shows around the own interface, and which that is.
-fn around(x: &Examined) -> Result<(&Surroundings, &OwnInterface), Matter> {
+pub(super) fn around(x: &Examined) -> Result<(&Surroundings, &OwnInterface), Matter> {
     let own = cloud::own(x)?;
     let wanted = "EC2 shows the first interface of this instance";
     let own = own.interface.as_ref().ok_or_else(|| unasked("EC2's answer has none", wanted, "crosswan doctor"))?;
@@ -37,7 +37,7 @@ fn around(x: &Examined) -> Result<(&Surroundings, &OwnInterface), Matter> {
 }
 
 /// One part of it. The statement that allows it is not needed by any refresh, so a role without it is no failure.
-fn part<'a, T>(asked: &'a Result<T, AskError>, what: &str) -> Result<&'a T, Matter> {
+pub(super) fn part<'a, T>(asked: &'a Result<T, AskError>, what: &str) -> Result<&'a T, Matter> {
     asked.as_ref().map_err(|why| match why {
         // Passes need this one, too.
         AskError::Denied { permission, .. } if permission.contains("RouteTables") => {

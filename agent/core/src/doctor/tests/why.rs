@@ -1,0 +1,138 @@
+//! Two addresses, and what is between them.
+
+use super::*;
+
+const HERE: [u8; 4] = [10, 0, 1, 20];
+const THERE: [u8; 4] = [10, 1, 0, 20];
+const INTERNET: [u8; 4] = [1, 1, 1, 1];
+
+/// A hub with a tunnel to each of two VPCs and routes into them; a third VPC is refused.
+fn hub() -> Examined {
+    let mut x = well();
+    let other = PEER.replace("00000001", "00000002");
+    let report = x.report.as_mut().unwrap().as_mut().unwrap();
+    let mut second = report.tunnels[PEER].clone();
+    second.vpc = Some("vpc-00000002".parse().unwrap());
+    second.remote_cidrs = ["10.2.0.0/16".parse().unwrap()].into();
+    report.tunnels.insert(other.clone(), second);
+    report.traffic = serde_json::from_value(serde_json::json!({
+        "own": ["10.0.0.0/16"], "sources": [], "private_net": ["10.0.0.0/8"], "uplink": "ens5", "masquerade": false,
+        "tunnels": true, "hub": true
+    }))
+    .unwrap();
+    report.refused = serde_json::from_value(serde_json::json!([
+        {"region": "eu-west-1", "vpc": "vpc-00000003", "instance": "i-00000003", "cidr": "10.9.0.0/16", "reason": "overlaps"},
+        {"region": "eu-west-1", "vpc": "vpc-00000004", "instance": "i-00000004", "cidr": null, "reason": "no key"}
+    ]))
+    .unwrap();
+    let charon = x.charon.as_mut().unwrap();
+    charon.connections.insert(other.clone(), charon.connections[PEER].clone());
+    charon.sas.push(Sa { conn: other, ..charon.sas[0].clone() });
+    for sa in &mut charon.sas {
+        sa.children[0].if_id = Some(crate::model::Place::One.if_id());
+    }
+    let routing = "10.1.0.0/16 dev cw1 src 10.0.0.5\n10.2.0.0/16 dev cw1 src 10.0.0.5\n";
+    let lines = routing.lines().map(|line| format!("route replace {line} table 7105 proto 205\n")).collect::<String>();
+    x.routing.as_mut().unwrap().own = Routing::parse(&lines);
+    x.wanted_routing = Ok(Some(Routing::parse(&lines)));
+    assert_eq!(x.routing.as_ref().unwrap().own.routes.len(), 2, "{lines}");
+    x
+}
+
+fn ask(x: &Examined, from: [u8; 4], to: [u8; 4]) -> Answer {
+    why(x, from.into(), to.into())
+}
+
+/// The ids of what fails or hangs on it.
+fn stops(answer: &Answer) -> Vec<&str> {
+    let stops = |f: &&Finding| f.state == State::Failure || f.because.is_some();
+    answer.diagnosis.checks.iter().filter(stops).map(|f| f.id.as_str()).collect()
+}
+
+#[test]
+fn two_that_reach_each_other_are_followed_end_by_end() {
+    let x = hub();
+    for (from, to, ids) in [
+        (HERE, THERE, "from to way subnet-from tunnel-to route-there"),
+        (THERE, HERE, "from to way tunnel-from route-back subnet-to"),
+        ([10, 2, 3, 4], THERE, "from to way tunnel-from route-back tunnel-to route-there"),
+        (HERE, [10, 0, 9, 9], "from to way"),
+    ] {
+        let answer = ask(&x, from, to);
+        let found: Vec<&str> = answer.diagnosis.checks.iter().map(|f| f.id.as_str()).collect();
+        assert_eq!(found.join(" "), ids, "{answer}");
+        assert!(answer.reaches && answer.diagnosis.exit_code == 0, "{answer}");
+        assert!(answer.to_string().ends_with(", as far as this gateway sees"), "{answer}");
+    }
+}
+
+#[test]
+fn what_stops_packets_is_named_and_what_does_not_is_left_out() {
+    let cases: &[(fn(&mut Examined), &str, u8, &str)] = &[
+        (|x| x.charon.as_mut().unwrap().sas.clear(), "tunnel-to", 8, "no IKE_SA"),
+        (|x| x.charon = Err("no socket".into()), "tunnel-to route-there", 3, "because of charon"),
+        (
+            |x| x.routing.as_mut().unwrap().own = Routing::default(),
+            "route-there interfaces-and-routes",
+            9,
+            "no route to 10.1.0.20",
+        ),
+        (
+            |x| x.charon.as_mut().unwrap().sas[0].children[0].if_id = Some(crate::model::Place::Two.if_id()),
+            "route-there",
+            9,
+            "the tunnel is in another interface",
+        ),
+        (
+            |x| {
+                let subnets = x.around.as_mut().unwrap().subnets.as_mut().unwrap();
+                subnets.values_mut().for_each(|subnet| subnet.routes.clear());
+            },
+            "subnet-from",
+            7,
+            "leads nowhere from subnet-00000001",
+        ),
+        (|x| x.sysctls = Ok(vec![(Knob::IpForward, problem("off; on"))]), "ip-forward", 7, "off"),
+        (|x| x.report = Ok(None), "from", 4, "because of last-refresh"),
+    ];
+    for (spoil, ids, code, words) in cases {
+        let mut x = hub();
+        spoil(&mut x);
+        let answer = ask(&x, HERE, THERE);
+        let found: Vec<&str> =
+            stops(&answer).into_iter().filter(|id| !["charon", "last-refresh"].contains(id)).collect();
+        assert_eq!(found.join(" "), *ids, "{answer}");
+        assert!(!answer.reaches && answer.to_string().contains(words), "{words}: {answer}");
+        assert_eq!(answer.diagnosis.exit_code, *code, "{answer}");
+    }
+    // Another VPC's tunnel, and what only later passes need.
+    let mut x = hub();
+    x.charon.as_mut().unwrap().sas.pop();
+    x.allowed.insert("create-tags", Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) }));
+    let answer = ask(&x, HERE, THERE);
+    assert!(answer.reaches, "{answer}");
+    assert!(!ask(&x, HERE, [10, 2, 3, 4]).reaches);
+}
+
+#[test]
+fn what_is_refused_or_not_here_says_so() {
+    let x = hub();
+    for (from, to, words) in [
+        (
+            HERE,
+            [10, 9, 0, 1],
+            "10.9.0.1 is in a network that is refused: vpc-00000003 (eu-west-1) 10.9.0.0/16: overlaps",
+        ),
+        (HERE, [10, 77, 0, 1], "no tunnel leads to 10.77.0.1: left out are vpc-00000004 (eu-west-1): no key"),
+        (THERE, [10, 1, 0, 30], "both are behind the same tunnel"),
+        (HERE, INTERNET, "this gateway does not masquerade"),
+        (INTERNET, HERE, "from the internet nothing is let in but answers"),
+        (THERE, INTERNET, "nothing from a tunnel goes to the internet here"),
+    ] {
+        let answer = ask(&x, from, to);
+        assert!(!answer.reaches && answer.to_string().contains(words), "{words}:\n{answer}");
+        assert_ne!(answer.diagnosis.exit_code, 0, "{answer}");
+    }
+    let json = serde_json::to_value(ask(&x, HERE, THERE)).unwrap();
+    assert!(json["reaches"] == true && json["from"] == "10.0.1.20" && json["checks"].is_array(), "{json}");
+}
