@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Diagnosis, Finding, State};
+use super::diagnosis::{Diagnosis, Finding, State};
 use crate::text::plural;
 
 impl State {

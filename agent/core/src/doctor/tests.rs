@@ -1,18 +1,19 @@
 mod harms;
 mod why;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    checks::{NOT_AS_PLANNED, SETTINGS, UNASKED},
+    checks::{NOT_AS_PLANNED, SETTINGS, UNASKED, WORST_FIRST},
     *,
 };
 use crate::{
+    error::Kind,
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
     model::{
         AclEntry, AddressHolder, AskError, ElasticIp, FarEnd, Holder, Identity, Keyring, NetworkAcl, OwnInterface,
-        OwnKeys, OwnTags, OwnVpc, Packets, RouteTable, RouteTarget, SecurityGroups, VpcRoute, Way,
+        OwnKeys, OwnTags, OwnVpc, Packets, RouteTable, RouteTarget, SecurityGroups, Timestamp, VpcRoute, Way,
         private_key::tests::key_pair,
     },
     report::Report,

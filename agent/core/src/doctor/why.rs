@@ -8,9 +8,8 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{
-    Diagnosis, Finding, State,
-    checks::NOT_AS_PLANNED,
-    diagnose,
+    checks::{NOT_AS_PLANNED, WORST_FIRST},
+    diagnosis::{Diagnosis, Finding, State, diagnose},
     examined::Examined,
     tunnels::peer,
     verdict::{Matter, Verdict, failure, few},
@@ -109,7 +108,7 @@ pub fn why(x: &Examined, from: Ipv4Addr, to: Ipv4Addr) -> Answer {
     findings.extend(failing);
     let blocked = findings.iter().any(|finding| finding.because.is_some());
     let reaches = !blocked && findings.iter().all(|finding| finding.state != State::Failure);
-    let worst = super::WORST_FIRST.into_iter().find(|code| findings.iter().any(|finding| finding.code == *code));
+    let worst = WORST_FIRST.into_iter().find(|code| findings.iter().any(|finding| finding.code == *code));
     let exit_code = worst.unwrap_or(if reaches { 0 } else { general.exit_code });
     Answer { from, to, reaches, diagnosis: Diagnosis { exit_code, checks: findings, ..general } }
 }
