@@ -18,6 +18,7 @@ pub mod step;
 use std::{collections::BTreeMap, fmt};
 
 use ipnet::Ipv4Net;
+pub use routes::MANAGED;
 use serde::Serialize;
 pub use step::Step;
 

@@ -9,6 +9,7 @@ mod snapshot;
 
 mod address;
 mod campaign;
+mod cast;
 mod clear;
 mod cloud;
 mod doctor;

@@ -31,7 +31,7 @@ fn remove(region: &Region, vpc: &str, table: &str, to: &str) -> Result<()> {
 }
 
 /// The instance or interface to which EC2 says that a route leads; "none" without it.
-fn leads_to(region: &Region, vpc: &str, table: &str, to: &str) -> Result<String> {
+pub fn leads_to(region: &Region, vpc: &str, table: &str, to: &str) -> Result<String> {
     let answer = ec2(region, vpc, "DescribeRouteTables", &[("RouteTableId.1", table)])?;
     let route = answer.split("<item>").find(|item| item.contains(&format!("<destinationCidrBlock>{to}<")));
     let element = |name: &str| {

@@ -11,9 +11,17 @@ use super::{
 use crate::{
     desired::{Fault, Gateway, Launch, Wanted},
     part::{CAST, Part, Ref, Tags},
-    seen::{Id, Instance, Interface, State, Tagged, of_part},
+    seen::{Address, Id, Instance, Interface, State, Tagged, of_part},
     text,
 };
+
+/// Key of the tag of the Elastic IPs that crosswan's gateways take by themselves (`address.tag`). They change hands, so none gets
+/// the tags of a cast.
+const POOL: &str = "crosswan-address";
+
+fn is_pooled(address: &Address) -> bool {
+    address.tag(POOL).is_some()
+}
 
 /// What a gateway has, after the steps planned so far.
 pub(super) struct Slot {
@@ -149,7 +157,11 @@ impl<'a> Planner<'a> {
         let here = |id: &Option<Id>| matches!((id, interface), (Some(a), Ref::Id(b)) if a == b);
         let has = seen.addresses.iter().find(|(_, a)| here(&a.interface));
         if let Some((id, address)) = has {
-            self.adopt(id, address, &part, Tags::new(), "the gateway's address");
+            if is_pooled(address) {
+                self.spare(gateway, address);
+            } else {
+                self.adopt(id, address, &part, Tags::new(), "the gateway's address");
+            }
             if let Wanted::Given(given) = gateway.address
                 && given != address.public
             {
@@ -166,6 +178,11 @@ impl<'a> Planner<'a> {
                     self.out.faults.push(Fault { path: gateway.path.key("addrs"), what });
                     return false;
                 }
+                Some((_, address)) if self.is_with_a_stand_in(gateway, address) => {
+                    let why = format!("another gateway of the same service took it; {} has none", gateway.launch.name);
+                    self.left(given, why);
+                    return false;
+                }
                 Some((_, address)) if address.interface.is_some() => {
                     let holder = address.interface.as_deref().unwrap_or_default();
                     self.foreign(
@@ -175,7 +192,9 @@ impl<'a> Planner<'a> {
                     return false;
                 }
                 Some((id, address)) => {
-                    self.adopt(id, address, &part, Tags::new(), "given by the document");
+                    if !is_pooled(address) {
+                        self.adopt(id, address, &part, Tags::new(), "given by the document");
+                    }
                     if address.tag(CAST).is_some_and(|cast| cast != self.desired.cast) {
                         return false;
                     }
@@ -207,6 +226,25 @@ impl<'a> Planner<'a> {
         };
         self.step(Step::AssociateAddress { address, public, to: interface.clone() });
         true
+    }
+
+    /// crosswan gives the addresses of its pools to whichever gateway works.
+    fn is_with_a_stand_in(&self, gateway: &Gateway, address: &Address) -> bool {
+        let holder = address.interface.as_ref().and_then(|id| self.seen.interfaces.get(id)?.instance.as_ref());
+        let holder = holder.and_then(|id| self.seen.instances.get(id));
+        is_pooled(address) && holder.is_some_and(|instance| self.is_gateway(instance, &gateway.launch))
+    }
+
+    /// What a cast allocated costs money when the gateway has taken one of a pool instead.
+    fn spare(&mut self, gateway: &Gateway, has: &Address) {
+        let part = gateway.part.address();
+        let seen = self.seen;
+        let free = seen.addresses.iter().filter(|(_, a)| a.interface.is_none() && a.is(&self.desired.cast, &part));
+        for (id, address) in free {
+            let why =
+                format!("{} is not associated: {} took {} itself", address.public, gateway.launch.name, has.public);
+            self.left(id, why);
+        }
     }
 
     /// A gateway that is there: its tags, its own flag, and what differs from the document.

@@ -1,12 +1,18 @@
 //! The routes of both tables: to the gateways' interfaces, and who owns a route that points elsewhere.
+//!
+//! A table with crosswan's tag is the gateways': there a route that leads to a gateway which runs is theirs to move. Everywhere
+//! else crosswan touches none.
 
 use super::{Planner, step::Step};
 use crate::{
-    desired::{Route, Table, Target},
+    desired::{Launch, Route, Table, Target},
     part::Ref,
-    seen::{Id, Tagged},
+    seen::{Id, Instance, Tagged},
     text,
 };
+
+/// Gateways move the routes of tables with this tag: crosswan's setting `routes.tag`, unless an image has another one.
+pub const MANAGED: (&str, &str) = ("crosswan-routes", "managed");
 
 /// What a route points to that is not what the document wants.
 enum Found {
@@ -14,7 +20,7 @@ enum Found {
     OtherGateway(String),
     /// Nothing that runs.
     Dead(&'static str),
-    /// Another instance of the same service: crosswan's place-taking has moved the route, and will move it back.
+    /// Another gateway of the same service, which runs.
     StandIn,
     Foreign,
 }
@@ -39,10 +45,12 @@ impl Planner<'_> {
             Table::Public => self.public_table.clone(),
         };
         let Some(target) = self.target(route) else { return };
-        let there = match &table {
-            Ref::Id(id) => self.seen.route_tables.get(id).and_then(|t| t.routes.get(&route.to)).cloned(),
+        let seen = match &table {
+            Ref::Id(id) => self.seen.route_tables.get(id),
             Ref::New(_) => None,
         };
+        let there = seen.and_then(|table| table.routes.get(&route.to)).cloned();
+        let managed = seen.is_some_and(|table| table.tag(MANAGED.0) == Some(MANAGED.1));
         let (to, why) = (route.to, route.why.clone());
         let Some(old) = there else {
             return self.step(Step::CreateRoute { table, to, target, why });
@@ -50,13 +58,15 @@ impl Planner<'_> {
         if Ref::Id(old.clone()) == target || self.is_instance_of(route, &old) {
             return;
         }
-        let why = match self.found(route, &old) {
+        let why = match self.found(route, &old, managed) {
             Found::OtherGateway(name) => format!("{why}; was {name}'s"),
             Found::Dead(what) => format!("{why}; {what}"),
+            Found::StandIn if managed => return,
+            Found::StandIn if self.options.take_routes => format!("{why}; taken from another gateway of its service"),
             Found::StandIn => {
+                let old = text::plain(&old);
                 let why = format!(
-                    "routes {to} to {}, another gateway of the same service: crosswan moves such routes itself",
-                    text::plain(&old)
+                    "routes {to} to {old}, another gateway of the same service, not to {target}; --take-routes changes that"
                 );
                 return self.left(table, why);
             }
@@ -77,7 +87,7 @@ impl Planner<'_> {
         }
     }
 
-    fn found(&self, route: &Route, old: &Id) -> Found {
+    fn found(&self, route: &Route, old: &Id, managed: bool) -> Found {
         let here = Ref::Id(old.clone());
         for (gateway, slot) in self.desired.gateways.iter().zip(&self.slots) {
             if slot.interface == here || slot.instance.as_ref() == Some(old) {
@@ -104,13 +114,19 @@ impl Planner<'_> {
         }
         if let Target::Gateway(i) = route.by {
             let (key, env) = &self.desired.env;
-            let launch = &self.desired.gateways[i].launch;
-            let same =
-                instance.tag(&self.desired.service_key) == Some(&launch.service) && instance.tag(key) == Some(env);
-            if same && self.in_vpc(&instance.vpc) {
+            // An environment is one to the gateways only if their settings say so.
+            let env = managed || instance.tag(key) == Some(env);
+            if env && self.is_gateway(instance, &self.desired.gateways[i].launch) {
                 return Found::StandIn;
             }
         }
         Found::Foreign
+    }
+
+    /// Whether an instance runs in the VPC and is tagged as a gateway of this service.
+    pub(super) fn is_gateway(&self, instance: &Instance, launch: &Launch) -> bool {
+        instance.state.is_up()
+            && self.in_vpc(&instance.vpc)
+            && instance.tag(&self.desired.service_key) == Some(&launch.service)
     }
 }

@@ -2,15 +2,15 @@
 
 use cloudcaster::{
     decide::decide,
-    plan::{Options, plan},
-    seen::{RouteTable, Seen, State},
+    plan::{MANAGED, Options, Plan, plan},
+    seen::{Address, RouteTable, Seen, State},
 };
 use serde_json::json;
 
 use super::{cast, instance, steps};
 use crate::{
     documents::{CLIENT, HUB, read, value, with},
-    model::plan_for,
+    model::{Region, plan_for},
     properties::region,
 };
 
@@ -19,20 +19,91 @@ fn table<'a>(seen: &'a mut Seen, part: &str) -> &'a mut RouteTable {
     seen.route_tables.values_mut().find(|t| t.tags.get("crosswan-part").is_some_and(|p| p == part)).unwrap()
 }
 
-#[test]
-fn a_route_that_crosswan_moved_to_a_stand_in_is_left_where_it_is() {
+/// The client with a second gateway of its service, to which both private routes lead.
+fn with_stand_in(managed: bool, tags: &[(&str, &str)]) -> Region {
     let mut region = cast(&read(CLIENT));
-    instance(&mut region.seen, "i-0000000a", State::Running, &[("service", "nat"), ("env", "prod")]);
-    region.seen.instances.get_mut("i-0000000a").unwrap().tags.insert("crosswan-cast".into(), "pair".into());
-    let routes = &mut table(&mut region.seen, "table/private").routes;
-    routes.values_mut().for_each(|to| *to = "eni-0000000a".into());
-    let plan = plan_for(&read(CLIENT), &region.seen);
-    assert!(plan.steps.is_empty() && plan.foreign.is_empty(), "{plan}");
-    assert_eq!(plan.left.iter().filter(|n| n.why.contains("crosswan moves such routes itself")).count(), 2, "{plan}");
-    // When the stand-in is gone the routes come back.
+    instance(&mut region.seen, "i-0000000a", State::Running, tags);
+    let table = table(&mut region.seen, "table/private");
+    table.routes.values_mut().for_each(|to| *to = "eni-0000000a".into());
+    if managed {
+        table.tags.insert(MANAGED.0.into(), MANAGED.1.into());
+    }
+    region
+}
+
+fn forced(seen: &Seen) -> Plan {
+    plan(&decide(&read(CLIENT), &Default::default(), seen).desired, seen, Options { take_routes: true })
+}
+
+#[test]
+fn in_a_table_of_the_gateways_a_route_to_one_that_runs_is_theirs_and_nothing_is_said_of_it() {
+    // Not even an environment: the gateways' own settings say whether that matters.
+    let mut region = with_stand_in(true, &[("service", "nat"), ("crosswan-cast", "by hand")]);
+    let said = plan_for(&read(CLIENT), &region.seen);
+    assert!(said.steps.is_empty() && said.foreign.is_empty() && said.left.is_empty(), "{said}");
+    assert!(forced(&region.seen).steps.is_empty(), "the gateways would take them back");
+    // A missing route is made, as the first one was.
+    table(&mut region.seen, "table/private").routes.clear();
+    assert_eq!(steps(&plan_for(&read(CLIENT), &region.seen)).len(), 2);
+    // When the stand-in is gone the routes come back, and what is no gateway of this service is somebody else's.
+    let mut region = with_stand_in(true, &[("service", "nat")]);
     region.seen.instances.get_mut("i-0000000a").unwrap().state = State::Terminated;
     let said = steps(&plan_for(&read(CLIENT), &region.seen));
     assert!(said.len() == 2 && said.iter().all(|s| s.contains("its instance does not run")), "{said:#?}");
+    let region = with_stand_in(true, &[("service", "firewall"), ("env", "prod")]);
+    assert_eq!(plan_for(&read(CLIENT), &region.seen).foreign.len(), 2);
+}
+
+#[test]
+fn in_a_table_of_the_cast_a_route_to_another_gateway_that_runs_moves_only_when_that_is_asked_for() {
+    let region = with_stand_in(false, &[("service", "nat"), ("env", "prod"), ("crosswan-cast", "by hand")]);
+    let said = plan_for(&read(CLIENT), &region.seen);
+    assert!(said.steps.is_empty() && said.foreign.is_empty(), "{said}");
+    let left = said.left.iter().filter(|n| n.why.contains("eni-0000000a, another gateway of the same service"));
+    assert_eq!(left.count(), 2, "{said}");
+    let taken = steps(&forced(&region.seen));
+    assert!(taken.len() == 2 && taken.iter().all(|s| s.contains("taken from another gateway")), "{taken:#?}");
+}
+
+/// An Elastic IP of the pool, on this interface.
+fn pooled(seen: &mut Seen, id: &str, public: &str, interface: Option<&str>) {
+    let tags = [("crosswan-address".to_owned(), "nat".to_owned())].into();
+    let public = public.parse().unwrap();
+    seen.addresses.insert(id.into(), Address { public, interface: interface.map(Into::into), tags });
+    if let Some(interface) = interface.and_then(|id| seen.interfaces.get_mut(id)) {
+        interface.public = Some(public);
+    }
+}
+
+#[test]
+fn an_address_that_gateways_take_themselves_is_left_to_them_and_is_never_tagged() {
+    // The gateway has taken one of its pool instead of what the cast allocated.
+    let mut seen = cast(&read(CLIENT)).seen;
+    let (made, slot) = {
+        let (id, address) = seen.addresses.iter_mut().find(|(_, a)| a.interface.is_some()).unwrap();
+        (id.clone(), address.interface.take().unwrap())
+    };
+    pooled(&mut seen, "eipalloc-0000000b", "192.0.2.77", Some(&slot));
+    let said = plan_for(&read(CLIENT), &seen);
+    assert!(said.steps.iter().all(|s| s.to_string().starts_with("record")), "{said}");
+    let left: Vec<_> = said.left.iter().map(|n| (n.what.as_str(), n.why.contains("took 192.0.2.77 itself"))).collect();
+    assert_eq!(left, [(made.as_str(), true)], "the other one costs money: {said}");
+    // One that the document gives, free: the interface gets it, because without any its gateway could not even ask for one.
+    let document = read(&with(&value(CLIENT), "/nat/addrs", json!(["192.0.2.77"])).to_string());
+    let mut seen = region("client-empty-region");
+    pooled(&mut seen, "eipalloc-0000000b", "192.0.2.77", None);
+    let said = steps(&plan_for(&document, &seen));
+    assert_eq!(said.iter().filter(|s| s.contains("192.0.2.77")).count(), 1, "{said:#?}");
+    // Another gateway works with it.
+    let mut seen = with_stand_in(true, &[("service", "nat"), ("crosswan-cast", "by hand")]).seen;
+    seen.addresses.clear();
+    seen.interfaces.values_mut().for_each(|e| e.public = None);
+    pooled(&mut seen, "eipalloc-0000000b", "192.0.2.77", Some("eni-0000000a"));
+    let said = plan_for(&document, &seen);
+    assert!(said.foreign.is_empty() && steps(&said).iter().all(|s| !s.contains("192.0.2.77")), "{said}");
+    assert!(said.left.iter().any(|n| n.why.contains("another gateway of the same service took it")), "{said}");
+    seen.addresses.values_mut().for_each(|a| a.tags.clear());
+    assert_eq!(plan_for(&document, &seen).foreign.len(), 1, "an address of no pool");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
 
 use crate::image::MachineImage;
 use crate::internet::EC2;
@@ -12,7 +13,10 @@ use crate::lab::Lab;
 use crate::spawn::{Output, Process};
 
 /// Of the documents of 2014.
-const REGION: &str = "us-west-2";
+pub const REGION: &str = "us-west-2";
+/// They themselves, byte for byte.
+const HUB: &str = include_str!("../../../caster/tests/documents/hub.json");
+const CLIENT: &str = include_str!("../../../caster/tests/documents/client.json");
 const KEY_PAIRS: [&str; 3] = ["yourkeyhere", "wrathofchris-201401", "wrathofchris-201404"];
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -41,8 +45,38 @@ impl Lab {
         let certificate = ("ServerCertificateName", "wrathofchris-example-2014");
         iam("UploadServerCertificate", &[certificate, ("CertificateBody", "x"), ("PrivateKey", "x")])?;
         ec2.hosted_zone("example.wrathofchris.com.")?;
-        ec2.call(REGION, "AllocateAddress", &[("Domain", "vpc"), ("Address", "198.51.100.100")])?;
+        // 198.51.100.100, the first that the lab gives out.
+        self.allocate(REGION, None)?;
         Ok(())
+    }
+
+    /// Writes a document of 2014 into the lab's folder, with one private host more, and returns the file: the hub as `hub`, every other
+    /// name as a client with the /26 from `203.0.113.BASE` on.
+    pub fn document(&self, name: &str, base: u8) -> Result<PathBuf> {
+        let mut document: Value = serde_json::from_str(if name == "hub" { HUB } else { CLIENT })?;
+        let net = |at: u8, length: u8| json!(format!("203.0.113.{at}/{length}"));
+        document["vpc"]["cidr"] = net(base, 26);
+        document["vpc"]["pubsubnets"] = json!([net(base, 28)]);
+        document["vpc"]["subnets"] = json!([net(base + 16, 28)]);
+        // Of two clients in one environment the names in DNS would be the same.
+        if name != "hub" && name != "a" {
+            document["nat"]["name"] = json!(format!("nat-vpn-{name}"));
+        }
+        let host = json!({
+            "name": "host", "svctag": "host", "group": "host", "aminame": "host", "type": "t3.micro",
+            "role": "discovery", "keypair": "yourkeyhere", "count": 1,
+        });
+        document["apps"].as_array_mut().context("no apps")?.push(host);
+        let path = self.dir().join(format!("{name}.json"));
+        fs::write(&path, serde_json::to_string_pretty(&document)?)?;
+        Ok(path)
+    }
+
+    /// Wires the VPC of that CIDR, as EC2 has it now, under a name of the lab's.
+    pub fn adopt_cidr(&self, name: &str, cidr: &str) -> Result<()> {
+        let filters = [("Filter.1.Name", "cidr"), ("Filter.1.Value.1", cidr)];
+        let id = self.ec2().get(REGION, "DescribeVpcs", &filters, "vpcId")?;
+        self.adopt(name, REGION, &id)
     }
 
     /// Runs cloudcaster to its end, on the internet. `machine` names the folder of its locks: one machine's.

@@ -7,7 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ipnet::Ipv4Net;
 use roxmltree::Document;
 
-use crate::ec2::{Elements as _, Instance};
+use crate::ec2::{Elements as _, Instance, Target};
 use crate::files::Role;
 use crate::gateway::Gateway;
 use crate::host::Host;
@@ -83,18 +83,26 @@ impl Lab {
         let subnets = self.ec2().call(region, "DescribeSubnets", &of_vpc)?;
         let subnets = subnets_of(&subnets.0)?;
         subnets.iter().try_for_each(|(_, cidr)| network.router.add_subnet(*cidr))?;
-        // Who made the VPC changes its routes; the lab only follows.
-        let tables = String::new;
+        let view = self.ec2().vpc(region, id)?;
+        let leads_out = |routes: &[(Ipv4Net, Target)]| routes.iter().any(|(_, target)| *target == Target::Internet);
+        let table = |public: bool| {
+            let found = view.tables.iter().find(|table| leads_out(&table.routes) == public);
+            found.map(|table| table.id.clone()).context("a VPC without a public or a private table")
+        };
         Ok(Vpc {
             name: name.into(),
             region: region.into(),
             id: id.into(),
             gateway: String::new(),
-            public_table: tables(),
-            private_table: tables(),
+            public_table: table(true)?,
+            private_table: table(false)?,
             subnets: subnets
                 .into_iter()
-                .map(|(id, cidr)| Subnet { id, association: String::new(), cidr, public: false, next: 4 })
+                .map(|(id, cidr)| {
+                    let public = leads_out(view.routes(&id));
+                    // Who made the VPC takes the first addresses.
+                    Subnet { id, association: String::new(), cidr, public, next: 10 }
+                })
                 .collect(),
             gateways: Default::default(),
             hosts: Default::default(),

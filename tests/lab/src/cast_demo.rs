@@ -1,7 +1,6 @@
 //! `crosswan-lab cast-demo`: cloudcaster casts a hub and its clients from documents, and packets cross what it made.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,17 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use crosswan_lab::{AgentProcess, Gateway, Host, Lab, Output, account};
-use serde_json::{Value, json};
 
 use crate::demo::boot::{UP, boot};
 use crate::demo::reach::{seen_by, vpc};
 use crate::demo::screen::{Screen, seconds};
 use crate::demo::signals;
-
-const REGION: &str = "us-west-2";
-/// The documents of 2014, byte for byte.
-const HUB: &str = include_str!("../../../caster/tests/documents/hub.json");
-const CLIENT: &str = include_str!("../../../caster/tests/documents/client.json");
 
 const PICTURE: &str = r"
 cloudcaster makes a VPC environment from one document. Here: the hub of 2014 and two clients, with a host each, in a region
@@ -57,7 +50,7 @@ pub fn run(agent: &Path, cloudcaster: &Path) -> Result<ExitCode> {
     let screen = Screen::new();
     screen.raw(PICTURE);
     let private = "203.0.113.0/24".parse().context("the private network")?;
-    let builder = Lab::builder(agent).private_net(&[private]).region(REGION).images(&account::images());
+    let builder = Lab::builder(agent).private_net(&[private]).region(account::REGION).images(&account::images());
     let lab = builder.build().context("the region did not come up (it has to be root, to make network namespaces)")?;
     lab.prepare_account()?;
     let mut demo = CastDemo { keepers: BTreeMap::new(), lab, screen, program: cloudcaster.into() };
@@ -100,25 +93,9 @@ impl CastDemo {
         self.lab.dir().join(format!("{name}.json")).display().to_string()
     }
 
-    /// Each document with one private host; the clients with a CIDR and a name of their own.
     fn documents(&self) -> Result<()> {
-        for (name, text, base) in [("hub", HUB, 0), ("a", CLIENT, 128), ("b", CLIENT, 192), ("c", CLIENT, 64)] {
-            let mut document: Value = serde_json::from_str(text)?;
-            let net = |at: u8, length: u8| json!(format!("203.0.113.{at}/{length}"));
-            document["vpc"]["cidr"] = net(base, 26);
-            document["vpc"]["pubsubnets"] = json!([net(base, 28)]);
-            document["vpc"]["subnets"] = json!([net(base + 16, 28)]);
-            if name != "hub" && name != "a" {
-                document["nat"]["name"] = json!(format!("nat-vpn-{name}"));
-            }
-            let host = json!({
-                "name": "host", "svctag": "host", "group": "host", "aminame": "host", "type": "t3.micro",
-                "role": "discovery", "keypair": "yourkeyhere", "count": 1,
-            });
-            document["apps"].as_array_mut().context("no apps")?.push(host);
-            fs::write(self.file(name), serde_json::to_string_pretty(&document)?)?;
-        }
-        Ok(())
+        let all = [("hub", 0), ("a", 128), ("b", 192), ("c", 64)];
+        all.into_iter().try_for_each(|(name, base)| self.lab.document(name, base).map(drop))
     }
 
     fn cast(&self, names: &[&str]) -> Result<Output> {
@@ -131,13 +108,6 @@ impl CastDemo {
         ensure!(output.code == 0, "cloudcaster ended with {}:\n{}{}", output.code, output.stderr, output.stdout);
         self.screen.quote(output.stdout.trim_end());
         Ok(output)
-    }
-
-    /// Wires what is in EC2 now.
-    fn wire(&self, name: &str, cidr: &str) -> Result<()> {
-        let filters = [("Filter.1.Name", "cidr"), ("Filter.1.Value.1", cidr)];
-        let id = self.lab.ec2().get(REGION, "DescribeVpcs", &filters, "vpcId")?;
-        self.lab.adopt(name, REGION, &id)
     }
 
     /// What systemd does at the boot of each gateway that has not booted yet, all at once.
@@ -186,7 +156,7 @@ fn cast_all(demo: &mut CastDemo) -> Result<String> {
 
 fn reach(demo: &mut CastDemo) -> Result<String> {
     for (name, cidr) in [("hub", "203.0.113.0/26"), ("a", "203.0.113.128/26"), ("b", "203.0.113.192/26")] {
-        demo.wire(name, cidr)?;
+        demo.lab.adopt_cidr(name, cidr)?;
     }
     let booted = demo.boot()?;
     let pairs = demo.all_pairs()?;
@@ -219,13 +189,13 @@ fn again(demo: &mut CastDemo) -> Result<String> {
     let old = demo.gateway("a/nat-vpn")?;
     let (instance, address, public) = (old.instance.clone(), old.address, old.public());
     demo.screen.command("operator", &format!("aws ec2 terminate-instances --instance-ids {instance}"));
-    demo.lab.ec2().call(REGION, "TerminateInstances", &[("InstanceId.1", &instance)])?;
+    demo.lab.ec2().call(account::REGION, "TerminateInstances", &[("InstanceId.1", &instance)])?;
     drop(old);
     demo.keepers.remove(&instance);
-    demo.wire("a", "203.0.113.128/26")?;
+    demo.lab.adopt_cidr("a", "203.0.113.128/26")?;
     let output = demo.cast(&["a"])?;
     ensure!(output.stdout.contains(": 1 step done"), "not one step:\n{}", output.stdout);
-    demo.wire("a", "203.0.113.128/26")?;
+    demo.lab.adopt_cidr("a", "203.0.113.128/26")?;
     let new = demo.gateway("a/nat-vpn")?;
     ensure!(new.instance != instance, "the old instance");
     ensure!((new.address, new.public()) == (address, public), "another address: {} {:?}", new.address, new.public());
@@ -240,7 +210,7 @@ fn again(demo: &mut CastDemo) -> Result<String> {
 
 fn third(demo: &mut CastDemo) -> Result<String> {
     let output = demo.cast(&["c"])?;
-    demo.wire("c", "203.0.113.64/26")?;
+    demo.lab.adopt_cidr("c", "203.0.113.64/26")?;
     demo.boot_with_hub()?;
     let pairs = demo.all_pairs()?;
     Ok(format!("cast in {}; {pairs} of {pairs} pairs of four VPCs reach each other", seconds(output.elapsed)))

@@ -257,7 +257,7 @@ impl Lab {
     }
 
     /// A new Elastic IP, from 198.51.100.100 on; those of a pool have its name in [`POOL_TAG`].
-    fn allocate(&self, region: &str, pool: Option<&str>) -> Result<(String, Ipv4Addr)> {
+    pub(crate) fn allocate(&self, region: &str, pool: Option<&str>) -> Result<(String, Ipv4Addr)> {
         let n = self.addresses.fetch_add(1, Ordering::Relaxed).checked_add(100).context("no Elastic IP left")?;
         let address = Ipv4Addr::new(198, 51, 100, n);
         // Without Address= moto invents one in 127/8.
