@@ -11,6 +11,7 @@ mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crosswan_core::model::Mode;
 use ipnet::Ipv4Net;
 
 use crate::{
@@ -67,8 +68,7 @@ pub fn decide(document: &Document, data: &BTreeMap<String, UserData>, seen: &See
         balancers,
         zone: aws.zone.to_lowercase(),
     };
-    let modes = [settings::Mode::VpnHub, settings::Mode::NatHub, settings::Mode::NatVpn];
-    let texts = modes.map(|mode| input.settings(mode)).map(|text| (text.digest(), text)).into();
+    let texts = Mode::ALL.map(|mode| input.settings(mode)).map(|text| (text.digest(), text)).into();
     Decision { desired, faults, warnings, texts }
 }
 

@@ -6,6 +6,7 @@ mod file;
 mod names;
 mod network;
 mod query;
+mod quotas;
 mod references;
 mod scaling;
 
@@ -80,7 +81,7 @@ async fn once(aws: &Aws, query: &Query) -> Result<Seen, Failure> {
             let interfaces = compute::interfaces(ec2).await?;
             Ok((interfaces, compute::instances(ec2).await?))
         },
-        async { Ok(join(compute::addresses(ec2), compute::elastic_ip_quota(ec2)).await) },
+        async { Ok(join(compute::addresses(ec2), quotas::quotas(aws, query)).await) },
         compute::images(ec2, query),
         try_join3(compute::instance_types(ec2, query), network::key_pairs(ec2), names::profiles(aws)),
     );
@@ -100,8 +101,7 @@ async fn once(aws: &Aws, query: &Query) -> Result<Seen, Failure> {
     let (network, compute, serving, outside) =
         try_join4(Box::pin(network), Box::pin(compute), Box::pin(serving), Box::pin(outside)).await?;
     let (vpcs, internet_gateways, subnets, route_tables, (acls, groups, zones)) = network;
-    let ((mut interfaces, mut instances), (addresses, elastic_ip_quota), images, (instance_types, key_pairs, profiles)) =
-        compute;
+    let ((mut interfaces, mut instances), (addresses, quotas), images, (instance_types, key_pairs, profiles)) = compute;
     let (mut balancers, classic, target_groups, templates, scaling_groups) = serving;
     let (account, certificates, (hosted_zones, records)) = outside;
     balancers.extend(classic);
@@ -120,7 +120,7 @@ async fn once(aws: &Aws, query: &Query) -> Result<Seen, Failure> {
         groups,
         interfaces,
         addresses: addresses?,
-        elastic_ip_quota,
+        quotas,
         instances,
         images,
         instance_types,

@@ -9,6 +9,7 @@ mod gateways;
 mod groups;
 mod instances;
 mod network;
+mod quotas;
 mod records;
 pub mod resource;
 mod routes;
@@ -87,7 +88,7 @@ pub fn plan(desired: &Desired, seen: &Seen, options: Options) -> Plan {
         planner.instances();
         planner.scaling();
         planner.records();
-        planner.quota();
+        planner.quotas();
         planner.not_in_the_document();
     }
     let vpc = planner.vpc_id().map(str::to_owned);

@@ -153,11 +153,14 @@ impl<'a> Needs<'a> {
             actions.push("ec2:DescribeInstanceStatus");
         }
         if self.scaling {
-            actions.push("ec2:DescribeLaunchTemplateVersions");
+            actions.extend(["autoscaling:DescribeAccountLimits", "ec2:DescribeLaunchTemplateVersions"]);
         }
         if self.balancers {
-            actions
-                .extend(["elasticloadbalancing:DescribeLoadBalancerAttributes", "elasticloadbalancing:DescribeTags"]);
+            actions.extend([
+                "elasticloadbalancing:DescribeAccountLimits",
+                "elasticloadbalancing:DescribeLoadBalancerAttributes",
+                "elasticloadbalancing:DescribeTags",
+            ]);
         }
         if self.modern {
             actions.extend(["elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeTargetHealth"]);

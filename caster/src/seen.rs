@@ -21,6 +21,17 @@ use crate::{
     text,
 };
 
+/// Names of quotas: AWS's own where it has any.
+pub mod quota {
+    pub const ELASTIC_IPS: &str = "vpc-max-elastic-ips";
+    pub const GROUPS_PER_INTERFACE: &str = "vpc-max-security-groups-per-interface";
+    pub const APPLICATION: &str = "application-load-balancers";
+    pub const NETWORK: &str = "network-load-balancers";
+    pub const CLASSIC: &str = "classic-load-balancers";
+    pub const TARGET_GROUPS: &str = "target-groups";
+    pub const SCALING_GROUPS: &str = "auto-scaling-groups";
+}
+
 /// An id such as `vpc-0a1b2c3d`.
 pub type Id = String;
 
@@ -42,8 +53,8 @@ pub struct Seen {
     pub interfaces: BTreeMap<Id, Interface>,
     /// Elastic IPs, by allocation id.
     pub addresses: BTreeMap<Id, Address>,
-    /// How many Elastic IPs the account may have in the region, if EC2 says so.
-    pub elastic_ip_quota: Option<usize>,
+    /// How many of each kind the account may have in the region, by the names in [`quota`]; those that AWS told.
+    pub quotas: BTreeMap<String, usize>,
     pub instances: BTreeMap<Id, Instance>,
     pub images: BTreeMap<Id, Image>,
     pub instance_types: BTreeMap<String, InstanceType>,

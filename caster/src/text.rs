@@ -1,25 +1,6 @@
 //! Foreign text made safe to print, and the nearest of some known words.
 
-/// Inside a line of ours: everything but printable ASCII is escaped.
-pub fn plain(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            ' '..='~' => out.push(c),
-            other => out.extend(other.escape_default()),
-        }
-    }
-    out
-}
-
-/// In quotes, escaped, 64 characters at most.
-pub fn quoted(text: &str) -> String {
-    let mut out: String = text.chars().take(64).flat_map(char::escape_default).collect();
-    if text.chars().count() > 64 {
-        out.push_str("...");
-    }
-    format!("\"{out}\"")
-}
+pub use crosswan_core::model::{plain, printable as quoted};
 
 /// The known word that somebody probably meant. None if nothing is near.
 pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests write files and start the program")]
 
+mod agent;
 mod cases;
 mod cli;
 mod damage;

@@ -68,17 +68,31 @@ fn an_observation_that_is_not_whole_is_not_planned_against() {
     }
 }
 
-#[test]
-fn too_few_elastic_ips_are_known_before_anything_is_made() {
+/// What a plan says when the account may have so many, and its exit code.
+fn plan_with(document: &str, quotas: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seen.json");
-    let seen = fs::read_to_string(root().join("tests/golden/client-empty-region/seen.json")).unwrap();
-    for (quota, code) in [(1, Some(2)), (99, Some(0))] {
-        fs::write(&path, seen.replacen('{', &format!("{{\"elastic_ip_quota\": {quota},"), 1)).unwrap();
-        let arguments = ["plan", "documents/client.json", "--against", path.to_str().unwrap()];
-        let output = cloudcaster_in(&root().join("tests"), &arguments);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), code, "{said}");
-        assert_eq!(said.contains("client.json:20:10: nat: 1 Elastic IP must be allocated"), code == Some(2), "{said}");
+    let seen = root().join(format!("tests/golden/{document}-empty-region/seen.json"));
+    let seen = fs::read_to_string(seen).unwrap().replacen('{', &format!("{{\"quotas\": {quotas},"), 1);
+    fs::write(&path, seen).unwrap();
+    let file = format!("documents/{document}.json");
+    let output = cloudcaster_in(&root().join("tests"), &["plan", &file, "--against", path.to_str().unwrap()]);
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn what_the_account_may_not_have_is_known_before_anything_is_made() {
+    let cases = [
+        ("client", "vpc-max-elastic-ips", 1, "client.json:20:10: nat: 1 Elastic IP must be made, but 1 of the 1"),
+        ("example", "auto-scaling-groups", 0, ": apps[0]: 1 Auto Scaling group must be made, but 0 of the 0"),
+        ("example", "application-load-balancers", 0, ": elbs[0]: 1 application load balancer must be made"),
+        ("example", "target-groups", 0, ": elbs[0]: 2 target groups must be made"),
+        ("client", "vpc-max-security-groups-per-interface", 0, "1 security groups, but the account may have 0"),
+    ];
+    for (document, quota, most, expected) in cases {
+        let (code, said) = plan_with(document, &format!("{{\"{quota}\": {most}}}"));
+        assert!(code == Some(2) && said.contains(expected), "{quota}: {code:?} {said}");
+        assert_eq!(plan_with(document, &format!("{{\"{quota}\": {}}}", most + 99)).0, Some(0), "{quota}");
     }
+    assert_eq!(plan_with("example", "{\"network-load-balancers\": 0, \"classic-load-balancers\": 0}").0, Some(0));
 }

@@ -64,6 +64,25 @@ fn documents_are_checked_against_each_other() {
 }
 
 #[test]
+fn a_hub_and_its_clients_must_find_each_other_in_their_regions() {
+    let far = with(&with(&value(CLIENT), "/aws/region", json!("eu-west-1")), "/vpc/azs", json!(["eu-west-1a"]));
+    let hub = |regions: Value| with(&value(HUB), "/aws/regions", regions);
+    let said = together(&[("hub.json", &hub(json!(["us-west-2"]))), ("a.json", &far)]);
+    assert!(
+        said.len() == 1 && said[0].contains("aws.regions: eu-west-1 of a.json:") && said[0].starts_with("hub.json:"),
+        "{said:?}"
+    );
+    let both = hub(json!(["us-west-2", "eu-west-1"]));
+    assert_eq!(together(&[("a.json", &far), ("hub.json", &both)]), Vec::<String>::new());
+    let lost = with(&far, "/aws/regions", json!(["eu-west-1"]));
+    let said = together(&[("a.json", &lost), ("hub.json", &both)]);
+    assert!(said.len() == 1 && said[0].contains("aws.regions: us-west-2 of hub.json:"), "{said:?}");
+    // Two clients need not find each other, nor those of another private network.
+    let other = with(&value(CLIENT), "/aws/regions", json!(["ap-southeast-2"]));
+    assert!(together(&[("a.json", &far), ("b.json", &other)]).iter().all(|s| !s.contains("regions")), "clients");
+}
+
+#[test]
 fn user_data_comes_from_a_file_beside_the_document() {
     let folder = tempfile::tempdir().unwrap();
     let document = with(&value(EXAMPLE), "/apps/0/userdata_file", json!("boot.sh"));

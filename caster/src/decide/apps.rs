@@ -1,6 +1,8 @@
 //! Apps and what their instances are launched with.
 
-use super::{Input, images::Wish, settings::Mode};
+use crosswan_core::model::Mode;
+
+use super::{Input, images::Wish};
 use crate::{
     desired::{Choice, Fault, Launch, Plain, Scaled},
     document::{Digest, Nat, UserData, Way, way_of},

@@ -1,8 +1,10 @@
-//! What a gateway's user data says to crosswan: what the document knows for sure, its mode and the private network. The rest is the
-//! image's, above all the regions and the hub: a setting here overrides the image's, and a hub with fewer regions would drop the
-//! clients of the others. A document's own `userdata` takes the place of this.
+//! What a gateway's user data says to crosswan: what the document knows for sure, its mode and the private network, and the regions if
+//! it lists them. The rest is the image's: a setting here overrides the image's, and a hub with fewer regions would drop the clients of
+//! the others. A document's own `userdata` takes the place of this.
 
 use std::fmt::Write as _;
+
+use crosswan_core::model::Mode;
 
 use super::Input;
 use crate::document::{Secret, Way, way_of};
@@ -11,14 +13,6 @@ use crate::document::{Secret, Way, way_of};
 const FILE: &str = "/etc/crosswan/conf.d/50-cloudcaster.toml";
 /// The tag by which a hub finds the clients' gateways, unless told otherwise.
 const GATEWAYS: (&str, &str) = ("service", "nat");
-
-/// What a gateway is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    VpnHub,
-    NatHub,
-    NatVpn,
-}
 
 impl Input<'_> {
     /// nat carries the private network, or an app does, and then nat is the hub's.
@@ -29,12 +23,12 @@ impl Input<'_> {
     /// For cloud-init.
     pub(super) fn settings(&self, mode: Mode) -> Secret {
         let aws = &self.document.aws;
-        let name = match mode {
-            Mode::VpnHub => "vpn-hub",
-            Mode::NatHub => "nat-hub",
-            Mode::NatVpn => "nat-vpn",
-        };
-        let mut toml = format!("mode = {}\nprivate_net = [{}]\n", quoted(name), quoted(&aws.privnet.to_string()));
+        let mut toml =
+            format!("mode = {}\nprivate_net = [{}]\n", quoted(mode.as_str()), quoted(&aws.privnet.to_string()));
+        if let Some(regions) = aws.regions.as_ref().filter(|_| mode.has_ipsec()) {
+            let regions: Vec<String> = regions.iter().map(|region| quoted(region)).collect();
+            let _ = writeln!(toml, "regions = [{}]", regions.join(", "));
+        }
         // Only where it is another than crosswan's own default.
         let nat = self.document.nat.as_ref().map(|nat| (aws.svctag.as_str(), nat.svctag.as_str()));
         if let Some((key, value)) = nat.filter(|tag| mode == Mode::VpnHub && *tag != GATEWAYS) {

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use super::{Document, check::overlap};
+use crosswan_core::model::overlap;
+
+use super::{Document, Way, way_of};
 use crate::{names::Names, problem::Source, tree::KeyPath};
 
 /// A name that only one document may have: what it is, and how it is called, with where it counts.
@@ -12,6 +14,7 @@ type Claim = (&'static str, String);
 pub fn across(documents: &mut [(&mut Source, &Document)]) {
     let mut claims: BTreeMap<Claim, String> = BTreeMap::new();
     let mut addresses: BTreeMap<Ipv4Addr, String> = BTreeMap::new();
+    regions(documents);
     for i in 0..documents.len() {
         let (earlier, rest) = documents.split_at_mut(i);
         let (source, document) = &mut rest[0];
@@ -32,6 +35,23 @@ pub fn across(documents: &mut [(&mut Source, &Document)]) {
                 None => _ = addresses.insert(address, here),
             }
         }
+    }
+}
+
+/// A hub finds only the clients of its regions, and a client only a hub of its own.
+fn regions(documents: &mut [(&mut Source, &Document)]) {
+    let (path, region) = (KeyPath::of("aws").key("regions"), KeyPath::of("aws").key("region"));
+    let is_hub = |document: &Document| matches!(way_of(document), Way::App(_));
+    for i in 0..documents.len() {
+        let (ours, mut missing) = (documents[i].1, Vec::new());
+        for (source, theirs) in documents.iter() {
+            let joined = is_hub(ours) != is_hub(theirs) && overlap(&ours.aws.privnet, &theirs.aws.privnet);
+            let listed = ours.aws.regions.as_ref().is_none_or(|listed| listed.contains(&theirs.aws.region));
+            if joined && !listed {
+                missing.push(format!("{} of {} is missing", theirs.aws.region, source.whereabouts(&region)));
+            }
+        }
+        missing.into_iter().for_each(|what| documents[i].0.error(&path, what));
     }
 }
 

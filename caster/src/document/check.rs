@@ -1,6 +1,7 @@
 //! The rules within one document that need no AWS: networks, images, names. Those of groups, apps and load balancers are
 //! in modules of their own.
 
+use crosswan_core::model::overlap;
 use ipnet::Ipv4Net;
 
 use super::{Document, apps, balancers, groups};
@@ -37,10 +38,6 @@ fn subnets(document: &Document) -> Vec<(KeyPath, Ipv4Net)> {
         nets.iter().enumerate().map(|(i, net)| (path.index(i), *net)).collect::<Vec<_>>()
     };
     lists.into_iter().flat_map(of).collect()
-}
-
-pub(super) fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
-    a.contains(b) || b.contains(a)
 }
 
 fn networks(source: &mut Source, document: &Document) {

@@ -33,6 +33,7 @@ pub struct Aws {
     #[serde(default = "own")]
     pub image_owners: Vec<String>,
     pub privnet_via: Option<String>,
+    pub regions: Option<Vec<String>>,
 }
 
 fn own() -> Vec<String> {

@@ -59,14 +59,6 @@ pub(super) async fn addresses(ec2: &Client) -> Result<BTreeMap<Id, Address>, Fai
     Ok(found.into_iter().filter_map(elastic).collect())
 }
 
-/// How many Elastic IPs the account may have. A quota that cannot be asked for stops nothing: EC2 knows it all the same.
-pub(super) async fn elastic_ip_quota(ec2: &Client) -> Option<usize> {
-    let call = ec2.describe_account_attributes().attribute_names("vpc-max-elastic-ips".into());
-    let found = listed!("ec2:DescribeAccountAttributes", call, account_attributes).await.ok()?;
-    let quota = found.into_iter().find(|a| a.attribute_name.as_deref() == Some("vpc-max-elastic-ips"))?;
-    quota.attribute_values?.into_iter().find_map(|v| v.attribute_value)?.parse().ok()
-}
-
 /// Terminated ones too, as long as EC2 shows them: they have neither VPC nor interface any more.
 pub(super) async fn instances(ec2: &Client) -> Result<BTreeMap<Id, Instance>, Failure> {
     let found = pages!("ec2:DescribeInstances", ec2.describe_instances(), reservations).await?;

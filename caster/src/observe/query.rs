@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 
 use crate::{
-    document::{Document, UserData},
+    document::{BalancerKind, Document, UserData},
     names::Names,
 };
 
@@ -23,6 +23,10 @@ pub struct Query {
     /// Names of load balancers, target groups, launch templates and Auto Scaling groups: `NAME-ENV`.
     pub names: BTreeSet<String>,
     pub certificates: bool,
+    /// Application or network load balancers, classic ones, and Auto Scaling groups: whose quotas matter.
+    pub balancers: bool,
+    pub classic: bool,
+    pub scaling: bool,
     /// Fully qualified names of records.
     pub records: BTreeSet<String>,
     /// Hosted zones, with the final dot.
@@ -53,7 +57,11 @@ impl Query {
         }
         self.image_owners.extend(document.aws.image_owners.iter().cloned());
         self.names.extend(document.apps.iter().map(|a| names.full(&a.name)));
+        self.scaling |= document.apps.iter().any(|a| a.autoscale.is_some());
         for elb in &document.elbs {
+            let classic = elb.kind() == BalancerKind::Classic;
+            self.classic |= classic;
+            self.balancers |= !classic;
             self.names.insert(names.full(&elb.name));
             self.names.extend(elb.listeners.iter().map(|l| names.target_group(&elb.name, l.to)));
             self.certificates |= elb.listeners.iter().any(|l| l.cert.is_some());

@@ -43,21 +43,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Too many Elastic IPs are known before anything is made.
-    pub(super) fn quota(&mut self) {
-        let new = self.out.steps.iter().filter(|s| matches!(s, Step::AllocateAddress { .. })).count();
-        let used = self.seen.addresses.len();
-        if let Some(quota) = self.seen.elastic_ip_quota.filter(|quota| new > 0 && used + new > *quota) {
-            let what = format!(
-                "{} must be allocated, but {used} of the {quota} that the account may have in {} are taken; ask AWS for a higher quota, or release one",
-                text::count(new, "Elastic IP"),
-                self.seen.region
-            );
-            let path = self.desired.gateways.first().map(|g| g.path.clone());
-            self.out.faults.extend(path.map(|path| Fault { path, what }));
-        }
-    }
-
     fn slot(&mut self, gateway: &'a Gateway) -> Slot {
         let seen = self.seen;
         let instance = self.holder(gateway);

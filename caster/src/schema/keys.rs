@@ -106,6 +106,13 @@ const AWS: Object = Object {
             "The way to the private network: the name of an app, or `nat`. Default: the one app whose `svctag` is `vpn-hub`, else `nat`.",
             "target of the route `privnet`",
         ),
+        key(
+            "regions",
+            List(&Text(Format::Region)),
+            New,
+            "Where a hub looks for its clients, and a client for its hub. Default: what the image says.",
+            "crosswan's setting `regions`, of new gateways",
+        ),
     ],
 };
 

@@ -55,3 +55,22 @@ fn throttling_and_server_errors_are_ridden_out() -> Result<()> {
     cloud.cast(&[&document("client")])?;
     Ok(())
 }
+
+#[test]
+fn quotas_are_asked_and_nothing_is_tried_where_one_is_too_small() -> Result<()> {
+    let cloud = Cloud::new()?;
+    let before = cloud.census()?;
+    cloud.lab.faults().strict.limit_scaling_groups(0);
+    let output = cloud.run(&["cast", "--yes", &document("example")])?;
+    ensure!(output.code == 2 && output.stderr.contains("1 Auto Scaling group must be made"), "{}", output.stderr);
+    ensure!(cloud.census()? == before, "something was made");
+    let calls = cloud.lab.ec2_calls();
+    let asked = calls.iter().filter(|((_, action), _)| action == "DescribeAccountLimits").map(|(_, n)| n);
+    ensure!(asked.sum::<u64>() == 2, "of Auto Scaling and of load balancers: {calls:?}");
+    // A quota that cannot be asked for stops nothing.
+    cloud.lab.faults().strict.limit_scaling_groups(99);
+    cloud.lab.ec2_fault("*", "DescribeAccountLimits", Fault::Unauthorized);
+    cloud.lab.ec2_fault("*", "DescribeAccountAttributes", Fault::Unauthorized);
+    cloud.cast(&["--no-wait", &document("example")])?;
+    Ok(())
+}

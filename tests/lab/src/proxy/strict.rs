@@ -1,5 +1,6 @@
 //! Where moto is more lenient than AWS, the proxy is as strict: it keeps client tokens, gives out addresses, refuses what is there
-//! already, hides what is new for some calls, and has one source/destination check where moto has two.
+//! already, hides what is new for some calls, tells the quotas that moto does not know, and has one source/destination check where moto
+//! has two.
 //!
 //! It knows only what passed through it: what a test puts into moto directly is not counted.
 
@@ -35,6 +36,8 @@ struct State {
     /// Names and the like that can be taken once.
     taken: BTreeSet<String>,
     elastic: u8,
+    /// How many Auto Scaling groups an account may have, where a test says so.
+    scaling_groups: Option<u32>,
     /// Addresses given out, by subnet.
     subnets: BTreeMap<String, u32>,
     /// For how many calls what is made stays hidden from now on, by operation.
@@ -60,10 +63,20 @@ impl Strict {
         lock(&self.0).hiding.insert(action.to_string(), calls);
     }
 
+    /// From now on an account may have this many Auto Scaling groups.
+    pub fn limit_scaling_groups(&self, most: u32) {
+        lock(&self.0).scaling_groups = Some(most);
+    }
+
     /// Before a call goes to moto. `ask` is a call of the proxy's own there.
     pub fn before(&self, call: &Call, form: &str, ask: impl Fn(&str) -> Result<String>) -> Result<Verdict> {
         if call.service != "ec2" && call.service != "elasticloadbalancing" && call.service != "autoscaling" {
             return Ok(Verdict::Pass(form.to_string()));
+        }
+        if call.action == "DescribeAccountLimits"
+            && let Some(answer) = limits(form, lock(&self.0).scaling_groups.unwrap_or(500))
+        {
+            return Ok(Verdict::Answer(answer));
         }
         if let Some(id) = self.hidden(call, form) {
             let message = format!("The ID '{id}' does not exist");
@@ -214,6 +227,25 @@ fn routed(call: &Call, form: &str, ask: impl Fn(&str) -> Result<String>) -> Resu
     let document = Document::parse(&body)?;
     let mut routes = document.descendants().filter(|n| n.is_called("destinationCidrBlock"));
     Ok(routes.any(|n| n.text() == Some(&to)).then_some(to))
+}
+
+/// The answer of DescribeAccountLimits of a service whose limits moto does not know: Auto Scaling, and classic load balancers.
+fn limits(form: &str, scaling_groups: u32) -> Option<String> {
+    let (service, limits) = match field(form, "Version")? {
+        "2011-01-01" => (
+            "autoscaling.amazonaws.com/doc/2011-01-01",
+            format!("<MaxNumberOfAutoScalingGroups>{scaling_groups}</MaxNumberOfAutoScalingGroups>"),
+        ),
+        "2012-06-01" => (
+            "elasticloadbalancing.amazonaws.com/doc/2012-06-01",
+            "<Limits><member><Name>classic-load-balancers</Name><Max>20</Max></member></Limits>".to_string(),
+        ),
+        _ => return None,
+    };
+    let action = "DescribeAccountLimits";
+    Some(format!(
+        "<{action}Response xmlns=\"http://{service}/\"><{action}Result>{limits}</{action}Result></{action}Response>"
+    ))
 }
 
 /// What a call makes that can be there once, and what AWS says when it is.
