@@ -1,5 +1,6 @@
 //! `crosswan-bench`: the budgets of the agent, each beside its baseline in the same run.
 
+mod cast;
 mod cloud;
 mod hub;
 mod joins;
@@ -72,6 +73,7 @@ Benchmarks:
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   replacement  a gateway that is gone before there is another: until packets pass again
   joins     a VPC that is new to a running hub: from its gateway's first refresh until packets pass
+  cast      cloudcaster, a hub and a client; beside a boto3 script that makes the same calls
   stages    micro-benchmarks of the pure stages, by cargo bench
   throughput  packets a second through NAT, one tunnel and a hub with 1,000; beside fck-nat, plain swanctl and WireGuard
 
@@ -79,6 +81,7 @@ Exit codes: 0 every budget was met, 1 one was not, or an error, 2 wrong argument
 
 Environment:
   CROSSWAN_BIN    the agent, a release build
+  CLOUDCASTER_BIN cloudcaster; otherwise the one beside this program
   CROSSWAN_MOTO   a moto_server, for the lab and for the boto3 beside it";
 
 /// What a benchmark needs to know.
@@ -105,7 +108,7 @@ impl Setup {
 }
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 9] = [
+const ALL: [(&str, Bench); 10] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
@@ -113,6 +116,7 @@ const ALL: [(&str, Bench); 9] = [
     ("restart", restart::bench),
     ("replacement", replacement::bench),
     ("joins", joins::bench),
+    ("cast", cast::bench),
     ("stages", stages::bench),
     ("throughput", throughput::bench),
 ];

@@ -105,3 +105,18 @@ fn a_vpc_that_is_new_joins_by_itself() {
     );
     assert!(row[3].trim_end_matches(" s").parse::<f64>().unwrap() > 0.0, "{text}");
 }
+
+#[test]
+fn a_cast_is_measured_beside_a_script_that_makes_as_many_calls() {
+    let out = tempfile::tempdir().unwrap();
+    let text = bench(out.path(), &["cast"]);
+    let calls = |program: &str| {
+        let row = row(&text, "| program | changes |", program);
+        [1, 2].map(|column| row[column].parse::<u64>().unwrap())
+    };
+    let ([changes, questions], script) = (calls("cloudcaster cast"), calls("boto3 script"));
+    assert!(changes > 40 && script[0] == changes, "{text}");
+    // While it waits each asks by its own clock.
+    assert!(questions > 40 && script[1].abs_diff(questions) < questions / 4, "{text}");
+    assert_eq!(text.matches("not judged").count(), 2, "{text}");
+}
