@@ -6,8 +6,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: bounded waits on AWS")]
 
+mod adoption;
 mod balancers;
+mod call;
 mod classic;
+mod context;
 mod gateways;
 mod groups;
 mod instances;
@@ -18,38 +21,20 @@ mod records;
 mod scaling;
 mod tags;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use self::ledger::Ledger;
+pub use context::Apply;
+
 use crate::{
-    aws::{Aws, Failure},
-    document::{Digest, Secret},
-    part::Ref,
+    aws::Failure,
     plan::{Plan, Step},
-    progress::Progress,
-    seen::Seen,
 };
 
 /// Calls of one cast under way at once: EC2's bucket for calls that change something holds 50 or more and fills with 5 a second.
 const AT_ONCE: usize = 8;
-
-/// What apply works with.
-pub struct Apply<'a> {
-    pub aws: &'a Aws,
-    /// What the plan was made from.
-    pub seen: &'a Seen,
-    /// User data by its digest, which is all that a plan has of it.
-    pub texts: &'a BTreeMap<Digest, Secret>,
-    pub progress: &'a Progress,
-    /// The VPC, if it was there before.
-    vpc: Option<String>,
-    /// Whether instances and groups are waited for until they serve.
-    pub wait: bool,
-    ledger: Ledger,
-}
 
 /// What became of a plan.
 #[derive(Debug, Default)]
@@ -70,10 +55,6 @@ pub struct Done {
 }
 
 impl<'a> Apply<'a> {
-    pub fn new(aws: &'a Aws, seen: &'a Seen, texts: &'a BTreeMap<Digest, Secret>, progress: &'a Progress) -> Self {
-        Apply { aws, seen, texts, progress, vpc: None, wait: true, ledger: Ledger::default() }
-    }
-
     /// All steps of `plan`. After a failure the rest of its level goes on, and no further level is begun.
     pub async fn carry_out(mut self, plan: &Plan) -> Applied {
         self.vpc.clone_from(&plan.vpc);
@@ -115,14 +96,6 @@ impl<'a> Apply<'a> {
             Err(failure) => unit.iter().for_each(|step| self.progress.failed(step, failure, took)),
         }
         (unit, took, outcome)
-    }
-
-    /// The id of what a reference names.
-    fn id(&self, reference: &Ref) -> Result<String, Failure> {
-        self.ledger.id(reference)
-    }
-    fn ids<'r>(&self, references: impl IntoIterator<Item = &'r Ref>) -> Result<Vec<String>, Failure> {
-        references.into_iter().map(|r| self.id(r)).collect()
     }
 
     /// Rules and groups of one thing come several at once, anything else alone.

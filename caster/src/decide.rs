@@ -7,6 +7,7 @@ mod apps;
 mod balancers;
 mod groups;
 mod images;
+mod input;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crosswan_core::model::Mode;
 use ipnet::Ipv4Net;
 
+use self::input::Input;
 use crate::{
     desired::{Desired, Fault, Gateway, Record, RecordTarget, Route, Subnet, Table, Target, Wanted},
     document::{Digest, Document, Secret, UserData, Way, way_of},
@@ -32,14 +34,6 @@ pub struct Decision {
     pub warnings: Vec<Fault>,
     /// User data that is made here: settings of gateways, by digest.
     pub texts: BTreeMap<Digest, Secret>,
-}
-
-/// A document with what goes with it.
-pub(crate) struct Input<'a> {
-    document: &'a Document,
-    data: &'a BTreeMap<String, UserData>,
-    seen: &'a Seen,
-    names: Names,
 }
 
 /// Decides for one document. `data` is each app's user data, `seen` the document's region.

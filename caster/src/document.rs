@@ -11,10 +11,12 @@ mod health;
 mod read;
 mod secret;
 mod types;
+mod way;
 
 pub use across::across;
-pub use check::{Way, check, way_of};
+pub use check::check;
 pub use health::{Health, HealthProtocol};
 pub use read::{Loaded, Options, Ready, load, parse};
 pub use secret::{Digest, Secret, UserData};
 pub use types::*;
+pub use way::{Way, way_of};

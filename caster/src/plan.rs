@@ -9,6 +9,8 @@ mod gateways;
 mod groups;
 mod instances;
 mod network;
+mod outcome;
+mod planner;
 mod quotas;
 mod records;
 pub mod resource;
@@ -16,49 +18,19 @@ mod routes;
 mod scaling;
 pub mod step;
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use ipnet::Ipv4Net;
+pub use outcome::{Note, Options, Plan};
 pub use routes::MANAGED;
-use serde::Serialize;
 pub use step::Step;
 
+use self::planner::Planner;
 use crate::{
-    desired::{Desired, Fault},
+    desired::Desired,
     part::{CAST, PART, Part, Ref, Tags},
-    seen::{Id, Seen, Tagged},
+    seen::Seen,
     text,
 };
-
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    /// Routes and associations of others are replaced.
-    pub take_routes: bool,
-}
-
-/// What to do, and what is not done and why.
-#[derive(Debug, Clone, Default)]
-pub struct Plan {
-    /// `ENV/CIDR in REGION`, for the heading.
-    pub subject: String,
-    /// The VPC's id, if it is there.
-    pub vpc: Option<Id>,
-    /// In the order of their levels.
-    pub steps: Vec<Step>,
-    /// Differences that are the operator's to judge.
-    pub left: Vec<Note>,
-    /// Somebody else's, in the way of the document.
-    pub foreign: Vec<Note>,
-    /// What the document asks for and cannot be: nothing may be tried.
-    pub faults: Vec<Fault>,
-}
-
-/// A resource and what there is to say about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Note {
-    pub what: String,
-    pub why: String,
-}
 
 /// Plans one document.
 pub fn plan(desired: &Desired, seen: &Seen, options: Options) -> Plan {
@@ -100,68 +72,7 @@ pub fn plan(desired: &Desired, seen: &Seen, options: Options) -> Plan {
     out
 }
 
-struct Planner<'a> {
-    desired: &'a Desired,
-    seen: &'a Seen,
-    options: Options,
-    vpc: Ref,
-    /// The VPC was there before the first cast, so what 2014 made in it is ours.
-    adopting: bool,
-    subnets: BTreeMap<Ipv4Net, Ref>,
-    groups: BTreeMap<String, Ref>,
-    private_table: Ref,
-    public_table: Ref,
-    internet_gateway: Ref,
-    /// Of each gateway, in the order of the document.
-    slots: Vec<gateways::Slot>,
-    balancers: Vec<Option<Ref>>,
-    target_groups: BTreeMap<(String, u16), Ref>,
-    out: Plan,
-}
-
-impl<'a> Planner<'a> {
-    fn step(&mut self, step: Step) {
-        self.out.steps.push(step);
-    }
-    fn left(&mut self, what: impl fmt::Display, why: impl Into<String>) {
-        self.out.left.push(Note { what: what.to_string(), why: why.into() });
-    }
-    fn foreign(&mut self, what: impl fmt::Display, why: impl Into<String>) {
-        self.out.foreign.push(Note { what: what.to_string(), why: why.into() });
-    }
-    /// The VPC's id, if there is one.
-    fn vpc_id(&self) -> Option<&str> {
-        match &self.vpc {
-            Ref::Id(id) => Some(id),
-            Ref::New(_) => None,
-        }
-    }
-    fn in_vpc(&self, vpc: &str) -> bool {
-        self.vpc_id() == Some(vpc)
-    }
-    fn subnet(&self, cidr: &Ipv4Net) -> Ref {
-        self.subnets.get(cidr).cloned().unwrap_or_else(|| Ref::New(Part::subnet(*cidr)))
-    }
-    /// A group of the document, or one that is in the VPC already.
-    fn group(&self, name: &str) -> Option<Ref> {
-        self.groups.get(name).cloned().or_else(|| self.group_in_vpc(name))
-    }
-    /// Gives `thing` the tags it should have and lacks: an adoption. What has another cast's tag belongs to that cast.
-    fn adopt(&mut self, id: &Id, thing: &impl Tagged, part: &Part, more: Tags, why: &str) {
-        if let Some(other) = thing.tag(CAST).filter(|cast| *cast != self.desired.cast) {
-            return self.foreign(
-                id,
-                format!("belongs to the cast {}, and the document needs it as {part}", text::plain(other)),
-            );
-        }
-        let mut wanted = self.desired.tags(part);
-        wanted.extend(more);
-        let tags: Tags = wanted.into_iter().filter(|(k, v)| thing.tag(k) != Some(v)).collect();
-        if !tags.is_empty() {
-            self.step(Step::Adopt { what: Ref::Id(id.clone()), part: part.clone(), tags, why: why.to_owned() });
-        }
-    }
-
+impl Planner<'_> {
     /// What has this cast's tag and is no part of the document any more, or is one that another resource is already.
     /// It stays: this tool deletes nothing.
     fn not_in_the_document(&mut self) {
@@ -199,24 +110,5 @@ impl<'a> Planner<'a> {
         for (id, why) in gone {
             self.left(id, why);
         }
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let steps = match (self.steps.len(), self.foreign.is_empty()) {
-            (0, true) => "nothing to do".to_owned(),
-            (0, false) => "no steps; something is in the way".to_owned(),
-            (n, _) => text::count(n, "step"),
-        };
-        writeln!(f, "{}: {steps}", self.subject)?;
-        self.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))?;
-        for (heading, notes) in [("left alone", &self.left), ("in the way", &self.foreign)] {
-            if !notes.is_empty() {
-                writeln!(f, "{heading}:")?;
-            }
-            notes.iter().try_for_each(|n| writeln!(f, "  {}: {}", text::plain(&n.what), n.why))?;
-        }
-        Ok(())
     }
 }

@@ -37,6 +37,10 @@ pub struct Key {
     pub maps: &'static str,
 }
 
+const fn key(name: &'static str, kind: Kind, need: Need, help: &'static str, maps: &'static str) -> Key {
+    Key { name, kind, need, help, maps }
+}
+
 /// Whether a key must be there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Need {

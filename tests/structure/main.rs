@@ -12,11 +12,12 @@ use std::{
 use syn::visit::Visit;
 
 /// Crates and where their sources are, the lowest first: each may use only those above it in this list.
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 5] = [
     ("crosswan_core", "agent/core/src"),
     ("crosswan_vici", "agent/vici/src"),
     ("crosswan_netlink", "agent/netlink/src"),
     ("crosswan", "agent/src"),
+    ("cloudcaster", "caster/src"),
 ];
 
 /// What does IO, reads a clock, or asks somebody.

@@ -7,7 +7,7 @@ use aws_sdk_elasticloadbalancingv2::types::{
     LoadBalancerStateEnum, LoadBalancerTypeEnum, Tag, TargetDescription, TargetTypeEnum,
 };
 
-use super::{Apply, network::send};
+use super::{call::send, context::Apply};
 use crate::{
     aws::{Failure, Kind, listed},
     document::BalancerKind,

@@ -5,7 +5,7 @@ use aws_sdk_elasticloadbalancing::types::{
     LoadBalancerAttributes, Tag,
 };
 
-use super::{Apply, network::send};
+use super::{call::send, context::Apply};
 use crate::{
     aws::{Failure, Kind},
     health::Check,

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use aws_sdk_ec2::types::{AttributeBooleanValue, DomainType, ResourceType};
 
 use super::{
-    Apply,
-    network::{once, send},
+    call::{once, send},
+    context::Apply,
     tags::{specification, token},
 };
 use crate::{

@@ -2,7 +2,11 @@
 
 use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType, UserIdGroupPair};
 
-use super::{Apply, network::filter, network::send, tags::specification};
+use super::{
+    call::{filter, send},
+    context::Apply,
+    tags::specification,
+};
 use crate::{
     aws::{Failure, Kind, listed},
     part::{Part, Ref, Tags},

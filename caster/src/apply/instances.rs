@@ -10,8 +10,8 @@ use aws_sdk_ec2::types::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use super::{
-    Apply,
-    network::send,
+    call::send,
+    context::Apply,
     tags::{digest, specification},
 };
 use crate::{
@@ -68,7 +68,7 @@ impl Apply<'_> {
     }
 
     async fn instance(&self, id: &str) -> Result<Option<Instance>, Failure> {
-        let call = self.aws.ec2.describe_instances().filters(super::network::filter("instance-id", id));
+        let call = self.aws.ec2.describe_instances().filters(super::call::filter("instance-id", id));
         let found = listed!("ec2:DescribeInstances", call, reservations).await?;
         Ok(found.into_iter().flat_map(|r| r.instances.unwrap_or_default()).next())
     }

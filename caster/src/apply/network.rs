@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::{
-    config::{Config, retry::RetryConfig},
-    types::{AttributeBooleanValue, Filter, IcmpTypeCode, PortRange, ResourceType, RuleAction, VpcState},
-};
+use aws_sdk_ec2::types::{AttributeBooleanValue, IcmpTypeCode, PortRange, ResourceType, RuleAction, VpcState};
 use ipnet::Ipv4Net;
 use tokio::time::Instant;
 
-use super::{Apply, patience::Pauses, tags::specification};
+use super::{
+    call::{filter, once, send},
+    context::Apply,
+    patience::Pauses,
+    tags::{specification, token},
+};
 use crate::{
     aws::{Failure, Kind, listed},
     part::{CAST, PART, Part, Ref, Tags},
@@ -19,23 +21,6 @@ use crate::{
 /// How long another cast may take to give way: some calls.
 const GIVES_WAY: Duration = Duration::from_secs(5);
 const AVAILABLE: Duration = Duration::from_secs(60);
-
-/// `call`, and the failure with its name.
-macro_rules! send {
-    ($call:literal, $builder:expr) => {
-        async { $builder.send().await.map_err(|e| $crate::aws::Failure::of($call, &e)) }
-    };
-}
-pub(super) use send;
-
-/// For calls without a client token: the SDK does not make them again by itself.
-pub(super) fn once() -> aws_sdk_ec2::config::Builder {
-    Config::builder().retry_config(RetryConfig::disabled())
-}
-
-pub(super) fn filter(name: &str, value: &str) -> Filter {
-    Filter::builder().name(name).values(value).build()
-}
 
 impl Apply<'_> {
     pub(super) async fn create_vpc(&self, part: &Part, cidr: Ipv4Net, tags: &Tags) -> Result<String, Failure> {
@@ -168,7 +153,7 @@ impl Apply<'_> {
 
     pub(super) async fn create_route_table(&self, part: &Part, vpc: &Ref, tags: &Tags) -> Result<String, Failure> {
         let vpc = self.id(vpc)?;
-        let call = self.aws.ec2.create_route_table().client_token(super::tags::token(tags, &vpc)).vpc_id(vpc);
+        let call = self.aws.ec2.create_route_table().client_token(token(tags, &vpc)).vpc_id(vpc);
         let call = call.tag_specifications(specification(ResourceType::RouteTable, tags));
         let id = self
             .persist(|| async {

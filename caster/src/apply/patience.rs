@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use aws_sdk_ec2::types::Filter;
 use tokio::time::{Instant, sleep};
 
-use super::Apply;
+use super::context::Apply;
 use crate::{
     aws::{Failure, Kind, listed},
     part::{CAST, PART, Part, Tags},

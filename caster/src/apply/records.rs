@@ -6,7 +6,7 @@ use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, ChangeBatch, ChangeStatus, ResourceRecord, ResourceRecordSet, RrType,
 };
 
-use super::{Apply, network::send};
+use super::{call::send, context::Apply};
 use crate::{
     aws::{Failure, listed},
     part::Ref,

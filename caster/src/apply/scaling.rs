@@ -11,8 +11,8 @@ use aws_sdk_ec2::types::{
 };
 
 use super::{
-    Apply,
-    network::send,
+    call::send,
+    context::Apply,
     tags::{digest, list, specification, token},
 };
 use crate::{

@@ -2,7 +2,7 @@
 
 use crosswan_core::model::Mode;
 
-use super::{Input, images::Wish};
+use super::{images::Wish, input::Input};
 use crate::{
     desired::{Choice, Fault, Launch, Plain, Scaled},
     document::{Digest, Nat, UserData, Way, way_of},

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Input;
+use super::input::Input;
 use crate::{
     desired::{Balancer, Fault, Listener, TargetGroup},
     document::{BalancerKind, Elb, HealthProtocol, ListenerProtocol},

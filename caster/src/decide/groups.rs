@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Input;
+use super::input::Input;
 use crate::{
     desired::Group,
     document::{App, Nat, Protocol, Way, way_of},

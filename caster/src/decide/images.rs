@@ -1,6 +1,6 @@
 //! Which image a document means, and whether it can be launched.
 
-use super::Input;
+use super::input::Input;
 use crate::{
     desired::{Choice, Fault},
     seen::{Image, InstanceType},

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crosswan_core::model::Mode;
 
-use super::Input;
+use super::input::Input;
 use crate::document::{Secret, Way, way_of};
 
 /// Read after what is in the image, which it overrides.

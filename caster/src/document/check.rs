@@ -4,17 +4,8 @@
 use crosswan_core::model::overlap;
 use ipnet::Ipv4Net;
 
-use super::{Document, apps, balancers, groups};
+use super::{Document, Way, apps, balancers, groups, way_of};
 use crate::{names::Names, problem::Source, text, tree::KeyPath};
-
-/// Who carries the private network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    Nat,
-    /// An app, by its place in the document.
-    App(usize),
-    Nobody,
-}
 
 /// Puts everything that is wrong with `document` into `source`.
 pub fn check(source: &mut Source, document: &Document) {
@@ -170,19 +161,6 @@ fn names(source: &mut Source, document: &Document) {
         if label.len() > 63 {
             source.error(&path, format!("{label} has {} characters; a DNS label has at most 63", label.len()));
         }
-    }
-}
-
-/// Who the document makes the way to the private network. The document has passed [`check`], or what it says is arbitrary.
-pub fn way_of(document: &Document) -> Way {
-    match document.aws.privnet_via.as_deref() {
-        Some("nat") if document.nat.is_some() => Way::Nat,
-        Some(name) => document.apps.iter().position(|a| a.name == name).map_or(Way::Nobody, Way::App),
-        None => match document.apps.iter().position(|a| a.svctag == "vpn-hub") {
-            Some(hub) => Way::App(hub),
-            None if document.nat.is_some() => Way::Nat,
-            None => Way::Nobody,
-        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Load balancers, their target groups and listeners. Those of 2014 are adopted as they are: classic.
 
-use super::{Planner, resource, step::Step};
+use super::{planner::Planner, resource, step::Step};
 use crate::{
     desired::Balancer,
     document::BalancerKind,

@@ -4,7 +4,7 @@
 //! instance takes over address and routes without anybody moving them.
 
 use super::{
-    Planner,
+    planner::{Planner, Slot},
     resource::{self, Place},
     step::Step,
 };
@@ -21,17 +21,6 @@ const POOL: &str = "crosswan-address";
 
 fn is_pooled(address: &Address) -> bool {
     address.tag(POOL).is_some()
-}
-
-/// What a gateway has, after the steps planned so far.
-pub(super) struct Slot {
-    pub interface: Ref,
-    /// The instance that is there already.
-    pub instance: Option<Id>,
-    /// The public DNS name, once EC2 has told it.
-    pub dns: Option<String>,
-    /// The steps so far give it a new one.
-    pub dns_will_change: bool,
 }
 
 impl<'a> Planner<'a> {

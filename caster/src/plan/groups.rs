@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Planner, step::Step};
+use super::{planner::Planner, step::Step};
 use crate::{
     desired::Fault,
     part::{CAST, Part, Ref, Tags},

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use super::{Planner, resource::Place, step::Step};
+use super::{planner::Planner, resource::Place, step::Step};
 use crate::{
     desired::{Fault, Plain},
     part::{PART, Part, Ref},

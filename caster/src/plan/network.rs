@@ -1,6 +1,6 @@
 //! VPC, internet gateway, subnets, route tables and their associations, and the network ACL.
 
-use super::{Planner, step::Step};
+use super::{planner::Planner, step::Step};
 use crate::{
     part::{CAST, PART, Part, Ref, Tags},
     seen::{Id, RouteTable, Tagged, Vpc, of_part},

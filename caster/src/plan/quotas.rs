@@ -1,6 +1,6 @@
 //! What the account may not have is known before anything is made.
 
-use super::{Planner, step::Step};
+use super::{planner::Planner, step::Step};
 use crate::{
     desired::Fault,
     document::BalancerKind,

@@ -1,7 +1,7 @@
 //! Records in Route 53: a CNAME for nat, an alias for new load balancers. A record has no tags, so whose it is shows in
 //! where it points.
 
-use super::{Planner, resource::RecordKind, step::Step};
+use super::{planner::Planner, resource::RecordKind, step::Step};
 use crate::{
     desired::{Record, RecordTarget},
     part::Ref,

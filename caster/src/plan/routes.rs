@@ -3,7 +3,7 @@
 //! A table with crosswan's tag is the gateways': there a route that leads to a gateway which runs is theirs to move. Everywhere
 //! else crosswan touches none.
 
-use super::{Planner, step::Step};
+use super::{planner::Planner, step::Step};
 use crate::{
     desired::{Launch, Route, Table, Target},
     part::Ref,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Planner, resource, step::Step};
+use super::{planner::Planner, resource, step::Step};
 use crate::{
     desired::Scaled,
     part::{CAST, Part, Ref, Tags},

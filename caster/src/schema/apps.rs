@@ -4,8 +4,17 @@ use super::{
     Format, Key,
     Kind::{self, List, Present, Text, Whole},
     Need::{New, Optional, Required},
-    Object,
-    keys::{PORTS, key},
+    Object, key,
+};
+
+pub(super) const PORTS: Object = Object {
+    name: "ports",
+    help: "A range of ports.",
+    keys: &[
+        key("from", Whole(-1, 65535), Required, "The first port; for ICMP the type, -1 for all.", ""),
+        key("to", Whole(-1, 65535), Required, "The last port; for ICMP the code, -1 for all.", ""),
+        key("prot", Text(Format::Protocol), Required, "The protocol. In 2014 a typing error here opened TCP.", ""),
+    ],
 };
 
 pub(super) const ELB: Object = Object {

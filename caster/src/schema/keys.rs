@@ -1,16 +1,13 @@
 //! The keys: the document itself, aws, vpc and nat. Those of elbs and apps are in `apps`.
 
 use super::{
-    Format, Key,
+    Format,
     Kind::{self, Bool, List, Secret, Text, Whole},
-    Need::{self, Ignored, New, Optional, Required},
+    Need::{Ignored, New, Optional, Required},
     Object,
-    apps::{APP, ELB},
+    apps::{APP, ELB, PORTS},
+    key,
 };
-
-pub(super) const fn key(name: &'static str, kind: Kind, need: Need, help: &'static str, maps: &'static str) -> Key {
-    Key { name, kind, need, help, maps }
-}
 
 pub const DOCUMENT: Object = Object {
     name: "the document",
@@ -244,15 +241,5 @@ const NAT: Object = Object {
             "The pre-shared key of 2014, which nothing ever read. Gateways make their own keys: remove it.",
             "",
         ),
-    ],
-};
-
-pub(super) const PORTS: Object = Object {
-    name: "ports",
-    help: "A range of ports.",
-    keys: &[
-        key("from", Whole(-1, 65535), Required, "The first port; for ICMP the type, -1 for all.", ""),
-        key("to", Whole(-1, 65535), Required, "The last port; for ICMP the code, -1 for all.", ""),
-        key("prot", Text(Format::Protocol), Required, "The protocol. In 2014 a typing error here opened TCP.", ""),
     ],
 };
