@@ -33,7 +33,8 @@ Files:
                                             settings name no other place
   /etc/swanctl/conf.d/crosswan*.conf        the connections and secrets that refresh wrote
   /var/lib/crosswan/                        the last good answers, and the rules in force
-  /run/crosswan/status.json                 the last report";
+  /run/crosswan/status.json                 the last report
+  /run/crosswan/crosswan.prom               the last measurements";
 
 const STATUS_CODES: &str = "\
 Exit codes of status, the worst first:
@@ -197,6 +198,19 @@ pub enum Command {
         /// Print as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Print measurements for Prometheus
+    ///
+    /// Looks once at what status looks at, and at the counters of tunnels that watch sums up. What could not be read is
+    /// missing, and not 0. crosswan-metrics.timer writes them to a file for node_exporter, and crosswan-metrics.socket shows
+    /// that file to a scraper; neither runs unless it is enabled.
+    Metrics {
+        /// Write them to /run/crosswan/crosswan.prom instead
+        #[arg(long)]
+        write: bool,
+        /// Answer one HTTP request on standard input with that file
+        #[arg(long, conflicts_with = "write")]
+        serve: bool,
     },
     /// Write an archive of everything that helps to find a mistake from afar, without any secret
     ///

@@ -13,7 +13,7 @@ use clap::Parser;
 use crosswan::{
     apply::write_files,
     cli::{Cli, Command},
-    doctor, gather, keep,
+    doctor, gather, keep, metrics,
     paths::Paths,
     refresh,
     settings::{MissingPsk, PreSharedKeys},
@@ -99,6 +99,7 @@ async fn run(cli: Cli) -> Result<u8> {
                 put_back: paths.put_back,
                 address_waits: paths.address_waits,
                 wanted: paths.wanted,
+                traffic: paths.traffic,
             };
             watch::run(config, interrupted()).await?;
             Ok(0)
@@ -117,6 +118,12 @@ async fn run(cli: Cli) -> Result<u8> {
             let written =
                 gather::gather(&root, &environment(), &flags, &paths, output, |line| eprintln!("{line}")).await?;
             say(written.display())?;
+            Ok(0)
+        }
+        Command::Metrics { write: true, .. } => metrics::write(&paths).await.map(|()| 0),
+        Command::Metrics { serve: true, .. } => metrics::serve(&paths).map(|()| 0),
+        Command::Metrics { .. } => {
+            say(metrics::look(&paths).await?.trim_end())?;
             Ok(0)
         }
         Command::Status { json, watch: false } => {

@@ -42,6 +42,12 @@ pub struct Paths {
     pub route_waits: PathBuf,
     /// The file in which `watch` records what it put back last.
     pub put_back: PathBuf,
+    /// The file whose time of change says when a refresh last left everything in force.
+    pub success: PathBuf,
+    /// What tunnels have carried, as `watch` has summed it up.
+    pub traffic: PathBuf,
+    /// The measurements for node_exporter.
+    pub metrics: PathBuf,
     /// charon's VICI socket.
     pub vici: PathBuf,
 }
@@ -67,6 +73,9 @@ impl Paths {
             address_waits: root.join("run/crosswan/address-waits"),
             route_waits: root.join("run/crosswan/route-waits"),
             put_back: root.join("run/crosswan/put-back.json"),
+            success: root.join("run/crosswan/last-success"),
+            traffic: root.join("run/crosswan/traffic.json"),
+            metrics: root.join("run/crosswan/crosswan.prom"),
             vici: root.join("run/charon.vici"),
         }
     }

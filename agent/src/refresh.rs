@@ -90,6 +90,9 @@ fn publish(report: &Report, paths: &Paths) -> Result<()> {
     {
         if waits { files::touch(marker) } else { files::remove(marker) }?;
     }
+    if report.is_in_force() {
+        files::touch(&paths.success)?;
+    }
     files::remove(&paths.failure)
 }
 

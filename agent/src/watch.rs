@@ -5,12 +5,13 @@
 //! had made. The loop looks at every change that the kernel announces, and at an interval because iptables-legacy sends no events. It
 //! compares what is in force with what was loaded last, by the same plans as a refresh. It decides nothing anew: while no
 //! refresh has written its files, or while a refresh is at work, it does nothing. While this gateway waits for its Elastic IP, it asks
-//! for another refresh now and then, as only EC2 knows when one is free.
+//! for another refresh now and then, as only EC2 knows when one is free. Beside all this it sums up what tunnels carry.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
 mod asking;
 mod pace;
+mod traffic;
 
 use std::{
     convert::Infallible,
@@ -62,6 +63,8 @@ pub struct Config {
     pub address_waits: PathBuf,
     /// The file that is written when a pass is wanted; systemd watches it.
     pub wanted: PathBuf,
+    /// The file with what tunnels have carried.
+    pub traffic: PathBuf,
 }
 
 /// What was put back last.
@@ -102,11 +105,14 @@ enum Boot {
 pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     files::check_lock(&cfg.lock)?;
     info!(rules = %cfg.rules.display(), routing = %cfg.routing.display(), "watching rules, interfaces and routes");
+    let mut counter = traffic::Counter::new(&cfg.traffic);
     tokio::select! {
         _ = shutdown => {}
         never = forever(&cfg) => match never {},
+        never = counter.run() => match never {},
     }
     notify(&[NotifyState::Stopping]);
+    counter.finish().await;
     Ok(())
 }
 

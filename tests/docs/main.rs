@@ -5,6 +5,7 @@
 mod commands;
 mod links;
 mod map;
+mod monitoring;
 mod source;
 
 use std::{

@@ -20,6 +20,7 @@ mod growth;
 mod keys;
 mod knock;
 mod late;
+mod metrics;
 mod mtu;
 mod place;
 mod plan2014;

@@ -37,7 +37,7 @@ if [[ ${1-} == images ]]; then
     done
     command -v go >/dev/null || packages+=(golang-go) # to build Packer; any version fetches the one that go.mod names
 fi
-[[ ${1-} == fuzz ]] && packages+=(libclang-rt-dev)  # libFuzzer
+[[ ${1-} == fuzz ]] && packages+=(libclang-rt-dev prometheus prometheus-node-exporter) # libFuzzer; what scrapes gateways in a test
 [[ ${1-} =~ ^(fuzz|bench)$ ]] && packages+=(wireguard-tools) # what a benchmark compares tunnels with
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
 
@@ -74,6 +74,8 @@ if ((${#missing[@]})); then
     install "${missing[@]}" || die "apt-get could not install ${missing[*]}: its output is above"
     # charon should not start at this machine's next boot either; `systemctl enable strongswan` if you want it to.
     [[ " ${missing[*]} " != *" charon-systemd "* ]] || systemctl --quiet disable strongswan.service 2>/dev/null || true
+    [[ " ${missing[*]} " != *" prometheus "* ]] || systemctl --quiet disable prometheus.service 2>/dev/null || true
+    [[ " ${missing[*]} " != *" prometheus-node-exporter "* ]] || systemctl --quiet disable prometheus-node-exporter.service 2>/dev/null || true
 fi
 
 # --- Rust

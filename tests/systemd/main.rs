@@ -16,6 +16,9 @@ use crosswan_core::error::{Kind, STOPPED, WAITING};
 
 const REFRESH: &str = "crosswan-refresh.service";
 const WATCH: &str = "crosswan-watch.service";
+/// They measure, and show what was measured; neither is enabled by an image.
+const METRICS: [&str; 4] =
+    ["crosswan-metrics.service", "crosswan-metrics.timer", "crosswan-metrics.socket", "crosswan-metrics@.service"];
 const SERVICES: [&str; 3] = [REFRESH, "crosswan-keep.service", WATCH];
 const TIMER: &str = "crosswan-refresh.timer";
 /// Loads rules at boot, before there is a network; and what starts a refresh when one is needed.
@@ -47,7 +50,7 @@ fn verify(change: impl Fn(&str) -> String) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut args = vec!["verify".to_owned(), "--man=no".into(), "--recursive-errors=no".into()];
     let guard = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/guard/");
-    for name in SERVICES.into_iter().chain([TIMER, GUARD, PATH]) {
+    for name in SERVICES.into_iter().chain([TIMER, GUARD, PATH]).chain(METRICS) {
         let copy = dir.path().join(name);
         let text = change(&unit(name)).replace("/usr/bin/crosswan", env!("CARGO_BIN_EXE_crosswan"));
         fs::write(&copy, text.replace("/usr/lib/crosswan/", guard.to_str().unwrap())).unwrap();
@@ -74,7 +77,7 @@ fn a_mistake_in_a_unit_is_noticed() {
 
 #[test]
 fn services_are_sandboxed() {
-    for name in SERVICES.into_iter().chain([GUARD]) {
+    for name in SERVICES.into_iter().chain([GUARD, METRICS[0], METRICS[3]]) {
         let path = unit_file(name);
         // In tenths: 25 is an exposure level of 2.5 out of 10.
         let (content, said) =
@@ -322,4 +325,21 @@ fn no_core_dump_holds_a_key_and_charon_has_time_to_load_ten_thousand_connections
     // docs/facts.md, "Scale": 5,000 with a key each take up to 140 s, and four times that when they are twice as many.
     let minutes = values(&charon, "TimeoutStartSec").concat().strip_suffix("min").and_then(|m| m.parse::<u32>().ok());
     assert!(minutes.is_some_and(|minutes| minutes * 60 > 4 * 140), "{charon}");
+}
+
+/// Whoever reaches the socket talks to a process that can do nothing but read one file.
+#[test]
+fn what_answers_a_scraper_has_no_rights_and_what_measures_opens_no_port() {
+    let [measures, timer, socket, answers] = METRICS.map(unit);
+    assert_eq!(values(&answers, "DynamicUser"), ["yes"]);
+    assert_eq!(values(&answers, "CapabilityBoundingSet"), [""]);
+    assert_eq!(values(&answers, "PrivateNetwork"), ["yes"]);
+    assert_eq!(values(&answers, "ExecStart"), ["/usr/bin/crosswan metrics --serve"]);
+    assert_eq!(values(&answers, "RuntimeMaxSec"), ["15s"]);
+    assert_eq!(values(&socket, "ListenStream"), ["127.0.0.1:9917"]);
+    assert_eq!(values(&socket, "Also"), [METRICS[1]], "without the timer there is nothing to show");
+    assert_eq!(values(&measures, "IPAddressDeny"), ["any"]);
+    assert_eq!(values(&measures, "ExecStart"), ["/usr/bin/crosswan metrics --write"]);
+    // What it shows counts as fresh for two minutes.
+    assert_eq!(values(&timer, "OnUnitActiveSec"), ["30s"]);
 }

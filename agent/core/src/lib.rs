@@ -10,6 +10,7 @@
 //! | [`swanctl`], [`iptables`] | the text forms of connections and rules, parsed and compared |
 //! | [`system`] | what is: files, charon, rules |
 //! | [`settings`], [`state`] | what the operator has set, what is remembered |
+//! | [`traffic`], [`metrics`] | what tunnels have carried; measurements as text |
 //! | [`forwarding`] | whether other programs' rules let this gateway's traffic pass |
 //! | [`observed`] | stage 1's value: everything that a pass has found out |
 //! | [`decide`], [`mod@keep`] | what should be, and why |
@@ -26,6 +27,7 @@ pub mod error;
 pub mod forwarding;
 pub mod iptables;
 pub mod keep;
+pub mod metrics;
 pub mod model;
 pub mod observed;
 pub mod outcome;
@@ -38,3 +40,4 @@ pub mod state;
 pub mod swanctl;
 pub mod system;
 pub mod text;
+pub mod traffic;

@@ -260,6 +260,11 @@ impl Report {
         })
     }
 
+    /// Whether everything is in force, whatever else waits or stops packets.
+    pub fn is_in_force(&self) -> bool {
+        matches!(self.exit_code(), 0 | WAITING | STOPPED)
+    }
+
     /// Whether a route waits until this gateway has worked.
     pub fn waits_for_routes(&self) -> bool {
         self.routes.iter().any(|route| matches!(route.is, RouteIs::Waits(_)))

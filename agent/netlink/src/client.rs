@@ -7,6 +7,7 @@ use crosswan_core::{
     model::Place,
     system::{PROTOCOL, Routing, RoutingChange, Rule, Via},
 };
+use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 
 use crate::{
@@ -60,7 +61,7 @@ impl Netlink {
     /// # Errors
     /// [`Kind::Other`] if the kernel has no rtnetlink or is older than 4.20, or there are too many open files.
     pub fn open() -> Result<Netlink> {
-        Wire::open()
+        Wire::open(NETLINK_ROUTE)
             .map(Netlink)
             .context(|| Error::new(Kind::Other, "open a connection to the kernel's routing (rtnetlink)"))
     }

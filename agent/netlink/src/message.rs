@@ -100,6 +100,10 @@ impl<'a> Attributes<'a> {
         self.0.keys().all(|kind| kinds.contains(kind))
     }
 
+    pub(crate) fn bytes(&self, kind: u16) -> Option<&'a [u8]> {
+        self.0.get(&kind).copied()
+    }
+
     pub(crate) fn u8(&self, kind: u16) -> Option<u8> {
         self.0.get(&kind)?.first().copied()
     }

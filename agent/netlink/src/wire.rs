@@ -11,7 +11,7 @@ use std::{
 };
 
 use netlink_packet_core::{NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP_INTR, NetlinkBuffer};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr};
 use nix::{
     errno::Errno,
     libc::{NLMSG_DONE, NLMSG_ERROR},
@@ -79,9 +79,9 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Opens a socket in the thread's network namespace.
-    pub(crate) fn open() -> std::io::Result<Wire> {
-        let socket = Socket::new(NETLINK_ROUTE)?;
+    /// Opens a socket for a protocol (`NETLINK_*`) in the thread's network namespace.
+    pub(crate) fn open(protocol: isize) -> std::io::Result<Wire> {
+        let socket = Socket::new(protocol)?;
         // The kernel then sends the text of an error, leaves the request out of it, and lists one table only.
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;

@@ -6,4 +6,5 @@ mod changes;
 mod events;
 mod foreign;
 mod moves;
+mod sas;
 mod space;
