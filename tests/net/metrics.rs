@@ -11,6 +11,7 @@ use crosswan_lab::{Auth, Gateway};
 
 use crate::region::{Region, UP, agent, eventually, refresh, show, status};
 
+mod alerts;
 mod prometheus;
 
 use prometheus::Prometheus;
@@ -60,7 +61,7 @@ fn send(region: &Region) -> Result<()> {
 }
 
 #[test]
-fn counters_outlive_rekeying_and_the_end_of_tunnels_and_prometheus_gets_them() -> Result<()> {
+fn counters_outlive_rekeying_and_the_end_of_tunnels_and_prometheus_raises_alerts() -> Result<()> {
     let region = Region::with(Auth::Key)?;
     let (hub, spoke) = (region.gateway("hub/vpn-hub")?, region.gateway("a/nat-vpn")?);
     let of_a = format!("peer_vpc=\"{}\",peer=\"{}\"", region.lab.vpc_id("a")?, spoke.instance);
@@ -118,7 +119,10 @@ fn counters_outlive_rekeying_and_the_end_of_tunnels_and_prometheus_gets_them() -
     prometheus.wait_for(&format!("crosswan_peer_up{{job=\"crosswan\",{of_hub}}}"), 1.0)?;
     // The file's age is the collector's, too.
     prometheus.wait_for("count(time() - node_textfile_mtime_seconds < 60)", 2.0)?;
-    Ok(())
+    alerts::dashboard_has_data(&prometheus)?;
+    // The watch would put back what is broken now.
+    watch.stop()?;
+    alerts::are_raised_by_what_they_are_for(&region, &hub, &prometheus)
 }
 
 /// The name of a tunnel's only child.

@@ -140,7 +140,7 @@ crosswan_unasked 0"#
     );
     let short = |line: &str| {
         let peers = [("A", "a", "a1"), ("B", "b", "b1"), ("C", "b", "b2")];
-        let line = peers.iter().fold(line.to_owned(), |line, (short, vpc, instance)| {
+        peers.iter().fold(line.to_owned(), |line, (short, vpc, instance)| {
             let (vpc, instance) =
                 (format!("vpc-0{vpc}0000000000000{vpc}{vpc}"), format!("i-0{}0000000000000{instance}", &vpc));
             let labels = format!("peer_vpc=\"{vpc}\",peer=\"{instance}\"");
@@ -150,8 +150,7 @@ crosswan_unasked 0"#
                 }
                 _ => line,
             }
-        });
-        line
+        })
     };
     let found: Vec<String> = values.into_iter().map(short).collect();
     assert_eq!(found.join("\n"), expected);

@@ -1,6 +1,11 @@
 //! A real Prometheus on the hub VPC's host, which scrapes gateways over the private network.
 
-use std::{fmt::Write, fs, sync::Arc, time::Duration};
+use std::{
+    fmt::Write,
+    fs,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Result, ensure};
 use crosswan_lab::{Gateway, Host, Process};
@@ -60,7 +65,13 @@ impl Prometheus {
 
     /// The values that a query gives now, without their labels.
     pub fn query(&self, query: &str) -> Result<Vec<f64>> {
-        let output = self.host.exec("promtool", &["query", "instant", AT, query])?;
+        self.query_in(Duration::ZERO, query)
+    }
+
+    /// As [`Prometheus::query`], as it would be later if nothing were scraped until then; at most five minutes.
+    pub fn query_in(&self, later: Duration, query: &str) -> Result<Vec<f64>> {
+        let at = (SystemTime::now().duration_since(UNIX_EPOCH)? + later).as_secs_f64();
+        let output = self.host.exec("promtool", &["query", "instant", &format!("--time={at}"), AT, query])?;
         // `{labels} => 1 @[1700000000]`, or `scalar: 1 @[…]`.
         let value = |line: &str| line.rsplit_once(" @[")?.0.rsplit(' ').next()?.parse().ok();
         let values: Vec<f64> = output.stdout.lines().filter_map(value).collect();
