@@ -28,7 +28,7 @@ use crosswan_core::{
     decide::Request,
     error::{Error, Result},
     iptables::Rules,
-    model::{Answers, Holder, Identity, Mode, OwnKeys, Region, printable},
+    model::{Answers, Holder, Identity, Mode, OwnKeys, Scope, printable},
     observed::Observed,
     settings::Settings,
     state::State,
@@ -98,7 +98,8 @@ pub async fn observe(
         let wanted = settings.address.as_ref()?;
         Some(ec2::addresses(&ec2, &observed.me.region, wanted, settings.ec2.timeout).await)
     };
-    let (answers, (tags, vpc), addresses) = tokio::join!(ask_ec2(&ec2, settings, &observed.state), own, addresses);
+    let (answers, (tags, vpc), addresses) =
+        tokio::join!(ask_ec2(&ec2, settings, &observed.state, &observed.me), own, addresses);
     (observed.answers, observed.tags, observed.vpc, observed.addresses) = (answers, tags, vpc, addresses);
     let me = Holder { vpc: &observed.me.vpc, instance: &observed.me.instance };
     observed.own = ring.as_ref().and_then(|ring| OwnKeys::of(ring, &me));
@@ -143,15 +144,17 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
 }
 
 /// EC2's answers, if the mode needs any.
-async fn ask_ec2(clients: &ec2::Clients, settings: &Settings, state: &State) -> Answers {
+async fn ask_ec2(clients: &ec2::Clients, settings: &Settings, state: &State, me: &Identity) -> Answers {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
-        Mode::NatVpn if !settings.regions.is_empty() => (&settings.hub_tag, false),
+        Mode::NatVpn if settings.asks() => (&settings.hub_tag, false),
         Mode::NatVpn | Mode::NatHub => return Answers::new(),
     };
-    info!(regions = settings.regions.len(), tag = %printable(&tag.value), "asking EC2");
+    info!(regions = settings.regions.len(), accounts = settings.accounts.len(), tag = %printable(&tag.value), "asking EC2");
     let query = ec2::Query {
         regions: settings.regions.clone(),
+        accounts: settings.accounts.clone(),
+        home: (me.region.clone(), me.instance.clone()),
         tag: tag.clone(),
         environment: settings.environment_tag.clone(),
         with_cidrs,
@@ -161,10 +164,10 @@ async fn ask_ec2(clients: &ec2::Clients, settings: &Settings, state: &State) -> 
 }
 
 /// The peers that are asked for by their ids.
-fn known(state: &State) -> BTreeMap<Region, ec2::Known> {
-    let mut known: BTreeMap<Region, ec2::Known> = BTreeMap::new();
+fn known(state: &State) -> BTreeMap<Scope, ec2::Known> {
+    let mut known: BTreeMap<Scope, ec2::Known> = BTreeMap::new();
     for (vpc, peer) in &state.peers {
-        let known = known.entry(peer.gateway.region.clone()).or_default();
+        let known = known.entry(peer.gateway.scope()).or_default();
         known.vpcs.insert(vpc.clone());
         known.instances.insert(peer.gateway.instance.clone());
     }

@@ -22,6 +22,8 @@ use crate::{
 pub fn query(regions: &[&str]) -> Query {
     Query {
         regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
+        accounts: BTreeMap::new(),
+        home: ("us-west-2".parse().unwrap(), "i-0000ffff".parse().unwrap()),
         tag: Tag { key: "service".into(), value: "nat".into() },
         environment: None,
         with_cidrs: true,
@@ -32,7 +34,7 @@ pub fn query(regions: &[&str]) -> Query {
 /// Asks the server; also asserts that nothing takes longer than promised.
 pub fn ask(endpoint: &str, query: &Query, timeout: Duration) -> Answers {
     let answers = within(timeout, crosswan::observe::ec2::ask(&access(endpoint), query, timeout));
-    assert!(answers.keys().eq(&query.regions), "every region has an entry");
+    assert!(answers.keys().map(|scope| &scope.region).eq(&query.regions), "every region has an entry");
     answers
 }
 

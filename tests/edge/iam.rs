@@ -105,7 +105,7 @@ fn everything(server: &Server, regions: &[&str], with_cidrs: bool) -> BTreeMap<S
             refused.extend(why.map(|why| (call.to_owned(), why.to_string())));
         };
         for (region, answer) in crosswan::observe::ec2::ask(&access, &query, TIMEOUT).await {
-            note(region.as_str(), answer.as_ref().err().map(|why| why as _));
+            note(region.region.as_str(), answer.as_ref().err().map(|why| why as _));
         }
         let own_tags = own_tags(&access, &home, &me, TIMEOUT).await;
         note("own_tags", own_tags.as_ref().err().map(|why| why as _));
@@ -201,7 +201,7 @@ fn a_region_that_is_not_listed_is_refused_and_the_others_are_not() {
         let query = Query { with_cidrs: false, ..query(&["us-west-2", "eu-west-1", "ap-southeast-2"]) };
         let answers = within(TIMEOUT, crosswan::observe::ec2::ask(&access(&server.endpoint), &query, TIMEOUT));
         for (region, answer) in answers {
-            match region.as_str() {
+            match region.region.as_str() {
                 "ap-southeast-2" => {
                     assert!(answer.unwrap_err().to_string().contains("needs ec2:DescribeInstances in ap-southeast-2"))
                 }

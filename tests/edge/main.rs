@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "nothing outside a test uses its items")]
 #![allow(clippy::disallowed_methods, reason = "a test plays the cloud and measures time")]
 
+mod accounts;
 mod address;
 mod ec2;
 mod environment;

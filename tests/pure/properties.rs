@@ -31,6 +31,7 @@ prop_compose! {
         Gateway {
             instance: format!("i-{instance:08x}").parse().unwrap(),
             region: "eu-west-1".parse().unwrap(),
+            account: None,
             vpc: format!("vpc-{n:08x}").parse().unwrap(),
             public: eip.map(|e| [198, 51, 100, e].into()),
             launched: Timestamp(launched),

@@ -107,7 +107,7 @@ impl Node {
         let version = |lag: usize| &self.tags[self.tags.len().saturating_sub(1 + lag)];
         let Identity { instance, region, vpc, public, cidrs, .. } = self.me.clone();
         let tags = KeyTags::of(version(lag.0).0.as_deref(), version(lag.1).1.as_deref());
-        Gateway { instance, region, vpc, public, launched: Timestamp(0), cidrs, tags }
+        Gateway { instance, region, account: None, vpc, public, launched: Timestamp(0), cidrs, tags }
     }
 
     /// One pass, in the order of `refresh`.
@@ -327,7 +327,7 @@ fn knows(node: &Node, peer: &Node) -> bool {
 
 fn answer(gateways: Option<Vec<Gateway>>) -> Answers {
     let view = |gateways| RegionView { gateways, ..RegionView::default() };
-    [(region(), gateways.map(view).ok_or(AskError::TimedOut { after: Duration::from_secs(60) }))].into()
+    [(region().into(), gateways.map(view).ok_or(AskError::TimedOut { after: Duration::from_secs(60) }))].into()
 }
 
 /// Spokes that take no part: as many as once fitted into a tag, where they made all others wait.

@@ -10,7 +10,7 @@ use crosswan_core::{
     decide::{Decided, Request, decide},
     error::Result,
     model::{
-        Answers, AskError, Identity, Mode, OwnKeys, OwnTags, Place, Region, RegionView, Secret, Timestamp, Tries, VpcId,
+        Answers, AskError, Identity, Mode, OwnKeys, OwnTags, Place, RegionView, Scope, Secret, Timestamp, Tries, VpcId,
     },
     observed::{Observed, Psk, Psks, clients},
     plan::{Step, plan},
@@ -49,7 +49,7 @@ pub(crate) struct World {
 fn answers<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Answers, D::Error> {
     let throttled =
         |code| AskError::Throttled { service: "EC2", operation: "DescribeInstances", code, tries: Tries::Insisted(8) };
-    let answers: BTreeMap<Region, std::result::Result<RegionView, String>> = BTreeMap::deserialize(from)?;
+    let answers: BTreeMap<Scope, std::result::Result<RegionView, String>> = BTreeMap::deserialize(from)?;
     Ok(answers.into_iter().map(|(region, answer)| (region, answer.map_err(throttled))).collect())
 }
 

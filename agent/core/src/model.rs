@@ -15,6 +15,7 @@ mod own_vpc;
 mod packet_filter;
 mod place;
 pub(crate) mod private_key;
+mod scope;
 mod signature;
 
 use std::{
@@ -31,8 +32,8 @@ pub use elastic_ip::{AddressHolder, ElasticIp};
 use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{
-    AllocationId, AssociationId, BadName, ConnName, InstanceId, Interface, InterfaceId, Region, RouteTableId, SubnetId,
-    VpcId, plain, printable,
+    AccountId, AccountName, AllocationId, AssociationId, BadName, ConnName, InstanceId, Interface, InterfaceId, Region,
+    RoleArn, RouteTableId, SubnetId, VpcId, plain, printable,
 };
 pub use nat::{Nat, Opening, Protocol};
 pub use own_keys::OwnKeys;
@@ -40,6 +41,7 @@ pub use own_vpc::{Neighbour, OwnInterface, OwnVpc, RouteTable, RouteTarget, VpcR
 pub use packet_filter::{AclEntry, Carries, FarEnd, LAST_ENTRY, May, NetworkAcl, Packets, SecurityGroups, Way};
 pub use place::Place;
 pub use private_key::{Keyring, PrivateKey};
+pub use scope::Scope;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub use signature::{Holder, Signature};
 
@@ -196,6 +198,9 @@ pub struct Gateway {
     pub instance: InstanceId,
     /// The region that showed it.
     pub region: Region,
+    /// The account that showed it; `None` for the own one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// The instance's VPC: the peer, whichever of its gateways is used.
     pub vpc: VpcId,
     /// The Elastic or public address of its first interface; `None` if it has none.
@@ -211,6 +216,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Where EC2 showed it.
+    pub fn scope(&self) -> Scope {
+        Scope { account: self.account.clone(), region: self.region.clone() }
+    }
+
     /// The VPC and instance that its announcements must name.
     pub fn holder(&self) -> Holder<'_> {
         Holder { vpc: &self.vpc, instance: &self.instance }
@@ -220,8 +230,8 @@ impl Gateway {
 /// A gateway, a VPC or a CIDR that EC2 showed and that gets no tunnel, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Refusal {
-    /// The region that showed it.
-    pub region: Region,
+    /// The region that showed it, and the account if it is another one.
+    pub region: Scope,
     /// Its VPC, if EC2 showed one.
     pub vpc: Option<VpcId>,
     /// Its instance, if EC2 showed a valid id.
@@ -266,8 +276,8 @@ pub struct RegionView {
 /// What came of asking one region: its answer, or why there is none.
 pub type RegionAnswer = Result<RegionView, AskError>;
 
-/// What came of asking every listed region.
-pub type Answers = BTreeMap<Region, RegionAnswer>;
+/// What came of asking every listed region of every listed account.
+pub type Answers = BTreeMap<Scope, RegionAnswer>;
 
 /// The traffic selectors of one child.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,14 +17,13 @@ use crate::{
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{
-        AskError, Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, RouteTableId, Timestamp,
-        Tunnel, VpcId,
+        AccountName, AskError, Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, RegionAnswer, RouteTableId, Scope,
+        Timestamp, Tunnel, VpcId,
     },
     observed::Observed,
     outcome::{Outcome, PeerFailure, Verdict},
     plan::leads_to,
     settings::{AuthMethod, Settings},
-    system::Routing,
 };
 
 /// The note where EC2's check is not known: EC2 is asked about the own instance only if this gateway has a key.
@@ -40,6 +39,9 @@ pub struct RegionReport {
     pub failed: Option<String>,
     /// When the answer that is used came; `None` if there has never been one.
     pub answered: Option<Timestamp>,
+    /// What settings call the account; `None` for the own one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountName>,
 }
 
 /// One tunnel, as it was decided on.
@@ -47,6 +49,9 @@ pub struct RegionReport {
 pub struct TunnelReport {
     /// The peer's VPC; `None` where only the hub's address is known.
     pub vpc: Option<VpcId>,
+    /// What settings call the account of the peer's VPC; `None` for the own one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountName>,
     /// The peer's public address.
     pub remote: Ipv4Addr,
     /// The CIDRs on the far side.
@@ -99,7 +104,7 @@ pub struct Report {
     /// The pass in a word.
     pub outcome: Verdict,
     /// The regions that were asked, without those that the account has not enabled.
-    pub regions: BTreeMap<Region, RegionReport>,
+    pub regions: BTreeMap<Scope, RegionReport>,
     /// The tunnels that were decided on, by their connections.
     pub tunnels: BTreeMap<String, TunnelReport>,
     /// Gateways, VPCs and CIDRs that get no tunnel, with the reasons.
@@ -179,12 +184,12 @@ impl Report {
             mode: settings.mode,
             me: observed.me.clone(),
             outcome: outcome.verdict,
-            regions: regions(observed, decided),
+            regions: regions(settings, observed, decided),
             tunnels: decided
                 .tunnels
                 .iter()
                 .filter(|(_, tunnel)| !tunnel.children.is_empty())
-                .map(|(name, tunnel)| (name.to_string(), TunnelReport::of(tunnel, &decided.routing)))
+                .map(|(name, tunnel)| (name.to_string(), TunnelReport::of(tunnel, settings, decided)))
                 .collect(),
             refused: findings.refused.clone(),
             kept: findings.kept.clone(),
@@ -245,7 +250,7 @@ impl Report {
 
     /// A line for each region that could not be asked.
     fn silent(&self) -> impl Iterator<Item = String> {
-        self.regions.iter().filter_map(|(region, r)| Some(format!("{region}: {}", r.failed.as_ref()?)))
+        self.regions.iter().filter_map(|(region, r)| Some(format!("{}: {}", r.place(region), r.failed.as_ref()?)))
     }
 
     /// The problem that EC2's source/destination check is on, if it is: EC2 then drops everything that this gateway forwards.
@@ -316,28 +321,41 @@ fn vpc_routes(decided: &Decided, outcome: &Outcome) -> Vec<RouteReport> {
 }
 
 /// The regions that count, by name.
-fn regions(observed: &Observed, decided: &Decided) -> BTreeMap<Region, RegionReport> {
-    let left_out = |region: &Region| decided.findings.not_enabled.iter().any(|out| out.region == *region);
+fn regions(settings: &Settings, observed: &Observed, decided: &Decided) -> BTreeMap<Scope, RegionReport> {
+    let left_out = |region: &Scope| decided.findings.not_enabled.iter().any(|out| out.region == *region);
     let answers = observed.answers.iter().filter(|(region, _)| !left_out(region));
-    let report = |(region, answer): (&Region, &RegionAnswer)| {
+    let report = |(region, answer): (&Scope, &RegionAnswer)| {
         let used = decided.state.regions.get(region);
         let report = RegionReport {
             gateways: used.map_or(0, |last| last.view.gateways.len()),
             failed: answer.as_ref().err().map(ToString::to_string),
             answered: used.map(|last| last.at),
+            account: settings.name_of(region.account.as_ref()),
         };
         (region.clone(), report)
     };
     answers.map(report).collect()
 }
 
+impl RegionReport {
+    /// The region for the beginning of a line, with the name of the account.
+    pub(crate) fn place(&self, region: &Scope) -> String {
+        let name =
+            self.account.as_ref().filter(|name| Some(name.as_str()) != region.account.as_ref().map(|id| id.as_str()));
+        name.map_or_else(|| region.to_string(), |name| format!("{region} ({name})"))
+    }
+}
+
 impl TunnelReport {
-    fn of(t: &Tunnel, routing: &Routing) -> Self {
+    fn of(t: &Tunnel, settings: &Settings, decided: &Decided) -> Self {
+        let routing = &decided.routing;
+        let peer = t.vpc.as_ref().and_then(|vpc| decided.state.peers.get(vpc));
         let remote = || t.children.values().flat_map(|child| child.remote.iter().copied());
         let leads_here = |net: Ipv4Net| routing.routes.get(&net).is_some_and(|via| via.place == t.place);
         TunnelReport {
             stands_by: !remote().any(leads_here),
             vpc: t.vpc.clone(),
+            account: settings.name_of(peer.and_then(|peer| peer.gateway.account.as_ref())),
             remote: t.remote_addr,
             remote_cidrs: remote().collect(),
             local_cidrs: t.children.values().flat_map(|c| c.local.iter().copied()).collect(),

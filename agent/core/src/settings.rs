@@ -10,6 +10,7 @@
 
 use crate::{error::Result, model::Mode};
 
+mod accounts;
 mod check;
 mod item;
 mod legacy;
@@ -23,6 +24,7 @@ mod table;
 mod tests;
 mod values;
 
+pub use accounts::Account;
 pub use parse::Tag;
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
 pub use stored::{Fetched, NoPsk, Service, StoreUnasked, StoredPsk};

@@ -5,25 +5,61 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Gateway, Identity, InstanceId, PublicKey, Region, RegionView, RouteTableId, Timestamp, VpcId};
+use crate::model::{Gateway, Identity, InstanceId, PublicKey, RegionView, RouteTableId, Scope, Timestamp, VpcId};
 
 /// It is written only after a verified pass. A lost or broken file means a fresh start, and never stops a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct State {
     /// Who this gateway was. It is used while IMDS does not answer.
     pub identity: Option<Identity>,
     /// The last good answer of each region.
-    #[serde(default)]
-    pub regions: BTreeMap<Region, LastGood>,
+    pub regions: BTreeMap<Scope, LastGood>,
     /// The VPCs that have a tunnel, with the CIDRs that they hold.
-    #[serde(default)]
     pub peers: BTreeMap<VpcId, Peer>,
     /// Regions that have never answered, and whose refusals may mean that the account has not enabled them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub disabled: BTreeMap<Region, Refused>,
+    pub disabled: BTreeMap<Scope, Refused>,
     /// The routes of the own VPC that have led here.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub routes: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
+}
+
+/// The state as it is in the file. Versions up to 0.1.0 refuse a whole state if a key of `regions` or `disabled` is no region, so what
+/// belongs to other accounts is beside them, where those versions pass over it.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Stored {
+    identity: Option<Identity>,
+    regions: BTreeMap<Scope, LastGood>,
+    peers: BTreeMap<VpcId, Peer>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    disabled: BTreeMap<Scope, Refused>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    accounts: BTreeMap<Scope, LastGood>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    accounts_disabled: BTreeMap<Scope, Refused>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    routes: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
+}
+
+impl From<State> for Stored {
+    fn from(State { identity, regions, peers, disabled, routes }: State) -> Stored {
+        let ((regions, accounts), (disabled, accounts_disabled)) = (split(regions), split(disabled));
+        Stored { identity, regions, peers, disabled, accounts, accounts_disabled, routes }
+    }
+}
+
+impl From<Stored> for State {
+    fn from(stored: Stored) -> State {
+        let Stored { identity, mut regions, peers, mut disabled, accounts, accounts_disabled, routes } = stored;
+        regions.extend(accounts);
+        disabled.extend(accounts_disabled);
+        State { identity, regions, peers, disabled, routes }
+    }
+}
+
+/// What belongs to the own account, and the rest.
+fn split<T>(all: BTreeMap<Scope, T>) -> (BTreeMap<Scope, T>, BTreeMap<Scope, T>) {
+    all.into_iter().partition(|(scope, _)| scope.account.is_none())
 }
 
 /// A route of the own VPC that has led here.
@@ -124,6 +160,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::model::Region;
 
     #[test]
     fn versions_that_require_a_gateways_private_address_and_this_one_read_each_others_state() {
@@ -144,6 +181,32 @@ mod tests {
         assert_eq!((of(r#""private":"10.1.0.10","#), of(r#""private":"0.0.0.0","#)), (ours.clone(), ours.clone()));
         let Before { private, launched } = serde_json::from_str(&serde_json::to_string(&ours).unwrap()).unwrap();
         assert_eq!((private, launched), (Ipv4Addr::UNSPECIFIED, Timestamp(7)));
+    }
+
+    #[test]
+    fn versions_that_know_one_account_read_a_state_with_several_and_this_one_reads_theirs() {
+        /// As of 0.1.0.
+        #[derive(Deserialize)]
+        struct Before {
+            regions: BTreeMap<Region, serde_json::Value>,
+            disabled: BTreeMap<Region, Refused>,
+        }
+        let last = || LastGood { at: Timestamp(1), view: RegionView::default() };
+        let refused = Refused { polls: 1, at: Timestamp(1) };
+        let scopes: [Scope; 2] = ["eu-west-1", "111122223333/eu-west-1"].map(|scope| scope.parse().unwrap());
+        let regions = scopes.clone().map(|scope| (scope, last())).into();
+        let disabled = scopes.clone().map(|scope| (scope, refused)).into();
+        let state = State { regions, disabled, ..State::default() };
+        let text = serde_json::to_string(&state).unwrap();
+        let before: Before = serde_json::from_str(&text).unwrap();
+        let own: Vec<_> = before.regions.keys().chain(before.disabled.keys()).map(Region::as_str).collect();
+        assert_eq!(own, ["eu-west-1", "eu-west-1"]);
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+        let theirs =
+            r#"{"identity":null,"regions":{"eu-west-1":{"at":1,"view":{"gateways":[],"unusable":[]}}},"peers":{}}"#;
+        let read: State = serde_json::from_str(theirs).unwrap();
+        assert_eq!(read.regions, [(scopes[0].clone(), last())].into());
+        assert_eq!(serde_json::to_string(&read).unwrap(), theirs, "nothing is written that they did not write");
     }
 
     #[test]

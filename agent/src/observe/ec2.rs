@@ -11,11 +11,13 @@ mod dry_run;
 mod own;
 mod own_vpc;
 pub(in crate::observe) mod reason;
+mod role;
 mod surroundings;
 mod throttle;
 pub(in crate::observe) mod whole;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -42,8 +44,8 @@ pub use self::{
     surroundings::surroundings,
 };
 use crosswan_core::{
-    model::{Answers, AskError, Format, InstanceId, Region, RegionAnswer, VpcId},
-    settings::Tag,
+    model::{AccountId, Answers, AskError, Format, InstanceId, Region, RegionAnswer, Scope, VpcId},
+    settings::{Account, Tag},
 };
 
 /// Instances per page: a page of 200 is about 1.5 MB of XML, held for every region at once.
@@ -54,8 +56,12 @@ const FILTER_VALUES: usize = 200;
 /// Which gateways to look for, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// The regions to ask, all at once.
+    /// The regions of the own account to ask.
     pub regions: BTreeSet<Region>,
+    /// The further accounts to ask. All accounts and regions are asked at once.
+    pub accounts: BTreeMap<AccountId, Account>,
+    /// Where this gateway is: STS is asked there, and the sessions are named by its instance.
+    pub home: (Region, InstanceId),
     /// The tag by which an instance is a gateway.
     pub tag: Tag,
     /// The optional environment tag. If it is set, an instance must carry both.
@@ -63,10 +69,10 @@ pub struct Query {
     /// Also ask for the CIDRs of the gateways' VPCs; a spoke that looks for its hub needs none.
     pub with_cidrs: bool,
     /// The peers of the last pass. Those that the answer does not show are asked for by their ids.
-    pub known: BTreeMap<Region, Known>,
+    pub known: BTreeMap<Scope, Known>,
 }
 
-/// The peers of the last pass in one region.
+/// The peers of the last pass in one region of one account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     /// Their instances.
@@ -113,8 +119,12 @@ impl Clients {
 
     /// The client for one region, by `deadline`.
     async fn client(&self, region: &Region, timeout: Duration, deadline: Instant) -> Result<Client, AskError> {
-        let client = client(self.shared(region, timeout, deadline).await?, region);
-        Ok(if self.accepts_throttles { throttle::without_retries(&client) } else { client })
+        Ok(self.of(self.shared(region, timeout, deadline).await?, region))
+    }
+
+    fn of(&self, shared: &(SdkConfig, Credentials), region: &Region) -> Client {
+        let client = client(shared, region);
+        if self.accepts_throttles { throttle::without_retries(&client) } else { client }
     }
 
     /// The reason for a failure, with how often these clients tried.
@@ -135,19 +145,49 @@ impl Clients {
     }
 }
 
-/// Asks every region of `query` at once. No region takes longer than `timeout`, retries and credentials included.
+/// Asks every region of every account of `query` at once. None takes longer than `timeout`, retries and credentials included.
 ///
 /// Every listed region has an entry in the result: all its pages, sorted by instance, or why there is no answer.
 pub async fn ask(clients: &Clients, query: &Query, timeout: Duration) -> Answers {
-    let Some(first) = query.regions.first() else { return Answers::new() };
+    if query.regions.is_empty() && query.accounts.is_empty() {
+        return Answers::new();
+    }
     let deadline = Instant::now() + timeout;
     // Fetched once, not once per region: without any credentials, each region would wait for IMDS in turn.
-    let _ = clients.shared(first, timeout, deadline).await;
-    let regions = query.regions.iter().map(|region| async {
-        let asked = async { region_answer(&clients.client(region, timeout, deadline).await?, query, region).await };
-        let answer = timeout_at(deadline, asked).await;
-        let answer = answer.unwrap_or(Err(AskError::TimedOut { after: timeout }));
-        (region.clone(), answer.map_err(|why| clients.with_tries(why)))
+    let _ = clients.shared(&query.home.0, timeout, deadline).await;
+    let own = ask_account(clients, query, None, deadline, timeout);
+    let others = query.accounts.values().map(|account| ask_account(clients, query, Some(account), deadline, timeout));
+    let (mut answers, others) = tokio::join!(own, join_all(others));
+    answers.extend(others.into_iter().flatten());
+    answers
+}
+
+/// Asks every region of the own account, or of another one, whose role is assumed once for all of them.
+async fn ask_account(
+    clients: &Clients,
+    query: &Query,
+    account: Option<&Account>,
+    deadline: Instant,
+    timeout: Duration,
+) -> Answers {
+    let late = AskError::TimedOut { after: timeout };
+    let shared = async {
+        let shared = clients.shared(&query.home.0, timeout, deadline).await?;
+        match account {
+            None => Ok(Cow::Borrowed(shared)),
+            Some(account) => role::assumed(shared, account, &query.home).await.map(Cow::Owned),
+        }
+    };
+    let shared = timeout_at(deadline, shared).await.unwrap_or(Err(late.clone()));
+    let regions = account.map_or(&query.regions, |account| &account.regions).iter().map(|region| async {
+        let scope = Scope { account: account.map(|account| account.role.account()), region: region.clone() };
+        let asked = async {
+            let client = clients.of(shared.as_ref().map_err(Clone::clone)?, region);
+            region_answer(&client, query, &scope).await
+        };
+        let answer = timeout_at(deadline, asked).await.unwrap_or(Err(late.clone()));
+        let answer = answer.map_err(|why| clients.with_tries(role::of_account(why, account)));
+        (scope, answer)
     });
     join_all(regions).await.into_iter().collect()
 }
@@ -196,10 +236,10 @@ pub fn client((config, credentials): &(SdkConfig, Credentials), region: &Region)
 }
 
 /// Asks one region with its [`client`]. Returns all its pages, or why there is no answer.
-pub async fn region_answer(client: &Client, query: &Query, region: &Region) -> RegionAnswer {
-    let nothing = Known::default();
-    let known = query.known.get(region).unwrap_or(&nothing);
-    let mut seen = Collected::new(region);
+pub async fn region_answer(client: &Client, query: &Query, scope: &Scope) -> RegionAnswer {
+    let (nothing, region) = (Known::default(), &scope.region);
+    let known = query.known.get(scope).unwrap_or(&nothing);
+    let mut seen = Collected::new(scope);
     let tag = |tag: &Tag| filter(format!("tag:{}", tag.key), [literal(&tag.value)]);
     let mut filters = vec![tag(&query.tag), filter("instance-state-name", ["running".to_owned()])];
     filters.extend(query.environment.as_ref().map(tag));

@@ -76,6 +76,7 @@ impl World {
             Gateway {
                 instance,
                 region: region(n % REGIONS),
+                account: None,
                 vpc,
                 public: Some(Ipv4Addr::from_bits(0xc612_0001 + n as u32)),
                 launched: Timestamp(1_767_323_045),
@@ -87,7 +88,7 @@ impl World {
             gateways: (index..peers).step_by(REGIONS).map(gateway).collect(),
             ..RegionView::default()
         };
-        let answers = (0..REGIONS).map(|n| (region(n), Ok(view(n)))).collect();
+        let answers = (0..REGIONS).map(|n| (region(n).into(), Ok(view(n)))).collect();
         let own = OwnKeys { current: key(0, Holder { vpc: &me.vpc, instance: &me.instance }), next: None };
         let mut world = World { settings, me, own, answers, state: State::default() };
         world.state = world.decide().state;

@@ -11,7 +11,11 @@ use std::{
 
 use aws_sdk_ec2::Client;
 use crosswan::observe::ec2::{self, Known, Query};
-use crosswan_core::{model::Region, settings::Tag, state::State};
+use crosswan_core::{
+    model::{Region, Scope},
+    settings::Tag,
+    state::State,
+};
 
 use crate::{
     fake::{self, KINDS, RUNTIME},
@@ -27,7 +31,7 @@ static EC2: LazyLock<(Client, Region)> = LazyLock::new(|| {
 });
 
 /// Peers of the last pass, one of them in what the corpus shows.
-static KNOWN: LazyLock<BTreeMap<Region, Known>> = LazyLock::new(|| {
+static KNOWN: LazyLock<BTreeMap<Scope, Known>> = LazyLock::new(|| {
     let ids = |kind: &str| ["00000001", "00000009"].map(|n| format!("{kind}-{n}"));
     let known = Known {
         instances: ids("i").map(|id| id.parse().unwrap()).into(),
@@ -45,12 +49,15 @@ pub fn target(data: &[u8]) {
     let (client, region) = &*EC2;
     let query = Query {
         regions: [region.clone()].into(),
+        accounts: BTreeMap::new(),
+        home: (region.clone(), "i-0000ffff".parse().unwrap()),
         tag: tag("service", "nat"),
         environment: None,
         with_cidrs: first & 2 == 0,
         known: KNOWN.clone(),
     };
-    let ask = || RUNTIME.block_on(ec2::region_answer(client, &query, region));
+    let scope = Scope::from(region.clone());
+    let ask = || RUNTIME.block_on(ec2::region_answer(client, &query, &scope));
     let answer = ask();
     match &answer {
         Ok(view) => {
@@ -63,7 +70,7 @@ pub fn target(data: &[u8]) {
         Err(why) => oracle::line(why),
     }
     let kind = if query.with_cidrs { &KINDS[0] } else { &KINDS[2] };
-    let answers = [(region.clone(), answer)].into();
+    let answers = [(scope.clone(), answer)].into();
     if let Some(decision) = oracle::pass(kind, &fake::me(), &answers, &State::default(), b"the key of both ends") {
         // The same answer again: nobody leaves, nobody changes.
         let again = oracle::pass(kind, &fake::me(), &answers, &decision.state, b"the key of both ends").unwrap();

@@ -85,6 +85,7 @@ pub fn gateway(n: u8) -> Gateway {
     Gateway {
         instance,
         region: "eu-west-1".parse().unwrap(),
+        account: None,
         vpc,
         public: Some([198, 51, 100, n].into()),
         launched: Timestamp(1_400_000_000 + i64::from(n)),

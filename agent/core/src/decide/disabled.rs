@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
-    model::{Answers, NOT_ENABLED, Region, Timestamp},
+    model::{Answers, NOT_ENABLED, RegionAnswer, Scope, Timestamp},
     state::{Refused, State},
 };
 
@@ -18,7 +18,7 @@ const POLLS: u32 = 3;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SortedOut {
     /// The refusals, for the next state.
-    pub refused: BTreeMap<Region, Refused>,
+    pub refused: BTreeMap<Scope, Refused>,
     /// The regions that do not count.
     pub not_enabled: Vec<NotEnabled>,
 }
@@ -26,8 +26,8 @@ pub(super) struct SortedOut {
 /// A region that is certainly not enabled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotEnabled {
-    /// Its code, as settings list it.
-    pub region: Region,
+    /// Its code, as settings list it, and the account if it is another one.
+    pub region: Scope,
     /// The number of polls that it has refused while other regions answered.
     pub polls: u32,
 }
@@ -36,8 +36,10 @@ pub struct NotEnabled {
 /// tunnels.
 pub(super) fn sort_out(answers: &Answers, state: &State, spacing: Duration, now: Timestamp) -> SortedOut {
     let mut out = SortedOut::default();
-    let others_answer = answers.values().any(Result::is_ok);
     for (region, answer) in answers {
+        // Another account has other credentials.
+        let same = |(other, answer): (&Scope, &RegionAnswer)| other.account == region.account && answer.is_ok();
+        let others_answer = answers.iter().any(same);
         let Err(why) = answer else { continue };
         if !why.may_mean_not_enabled() || state.regions.contains_key(region) {
             continue;
@@ -72,18 +74,18 @@ impl fmt::Display for NotEnabled {
 mod tests {
     use super::*;
     use crate::{
-        model::{AskError, RegionAnswer, RegionView},
+        model::{AskError, RegionView},
         state::LastGood,
     };
 
     const SPACING: Duration = Duration::from_secs(600);
 
-    fn region(name: &str) -> Region {
+    fn region(name: &str) -> Scope {
         name.parse().unwrap()
     }
 
     fn refuses() -> RegionAnswer {
-        Err(AskError::NotAccepted { region: region("ap-east-1"), code: "AuthFailure".into() })
+        Err(AskError::NotAccepted { region: region("ap-east-1").region, code: "AuthFailure".into() })
     }
 
     /// One poll after the other, `minutes` apart: how many regions are left of two, and the notes.
@@ -120,6 +122,8 @@ mod tests {
             // Nobody answers: the credentials, the clock, or the network.
             [("ap-east-1", refuses()), ("us-west-2", dead.clone())],
             [("ap-east-1", refuses()), ("us-west-2", refuses())],
+            // Another account answers, with other credentials.
+            [("ap-east-1", refuses()), ("111122223333/us-west-2", Ok(RegionView::default()))],
             // Another failure says nothing of the account.
             [("ap-east-1", dead), ("us-west-2", Ok(RegionView::default()))],
         ] {

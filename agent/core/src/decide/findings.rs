@@ -8,7 +8,7 @@ use super::{
     credential::{Credential, NoAuth},
     disabled::NotEnabled,
 };
-use crate::model::{Auth, Gateway, InstanceId, Refusal, Region, VpcId};
+use crate::model::{Auth, Gateway, InstanceId, Refusal, Scope, VpcId};
 
 /// The reasons for everything that is left out, left as it was, or waited for.
 #[derive(Debug, Clone, Default)]
@@ -33,8 +33,8 @@ pub struct Findings {
 pub struct Kept {
     /// The peer's VPC.
     pub vpc: VpcId,
-    /// The region in which its gateway was last seen.
-    pub region: Region,
+    /// The region in which its gateway was last seen, and the account if it is another one.
+    pub region: Scope,
     /// A phrase for the report: why it is kept.
     pub why: String,
 }
@@ -44,8 +44,8 @@ pub struct Kept {
 pub struct Replacing {
     /// The VPC of both gateways.
     pub vpc: VpcId,
-    /// Their region.
-    pub region: Region,
+    /// Their region, and their account if it is another one.
+    pub region: Scope,
     /// The gateway in use.
     pub old: InstanceId,
     /// The gateway that waits.
@@ -57,14 +57,14 @@ pub struct Replacing {
 impl Kept {
     /// The tunnel to this gateway stands because of `why`.
     pub fn new(gateway: &Gateway, why: String) -> Self {
-        Kept { vpc: gateway.vpc.clone(), region: gateway.region.clone(), why }
+        Kept { vpc: gateway.vpc.clone(), region: gateway.scope(), why }
     }
 }
 
 impl Findings {
     /// Adds what is wrong with the credential of a client VPC's tunnel. Returns the credential, if there is one.
-    pub(super) fn of_credential(&mut self, credential: Credential, region: &Region, vpc: &VpcId) -> Option<Auth> {
-        let (vpc, region) = (vpc.clone(), region.clone());
+    pub(super) fn of_credential(&mut self, credential: Credential, region: Scope, vpc: &VpcId) -> Option<Auth> {
+        let vpc = vpc.clone();
         if let Some(why) = credential.kept {
             self.kept.push(Kept { vpc: vpc.clone(), region: region.clone(), why });
         }
@@ -87,11 +87,5 @@ impl Findings {
 
 /// A refusal of this gateway for `reason`.
 pub(super) fn refusal(gateway: &Gateway, vpc: Option<&VpcId>, reason: String) -> Refusal {
-    Refusal {
-        region: gateway.region.clone(),
-        vpc: vpc.cloned(),
-        instance: Some(gateway.instance.clone()),
-        cidr: None,
-        reason,
-    }
+    Refusal { region: gateway.scope(), vpc: vpc.cloned(), instance: Some(gateway.instance.clone()), cidr: None, reason }
 }

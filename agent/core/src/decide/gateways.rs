@@ -190,7 +190,7 @@ impl End<'_> {
             match standing {
                 Waiting::Newcomer => findings.replacing.push(Replacing {
                     vpc: in_use.vpc.clone(),
-                    region: in_use.region.clone(),
+                    region: in_use.scope(),
                     old: in_use.instance.clone(),
                     new: gateway.instance.clone(),
                     why,

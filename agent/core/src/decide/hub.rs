@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{ConnName, Gateway, IkeId, Refusal, Selectors, Tunnel, VpcId, child_name},
+    model::{AccountName, ConnName, Gateway, IkeId, Refusal, Selectors, Tunnel, VpcId, child_name},
     state::{Peer, State},
 };
 
@@ -49,7 +49,7 @@ pub(super) fn hub(facts: &Facts, findings: &mut Findings) -> Result<Tunnels> {
         let gateway = &chosen.peer.gateway;
         let (Some(cidrs), Some(remote_addr)) = (accepted.get(&vpc), gateway.public) else { continue };
         let credential = end.credential(gateway, &chosen.peer.keys);
-        let Some(auth) = findings.of_credential(credential, &gateway.region, &vpc) else { continue };
+        let Some(auth) = findings.of_credential(credential, gateway.scope(), &vpc) else { continue };
         let child = |cidr: &Ipv4Net| {
             let local = facts.settings.private_net.clone();
             (child_name(cidr), Selectors { local, remote: [*cidr].into() })
@@ -79,6 +79,13 @@ fn remote_id(gateway: &Gateway) -> IkeId {
     IkeId::Spoke(gateway.vpc.clone(), gateway.instance.clone())
 }
 
+/// The account of this gateway, if settings do not allow its VPCs this CIDR. An account that is no longer listed brings nothing new, and
+/// what it has leaves as its gateways do.
+fn not_allowed<'a>(facts: &'a Facts, gateway: &Gateway, cidr: &Ipv4Net) -> Option<&'a AccountName> {
+    let account = facts.settings.accounts.get(gateway.account.as_ref()?)?;
+    (!account.allow.iter().any(|net| net.contains(cidr))).then_some(&account.name)
+}
+
 /// The CIDRs that each VPC gets (safety rule 3). Those that already have a tunnel come first, then those of the VPC whose
 /// gateway was launched first. A CIDR that overlaps an accepted one is refused alone, so that refusing one never harms
 /// another.
@@ -98,6 +105,8 @@ fn claims(
     for (vpc, cidr, gateway) in queue {
         let reason = if !facts.settings.private_net.iter().any(|p| p.contains(cidr)) {
             Some("outside the private network".to_owned())
+        } else if let Some(account) = not_allowed(facts, gateway, cidr) {
+            Some(format!("not in allow of account {account}, so a VPC of that account may not bring it"))
         } else {
             match taken.claim(cidr, vpc) {
                 Ok(()) => None,

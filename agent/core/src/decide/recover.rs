@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    model::{Answers, ConnName, Gateway, Identity, KeyTags, Region, Timestamp, VpcId},
+    model::{Answers, ConnName, Gateway, Identity, KeyTags, Scope, Timestamp, VpcId},
     observed::Observed,
     state::{Peer, State},
     swanctl::Summary,
@@ -22,13 +22,15 @@ pub(super) fn recover(observed: &Observed, answers: &Answers) -> State {
     let (mut state, me, pinned) = (observed.state.clone(), &observed.me, &observed.system.peer_keys);
     let Some(charon) = &observed.system.charon else { return state };
     let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(region, _)| region);
-    let Some(region) = silent.or(answers.keys().next()) else { return state };
+    let Some(scope) = silent.or(answers.keys().next()) else { return state };
     let shown: Vec<&Gateway> = answers.values().flatten().flat_map(|view| &view.gateways).collect();
     // A guess of an earlier pass moves to a region that is silent now: the guessed one may have answered since.
     let vpcs: BTreeSet<&VpcId> = shown.iter().map(|gateway| &gateway.vpc).collect();
     let guessed = |p: &&mut Peer| p.gateway.launched == RECOVERED && !vpcs.contains(&p.gateway.vpc);
     for peer in state.peers.values_mut().filter(guessed) {
-        peer.gateway.region = silent.unwrap_or(&peer.gateway.region).clone();
+        if let Some(Scope { account, region }) = silent.cloned() {
+            (peer.gateway.account, peer.gateway.region) = (account, region);
+        }
     }
     // A connection without a child only waits beside the gateway in use.
     for (name, loaded) in charon.connections.iter().filter(|(_, loaded)| !loaded.children.is_empty()) {
@@ -36,7 +38,7 @@ pub(super) fn recover(observed: &Observed, answers: &Answers) -> State {
         if name.gateway().is_some_and(|(vpc, _)| state.peers.contains_key(&vpc)) {
             continue;
         }
-        if let Some(gateway) = of_vpc(&name, loaded, region, me, &shown).or_else(|| hub(&name, &shown)) {
+        if let Some(gateway) = of_vpc(&name, loaded, scope, me, &shown).or_else(|| hub(&name, &shown)) {
             let keys = pinned.get(&name).cloned().unwrap_or_default();
             state.peers.entry(gateway.vpc.clone()).or_insert_with(|| Peer { keys, ..Peer::new(gateway) });
         }
@@ -52,7 +54,7 @@ fn hub(name: &ConnName, shown: &[&Gateway]) -> Option<Gateway> {
 
 /// The gateway that a hub's connection leads to, if the connection is this hub's: one that came with an image names another
 /// hub.
-fn of_vpc(name: &ConnName, loaded: &Summary, region: &Region, me: &Identity, shown: &[&Gateway]) -> Option<Gateway> {
+fn of_vpc(name: &ConnName, loaded: &Summary, scope: &Scope, me: &Identity, shown: &[&Gateway]) -> Option<Gateway> {
     let (vpc, instance) = name.gateway()?;
     if loaded.local_id.as_ref()?.parse() != Ok(me.public?) {
         return None;
@@ -63,9 +65,11 @@ fn of_vpc(name: &ConnName, loaded: &Summary, region: &Region, me: &Identity, sho
         return Some(Gateway { cidrs, ..(*known).clone() });
     }
     let sibling = shown.iter().find(|gateway| gateway.vpc == vpc);
+    let Scope { account, region } = sibling.map_or(scope.clone(), |gateway| gateway.scope());
     Some(Gateway {
         instance,
-        region: sibling.map_or(region, |gateway| &gateway.region).clone(),
+        region,
+        account,
         public: Some(loaded.remote_addrs.first()?.parse().ok()?),
         launched: RECOVERED,
         cidrs,

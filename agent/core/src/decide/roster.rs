@@ -10,7 +10,7 @@ use super::{
     findings::{Findings, Kept},
 };
 use crate::{
-    model::{AskError, ConnName, Gateway, InstanceId, Region, VpcId},
+    model::{AccountId, AskError, ConnName, Gateway, InstanceId, RegionAnswer, Scope, VpcId},
     state::{LastGood, Peer},
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Roster {
     pub vpcs: BTreeMap<VpcId, Vpc>,
     pub removed: BTreeSet<VpcId>,
     pub held: Option<Held>,
-    pub regions: BTreeMap<Region, LastGood>,
+    pub regions: BTreeMap<Scope, LastGood>,
 }
 
 /// What EC2 shows of a VPC in this pass.
@@ -61,9 +61,9 @@ pub(super) fn roster(
     let mut leaving = BTreeMap::new();
     for (vpc, known) in facts.state.peers.iter().filter(|(_, known)| eligible(&known.gateway).is_ok()) {
         let shown = shown.remove(vpc).unwrap_or_default();
-        let (stands, why) = match facts.answers.get(&known.gateway.region) {
+        let (stands, why) = match facts.answers.get(&known.gateway.scope()) {
             // Rule 1: the tunnel stands exactly as it was, even if the last good answer could not be used for it.
-            Some(Err(reason)) => (as_it_was(known, &shown), Some(unasked(&known.gateway.region, reason))),
+            Some(Err(reason)) => (as_it_was(known, &shown), Some(unasked(&known.gateway.scope(), reason))),
             _ => stands(known, shown, facts, &connection),
         };
         match stands {
@@ -85,7 +85,7 @@ pub(super) fn roster(
     out
 }
 
-fn unasked(region: &Region, reason: &AskError) -> String {
+fn unasked(region: &Scope, reason: &AskError) -> String {
     format!("{region} could not be asked: {reason}")
 }
 
@@ -94,25 +94,30 @@ fn shown(
     facts: &Facts,
     eligible: impl Fn(&Gateway) -> Eligible,
     findings: &mut Findings,
-) -> (BTreeMap<VpcId, Shown>, BTreeMap<Region, LastGood>) {
-    let (mut shown, mut regions): (BTreeMap<VpcId, Shown>, _) = (BTreeMap::new(), BTreeMap::new());
-    for (region, answer) in facts.answers {
+) -> (BTreeMap<VpcId, Shown>, BTreeMap<Scope, LastGood>) {
+    let last = |(region, answer): (&Scope, &RegionAnswer)| {
         let last = match answer {
             Ok(view) => Some(LastGood { at: facts.observed.now, view: view.clone() }),
             Err(_) => facts.state.regions.get(region).cloned(),
         };
-        let Some(last) = last else { continue };
+        Some((region.clone(), last?))
+    };
+    let regions: BTreeMap<Scope, LastGood> = facts.answers.iter().filter_map(last).collect();
+    let holders = Holders::of(facts, &regions);
+    let mut shown: BTreeMap<VpcId, Shown> = BTreeMap::new();
+    for (region, last) in &regions {
         for refusal in &last.view.unusable {
-            if let Some(vpc) = &refusal.vpc {
+            if let Some(vpc) = refusal.vpc.as_ref().filter(|vpc| holders.other_than(region, vpc).is_none()) {
                 shown.entry(vpc.clone()).or_default().unusable = Some(refusal.reason.clone());
             }
         }
         findings.refused.extend(last.view.unusable.iter().cloned());
         // By VPC id: the own VPC is never a peer, whatever its CIDRs look like.
         for gateway in last.view.gateways.iter().filter(|gateway| gateway.vpc != facts.me.vpc) {
-            let eligible = match gateway.public {
-                Some(_) => eligible(gateway),
-                None => Err(Some(NO_ADDRESS.into())),
+            let eligible = match (holders.other_than(region, &gateway.vpc), gateway.public) {
+                (Some(other), _) => Err(Some(of_two(&other))),
+                (None, Some(_)) => eligible(gateway),
+                (None, None) => Err(Some(NO_ADDRESS.into())),
             };
             match eligible {
                 Ok(()) => {
@@ -123,9 +128,51 @@ fn shown(
                 Err(None) => {}
             }
         }
-        regions.insert(region.clone(), last);
     }
     (shown, regions)
+}
+
+/// Which account holds a VPC. A VPC is in one account, but one that is shared is shown in others too, and there somebody else may
+/// start instances in it (Amazon VPC User Guide, "Share your VPC subnets with other accounts"): they must not take its tunnel.
+struct Holders<'a> {
+    known: &'a BTreeMap<VpcId, Peer>,
+    /// The accounts that are listed.
+    listed: BTreeSet<Option<&'a AccountId>>,
+    /// Who shows a gateway of each VPC.
+    shows: BTreeMap<&'a VpcId, BTreeSet<&'a Scope>>,
+}
+
+impl<'a> Holders<'a> {
+    fn of(facts: &'a Facts, regions: &'a BTreeMap<Scope, LastGood>) -> Holders<'a> {
+        let mut shows: BTreeMap<&VpcId, BTreeSet<&Scope>> = BTreeMap::new();
+        for (scope, last) in regions {
+            for gateway in &last.view.gateways {
+                shows.entry(&gateway.vpc).or_default().insert(scope);
+            }
+        }
+        let listed = facts.answers.keys().map(|scope| scope.account.as_ref()).collect();
+        Holders { known: &facts.state.peers, listed, shows }
+    }
+
+    /// An account other than that of `scope` that holds this VPC: the one that its tunnel leads to while settings list that, and for
+    /// a VPC without a tunnel any that shows it too.
+    fn other_than(&self, scope: &Scope, vpc: &VpcId) -> Option<Scope> {
+        let known = self.known.get(vpc).map(|peer| peer.gateway.scope());
+        let holder = known.filter(|holder| self.listed.contains(&holder.account.as_ref()));
+        let of_another = |holder: &Scope| holder.account != scope.account;
+        match holder {
+            Some(holder) => Some(holder).filter(of_another),
+            None => self.shows.get(vpc)?.iter().copied().find(|shows| of_another(shows)).cloned(),
+        }
+    }
+}
+
+fn of_two(other: &Scope) -> String {
+    format!(
+        "{} has a gateway in this VPC too, and one account only may bring a VPC: run its gateways in one account, or take the other one \
+         out of settings",
+        other.whose()
+    )
 }
 
 enum Stands {
@@ -153,7 +200,7 @@ fn stands(
     if gateways.contains_key(&in_use.instance) {
         return (Stands::As(Vpc { known: Some(back), gone: false, gateways }), None);
     }
-    let answer = facts.answers.get(&in_use.region).and_then(|answer| answer.as_ref().ok());
+    let answer = facts.answers.get(&in_use.scope()).and_then(|answer| answer.as_ref().ok());
     let stopped = answer.is_some_and(|view| view.stopped.contains(&in_use.instance));
     // An address belongs to one instance.
     let replaced = gateways.values().any(|gateway| gateway.public == in_use.public);
@@ -207,7 +254,7 @@ fn hold(
         return;
     }
     let would_remove = leaving.len();
-    let view = |peer: &Peer| facts.answers.get(&peer.gateway.region).and_then(|answer| answer.as_ref().ok());
+    let view = |peer: &Peer| facts.answers.get(&peer.gateway.scope()).and_then(|answer| answer.as_ref().ok());
     let deleted = |peer: &Peer| view(peer).is_some_and(|view| view.deleted.contains(&peer.gateway.vpc));
     let stopped = |peer: &Peer| view(peer).is_some_and(|view| view.stopped.contains(&peer.gateway.instance));
     let surely_gone =

@@ -36,7 +36,7 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
         settles: HUB_SETTLES,
     };
     let mut out = Tunnels::default();
-    let asked = settings.hub.is_none() || !settings.regions.is_empty();
+    let asked = settings.hub.is_none() || settings.asks();
     let mut chosen = None;
     if asked {
         let (hubs, roster) = end.choose(findings);
@@ -65,7 +65,7 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
     };
     let peers = chosen.iter().map(|chosen| (chosen.peer.gateway.vpc.clone(), chosen.peer.clone()));
     out.state = State { peers: peers.collect(), ..out.state };
-    let Some(auth) = findings.of_credential(credential, &me.region, &me.vpc) else { return out };
+    let Some(auth) = findings.of_credential(credential, me.region.clone().into(), &me.vpc) else { return out };
     if children.is_empty() {
         return out;
     }
@@ -95,7 +95,7 @@ fn children(facts: &Facts, findings: &mut Findings) -> BTreeMap<String, Selector
     let (inside, outside): (BTreeSet<Ipv4Net>, BTreeSet<Ipv4Net>) =
         me.cidrs.iter().copied().partition(|cidr| settings.private_net.iter().any(|p| p.contains(cidr)));
     findings.refused.extend(outside.into_iter().map(|cidr| Refusal {
-        region: me.region.clone(),
+        region: me.region.clone().into(),
         vpc: Some(me.vpc.clone()),
         instance: None,
         cidr: Some(cidr),

@@ -1,5 +1,6 @@
 //! Each safety rule of `decide`, by name.
 
+mod accounts;
 mod replacement;
 
 use std::{net::Ipv4Addr, time::Duration};
@@ -41,6 +42,7 @@ fn gateway(n: u32, cidrs: &[&str]) -> Gateway {
     Gateway {
         instance: format!("i-{n:08x}").parse().unwrap(),
         region: "eu-west-1".parse().unwrap(),
+        account: None,
         vpc: vpc(n),
         public: Some(Ipv4Addr::new(198, 51, 100, n as u8)),
         launched: Timestamp(n.into()),

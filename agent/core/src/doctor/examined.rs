@@ -129,7 +129,7 @@ impl Examined {
 
     /// Whether passes with these settings have to ask EC2; if settings are wrong, it does not matter.
     pub fn asks_ec2(&self) -> bool {
-        let needs = |s: &Settings| s.mode.has_ipsec() && (s.auth.method == AuthMethod::Key || !s.regions.is_empty());
+        let needs = |s: &Settings| s.mode.has_ipsec() && (s.auth.method == AuthMethod::Key || s.asks());
         self.settings.as_ref().is_ok_and(needs)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Region, plain, printable};
+use super::{Region, RoleArn, plain, printable};
 
 /// The phrase that stands in every error which may mean this.
 pub(crate) const NOT_ENABLED: &str = "is not enabled for this account";
@@ -34,10 +34,26 @@ pub enum AskError {
         "not permitted: the instance's role needs {permission} ({}{}){}",
         plain(.code),
         if *.explicitly { "; a policy denies it explicitly" } else { "" },
-        if .permission.starts_with("ec2:") { ": see docs/iam" } else { "" },
+        if .permission.starts_with("ec2:") || .permission.starts_with("sts:") { ": see docs/iam" } else { "" },
     )]
     Denied {
         /// The permission that the call needs, such as `ec2:DescribeInstances`.
+        permission: String,
+        /// The service's own code for the error.
+        code: String,
+        /// A policy denies it, and so another one that allows it does not help.
+        explicitly: bool,
+    },
+    /// As [`AskError::Denied`], for the role of another account.
+    #[error(
+        "not permitted: {role} needs {permission} ({}{}): see docs/iam",
+        plain(.code),
+        if *.explicitly { "; a policy denies it explicitly" } else { "" },
+    )]
+    RoleDenied {
+        /// The role.
+        role: RoleArn,
+        /// The permission that the call needs.
         permission: String,
         /// The service's own code for the error.
         code: String,

@@ -121,6 +121,23 @@ Region, "a region such as eu-west-1", |s| {
         && matches!(parts.last(), Some(n) if (1..=2).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()))
 });
 name_type!(
+    /// An AWS account's id.
+    AccountId, "an account's id of 12 digits", |s| s.len() == 12 && s.bytes().all(|b| b.is_ascii_digit()));
+name_type!(
+    /// What settings call an account.
+    AccountName, "an account's name of 1 to 64 letters, digits, dots, hyphens and underscores", |s| {
+    (1..=64).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+});
+name_type!(
+/// An IAM role's ARN (IAM API reference, "CreateRole": a path and a name of up to 512 and 64 characters).
+RoleArn, "a role's ARN such as arn:aws:iam::111122223333:role/crosswan-discover", |s| {
+    let parts: Vec<&str> = s.split(':').collect();
+    let name = |name: &str| (1..=577).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@_-/".contains(&b));
+    matches!(parts[..], ["arn", partition, "iam", "", account, role]
+        if partition.starts_with("aws") && partition.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+            && account.parse::<AccountId>().is_ok() && role.strip_prefix("role/").is_some_and(name))
+});
+name_type!(
 /// A network interface's name as the kernel allows it, narrowed to what iptables prints unquoted.
 Interface, "an interface name such as ens5", |s| {
     (1..=15).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.')
@@ -130,6 +147,19 @@ name_type!(
 ConnName, "a connection name crosswan-…", |s| {
     s.strip_prefix("crosswan-").is_some_and(|n| (1..=64).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
 });
+
+impl From<&AccountId> for AccountName {
+    fn from(id: &AccountId) -> AccountName {
+        AccountName(id.0.clone())
+    }
+}
+
+impl RoleArn {
+    /// The account that the role belongs to.
+    pub fn account(&self) -> AccountId {
+        AccountId(self.0.split(':').nth(4).unwrap_or_default().to_owned())
+    }
+}
 
 /// The connections to hubs.
 const TO_HUB: &str = "crosswan-hub-";

@@ -64,7 +64,7 @@ fn the_exit_code_is_that_of_the_worst_thing() {
 #[test]
 fn a_region_without_an_answer_is_told_once_and_a_hold_tells_the_way_out() {
     let mut r = report();
-    let failed = RegionReport { gateways: 0, failed: Some("throttled".into()), answered: None };
+    let failed = RegionReport { gateways: 0, failed: Some("throttled".into()), answered: None, account: None };
     r.regions.insert("eu-west-1".parse().unwrap(), failed);
     r.unasked = vec!["eu-west-1: throttled".into(), "charon: gone".into()];
     r.held = Some(Held { would_remove: 3, of: 4, hold_above: 50 });
@@ -101,7 +101,7 @@ fn a_pass_that_was_rolled_back_removed_nobody_and_changed_no_key() {
     let vpc = gone.vpc.clone();
     let observed = Observed {
         state: State { peers: [(vpc.clone(), Peer::new(gone))].into(), ..State::default() },
-        answers: [(me.region.clone(), Ok(RegionView::default()))].into(),
+        answers: [(me.region.clone().into(), Ok(RegionView::default()))].into(),
         own: OwnKeys::of(&ring, &Holder { vpc: &me.vpc, instance: &me.instance }),
         system: System { charon: Some(Charon::default()), ..System::default() },
         ..Observed::new(&settings, me, "ens5".parse().unwrap(), Timestamp(1000))

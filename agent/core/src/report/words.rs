@@ -45,6 +45,7 @@ impl Report {
     pub fn findings(&self) -> Vec<String> {
         let mut out = Vec::new();
         for (region, r) in &self.regions {
+            let region = r.place(region);
             let count = plural(r.gateways, "gateway");
             out.push(match (&r.failed, r.answered) {
                 (None, _) => format!("asked     {region}: {count}"),

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use ipnet::Ipv4Net;
 
 use super::{
+    accounts,
     item::Item,
     names, parse,
     sources::{below, show},
@@ -52,6 +53,17 @@ impl Draft {
         }
         let masquerade = self.masquerade.unwrap_or(mode != Mode::VpnHub);
         let mut regions = self.regions.unwrap_or_default();
+        let listed = self.accounts.filter(|_| mode.has_ipsec()).unwrap_or_default();
+        let mut accounts = accounts::checked(listed, &regions, &private_net).map_err(|found| {
+            Error::settings(format!(
+                "{}: accounts: expected each account once, with regions, found {found}",
+                at("accounts")
+            ))
+        })?;
+        if !self.own_account {
+            regions.clear();
+        }
+        let asks_nobody = regions.is_empty() && (self.own_account || accounts.is_empty());
         // The 2014 tool only had pre-shared keys. A fleet that moves from it keeps them until settings say otherwise.
         let by_default = if inline.is_some() { AuthMethod::Psk } else { AuthMethod::Key };
         let method = self.method.unwrap_or(by_default);
@@ -60,11 +72,11 @@ impl Draft {
         let hub = self.hub.filter(|_| mode == Mode::NatVpn);
         let no_hub = |why: String| Error::settings(format!("{}: hub: expected {why}", at("hub")));
         match (mode, hub) {
-            (Mode::VpnHub, _) if regions.is_empty() => {
+            (Mode::VpnHub, _) if asks_nobody => {
                 return Err(needs("regions", "regions = [\"us-west-2\"]"));
             }
             (Mode::VpnHub, _) => {}
-            (Mode::NatHub, _) => regions.clear(),
+            (Mode::NatHub, _) => (regions, accounts) = Default::default(),
             (Mode::NatVpn, Some(_)) if method == AuthMethod::Psk && self.origins.contains_key("hub_tag") => {
                 return Err(no_hub(format!("hub or hub_tag, found both (hub_tag is set in {})", at("hub_tag"))));
             }
@@ -74,8 +86,8 @@ impl Draft {
                     return Err(no_hub(format!("the hub's Elastic IP, found {ip}, which lies in private_net {net}")));
                 }
                 match method {
-                    AuthMethod::Psk => regions.clear(),
-                    AuthMethod::Key if regions.is_empty() && hub_key.is_empty() => {
+                    AuthMethod::Psk => (regions, accounts) = Default::default(),
+                    AuthMethod::Key if asks_nobody && hub_key.is_empty() => {
                         return Err(no_hub(format!(
                             "a way to find its key, found none; set regions (those in which to look up the hub's tag), \
                              auth.hub_key, or auth.method = \"psk\" in {file}"
@@ -84,7 +96,7 @@ impl Draft {
                     AuthMethod::Key => {}
                 }
             }
-            (Mode::NatVpn, None) if regions.is_empty() => {
+            (Mode::NatVpn, None) if asks_nobody => {
                 let example = "hub = \"198.51.100.100\" (or regions in which to find it by hub_tag)";
                 return Err(needs("hub", example));
             }
@@ -96,6 +108,7 @@ impl Draft {
             hub,
             hub_tag: self.hub_tag,
             regions,
+            accounts,
             gateway_tag: self.gateway_tag,
             environment_tag: self.environment_tag,
             routes_tag: self.routes_tag,

@@ -142,7 +142,7 @@ pub(super) fn tag(raw: &Raw) -> Parsed<Tag> {
     Ok(Tag { key: key.into(), value: value.into() })
 }
 
-fn list<T>(raw: &Raw, each: impl Fn(&Raw) -> Parsed<T>) -> Parsed<Vec<T>> {
+pub(super) fn list<T>(raw: &Raw, each: impl Fn(&Raw) -> Parsed<T>) -> Parsed<Vec<T>> {
     match raw {
         Raw::List(entries) => entries.iter().map(each).collect(),
         Raw::Word(s) => s

@@ -13,6 +13,7 @@ use std::{
 use ipnet::Ipv4Net;
 
 use super::{
+    accounts::{self, Listed},
     item::Item,
     parse::{self, Tag},
     stored,
@@ -141,6 +142,15 @@ settings! {
         accepts "a list of regions such as eu-west-1",
         default Words("none: it must be set, except on a nat-vpn with `hub` and either a pre-shared key or `auth.hub_key`"), modes VPN,
         "A vpn-hub looks for gateways in these regions, and a nat-vpn for the hub and its key.";
+    "own_account", "CROSSWAN_OWN_ACCOUNT", own_account: bool = parse::boolean,
+        accepts "true or false", default Value("true"), modes VPN,
+        "With `false` only `accounts` are asked, and not the account that this gateway is in.";
+    "accounts", "CROSSWAN_ACCOUNTS", accounts: Vec<Listed> = accounts::listed,
+        accepts "tables [[accounts]] with role_arn and perhaps external_id, regions, allow and name, or a list of role ARNs",
+        default Words("none"), modes VPN,
+        "These further accounts are asked, each by the role `role_arn` in it. `external_id` is what the role's trust \
+         policy demands, `regions` are by default those above, `allow` lists the networks that VPCs of this account may \
+         bring (by default `private_net`), and `name` is for messages. The list of a stronger source replaces the whole list.";
     "gateway_tag", "CROSSWAN_GATEWAY_TAG", gateway_tag: Tag = parse::tag,
         accepts TAG, default Value("{ key = \"service\", value = \"nat\" }"), modes HUB,
         "The hub connects the gateways that have this tag.";

@@ -1,11 +1,21 @@
 //! The checked settings, as the rest of crosswan uses them.
 
-use std::{collections::BTreeSet, fmt, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::Ipv4Addr,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use ipnet::Ipv4Net;
 
-use super::{parse::Tag, stored::StoredPsk};
-use crate::model::{AllocationId, BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret, plain};
+use super::{accounts::Account, parse::Tag, stored::StoredPsk};
+use crate::model::{
+    AccountId, AccountName, AllocationId, BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret,
+    plain,
+};
 
 /// All settings, checked against each other: each can be used as it is in this mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +28,10 @@ pub struct Settings {
     pub hub: Option<Ipv4Addr>,
     /// nat-vpn: the tag by which the hub is found.
     pub hub_tag: Tag,
-    /// The regions in which EC2 is asked; empty if there is nothing to ask for.
+    /// The regions of the own account in which EC2 is asked; empty if there is nothing to ask for.
     pub regions: BTreeSet<Region>,
+    /// The further accounts in which EC2 is asked; empty if there is nothing to ask for.
+    pub accounts: BTreeMap<AccountId, Account>,
     /// vpn-hub: the tag of the gateways that it connects.
     pub gateway_tag: Tag,
     /// A second tag that a gateway or hub must have.
@@ -156,6 +168,16 @@ pub struct Ec2 {
 }
 
 impl Settings {
+    /// What to call an account: the own one has no name, and one that is no longer listed is called by its id.
+    pub(crate) fn name_of(&self, account: Option<&AccountId>) -> Option<AccountName> {
+        account.map(|id| self.accounts.get(id).map_or_else(|| AccountName::from(id), |account| account.name.clone()))
+    }
+
+    /// Whether EC2 is asked for gateways at all.
+    pub fn asks(&self) -> bool {
+        !(self.regions.is_empty() && self.accounts.is_empty())
+    }
+
     /// The NAT and guard rules that should exist on this gateway.
     pub fn nat(&self, me: &Identity, uplink: &Interface) -> Nat {
         Nat {

@@ -10,13 +10,13 @@ use aws_sdk_ec2::types::{Instance, InstanceStateName, Vpc, VpcCidrBlockStateCode
 use ipnet::Ipv4Net;
 
 use crosswan_core::model::{
-    Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, Refusal, Region, RegionView, Timestamp, VpcId, printable,
-    vpc_cidr,
+    Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, Refusal, RegionView, Scope, Timestamp, VpcId, plain,
+    printable, vpc_cidr,
 };
 
 /// What a region has shown so far, page by page. An instance that pages repeat is kept once, as last seen.
 pub(super) struct Collected<'a> {
-    region: &'a Region,
+    scope: &'a Scope,
     gateways: BTreeMap<InstanceId, Gateway>,
     unusable: BTreeSet<Refusal>,
     stopped: BTreeSet<InstanceId>,
@@ -24,9 +24,9 @@ pub(super) struct Collected<'a> {
 }
 
 impl<'a> Collected<'a> {
-    pub(super) fn new(region: &'a Region) -> Self {
+    pub(super) fn new(scope: &'a Scope) -> Self {
         Collected {
-            region,
+            scope,
             gateways: BTreeMap::new(),
             unusable: BTreeSet::new(),
             stopped: BTreeSet::new(),
@@ -44,7 +44,7 @@ impl<'a> Collected<'a> {
         if instance.state.as_ref().and_then(|s| s.name.as_ref()).is_some_and(|s| *s != InstanceStateName::Running) {
             return;
         }
-        match gateway(self.region, instance) {
+        match gateway(self.scope, instance) {
             Ok(gateway) => {
                 self.gateways.insert(gateway.instance.clone(), gateway);
             }
@@ -85,7 +85,7 @@ impl<'a> Collected<'a> {
         let known: BTreeMap<&str, &Vpc> = vpcs.iter().filter_map(|v| Some((v.vpc_id.as_deref()?, v))).collect();
         for (id, mut gateway) in std::mem::take(&mut self.gateways) {
             let found = known.get(gateway.vpc.as_str()).ok_or("DescribeVpcs did not return its VPC".to_owned());
-            match found.and_then(|vpc| cidrs(vpc)) {
+            match found.and_then(|vpc| foreign(vpc, self.scope).map_or_else(|| cidrs(vpc), Err)) {
                 Ok(cidrs) => {
                     gateway.cidrs = cidrs;
                     self.gateways.insert(id, gateway);
@@ -105,11 +105,11 @@ impl<'a> Collected<'a> {
     }
 
     fn refuse(&mut self, vpc: Option<VpcId>, instance: Option<InstanceId>, reason: String) {
-        self.unusable.insert(Refusal { region: self.region.clone(), vpc, instance, cidr: None, reason });
+        self.unusable.insert(Refusal { region: self.scope.clone(), vpc, instance, cidr: None, reason });
     }
 }
 
-fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
+fn gateway(scope: &Scope, i: &Instance) -> Result<Gateway, String> {
     fn given<'v>(what: &str, value: &'v Option<String>) -> Result<&'v str, String> {
         value.as_deref().ok_or_else(|| format!("EC2 shows no {what} for it"))
     }
@@ -119,7 +119,8 @@ fn gateway(region: &Region, i: &Instance) -> Result<Gateway, String> {
     i.state.as_ref().and_then(|s| s.name.as_ref()).ok_or("EC2 shows no state for it")?;
     Ok(Gateway {
         instance: given("id", &i.instance_id)?.parse().map_err(|e| format!("its instance id is not valid: {e}"))?,
-        region: region.clone(),
+        region: scope.region.clone(),
+        account: scope.account.clone(),
         vpc: given("VPC", &i.vpc_id)?.parse().map_err(|e| format!("its VPC id is not valid: {e}"))?,
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
         launched: launched(i).ok_or("EC2 shows no launch time for it")?,
@@ -136,6 +137,14 @@ pub(super) fn launched(instance: &Instance) -> Option<Timestamp> {
 /// The value of an instance's tag, if it has that tag.
 pub(super) fn tag<'i>(instance: &'i Instance, key: &str) -> Option<&'i str> {
     instance.tags().iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default())
+}
+
+/// Why a gateway of a VPC that another account has shared with this one does not count: its administrator could take the owner's place.
+/// What the own account shows counts as before there were accounts.
+fn foreign(vpc: &Vpc, scope: &Scope) -> Option<String> {
+    let (account, owner) = (scope.account.as_ref()?, vpc.owner_id()?);
+    (owner != account.as_str())
+        .then(|| format!("its VPC belongs to account {}, which alone may bring it", plain(owner)))
 }
 
 /// The CIDRs of a VPC in state `associated`, the primary one among them.

@@ -63,7 +63,7 @@ fn shows(n: u8) -> RegionView {
     RegionView { gateways: vec![Gateway { launched: Timestamp(7), ..gateway.unwrap() }], ..RegionView::default() }
 }
 
-fn region(name: &str) -> Region {
+fn region(name: &str) -> Scope {
     name.parse().unwrap()
 }
 
@@ -130,7 +130,7 @@ fn the_keys_come_back_with_the_gateways() {
     let state = recover(State::default(), &answers(&[("eu-west-1", Some(stranger))]), &me(), &charon, &pinned);
     let peer = state.peers.values().next().unwrap();
     assert_eq!((peer.gateway.instance.as_str(), &peer.keys[..]), ("i-00000001", &[key][..]));
-    assert_eq!(peer.gateway.region, region("eu-west-1"));
+    assert_eq!(peer.gateway.region, region("eu-west-1").region);
 }
 
 /// One that waits beside the gateway in use has no child.

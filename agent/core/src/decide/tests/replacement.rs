@@ -113,7 +113,7 @@ fn one_that_is_gone_is_followed_at_once() {
     // EC2 says that it does not run, though its tunnel has not noticed yet.
     let stopped = [of_a(1).instance].into();
     let view = RegionView { gateways: vec![of_a(2)], stopped, ..RegionView::default() };
-    let by_ec2 = at(1000, Some(d()), [(region.clone(), Ok(view))].into(), &[(1, true)]);
+    let by_ec2 = at(1000, Some(d()), [(region.clone().into(), Ok(view))].into(), &[(1, true)]);
     assert_eq!(loaded(&by_ec2), (vec![2], vec![]));
     // It is missing from the answer, and its tunnel is dead.
     assert_eq!(loaded(&hub(Some(d()), &[of_a(2)], &[])), (vec![2], vec![]));

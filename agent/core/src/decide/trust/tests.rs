@@ -18,6 +18,7 @@ fn gateway(n: u32, tags: KeyTags) -> Gateway {
     Gateway {
         instance,
         region: "eu-west-1".parse().unwrap(),
+        account: None,
         vpc,
         public: Some([198, 51, 100, 1].into()),
         launched: Timestamp(i64::from(n)),

@@ -24,6 +24,7 @@ fn defaults() {
             hub: None,
             hub_tag: tag("service", "vpn-hub"),
             regions: regions(&[]),
+            accounts: Default::default(),
             gateway_tag: tag("service", "nat"),
             environment_tag: None,
             routes_tag: tag("crosswan-routes", "managed"),
@@ -95,6 +96,7 @@ fn every_key_in_toml_and_in_the_environment() {
         hub: None,
         hub_tag: tag("role", "hub=1"),
         regions: regions(&["eu-west-1", "us-west-2"]),
+        accounts: Default::default(),
         gateway_tag: tag("role", "gw"),
         environment_tag: Some(tag("env", "")),
         routes_tag: tag("owner", "gw"),
@@ -246,6 +248,41 @@ fn flags_set_the_mode_the_regions_and_the_hub() {
     // With a pre-shared key there is nothing to ask EC2 for.
     let got = Host(&[]).load(&[("CROSSWAN_AUTH_METHOD", "psk")], &flags("nat-vpn")).unwrap();
     assert_eq!(got.regions.len(), 0);
+}
+
+#[test]
+fn accounts_are_listed_with_their_roles_or_as_role_arns_alone() {
+    let hub = "mode='vpn-hub'\nprivate_net=['10.0.0.0/8']\nregions=['us-west-2']\n";
+    let full = "own_account = false
+        [[accounts]]
+        role_arn = 'arn:aws:iam::111122223333:role/team/crosswan-discover'
+        external_id = 'Ahs3theIdItself'
+        regions = ['eu-west-1']
+        allow = ['10.64.0.0/10']
+        name = 'payments'
+        [[accounts]]
+        role_arn = 'arn:aws-cn:iam::444455556666:role/crosswan-discover'";
+    let got = only(&format!("{hub}{full}")).unwrap();
+    assert!(got.regions.is_empty() && got.asks(), "the own account is not asked");
+    let [first, second] = &got.accounts.into_values().collect::<Vec<_>>()[..] else { panic!() };
+    assert_eq!(
+        (first.name.as_str(), &first.regions, &first.allow),
+        ("payments", &regions(&["eu-west-1"]), &nets(&["10.64.0.0/10"]))
+    );
+    assert_eq!(first.external_id, Some(Secret::new(*b"Ahs3theIdItself")));
+    assert!(!format!("{first:?}").contains("Ahs3"));
+    let defaults = ("444455556666", &regions(&["us-west-2"]), &nets(&["10.0.0.0/8"]), None);
+    assert_eq!((second.name.as_str(), &second.regions, &second.allow, second.external_id.as_ref()), defaults);
+
+    let arns = "arn:aws:iam::111122223333:role/a arn:aws:iam::444455556666:role/b";
+    let load = |mode, more: &[(&str, &str)]| {
+        let base = [("CROSSWAN_MODE", mode), ("CROSSWAN_PRIVATE_NET", "10.0.0.0/8"), ("CROSSWAN_REGIONS", "us-west-2")];
+        Host(&[]).load(&[&base, &[("CROSSWAN_ACCOUNTS", arns)][..], more].concat(), &Flags::default()).unwrap()
+    };
+    assert_eq!(load("vpn-hub", &[]).accounts.len(), 2);
+    assert_eq!(load("nat-vpn", &[]).accounts.len(), 2, "a spoke finds its hub there");
+    let named = [("CROSSWAN_HUB", "198.51.100.1"), ("CROSSWAN_AUTH_METHOD", "psk")];
+    assert!(!load("nat-hub", &[]).asks() && !load("nat-vpn", &named).asks(), "there is nothing to ask for");
 }
 
 #[test]

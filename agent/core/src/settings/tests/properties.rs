@@ -73,6 +73,7 @@ prop_compose! {
             hub: (mode == Mode::NatVpn && !by_tag).then(|| Ipv4Addr::new(198, 51, 100, hub)),
             hub_tag: if mode == Mode::NatVpn && !by_tag { Tag { key: "service".into(), value: "vpn-hub".into() } } else { hub_tag },
             regions: regions.iter().filter(|_| asks).map(|r| r.parse().unwrap()).collect(),
+            accounts: Default::default(),
             gateway_tag,
             environment_tag,
             routes_tag: Tag { key: "routes".into(), value: hub.to_string() },
