@@ -60,8 +60,8 @@ image: ## build a gateway's disk, into target/images: make image MODE=vpn-hub (o
 vm-test: setup-images ## boot the three images under QEMU in the lab, with their own kernel; KEEP=1 leaves the machines up, ONLY=WORD runs the steps with that word in their titles
 	@PROFILE='$(PROFILE)' tests/vm/run.sh $(if $(KEEP),--keep) $(if $(ONLY),--only $(ONLY))
 
-arm64-test: ## test arm64: the agent's code, the builds, and an arm64 nat-vpn booted beside this machine's images; ONLY=code or ONLY=boot
-	@tests/setup/debian.sh images arm64
+arm64-test: ## test arm64: the agent's code, the builds, and an arm64 nat-vpn booted beside this machine's images; ONLY=code, builds or boot
+	@tests/setup/debian.sh images $(if $(filter code,$(ONLY)),,arm64)
 	@tests/arm64/run $(ONLY)
 
 packer-test: build ## check packer/ with a current Packer: fmt, validate, and builds of the AMIs against moto, for both architectures; ONLY=native
