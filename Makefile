@@ -66,7 +66,7 @@ arm64-test: ## test arm64: the agent's code, the builds, and an arm64 nat-vpn bo
 
 packer-test: build ## check packer/ with a current Packer: fmt, validate, and builds of the AMIs against moto, for both architectures; ONLY=native
 	@tests/setup/debian.sh images $(if $(ONLY),,$(OTHER))
-	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) ONLY=$(ONLY) tests/packer/run
+	@CROSSWAN_MOTO=$$($(BUILT)/crosswan-lab moto) ONLY=$(ONLY) PROFILE='$(PROFILE)' tests/packer/run
 
 lint: ## run rustfmt, clippy with warnings denied, shellcheck, and check the licences and sources of what is linked in
 	@tests/setup/debian.sh lint
