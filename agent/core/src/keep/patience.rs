@@ -144,6 +144,12 @@ mod tests {
             // Insisting spokes would starve it.
             assert!(slowest(&Fleet { attempts: 8, ..crowd }) > 60.0, "the simulation would not notice");
         }
+        // All of them hear it knock at once, see keep/knock.rs.
+        let heard =
+            slowest(&Fleet { wait: |random| spread(Mode::NatVpn, INTERVAL).mul_f64(random).as_secs_f64(), ..fleet });
+        assert!(heard < 60.0, "{heard} s");
+        let at_once = slowest(&Fleet { wait: |random| 20.0 * random, attempts: 8, ..fleet });
+        assert!(at_once > 60.0, "the simulation would not notice: {at_once} s");
         // As it was: within twice the patience, all timers within a quarter of an hour, and eight attempts each.
         let before = slowest(&Fleet { attempts: 8, hour: 900.0, wait: |random| 120.0 * (1.0 + random), ..fleet });
         assert!(before > 60.0, "the simulation would not notice: {before} s");
