@@ -1,9 +1,12 @@
 //! The CloudFormation template of a document: without a fault to cfn-lint, and making the same environment in moto.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use crosswan_lab::{RouteTable, Target};
+use ipnet::Ipv4Net;
 use serde_json::Value;
 
 use crate::cloud::{Cloud, REGION, document};
@@ -42,6 +45,24 @@ fn no_text_of_a_document_that_may_be_secret_is_in_its_template() -> Result<()> {
     Ok(())
 }
 
+/// Destinations, and the kind of what they lead to.
+type Routes = BTreeMap<Ipv4Net, &'static str>;
+
+/// Those of each route table that leads anywhere but into its VPC. To which subnets they belong moto does not take from a template.
+fn routes(cloud: &Cloud) -> Result<BTreeSet<Routes>> {
+    let ec2 = cloud.lab.ec2();
+    let of_cidr = [("Filter.1.Name", "cidr"), ("Filter.1.Value.1", "203.0.113.128/26")];
+    let view = ec2.vpc(REGION, &ec2.get(REGION, "DescribeVpcs", &of_cidr, "vpcId")?)?;
+    let kind = |target: &Target| match target {
+        Target::Local => "local",
+        Target::Internet => "the internet",
+        Target::Instance(_) | Target::Interface(_) => "a gateway",
+        Target::Nowhere => "nothing",
+    };
+    let of = |table: &RouteTable| table.routes.iter().map(|(to, target)| (*to, kind(target))).collect::<Routes>();
+    Ok(view.tables.iter().map(of).filter(|routes| routes.len() > 1).collect())
+}
+
 #[test]
 fn moto_makes_the_network_of_a_client_from_its_template_as_a_cast_does() -> Result<()> {
     let (cast, stack) = (Cloud::new()?, Cloud::new()?);
@@ -54,6 +75,14 @@ fn moto_makes_the_network_of_a_client_from_its_template_as_a_cast_does() -> Resu
         ("Parameters.member.1.ParameterValue", "ami-00000102"),
     ];
     stack.lab.ec2().query("cloudformation", "2010-05-15", REGION, "CreateStack", &parameters).context("CreateStack")?;
+    let (expected, found) = (routes(&cast)?, routes(&stack)?);
+    ensure!(expected.len() == 2 && expected == found, "{expected:?} by a cast, {found:?} by the template");
+    // cloudcaster finds each subnet and group with its rules by the template's tags, and misses none.
+    let plan = stack.run(&["plan", &document("client")])?;
+    ensure!(plan.code == 0 && !plan.stdout.contains("create VPC"), "{}{}", plan.stdout, plan.stderr);
+    for missing in ["create subnet", "create security group", "allow in "] {
+        ensure!(!plan.stdout.contains(missing), "{missing}: {}", plan.stdout);
+    }
     let (cast, stack) = (cast.census()?, stack.census()?);
     // moto gives a template's instance an interface of its own beside the one that the template names.
     let kinds =

@@ -38,6 +38,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use capture::{Capture, Packet, Packets};
 pub use daemons::AgentProcess;
+pub use ec2::{RouteTable, Target};
 pub use files::{Auth, Plan, Role};
 pub use gateway::Gateway;
 pub use host::{DfProbe, Host, SINK, Transfer, WHOAMI};

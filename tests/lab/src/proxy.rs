@@ -237,7 +237,7 @@ fn strictly(
     strict::one_check(call, &form, &text, ask)?;
     stale.changed(call, before);
     follow.changed(call, &form);
-    let shown = strict.without_hidden(call, text.clone())?;
+    let shown = strict::not_yet(call, strict.without_hidden(call, text.clone())?);
     let shown = stale.shown(call, targets::shown(call, shown, list)?)?;
     Ok(if shown == text { answer } else { xml(200, shown).bytes() })
 }

@@ -1,6 +1,6 @@
 //! Where moto is more lenient than AWS, the proxy is as strict: it keeps client tokens, gives out addresses, refuses what is there
-//! already, hides what is new for some calls, tells the quotas that moto does not know, and has one source/destination check where moto
-//! has two.
+//! already, hides what is new for some calls, tells the quotas that moto does not know, takes its time with records, and has one
+//! source/destination check where moto has two.
 //!
 //! It knows only what passed through it: what a test puts into moto directly is not counted.
 
@@ -227,6 +227,11 @@ fn routed(call: &Call, form: &str, ask: impl Fn(&str) -> Result<String>) -> Resu
     let document = Document::parse(&body)?;
     let mut routes = document.descendants().filter(|n| n.is_called("destinationCidrBlock"));
     Ok(routes.any(|n| n.text() == Some(&to)).then_some(to))
+}
+
+/// Route 53's servers have a change some time after it was made; moto's have it at once.
+pub fn not_yet(call: &Call, body: String) -> String {
+    if call.action == "ChangeResourceRecordSets" { body.replace(">INSYNC<", ">PENDING<") } else { body }
 }
 
 /// The answer of DescribeAccountLimits of a service whose limits moto does not know: Auto Scaling, and classic load balancers.
