@@ -199,6 +199,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Draw the network as this gateway sees it
+    ///
+    /// Looks once at what status looks at, and prints a picture that needs nothing else: this gateway, the VPCs of each region
+    /// with their tunnels and traffic, and what was refused with the reason. Save it, and open it in a browser.
+    Map {
+        /// svg, or dot for Graphviz
+        #[arg(long, value_name = "FORMAT", value_parser = ["svg", "dot"], default_value = "svg", conflicts_with = "json")]
+        format: String,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print measurements for Prometheus
     ///
     /// Looks once at what status looks at, and at the counters of tunnels that watch sums up. What could not be read is

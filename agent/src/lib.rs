@@ -18,6 +18,7 @@ pub mod keep;
 pub mod keyring;
 #[cfg(test)]
 mod manual;
+pub mod map;
 pub mod metrics;
 pub mod observe;
 pub mod paths;

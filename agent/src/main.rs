@@ -13,7 +13,7 @@ use clap::Parser;
 use crosswan::{
     apply::write_files,
     cli::{Cli, Command},
-    doctor, gather, keep, metrics,
+    doctor, gather, keep, map, metrics,
     paths::Paths,
     refresh,
     settings::{MissingPsk, PreSharedKeys},
@@ -23,6 +23,7 @@ use crosswan_core::{
     decide::Request,
     doctor::{diagnose, why},
     error::{Context, Error, Kind, Result},
+    map::{dot, svg},
     model::{BadName, VpcId},
     settings::{AuthMethod, Flags, Settings},
 };
@@ -118,6 +119,13 @@ async fn run(cli: Cli) -> Result<u8> {
             let written =
                 gather::gather(&root, &environment(), &flags, &paths, output, |line| eprintln!("{line}")).await?;
             say(written.display())?;
+            Ok(0)
+        }
+        Command::Map { json: true, .. } => print_json(&map::look(&paths).await?).map(|()| 0),
+        Command::Map { format, .. } => {
+            let map = map::look(&paths).await?;
+            let text = if format == "dot" { dot(&map) } else { svg(&map) };
+            say(text.trim_end())?;
             Ok(0)
         }
         Command::Metrics { write: true, .. } => metrics::write(&paths).await.map(|()| 0),
@@ -219,11 +227,11 @@ async fn interrupted() {
 
 /// Prints a result to stdout, as JSON or as text. A reader that closes the pipe early (`| head`) is not an error.
 fn print<T: serde::Serialize + std::fmt::Display>(json: bool, value: &T) -> Result<()> {
-    if json {
-        say(serde_json::to_string_pretty(value).context(|| Error::new(Kind::Other, "encode the report"))?)
-    } else {
-        say(value)
-    }
+    if json { print_json(value) } else { say(value) }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    say(serde_json::to_string_pretty(value).context(|| Error::new(Kind::Other, "encode the report"))?)
 }
 
 fn say(text: impl std::fmt::Display) -> Result<()> {

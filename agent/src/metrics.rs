@@ -138,9 +138,9 @@ pub fn of(status: &Status, traffic: Option<&Traffic>, success: Option<Timestamp>
 
 /// What the last refresh found.
 fn reported(report: &Report, all: &mut Exposition) {
-    for (scope, answer) in &report.regions {
-        let account = scope.account.as_ref().map(|account| ("account", account.as_str()));
-        let labels: Vec<_> = account.into_iter().chain([("region", scope.region.as_str())]).collect();
+    for (region, answer) in &report.regions {
+        let account = answer.account.as_ref().map(|name| ("account", name.as_str()));
+        let labels: Vec<_> = account.into_iter().chain([("region", region.region.as_str())]).collect();
         all.add(DISCOVERY_UP, &labels, truth(answer.failed.is_none()));
         all.add(DISCOVERY_GATEWAYS, &labels, answer.gateways as f64);
         all.add_time(DISCOVERY_ANSWERED, &labels, answer.answered);

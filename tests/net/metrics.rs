@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Auth, Gateway};
+use serde_json::Value;
 
 use crate::region::{Region, UP, agent, eventually, refresh, show, status};
 
@@ -134,8 +135,9 @@ fn child(gateway: &Gateway, conn: &str) -> Result<String> {
 }
 
 #[test]
-fn promtool_finds_nothing_wrong_with_the_measurements_of_any_mode() -> Result<()> {
+fn promtool_accepts_the_measurements_of_each_mode_and_the_map_shows_each_vpc() -> Result<()> {
     let region = Region::with(Auth::Key)?;
+    the_map_shows_each_vpc(&region)?;
     for gateway in region.lab.gateways() {
         let text = gateway.agent(&["metrics"])?.ok()?.stdout;
         let check = gateway.run("promtool", &["check", "metrics"], &text)?;
@@ -149,6 +151,33 @@ fn promtool_finds_nothing_wrong_with_the_measurements_of_any_mode() -> Result<()
     gateway.sh(&format!("install -m 755 {} /run/agent", agent()?.display()))?.ok()?;
     let nobody = gateway.run("setpriv", &["--reuid=65534", "/run/agent", "metrics"], "")?;
     ensure!(nobody.code == 3 && nobody.stdout.is_empty(), "{}", show(&nobody));
+    Ok(())
+}
+
+/// Its tunnel, its traffic, and of one that is refused the reason.
+fn the_map_shows_each_vpc(region: &Region) -> Result<()> {
+    let hub = region.gateway("hub/vpn-hub")?;
+    let _watch = hub.spawn_agent(&["watch"])?;
+    region.lab.add_client("c", "eu-west-1", &["10.1.0.0/16"])?;
+    refresh(&hub)?;
+    region.gateway("b/nat-vpn")?.stop_charon()?;
+    eventually(UP, "b is down", || Ok(!is_up(&hub)?))?;
+    send(region)?;
+    let map = || -> Result<Value> { Ok(serde_json::from_str(&hub.agent(&["map", "--json"])?.ok()?.stdout)?) };
+    eventually(UP, "traffic is counted", || Ok(map()?.to_string().contains(r#""bytes":["#)))?;
+    let (map, picture) = (map()?, hub.agent(&["map"])?.ok()?.stdout);
+    let peers = |r: &str, key: &str| -> Vec<Value> {
+        let group = map["groups"].as_array().into_iter().flatten().find(|group| group["region"] == r);
+        group.and_then(|group| group["peers"].as_array()).into_iter().flatten().map(|peer| peer[key].clone()).collect()
+    };
+    ensure!(peers("eu-west-1", "is") == ["up", "refused"] && peers("ap-southeast-2", "is") == ["down"], "{map:#}");
+    ensure!(peers("eu-west-1", "reason")[1].to_string().contains("10.1.0.0/16"), "{map:#}");
+    for vpc in ["hub", "a", "b", "c"] {
+        ensure!(picture.contains(&region.lab.vpc_id(vpc)?), "{vpc} is not in {picture}");
+    }
+    ensure!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
+    let graph = hub.agent(&["map", "--format", "dot"])?.ok()?.stdout;
+    ensure!(graph.starts_with("graph crosswan {") && graph.matches(" -- ").count() == 2, "{graph}");
     Ok(())
 }
 

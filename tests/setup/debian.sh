@@ -37,7 +37,11 @@ if [[ ${1-} == images ]]; then
     done
     command -v go >/dev/null || packages+=(golang-go) # to build Packer; any version fetches the one that go.mod names
 fi
-[[ ${1-} == fuzz ]] && packages+=(libclang-rt-dev prometheus prometheus-node-exporter) # libFuzzer; what scrapes gateways in a test
+[[ ${1-} == fuzz ]] && packages+=(
+    libclang-rt-dev                                 # libFuzzer
+    prometheus prometheus-node-exporter             # what scrapes gateways in a test
+    chromium-headless-shell fonts-dejavu-core       # what a map is looked at in
+)
 [[ ${1-} =~ ^(fuzz|bench)$ ]] && packages+=(wireguard-tools) # what a benchmark compares tunnels with
 [[ ${1-} == lint ]] && packages+=(shellcheck git)   # git fetches cargo-deny's advisories
 

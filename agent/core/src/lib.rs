@@ -18,6 +18,7 @@
 //! | [`mod@plan`] | the steps from what is to what should be |
 //! | [`outcome`] | what came of the steps |
 //! | [`report`] | what came of a pass, in words |
+//! | [`map`] | the network as a picture |
 //! | [`redact`] | text for others, without secrets |
 //! | [`doctor`] | what is wrong with a gateway, check by check, and what mends it |
 
@@ -27,6 +28,7 @@ pub mod error;
 pub mod forwarding;
 pub mod iptables;
 pub mod keep;
+pub mod map;
 pub mod metrics;
 pub mod model;
 pub mod observed;

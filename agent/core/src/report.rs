@@ -17,8 +17,8 @@ use crate::{
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{
-        AccountName, AskError, Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, RegionAnswer, RouteTableId, Scope,
-        Timestamp, Tunnel, VpcId,
+        AccountName, AskError, Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, RouteTableId,
+        Scope, Timestamp, Tunnel, VpcId,
     },
     observed::Observed,
     outcome::{Outcome, PeerFailure, Verdict},
@@ -52,6 +52,9 @@ pub struct TunnelReport {
     /// What settings call the account of the peer's VPC; `None` for the own one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountName>,
+    /// The region of the peer's VPC, where EC2 showed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
     /// The peer's public address.
     pub remote: Ipv4Addr,
     /// The CIDRs on the far side.
@@ -356,6 +359,7 @@ impl TunnelReport {
             stands_by: !remote().any(leads_here),
             vpc: t.vpc.clone(),
             account: settings.name_of(peer.and_then(|peer| peer.gateway.account.as_ref())),
+            region: peer.map(|peer| peer.gateway.region.clone()),
             remote: t.remote_addr,
             remote_cidrs: remote().collect(),
             local_cidrs: t.children.values().flat_map(|c| c.local.iter().copied()).collect(),
