@@ -243,7 +243,8 @@ fn inside(folder: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.is_file()).collect()
 }
 
-/// Every secret of this gateway, as far as it can be read: its private keys, and the pre-shared keys in files and those that charon has.
+/// Every secret of this gateway, as far as it can be read: its private keys, the pre-shared keys in files and those
+/// that charon has, and the external ids of accounts.
 fn secrets(root: &Path, env: &BTreeMap<String, String>, paths: &Paths) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     for path in inside(&root.join("etc/swanctl/private")) {
@@ -256,7 +257,10 @@ fn secrets(root: &Path, env: &BTreeMap<String, String>, paths: &Paths) -> Vec<Ve
     let mut psks = inside(&root.join("etc/crosswan/psk.d"));
     psks.push(root.join("etc/crosswan/psk"));
     psks.extend(env.get("CREDENTIALS_DIRECTORY").map(|folder| Path::new(folder).join("crosswan.psk")));
-    psks.extend(crate::settings::load(root, env, &Flags::default()).ok().and_then(|settings| settings.auth.psk.file));
+    let settings = crate::settings::load(root, env, &Flags::default()).ok();
+    let accounts = settings.iter().flat_map(|settings| settings.accounts.values());
+    all.extend(accounts.filter_map(|account| Some(account.external_id.as_ref()?.bytes().to_vec())));
+    psks.extend(settings.and_then(|settings| settings.auth.psk.file));
     all.extend(psks.into_iter().filter_map(|path| fs::read(path).ok()).map(|key| key.trim_ascii().to_vec()));
     let loaded =
         fs::read_to_string(&paths.secrets).ok().and_then(|text| swanctl::secrets(&swanctl::parse(&text).ok()?).ok());

@@ -474,7 +474,8 @@ fn each_policy_is_a_file_that_the_documents_link_to_and_explain() {
         names.push(name);
     }
     names.sort();
-    assert_eq!(names, ["guard-key-tag.json", "nat-hub.json", "nat-vpn.json", "vpn-hub.json"]);
+    let files = ["assume-roles", "discover-trust", "discover", "guard-key-tag", "nat-hub", "nat-vpn", "vpn-hub"];
+    assert_eq!(names, files.map(|name| format!("{name}.json")));
     // A copy would drift away from the file.
     for (file, document) in [("README.md", text("README.md")), ("docs/aws.md", aws), ("docs/iam/README.md", explained)]
     {
@@ -514,5 +515,67 @@ fn a_gateway_may_take_addresses_with_the_tag_for_itself_and_no_other() {
         keeps_out(file, "TakeAddress", &allowed, &forbidden, &[("Null", &untagged)]);
         let others = ["for another instance", "who is no instance", "the same role on another instance"];
         keeps_out(file, "TakeAddressForItself", &allowed, &forbidden, &[("ArnLike", &others)]);
+    }
+}
+
+/// The role of the file, and what may be asked of it.
+const DISCOVER: &str = "arn:aws:iam::111122223333:role/crosswan-discover";
+
+#[test]
+fn another_accounts_role_trusts_the_hub_with_the_external_id_and_nobody_else() {
+    let hub = Caller::gateway("crosswan-vpn-hub", HOME, ME);
+    let outside = Caller { organization: "o-9999999999".into(), ..hub.clone() };
+    let other = Caller::gateway("crosswan-nat-vpn", HOME, ME);
+    let with = |id| Call::assume(HOME, DISCOVER, id);
+    let right = || with(Some("an id of your choice"));
+    let allowed = [("the hub", &hub, right())];
+    let forbidden = [
+        ("without an external id", &hub, with(None)),
+        ("with another external id", &hub, with(Some("a guess"))),
+        ("the hub after it has left the organization", &outside, right()),
+        ("another role of the hub's account", &other, right()),
+        ("a person of the hub's account", &Caller::user("somebody"), right()),
+    ];
+    // What each condition keeps out: without it, exactly that gets in.
+    let document = document("discover-trust");
+    let decide = |document: &Value, caller: &Caller, call: &Call| {
+        Policy::decide(&[Policy::new(document).unwrap()], caller, call)
+    };
+    assert!(allowed.iter().all(|(_, caller, call)| decide(&document, caller, call) == Decision::Allowed));
+    for (key, let_in) in [
+        ("none", &[][..]),
+        ("sts:ExternalId", &["without an external id", "with another external id"]),
+        ("aws:PrincipalOrgID", &["the hub after it has left the organization"]),
+    ] {
+        let mut loose = document.clone();
+        loose["Statement"][0]["Condition"]["StringEquals"].as_object_mut().unwrap().remove(key);
+        let got_in = forbidden.iter().filter(|(_, caller, call)| decide(&loose, caller, call) == Decision::Allowed);
+        assert_eq!(got_in.map(|(what, ..)| *what).collect::<Vec<_>>(), let_in, "without {key}");
+    }
+    assert_eq!(document["Statement"][0]["Principal"]["AWS"], hub.principal);
+}
+
+#[test]
+fn the_hub_may_assume_the_listed_roles_and_these_show_gateways_in_the_listed_regions_alone() {
+    let hub = Caller::gateway("crosswan-vpn-hub", HOME, ME);
+    let of = |file: &str, call: &Call| Policy::decide(&[Policy::new(&document(file)).unwrap()], &hub, call);
+    let role = |arn: &str| Call::assume(HOME, arn, None);
+    assert_eq!(of("assume-roles", &role(DISCOVER)), Decision::Allowed);
+    for other in ["arn:aws:iam::111122223333:role/admin", "arn:aws:iam::777788889999:role/crosswan-discover"] {
+        assert_eq!(of("assume-roles", &role(other)), Decision::NotAllowed, "{other}");
+    }
+    let policy = document("discover");
+    let server = guarded(&policy);
+    let asked = |query| within(TIMEOUT, crosswan::observe::ec2::ask(&access(&server.endpoint), &query, TIMEOUT));
+    let answers = asked(query(&["us-west-2", "eu-west-1", "ap-southeast-2"]));
+    let refused: Vec<_> = answers.iter().filter(|(_, answer)| answer.is_err()).map(|(at, _)| at.to_string()).collect();
+    assert_eq!(refused, ["ap-southeast-2"]);
+    for call in ["CreateTags", "RunInstances", "DescribeRouteTables", "GetPasswordData"] {
+        assert_eq!(of("discover", &Call::new(HOME, &format!("Action={call}"))), Decision::NotAllowed, "{call}");
+    }
+    for action in actions(&policy["Statement"][0]) {
+        let server = guarded(&without(&policy, &action));
+        let answers = within(TIMEOUT, crosswan::observe::ec2::ask(&access(&server.endpoint), &query(&[HOME]), TIMEOUT));
+        assert!(answers.values().all(Result::is_err), "{action} is not needed");
     }
 }

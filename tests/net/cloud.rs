@@ -1,5 +1,6 @@
 //! What the cloud does to a region: answers that fail, gateways that come, change and go. Nothing that works is lost.
 
+mod accounts;
 mod boot;
 mod cidrs;
 mod gateways;

@@ -15,8 +15,8 @@ const SHORTEST: usize = 6;
 /// The kernel's marks and ids have at most eight digits, the shortest key for ESP forty.
 const LONGEST_NUMBER: usize = 16;
 /// Ends of the names of settings whose values are secret, in any case.
-const SECRET_NAMES: [&str; 7] =
-    ["secret", "psk", "password", "passwd", "token", "secret_access_key", "tcp_fastopen_key"];
+const SECRET_NAMES: [&str; 8] =
+    ["secret", "psk", "password", "passwd", "token", "secret_access_key", "external_id", "tcp_fastopen_key"];
 
 /// Knows the secrets to leave out.
 #[derive(Default)]
@@ -137,6 +137,7 @@ mod tests {
     fn what_looks_like_a_secret_is_left_out_and_nothing_else() {
         let redactor = Redactor::default();
         for (line, after) in [
+            ("external_id = \"abc\"", "external_id = [left out]"),
             ("        secret = 0x0a0b", "        secret = [left out]"),
             ("VPN_PSK='abc'", "VPN_PSK= [left out]"),
             ("  \"psk\": \"abc\",", "  \"psk\": [left out]"),

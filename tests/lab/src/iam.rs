@@ -1,6 +1,7 @@
 //! IAM of the lab: puts policy files to the requests gateways make, since moto looks at neither `Condition` nor `Resource`
 //! (`docs/facts.md`, "moto"). The rules are those of the pages `docs/iam/README.md` names.
 
+pub mod accounts;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -9,13 +10,13 @@ use std::sync::Mutex;
 use anyhow::Result;
 use roxmltree::{Document, Node};
 
+use self::accounts::{Accounts, HOME as ACCOUNT, ORGANIZATION};
 pub use self::policy::{Decision, Policy};
 use crate::ec2::{Answer, Elements};
 use crate::http::decoded;
 use crate::lab::Lab;
 use crate::lock;
 
-const ACCOUNT: &str = "123456789012";
 /// Who asks.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -23,6 +24,8 @@ pub struct Caller {
     pub principal: String,
     /// ARN of the instance whose role it is; a person has none.
     pub instance: Option<String>,
+    /// `o-…`
+    pub organization: String,
 }
 
 /// What is asked for, as far as it counts.
@@ -43,6 +46,8 @@ pub struct Call {
     pub tagged: BTreeMap<String, String>,
     /// `vpc-…` of a route table.
     pub vpc: Option<String>,
+    /// What AssumeRole says to the role's trust policy.
+    external_id: Option<String>,
 }
 
 /// In which field these actions name their resource (Service Authorization Reference). A route's target is none: nothing authorises it.
@@ -63,12 +68,14 @@ impl Caller {
         Caller {
             principal: format!("arn:aws:iam::{ACCOUNT}:role/{role}"),
             instance: Some(format!("arn:aws:ec2:{region}:{ACCOUNT}:instance/{instance}")),
+            organization: ORGANIZATION.into(),
         }
     }
 
     /// Somebody else, of that name.
     pub fn user(name: &str) -> Caller {
-        Caller { principal: format!("arn:aws:iam::{ACCOUNT}:user/{name}"), instance: None }
+        let organization = ORGANIZATION.into();
+        Caller { principal: format!("arn:aws:iam::{ACCOUNT}:user/{name}"), instance: None, organization }
     }
 }
 
@@ -91,6 +98,18 @@ impl Call {
         let association = crate::proxy::call::field(form, "AssociationId").map(decoded);
         call.association = association.filter(|_| call.action == "ec2:DisassociateAddress");
         call
+    }
+
+    /// AssumeRole of this role.
+    pub fn assume(region: &str, role: &str, external_id: Option<&str>) -> Call {
+        let (action, resources) = ("sts:AssumeRole".into(), vec![role.into()]);
+        Call {
+            action,
+            region: region.into(),
+            resources,
+            external_id: external_id.map(str::to_owned),
+            ..Call::default()
+        }
     }
 
     /// Looks up in EC2 what conditions may ask of the resources: their tags, and a route table's VPC. `ask` takes a query.
@@ -123,6 +142,10 @@ impl Call {
         let of = |action: &str| Call { action: action.into(), region: call.region.clone(), ..Call::default() };
         let mut own = match call.service.as_str() {
             "ec2" => Call::new(&call.region, form),
+            "sts" if call.action == "AssumeRole" => {
+                let role = value("RoleArn").unwrap_or_default();
+                Call::assume(&call.region, &role, value("ExternalId").as_deref())
+            }
             service => of(&format!("{service}:{}", call.action)),
         };
         if call.service == "route53" && !path.contains("hostedzonesbyname") {
@@ -155,6 +178,8 @@ impl Call {
             ("aws:requestedregion".into(), vec![self.region.clone()]),
             ("aws:principalarn".into(), vec![caller.principal.clone()]),
         ]);
+        keys.insert("aws:principalorgid".into(), vec![caller.organization.clone()]);
+        keys.extend(self.external_id.clone().map(|id| ("sts:externalid".into(), vec![id])));
         keys.extend(caller.instance.clone().map(|arn| ("ec2:sourceinstancearn".into(), vec![arn])));
         if !self.tag_keys.is_empty() {
             keys.insert("aws:tagkeys".into(), self.tag_keys.clone());
@@ -200,6 +225,8 @@ pub struct Iam {
     sessions: Mutex<BTreeMap<String, (String, Caller)>>,
     /// By role. `None`: everything is allowed, to everyone.
     policies: Mutex<Option<BTreeMap<String, Policy>>>,
+    /// What belongs to other accounts than the lab's own.
+    pub accounts: Accounts,
 }
 
 impl Iam {
@@ -231,12 +258,37 @@ impl Iam {
             && lock(&self.sessions).get(access_key).is_some_and(|(_, caller)| caller.instance.is_none())
     }
 
+    /// STS's answer to a gateway's AssumeRole, as both its role's policy and the other role's trust policy have it; the error is STS's
+    /// words.
+    pub(crate) fn assumed(&self, access_key: &str, call: &Call) -> Result<String, String> {
+        self.refusal(access_key, call).map_or(Ok(()), Err)?;
+        let caller = lock(&self.sessions).get(access_key).map(|(_, caller)| caller.clone());
+        let answer = caller.and_then(|caller| self.accounts.assumed(&caller, call));
+        answer.ok_or_else(|| format!("not authorized to perform: sts:AssumeRole on resource: {:?}", call.resources))
+    }
+
+    /// An answer as the account of this access key gets it.
+    pub(crate) fn shown(&self, access_key: &str, action: &str, body: String) -> anyhow::Result<String> {
+        let account = {
+            let sessions = lock(&self.sessions);
+            self.accounts.of(access_key, sessions.get(access_key).map(|(_, caller)| caller))
+        };
+        match account {
+            Some(account) => self.accounts.shown(&account, action, body),
+            None => Ok(body),
+        }
+    }
+
     /// EC2's words to a call that is not allowed. An access key of no instance is not known to it.
     pub(crate) fn refusal(&self, access_key: &str, call: &Call) -> Option<String> {
         let policies = lock(&self.policies);
         let policies = policies.as_ref()?;
         let sessions = lock(&self.sessions);
-        let Some((role, caller)) = sessions.get(access_key) else { return Some(format!("no session {access_key}")) };
+        // A session of another account's role: its policy is that of `docs/iam` in every account.
+        let assumed = self.accounts.of(access_key, None).map(|_| ("discover".to_owned(), Caller::user("session")));
+        let Some((role, caller)) = sessions.get(access_key).or(assumed.as_ref()) else {
+            return Some(format!("no session {access_key}"));
+        };
         let attached: Vec<_> = policies.get(role).cloned().into_iter().collect();
         let why = match Policy::decide(&attached, caller, call) {
             Decision::Allowed => return None,

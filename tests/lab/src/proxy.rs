@@ -155,6 +155,13 @@ fn answer(
             };
         }
     }
+    if call.service == "sts" && action == "AssumeRole" && !operator && fault.is_none() {
+        let asked = iam::Call::all(&call, &request.path, &form).remove(0);
+        return match iam.assumed(&call.access_key, &asked) {
+            Ok(body) => send(stream, 200, body),
+            Err(why) => send(stream, 403, error_of(&call, denied(&call), &why)),
+        };
+    }
     // moto does what some calls only ask about. In EC2 it is refused by this name.
     if call.service == "ec2" && field(&form, "DryRun") == Some("true") && fault.is_none() {
         let message = "Request would have succeeded, but DryRun flag is set.";
@@ -166,7 +173,7 @@ fn answer(
         faults.stop.hold();
         return Ok(());
     }
-    let forward = |form: &str| strictly(ns, moto, &request, &call, form, faults, follow);
+    let forward = |form: &str| shown_to(iam, &call, strictly(ns, moto, &request, &call, form, faults, follow)?);
     if side == Some(Side::After) {
         forward(&form)?;
         faults.stop.reached();
@@ -240,6 +247,17 @@ fn strictly(
     let shown = strict::not_yet(call, strict.without_hidden(call, text.clone())?);
     let shown = stale.shown(call, targets::shown(call, shown, list)?)?;
     Ok(if shown == text { answer } else { xml(200, shown).bytes() })
+}
+
+/// An answer as the caller's account gets it.
+fn shown_to(iam: &Iam, call: &Call, answer: Vec<u8>) -> Result<Vec<u8>> {
+    match body_of(&answer).filter(|_| call.service == "ec2" && answer.starts_with(b"HTTP/1.1 200")) {
+        Some(text) => {
+            let shown = iam.shown(&call.access_key, &call.action, text.clone())?;
+            Ok(if shown == text { answer } else { xml(200, shown).bytes() })
+        }
+        None => Ok(answer),
+    }
 }
 
 /// What follows the head of an answer.

@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::{Call, Caller, Keys};
 
 /// Condition keys a request may have; in lower case, as keys are compared.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
+    "sts:externalid",
+    "aws:principalorgid",
     "aws:requestedregion",
     "aws:principalarn",
     "aws:tagkeys",
@@ -32,6 +34,8 @@ struct Statement {
     allow: bool,
     actions: BTreeSet<String>,
     resources: Vec<String>,
+    /// Who may, in a trust policy, which has no resources: its own role is the resource.
+    principals: Option<Vec<String>>,
     /// Operator, key in lower case, values.
     conditions: Vec<(String, String, Vec<String>)>,
 }
@@ -81,14 +85,24 @@ impl Policy {
 fn statement(value: &Value) -> Result<Statement> {
     let value = value.as_object().context("no object")?;
     for key in value.keys() {
-        ensure!(["Sid", "Effect", "Action", "Resource", "Condition"].contains(&key.as_str()), "unknown element {key}");
+        ensure!(
+            ["Sid", "Effect", "Action", "Resource", "Principal", "Condition"].contains(&key.as_str()),
+            "unknown element {key}"
+        );
     }
     let allow = match value.get("Effect").and_then(Value::as_str) {
         Some("Allow") => true,
         Some("Deny") => false,
         other => bail!("Effect {other:?}"),
     };
-    let resources = strings(value.get("Resource"))?;
+    let principals = match value.get("Principal").and_then(Value::as_object) {
+        Some(kinds) => {
+            ensure!(kinds.keys().eq(["AWS"]) && !value.contains_key("Resource"), "Principal {kinds:?}");
+            Some(strings(kinds.get("AWS"))?)
+        }
+        None => None,
+    };
+    let resources = if principals.is_some() { vec!["*".into()] } else { strings(value.get("Resource"))? };
     for resource in &resources {
         let parts: Vec<_> = resource.splitn(6, ':').collect();
         let arn = parts.len() == 6 && parts[0] == "arn" && !parts[..5].concat().contains('$');
@@ -107,8 +121,13 @@ fn statement(value: &Value) -> Result<Statement> {
             conditions.push((operator.clone(), lower, values));
         }
     }
-    let statement =
-        Statement { allow, actions: strings(value.get("Action"))?.into_iter().collect(), resources, conditions };
+    let statement = Statement {
+        allow,
+        actions: strings(value.get("Action"))?.into_iter().collect(),
+        resources,
+        principals,
+        conditions,
+    };
     // An operator that is not known shows here, not at the first call that gets that far.
     for (operator, ..) in &statement.conditions {
         ensure!(holds(operator, &[], &[]).is_some(), "unknown operator {operator}");
@@ -133,7 +152,9 @@ impl Statement {
             let values: Vec<_> = values.iter().filter_map(|value| filled(value, keys)).collect();
             holds(operator, keys.get(key).map_or(&[][..], Vec::as_slice), &values) == Some(true)
         };
+        let caller = keys.get("aws:principalarn").and_then(|arns| arns.first());
         self.actions.contains(action)
+            && self.principals.as_ref().is_none_or(|all| caller.is_some_and(|arn| all.contains(arn)))
             && self.resources.iter().any(|resource| resource == "*" || arn_like(resource, arn))
             && self.conditions.iter().all(condition)
     }
