@@ -20,7 +20,7 @@ pub mod step;
 
 use std::collections::BTreeMap;
 
-pub use outcome::{Note, Options, Plan};
+pub use outcome::{Need, Note, Options, Plan};
 pub use routes::MANAGED;
 pub use step::Step;
 

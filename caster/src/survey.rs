@@ -74,3 +74,21 @@ pub fn of(ready: &mut Ready, seen: Seen, options: Options) -> Survey {
     texts.extend(data.values().filter_map(text));
     Survey { seen, desired: decision.desired, plan, problems, texts }
 }
+
+/// What documents that are given together make together, against the quotas of their regions. Each alone has been looked at.
+pub fn together<'a>(all: impl IntoIterator<Item = (&'a mut Ready, &'a mut Survey)>) {
+    let mut made: BTreeMap<(String, &str), usize> = BTreeMap::new();
+    for (ready, survey) in all {
+        let before = ready.source.problems();
+        for need in &survey.plan.needs {
+            let made = made.entry((survey.seen.region.clone(), need.quota)).or_default();
+            if *made > 0
+                && let Some(Fault { path, what }) = need.exceeds(&survey.seen, *made)
+            {
+                ready.source.error(&path, what);
+            }
+            *made += need.new;
+        }
+        survey.problems.extend(ready.source.problems().into_iter().filter(|p| !before.contains(p)));
+    }
+}

@@ -87,7 +87,7 @@ fn what_the_account_may_not_have_is_known_before_anything_is_made() {
         ("example", "auto-scaling-groups", 0, ": apps[0]: 1 Auto Scaling group must be made, but 0 of the 0"),
         ("example", "application-load-balancers", 0, ": elbs[0]: 1 application load balancer must be made"),
         ("example", "target-groups", 0, ": elbs[0]: 2 target groups must be made"),
-        ("client", "vpc-max-security-groups-per-interface", 0, "1 security groups, but the account may have 0"),
+        ("client", "vpc-max-security-groups-per-interface", 0, "1 security group, but the account may have 0"),
     ];
     for (document, quota, most, expected) in cases {
         let (code, said) = plan_with(document, &format!("{{\"{quota}\": {most}}}"));
@@ -95,4 +95,24 @@ fn what_the_account_may_not_have_is_known_before_anything_is_made() {
         assert_eq!(plan_with(document, &format!("{{\"{quota}\": {}}}", most + 99)).0, Some(0), "{quota}");
     }
     assert_eq!(plan_with("example", "{\"network-load-balancers\": 0, \"classic-load-balancers\": 0}").0, Some(0));
+}
+
+#[test]
+fn quotas_count_what_documents_that_are_planned_together_need_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = fs::read_to_string(root().join("tests/golden/client-empty-region/seen.json")).unwrap();
+    let path = folder.path().join("seen.json");
+    fs::write(&path, seen.replacen('{', "{\"quotas\": {\"vpc-max-elastic-ips\": 2},", 1)).unwrap();
+    let against = ["--against", path.to_str().unwrap()];
+    let plan = |documents: &[&str]| {
+        let output = cloudcaster_in(&root().join("tests"), &[&["plan"], documents, &against].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for alone in ["documents/client.json", "documents/example.json"] {
+        assert_eq!(plan(&[alone]).0, Some(0), "{alone}");
+    }
+    let (code, said) = plan(&["documents/client.json", "documents/example.json"]);
+    assert_eq!(code, Some(2), "{said}");
+    let expected = "1 Elastic IP must be made, but 1 of the 2 that the account may have in us-west-2 are taken and 1 that other documents";
+    assert!(said.contains(expected), "{said}");
 }

@@ -111,6 +111,7 @@ async fn prepared(documents: Vec<Ready>, manner: Manner, progress: &Progress) ->
         let survey = cast::look(&aws, &mut ready, manner, progress).await.map_err(|failure| failure.to_string())?;
         tasks.push(Task { ready, aws, survey: Some(survey), _lock: lock });
     }
+    survey::together(tasks.iter_mut().filter_map(|task| Some((&mut task.ready, task.survey.as_mut()?))));
     Ok(tasks)
 }
 

@@ -41,10 +41,11 @@ pub async fn plan(arguments: PlanArguments) -> Outcome {
         true => asked(&mut documents, options).await.map_err(|failure| failure.to_string()),
         false => from_files(&mut documents, &against, options),
     };
-    let surveys = match surveys {
+    let mut surveys = match surveys {
         Ok(surveys) => surveys,
         Err(what) => return not_observed(&what, json),
     };
+    survey::together(documents.iter_mut().zip(&mut surveys));
     let mut plans = Vec::new();
     for (ready, survey) in documents.iter().zip(surveys) {
         problems.extend(survey.problems);

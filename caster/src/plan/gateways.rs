@@ -168,9 +168,9 @@ impl<'a> Planner<'a> {
                 Some((id, address)) => {
                     if !is_pooled(address) {
                         self.adopt(id, address, &part, Tags::new(), "given by the document");
-                    }
-                    if address.tag(CAST).is_some_and(|cast| cast != self.desired.cast) {
-                        return false;
+                        if address.tag(CAST).is_some_and(|cast| cast != self.desired.cast) {
+                            return false;
+                        }
                     }
                     (Ref::Id(id.clone()), Some(given))
                 }

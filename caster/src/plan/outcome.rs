@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Step;
-use crate::{desired::Fault, seen::Id, text};
+use crate::{desired::Fault, seen::Id, text, tree::KeyPath};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
@@ -28,6 +28,21 @@ pub struct Plan {
     pub foreign: Vec<Note>,
     /// What the document asks for and cannot be: nothing may be tried.
     pub faults: Vec<Fault>,
+    /// What the steps make of which the account may have only so many.
+    pub needs: Vec<Need>,
+}
+
+/// How many of one kind the steps make.
+#[derive(Debug, Clone)]
+pub struct Need {
+    /// The name of its quota.
+    pub quota: &'static str,
+    pub what: &'static str,
+    pub new: usize,
+    /// How many are there.
+    pub used: usize,
+    /// Where the document asks for them.
+    pub path: KeyPath,
 }
 
 /// A resource and what there is to say about it.

@@ -1,78 +1,79 @@
 //! What the account may not have is known before anything is made.
 
-use super::{planner::Planner, step::Step};
+use super::{outcome::Need, planner::Planner, step::Step};
 use crate::{
     desired::Fault,
     document::BalancerKind,
-    seen::{Balancer, quota},
+    seen::{Balancer, Seen, quota},
     text,
-    tree::KeyPath,
 };
 
 impl Planner<'_> {
+    /// What the steps so far need, and what of it the account may not have.
     pub(super) fn quotas(&mut self) {
-        let (seen, desired) = (self.seen, self.desired);
-        let steps = |is: fn(&Step) -> bool| self.out.steps.iter().filter(|step| is(step)).count();
-        let of = |kind| seen.balancers.values().filter(|b: &&Balancer| b.kind == kind).count();
-        let balancer = |kind| desired.balancers.iter().find(|b| b.kind == kind).map(|b| b.path.clone());
-        let new_balancers =
-            |kind| self.out.steps.iter().filter(|s| matches!(s, Step::CreateBalancer(b) if b.kind == kind)).count();
-        let (application, network, classic) = (BalancerKind::Application, BalancerKind::Network, BalancerKind::Classic);
-        let all = [
-            (
-                quota::ELASTIC_IPS,
-                "Elastic IP",
-                steps(|s| matches!(s, Step::AllocateAddress { .. })),
-                seen.addresses.len(),
-                desired.gateways.first().map(|g| g.path.clone()),
-            ),
-            (
-                quota::APPLICATION,
-                "application load balancer",
-                new_balancers(application),
-                of(application),
-                balancer(application),
-            ),
-            (quota::NETWORK, "network load balancer", new_balancers(network), of(network), balancer(network)),
-            (quota::CLASSIC, "classic load balancer", new_balancers(classic), of(classic), balancer(classic)),
-            (
-                quota::TARGET_GROUPS,
-                "target group",
-                steps(|s| matches!(s, Step::CreateTargetGroup { .. })),
-                seen.target_groups.len(),
-                desired.balancers.first().map(|b| b.path.clone()),
-            ),
-            (
-                quota::SCALING_GROUPS,
-                "Auto Scaling group",
-                steps(|s| matches!(s, Step::CreateScalingGroup(_))),
-                seen.scaling_groups.len(),
-                desired.scaled.first().map(|a| a.path.clone()),
-            ),
-        ];
-        let mut faults: Vec<Fault> = Vec::new();
-        for (name, what, new, used, path) in all {
-            let max = seen.quotas.get(name).filter(|max| new > 0 && used + new > **max);
-            faults.extend(max.zip(path).map(|(max, path)| {
-                let what = format!(
-                    "{} must be made, but {used} of the {max} that the account may have in {} are taken; ask AWS for a \
-                     higher quota, or remove one",
-                    text::count(new, what),
-                    seen.region
-                );
-                Fault { path, what }
-            }));
-        }
+        self.needs();
+        let faults = self.out.needs.iter().filter_map(|need| need.exceeds(self.seen, 0));
+        let mut faults: Vec<Fault> = faults.collect();
+        let desired = self.desired;
         let launches = desired.gateways.iter().map(|g| (&g.path, &g.launch));
         let launches = launches.chain(desired.apps.iter().map(|a| (&a.path, &a.launch)));
         let launches = launches.chain(desired.scaled.iter().map(|a| (&a.path, &a.launch)));
         for (path, launch) in launches {
-            let (has, max) = (launch.groups.len(), seen.quotas.get(quota::GROUPS_PER_INTERFACE));
+            let (has, max) = (launch.groups.len(), self.seen.quotas.get(quota::GROUPS_PER_INTERFACE));
             faults.extend(max.filter(|max| has > **max).map(|max| {
-                let what = format!("{has} security groups, but the account may have {max} on an interface");
-                Fault { path: KeyPath::key(path, "groups"), what }
+                let has = text::count(has, "security group");
+                Fault {
+                    path: path.key("groups"),
+                    what: format!("{has}, but the account may have {max} on an interface"),
+                }
             }));
         }
         self.out.faults.extend(faults);
+    }
+
+    fn needs(&mut self) {
+        use BalancerKind::{Application, Classic, Network};
+        let (seen, desired) = (self.seen, self.desired);
+        let new = |is: &dyn Fn(&Step) -> bool| self.out.steps.iter().filter(|step| is(step)).count();
+        let mut needs = Vec::new();
+        let mut need = |quota, what, new, used, path| {
+            let path = Option::filter(path, |_| new > 0);
+            needs.extend(path.map(|path: &crate::tree::KeyPath| Need { quota, what, new, used, path: path.clone() }));
+        };
+        let addresses = new(&|s| matches!(s, Step::AllocateAddress { .. }));
+        let first = desired.gateways.first().map(|g| &g.path);
+        need(quota::ELASTIC_IPS, "Elastic IP", addresses, seen.addresses.len(), first);
+        for (quota, what, kind) in [
+            (quota::APPLICATION, "application load balancer", Application),
+            (quota::NETWORK, "network load balancer", Network),
+            (quota::CLASSIC, "classic load balancer", Classic),
+        ] {
+            let used = seen.balancers.values().filter(|b: &&Balancer| b.kind == kind).count();
+            let first = desired.balancers.iter().find(|b| b.kind == kind).map(|b| &b.path);
+            need(quota, what, new(&|s| matches!(s, Step::CreateBalancer(b) if b.kind == kind)), used, first);
+        }
+        let groups = new(&|s| matches!(s, Step::CreateTargetGroup { .. }));
+        let first = desired.balancers.first().map(|b| &b.path);
+        need(quota::TARGET_GROUPS, "target group", groups, seen.target_groups.len(), first);
+        let groups = new(&|s| matches!(s, Step::CreateScalingGroup(_)));
+        let first = desired.scaled.first().map(|a| &a.path);
+        need(quota::SCALING_GROUPS, "Auto Scaling group", groups, seen.scaling_groups.len(), first);
+        self.out.needs = needs;
+    }
+}
+
+impl Need {
+    /// The fault, if the account may not have so many; `before` are those that earlier documents make.
+    pub fn exceeds(&self, seen: &Seen, before: usize) -> Option<Fault> {
+        let (new, used) = (self.new, self.used);
+        let max = seen.quotas.get(self.quota).filter(|max| used + before + new > **max)?;
+        let others = if before > 0 { format!(" and {before} that other documents make") } else { String::new() };
+        let what = format!(
+            "{} must be made, but {used} of the {max} that the account may have in {} are taken{others}; ask AWS for a higher \
+             quota, or remove one",
+            text::count(new, self.what),
+            seen.region
+        );
+        Some(Fault { path: self.path.clone(), what })
     }
 }
