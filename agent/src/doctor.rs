@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     files, host, keyring,
-    observe::{disk, ec2, ike, imds, includes, kernel, live},
+    observe::{self, disk, ec2, ike, imds, includes, kernel, live},
     paths::Paths,
     settings, status,
 };
@@ -24,7 +24,7 @@ use crosswan_core::{
     error::Result,
     forwarding::{Obstacles, Traffic},
     iptables::Rules,
-    model::{AskError, ElasticIp, Identity, Interface, Mode, OwnTags, OwnVpc},
+    model::{AskError, ElasticIp, Identity, Interface, Mode, OwnTags, OwnVpc, Scope},
     report::Report,
     settings::{Flags, Settings},
     system::{Charon, Routing},
@@ -63,7 +63,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     let driver = async { host::driver_counts(uplink.as_ref().ok()?, DRIVER).await };
     let (instance, foreign, driver, tried) =
         tokio::join!(instance(&settings, &me, all), foreign(traffic, &saved, all), driver, ike::probe(&closed));
-    let Instance { elsewhere, own, vpc, addresses, around, allowed } = instance;
+    let Instance { elsewhere, own, vpc, addresses, around, accounts, allowed } = instance;
     let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
     Examined {
         now,
@@ -74,6 +74,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         vpc,
         addresses,
         around,
+        accounts,
         state: disk::state(paths).0,
         allowed,
         sysctls: uplink.as_ref().map_err(Clone::clone).and_then(|uplink| found(live::sysctls(uplink))),
@@ -128,6 +129,8 @@ struct Instance {
     addresses: Option<std::result::Result<Vec<ElasticIp>, AskError>>,
     /// What EC2 shows around its interface.
     around: Option<Surroundings>,
+    /// How many gateways each further account shows.
+    accounts: BTreeMap<Scope, std::result::Result<usize, AskError>>,
     /// What EC2 would let it do.
     allowed: BTreeMap<&'static str, std::result::Result<(), AskError>>,
 }
@@ -139,6 +142,14 @@ async fn instance(settings: &Found<Settings>, me: &Found<Identity>, deadline: In
     let spoke = settings.as_ref().is_ok_and(|settings| settings.mode == Mode::NatVpn);
     let clients = ec2::Clients::default().accepting_throttles(spoke);
     let elsewhere = async { if me.public.is_none() { imds::public_elsewhere(left()).await } else { None } };
+    // An account that does not answer takes no time from the rest.
+    let accounts = async {
+        let Some(query) = settings.as_ref().ok().and_then(|settings| observe::of_accounts(settings, me)) else {
+            return BTreeMap::new();
+        };
+        let answers = ec2::ask(&clients, &query, left()).await.into_iter();
+        answers.map(|(scope, answer)| (scope, answer.map(|view| view.gateways.len()))).collect()
+    };
     // Without an answer to this, there is none to the others.
     let instance = async {
         let own = ec2::own_tags(&clients, &me.region, &me.instance, left()).await;
@@ -166,10 +177,10 @@ async fn instance(settings: &Found<Settings>, me: &Found<Identity>, deadline: In
             address: address.map(|address| &address.allocation),
         };
         let allowed = ec2::permissions(&clients, &me.region, about, left()).await;
-        Instance { elsewhere: None, own: Some(own), vpc, addresses, around, allowed }
+        Instance { own: Some(own), vpc, addresses, around, allowed, ..Instance::default() }
     };
-    let (elsewhere, instance) = tokio::join!(elsewhere, instance);
-    Instance { elsewhere, ..instance }
+    let (elsewhere, instance, accounts) = tokio::join!(elsewhere, instance, accounts);
+    Instance { elsewhere, accounts, ..instance }
 }
 
 /// What this gateway should forward: as the last refresh decided, or as one would decide now.

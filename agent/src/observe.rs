@@ -12,7 +12,12 @@ mod psks;
 pub mod resolver;
 pub mod store;
 
-use std::{collections::BTreeMap, fs::File, net::UdpSocket, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    net::UdpSocket,
+    time::Duration,
+};
 
 use nix::fcntl::Flock;
 use tracing::{debug, info};
@@ -145,22 +150,33 @@ async fn identity(state: &State) -> Result<(Identity, Option<String>)> {
 
 /// EC2's answers, if the mode needs any.
 async fn ask_ec2(clients: &ec2::Clients, settings: &Settings, state: &State, me: &Identity) -> Answers {
+    let Some(query) = query(settings, me, known(state)) else { return Answers::new() };
+    info!(regions = settings.regions.len(), accounts = settings.accounts.len(), tag = %printable(&query.tag.value), "asking EC2");
+    ec2::ask(clients, &query, settings.ec2.timeout).await
+}
+
+/// What is to be asked of EC2; `None` if the mode needs nothing.
+fn query(settings: &Settings, me: &Identity, known: BTreeMap<Scope, ec2::Known>) -> Option<ec2::Query> {
     let (tag, with_cidrs) = match settings.mode {
         Mode::VpnHub => (&settings.gateway_tag, true),
         Mode::NatVpn if settings.asks() => (&settings.hub_tag, false),
-        Mode::NatVpn | Mode::NatHub => return Answers::new(),
+        Mode::NatVpn | Mode::NatHub => return None,
     };
-    info!(regions = settings.regions.len(), accounts = settings.accounts.len(), tag = %printable(&tag.value), "asking EC2");
-    let query = ec2::Query {
+    Some(ec2::Query {
         regions: settings.regions.clone(),
         accounts: settings.accounts.clone(),
         home: (me.region.clone(), me.instance.clone()),
         tag: tag.clone(),
         environment: settings.environment_tag.clone(),
         with_cidrs,
-        known: known(state),
-    };
-    ec2::ask(clients, &query, settings.ec2.timeout).await
+        known,
+    })
+}
+
+/// What a pass asks of further accounts; `None` if there are none.
+pub fn of_accounts(settings: &Settings, me: &Identity) -> Option<ec2::Query> {
+    let query = query(settings, me, BTreeMap::new()).filter(|query| !query.accounts.is_empty())?;
+    Some(ec2::Query { regions: BTreeSet::new(), ..query })
 }
 
 /// The peers that are asked for by their ids.

@@ -114,6 +114,12 @@ fn an_account_that_fails_keeps_its_tunnel_and_a_hostile_one_gets_nothing_of_anot
         );
         ensure!(!(output.stdout.clone() + &output.stderr).contains(EXTERNAL_ID), "the external id was shown");
     }
+    let doctor = hub.agent(&["doctor", "--json"])?;
+    let doctor: Value = serde_json::from_str(&doctor.stdout).context(doctor.stdout)?;
+    let of = |id: &str| doctor["checks"].as_array()?.iter().find(|check| check["id"] == id);
+    ensure!(of(&format!("account-{B}")).is_some_and(|check| check["state"] == "ok"), "{doctor:#}");
+    let remedy = of("account-payments").map(|check| check["remedy"].to_string()).unwrap_or_default();
+    ensure!(remedy.contains("docs/iam/discover-trust.json"), "{doctor:#}");
     make_role(lab, C, "vpn-hub")?;
     ensure_no_steps(&refresh(&hub)?)?;
 

@@ -55,6 +55,7 @@ pub const CHECKS: &[Check] = &[
     one("role", &["imds", "clock"], UNASKED, cloud::role),
     one("ec2", &["uplink", "role"], UNASKED, cloud::ec2),
     each("iam-<action>", &["ec2"], UNASKED, cloud::actions),
+    each("account-<name>", &["settings", "ec2"], UNASKED, cloud::accounts),
     one("source-dest-check", &["ec2"], STOPPED, cloud::source_dest_check),
     one("public-address", &["imds"], STOPPED, cloud::public_address),
     one("elastic-ip", &["settings", "ec2", "public-address"], WAITING, cloud::elastic_ip),

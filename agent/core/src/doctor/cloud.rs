@@ -2,12 +2,13 @@
 
 use super::{
     examined::Examined,
-    verdict::{Matter, Verdict, failure, unasked, warning},
+    verdict::{Matter, Verdict, failure, few, unasked, warning},
 };
 use crate::{
     decide::{AddressIs, OwnAddress, address},
-    model::{Announcement, AskError, Holder, KEY_TAG, Mode, OwnKeys, OwnTags, printable},
-    settings::AuthMethod,
+    model::{AccountId, Announcement, AskError, Holder, KEY_TAG, Mode, OwnKeys, OwnTags, Scope, printable},
+    settings::{Account, AuthMethod},
+    text::plural,
 };
 
 /// The options of the `aws` command that name this instance.
@@ -97,6 +98,50 @@ pub(super) fn actions(x: &Examined) -> Vec<(String, Verdict)> {
         (format!("iam-{action}"), verdict)
     };
     needed.into_iter().map(judged).collect()
+}
+
+/// A verdict for each further account, over all its regions.
+pub(super) fn accounts(x: &Examined) -> Vec<(String, Verdict)> {
+    let all = |matter| vec![("account-<name>".to_owned(), Err(matter))];
+    let Ok(settings) = x.settings.as_ref() else { return all(Matter::Blocked("settings")) };
+    if settings.accounts.is_empty() {
+        return all(Matter::Absent("settings list no further account".into()));
+    }
+    let judged = |(id, account): (&AccountId, &Account)| {
+        let of = x.accounts.iter().filter(|(scope, _)| scope.account.as_ref() == Some(id));
+        let (mut gateways, mut failed, mut remedy) = (None, Vec::new(), String::new());
+        for (Scope { region, .. }, answer) in of {
+            match answer {
+                Ok(found) => gateways = Some(gateways.unwrap_or(0) + found),
+                Err(why) => {
+                    failed.push(format!("{region}: {why}"));
+                    remedy = of_account(account, why);
+                }
+            }
+        }
+        let verdict = match (&failed[..], gateways) {
+            ([], None) => Err(Matter::Blocked("ec2")),
+            ([], Some(gateways)) => Ok(format!("{id} shows {}", plural(gateways, "gateway"))),
+            _ => Err(unasked(few(&failed), format!("{} shows its gateways", account.role), remedy)),
+        };
+        (format!("account-{}", account.name), verdict)
+    };
+    settings.accounts.iter().map(judged).collect()
+}
+
+/// What mends it that an account did not answer.
+fn of_account(account: &Account, why: &AskError) -> String {
+    match why {
+        AskError::RoleDenied { role, permission, .. } => {
+            format!("allow {permission} in the policy of {role}: docs/iam/discover.json")
+        }
+        AskError::Denied { .. } => format!(
+            "aws iam get-role --role-name {}, in that account, to see whether it exists and whom it trusts: docs/iam/discover-trust.json; \
+             and docs/iam/assume-roles.json for this gateway's own role",
+            account.role.as_str().rsplit('/').next().unwrap_or_default()
+        ),
+        _ => "crosswan doctor, again in a moment".into(),
+    }
 }
 
 pub(super) fn source_dest_check(x: &Examined) -> Verdict {

@@ -7,7 +7,7 @@ use crate::{
     decide::address,
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
-    model::{AskError, ElasticIp, Identity, Interface, Keyring, Mode, OwnTags, OwnVpc, Timestamp},
+    model::{AskError, ElasticIp, Identity, Interface, Keyring, Mode, OwnTags, OwnVpc, Scope, Timestamp},
     observed::Observed,
     report::{FailedPass, Report},
     settings::{AuthMethod, Settings},
@@ -48,6 +48,8 @@ pub struct Examined {
     /// Whether the role allows what a pass does beyond describing instances, by the end of the check's id, such as `create-tags`. What
     /// has no subject, as `create-route` where no table has the tag, is left out. Empty if EC2 could not be asked about the own instance.
     pub allowed: BTreeMap<&'static str, Result<(), AskError>>,
+    /// What came of asking each region of each further account, as a pass asks it; empty as with `allowed`.
+    pub accounts: BTreeMap<Scope, Result<usize, AskError>>,
     /// What is wrong with the kernel's settings.
     pub sysctls: Found<Vec<(Knob, Problem)>>,
     /// The kernel's table of tracked connections.

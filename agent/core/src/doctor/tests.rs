@@ -24,7 +24,7 @@ use crate::{
 };
 
 const PEER: &str = "crosswan-vpc-00000001-i-00000001";
-const SETTINGS_FILE: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\naddress.tag = \"crosswan-address=hub\"\n";
+const SETTINGS_FILE: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\"]\naddress.tag = \"crosswan-address=hub\"\naccounts = [{ role_arn = \"arn:aws:iam::111122223333:role/discover\", name = \"payments\" }]\n";
 
 fn me() -> Identity {
     serde_json::from_value(serde_json::json!({
@@ -110,6 +110,7 @@ fn well() -> Examined {
         allowed: ["create-tags", "describe-vpcs", "create-route", "associate-address"]
             .map(|action| (action, Ok(())))
             .into(),
+        accounts: [("111122223333/eu-west-1".parse().unwrap(), Ok(2))].into(),
         sysctls: Ok(Vec::new()),
         conntrack: Some(Conntrack { entries: 10, max: 1000, dropped: 0, raced: 3 }),
         driver: Some(
@@ -223,6 +224,7 @@ fn what_a_mode_does_not_have_is_no_failure() {
         "role",
         "ec2",
         "iam-<action>",
+        "account-<name>",
         "source-dest-check",
         "elastic-ip",
         "subnet-unrouted",

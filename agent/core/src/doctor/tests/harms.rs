@@ -291,6 +291,29 @@ fn one_cause_is_one_failure_with_its_remedy() {
         ),
         ("clock", Failure, 3, "chronyc makestep", Box::new(|x| x.imds_time = Some(Timestamp(-5)))),
         (
+            "account-payments",
+            Failure,
+            3,
+            "docs/iam/discover-trust.json",
+            Box::new(|x| {
+                let permission = "sts:AssumeRole".into();
+                let denied = AskError::Denied { permission, code: "x".into(), explicitly: false };
+                x.accounts.insert("111122223333/eu-west-1".parse().unwrap(), Err(denied));
+            }),
+        ),
+        (
+            "account-payments",
+            Failure,
+            3,
+            "allow ec2:DescribeVpcs in the policy of arn:aws:iam::111122223333:role/discover",
+            Box::new(|x| {
+                let role = "arn:aws:iam::111122223333:role/discover".parse().unwrap();
+                let permission = "ec2:DescribeVpcs".into();
+                let denied = AskError::RoleDenied { role, permission, code: "x".into(), explicitly: false };
+                x.accounts.insert("111122223333/us-west-2".parse().unwrap(), Err(denied));
+            }),
+        ),
+        (
             "iam-create-tags",
             Failure,
             3,
