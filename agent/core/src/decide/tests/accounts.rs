@@ -1,5 +1,7 @@
 //! Several accounts: one that fails, one that brings too much, and one that shows another's VPC.
 
+use std::slice::from_ref;
+
 use super::*;
 use crate::model::Refusal;
 
@@ -48,17 +50,17 @@ fn reasons(decided: &Decided) -> Vec<String> {
 #[test]
 fn an_account_that_does_not_answer_keeps_its_tunnels_and_misses_count_in_its_own_answers_only() {
     let (b, c) = (in_account(B, gateway(1, &["10.1.0.0/16"])), in_account(C, gateway(2, &["10.64.0.0/16"])));
-    let both = hub_of_accounts(None, &[(B, Some(&[b.clone()])), (C, Some(&[c.clone()]))]);
+    let both = hub_of_accounts(None, &[(B, Some(from_ref(&b))), (C, Some(from_ref(&c)))]);
     assert_eq!(carried(&both), ["10.1.0.0/16", "10.64.0.0/16"]);
     // The account fails for as long as it likes, while the others answer in the same region.
     let mut d = both;
     for _ in 0..5 {
-        d = hub_of_accounts(Some(d), &[(B, Some(&[b.clone()])), (C, None)]);
+        d = hub_of_accounts(Some(d), &[(B, Some(from_ref(&b))), (C, None)]);
         assert_eq!((carried(&d).len(), d.state.peers[&vpc(2)].misses), (2, 0));
     }
     assert_eq!(d.findings.kept[0].region.to_string(), "444455556666/eu-west-1");
     // It answers without the gateway, which is then missed as any other.
-    let missed = hub_of_accounts(Some(d), &[(B, Some(&[b.clone()])), (C, Some(&[]))]);
+    let missed = hub_of_accounts(Some(d), &[(B, Some(from_ref(&b))), (C, Some(&[]))]);
     assert_eq!((carried(&missed).len(), missed.state.peers[&vpc(2)].misses), (2, 1));
 }
 
@@ -82,21 +84,21 @@ fn what_settings_do_not_allow_an_account_is_refused_alone() {
 #[test]
 fn a_vpc_that_a_second_account_shows_stays_with_the_first() {
     let b = in_account(B, gateway(1, &["10.64.0.0/16"]));
-    let before = || hub_of_accounts(None, &[(B, Some(&[b.clone()]))]);
+    let before = || hub_of_accounts(None, &[(B, Some(from_ref(&b)))]);
     let tunnels = before().tunnels;
     // The same VPC, with a newer gateway, and with the same gateway's own tags.
     let newer = in_account(C, Gateway { vpc: vpc(1), launched: Timestamp(99), ..gateway(9, &["10.64.0.0/16"]) });
     let copy = in_account(C, Gateway { public: Some(Ipv4Addr::new(203, 0, 113, 9)), ..b.clone() });
     for c in [newer, copy] {
-        let seen = hub_of_accounts(Some(before()), &[(B, Some(&[b.clone()])), (C, Some(&[c.clone()]))]);
+        let seen = hub_of_accounts(Some(before()), &[(B, Some(from_ref(&b))), (C, Some(from_ref(&c)))]);
         assert_eq!(seen.tunnels, tunnels);
         assert!(reasons(&seen)[0].contains("account 111122223333 has a gateway in this VPC too"), "{seen:?}");
         // Not even while the account that has it is silent, or has just lost its gateway.
-        let silent = hub_of_accounts(Some(before()), &[(B, None), (C, Some(&[c.clone()]))]);
-        let missed = hub_of_accounts(Some(before()), &[(B, Some(&[])), (C, Some(&[c.clone()]))]);
+        let silent = hub_of_accounts(Some(before()), &[(B, None), (C, Some(from_ref(&c)))]);
+        let missed = hub_of_accounts(Some(before()), &[(B, Some(&[])), (C, Some(from_ref(&c)))]);
         assert_eq!([&silent.tunnels, &missed.tunnels], [&tunnels; 2]);
         // A VPC that is new to the hub belongs to nobody yet.
-        let new = hub_of_accounts(None, &[(B, Some(&[b.clone()])), (C, Some(&[c]))]);
+        let new = hub_of_accounts(None, &[(B, Some(from_ref(&b))), (C, Some(&[c]))]);
         assert_eq!((new.tunnels.len(), reasons(&new).len()), (0, 2));
     }
 }
