@@ -166,7 +166,7 @@ pub enum Command {
         /// Print as JSON
         #[arg(long)]
         json: bool,
-        /// Show again every two seconds, until interrupted
+        /// Show again every two seconds, until interrupted; on a terminal what is down first, then what is busiest
         #[arg(long)]
         watch: bool,
     },

@@ -27,6 +27,8 @@ use crosswan_core::{
     model::{BadName, VpcId},
     settings::{AuthMethod, Flags, Settings},
 };
+use terminal_size::terminal_size;
+use tokio::time::Instant;
 use tracing::warn;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -139,19 +141,29 @@ async fn run(cli: Cli) -> Result<u8> {
             print(json, &status)?;
             Ok(status.exit_code())
         }
-        Command::Status { json, watch: true } => {
-            let mut stop = std::pin::pin!(interrupted());
-            loop {
-                let status = status::look(&paths).await;
-                if !json && std::io::stdout().is_terminal() {
-                    print!("\x1b[H\x1b[2J");
-                }
-                print(json, &status)?;
-                tokio::select! {
-                    () = &mut stop => return Ok(0),
-                    () = tokio::time::sleep(Duration::from_secs(2)) => {}
-                }
-            }
+        Command::Status { json, watch: true } => watch_status(&paths, json).await,
+    }
+}
+
+/// Shows the status every two seconds, until interrupted: on a terminal as much as it has room for.
+#[allow(clippy::disallowed_methods, reason = "edge: bytes per second need the time between two looks")]
+async fn watch_status(paths: &Paths, json: bool) -> Result<u8> {
+    let mut stop = std::pin::pin!(interrupted());
+    let mut before: Option<(status::Status, Instant)> = None;
+    loop {
+        let (status, at) = (status::look(paths).await, Instant::now());
+        if !json && std::io::stdout().is_terminal() {
+            let (width, height) = terminal_size().map_or((80, 24), |(width, height)| (width.0, height.0));
+            let size = status::Size { width: width.into(), height: height.into() };
+            let earlier = before.as_ref().map(|(status, then)| (status, (at - *then).as_secs_f64()));
+            say(format_args!("\x1b[H\x1b[2J{}", status::screen(&status, earlier, size)))?;
+        } else {
+            print(json, &status)?;
+        }
+        before = Some((status, at));
+        tokio::select! {
+            () = &mut stop => return Ok(0),
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
         }
     }
 }

@@ -11,9 +11,11 @@ use crosswan_core::{
     map::{Group, Is, Map, Own, Peer},
     model::{ConnName, Scope, Timestamp},
     report::{Report, TunnelReport},
-    traffic::Traffic,
+    traffic::{Count, Traffic},
 };
 
+/// What came from each address, and went to it.
+type Carried = BTreeMap<Ipv4Addr, (Count, Count)>;
 /// An account by its name, and a region.
 type Place = (Option<String>, Option<String>);
 
@@ -38,11 +40,12 @@ pub fn of(status: &Status, traffic: Option<&Traffic>) -> Option<Map> {
         (place.clone(), Group { failed: answer.failed.clone(), ..group(place) })
     });
     let mut groups: BTreeMap<Place, Group> = regions.collect();
+    let carried = traffic.map(Traffic::by_address);
     let tunnels = status.tunnels.iter().map(|tunnel| {
         let reported = report.tunnels.get(&tunnel.connection);
         let account = reported.and_then(|t| t.account.as_ref()).map(ToString::to_string);
         let region = reported.and_then(|t| t.region.as_ref()).map(ToString::to_string);
-        ((account, region), peer(tunnel, reported, traffic))
+        ((account, region), peer(tunnel, reported, carried.as_ref()))
     });
     let mut all: Vec<_> = tunnels.chain(refused(report)).collect();
     all.sort_by(|(_, a), (_, b)| {
@@ -69,7 +72,7 @@ fn name(report: &Report, scope: &Scope) -> Option<String> {
     named.or_else(|| scope.account.as_ref().map(ToString::to_string))
 }
 
-fn peer(tunnel: &TunnelStatus, reported: Option<&TunnelReport>, traffic: Option<&Traffic>) -> Peer {
+fn peer(tunnel: &TunnelStatus, reported: Option<&TunnelReport>, carried: Option<&Carried>) -> Peer {
     let name: Option<ConnName> = tunnel.connection.parse().ok();
     let named = name.as_ref().and_then(ConnName::gateway);
     let hub = name.as_ref().and_then(ConnName::hub);
@@ -94,8 +97,8 @@ fn peer(tunnel: &TunnelStatus, reported: Option<&TunnelReport>, traffic: Option<
         },
         reason: None,
         established: tunnel.established,
-        bytes: traffic.zip(remote).map(|(traffic, remote)| {
-            let (received, sent) = traffic.with(remote);
+        bytes: carried.zip(remote).map(|(carried, remote)| {
+            let (received, sent) = carried.get(&remote).copied().unwrap_or_default();
             (received.bytes, sent.bytes)
         }),
     }

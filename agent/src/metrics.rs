@@ -163,7 +163,7 @@ fn peers(status: &Status, traffic: Option<&Traffic>, all: &mut Exposition) {
     all.add_time(TRAFFIC_AT, &[], traffic.map(|traffic| traffic.at));
     all.add_known(TRAFFIC_MISSED, &[], traffic.map(|traffic| traffic.missed as f64));
     let now = i64::try_from(status.now).unwrap_or_default();
-    let fresh = traffic.filter(|traffic| traffic.at.0 >= now - STALE);
+    let carried = traffic.filter(|traffic| traffic.at.0 >= now - STALE).map(Traffic::by_address);
     let report = status.last_refresh.as_ref();
     let reported = |tunnel: &TunnelStatus| report.and_then(|report| report.tunnels.get(&tunnel.connection));
     // The kernel counts by address. Should two tunnels have one, it is that of the tunnel in use.
@@ -185,8 +185,8 @@ fn peers(status: &Status, traffic: Option<&Traffic>, all: &mut Exposition) {
         all.add_known(PEER_ESTABLISHED, &labels, since.map(|at| at as f64));
         let loaded = || tunnel.remote.as_ref()?.parse::<Ipv4Addr>().ok();
         let Some(remote) = reported(tunnel).map(|t| t.remote).or_else(loaded) else { continue };
-        if let Some(traffic) = fresh.filter(|_| counted.insert(remote)) {
-            let (Count { bytes, packets }, sent) = traffic.with(remote);
+        if let Some(carried) = carried.as_ref().filter(|_| counted.insert(remote)) {
+            let (Count { bytes, packets }, sent) = carried.get(&remote).copied().unwrap_or_default();
             all.add(PEER_RECEIVE_BYTES, &labels, bytes as f64);
             all.add(PEER_RECEIVE_PACKETS, &labels, packets as f64);
             all.add(PEER_TRANSMIT_BYTES, &labels, sent.bytes as f64);

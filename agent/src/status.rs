@@ -1,8 +1,11 @@
 //! `crosswan status`: tunnels and rules as they are at this moment, and what the last refresh reported.
 
+mod screen;
 mod show;
 #[cfg(test)]
 mod tests;
+
+pub use screen::{Size, screen};
 
 use std::{path::Path, time::Duration};
 

@@ -147,8 +147,16 @@ fn promtool_accepts_the_measurements_of_each_mode_and_the_map_shows_each_vpc() -
     let gateway = region.gateway("hub/vpn-hub")?;
     let check = gateway.run("promtool", &["check", "metrics"], "# TYPE a_bytes counter\na_bytes 1\n")?;
     ensure!(check.code != 0, "{}", show(&check));
-    // Without root's rights nothing can be told, and nothing is.
     gateway.sh(&format!("install -m 755 {} /run/agent", agent()?.display()))?.ok()?;
+    // On a terminal, which `script` makes, status fits it.
+    let watched = "stty cols 60 rows 9; timeout 5 /run/agent status --watch";
+    let screen = gateway.run("script", &["-qec", watched, "/dev/null"], "")?.stdout;
+    let last = screen.rsplit("\x1b[H\x1b[2J").next().unwrap_or_default();
+    let lines: Vec<&str> = last.lines().map(str::trim_end).collect();
+    ensure!(screen.matches("\x1b[H\x1b[2J").count() >= 2 && lines.len() < 9, "{screen}");
+    ensure!(lines.iter().all(|line| line.chars().count() <= 60), "{screen}");
+    ensure!(lines[0].starts_with("tunnels: 1 DOWN, 1 up") && last.contains("\nDOWN "), "{screen}");
+    // Without root's rights nothing can be told, and nothing is.
     let nobody = gateway.run("setpriv", &["--reuid=65534", "/run/agent", "metrics"], "")?;
     ensure!(nobody.code == 3 && nobody.stdout.is_empty(), "{}", show(&nobody));
     Ok(())

@@ -88,18 +88,15 @@ impl Traffic {
         self.live = listed.into_values().collect();
     }
 
-    /// What came from a peer and what went to it, by the peer's address.
-    pub fn with(&self, peer: Ipv4Addr) -> (Count, Count) {
-        let (mut received, mut sent) = (Count::default(), Count::default());
+    /// What came from each address and what went to it. A peer that is missing has had no tunnel.
+    pub fn by_address(&self) -> BTreeMap<Ipv4Addr, (Count, Count)> {
+        let mut all: BTreeMap<Ipv4Addr, (Count, Count)> = BTreeMap::new();
         let live = self.live.iter().map(|sa| (sa.from, sa.to, sa.count));
         for (from, to, count) in self.ended.iter().copied().chain(live) {
-            if from == peer {
-                received.add(count);
-            } else if to == peer {
-                sent.add(count);
-            }
+            all.entry(from).or_default().0.add(count);
+            all.entry(to).or_default().1.add(count);
         }
-        (received, sent)
+        all
     }
 }
 
