@@ -17,7 +17,7 @@ use crate::{
     files, host, keyring,
     observe::{self, disk, ec2, ike, imds, includes, kernel, live},
     paths::Paths,
-    settings, status,
+    settings,
 };
 use crosswan_core::{
     doctor::{Examined, Found, Lead, Surroundings, to_try},
@@ -46,7 +46,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     let now = host::now();
     let (first, all) = (Instant::now() + FIRST, Instant::now() + ALL);
     let settings = found(settings::load(root, env, flags));
-    let report: Found<Option<Report>> = found(status::written(&paths.status));
+    let report: Found<Option<Report>> = found(files::read_json(&paths.status));
     let (imds_time, me, saved, charon, routing) = tokio::join!(
         imds::clock(IMDS),
         by(first, "ask IMDS who this instance is", imds::identity(IMDS)),
@@ -95,7 +95,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         unreached: found(includes::unreached(paths)),
         keyring: found(keyring::read(paths)),
         report,
-        failed: found(status::written(&paths.failure)),
+        failed: found(files::read_json(&paths.failure)),
         settings,
         me,
         uplink,

@@ -17,7 +17,7 @@ use nix::{
     unistd::geteuid,
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crosswan_core::error::{Context, Error, Kind, Result};
 
@@ -66,6 +66,16 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let _ = fs::remove_file(path);
     }
     written.context(failed)
+}
+
+/// What [`write_json`] wrote, if it exists.
+///
+/// # Errors
+/// [`Kind::Observe`]: it cannot be read, or holds something else.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let parse =
+        |text: String| serde_json::from_str(&text).context(|| Error::observe(format!("understand {}", path.display())));
+    read(path)?.map(|(text, _)| parse(text)).transpose()
 }
 
 /// Writes a value as JSON, by [`write_atomic`].

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use crate::{
+    files,
     paths::Paths,
-    status::{self, Status, TunnelStatus, written},
+    status::{self, Status, TunnelStatus},
 };
 use crosswan_core::{
     error::{Error, Result},
@@ -25,7 +26,7 @@ type Place = (Option<String>, Option<String>);
 /// `Kind::Observe` if no refresh has reported since boot: then nothing is known of the network.
 pub async fn look(paths: &Paths) -> Result<Map> {
     let status = status::look(paths).await;
-    let traffic = written(&paths.traffic).ok().flatten();
+    let traffic = files::read_json(&paths.traffic).ok().flatten();
     of(&status, traffic.as_ref())
         .ok_or_else(|| Error::observe("draw the network: no refresh has reported since boot; run crosswan refresh"))
 }

@@ -27,7 +27,7 @@ use nix::{
 use crate::{
     files,
     paths::Paths,
-    status::{self, Status, TunnelStatus, written},
+    status::{self, Status, TunnelStatus},
 };
 use crosswan_core::{
     decide::{AddressIs, RouteIs},
@@ -54,7 +54,7 @@ pub async fn look(paths: &Paths) -> Result<String> {
         return Err(Error::observe("ask charon and iptables: only root may; run sudo crosswan metrics"));
     }
     let mut status = status::look(paths).await;
-    let traffic = written(&paths.traffic).map_err(|e| status.unasked.push(e.chain())).ok().flatten();
+    let traffic = files::read_json(&paths.traffic).map_err(|e| status.unasked.push(e.chain())).ok().flatten();
     Ok(of(&status, traffic.as_ref(), modified(paths)).text())
 }
 

@@ -20,7 +20,7 @@ use crate::{
     watch::PutBack,
 };
 use crosswan_core::{
-    error::{Context, Error, Kind, NOT_IN_FORCE, Result, STOPPED, TUNNEL_DOWN},
+    error::{Kind, NOT_IN_FORCE, Result, STOPPED, TUNNEL_DOWN},
     iptables,
     model::ConnName,
     report::{FailedPass, Report},
@@ -157,19 +157,9 @@ pub async fn look(paths: &Paths) -> Status {
     }
 }
 
-/// A JSON file that crosswan wrote, if it exists.
-///
-/// # Errors
-/// It cannot be read, or holds something else.
-pub(crate) fn written<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let parse =
-        |text: String| serde_json::from_str(&text).context(|| Error::observe(format!("understand {}", path.display())));
-    files::read(path)?.map(|(text, _)| parse(text)).transpose()
-}
-
-/// As [`written`]. A failure goes to `unasked`.
+/// As [`files::read_json`]. A failure goes to `unasked`.
 fn json<T: DeserializeOwned>(path: &Path, unasked: &mut Vec<String>) -> Option<T> {
-    written(path).unwrap_or_else(|e| {
+    files::read_json(path).unwrap_or_else(|e| {
         unasked.push(e.chain());
         None
     })

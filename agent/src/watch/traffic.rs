@@ -5,7 +5,7 @@ use std::{convert::Infallible, path::Path, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
-use crate::{files, host, status::written};
+use crate::{files, host};
 use crosswan_core::{
     error::{Error, Result},
     traffic::{KernelSa, Traffic},
@@ -32,7 +32,7 @@ impl Counter<'_> {
     /// Goes on from the sums in the file, which the watch before this one has left there.
     pub(super) fn new(file: &Path) -> Counter<'_> {
         let anew = |e: &Error| warn!(reason = %e.chain(), "the counters of the tunnels start anew");
-        let traffic = written(file).inspect_err(anew).ok().flatten().unwrap_or_default();
+        let traffic = files::read_json(file).inspect_err(anew).ok().flatten().unwrap_or_default();
         Counter { file, traffic, sas: None, ended: Vec::new() }
     }
 
