@@ -68,7 +68,8 @@ fn two_that_reach_each_other_are_followed_end_by_end() {
 
 #[test]
 fn what_stops_packets_is_named_and_what_does_not_is_left_out() {
-    let cases: &[(fn(&mut Examined), &str, u8, &str)] = &[
+    type Case = (fn(&mut Examined), &'static str, u8, &'static str);
+    let cases: &[Case] = &[
         (|x| x.charon.as_mut().unwrap().sas.clear(), "tunnel-to", 8, "no IKE_SA"),
         (|x| x.charon = Err("no socket".into()), "tunnel-to route-there", 3, "because of charon"),
         (
