@@ -78,6 +78,29 @@ pub fn wanted(region: &mut Region) -> Result<()> {
     Ok(())
 }
 
+/// What a scraper gets once an operator has enabled the socket; nothing listens before.
+pub fn metrics(region: &mut Region) -> Result<()> {
+    let vm = region.vm(CLIENT)?;
+    let ask = "exec 3<>/dev/tcp/127.0.0.1/9917 && printf 'GET /metrics HTTP/1.1\\r\\n\\r\\n' >&3 && cat <&3";
+    let ask = format!("timeout 20 bash -c \"{ask}\"");
+    let closed = vm.sh(&ask)?.code != 0;
+    vm.ok("systemctl enable --now crosswan-metrics.socket crosswan-metrics.timer")?;
+    let started = Instant::now();
+    let answer = loop {
+        let answer = vm.sh(&ask)?.stdout;
+        if answer.contains("crosswan_build_info{") || started.elapsed() > UP {
+            break answer;
+        }
+        std::thread::sleep(std::time::Duration::from_secs(2));
+    };
+    let units = vm.ok("systemctl show -P Result crosswan-metrics.service")?;
+    let (up, bytes) = (answer.contains("crosswan_peer_up{"), answer.contains("crosswan_peer_receive_bytes_total{"));
+    let text =
+        format!("{CLIENT}: a scraper on the machine gets measurements once their socket is enabled, and not before");
+    region.check(closed && up && bytes && units.trim() == "success", &text);
+    Ok(())
+}
+
 /// The client's power is cut, the hub's two reboot; EC2 answers nobody.
 pub fn reboot(region: &mut Region) -> Result<()> {
     let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);

@@ -66,7 +66,7 @@ const PROCESSOR: Again = true;
 const ONCE: Again = false;
 
 /// What is shown, in this order; each step needs the ones before.
-const STEPS: [(&str, Step, Again); 18] = [
+const STEPS: [(&str, Step, Again); 19] = [
     ("The images as they were built", disk::clean, PROCESSOR),
     ("Power on: nothing private gets out before the guard stands", region::boot, PROCESSOR),
     ("Each gateway made a key of its own, and nobody was given a secret", key::own, PROCESSOR),
@@ -79,6 +79,7 @@ const STEPS: [(&str, Step, Again); 18] = [
     ("A gateway for pre-shared keys waits for one, and goes on by itself when it is there", key::pre_shared, ONCE),
     ("The hourly timer", machine::timer, ONCE),
     ("A refresh that keep asks for", machine::wanted, ONCE),
+    ("Measurements for Prometheus", machine::metrics, ONCE),
     ("Power cut and reboot of everything, without EC2", machine::reboot, PROCESSOR),
     ("systemd-networkd restarts and sets its links up again", routing::networkd, ONCE),
     ("The machines as they are", machine::health, PROCESSOR),
