@@ -265,7 +265,7 @@ mod tests {
             }
             passes
         };
-        let flood = passes(10_000);
+        let flood = passes(2 * ROOM as u64);
         assert_eq!(flood, passes(1));
         assert_eq!(flood[..6], [0, 1, 2, 3, 5, 10]);
         let most = flood.iter().map(|first| flood.iter().filter(|at| (*first..first + 20).contains(at)).count()).max();
