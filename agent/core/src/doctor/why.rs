@@ -118,15 +118,19 @@ fn end<'a>(me: &Identity, report: &'a Report, address: Ipv4Addr) -> End<'a> {
         return End::Own(*own);
     }
     let used = report.tunnels.iter().filter(|(_, tunnel)| !tunnel.stands_by);
-    let nets = used.flat_map(|(name, tunnel)| tunnel.remote_cidrs.iter().map(move |net| (name, tunnel, *net)));
-    let longest = nets.filter(|(.., net)| net.contains(&address)).max_by_key(|(.., net)| net.prefix_len());
-    match longest {
-        Some((name, tunnel, net)) => End::Peer(name, tunnel, net),
+    let nets = used.flat_map(|(name, tunnel)| tunnel.remote_cidrs.iter().map(move |net| (net, (name, tunnel))));
+    match longest(nets, address) {
+        Some((net, (name, tunnel))) => End::Peer(name, tunnel, *net),
         None if report.traffic.as_ref().is_some_and(|t| t.private_net.iter().any(|net| net.contains(&address))) => {
             End::Nowhere
         }
         None => End::Internet,
     }
+}
+
+/// Of the networks that have this address the one with the longest prefix, which decides in every routing table.
+fn longest<'n, T>(all: impl IntoIterator<Item = (&'n Ipv4Net, T)>, address: Ipv4Addr) -> Option<(&'n Ipv4Net, T)> {
+    all.into_iter().filter(|(net, _)| net.contains(&address)).max_by_key(|(net, _)| net.prefix_len())
 }
 
 /// What an end is, or why nothing leads there.
@@ -202,9 +206,8 @@ fn tunnel_is_up(x: &Examined, name: &String, tunnel: &TunnelReport) -> Verdict {
 fn kernel_route(x: &Examined, name: &String, address: Ipv4Addr) -> Verdict {
     let lead = x.routing.as_ref().map_err(|_| Matter::Blocked("interfaces-and-routes"))?;
     let charon = x.charon.as_ref().map_err(|_| Matter::Blocked("charon"))?;
-    let fitting = lead.own.routes.iter().filter(|(net, _)| net.contains(&address));
     let wanted = "a route into the tunnel";
-    let Some((net, via)) = fitting.max_by_key(|(net, _)| net.prefix_len()) else {
+    let Some((net, via)) = longest(&lead.own.routes, address) else {
         return Err(failure(format!("no route to {address}"), wanted, "crosswan refresh"));
     };
     let children = charon.sas.iter().filter(|sa| sa.conn == *name).flat_map(|sa| &sa.children);
@@ -225,9 +228,8 @@ fn vpc_route(x: &Examined, host: Ipv4Addr, other: Ipv4Addr) -> Verdict {
     let Some((id, subnet)) = subnets.iter().find(|(_, subnet)| subnet.net.contains(&host)) else {
         return Err(failure(format!("no subnet of this VPC has {host}"), "a subnet", "look at the address"));
     };
-    let fitting = subnet.routes.iter().filter(|(net, _)| net.contains(&other));
     let at = format!("{id}, whose table is {}", subnet.table);
-    let (found, remedy) = match fitting.max_by_key(|(net, _)| net.prefix_len()) {
+    let (found, remedy) = match longest(&subnet.routes, other) {
         Some((net, route)) if route.blackhole => {
             (format!("{net} leads to nothing that lives from {at}"), "crosswan refresh")
         }
