@@ -144,10 +144,11 @@ fn run(cli: &Cli) -> Result<bool> {
     if let Err(e) = region.verdict() {
         region.report.check(false, &format!("{e:#}"));
     }
-    let passed = region.report.close();
-    if !passed {
+    // What failed comes last, where a log that is cut off at its start still has it.
+    if region.report.any_failed() {
         region.logs()?;
     }
+    let passed = region.report.close();
     if keep {
         region.look_around();
     }

@@ -51,6 +51,10 @@ impl Report {
         self.figures.push(text);
     }
 
+    pub fn any_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     /// The end; whether all was well.
     pub fn close(&self) -> bool {
         println!("\nMeasured:");
