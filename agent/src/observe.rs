@@ -33,7 +33,7 @@ use crosswan_core::{
     decide::Request,
     error::{Error, Result},
     iptables::Rules,
-    model::{Answers, Holder, Identity, Mode, OwnKeys, Scope, printable},
+    model::{Answers, AskError, Holder, Identity, Mode, OwnKeys, Scope, printable},
     observed::Observed,
     settings::Settings,
     state::State,
@@ -97,7 +97,10 @@ pub async fn observe(
         };
         let about = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
         let (tags, vpc) = ec2::own_place(&ec2, me, &about, patience).await;
-        (if ring.is_some() || settings.address.is_some() { Some(tags) } else { tags.map(Ok).ok() }, vpc)
+        // Without a key or an address it can do without the right to ask, and not without an answer that it may have: on the boot of a
+        // slow machine EC2 can be late, and its check would stay on for an hour.
+        let needed = ring.is_some() || settings.address.is_some();
+        (Some(tags).filter(|tags| needed || !tags.as_ref().is_err_and(AskError::is_about_rights)), vpc)
     };
     let addresses = async {
         let wanted = settings.address.as_ref()?;

@@ -17,7 +17,7 @@ use crate::{
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{
-        AccountName, AskError, Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, RouteTableId,
+        AccountName, Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, RouteTableId,
         Scope, Timestamp, Tunnel, VpcId,
     },
     observed::Observed,
@@ -220,9 +220,7 @@ impl Report {
         }
         match &observed.vpc {
             // Whoever asks for nothing of this kind, such as a nat-hub without a role, need not permit it.
-            Some(Err(
-                why @ (AskError::Denied { .. } | AskError::NoCredentials { .. } | AskError::NoCredentialSource),
-            )) => {
+            Some(Err(why)) if why.is_about_rights() => {
                 report
                     .notes
                     .push(format!("the VPC's route tables were not looked at, so its routes are yours to set: {why}"));

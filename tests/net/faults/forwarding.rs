@@ -174,6 +174,33 @@ fn a_nat_hub_without_a_role_works_and_says_what_it_did_not_look_at() -> Result<(
     Ok(())
 }
 
+/// On the boot of a slow machine EC2 can be late. With the exit code the unit makes another pass soon, and not in an hour.
+#[test]
+fn a_nat_hub_that_ec2_does_not_answer_says_so_and_the_next_pass_turns_the_check_off() -> Result<()> {
+    let hub = VpcSpec::new("hub", "us-west-2", &["10.0.0.0/16"], &[Role::NatHub])?;
+    let region = Region::booted(Lab::builder(agent()?).vpc(hub).build()?)?;
+    let nat = region.gateway("hub/nat-hub")?;
+    region.lab.source_dest_check(&nat, true)?;
+    for fault in [Fault::Silent, Fault::Throttle, Fault::Reset] {
+        region.lab.ec2_fault("*", "DescribeInstances", fault);
+        let report = refresh_with(&nat, &[], 3)?;
+        let told = lines(&report, "unasked").concat();
+        ensure!(
+            told.contains("look up this gateway's own tags") && report["source_dest_check"].is_null(),
+            "{report:#}"
+        );
+        region.lab.ec2_heal();
+    }
+    // What it may not ask is its operator's, as without a role.
+    region.lab.ec2_fault("*", "DescribeInstances", Fault::Unauthorized);
+    ensure!(lines(&refresh(&nat)?, "notes").concat().contains("source/destination check is unknown"));
+    region.lab.ec2_heal();
+    let report = refresh(&nat)?;
+    ensure!(report["outcome"] == "changed" && report["source_dest_check"] == false, "{report:#}");
+    ensure!(region.lab.host("hub/host")?.reaches(region.lab.internet().address)?);
+    Ok(())
+}
+
 /// Masqueraded, they would leave from ports that change whenever NAT forgets a flow: a peer would lose packets each time.
 #[test]
 fn a_gateways_own_ike_and_esp_keep_their_ports() -> Result<()> {

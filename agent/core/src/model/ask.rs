@@ -224,6 +224,11 @@ impl AskError {
         matches!(self, AskError::NotEnabled { .. } | AskError::NotAccepted { .. })
     }
 
+    /// Whether this gateway has no right to ask, which no second try changes: it has no credentials, or a policy does not allow it.
+    pub fn is_about_rights(&self) -> bool {
+        matches!(self, AskError::Denied { .. } | AskError::NoCredentials { .. } | AskError::NoCredentialSource)
+    }
+
     /// Whether a name did not resolve.
     pub fn is_about_a_name(&self) -> bool {
         matches!(self, AskError::NameUnresolved { .. })
