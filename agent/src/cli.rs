@@ -59,6 +59,11 @@ Exit codes of doctor, the worst first:
 Example:
   crosswan doctor --json | jq -r '.checks[] | select(.state == \"failure\") | .remedy'";
 
+const ACCOUNTS_EXAMPLE: &str = "\
+Example, on the hub; an output that is redirected with > would leave an empty file if it fails:
+  crosswan accounts --organization --external-id ID --output /etc/crosswan/conf.d/accounts.toml
+  crosswan refresh --dry-run";
+
 /// The heading of the flags that are settings.
 const SETTINGS: &str = "Settings (these override files and CROSSWAN_* variables)";
 
@@ -195,6 +200,37 @@ pub enum Command {
         from: Ipv4Addr,
         /// The address that it wants to reach
         to: Ipv4Addr,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the further accounts, with what the last refresh said of each
+    ///
+    /// Exit code 3 says that a region of one did not answer the last refresh. With --organization it prints settings instead: an
+    /// [[accounts]] for each active account that AWS Organizations lists, without the one that the hub is in, and to standard error
+    /// what is not printed and why. It prints all of them or nothing.
+    ///
+    /// Nothing else of crosswan asks Organizations, so no gateway's role needs organizations:ListAccounts. Ask where you are somebody
+    /// who may, in the organization's management account or one that is a delegated administrator, by AWS_ACCESS_KEY_ID and its
+    /// like or AWS_PROFILE; it need not be a gateway. Whoever may tag instances in a printed account becomes trusted for the networks in
+    /// its `allow`, so read the list before a hub does.
+    #[command(after_help = ACCOUNTS_EXAMPLE)]
+    Accounts {
+        /// Print the accounts of an organization as settings; with --regions, each with these regions
+        #[arg(long)]
+        organization: bool,
+        /// The name of the role in each account that the hub assumes
+        #[arg(long, value_name = "NAME", default_value = "crosswan-discover", requires = "organization")]
+        role: String,
+        /// What the trust policies of these roles demand as sts:ExternalId
+        #[arg(long, value_name = "ID", requires = "organization")]
+        external_id: Option<String>,
+        /// The account that the hub is in [default: on an EC2 instance, the instance's]
+        #[arg(long, value_name = "ACCOUNT", requires = "organization")]
+        hub_account: Option<String>,
+        /// Write to this file, whole or not at all, instead of to standard output
+        #[arg(short, long, value_name = "FILE", requires = "organization")]
+        output: Option<PathBuf>,
         /// Print as JSON
         #[arg(long)]
         json: bool,

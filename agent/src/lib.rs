@@ -8,6 +8,7 @@
 //! Each stage takes the value of the one before; only [`refresh`](mod@refresh) knows their order. The pure stages are in
 //! crosswan-core; IO is here. `docs/architecture.md` has the map.
 
+pub mod accounts;
 pub mod apply;
 pub mod cli;
 pub mod doctor;

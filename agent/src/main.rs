@@ -11,6 +11,7 @@ use std::{
 
 use clap::Parser;
 use crosswan::{
+    accounts,
     apply::write_files,
     cli::{Cli, Command},
     doctor, gather, keep, map, metrics,
@@ -121,6 +122,20 @@ async fn run(cli: Cli) -> Result<u8> {
             let written =
                 gather::gather(&root, &environment(), &flags, &paths, output, |line| eprintln!("{line}")).await?;
             say(written.display())?;
+            Ok(0)
+        }
+        Command::Accounts { organization: false, json, .. } => {
+            let accounts = accounts::look(&load(&root, &flags)?, &paths)?;
+            print(json, &accounts)?;
+            Ok(accounts.exit_code())
+        }
+        Command::Accounts { role, external_id, hub_account, output, json, .. } => {
+            let listing = accounts::organization(role, external_id, flags.regions, hub_account).await?;
+            listing.remarks().iter().for_each(|line| eprintln!("{line}"));
+            match output {
+                Some(path) => accounts::write(&path, &listing, json)?,
+                None => print(json, &listing)?,
+            }
             Ok(0)
         }
         Command::Map { json: true, .. } => print_json(&map::look(&paths).await?).map(|()| 0),

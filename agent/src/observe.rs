@@ -8,6 +8,7 @@ pub mod imds;
 pub mod includes;
 pub mod kernel;
 pub mod live;
+pub mod organization;
 mod psks;
 pub mod resolver;
 pub mod store;

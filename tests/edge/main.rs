@@ -11,6 +11,7 @@ mod failures;
 mod iam;
 mod image;
 mod imds;
+mod organization;
 mod own;
 mod own_vpc;
 mod server;

@@ -19,9 +19,11 @@
 //! | [`outcome`] | what came of the steps |
 //! | [`report`] | what came of a pass, in words |
 //! | [`map`] | the network as a picture |
+//! | [`accounts`] | the further accounts, and an organization's as settings |
 //! | [`redact`] | text for others, without secrets |
 //! | [`doctor`] | what is wrong with a gateway, check by check, and what mends it |
 
+pub mod accounts;
 pub mod decide;
 pub mod doctor;
 pub mod error;

@@ -24,7 +24,7 @@ mod table;
 mod tests;
 mod values;
 
-pub use accounts::Account;
+pub use accounts::{Account, is_external_id};
 pub use parse::Tag;
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
 pub use stored::{Fetched, NoPsk, Service, StoreUnasked, StoredPsk};

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use clock::clock;
 use crosswan_core::{
     error::{Context as _, Error, Result},
-    model::{Identity, printable, vpc_cidr},
+    model::{AccountId, Identity, Region, printable, vpc_cidr},
 };
 
 /// The bound on one request with its connection and answer: IMDS is on the same host, so this is long.
@@ -65,6 +65,20 @@ pub async fn identity_at(endpoint: Option<&str>, timeout: Duration) -> Result<Id
         sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
     }
+}
+
+/// The account and the region that this instance is in, by its identity document; `None` if IMDS does not say within `timeout`, as where
+/// there is none.
+pub async fn account(timeout: Duration) -> Option<(AccountId, Region)> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Document {
+        account_id: AccountId,
+        region: Region,
+    }
+    let asked = async { client(None).ok()?.get("/latest/dynamic/instance-identity/document").await.ok() };
+    let text = tokio::time::timeout(timeout, asked).await.ok()??;
+    serde_json::from_str(text.as_ref()).ok().map(|Document { account_id, region }| (account_id, region))
 }
 
 /// Whether IMDS shows `address` as this instance's public one within `patience`.

@@ -269,7 +269,7 @@ impl Gateway {
         let mut command = Command::new(program);
         command.args(args).current_dir("/").env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LANG", "C.UTF-8");
-        for service in ["EC2", "SSM", "SECRETS_MANAGER", "STS"] {
+        for service in ["EC2", "SSM", "SECRETS_MANAGER", "STS", "ORGANIZATIONS"] {
             command.env(format!("AWS_ENDPOINT_URL_{service}"), format!("http://{}", internet::EC2));
         }
         // What the developer sets to see more of a failing test.

@@ -100,6 +100,11 @@ impl Call {
         call
     }
 
+    /// An action of any service, such as `organizations:ListAccounts`, that has no resource.
+    pub fn of(region: &str, action: &str) -> Call {
+        Call { action: action.into(), region: region.into(), ..Call::default() }
+    }
+
     /// AssumeRole of this role.
     pub fn assume(region: &str, role: &str, external_id: Option<&str>) -> Call {
         let (action, resources) = ("sts:AssumeRole".into(), vec![role.into()]);
@@ -139,7 +144,7 @@ impl Call {
     /// call that makes something, a role for an instance, and the launches of a group.
     pub(crate) fn all(call: &crate::proxy::call::Call, path: &str, form: &str) -> Vec<Call> {
         let value = |name: &str| crate::proxy::call::field(form, name).map(decoded);
-        let of = |action: &str| Call { action: action.into(), region: call.region.clone(), ..Call::default() };
+        let of = |action: &str| Call::of(&call.region, action);
         let mut own = match call.service.as_str() {
             "ec2" => Call::new(&call.region, form),
             "sts" if call.action == "AssumeRole" => {

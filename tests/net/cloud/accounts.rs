@@ -3,12 +3,12 @@
 //!
 //! The lab's IAM evaluates the files of `docs/iam`: the hub's, each account's role, and that role's trust policy.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_core::model::KEY_TAG;
 use crosswan_lab::{
-    Lab, Role, VpcSpec,
+    Fault, Lab, Role, VpcSpec,
     iam::{Policy, accounts::HOME},
 };
 use serde_json::{Value, json};
@@ -144,4 +144,87 @@ fn an_account_that_fails_keeps_its_tunnel_and_a_hostile_one_gets_nothing_of_anot
         ensure!(lines(&report, "replacing").is_empty() && has_tunnel(&report, &b), "{report:#}");
     }
     watch.undisturbed("an account failed, and turned hostile")
+}
+
+#[test]
+fn an_organization_becomes_settings_as_somebody_who_may_list_it_and_a_failure_writes_nothing() -> Result<()> {
+    const FILE: &str = "/etc/crosswan/conf.d/40-accounts.toml";
+    let lab = Lab::builder(agent()?).vpc(VpcSpec::hub("hub", HUB_REGION, &["10.0.0.0/16"])?).build()?;
+    let call = |action: &str, body: Value| {
+        lab.ec2().json("us-east-1", "organizations", &format!("AWSOrganizationsV20161128.{action}"), &body)
+    };
+    call("CreateOrganization", json!({ "FeatureSet": "ALL" }))?;
+    for name in ["Team Search", "payments"] {
+        call("CreateAccount", json!({ "AccountName": name, "Email": format!("{}@example.com", name.len()) }))?;
+    }
+    let region = Region::booted(lab)?;
+    let lab = &region.lab;
+    let hub = lab.gateway("hub/vpn-hub")?;
+    let program = agent()?.display().to_string();
+    let list = || {
+        let who = ["AWS_ACCESS_KEY_ID=OPERATOR", "AWS_SECRET_ACCESS_KEY=lab", &program];
+        let what = ["accounts", "--organization", "--external-id", EXTERNAL_ID, "--regions", REGION_A, "-o", FILE];
+        hub.run("env", &[&who[..], &what].concat(), "")
+    };
+    hub.write_file(FILE, "# what was there before\n", 0o600)?;
+    let nothing_written = || -> Result<()> {
+        ensure!(hub.read_file(FILE)? == "# what was there before\n", "a failure changed the file");
+        Ok(())
+    };
+    // Somebody without the permission, then with that of the file in docs/iam, and an answer that is cut off.
+    lab.iam().operator("OPERATOR", "operator");
+    lab.iam().enforce([("operator", Policy::new(&document("discover")?)?)]);
+    let refused = list()?;
+    let expected = "crosswan: list the accounts of the organization (its management account or a delegated administrator may): not \
+                    permitted: the credentials that ask need organizations:ListAccounts (AccessDeniedException): see docs/iam";
+    ensure!(refused.code == 3 && refused.stderr.trim_end() == expected, "{}", refused.stderr);
+    nothing_written()?;
+    lab.iam().enforce([("operator", Policy::new(&document("list-organization")?)?)]);
+    lab.ec2_fault("us-east-1", "ListAccounts", Fault::Cut);
+    let cut = list()?;
+    ensure!(
+        cut.code == 3 && cut.stdout.is_empty() && cut.stderr.contains("the answer to ListAccounts did not parse"),
+        "{}",
+        cut.stderr
+    );
+    nothing_written()?;
+    lab.ec2_heal();
+    let listed = list()?;
+    ensure!(listed.code == 0 && listed.stdout.is_empty(), "{}", listed.stderr);
+    // The lab's IMDS says which account the hub is in.
+    ensure!(listed.stderr.starts_with(&format!("left out  {HOME} ")), "{}", listed.stderr);
+    ensure!(
+        !listed.stderr.contains(EXTERNAL_ID) && !listed.stderr.contains("not in this organization"),
+        "{}",
+        listed.stderr
+    );
+
+    // Settings have them, and no refresh has asked them yet.
+    let accounts = hub.agent(&["accounts", "--json"])?;
+    ensure!(accounts.code == 3 && !accounts.stdout.contains(EXTERNAL_ID), "{}", accounts.stdout);
+    let accounts: Value = serde_json::from_str(&accounts.stdout)?;
+    let all = accounts["accounts"].as_object().context("no accounts")?;
+    let names: BTreeSet<&str> = all.values().filter_map(|account| account["name"].as_str()).collect();
+    ensure!(names == ["Team-Search", "payments"].into() && !all.contains_key(HOME), "{accounts:#}");
+    for (id, account) in all {
+        ensure!(account["role_arn"] == role(id).as_str(), "{accounts:#}");
+        ensure!(account["regions"] == json!({ REGION_A: null }), "{accounts:#}");
+    }
+    // Then it says what that said.
+    lab.iam().enforce([
+        ("crosswan-vpn-hub", with_roles("vpn-hub", &all.keys().map(String::as_str).collect::<Vec<_>>())?),
+        ("crosswan-nat-hub", Policy::new(&document("nat-hub")?)?),
+        ("discover", Policy::new(&document("discover")?)?),
+    ]);
+    let [first, second] = all.keys().collect::<Vec<_>>()[..] else { anyhow::bail!("not two") };
+    make_role(lab, first, "vpn-hub")?;
+    refresh_with(&hub, &[], 3)?;
+    let said = hub.agent(&["accounts"])?;
+    ensure!(said.code == 3 && said.stdout.contains(&format!("asked     {REGION_A}: 0 gateways")), "{}", said.stdout);
+    ensure!(said.stdout.contains(&format!("NO ANSWER {REGION_A}: not permitted")), "{}", said.stdout);
+    make_role(lab, second, "vpn-hub")?;
+    refresh(&hub)?;
+    let said = hub.agent(&["accounts"])?;
+    ensure!(said.code == 0 && !said.stdout.contains("NO ANSWER"), "{}", said.stdout);
+    Ok(())
 }

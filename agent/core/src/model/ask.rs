@@ -60,6 +60,20 @@ pub enum AskError {
         /// A policy denies it, and so another one that allows it does not help.
         explicitly: bool,
     },
+    /// As [`AskError::Denied`], for the credentials of whoever asks, which need not be an instance's.
+    #[error(
+        "not permitted: the credentials that ask need {permission} ({}{}): see docs/iam",
+        plain(.code),
+        if *.explicitly { "; a policy denies it explicitly" } else { "" },
+    )]
+    CallerDenied {
+        /// The permission that the call needs.
+        permission: String,
+        /// The service's own code for the error.
+        code: String,
+        /// A policy denies it, and so another one that allows it does not help.
+        explicitly: bool,
+    },
     /// The account has not enabled the region.
     #[error("region {region} {} ({})", NOT_ENABLED, plain(.code))]
     NotEnabled {

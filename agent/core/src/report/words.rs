@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::{KeyReport, Report, RouteReport};
+use super::{KeyReport, RegionReport, Report, RouteReport};
 use crate::{
     decide::{AddressIs, Held, RouteIs},
     model::KEY_TAG,
@@ -23,6 +23,18 @@ impl KeyReport {
             (true, _) => String::new(),
             (false, 0) => format!(": waits for {} to accept it", peers.join(", ")),
             (false, more) => format!(": waits for {} and {more} more to accept it", peers.join(", ")),
+        }
+    }
+}
+
+impl RegionReport {
+    /// What came of asking, on one line that begins with a word for it and with this place.
+    pub(crate) fn in_words(&self, place: impl fmt::Display) -> String {
+        let count = plural(self.gateways, "gateway");
+        match (&self.failed, self.answered) {
+            (None, _) => format!("asked     {place}: {count}"),
+            (Some(why), Some(_)) => format!("NO ANSWER {place}: {why}; its last good answer stands: {count}"),
+            (Some(why), None) => format!("NO ANSWER {place}: {why}; it never answered before"),
         }
     }
 }
@@ -44,15 +56,7 @@ impl Report {
     /// or held, with the reason.
     pub fn findings(&self) -> Vec<String> {
         let mut out = Vec::new();
-        for (region, r) in &self.regions {
-            let region = r.place(region);
-            let count = plural(r.gateways, "gateway");
-            out.push(match (&r.failed, r.answered) {
-                (None, _) => format!("asked     {region}: {count}"),
-                (Some(why), Some(_)) => format!("NO ANSWER {region}: {why}; its last good answer stands: {count}"),
-                (Some(why), None) => format!("NO ANSWER {region}: {why}; it never answered before"),
-            });
-        }
+        out.extend(self.regions.iter().map(|(region, r)| r.in_words(r.place(region))));
         if let Some(key) = &self.key {
             let announced = if key.announced { "in" } else { "NOT in" };
             out.push(format!("own key   {} {announced} tag {KEY_TAG}", key.fingerprint));

@@ -62,17 +62,17 @@ fn table(entries: &BTreeMap<String, Raw>) -> Parsed<Listed> {
     })
 }
 
-/// STS accepts these (STS API reference, "AssumeRole"). It is never shown.
+/// It is never shown.
 fn external_id(raw: &Raw) -> Parsed<Secret> {
     match raw {
-        Raw::Text(id)
-            if (2..=1224).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&b)) =>
-        {
-            Ok(Secret::new(id.as_bytes()))
-        }
+        Raw::Text(id) if is_external_id(id) => Ok(Secret::new(id.as_bytes())),
         _ => Err("that STS does not accept (not shown: it is a secret)".into()),
     }
+}
+
+/// Whether STS accepts this as an external id (STS API reference, "AssumeRole").
+pub fn is_external_id(id: &str) -> bool {
+    (2..=1224).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&b))
 }
 
 /// The accounts by their ids, with the defaults of this gateway. The error is what is wrong with one of them.
