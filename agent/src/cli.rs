@@ -59,6 +59,13 @@ Exit codes of doctor, the worst first:
 Example:
   crosswan doctor --json | jq -r '.checks[] | select(.state == \"failure\") | .remedy'";
 
+const WHY_CODES: &str = "\
+Exit codes of why:
+  0  it reaches, as far as this gateway sees
+  3  not known: something that could stop it could not be asked; or this is not root
+  2, 4, 7, 8, 9
+     it does not reach, as doctor has them";
+
 const ACCOUNTS_EXAMPLE: &str = "\
 Example, on the hub; an output that is redirected with > would leave an empty file if it fails:
   crosswan accounts --organization --external-id ID --output /etc/crosswan/conf.d/accounts.toml
@@ -194,7 +201,7 @@ pub enum Command {
     /// Follows packets from FROM to TO and their answers, as far as they pass this gateway: what the two addresses are, the
     /// VPC's route, the kernel's route, the tunnel; and everything that doctor finds to stop packets. Ask on the hub about two
     /// VPCs, and on a VPC's own gateway about its hosts. Run it as root.
-    #[command(after_help = DOCTOR_CODES)]
+    #[command(after_help = WHY_CODES)]
     Why {
         /// The address that begins, such as a private host's
         from: Ipv4Addr,

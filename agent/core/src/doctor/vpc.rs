@@ -50,6 +50,20 @@ pub(super) fn part<'a, T>(asked: &'a Result<T, AskError>, what: &str) -> Result<
     })
 }
 
+/// Which parts of it the role does not allow to ask for.
+pub(super) fn not_allowed(x: &Examined) -> Vec<&'static str> {
+    fn denied<T>(asked: &Result<T, AskError>) -> bool {
+        matches!(asked, Err(AskError::Denied { .. }))
+    }
+    let Some(around) = &x.around else { return vec![] };
+    let parts = [
+        ("security groups", denied(&around.groups)),
+        ("network ACLs", denied(&around.acl)),
+        ("subnets", denied(&around.subnets)),
+    ];
+    parts.into_iter().filter(|(_, denied)| *denied).map(|(what, _)| what).collect()
+}
+
 /// The public addresses of the peers that the last refresh found.
 fn peers(x: &Examined) -> BTreeSet<Ipv4Addr> {
     x.last_report().iter().flat_map(|report| report.tunnels.values()).map(|tunnel| tunnel.remote).collect()

@@ -2,13 +2,13 @@
 //!
 //! What only the two ends decide is judged here. What stops every packet is taken from the whole diagnosis, where it fails.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{collections::BTreeSet, fmt, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::{
-    checks::{NOT_AS_PLANNED, WORST_FIRST},
+    checks::{NOT_AS_PLANNED, UNASKED, WORST_FIRST},
     diagnosis::{Diagnosis, Finding, State, diagnose},
     examined::Examined,
     tunnels::peer,
@@ -52,8 +52,11 @@ pub struct Answer {
     pub from: Ipv4Addr,
     /// Where they go.
     pub to: Ipv4Addr,
-    /// Whether they get there and answers come back, as far as this gateway sees: behind a hub it sees no tunnel of another VPC.
-    pub reaches: bool,
+    /// Whether they get there and answers come back, as far as this gateway sees: behind a hub it sees no tunnel of another VPC. `None` if
+    /// nothing is known to stop them, and something that would could not be asked.
+    pub reaches: Option<bool>,
+    /// What this gateway's role does not allow it to look at.
+    pub not_looked_at: Vec<&'static str>,
     /// The way, end by end, and what stops packets on it.
     #[serde(flatten)]
     pub diagnosis: Diagnosis,
@@ -101,16 +104,22 @@ pub fn why(x: &Examined, from: Ipv4Addr, to: Ipv4Addr) -> Answer {
         }
     }
     let general = diagnose(x);
-    let names = |id: &str| findings.iter().any(|finding| finding.because.as_deref() == Some(id));
-    let stops = |id: &str| STOPS_EVERYTHING.contains(&id) || names(id);
-    let failing = general.checks.iter().filter(|f| f.state == State::Failure && stops(&f.id));
-    let failing: Vec<Finding> = failing.cloned().collect();
+    let (stops, fails) = (|f: &Finding| STOPS_EVERYTHING.contains(&&*f.id), |f: &Finding| f.state == State::Failure);
+    let judged: Vec<&Finding> = findings.iter().chain(general.checks.iter().filter(|f| stops(f))).collect();
+    let stopped = judged.iter().any(|f| fails(f) && f.code != UNASKED);
+    let unknown = judged.iter().any(|f| f.because.is_some() || f.code == UNASKED);
+    let reaches = if stopped { Some(false) } else { (!unknown).then_some(true) };
+    // What fails, and what hides something else by failing: a cause may hang on another one itself.
+    let because: BTreeSet<&str> = judged.iter().filter_map(|f| f.because.as_deref()).collect();
+    let behind = general.checks.iter().filter(|f| because.contains(&*f.id)).filter_map(|f| f.because.as_deref());
+    let causes: BTreeSet<&str> = because.iter().copied().chain(behind).collect();
+    let failing = |f: &&Finding| fails(f) && (stops(f) || causes.contains(&*f.id));
+    let failing: Vec<Finding> = general.checks.iter().filter(failing).cloned().collect();
     findings.extend(failing);
-    let blocked = findings.iter().any(|finding| finding.because.is_some());
-    let reaches = !blocked && findings.iter().all(|finding| finding.state != State::Failure);
     let worst = WORST_FIRST.into_iter().find(|code| findings.iter().any(|finding| finding.code == *code));
-    let exit_code = worst.unwrap_or(if reaches { 0 } else { general.exit_code });
-    Answer { from, to, reaches, diagnosis: Diagnosis { exit_code, checks: findings, ..general } }
+    let exit_code = if reaches.is_none() { UNASKED } else { worst.unwrap_or(0) };
+    let not_looked_at = vpc::not_allowed(x);
+    Answer { from, to, reaches, not_looked_at, diagnosis: Diagnosis { exit_code, checks: findings, ..general } }
 }
 
 fn end<'a>(me: &Identity, report: &'a Report, address: Ipv4Addr) -> End<'a> {
@@ -245,10 +254,18 @@ fn vpc_route(x: &Examined, host: Ipv4Addr, other: Ipv4Addr) -> Verdict {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.diagnosis.lines(f)?;
-        let Answer { from, to, reaches, .. } = self;
-        match reaches {
-            true => write!(f, "{from} reaches {to}, as far as this gateway sees"),
-            false => write!(f, "{from} does not reach {to}"),
+        let Answer { from, to, .. } = self;
+        match self.reaches {
+            Some(true) if self.not_looked_at.is_empty() => {
+                write!(f, "{from} reaches {to}, as far as this gateway sees")
+            }
+            Some(true) => write!(
+                f,
+                "{from} reaches {to}, as far as could be looked: the role of this gateway does not let it see {} (LookAround in docs/iam)",
+                self.not_looked_at.join(", ")
+            ),
+            Some(false) => write!(f, "{from} does not reach {to}"),
+            None => write!(f, "whether {from} reaches {to} is not known: something could not be asked"),
         }
     }
 }

@@ -61,7 +61,7 @@ fn two_that_reach_each_other_are_followed_end_by_end() {
         let answer = ask(&x, from, to);
         let found: Vec<&str> = answer.diagnosis.checks.iter().map(|f| f.id.as_str()).collect();
         assert_eq!(found.join(" "), ids, "{answer}");
-        assert!(answer.reaches && answer.diagnosis.exit_code == 0, "{answer}");
+        assert!(answer.reaches == Some(true) && answer.diagnosis.exit_code == 0, "{answer}");
         assert!(answer.to_string().ends_with(", as far as this gateway sees"), "{answer}");
     }
 }
@@ -71,7 +71,6 @@ fn what_stops_packets_is_named_and_what_does_not_is_left_out() {
     type Case = (fn(&mut Examined), &'static str, u8, &'static str);
     let cases: &[Case] = &[
         (|x| x.charon.as_mut().unwrap().sas.clear(), "tunnel-to", 8, "no IKE_SA"),
-        (|x| x.charon = Err("no socket".into()), "tunnel-to route-there", 3, "because of charon"),
         (
             |x| x.routing.as_mut().unwrap().own = Routing::default(),
             "route-there interfaces-and-routes",
@@ -94,7 +93,6 @@ fn what_stops_packets_is_named_and_what_does_not_is_left_out() {
             "leads nowhere from subnet-00000001",
         ),
         (|x| x.sysctls = Ok(vec![(Knob::IpForward, problem("off; on"))]), "ip-forward", 7, "off"),
-        (|x| x.report = Ok(None), "from", 4, "because of last-refresh"),
     ];
     for (spoil, ids, code, words) in cases {
         let mut x = hub();
@@ -103,7 +101,7 @@ fn what_stops_packets_is_named_and_what_does_not_is_left_out() {
         let found: Vec<&str> =
             stops(&answer).into_iter().filter(|id| !["charon", "last-refresh"].contains(id)).collect();
         assert_eq!(found.join(" "), *ids, "{answer}");
-        assert!(!answer.reaches && answer.to_string().contains(words), "{words}: {answer}");
+        assert!(answer.reaches == Some(false) && answer.to_string().contains(words), "{words}: {answer}");
         assert_eq!(answer.diagnosis.exit_code, *code, "{answer}");
     }
     // Another VPC's tunnel, and what only later passes need.
@@ -111,8 +109,8 @@ fn what_stops_packets_is_named_and_what_does_not_is_left_out() {
     x.charon.as_mut().unwrap().sas.pop();
     x.allowed.insert("create-tags", Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) }));
     let answer = ask(&x, HERE, THERE);
-    assert!(answer.reaches, "{answer}");
-    assert!(!ask(&x, HERE, [10, 2, 3, 4]).reaches);
+    assert_eq!(answer.reaches, Some(true), "{answer}");
+    assert_eq!(ask(&x, HERE, [10, 2, 3, 4]).reaches, Some(false));
 }
 
 #[test]
@@ -131,9 +129,66 @@ fn what_is_refused_or_not_here_says_so() {
         (THERE, INTERNET, "nothing from a tunnel goes to the internet here"),
     ] {
         let answer = ask(&x, from, to);
-        assert!(!answer.reaches && answer.to_string().contains(words), "{words}:\n{answer}");
+        assert!(answer.reaches == Some(false) && answer.to_string().contains(words), "{words}:\n{answer}");
         assert_ne!(answer.diagnosis.exit_code, 0, "{answer}");
     }
     let json = serde_json::to_value(ask(&x, HERE, THERE)).unwrap();
     assert!(json["reaches"] == true && json["from"] == "10.0.1.20" && json["checks"].is_array(), "{json}");
+}
+
+#[test]
+fn what_could_only_not_be_asked_is_neither_reached_nor_unreached() {
+    type Case = (fn(&mut Examined), &'static str);
+    let cases: &[Case] = &[
+        (|x| x.charon = Err("no socket".into()), "charon"),
+        (|x| x.report = Ok(None), "last-refresh"),
+        (|x| x.report = Err("no permission".into()), "last-refresh"),
+        (|x| x.sysctls = Err("no permission".into()), "ip-forward"),
+        (|x| x.routing = Err("no permission".into()), "interfaces-and-routes"),
+        (
+            |x| {
+                let after = std::time::Duration::from_secs(1);
+                x.around.as_mut().unwrap().subnets = Err(AskError::TimedOut { after });
+            },
+            "subnet-from",
+        ),
+    ];
+    for (spoil, id) in cases {
+        let mut x = hub();
+        spoil(&mut x);
+        let answer = ask(&x, HERE, THERE);
+        assert_eq!((answer.reaches, answer.diagnosis.exit_code), (None, 3), "{id}: {answer}");
+        let named = |f: &Finding| f.id == *id && f.state == State::Failure;
+        assert!(answer.diagnosis.checks.iter().any(named), "{id}: the cause is named: {answer}");
+        let text = answer.to_string();
+        assert!(
+            text.ends_with("whether 10.0.1.20 reaches 10.1.0.20 is not known: something could not be asked"),
+            "{text}"
+        );
+        assert!(serde_json::to_value(&answer).unwrap()["reaches"].is_null());
+        // What is known to stop packets is known all the same.
+        x.sysctls = Ok(vec![(Knob::IpForward, problem("off; on"))]);
+        assert_eq!(ask(&x, HERE, THERE).reaches, Some(false), "{id}");
+    }
+}
+
+#[test]
+fn what_the_role_does_not_show_is_said_beside_what_could_be_looked_at() {
+    let mut x = hub();
+    let denied = |permission: &str| AskError::Denied {
+        permission: format!("{permission} in us-west-2"),
+        code: "UnauthorizedOperation".into(),
+        explicitly: false,
+    };
+    let around = x.around.as_mut().unwrap();
+    around.subnets = Err(denied("ec2:DescribeSubnets"));
+    around.acl = Err(denied("ec2:DescribeNetworkAcls"));
+    let answer = ask(&x, HERE, THERE);
+    assert_eq!((answer.reaches, answer.diagnosis.exit_code), (Some(true), 0), "{answer}");
+    assert_eq!(
+        answer.to_string().lines().last().unwrap(),
+        "10.0.1.20 reaches 10.1.0.20, as far as could be looked: the role of this gateway does not let it see network ACLs, subnets \
+         (LookAround in docs/iam)"
+    );
+    assert_eq!(serde_json::to_value(&answer).unwrap()["not_looked_at"], serde_json::json!(["network ACLs", "subnets"]));
 }
