@@ -11,7 +11,10 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::model::Timestamp;
+use crate::{
+    model::Timestamp,
+    text::{bytes, span},
+};
 pub use dot::dot;
 pub use svg::svg;
 
@@ -138,26 +141,5 @@ impl Peer {
         let since = self.established.map(|seconds| format!(" {}", span(seconds))).unwrap_or_default();
         let bytes = |(from, to)| format!(", {} in, {} out", bytes(from), bytes(to));
         format!("{}{since}{}", self.is.word(), self.bytes.map(bytes).unwrap_or_default())
-    }
-}
-
-/// A number of bytes, such as `1.5 MB`.
-pub fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let (mut value, mut unit) = (n as f64, 0);
-    while value >= 999.95 && unit < UNITS.len() - 1 {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-/// A span of time in its largest unit, such as `3d`.
-pub fn span(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
     }
 }

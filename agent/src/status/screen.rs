@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Status, TunnelStatus};
-use crosswan_core::map::{bytes, span};
+use crosswan_core::text::{bytes, span};
 
 /// A terminal's size, in characters.
 #[derive(Debug, Clone, Copy)]

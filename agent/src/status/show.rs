@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Status;
-use crosswan_core::report::Report;
+use crosswan_core::{report::Report, text::bytes};
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,15 +71,4 @@ impl fmt::Display for Status {
 
 fn age(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
-}
-
-fn bytes(n: u64) -> String {
-    const UNITS: [&str; 4] = ["B", "kB", "MB", "GB"];
-    let mut value = n as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit < UNITS.len() - 1 {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }

@@ -142,15 +142,3 @@ fn a_graph_has_a_line_to_each_tunnel_and_none_to_what_is_refused() {
     assert_eq!(graph.matches(" -- ").count(), 4, "{graph}");
     assert!(graph.contains("peer_0_4 [label=") && !graph.contains("own -- peer_0_4"), "{graph}");
 }
-
-#[test]
-fn numbers_are_short() {
-    for (n, text) in
-        [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (1_500_000_000_000_000, "1500.0 TB")]
-    {
-        assert_eq!(bytes(n), text);
-    }
-    for (n, text) in [(0, "0s"), (59, "59s"), (60, "1m"), (7200, "2h"), (86_400 * 9, "9d")] {
-        assert_eq!(span(n), text);
-    }
-}
