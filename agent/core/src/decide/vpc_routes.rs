@@ -105,7 +105,9 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
     routes.held.retain(|table, _| vpc.tables.contains_key(table));
     let own = Own { instance: &observed.me.instance, interface: own };
     let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned()).or(address);
-    let unsure = observed.answers.values().any(Result::is_err).then(|| "a region did not answer".to_owned());
+    // The gateway that has the route may serve VPCs there, which this one would cut off without knowing them.
+    let silent = observed.answers.iter().find(|(_, answer)| answer.is_err());
+    let unsure = silent.map(|(scope, _)| format!("{scope} did not answer"));
     for (id, table) in &vpc.tables {
         for to in wanted(settings) {
             let private = to != Ipv4Net::default();

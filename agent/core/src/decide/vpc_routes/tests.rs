@@ -163,7 +163,7 @@ fn what_is_not_known_takes_nothing_from_a_gateway_that_works() {
         let why = AskError::TimedOut { after: std::time::Duration::from_secs(1) };
         observed.answers = [("us-west-2".parse().unwrap(), Err(why))].into();
     };
-    assert_eq!(all(HUB, &older, silent), ["10.0.0.0/8 Waits(\"a region did not answer\")"]);
+    assert_eq!(all(HUB, &older, silent), ["10.0.0.0/8 Waits(\"us-west-2 did not answer\")"]);
     assert!(all(HUB, &[], silent)[0].starts_with("lead "), "nobody has it");
     let answered = |observed: &mut Observed| {
         observed.answers = [("us-west-2".parse().unwrap(), Ok(RegionView::default()))].into();
