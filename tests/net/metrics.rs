@@ -102,15 +102,16 @@ fn counters_outlive_rekeying_and_the_end_of_tunnels_and_prometheus_raises_alerts
         ensure!(since == expected, "{}: {since:?}, not {expected:?}", gateway.name);
     }
 
-    let prometheus = Prometheus::of(&region, &[&hub, &spoke])?;
-    for gateway in [&hub, &spoke] {
+    let nat = region.gateway("hub/nat-hub")?;
+    let prometheus = Prometheus::of(&region, &[&hub, &nat, &spoke])?;
+    for gateway in [&hub, &nat, &spoke] {
         prometheus.measure(gateway)?;
     }
     // A port of a gateway can be reached from a tunnel only where the settings open it.
-    prometheus.wait_for("sum(up)", 2.0)?;
+    prometheus.wait_for("sum(up)", 4.0)?;
     spoke.set_env("CROSSWAN_GUARD_INPUT", "tcp/9917,tcp/9100");
     refresh(&spoke)?;
-    prometheus.wait_for("sum(up)", 4.0)?;
+    prometheus.wait_for("sum(up)", 6.0)?;
     let scraped = counters(&hub, &of_a)?;
     prometheus.measure(&hub)?;
     for job in ["crosswan", "node"] {
@@ -119,11 +120,19 @@ fn counters_outlive_rekeying_and_the_end_of_tunnels_and_prometheus_raises_alerts
     }
     prometheus.wait_for(&format!("crosswan_peer_up{{job=\"crosswan\",{of_hub}}}"), 1.0)?;
     // The file's age is the collector's, too.
-    prometheus.wait_for("count(time() - node_textfile_mtime_seconds < 60)", 2.0)?;
+    prometheus.wait_for("count(time() - node_textfile_mtime_seconds < 60)", 3.0)?;
+    // A hub that leads a route of its VPC to itself, for the dashboard and for what takes it away.
+    let table = region.lab.managed_tables("hub")?;
+    refresh(&hub)?;
     alerts::dashboard_has_data(&prometheus)?;
     // The watch would put back what is broken now.
     watch.stop()?;
-    alerts::are_raised_by_what_they_are_for(&region, &hub, &prometheus)
+    let alerts = alerts::Alerts::of(&region, &prometheus)?;
+    alerts.none_where_all_is_well(&[&hub, &nat])?;
+    alerts.of_what_ec2_says(&hub, &nat, &table[1])?;
+    alerts.of_what_the_kernel_has_no_room_for(&hub)?;
+    alerts.of_what_breaks(&hub)?;
+    alerts.are_all_provoked()
 }
 
 /// The name of a tunnel's only child.
