@@ -5,6 +5,7 @@
 //! in them. After each refresh the report must name exactly the
 //! tunnels EC2 knows; after the last everybody has left, and the hub must hold what it held at the start.
 
+mod knocks;
 mod left;
 mod world;
 
@@ -23,6 +24,7 @@ use crate::{
     memory::{Fit, Series, status_kb},
     region::UP,
 };
+use knocks::Knocks;
 use left::Inventory;
 use world::World;
 
@@ -59,6 +61,8 @@ pub struct Churned {
     pub left: Vec<String>,
     pub slowest: Duration,
     pub took: Duration,
+    /// Knocks from addresses that the hub does not know, in all the time.
+    pub knocks: u64,
 }
 
 impl Churned {
@@ -79,8 +83,8 @@ impl Churned {
     }
 }
 
-/// Runs it. `say` hears of the progress; the same `seed` makes the same changes.
-pub fn run(refreshes: u32, seed: u64, say: &mut dyn FnMut(&str)) -> Result<Churned> {
+/// Runs it. `say` hears of the progress; the same `seed` makes the same changes. With `knocking`, a flood of knocks comes all the while.
+pub fn run(refreshes: u32, seed: u64, knocking: bool, say: &mut dyn FnMut(&str)) -> Result<Churned> {
     say("a region with a hub, two clients and a third, eight more on paper");
     let mut world = World::new(seed)?;
     let hub = world.hub.clone();
@@ -89,6 +93,7 @@ pub fn run(refreshes: u32, seed: u64, say: &mut dyn FnMut(&str)) -> Result<Churn
     let pairs = [("a/host", "b/host"), ("b/host-2", "hub/host"), ("hub/host", "a/host")];
     let start = |(from, to): (&str, &str)| Ok((format!("{from} to {to}"), stream(&world.region, from, to)?));
     let streams = pairs.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+    let knocks = knocking.then(|| Knocks::at(&world.region, &hub)).transpose()?;
     let charon = hub.charon_pid().context("charon does not run")?;
     let keep = world.region.keepers.get(&hub.name).context("keep does not run")?.pid();
     let mut series: [Series; 3] = Default::default();
@@ -114,6 +119,7 @@ pub fn run(refreshes: u32, seed: u64, say: &mut dyn FnMut(&str)) -> Result<Churn
             say(&format!("refresh {n} of {refreshes}: {} peers, charon {} kB", world.here(), figures[0].unwrap_or(0)));
         }
     }
+    let knocks = knocks.map_or(Ok(0), Knocks::end)?;
     // keep may have one more SA of somebody who has left to see off.
     let left = before.compare(&hub, UP)?;
     let stopped = streams.into_iter().map(|(pair, stream)| Ok((pair, stream.stop()?)));
@@ -127,6 +133,7 @@ pub fn run(refreshes: u32, seed: u64, say: &mut dyn FnMut(&str)) -> Result<Churn
         left,
         slowest,
         took: began.elapsed(),
+        knocks,
         changes: world.changes,
     })
 }
@@ -158,15 +165,23 @@ impl Churned {
     pub fn to_markdown(&self, seed: u64) -> String {
         let Churned { refreshes, changing, again, established, slowest, took, .. } = self;
         let mut text = format!(
-            "# Churn\n\n`make churn N={refreshes} SEED={seed}`: {refreshes} refreshes of a hub in {:.0} minutes, {changing} of \
+            "# Churn\n\n`make churn N={refreshes} SEED={seed}{}`: {refreshes} refreshes of a hub in {:.0} minutes, {changing} of \
              them with something to change, the slowest {:.1} s{}. The real peer's tunnel was established {established} times. \
-             {}\n\n| change | times |\n|---|---|\n",
+             {}{}\n\n| change | times |\n|---|---|\n",
+            if self.knocks > 0 { " KNOCKS=1" } else { "" },
             took.as_secs_f64() / 60.0,
             slowest.as_secs_f64(),
             match again {
                 0 => String::new(),
                 _ => format!(
                     "; {again} more could not ask, on a machine too busy for the SDK's time-outs, and were made again"
+                ),
+            },
+            match self.knocks {
+                0 => String::new(),
+                n => format!(
+                    "{:.0} knocks a second came from addresses that the hub does not know. ",
+                    n as f64 / took.as_secs_f64()
                 ),
             },
             if self.is_good() { "Nothing lost, nothing grew, nothing left behind." } else { "FAILED." },

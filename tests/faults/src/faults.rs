@@ -96,6 +96,7 @@ faults! {
     "ec2-cut" false Untouched "EC2's answers end in the middle" cloud::cut;
     "ec2-page" false Untouched "the second page of EC2's answer fails" cloud::second_page;
     "ec2-disabled" false Untouched "a region is disabled (AuthFailure)" cloud::disabled;
+    "account-fails" true Untouched "another account, to which one peer belongs, takes away the role that the hub assumes there" cloud::account_fails;
     "clock-forward" false Untouched "the clock of hub and victim is stepped a day forward, and back" |s| passes::clock(s, 86_400);
     "clock-back" true Untouched "the clock of hub and victim is stepped a day back, and forward" |s| passes::clock(s, -86_400);
     "at-once" false Untouched "two refreshes and a keep at once, ten times" passes::at_once;

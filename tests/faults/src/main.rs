@@ -57,6 +57,9 @@ enum What {
         /// Of the random numbers that say what happens
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// A flood of knocks all the while, from addresses that the hub does not know
+        #[arg(long)]
+        knocks: bool,
         /// Write the result to this file, too
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
@@ -94,8 +97,8 @@ impl What {
                 let rows = campaign::run(*quick, pick, &say, &|rows| write(path.as_deref(), &faults(rows, started)))?;
                 (faults(&rows, started), rows.iter().all(Row::is_good), path)
             }
-            What::Churn { refreshes, seed, write } => {
-                let churned = churn::run(*refreshes, *seed, &mut |text| say(text))?;
+            What::Churn { refreshes, seed, knocks, write } => {
+                let churned = churn::run(*refreshes, *seed, *knocks, &mut |text| say(text))?;
                 (churned.to_markdown(*seed), Churned::is_good(&churned), write)
             }
             What::List => {

@@ -28,7 +28,7 @@ pub struct Stage<'a> {
     pub peer: Peer,
     pub clock: Clock,
     /// A peer that may come: then a pass on the hub has a key and a connection to load, and files to write.
-    work: Paper,
+    pub work: Paper,
     /// The hub without that peer, and with it.
     pub idle: Snapshot,
     pub busy: Snapshot,

@@ -3,11 +3,16 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use crosswan_lab::{Fault, ImdsFault};
+use crosswan_lab::{
+    Fault, ImdsFault,
+    iam::{Policy, accounts::HOME},
+};
+use serde_json::{Value, json};
 
 use super::Healed;
 use crate::{
     look::Snapshot,
+    paper::Paper,
     region::{lines, refresh_with},
     stage::Stage,
 };
@@ -63,6 +68,52 @@ pub fn second_page(stage: &mut Stage) -> Result<Healed> {
 
 pub fn disabled(stage: &mut Stage) -> Result<Healed> {
     in_one_region(stage, Fault::AuthFailure, "AuthFailure")
+}
+
+/// The peer that comes belongs to another account. It keeps its tunnel while that account's role cannot be assumed, and what is new in
+/// the hub's own account joins meanwhile.
+pub fn account_fails(stage: &mut Stage) -> Result<Healed> {
+    const OTHER: &str = "111122223333";
+    const LISTED: &str = "/etc/crosswan/conf.d/60-account.toml";
+    let (role, lab, work) = (format!("arn:aws:iam::{OTHER}:role/crosswan-discover"), &stage.region.lab, &stage.work);
+    let accounts = &lab.iam().accounts;
+    // As docs/iam has it, for the lab's hub.
+    let mut trust: Value = serde_json::from_str(include_str!("../../../../docs/iam/discover-trust.json"))?;
+    trust["Statement"][0]["Principal"] = json!({ "AWS": format!("arn:aws:iam::{HOME}:role/crosswan-vpn-hub") });
+    trust["Statement"][0]["Condition"] = json!({});
+    let trust = Policy::new(&trust)?;
+    accounts.role(&role, Some(trust.clone()));
+    accounts.give(&[&work.vpc, &work.instance], OTHER);
+    stage.hub.write_file(
+        LISTED,
+        &format!("[[accounts]]\nrole_arn = \"{role}\"\nname = \"payments\"\nregions = [\"{}\"]\n", work.region),
+        0o600,
+    )?;
+    stage.work(true)?;
+    stage.pass(0, &stage.busy, "the peer of another account")?;
+    let mut newcomer = Paper::client(lab, "us-west-2", "10.51.0.0/16", 201)?;
+    newcomer.tag(lab, "service", None)?;
+    accounts.role(&role, None);
+    for _ in 0..2 {
+        let report = stage.pass(3, &stage.busy, "the account fails")?;
+        let unasked = lines(&report, "unasked");
+        let begin = format!("{OTHER}/{} (payments): not permitted", work.region);
+        ensure!(unasked.len() == 1 && unasked[0].starts_with(&begin), "{unasked:#?}");
+    }
+    newcomer.tag(lab, "service", Some("nat"))?;
+    let report = refresh_with(&stage.hub, &[], 3)?;
+    ensure!(lines(&report, "steps").iter().any(|step| step.contains(&newcomer.vpc)), "{report:#}");
+    newcomer.tag(lab, "service", None)?;
+    refresh_with(&stage.hub, &[], 3)?;
+    stage.pass(3, &stage.busy, "the newcomer has left")?;
+    accounts.role(&role, Some(trust));
+    let took = stage.heal_hub("the account answers again")?;
+    newcomer.disassociate(lab)?;
+    // Back into the hub's own account.
+    accounts.give(&[&work.vpc, &work.instance], HOME);
+    std::fs::remove_file(stage.hub.path(LISTED))?;
+    stage.heal_hub("the VPC is in the hub's own account again")?;
+    Healed::by("never broken, the own account went on; the next pass", took)
 }
 
 /// The role's credentials come from there, too: EC2 cannot be asked either.
