@@ -96,6 +96,7 @@ fn peer(tunnel: &TunnelStatus, reported: Option<&TunnelReport>, carried: Option<
             Some(true) => Is::Up,
             Some(false) => Is::Down,
         },
+        segment: reported.and_then(|t| t.segment.as_ref()).map(ToString::to_string),
         reason: None,
         established: tunnel.established,
         bytes: carried.zip(remote).map(|(carried, remote)| {
@@ -112,6 +113,7 @@ fn refused(report: &Report) -> impl Iterator<Item = (Place, Peer)> {
             gateway: refusal.instance.as_ref().map(ToString::to_string),
             cidrs: refusal.cidr.iter().map(ToString::to_string).collect(),
             is: Is::Refused,
+            segment: None,
             reason: Some(refusal.reason.clone()),
             established: None,
             bytes: None,

@@ -175,6 +175,10 @@ fn peers(status: &Status, traffic: Option<&Traffic>, all: &mut Exposition) {
         let labels = [("peer_vpc", &*vpc), ("peer", &*peer)];
         all.add_known(PEER_UP, &labels, tunnel.up.map(truth));
         all.add(PEER_IN_USE, &labels, truth(!tunnel.stands_by));
+        if let Some(member) = reported(tunnel).and_then(|t| t.segment.as_ref()) {
+            let segment = member.segment.as_ref().map_or("", |name| name.as_str());
+            all.add(PEER_SEGMENT, &[labels[0], labels[1], ("segment", segment)], 1.0);
+        }
         if tunnel.loaded == Some(true) {
             let installed = tunnel.children.iter().filter(|child| child.installed).count();
             for (state, children) in [("wanted", tunnel.children.len()), ("installed", installed)] {

@@ -107,9 +107,14 @@ pub async fn observe(
         let wanted = settings.address.as_ref()?;
         Some(ec2::addresses(&ec2, &observed.me.region, wanted, settings.ec2.timeout).await)
     };
-    let (answers, (tags, vpc), addresses) =
-        tokio::join!(ask_ec2(&ec2, settings, &observed.state, &observed.me), own, addresses);
+    let segment = async {
+        let key = &settings.segments.as_ref()?.tag;
+        Some(ec2::own_segment(&ec2, &observed.me, key, settings.ec2.timeout).await)
+    };
+    let (answers, (tags, vpc), addresses, segment) =
+        tokio::join!(ask_ec2(&ec2, settings, &observed.state, &observed.me), own, addresses, segment);
     (observed.answers, observed.tags, observed.vpc, observed.addresses) = (answers, tags, vpc, addresses);
+    observed.segment = segment;
     let me = Holder { vpc: &observed.me.vpc, instance: &observed.me.instance };
     observed.own = ring.as_ref().and_then(|ring| OwnKeys::of(ring, &me));
     debug!(stage = "observe EC2", "done");
@@ -173,6 +178,7 @@ fn query(settings: &Settings, me: &Identity, known: BTreeMap<Scope, ec2::Known>)
         tag: tag.clone(),
         environment: settings.environment_tag.clone(),
         with_cidrs,
+        segment_tag: settings.segments.as_ref().map(|segments| segments.tag.clone()),
         known,
     })
 }

@@ -29,6 +29,7 @@ fn accounts(ids: &[&str], regions: &[&str]) -> Query {
             external_id: Some(Secret::new(*b"Ahs3theIdItself")),
             regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
             allow: ["10.0.0.0/8".parse().unwrap()].into(),
+            segments: None,
             name: id.parse().unwrap(),
         };
         (id.parse::<AccountId>().unwrap(), account)

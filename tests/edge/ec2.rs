@@ -27,6 +27,7 @@ pub fn query(regions: &[&str]) -> Query {
         tag: Tag { key: "service".into(), value: "nat".into() },
         environment: None,
         with_cidrs: true,
+        segment_tag: None,
         known: BTreeMap::new(),
     }
 }

@@ -428,6 +428,49 @@ fn the_guard_keeps_the_tags_to_the_gateways() {
 }
 
 #[test]
+fn nobody_but_the_networks_owners_writes_the_segment_of_a_vpc() {
+    let anything = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": ["ec2:CreateTags", "ec2:DeleteTags"], "Resource": "*" }
+    ] });
+    let guard = [Policy::new(&anything).unwrap(), Policy::new(&document("guard-segment-tag")).unwrap()];
+    let (admin, owner) = (Caller::user("admin"), Caller::gateway("crosswan-segments", HOME, ME));
+    let call =
+        |action: &str, of: &str, tags: &str| Call::new(HOME, &format!("Action={action}&ResourceId.1={of}{tags}"));
+    let (vpc, key) = ("vpc-00000001", "&Tag.1.Key=crosswan-segment&Tag.1.Value=prod");
+    let tagged = |mut call: Call| {
+        call.tagged.insert("crosswan-segment".into(), "dev".into());
+        call
+    };
+    for (what, caller, call, expected) in [
+        ("an admin writes it", &admin, call("CreateTags", vpc, key), Decision::Denied),
+        (
+            "an admin deletes it",
+            &admin,
+            tagged(call("DeleteTags", vpc, "&Tag.1.Key=crosswan-segment")),
+            Decision::Denied,
+        ),
+        ("an admin deletes all", &admin, tagged(call("DeleteTags", vpc, "")), Decision::Denied),
+        (
+            "an admin writes another tag",
+            &admin,
+            call("CreateTags", vpc, "&Tag.1.Key=a&Tag.1.Value=b"),
+            Decision::Allowed,
+        ),
+        ("its owner writes it", &owner, call("CreateTags", vpc, key), Decision::Allowed),
+    ] {
+        assert_eq!(Policy::decide(&guard, caller, &call), expected, "{what}");
+    }
+    for (file, ..) in FILES {
+        let policy = [Policy::new(&document(file)).unwrap()];
+        let gateway = Caller::gateway("crosswan-test", HOME, ME);
+        for action in ["CreateTags", "DeleteTags"] {
+            let decided = Policy::decide(&policy, &gateway, &call(action, vpc, key));
+            assert_ne!(decided, Decision::Allowed, "{file}: {action}");
+        }
+    }
+}
+
+#[test]
 fn a_mistake_in_a_policy_shows() {
     let file = text("docs/iam/vpn-hub.json");
     assert!(Policy::parse(&file).is_ok());
@@ -474,7 +517,16 @@ fn each_policy_is_a_file_that_the_documents_link_to_and_explain() {
         names.push(name);
     }
     names.sort();
-    let files = ["assume-roles", "discover-trust", "discover", "guard-key-tag", "nat-hub", "nat-vpn", "vpn-hub"];
+    let files = [
+        "assume-roles",
+        "discover-trust",
+        "discover",
+        "guard-key-tag",
+        "guard-segment-tag",
+        "nat-hub",
+        "nat-vpn",
+        "vpn-hub",
+    ];
     assert_eq!(names, files.map(|name| format!("{name}.json")));
     // A copy would drift away from the file.
     for (file, document) in [("README.md", text("README.md")), ("docs/aws.md", aws), ("docs/iam/README.md", explained)]

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, fs};
 use crosswan_core::{
     error::Kind,
     iptables::{Rules, mismatch, plan, render},
-    model::Nat,
+    model::{Nat, Segments},
 };
 use space::{apply, each_backend, is_legacy, restore, save, sh};
 
@@ -27,10 +27,20 @@ fn nat(masquerade: Option<&str>, tunnels: bool) -> Nat {
         exclude: BTreeSet::new(),
         input: BTreeSet::new(),
         tunnels,
+        segments: None,
     }
 }
 
-fn modes() -> [Nat; 4] {
+/// A hub in segment `shared`, with a relation of each kind.
+fn segmented() -> Nat {
+    let names = |list: &str| list.split_whitespace().map(|name| name.parse().unwrap()).collect();
+    let reach = [("prod", "shared ops"), ("dev", "shared"), ("shared", ""), ("ops", "prod"), ("default", "")];
+    let reach = reach.map(|(name, to)| (name.parse().unwrap(), names(to))).into();
+    let segments = Segments { reach, strangers: names("lab"), hub: Some("shared".parse().unwrap()) };
+    Nat { segments: Some(segments), ..nat(None, true) }
+}
+
+fn modes() -> [Nat; 5] {
     [
         nat(Some("ens5"), true),
         nat(Some("ens5.100"), false),
@@ -41,6 +51,7 @@ fn modes() -> [Nat; 4] {
             input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
             ..nat(Some("ens5"), true)
         },
+        segmented(),
     ]
 }
 

@@ -48,6 +48,7 @@ fn rules(tunnels: bool) -> Nat {
         exclude: BTreeSet::new(),
         input: BTreeSet::new(),
         tunnels,
+        segments: None,
     }
 }
 

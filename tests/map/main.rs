@@ -96,6 +96,7 @@ fn map(regions: &[usize], reason: &str) -> Map {
             2 => Is::Refused,
             _ => Is::Up,
         },
+        segment: (n % 10 == 3).then(|| "segment prod".into()),
         reason: (n % 10 == 2).then(|| reason.into()),
         established: Some(7000),
         bytes: Some((999_900_000_000, 999_900_000_000)),

@@ -7,7 +7,7 @@ use crosswan_core::settings::{SETTINGS, TomlFile};
 use crate::world::{World, settings, settings_of};
 
 /// A value of each setting that a mode does not use, other than its default.
-const VALUES: [(&str, &str); 24] = [
+const VALUES: [(&str, &str); 26] = [
     ("hub", "'198.51.100.7'"),
     ("hub_tag", "'k=v'"),
     ("regions", "['ca-central-1']"),
@@ -15,6 +15,8 @@ const VALUES: [(&str, &str); 24] = [
     ("environment_tag", "'k=v'"),
     ("own_account", "false"),
     ("accounts", "['arn:aws:iam::111122223333:role/a']"),
+    ("segments", "{ prod = ['shared'] }"),
+    ("segment_tag", "'k'"),
     ("guard.input", "['tcp/22']"),
     ("guard.exclude", "['10.9.0.0/16']"),
     ("auth.method", "'psk'"),

@@ -36,6 +36,7 @@ prop_compose! {
             public: eip.map(|e| [198, 51, 100, e].into()),
             launched: Timestamp(launched),
             cidrs,
+            segment: None,
             tags: KeyTags::default(),
         }
     }
@@ -55,6 +56,7 @@ fn world(gateways: Vec<Gateway>, state: State) -> World {
         state,
         own: None,
         source_dest_check: None,
+        segment: None,
         key_exchanges: ["CURVE_25519".to_owned()].into(),
         sas: None,
     }

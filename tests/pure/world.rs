@@ -10,7 +10,8 @@ use crosswan_core::{
     decide::{Decided, Request, decide},
     error::Result,
     model::{
-        Answers, AskError, Identity, Mode, OwnKeys, OwnTags, Place, RegionView, Scope, Secret, Timestamp, Tries, VpcId,
+        Answers, AskError, Identity, Mode, OwnKeys, OwnTags, Place, RegionView, Scope, Secret, SegmentTag, Timestamp,
+        Tries, VpcId,
     },
     observed::{Observed, Psk, Psks, clients},
     plan::{Step, plan},
@@ -38,6 +39,9 @@ pub(crate) struct World {
     /// EC2's source/destination check of the own instance, if EC2 was asked about that.
     #[serde(default)]
     pub source_dest_check: Option<bool>,
+    /// What the own VPC's tag says of its segment, if EC2 was asked about that.
+    #[serde(default)]
+    pub segment: Option<SegmentTag>,
     /// The key exchange methods charon has.
     pub key_exchanges: BTreeSet<String>,
     /// charon's IKE_SAs: the connection, and whether it has a child. Without it every loaded one is up.
@@ -123,6 +127,7 @@ impl World {
             psks: Psks { of: vpcs.map(psk).collect(), ..Psks::default() },
             own: self.own,
             tags: self.source_dest_check.map(|on| Ok(OwnTags { source_dest_check: Some(on), ..OwnTags::default() })),
+            segment: self.segment.clone().map(Ok),
             system,
             ..Observed::new(settings, self.me.clone(), uplink, Timestamp(self.now))
         }

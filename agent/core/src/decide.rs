@@ -19,6 +19,7 @@ mod places;
 mod recover;
 mod roster;
 pub mod rotation;
+mod segments;
 mod spoke;
 pub mod trust;
 mod vpc_routes;
@@ -33,6 +34,7 @@ pub use self::{
     disabled::NotEnabled,
     facts::{Held, Request},
     findings::{Findings, Kept, Replacing},
+    segments::{Membership, Segmented},
     vpc_routes::{Needs, RouteIs, TakeRoute, VpcRoutes, vpc_routes},
 };
 use self::{
@@ -64,6 +66,8 @@ pub struct Decided {
     pub vpc_routes: VpcRoutes,
     /// The NAT and guard rules that this gateway should have.
     pub nat: Nat,
+    /// Which segments the VPCs are in; `None` where there are none.
+    pub segments: Option<Segmented>,
     /// What has to be said about peers, with the reasons.
     pub findings: Findings,
     /// Peers that leave with this pass.
@@ -123,6 +127,15 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes),
         false => Routing::default(),
     };
+    let segments = segments::segments(settings, observed, &state.peers, &mut findings);
+    let routing = match &segments {
+        Some(segments) => routing.in_realms(segments.realm(&state)),
+        None => routing,
+    };
+    let nat = Nat {
+        segments: segments.as_ref().map(|segments| segments.rules.clone()),
+        ..settings.nat(&observed.me, &observed.uplink)
+    };
     let vpc_routes = vpc_routes(settings, observed, address.awaited());
     let routes = vpc_routes.held.clone();
     Ok(Decided {
@@ -130,13 +143,20 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         routing,
         address,
         vpc_routes,
-        nat: settings.nat(&observed.me, &observed.uplink),
+        nat,
         findings,
         removed,
         held,
         announce: own_tags::announce(presence.as_ref(), observed),
         presence,
-        state: State { identity: Some(observed.me.clone()), disabled: regions.refused, routes, ..state },
+        state: State {
+            identity: Some(observed.me.clone()),
+            disabled: regions.refused,
+            routes,
+            segment: segments.as_ref().and_then(|segments| segments.tag.clone()),
+            ..state
+        },
+        segments,
         known,
     })
 }

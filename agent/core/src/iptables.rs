@@ -2,7 +2,7 @@
 //!
 //! [`render`] writes every rule exactly as `iptables-save` prints it, so that one parser, [`Rules::parse`], reads
 //! the wanted and the live state into one type, and planning and verifying are the comparison of the two ([`plan`]).
-//! The number of rules depends on the private network's and the own VPC's CIDRs, never on the number of peers.
+//! The number of rules depends on the private network's and the own VPC's CIDRs and on segments, never on the number of peers.
 //!
 //! The own chains all begin with `CROSSWAN-`:
 //!
@@ -11,11 +11,14 @@
 //! | filter CROSSWAN-GUARD | FORWARD | drops packets that claim a private source and came in the clear, then TO |
 //! | filter CROSSWAN-TO | GUARD, OUTPUT | rejects packets that would go to the private network in the clear |
 //! | filter CROSSWAN-IN | INPUT | lets ICMP and the ports that settings open reach this gateway from a tunnel, rejects the rest |
+//! | filter CROSSWAN-SEGMENTS | GUARD, where there are segments | drops packets of no known source, finds the segment of the others |
+//! | filter CROSSWAN-SEG-REALM | SEGMENTS | lets pass what one segment may send to another, refuses the rest |
 //! | filter CROSSWAN-MSS | GUARD | clamps the MSS of tunnelled TCP, both directions |
 //! | nat CROSSWAN-NAT | POSTROUTING | exempts the private network, then masquerades the own VPC |
 
 mod plan;
 mod rules;
+mod segments;
 #[cfg(test)]
 mod tests;
 
@@ -59,6 +62,12 @@ struct RulesFile<'a> {
     exclude: BTreeSet<Ipv4Net>,
     sources: &'a BTreeSet<Ipv4Net>,
     mss: u16,
+    /// Whether there are segments.
+    segmented: bool,
+    segment_chains: Vec<segments::Chain>,
+    among_themselves: Vec<String>,
+    /// The realm of the hub's own segment.
+    hub_chain: Option<String>,
 }
 
 /// The whole rules file for `nat`, the same bytes for the same value. A private network must not be `/0`: iptables-save
@@ -90,6 +99,10 @@ pub fn render(nat: &Nat) -> String {
         exclude: trunc(&nat.exclude),
         sources: &sources,
         mss: TUNNEL_MSS,
+        segmented: nat.segments.is_some(),
+        segment_chains: nat.segments.as_ref().map(segments::chains).unwrap_or_default(),
+        among_themselves: nat.segments.as_ref().map(segments::among_themselves).unwrap_or_default(),
+        hub_chain: nat.segments.iter().flat_map(|segments| &segments.hub).map(segments::hex).next(),
         private_net,
         own,
     };

@@ -70,6 +70,9 @@ pub struct Peer {
     pub cidrs: Vec<String>,
     /// How it is.
     pub is: Is,
+    /// The segment of its VPC; `None` where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
     /// Why it was refused.
     pub reason: Option<String>,
     /// Seconds since its IKE_SA was established.
@@ -140,6 +143,7 @@ impl Peer {
     fn state(&self) -> String {
         let since = self.established.map(|seconds| format!(" {}", span(seconds))).unwrap_or_default();
         let bytes = |(from, to)| format!(", {} in, {} out", bytes(from), bytes(to));
-        format!("{}{since}{}", self.is.word(), self.bytes.map(bytes).unwrap_or_default())
+        let segment = self.segment.iter().map(|segment| format!(", {segment}")).collect::<String>();
+        format!("{}{since}{segment}{}", self.is.word(), self.bytes.map(bytes).unwrap_or_default())
     }
 }

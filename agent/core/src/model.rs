@@ -16,6 +16,7 @@ mod packet_filter;
 mod place;
 pub(crate) mod private_key;
 mod scope;
+mod segment;
 mod signature;
 
 use std::{
@@ -33,7 +34,7 @@ use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{
     AccountId, AccountName, AllocationId, AssociationId, BadName, ConnName, InstanceId, Interface, InterfaceId, Region,
-    RoleArn, RouteTableId, SubnetId, VpcId, plain, printable,
+    RoleArn, RouteTableId, SegmentName, SubnetId, VpcId, plain, printable,
 };
 pub use nat::{Nat, Opening, Protocol};
 pub use own_keys::OwnKeys;
@@ -42,6 +43,7 @@ pub use packet_filter::{AclEntry, Carries, FarEnd, LAST_ENTRY, May, NetworkAcl, 
 pub use place::Place;
 pub use private_key::{Keyring, PrivateKey};
 pub use scope::Scope;
+pub use segment::{Reach, Realm, Relation, SegmentTag, Segments, relation};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 pub use signature::{Holder, Signature};
 
@@ -210,6 +212,9 @@ pub struct Gateway {
     /// The associated CIDRs of its VPC, sorted. They are empty on a spoke that looks for its hub.
     #[serde(deserialize_with = "cidrs")]
     pub cidrs: BTreeSet<Ipv4Net>,
+    /// What the tag of its VPC says of the segment; `None` where EC2 was not asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<SegmentTag>,
     /// The keys that it announces in its tags.
     #[serde(default)]
     pub tags: KeyTags,

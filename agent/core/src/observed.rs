@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     forwarding::Traffic,
     model::{
-        Answers, AskError, ElasticIp, Identity, Interface, OwnInterface, OwnKeys, OwnTags, OwnVpc, Secret, Timestamp,
-        VpcId,
+        Answers, AskError, ElasticIp, Identity, Interface, OwnInterface, OwnKeys, OwnTags, OwnVpc, Secret, SegmentTag,
+        Timestamp, VpcId,
     },
     settings::Settings,
     state::State,
@@ -39,6 +39,8 @@ pub struct Observed {
     pub tags: Option<Result<OwnTags, AskError>>,
     /// The own VPC's route tables; `None` where EC2 was not asked, `Err` where it did not answer.
     pub vpc: Option<Result<OwnVpc, AskError>>,
+    /// What the own VPC's tag says of its segment; `None` where EC2 was not asked, `Err` where it did not answer.
+    pub segment: Option<Result<SegmentTag, AskError>>,
     /// The Elastic IPs that settings ask for; `None` if they ask for none, `Err` where EC2 did not answer.
     pub addresses: Option<Result<Vec<ElasticIp>, AskError>>,
     /// The managed files, charon and iptables.
@@ -77,6 +79,7 @@ impl Observed {
             own: None,
             tags: None,
             vpc: None,
+            segment: None,
             addresses: None,
             system: System::default(),
             traffic: Traffic::of(settings.mode, &settings.nat(&me, &uplink), &uplink),

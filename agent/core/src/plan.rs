@@ -22,7 +22,7 @@ pub use standing::{Standing, standing};
 pub use step::{Step, touched};
 
 use conclusion::conclusions;
-use interfaces::{moves, routing};
+use interfaces::{moves, realms, routing};
 
 use crate::{
     decide::Decided,
@@ -95,15 +95,23 @@ fn own_keys(observed: &Observed) -> Vec<PrivateKey> {
 ///
 /// Where live tunnels get an interface, the rules wait until the new CHILD_SAs are up beside the old ones, as the guard lets only
 /// packets of interfaces pass. The policy rules follow at once: in between such a tunnel carries nothing.
+///
+/// Rules and realms of routes are two changes, and what lies between them lets nothing pass that neither the old settings nor the new
+/// ones allow, and stops nobody who has not moved (`interfaces.rs`).
 pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
     let mut steps = Vec::new();
     let rules = iptables::plan(&target.rules, &current.rules).map(Step::RestoreRules);
+    let realms = realms(target, current, rules.is_some());
     if let Some(charon) = &current.charon {
         let (routes, no_routes) = routing(target, current);
         let (interfaces, routes): (Vec<Step>, Vec<Step>) = routes.into_iter().partition(Step::is_interface);
         let (policy_rules, routes): (Vec<Step>, Vec<Step>) = routes.into_iter().partition(Step::is_policy_rule);
         let moves = moves(target, charon);
-        let (now, later) = if moves.is_empty() { (rules, None) } else { (None, rules) };
+        let (now, later) = match moves.is_empty() && !realms.first {
+            true => (rules, None),
+            false => (None, rules),
+        };
+        steps.extend(realms.isolating);
         steps.extend(now.into_iter().chain(interfaces));
         keys_to_load(target, charon, &mut steps);
         secrets_to_load(target, current, charon, &mut steps);
@@ -121,6 +129,9 @@ pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
         ] {
             file(name, want, have, current, &mut steps);
         }
+    } else if realms.awaited {
+        // Realms wait for charon, and rules that tell VPCs apart by them wait with them: those in force go on.
+        return steps;
     } else {
         steps.extend(rules);
         // A mode without tunnels needs no charon to give up their interfaces.

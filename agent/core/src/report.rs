@@ -13,11 +13,11 @@ mod words;
 pub use words::cidrs;
 
 use crate::{
-    decide::{AddressIs, Decided, Held, Kept, OwnAddress, Replacing, RouteIs},
+    decide::{AddressIs, Decided, Held, Kept, Membership, OwnAddress, Replacing, RouteIs},
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{
-        AccountName, Auth, Identity, Mode, OwnKeys, PublicKey, Refusal, Region, RegionAnswer, RouteTableId,
+        AccountName, Auth, Identity, Mode, OwnKeys, PublicKey, Reach, Refusal, Region, RegionAnswer, RouteTableId,
         Scope, Timestamp, Tunnel, VpcId,
     },
     observed::Observed,
@@ -61,6 +61,9 @@ pub struct TunnelReport {
     pub remote_cidrs: BTreeSet<Ipv4Net>,
     /// The CIDRs on the near side.
     pub local_cidrs: BTreeSet<Ipv4Net>,
+    /// The segment of the peer's VPC; `None` where there are no segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Membership>,
     /// Whether it stands by: routes lead its networks to another gateway.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stands_by: bool,
@@ -78,6 +81,15 @@ pub struct RouteReport {
     pub to: Ipv4Net,
     /// How it is.
     pub is: RouteIs,
+}
+
+/// Who may reach whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentsReport {
+    /// The segment of the own VPC.
+    pub own: Membership,
+    /// Whom each segment that settings know may initiate to.
+    pub reach: Reach,
 }
 
 /// This gateway's own keys, by their fingerprints.
@@ -127,6 +139,9 @@ pub struct Report {
     /// The Elastic IP that settings ask for (exit code 6 if this gateway waits for it); `None` if they ask for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<AddressIs>,
+    /// Who may reach whom; `None` where there are no segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<SegmentsReport>,
     /// The routes of the own VPC's tagged tables (exit code 6 if one waits).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteReport>,
@@ -200,6 +215,10 @@ impl Report {
             held: decided.held.clone(),
             replacing: findings.replacing.clone(),
             address: address(decided, &outcome),
+            segments: decided
+                .segments
+                .as_ref()
+                .map(|segments| SegmentsReport { own: segments.own.clone(), reach: segments.rules.reach.clone() }),
             routes: vpc_routes(decided, &outcome),
             key: observed.own.map(|own| KeyReport::of(&own, decided, &outcome)),
             waiting_for: observed.psks.missing.clone().filter(|_| needs_psk),
@@ -227,6 +246,9 @@ impl Report {
             }
             Some(Err(why)) => report.unasked.push(format!("look up the VPC's route tables: {why}")),
             _ => {}
+        }
+        if let Some(Err(why)) = &observed.segment {
+            report.unasked.push(format!("look up the segment of this hub's own VPC: {why}"));
         }
         if let Some(Err(why)) = &observed.addresses {
             report.unasked.push(format!("look up the Elastic IP: {why}"));
@@ -358,6 +380,7 @@ impl TunnelReport {
             vpc: t.vpc.clone(),
             account: settings.name_of(peer.and_then(|peer| peer.gateway.account.as_ref())),
             region: peer.map(|peer| peer.gateway.region.clone()),
+            segment: t.vpc.as_ref().and_then(|vpc| decided.segments.as_ref()?.of.get(vpc).cloned()),
             remote: t.remote_addr,
             remote_cidrs: remote().collect(),
             local_cidrs: t.children.values().flat_map(|c| c.local.iter().copied()).collect(),

@@ -17,6 +17,7 @@ mod legacy;
 mod names;
 mod parse;
 pub mod psk;
+mod segments;
 mod sources;
 mod stored;
 mod table;
@@ -29,7 +30,9 @@ pub use parse::Tag;
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
 pub use stored::{Fetched, NoPsk, Service, StoreUnasked, StoredPsk};
 pub use table::{IfUnset, SETTINGS, Setting};
-pub use values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings, WantedAddress};
+pub use values::{
+    AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Segmentation, Settings, WantedAddress,
+};
 
 impl Settings {
     /// Checks every source together.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Gateway, Identity, InstanceId, PublicKey, RegionView, RouteTableId, Scope, Timestamp, VpcId};
+use crate::model::{
+    Gateway, Identity, InstanceId, PublicKey, RegionView, RouteTableId, Scope, SegmentTag, Timestamp, VpcId,
+};
 
 /// It is written only after a verified pass. A lost or broken file means a fresh start, and never stops a pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,8 @@ pub struct State {
     pub disabled: BTreeMap<Scope, Refused>,
     /// The routes of the own VPC that have led here.
     pub routes: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
+    /// What the tag of the own VPC said of its segment; `None` where it was not asked for.
+    pub segment: Option<SegmentTag>,
 }
 
 /// The state as it is in the file. Versions up to 0.1.0 refuse a whole state if a key of `regions` or `disabled` is no region, so what
@@ -39,21 +43,24 @@ struct Stored {
     accounts_disabled: BTreeMap<Scope, Refused>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     routes: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<SegmentTag>,
 }
 
 impl From<State> for Stored {
-    fn from(State { identity, regions, peers, disabled, routes }: State) -> Stored {
+    fn from(State { identity, regions, peers, disabled, routes, segment }: State) -> Stored {
         let ((regions, accounts), (disabled, accounts_disabled)) = (split(regions), split(disabled));
-        Stored { identity, regions, peers, disabled, accounts, accounts_disabled, routes }
+        Stored { identity, regions, peers, disabled, accounts, accounts_disabled, routes, segment }
     }
 }
 
 impl From<Stored> for State {
     fn from(stored: Stored) -> State {
-        let Stored { identity, mut regions, peers, mut disabled, accounts, accounts_disabled, routes } = stored;
+        let Stored { identity, mut regions, peers, mut disabled, accounts, accounts_disabled, routes, segment } =
+            stored;
         regions.extend(accounts);
         disabled.extend(accounts_disabled);
-        State { identity, regions, peers, disabled, routes }
+        State { identity, regions, peers, disabled, routes, segment }
     }
 }
 

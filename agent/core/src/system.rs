@@ -15,7 +15,7 @@ pub use self::{
     conntrack::Conntrack,
     doubt::Touched,
     files::{Files, ManagedFile},
-    routing::{BACKSTOP_METRIC, PROTOCOL, Routing, RoutingChange, Rule, TABLE, Table, Via},
+    routing::{BACKSTOP_METRIC, PROTOCOL, Routing, RoutingChange, Rule, TABLE, Table, Via, address_of},
     sa::{ChildSa, Sa},
 };
 use crate::{

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::Place,
-    system::{PROTOCOL, Routing, RoutingChange, Rule, Via},
+    system::{PROTOCOL, Routing, RoutingChange, Rule, Via, address_of},
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 
 use crate::{
+    addresses,
     error::{Answered, Failure},
     links::{self, Link},
     message::Request,
@@ -80,18 +81,20 @@ impl Netlink {
         look.routing.interfaces = links.iter().filter_map(Link::in_order).collect();
         look.mtus = links.iter().filter_map(|link| Some((link.name.clone(), link.mtu?))).collect();
         look.foreign_interfaces = links.iter().filter(|link| link.is_foreign()).map(Link::phrase).collect();
+        let place = |index| links.iter().find(|link| link.index == index).and_then(Link::place);
+        let own = |found: &addresses::Found| place(found.interface).filter(|place| address_of(*place) == found.address);
+        look.routing.addresses = self.addresses().await.context(reading("addresses"))?.iter().filter_map(own).collect();
         look.routing.rules = rules.iter().filter_map(rules::Found::own).collect();
         if let Some(last) = look.routing.rules.iter().map(|rule| rule.priority).max() {
             let before = rules.iter().filter(|rule| rule.is_before(last));
             look.foreign_rules = before.map(|rule| rule.phrase().to_owned()).collect();
         }
-        let place = |index| links.iter().find(|link| link.index == index).and_then(Link::place);
         for route in routes {
             match route.own() {
                 Some(RouteKind::Backstop) => drop(look.routing.backstops.insert(route.net)),
-                Some(RouteKind::Interface(index, source)) if let Some(place) = place(index) => {
+                Some(RouteKind::Interface(index, source, realm)) if let Some(place) = place(index) => {
                     // Of two the kernel uses the first.
-                    look.routing.routes.entry(route.net).or_insert(Via { place, source });
+                    look.routing.routes.entry(route.net).or_insert(Via { place, source, realm });
                 }
                 _ => look.foreign_routes.push(route.phrase(&links)),
             }
@@ -127,6 +130,10 @@ impl Netlink {
         match change {
             RoutingChange::MakeInterface(place) => self.make_interface(*place).await,
             RoutingChange::DeleteInterface(place) => self.delete_interface(*place).await,
+            RoutingChange::AddAddress(place) => match self.address(*place).await? {
+                Some(address) => self.0.ask(addresses::add(address)).await?.done().map(drop),
+                None => Err(Failure::Prevented(format!("there is no interface {}", place.interface()))),
+            },
             RoutingChange::AddRule(rule) => self.add_rule(rule).await,
             RoutingChange::RemoveRule(rule) => self.remove_rule(rule).await,
             route => self.change_routes(&[*route]).await?.pop().unwrap_or(Ok(())),
@@ -155,6 +162,13 @@ impl Netlink {
         let links = self.links().await?;
         let Some(link) = links.iter().find(|link| link.place() == Some(place)) else { return Ok(()) };
         self.0.ask(links::delete(link)).await?.done_or(&[Errno::ENODEV])
+    }
+
+    /// The address of a place's interface as it should be; `None` if there is no such interface.
+    async fn address(&self, place: Place) -> Answered<Option<addresses::Found>> {
+        let links = self.links().await?;
+        let link = links.iter().find(|link| link.place() == Some(place));
+        Ok(link.map(|link| addresses::Found { address: address_of(place), interface: link.index }))
     }
 
     /// The kernel's own check for a rule like it would also find one that only has what this one has, and more.
@@ -239,6 +253,10 @@ impl Netlink {
         self.list(links::list(), Link::read).await
     }
 
+    async fn addresses(&self) -> Answered<Vec<addresses::Found>> {
+        Ok(self.list(addresses::list(), addresses::Found::read).await?.into_iter().flatten().collect())
+    }
+
     /// All rules in the order in which they are tried.
     async fn rules(&self) -> Answered<Vec<rules::Found>> {
         self.list(rules::list(), rules::Found::read).await
@@ -283,7 +301,7 @@ fn wanted(change: &RoutingChange, links: &[Link]) -> Answered<(Request, Option<R
             let link = links.iter().find(|link| link.place() == Some(via.place));
             let link =
                 link.ok_or_else(|| Failure::Prevented(format!("there is no interface {}", via.place.interface())))?;
-            Route { net, kind: RouteKind::Interface(link.index, via.source) }
+            Route { net, kind: RouteKind::Interface(link.index, via.source, via.realm) }
         }
         _ => unreachable!(),
     };

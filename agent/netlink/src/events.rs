@@ -8,7 +8,7 @@ use std::{
 use crosswan_core::error::{Context, Error, Kind, Result};
 use nix::{
     errno::Errno,
-    libc::{RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_LINK},
+    libc::{RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE, RTMGRP_LINK},
     sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket},
 };
 use tokio::net::UnixDatagram;
@@ -19,7 +19,7 @@ const NFNLGRP_NFTABLES: i32 = 7;
 /// What events are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
-    /// Interfaces, IPv4 routes and IPv4 policy rules.
+    /// Interfaces, their IPv4 addresses, IPv4 routes and IPv4 policy rules.
     Routing,
     /// nft's rules, those of iptables-nft included: one message or several for each transaction. Needs CAP_NET_ADMIN.
     Nft,
@@ -49,7 +49,9 @@ impl Events {
     pub fn subscribe(topic: Topic) -> Result<Events> {
         let failed = || Error::new(Kind::Other, format!("subscribe to the kernel's events of {}", topic.name()));
         let (protocol, groups) = match topic {
-            Topic::Routing => (SockProtocol::NetlinkRoute, RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE),
+            Topic::Routing => {
+                (SockProtocol::NetlinkRoute, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE)
+            }
             Topic::Nft => (SockProtocol::NetlinkNetFilter, 1 << (NFNLGRP_NFTABLES - 1)),
         };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;

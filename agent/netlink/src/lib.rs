@@ -5,6 +5,7 @@
 //! protocol number (rules, routes); everything else is left alone, and what of it matters is named. [`Events`] tells that something
 //! has changed. [`Sas`] reads what the kernel's SAs have carried.
 
+mod addresses;
 mod client;
 mod error;
 mod events;

@@ -2,11 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use crosswan_core::system::{BACKSTOP_METRIC, PROTOCOL, TABLE};
+use crosswan_core::{
+    model::Realm,
+    system::{BACKSTOP_METRIC, PROTOCOL, TABLE},
+};
 use ipnet::Ipv4Net;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
 use nix::libc::{
-    AF_INET, RT_SCOPE_LINK, RT_SCOPE_NOWHERE, RT_SCOPE_UNIVERSE, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC,
+    AF_INET, RT_SCOPE_LINK, RT_SCOPE_NOWHERE, RT_SCOPE_UNIVERSE, RTA_DST, RTA_FLOW, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC,
     RTA_PRIORITY, RTA_TABLE, RTM_DELROUTE, RTM_F_CLONED, RTM_GETROUTE, RTM_NEWROUTE, RTN_UNICAST, RTN_UNREACHABLE,
 };
 
@@ -19,7 +22,7 @@ use crate::{
 /// `struct rtmsg`: family, prefix lengths, TOS, table, protocol, scope, type, flags.
 const HEADER: usize = 12;
 /// What crosswan's routes have.
-const PLAIN: [u16; 5] = [RTA_DST, RTA_TABLE, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY];
+const PLAIN: [u16; 6] = [RTA_DST, RTA_TABLE, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTA_FLOW];
 
 /// A route of crosswan's, for the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +34,8 @@ pub(crate) struct Route {
 /// Where a route leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// To an interface by its index, with the source address of this host's own packets.
-    Interface(u32, Ipv4Addr),
+    /// To an interface by its index, with the source address of this host's own packets, and perhaps a realm.
+    Interface(u32, Ipv4Addr, Option<Realm>),
     /// Nowhere, where no other route leads to the network.
     Backstop,
 }
@@ -90,8 +93,13 @@ fn request(message: u16, flags: u16, route: &Route) -> Request {
     let flags = flags | NLM_F_REQUEST | NLM_F_ACK;
     let start = |scope, kind| finished(Request::new(message, flags, &header(route.net, scope, kind)), route.net);
     match route.kind {
-        Kind::Interface(index, source) => {
-            start(RT_SCOPE_LINK, RTN_UNICAST).with(RTA_OIF, index.to_ne_bytes()).with(RTA_PREFSRC, source.octets())
+        Kind::Interface(index, source, realm) => {
+            let request = start(RT_SCOPE_LINK, RTN_UNICAST);
+            let request = request.with(RTA_OIF, index.to_ne_bytes()).with(RTA_PREFSRC, source.octets());
+            match realm {
+                Some(realm) => request.with(RTA_FLOW, u32::from(realm.number()).to_ne_bytes()),
+                None => request,
+            }
         }
         Kind::Backstop => start(RT_SCOPE_UNIVERSE, RTN_UNREACHABLE).with(RTA_PRIORITY, BACKSTOP_METRIC.to_ne_bytes()),
     }
@@ -129,12 +137,15 @@ impl Found {
         let address = attributes.address(RTA_DST).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let (interface, source) = (attributes.u32(RTA_OIF), attributes.address(RTA_PREFSRC));
         let metric = attributes.u32(RTA_PRIORITY).unwrap_or(0);
+        // One that is no realm of a segment's is not crosswan's.
+        let realm = attributes.u32(RTA_FLOW).map(Realm::new);
         let plain = match (kind, interface, source, metric) {
+            _ if realm == Some(None) => None,
             _ if tos != 0 || !attributes.only(&PLAIN) => None,
             (RTN_UNICAST, Some(index), Some(source), 0) if scope == RT_SCOPE_LINK => {
-                Some(Kind::Interface(index, source))
+                Some(Kind::Interface(index, source, realm.flatten()))
             }
-            (RTN_UNREACHABLE, None, None, BACKSTOP_METRIC) => Some(Kind::Backstop),
+            (RTN_UNREACHABLE, None, None, BACKSTOP_METRIC) if realm.is_none() => Some(Kind::Backstop),
             _ => None,
         };
         Ok(Some(Found {

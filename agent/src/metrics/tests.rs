@@ -14,13 +14,15 @@ const B_TOO: &str = "crosswan-vpc-0b0000000000000bb-i-0b0000000000000b2";
 fn report() -> Report {
     let tunnel = |vpc: &str, remote: &str| json!({"vpc": vpc, "remote": remote, "remote_cidrs": [], "local_cidrs": []});
     let refused = json!({"region": "eu-west-1", "vpc": null, "instance": null, "cidr": null, "reason": "not in a VPC"});
+    let mut in_prod = tunnel("vpc-0a0000000000000aa", "203.0.113.1");
+    in_prod["segment"] = json!({"segment": "prod"});
     let report = json!({
         "at": 1_700_000_000, "version": "0.1", "mode": "vpn-hub", "outcome": "unchanged",
         "me": {"instance": "i-0c0000000000000c1", "region": "us-west-2", "vpc": "vpc-0c0000000000000cc",
                "cidrs": ["10.0.0.0/16"], "private": "10.0.0.10", "public": "198.51.100.1"},
         "regions": {"eu-west-1": {"gateways": 3, "failed": null, "answered": 1_700_000_000},
                     "us-west-2": {"gateways": 1, "failed": "throttled", "answered": 1_699_990_000}},
-        "tunnels": {A: tunnel("vpc-0a0000000000000aa", "203.0.113.1"), B: tunnel("vpc-0b0000000000000bb", "203.0.113.2"),
+        "tunnels": {A: in_prod, B: tunnel("vpc-0b0000000000000bb", "203.0.113.2"),
                     B_TOO: tunnel("vpc-0b0000000000000bb", "203.0.113.3")},
         "refused": [refused], "kept": [], "removed": [], "steps": [], "problems": [], "notes": [], "waiting_for": null,
         "held": {"would_remove": 4, "of": 5, "hold_above": 50}, "unasked": [], "awaited": ["i-1"],
@@ -114,6 +116,7 @@ C receive_bytes_total 0
 A receive_packets_total 51
 B receive_packets_total 0
 C receive_packets_total 0
+A segment_info{{segment="prod"}} 1
 A transmit_bytes_total 700
 B transmit_bytes_total 0
 C transmit_bytes_total 0

@@ -44,7 +44,9 @@ pub use self::{
     surroundings::surroundings,
 };
 use crosswan_core::{
-    model::{AccountId, Answers, AskError, Format, InstanceId, Region, RegionAnswer, Scope, VpcId},
+    model::{
+        AccountId, Answers, AskError, Format, Identity, InstanceId, Region, RegionAnswer, Scope, SegmentTag, VpcId,
+    },
     settings::{Account, Tag},
 };
 
@@ -68,6 +70,8 @@ pub struct Query {
     pub environment: Option<Tag>,
     /// Also ask for the CIDRs of the gateways' VPCs; a spoke that looks for its hub needs none.
     pub with_cidrs: bool,
+    /// The key of the tag that says the segment of a gateway's VPC; `None` where there are no segments.
+    pub segment_tag: Option<String>,
     /// The peers of the last pass. Those that the answer does not show are asked for by their ids.
     pub known: BTreeMap<Scope, Known>,
 }
@@ -256,9 +260,30 @@ pub async fn region_answer(client: &Client, query: &Query, scope: &Scope) -> Reg
         let chunks = try_join_all(ids.chunks(FILTER_VALUES).map(|ids| vpcs(client, ids, region))).await?;
         let shown = chunks.concat();
         seen.note_deleted(&known.vpcs, &shown);
-        seen.set_cidrs(&shown);
+        seen.set_vpcs(&shown, query.segment_tag.as_deref());
     }
     Ok(seen.into_view())
+}
+
+/// Asks for the segment of the own VPC by the tag with this key, for no longer than `timeout`.
+///
+/// # Errors
+/// Why EC2 could not be asked, or did not show the VPC.
+pub async fn own_segment(
+    clients: &Clients,
+    me: &Identity,
+    key: &str,
+    timeout: Duration,
+) -> Result<SegmentTag, AskError> {
+    let deadline = Instant::now() + timeout;
+    let client = clients.client(&me.region, timeout, deadline).await?;
+    let asked = async {
+        let found = vpcs(&client, &[me.vpc.to_string()], &me.region).await?;
+        let own = found.iter().find(|vpc| vpc.vpc_id() == Some(me.vpc.as_str()));
+        own.map(|vpc| answer::segment(vpc, key))
+            .ok_or_else(|| reason::misfit("DescribeVpcs", "it does not show the own VPC"))
+    };
+    own::bounded(deadline, timeout, asked).await.map_err(|why| clients.with_tries(why))
 }
 
 /// Calls `each` with every instance that matches, on all pages. The loop is written out because the SDK's paginator ends at a

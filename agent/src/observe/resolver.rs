@@ -63,6 +63,7 @@ mod tests {
             exclude: nets(&["10.9.0.0/16"]),
             input: BTreeSet::new(),
             tunnels,
+            segments: None,
         };
         let spoke = nat(true);
         let said = |conf: &str, nat: &Nat| cause(&resolvers(conf), nat);

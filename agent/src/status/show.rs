@@ -21,10 +21,12 @@ impl fmt::Display for Status {
             let since = t.established.map(|s| format!(" for {}", age(s))).unwrap_or_default();
             let reported = self.last_refresh.as_ref().and_then(|r| r.tunnels.get(&t.connection));
             let by = reported.map(|t| format!(", {}", t.authentication())).unwrap_or_default();
+            let segment =
+                reported.and_then(|t| t.segment.as_ref()).map(|segment| format!(", {segment}")).unwrap_or_default();
             let remote = t.remote.clone().or(reported.map(|t| t.remote.to_string()));
             writeln!(
                 f,
-                "  tunnel    {} to {}: {state}{since}{by}{standby}",
+                "  tunnel    {} to {}: {state}{since}{by}{segment}{standby}",
                 t.connection,
                 remote.as_deref().unwrap_or("?")
             )?;

@@ -54,6 +54,7 @@ pub fn target(data: &[u8]) {
         tag: tag("service", "nat"),
         environment: None,
         with_cidrs: first & 2 == 0,
+        segment_tag: (first & 4 == 0).then(|| "crosswan-segment".to_owned()),
         known: KNOWN.clone(),
     };
     let scope = Scope::from(region.clone());

@@ -90,6 +90,7 @@ pub fn gateway(n: u8) -> Gateway {
         public: Some([198, 51, 100, n].into()),
         launched: Timestamp(1_400_000_000 + i64::from(n)),
         cidrs: [format!("10.{n}.0.0/16").parse().unwrap()].into(),
+        segment: None,
         tags: KeyTags::of(Some(&key.to_string()), None),
     }
 }

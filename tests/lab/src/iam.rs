@@ -208,6 +208,7 @@ impl Call {
             }
             let kind = match id.split_once('-') {
                 Some(("i", _)) => "instance",
+                Some(("vpc", _)) => "vpc",
                 Some(("rtb", _)) => "route-table",
                 Some(("eipalloc", _)) => "elastic-ip",
                 _ => "other",

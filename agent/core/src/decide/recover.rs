@@ -73,6 +73,7 @@ fn of_vpc(name: &ConnName, loaded: &Summary, scope: &Scope, me: &Identity, shown
         public: Some(loaded.remote_addrs.first()?.parse().ok()?),
         launched: RECOVERED,
         cidrs,
+        segment: sibling.and_then(|gateway| gateway.segment.clone()),
         tags: KeyTags::default(),
         vpc,
     })

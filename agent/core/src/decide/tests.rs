@@ -2,6 +2,7 @@
 
 mod accounts;
 mod replacement;
+mod segments;
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -11,7 +12,7 @@ use super::{findings::refusal, *};
 use crate::{
     model::{
         AddressHolder, Answers, AskError, Auth, ElasticIp, Gateway, Identity, IkeId, Interface, KeyTags, OwnKeys,
-        OwnTags, Place, PublicKey, Region, RegionView, Secret, Tagged, Timestamp, printable,
+        OwnTags, Place, PublicKey, Region, RegionView, Secret, SegmentTag, Tagged, Timestamp, printable,
         private_key::tests::key_pair,
     },
     observed::{Psk, Psks},
@@ -47,6 +48,7 @@ fn gateway(n: u32, cidrs: &[&str]) -> Gateway {
         public: Some(Ipv4Addr::new(198, 51, 100, n as u8)),
         launched: Timestamp(n.into()),
         cidrs: nets(cidrs),
+        segment: None,
         tags: KeyTags::default(),
     }
 }
@@ -88,6 +90,8 @@ struct Pass<'a> {
     sas: Option<Vec<Sa>>,
     accept: BTreeMap<VpcId, String>,
     psk: Psk,
+    /// What EC2 says of the own VPC's segment.
+    segment: Option<std::result::Result<SegmentTag, AskError>>,
 }
 
 fn good_psk() -> Psk {
@@ -128,6 +132,7 @@ impl Default for Pass<'_> {
             sas: None,
             accept: BTreeMap::new(),
             psk: good_psk(),
+            segment: None,
         }
     }
 }
@@ -150,8 +155,8 @@ impl Pass<'_> {
             ..System::default()
         };
         let psks = Psks { shared: self.psk.clone(), ..Psks::default() };
-        let observed =
-            Observed { answers: self.answers, state: self.state, own: self.own, psks, system, ..observed(me) };
+        let (answers, state, own, segment) = (self.answers, self.state, self.own, self.segment);
+        let observed = Observed { answers, state, own, psks, system, segment, ..observed(me) };
         let request = Request { force: self.force, accept: self.accept, ..Request::default() };
         decide(&settings(self.toml), &observed, &request)
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{NOT_IN_FORCE, STOPPED, TUNNEL_DOWN},
-    model::{Identity, Mode},
+    model::{Identity, Mode, Relation, relation},
     report::{Report, TunnelReport, cidrs},
 };
 
@@ -89,6 +89,9 @@ pub fn why(x: &Examined, from: Ipv4Addr, to: Ipv4Addr) -> Answer {
             let way = way(x, report, ends.map(|(_, end)| end));
             let passes_here = way.is_ok();
             note("way", NOT_AS_PLANNED, way);
+            if let Some(verdict) = segments(report, ends.map(|(_, end)| end)).filter(|_| passes_here) {
+                note("segments", STOPPED, verdict);
+            }
             for (ids, (address, end), other) in
                 [(FROM, ends[0], to), (TO, ends[1], from)].into_iter().filter(|_| passes_here)
             {
@@ -204,6 +207,41 @@ fn way(x: &Examined, report: &Report, [from, to]: [End; 2]) -> Verdict {
             "crosswan why, on the gateway of that VPC",
         ),
     }
+}
+
+/// Whether the segment of one end may begin connections to that of the other; `None` where there are no segments, or one end has none to
+/// be judged by.
+fn segments(report: &Report, [from, to]: [End; 2]) -> Option<Verdict> {
+    let segments = report.segments.as_ref()?;
+    let of = |end| match end {
+        End::Own(_) => Some((report.me.vpc.to_string(), &segments.own)),
+        End::Peer(name, tunnel, _) => {
+            let whose = tunnel.vpc.as_ref().map_or_else(|| name.clone(), ToString::to_string);
+            Some((whose, tunnel.segment.as_ref()?))
+        }
+        End::Nowhere | End::Internet => None,
+    };
+    let (from, to) = (of(from)?, of(to)?);
+    let wanted = "segments that reach each other";
+    for (whose, member) in [&from, &to] {
+        if member.segment.is_none() {
+            let why = member.why.as_deref().unwrap_or("is in no segment and reaches nobody");
+            return Some(Err(failure(format!("{whose} {why}"), wanted, "crosswan refresh, after the tag is right")));
+        }
+    }
+    let (one, other) = (from.1.segment.as_ref()?, to.1.segment.as_ref()?);
+    let hosts = format!("from {one} ({}) to {other} ({})", from.0, to.0);
+    let back = relation(&segments.reach, other, one);
+    let add = format!("add \"{other}\" to the list of {one} in [segments] of this hub, then crosswan refresh");
+    Some(match (relation(&segments.reach, one, other), back) {
+        (Relation::Initiate, _) if one == other => Ok(format!("both are in segment {one}")),
+        (Relation::Initiate, Relation::Initiate) => Ok(format!("{hosts}: each may initiate to the other")),
+        (Relation::Initiate, _) => Ok(format!("{hosts}: {one} may initiate, and {other} may only answer")),
+        (Relation::Answer, _) => {
+            Err(failure(format!("{hosts}: {one} may only answer what {other} has initiated"), wanted, &add))
+        }
+        (Relation::Nothing, _) => Err(failure(format!("{hosts}: neither may initiate to the other"), wanted, &add)),
+    })
 }
 
 fn tunnel_is_up(x: &Examined, name: &String, tunnel: &TunnelReport) -> Verdict {

@@ -52,6 +52,16 @@ impl Rules {
         &self.closed
     }
 
+    /// Whether there is any own chain of the table `filter`, above all the guard.
+    pub(crate) fn guards(&self) -> bool {
+        self.chains.keys().any(|at| at.table == "filter")
+    }
+
+    /// Whether packets are told apart by segments.
+    pub(crate) fn has_segments(&self) -> bool {
+        self.chains.keys().any(|at| at.chain == "CROSSWAN-SEGMENTS")
+    }
+
     /// The own chains, a line each: table, chain, number of rules.
     pub fn summary(&self) -> Vec<String> {
         let line = |(at, rules): (&ChainRef, &Vec<String>)| format!("{at} {}", plural(rules.len(), "rule"));

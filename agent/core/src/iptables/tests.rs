@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::model::Protocol;
+use crate::model::{Protocol, Realm, Segments};
 
 fn nets(cidrs: &[&str]) -> BTreeSet<Ipv4Net> {
     cidrs.iter().map(|c| c.parse().unwrap()).collect()
@@ -21,6 +21,7 @@ fn nat(own: &[&str], masquerade: Option<&str>, tunnels: bool) -> Nat {
         exclude: BTreeSet::new(),
         input: BTreeSet::new(),
         tunnels,
+        segments: None,
     }
 }
 
@@ -38,12 +39,45 @@ fn opened() -> Nat {
     }
 }
 
+/// A hub in segment `shared`: `prod` and `dev` may begin connections to it, `prod` and `ops` to each other, and `lab` is in tags only.
+fn segmented() -> Nat {
+    let names = |list: &str| list.split_whitespace().map(|name| name.parse().unwrap()).collect();
+    let reach = [("prod", "shared ops"), ("dev", "shared"), ("shared", ""), ("ops", "prod"), ("default", "")];
+    let reach = reach.map(|(name, to)| (name.parse().unwrap(), names(to))).into();
+    let segments = Segments { reach, strangers: names("lab"), hub: Some("shared".parse().unwrap()) };
+    Nat { segments: Some(segments), ..nat(&["10.0.0.0/16"], None, true) }
+}
+
+#[test]
+fn a_hub_without_a_segment_and_one_of_a_name_that_only_tags_know_reach_only_their_like() {
+    let of = |hub: Option<&str>| {
+        let Nat { segments, .. } = segmented();
+        let hub = hub.map(|name| name.parse().unwrap());
+        render(&Nat { segments: segments.map(|segments| Segments { hub, ..segments }), ..segmented() })
+    };
+    let nobody = of(None);
+    assert!(!nobody.contains("! -i cw+ -g") && !nobody.contains("--realm 0x0/0xffff "), "{nobody}");
+    let lab = format!("{:x}", Realm::of(&"lab".parse().unwrap()).number());
+    let stranger = of(Some("lab"));
+    for rule in [
+        format!("-A CROSSWAN-SEGMENTS ! -i cw+ -g CROSSWAN-SEG-{lab}\n"),
+        format!(
+            "-A CROSSWAN-SEG-{lab} -m realm --realm 0x{lab}/0xffff -j RETURN\n-A CROSSWAN-SEG-{lab} -m realm --realm 0x0/0xffff -j \
+             RETURN\n-A CROSSWAN-SEG-{lab} -j REJECT"
+        ),
+    ] {
+        assert!(stranger.contains(&rule), "{rule}\n{stranger}");
+    }
+    assert_eq!(stranger.matches("--realm 0x0/0xffff ").count(), 1, "{stranger}");
+}
+
 #[test]
 fn golden_text_per_mode() {
     for (nat, golden) in [
         (nat(&["10.0.0.0/16"], None, true), include_str!("golden/vpn-hub.rules")),
         (nat(&["10.0.0.0/16"], Some("ens5"), false), include_str!("golden/nat-hub.rules")),
         (nat_vpn(), include_str!("golden/nat-vpn.rules")),
+        (segmented(), include_str!("golden/vpn-hub-segments.rules")),
         (opened(), include_str!("golden/nat-vpn-opened.rules")),
     ] {
         assert_eq!(render(&nat), golden);
@@ -174,6 +208,7 @@ fn any_nat() -> impl Strategy<Value = Nat> {
             exclude,
             input,
             tunnels,
+            segments: None,
         },
     )
 }

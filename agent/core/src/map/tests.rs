@@ -11,6 +11,7 @@ fn peer(n: usize, is: Is) -> Peer {
         gateway: Some(format!("i-{n:017x}")),
         cidrs: vec![format!("10.{}.{}.0/24", n / 256, n % 256)],
         is,
+        segment: None,
         reason: (is == Is::Refused)
             .then(|| "its CIDR 10.1.0.0/16 overlaps that of vpc-0a0000000000000aa, which is older".into()),
         established: (is == Is::Up).then_some(86_400 * 3),

@@ -23,6 +23,7 @@ metrics! {
     CHARON_UP Gauge "charon_up" "Whether charon answers."
     PEER_UP Gauge "peer_up" "Whether the whole tunnel to this peer is up."
     PEER_IN_USE Gauge "peer_in_use" "Whether routes lead through this peer's tunnel; 0 while it stands by."
+    PEER_SEGMENT Gauge "peer_segment_info" "Always 1: the segment of this peer's VPC, where there are segments; empty if it is in none."
     PEER_CHILDREN Gauge "peer_children" "CHILD_SAs to this peer: those that should be there, and those that are installed."
     PEER_ESTABLISHED Gauge "peer_established_timestamp_seconds" "When the IKE_SA with this peer was established, to the second or two."
     PEER_RECEIVE_BYTES Counter "peer_receive_bytes_total" "Bytes of the packets that came through this peer's tunnel, with their inner IP headers."

@@ -129,6 +129,11 @@ name_type!(
     (1..=64).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 });
 name_type!(
+    /// A segment's name, in settings and in a VPC's tag.
+    SegmentName, "a segment's name of 1 to 64 letters, digits, dots, hyphens and underscores", |s| {
+    (1..=64).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+});
+name_type!(
 /// An IAM role's ARN (IAM API reference, "CreateRole": a path and a name of up to 512 and 64 characters).
 RoleArn, "a role's ARN such as arn:aws:iam::111122223333:role/crosswan-discover", |s| {
     let parts: Vec<&str> = s.split(':').collect();
@@ -147,6 +152,16 @@ name_type!(
 ConnName, "a connection name crosswan-…", |s| {
     s.strip_prefix("crosswan-").is_some_and(|n| (1..=64).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
 });
+
+impl SegmentName {
+    /// The segment of VPCs without the tag.
+    pub const DEFAULT: &str = "default";
+
+    /// The segment of VPCs without the tag.
+    pub fn default_one() -> SegmentName {
+        SegmentName(SegmentName::DEFAULT.to_owned())
+    }
+}
 
 impl From<&AccountId> for AccountName {
     fn from(id: &AccountId) -> AccountName {

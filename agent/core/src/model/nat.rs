@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use ipnet::Ipv4Net;
 
-use super::{BadName, Interface};
+use super::{BadName, Interface, Segments};
 
 /// The NAT and guard rules that should exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Nat {
     pub input: BTreeSet<Opening>,
     /// Whether there are tunnels. A packet is tunnelled if it comes or goes through an interface of crosswan's.
     pub tunnels: bool,
+    /// Which tunnels may reach which; `None` if all may.
+    pub segments: Option<Segments>,
 }
 
 /// A port of this gateway that is open to tunnels, written as in settings: `tcp/22`.

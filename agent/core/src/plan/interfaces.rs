@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::Step;
 use crate::{
-    model::{ConnName, Place},
+    model::{ConnName, Place, Realm},
     swanctl::{Summary, place},
     system::{Charon, Configuration, RoutingChange, System, Via},
 };
@@ -40,6 +40,38 @@ pub(super) fn routing(target: &Configuration, current: &System) -> (Vec<Step>, V
         Step::Route { change, peer }
     };
     changes.into_iter().map(step).partition(|step| !step.takes_away())
+}
+
+/// How the realms of routes change beside the rules that tell VPCs apart by them.
+#[derive(Debug, Default)]
+pub(super) struct Realms {
+    /// Whether routes get their realms before rules ask for them: segments are switched on, and until then realms mean nothing.
+    pub first: bool,
+    /// Where both change, the steps that isolate the VPCs which move: otherwise they would for a moment be where the old rules, or the
+    /// new ones, let them reach what is theirs neither before nor after.
+    pub isolating: Vec<Step>,
+    /// Whether routes are to get realms that they have not got, while a guard stands.
+    pub awaited: bool,
+}
+
+/// Decides [`Realms`]; `rules` says whether rules change.
+pub(super) fn realms(target: &Configuration, current: &System, rules: bool) -> Realms {
+    let (want, have) = (target.rules.has_segments(), current.rules.has_segments());
+    // Before there are any rules, the guard is what counts.
+    if !(rules && want && current.rules.guards()) {
+        return Realms::default();
+    }
+    let moved = target.routing.routes.iter().filter_map(|(net, via)| {
+        let now = current.routing.routes.get(net)?;
+        (now.realm != via.realm).then_some((*net, *now))
+    });
+    let moved: Vec<(Ipv4Net, Via)> = moved.collect();
+    let isolated = |(net, now): &(Ipv4Net, Via)| {
+        let change = RoutingChange::SetRoute(*net, Via { realm: Some(Realm::NOBODY), ..*now });
+        Step::Route { change, peer: None }
+    };
+    let isolating = moved.iter().filter(|(_, now)| have && now.realm != Some(Realm::NOBODY)).map(isolated);
+    Realms { first: !have && !moved.is_empty(), isolating: isolating.collect(), awaited: !moved.is_empty() }
 }
 
 /// The steps that bring live CHILD_SAs to the interface that they should have.

@@ -10,7 +10,7 @@ use crate::{
     error::{Context, Error, Kind, Result},
     model::ConnName,
     swanctl::{Replacement, Summary, Tree, own_keys, splice},
-    system::{Configuration, Files, System, secret_id},
+    system::{Configuration, Files, System, Via, secret_id},
 };
 
 /// The result of [`standing`].
@@ -89,7 +89,10 @@ fn give_back_routes(
     let mut routes = BTreeMap::new();
     for (net, via) in &planned.routing.routes {
         let of_failed = wanted.get(&(*net, via.place)).is_some_and(|name| failed.contains(*name));
-        routes.extend(if of_failed { old.routing.routes.get(net) } else { Some(via) }.map(|via| (*net, *via)));
+        // A segment does not wait for a tunnel: whose network it is leads the old way, in the new realm.
+        let was = |old: &Via| Via { realm: via.realm, ..*old };
+        let stands = if of_failed { old.routing.routes.get(net).map(was) } else { Some(*via) };
+        routes.extend(stands.map(|via| (*net, via)));
     }
     for (net, via) in &old.routing.routes {
         if !planned.routing.routes.contains_key(net) && stand.contains_key(&(*net, via.place)) {

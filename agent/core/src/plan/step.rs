@@ -151,9 +151,9 @@ impl Step {
             || self.ends()
     }
 
-    /// Whether it makes an interface, which must be there before charon uses it.
+    /// Whether it makes an interface or gives it its address, which must be there before charon uses it.
     pub(super) fn is_interface(&self) -> bool {
-        matches!(self, Step::Route { change: RoutingChange::MakeInterface(_), .. })
+        matches!(self, Step::Route { change: RoutingChange::MakeInterface(_) | RoutingChange::AddAddress(_), .. })
     }
 
     /// Whether it adds a policy rule, which leads packets to the table of routes.

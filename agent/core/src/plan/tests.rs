@@ -9,6 +9,8 @@ use crate::{
     system::{Files, Routing, Sa, Touched},
 };
 
+mod segments;
+
 const ALLOWED: &str = "*filter\n:CROSSWAN-GUARD - [0:0]\n-A FORWARD -j CROSSWAN-GUARD\nCOMMIT\n";
 
 /// As [`peer`], with its children at a place.

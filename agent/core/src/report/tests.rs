@@ -26,6 +26,7 @@ fn report() -> Report {
         held: None,
         replacing: Vec::new(),
         address: None,
+        segments: None,
         routes: Vec::new(),
         failed: BTreeMap::new(),
         key: None,

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use super::{KeyReport, RegionReport, Report, RouteReport};
 use crate::{
     decide::{AddressIs, Held, RouteIs},
-    model::KEY_TAG,
+    model::{KEY_TAG, SegmentName},
     outcome::{PeerFailure, Verdict},
     text::plural,
 };
@@ -72,6 +72,17 @@ impl Report {
             RouteIs::Left(how) => format!("route     {to} of {table} {how}: it was left as it is"),
             RouteIs::Waits(what) => format!("WAITING   {to} of {table} is not led here yet: {what}"),
         }));
+        if let Some(segments) = &self.segments {
+            let may = |(name, to): (&SegmentName, &BTreeSet<SegmentName>)| {
+                let to: Vec<&str> = to.iter().map(SegmentName::as_str).collect();
+                format!(
+                    "segment   {name} may initiate to {}",
+                    if to.is_empty() { "no other".into() } else { to.join(", ") }
+                )
+            };
+            out.push(format!("segment   this hub's own VPC is in {}", segments.own));
+            out.extend(segments.reach.iter().map(may));
+        }
         out.extend(self.kept.iter().map(|k| format!("kept      {} ({}): {}", k.vpc, k.region, k.why)));
         out.extend(self.replacing.iter().map(|r| {
             format!("REPLACING {} ({}): {} by {}, once that has worked: {}", r.vpc, r.region, r.old, r.new, r.why)
@@ -159,7 +170,8 @@ impl fmt::Display for Report {
         for (name, t) in &self.tunnels {
             let standby = if t.stands_by { ", stands by" } else { "" };
             let (remote, by) = (cidrs(&t.remote_cidrs), t.authentication());
-            writeln!(f, "  tunnel    {name} to {} for {remote}, {by}{standby}", t.remote)?;
+            let segment = t.segment.as_ref().map(|segment| format!(", {segment}")).unwrap_or_default();
+            writeln!(f, "  tunnel    {name} to {} for {remote}, {by}{segment}{standby}", t.remote)?;
         }
         for line in self.findings().iter().chain(&self.actions()) {
             writeln!(f, "  {line}")?;

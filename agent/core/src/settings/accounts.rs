@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::parse::{self, Parsed, Raw};
-use crate::model::{AccountId, AccountName, Region, RoleArn, Secret, printable};
+use crate::model::{AccountId, AccountName, Region, RoleArn, Secret, SegmentName, printable};
 
 /// An account in which EC2 is asked by a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Account {
     pub regions: BTreeSet<Region>,
     /// The networks that VPCs of this account may bring.
     pub allow: BTreeSet<Ipv4Net>,
+    /// The segments that VPCs of this account may be in; `None` if they may be in any.
+    pub segments: Option<BTreeSet<SegmentName>>,
     /// What messages and labels call it.
     pub name: AccountName,
 }
@@ -29,17 +31,25 @@ pub(super) struct Listed {
     external_id: Option<Secret>,
     regions: Option<BTreeSet<Region>>,
     allow: Option<BTreeSet<Ipv4Net>>,
+    segments: Option<BTreeSet<SegmentName>>,
     name: Option<AccountName>,
 }
 
 /// What an entry may have.
-const KEYS: &str = "role_arn, external_id, regions, allow and name";
+const KEYS: &str = "role_arn, external_id, regions, allow, segments and name";
 
 /// Tables, or role ARNs alone.
 pub(super) fn listed(raw: &Raw) -> Parsed<Vec<Listed>> {
     parse::list(raw, |entry| match entry {
         Raw::Table(entries) => table(entries),
-        arn => Ok(Listed { role: parse::word(arn)?, external_id: None, regions: None, allow: None, name: None }),
+        arn => Ok(Listed {
+            role: parse::word(arn)?,
+            external_id: None,
+            regions: None,
+            allow: None,
+            segments: None,
+            name: None,
+        }),
     })
 }
 
@@ -57,6 +67,7 @@ fn table(entries: &BTreeMap<String, Raw>) -> Parsed<Listed> {
         external_id: entries.get("external_id").map(external_id).transpose().map_err(of("external_id"))?,
         regions: entries.get("regions").map(parse::set).transpose().map_err(of("regions"))?,
         allow: entries.get("allow").map(parse::networks).transpose().map_err(of("allow"))?,
+        segments: entries.get("segments").map(parse::set).transpose().map_err(of("segments"))?,
         name: entries.get("name").map(parse::word).transpose().map_err(of("name"))?,
         role,
     })
@@ -82,7 +93,7 @@ pub(super) fn checked(
     private_net: &BTreeSet<Ipv4Net>,
 ) -> Parsed<BTreeMap<AccountId, Account>> {
     let mut accounts: BTreeMap<AccountId, Account> = BTreeMap::new();
-    for Listed { role, external_id, regions: own, allow, name } in listed {
+    for Listed { role, external_id, regions: own, allow, segments, name } in listed {
         let id = role.account();
         let regions = own.unwrap_or_else(|| regions.clone());
         if regions.is_empty() {
@@ -93,7 +104,7 @@ pub(super) fn checked(
             return Err(format!("the name {name} for two accounts"));
         }
         let allow = allow.unwrap_or_else(|| private_net.clone());
-        if let Some(twice) = accounts.insert(id, Account { role, external_id, regions, allow, name }) {
+        if let Some(twice) = accounts.insert(id, Account { role, external_id, regions, allow, segments, name }) {
             return Err(format!("account {} twice", twice.role.account()));
         }
     }

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::{
     accounts,
     item::Item,
-    names, parse,
+    names, parse, segments,
     sources::{below, show},
     stored::{Service, StoredPsk},
     table::{self, Draft},
@@ -60,6 +60,11 @@ impl Draft {
                 at("accounts")
             ))
         })?;
+        let wrong = |found: String| {
+            Error::settings(format!("{}: segments: expected names with a realm each, found {found}", at("segments")))
+        };
+        let segments = self.segments.filter(|_| mode == Mode::VpnHub);
+        let segments = segments.map(|reach| segments::checked(reach, self.segment_tag)).transpose().map_err(wrong)?;
         if !self.own_account {
             regions.clear();
         }
@@ -110,6 +115,7 @@ impl Draft {
             regions,
             accounts,
             gateway_tag: self.gateway_tag,
+            segments,
             environment_tag: self.environment_tag,
             routes_tag: self.routes_tag,
             routes_overrule: self.routes_overrule,

@@ -16,12 +16,12 @@ use super::{
     accounts::{self, Listed},
     item::Item,
     parse::{self, Tag},
-    stored,
+    segments, stored,
     values::AuthMethod,
 };
 use crate::{
     error::Result,
-    model::{AllocationId, Mode, Opening, PublicKey, Region},
+    model::{AllocationId, Mode, Opening, PublicKey, Reach, Region},
 };
 
 /// A setting, with what its row says.
@@ -146,17 +146,29 @@ settings! {
         accepts "true or false", default Value("true"), modes VPN,
         "With `false` only `accounts` are asked, and not the account that this gateway is in.";
     "accounts", "CROSSWAN_ACCOUNTS", accounts: Vec<Listed> = accounts::listed,
-        accepts "tables [[accounts]] with role_arn and perhaps external_id, regions, allow and name, or a list of role ARNs",
+        accepts "tables [[accounts]] with role_arn and perhaps external_id, regions, allow, segments and name, or a list of role ARNs",
         default Words("none"), modes VPN,
         "These further accounts are asked, each by the role `role_arn` in it. `external_id` is what the role's trust \
          policy demands, `regions` are by default those above, `allow` lists the networks that VPCs of this account may \
-         bring (by default `private_net`), and `name` is for messages. The list of a stronger source replaces the whole list.";
+         bring (by default `private_net`), `segments` those that they may be in (by default any), and `name` is for messages. The list of a stronger source replaces the whole list.";
     "gateway_tag", "CROSSWAN_GATEWAY_TAG", gateway_tag: Tag = parse::tag,
         accepts TAG, default Value("{ key = \"service\", value = \"nat\" }"), modes HUB,
         "The hub connects the gateways that have this tag.";
     "environment_tag", "CROSSWAN_ENVIRONMENT_TAG", environment_tag: Tag = parse::tag,
         accepts TAG, default Words("none"), modes VPN,
         "A gateway or hub must have this second tag as well.";
+    "segments", "CROSSWAN_SEGMENTS", segments: Reach = segments::reach,
+        accepts "a table of segments, each with a list of those that it may initiate to, such as { prod = [\"shared\"], dev = [] }, \
+                 or a list such as prod=shared, dev",
+        default Words("none: every VPC reaches every other"), modes HUB,
+        "Each VPC belongs to the segment that its tag names, or to `default`. VPCs of one segment reach each other, and those of \
+         other segments only if theirs is listed here: hosts in `prod` then may begin a connection to hosts in `shared`, which may \
+         answer. Both ways need both entries. The hub's own VPC has its segment by its tag, too. An empty table already keeps \
+         all segments apart.";
+    "segment_tag", "CROSSWAN_SEGMENT_TAG", segment_tag: String = segments::tag_key,
+        accepts "the key of a tag, of 1 to 128 characters, without control characters and EC2's filter characters * ? \\",
+        default Value("\"crosswan-segment\""), modes HUB,
+        "Where `segments` is set, the value of this tag of a VPC is its segment.";
     "routes.tag", "CROSSWAN_ROUTES_TAG", routes_tag: Tag = parse::tag,
         accepts TAG, default Value("{ key = \"crosswan-routes\", value = \"managed\" }"), modes ALL,
         "This gateway writes its routes into the route tables of its own VPC that have this tag, and into no others.";

@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 use super::*;
 use crate::{
     error::Kind,
-    model::{Opening, PublicKey, Region, Secret},
+    model::{Opening, PublicKey, Region, Secret, SegmentName},
 };
 
 mod accepted;

@@ -13,8 +13,8 @@ use ipnet::Ipv4Net;
 
 use super::{accounts::Account, parse::Tag, stored::StoredPsk};
 use crate::model::{
-    AccountId, AccountName, AllocationId, BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Region, Secret,
-    plain,
+    AccountId, AccountName, AllocationId, BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Reach, Region,
+    Secret, plain,
 };
 
 /// All settings, checked against each other: each can be used as it is in this mode.
@@ -34,6 +34,8 @@ pub struct Settings {
     pub accounts: BTreeMap<AccountId, Account>,
     /// vpn-hub: the tag of the gateways that it connects.
     pub gateway_tag: Tag,
+    /// vpn-hub: which client VPCs may reach which; `None` if all may.
+    pub segments: Option<Segmentation>,
     /// A second tag that a gateway or hub must have.
     pub environment_tag: Option<Tag>,
     /// The tag of the own VPC's route tables that this gateway writes.
@@ -60,6 +62,15 @@ pub struct Settings {
     pub ec2: Ec2,
     /// Settings that are accepted but should be changed, a line each.
     pub warnings: Vec<String>,
+}
+
+/// Which VPCs may reach which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segmentation {
+    /// The key of the tag that puts a VPC into a segment.
+    pub tag: String,
+    /// Whom each segment may initiate to. `default` is always a key, and so is each name in a set. No two keys have one realm.
+    pub reach: Reach,
 }
 
 /// Which Elastic IP a gateway takes. `Display` names it in a sentence.
@@ -188,6 +199,7 @@ impl Settings {
             exclude: self.guard_exclude.clone(),
             input: self.guard_input.clone(),
             tunnels: self.mode.has_ipsec(),
+            segments: None,
         }
     }
 }

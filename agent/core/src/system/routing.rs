@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use crate::model::Place;
+use crate::model::{Place, Realm};
 
 /// The number of the routing table that holds the private network.
 pub const TABLE: u32 = 7105;
@@ -20,6 +20,10 @@ pub const TABLE: u32 = 7105;
 pub const PROTOCOL: u8 = 205;
 /// The metric of the backstops: every other route to the same network has a better one.
 pub const BACKSTOP_METRIC: u32 = 9999;
+/// The address of a place's interface, where it has one: 127.71.5.1 or .2, of scope `host`, which no packet ever bears. The kernel tells
+/// the realm of a packet's source only at an interface with an address, unless the source's route leads back there: without one,
+/// packets by the other of two tunnels would have none (`docs/facts.md`, "Realms").
+const ADDRESS: [u8; 3] = [127, 71, 5];
 /// The priority of the rules for what is reached by the main table.
 const TO_MAIN: u32 = 7104;
 /// The priority of the rules for the private network.
@@ -30,6 +34,8 @@ const TO_TUNNELS: u32 = 7105;
 pub struct Routing {
     /// The places whose interface exists as it should: an XFRM interface with the place's `if_id`, up.
     pub interfaces: BTreeSet<Place>,
+    /// The places whose interface has [`address_of`] it: at least all of them where routes have realms.
+    pub addresses: BTreeSet<Place>,
     /// The policy rules.
     pub rules: BTreeSet<Rule>,
     /// The networks that are unreachable where no route of [`TABLE`] leads to them.
@@ -46,6 +52,14 @@ pub struct Via {
     /// The source address of this gateway's own packets. Without it they would have the address of the uplink's primary network,
     /// which need not be one that the tunnel accepts.
     pub source: Ipv4Addr,
+    /// The realm of the VPC's segment, by which rules tell packets to and from it; `None` where there are no segments.
+    pub realm: Option<Realm>,
+}
+
+/// The address of a place's interface, with which the kernel tells the realm of all packets that come from there.
+pub fn address_of(place: Place) -> Ipv4Addr {
+    let [a, b, c] = ADDRESS;
+    Ipv4Addr::new(a, b, c, place.if_id() as u8)
 }
 
 /// A policy rule. It matches packets that fit everything that is set.
@@ -79,6 +93,9 @@ pub enum RoutingChange {
     MakeInterface(Place),
     /// Deletes the interface of a place.
     DeleteInterface(Place),
+    /// Gives the interface of a place [`address_of`] it. Nothing takes it away but the interface's end: with its last address the kernel
+    /// would remove all routes into it (`docs/facts.md`, "Realms").
+    AddAddress(Place),
     /// Makes a network unreachable where no route leads to it.
     AddBackstop(Ipv4Net),
     /// Removes a backstop.
@@ -115,10 +132,23 @@ impl Routing {
         let mine = [Rule { own_packets: true, ..to_tunnels }];
         Routing {
             interfaces: Place::ALL.into(),
+            addresses: BTreeSet::new(),
             rules: own.chain(exclude).chain(private).chain(mine).collect(),
             backstops: private_net.iter().map(Ipv4Net::trunc).collect(),
-            routes: routes.iter().map(|(net, place)| (net.trunc(), Via { place: *place, source })).collect(),
+            routes: routes
+                .iter()
+                .map(|(net, place)| (net.trunc(), Via { place: *place, source, realm: None }))
+                .collect(),
         }
+    }
+
+    /// The same with realms: each route has that of its network.
+    pub(crate) fn in_realms(mut self, of: impl Fn(&Ipv4Net) -> Realm) -> Routing {
+        self.addresses = self.interfaces.clone();
+        for (net, via) in &mut self.routes {
+            via.realm = Some(of(net));
+        }
+        self
     }
 
     /// Whether there is nothing, as on a gateway without tunnels.
@@ -148,9 +178,16 @@ impl Routing {
         let place = |name: &str| Place::ALL.into_iter().find(|place| place.interface() == name);
         match words[..] {
             ["link", "set", name, "up"] => drop(self.interfaces.insert(place(name)?)),
+            ["addr", "replace", _, "dev", name, ..] => drop(self.addresses.insert(place(name)?)),
             ["route", "replace", "unreachable", net, ..] => drop(self.backstops.insert(net.parse().ok()?)),
-            ["route", "replace", net, "dev", name, "src", source, ..] => {
-                let via = Via { place: place(name)?, source: source.parse().ok()? };
+            ["route", "replace", net, "dev", name, "src", source, ref more @ ..] => {
+                let realm = match more {
+                    ["realm", number, ..] => {
+                        Some(Realm::new(u32::from_str_radix(number.strip_prefix("0x")?, 16).ok()?)?)
+                    }
+                    _ => None,
+                };
+                let via = Via { place: place(name)?, source: source.parse().ok()?, realm };
                 self.routes.insert(net.parse().ok()?, via);
             }
             ["rule", "add", "pref", priority, ref selector @ .., "lookup", table, "protocol", _] => {
@@ -179,6 +216,7 @@ impl Routing {
         let moved = self.routes.iter().filter(|(net, via)| current.routes.get(net) != Some(via));
         let gone = current.routes.keys().filter(|net| !self.routes.contains_key(net));
         let adding = new(&self.interfaces, &current.interfaces).map(|place| MakeInterface(*place));
+        let adding = adding.chain(new(&self.addresses, &current.addresses).map(|place| AddAddress(*place)));
         let adding = adding.chain(new(&self.backstops, &current.backstops).map(|net| AddBackstop(*net)));
         let adding = adding.chain(moved.map(|(net, via)| SetRoute(*net, *via)));
         let adding = adding.chain(new(&self.rules, &current.rules).map(|rule| AddRule(*rule)));
@@ -205,6 +243,9 @@ impl fmt::Display for Routing {
             let (name, if_id) = (place.interface(), place.if_id());
             writeln!(f, "link add {name} type xfrm if_id {if_id}\nlink set {name} up")?;
         }
+        for place in &self.addresses {
+            writeln!(f, "addr replace {}/32 dev {} scope host", address_of(*place), place.interface())?;
+        }
         for net in &self.backstops {
             writeln!(f, "route replace unreachable {net} metric {BACKSTOP_METRIC} table {TABLE} proto {PROTOCOL}")?;
         }
@@ -220,7 +261,8 @@ impl fmt::Display for Routing {
 
 impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dev {} src {}", self.place.interface(), self.source)
+        write!(f, "dev {} src {}", self.place.interface(), self.source)?;
+        self.realm.map_or(Ok(()), |realm| write!(f, " realm {realm}"))
     }
 }
 
@@ -250,6 +292,7 @@ impl fmt::Display for RoutingChange {
         match self {
             MakeInterface(place) => write!(f, "make interface {}", place.interface()),
             DeleteInterface(place) => write!(f, "delete interface {}", place.interface()),
+            AddAddress(place) => write!(f, "give interface {} the address {}", place.interface(), address_of(*place)),
             AddBackstop(net) => write!(f, "make {net} unreachable where no tunnel leads to it"),
             RemoveBackstop(net) => write!(f, "remove the backstop of {net}"),
             SetRoute(net, via) => write!(f, "route {net} {via}"),
@@ -294,6 +337,35 @@ mod tests {
             Routing::parse("# a comment\nroute replace 10.1.0.0/16 dev eth0\nrule add\nlink"),
             Routing::default()
         );
+    }
+
+    #[test]
+    fn realms_are_in_the_text_and_a_route_with_another_one_is_a_difference() {
+        let plain = routing(&[("10.1.0.0/16", Place::One), ("10.2.0.0/16", Place::Two)]);
+        let of = |one: u32, two: u32| {
+            let plain = plain.clone();
+            plain.in_realms(|net| Realm::new(if net.addr().octets()[1] == 1 { one } else { two }).unwrap())
+        };
+        let routing = of(0x1a2b, 7);
+        let text = routing.to_string();
+        for line in [
+            "addr replace 127.71.5.1/32 dev cw1 scope host\naddr replace 127.71.5.2/32 dev cw2 scope host\nroute",
+            "route replace 10.1.0.0/16 dev cw1 src 10.0.0.10 realm 0x1a2b table 7105 proto 205\n",
+            "route replace 10.2.0.0/16 dev cw2 src 10.0.0.10 realm 0x7 table 7105 proto 205\n",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert_eq!(Routing::parse(&text), routing);
+        let shown = |changes: Vec<RoutingChange>| changes.iter().map(RoutingChange::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(routing.changes_from(&of(0x1a2b, 8))), ["route 10.2.0.0/16 dev cw2 src 10.0.0.10 realm 0x7"]);
+        assert_eq!(
+            shown(plain.changes_from(&routing)),
+            ["route 10.1.0.0/16 dev cw1 src 10.0.0.10", "route 10.2.0.0/16 dev cw2 src 10.0.0.10"],
+            "an address stays, or the routes would go with it"
+        );
+        let on = shown(routing.changes_from(&plain));
+        assert_eq!(on[..2], ["give interface cw1 the address 127.71.5.1", "give interface cw2 the address 127.71.5.2"]);
+        assert_eq!(Routing::parse("route replace 10.1.0.0/16 dev cw1 src 10.0.0.10 realm 0x0"), Routing::default());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every change, made, seen and taken back.
 
 use crosswan_core::{
-    model::Place,
+    model::{Place, Realm},
     system::{Routing, RoutingChange, Via},
 };
 
@@ -49,6 +49,38 @@ fn the_kernel_holds_exactly_what_the_text_of_the_routing_says() {
                 "10.2.0.0/16 dev cw2 proto 205 scope link src 10.0.0.10",
                 "unreachable 172.16.0.0/12 proto 205 metric 9999",
             ]
+        );
+    });
+}
+
+#[test]
+fn realms_come_and_go_and_addresses_stay_as_their_end_would_take_the_routes() {
+    space(async |netlink| {
+        make(&netlink, &routing()).await;
+        let mut with = Routing { addresses: Place::ALL.into(), ..routing() };
+        for (net, number) in [("10.1.0.0/16", 0x1a2b), ("10.2.0.0/16", 7)] {
+            with.routes.get_mut(&net.parse().unwrap()).unwrap().realm = Realm::new(number);
+        }
+        make(&netlink, &with).await;
+        let shown = ip("route show table 7105");
+        assert!(shown.contains("src 10.0.0.10 realm 6699") && shown.contains("src 10.0.0.10 realm 7"), "{shown}");
+        assert!(ip("-4 -brief addr show dev cw2").contains("127.71.5.2/32"));
+        for line in with.to_string().lines().filter(|line| !line.starts_with("rule") && !line.starts_with("link add")) {
+            ip(line);
+        }
+        assert_eq!(look(&netlink).await, with, "ip reads the text as it was meant");
+        let now = look(&netlink).await;
+        all_made(&netlink, &routing().changes_from(&now)).await;
+        assert_eq!(look(&netlink).await, Routing { addresses: Place::ALL.into(), ..routing() });
+        // What has a realm that is none of a segment's is somebody else's.
+        ip("route replace 10.1.0.0/16 dev cw1 src 10.0.0.10 realm 3/7 table 7105 proto 205");
+        assert!(!look(&netlink).await.routes.contains_key(&"10.1.0.0/16".parse().unwrap()));
+        all_made(&netlink, &with.changes_from(&look(&netlink).await)).await;
+        assert_eq!(look(&netlink).await, with);
+        ip("addr del 127.71.5.1/32 dev cw1");
+        assert!(
+            !look(&netlink).await.routes.contains_key(&"10.1.0.0/16".parse().unwrap()),
+            "the kernel takes the routes away"
         );
     });
 }
@@ -141,7 +173,7 @@ fn removing_a_rule_leaves_those_that_have_all_it_has_and_more() {
 #[test]
 fn a_refusal_names_the_change_and_the_kernels_reason_and_stops_nothing_else() {
     space(async |netlink| {
-        let via = |source: &str| Via { place: Place::One, source: source.parse().unwrap() };
+        let via = |source: &str| Via { place: Place::One, source: source.parse().unwrap(), realm: None };
         let net = "10.1.0.0/16".parse().unwrap();
         let missing = refused(&netlink, RoutingChange::SetRoute(net, via("10.0.0.10"))).await;
         assert_eq!(missing, "route 10.1.0.0/16 dev cw1 src 10.0.0.10: there is no interface cw1");

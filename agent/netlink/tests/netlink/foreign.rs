@@ -30,7 +30,7 @@ fn foreign_interfaces_that_crosswans_could_be_mistaken_for_are_named_and_left_al
         assert_eq!(reason, "make interface cw1: cw1, an xfrm interface with if_id 7, is in the way; delete it");
         let reason = refused(&netlink, RoutingChange::MakeInterface(Place::Two)).await;
         assert_eq!(reason, "make interface cw2: tun7, an xfrm interface with if_id 2, is in the way; delete it");
-        let via = Via { place: Place::One, source: SOURCES[0] };
+        let via = Via { place: Place::One, source: SOURCES[0], realm: None };
         let reason = refused(&netlink, RoutingChange::SetRoute("10.1.0.0/16".parse().unwrap(), via)).await;
         assert_eq!(reason, "route 10.1.0.0/16 dev cw1 src 10.0.0.10: there is no interface cw1");
 

@@ -44,7 +44,7 @@ fn a_route_moves_without_a_moment_in_which_there_is_none() {
         });
         let start = Instant::now();
         for n in 0..500 {
-            let via = Via { place: PLACES[n % 2], source: SOURCES[n % 2] };
+            let via = Via { place: PLACES[n % 2], source: SOURCES[n % 2], realm: None };
             all_made(&netlink, &[RoutingChange::SetRoute("10.1.0.0/16".parse().unwrap(), via)]).await;
         }
         let took = start.elapsed();
@@ -61,7 +61,7 @@ fn five_thousand_routes_are_made_read_moved_and_removed() {
         let net = |n: u32| Ipv4Net::new(Ipv4Addr::from(0x0a10_0000 + n * 256), 24).unwrap();
         let routes = |moved: bool| {
             let place = |n: u32| if moved || n.is_multiple_of(2) { Place::Two } else { Place::One };
-            (0..5_000).map(|n| (net(n), Via { place: place(n), source: SOURCES[0] })).collect()
+            (0..5_000).map(|n| (net(n), Via { place: place(n), source: SOURCES[0], realm: None })).collect()
         };
         let want = Routing { routes: routes(false), ..routing() };
         let mut start = Instant::now();
@@ -76,7 +76,11 @@ fn five_thousand_routes_are_made_read_moved_and_removed() {
         assert_eq!(seen, want);
 
         lap();
-        all_made(&netlink, &[RoutingChange::SetRoute(net(1), Via { place: Place::Two, source: SOURCES[0] })]).await;
+        all_made(
+            &netlink,
+            &[RoutingChange::SetRoute(net(1), Via { place: Place::Two, source: SOURCES[0], realm: None })],
+        )
+        .await;
         let one = lap();
         let all = Routing { routes: routes(true), ..routing() };
         let changes = all.changes_from(&look(&netlink).await);

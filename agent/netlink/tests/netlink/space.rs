@@ -44,6 +44,7 @@ pub(crate) fn routing() -> Routing {
     };
     Routing {
         interfaces: Place::ALL.into(),
+        addresses: Default::default(),
         rules: [
             rule(7104, None, Some("10.0.0.0/16"), false, Table::Main),
             rule(7104, None, Some("10.0.0.0/16"), true, Table::Main),
@@ -53,8 +54,8 @@ pub(crate) fn routing() -> Routing {
         .into(),
         backstops: ["10.0.0.0/8".parse().unwrap(), "172.16.0.0/12".parse().unwrap()].into(),
         routes: BTreeMap::from([
-            ("10.1.0.0/16".parse().unwrap(), Via { place: Place::One, source: SOURCES[0] }),
-            ("10.2.0.0/16".parse().unwrap(), Via { place: Place::Two, source: SOURCES[0] }),
+            ("10.1.0.0/16".parse().unwrap(), Via { place: Place::One, source: SOURCES[0], realm: None }),
+            ("10.2.0.0/16".parse().unwrap(), Via { place: Place::Two, source: SOURCES[0], realm: None }),
         ]),
     }
 }

@@ -10,8 +10,8 @@ use aws_sdk_ec2::types::{Instance, InstanceStateName, Vpc, VpcCidrBlockStateCode
 use ipnet::Ipv4Net;
 
 use crosswan_core::model::{
-    Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, Refusal, RegionView, Scope, Timestamp, VpcId, plain,
-    printable, vpc_cidr,
+    Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, Refusal, RegionView, Scope, SegmentTag, Timestamp, VpcId,
+    plain, printable, vpc_cidr,
 };
 
 /// What a region has shown so far, page by page. An instance that pages repeat is kept once, as last seen.
@@ -79,15 +79,16 @@ impl<'a> Collected<'a> {
         self.deleted = known.iter().filter(|vpc| !shown.contains(vpc.as_str())).cloned().collect();
     }
 
-    /// Gives each gateway its VPC's CIDRs. A gateway is unusable if its VPC is missing from the answer, or if one of its CIDRs cannot
+    /// Gives each gateway its VPC's CIDRs, and its segment by the tag with this key if there are segments. A gateway is unusable if its VPC is missing from the answer, or if one of its CIDRs cannot
     /// be read: tunnelling part of a VPC would look like success.
-    pub(super) fn set_cidrs(&mut self, vpcs: &[Vpc]) {
+    pub(super) fn set_vpcs(&mut self, vpcs: &[Vpc], segment_tag: Option<&str>) {
         let known: BTreeMap<&str, &Vpc> = vpcs.iter().filter_map(|v| Some((v.vpc_id.as_deref()?, v))).collect();
         for (id, mut gateway) in std::mem::take(&mut self.gateways) {
             let found = known.get(gateway.vpc.as_str()).ok_or("DescribeVpcs did not return its VPC".to_owned());
-            match found.and_then(|vpc| foreign(vpc, self.scope).map_or_else(|| cidrs(vpc), Err)) {
-                Ok(cidrs) => {
-                    gateway.cidrs = cidrs;
+            let shown = |vpc: &&Vpc| Ok((cidrs(vpc)?, segment_tag.map(|key| segment(vpc, key))));
+            match found.and_then(|vpc| foreign(vpc, self.scope).map_or_else(|| shown(vpc), Err)) {
+                Ok((cidrs, segment)) => {
+                    (gateway.cidrs, gateway.segment) = (cidrs, segment);
                     self.gateways.insert(id, gateway);
                 }
                 Err(reason) => self.refuse(Some(gateway.vpc), Some(id), reason),
@@ -125,6 +126,7 @@ fn gateway(scope: &Scope, i: &Instance) -> Result<Gateway, String> {
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
         launched: launched(i).ok_or("EC2 shows no launch time for it")?,
         cidrs: BTreeSet::new(),
+        segment: None,
         tags: KeyTags::of(tag(i, KEY_TAG), tag(i, NEXT_KEY_TAG)),
     })
 }
@@ -137,6 +139,12 @@ pub(super) fn launched(instance: &Instance) -> Option<Timestamp> {
 /// The value of an instance's tag, if it has that tag.
 pub(super) fn tag<'i>(instance: &'i Instance, key: &str) -> Option<&'i str> {
     instance.tags().iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default())
+}
+
+/// What the tag with this key says of a VPC's segment.
+pub(super) fn segment(vpc: &Vpc, key: &str) -> SegmentTag {
+    let tag = vpc.tags().iter().find(|tag| tag.key() == Some(key));
+    SegmentTag::of(tag.map(|tag| tag.value().unwrap_or_default()))
 }
 
 /// Why a gateway of a VPC that another account has shared with this one does not count: its administrator could take the owner's place.

@@ -23,6 +23,7 @@ fn gateway(n: u32, tags: KeyTags) -> Gateway {
         public: Some([198, 51, 100, 1].into()),
         launched: Timestamp(i64::from(n)),
         cidrs: Default::default(),
+        segment: None,
         tags,
     }
 }

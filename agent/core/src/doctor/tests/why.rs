@@ -192,3 +192,50 @@ fn what_the_role_does_not_show_is_said_beside_what_could_be_looked_at() {
     );
     assert_eq!(serde_json::to_value(&answer).unwrap()["not_looked_at"], serde_json::json!(["network ACLs", "subnets"]));
 }
+
+#[test]
+fn segments_say_who_may_begin_and_what_to_change() {
+    let mut x = hub();
+    let report = x.report.as_mut().unwrap().as_mut().unwrap();
+    report.segments = serde_json::from_value(serde_json::json!(
+        {"own": {"segment": "shared"}, "reach": {"prod": ["shared"], "dev": [], "shared": []}}
+    ))
+    .unwrap();
+    let of = |segment: serde_json::Value| serde_json::from_value(segment).unwrap();
+    for (tunnel, segment) in report.tunnels.values_mut().zip(["prod", "dev"]) {
+        tunnel.segment = of(serde_json::json!({ "segment": segment }));
+    }
+    let said = |x: &Examined, from, to| {
+        let answer = ask(x, from, to);
+        (answer.reaches, answer.diagnosis.exit_code, answer.to_string())
+    };
+    for (from, to, reaches, words) in [
+        (
+            THERE,
+            HERE,
+            true,
+            "from prod (vpc-00000001) to shared (vpc-0000ffff): prod may initiate, and shared may only answer",
+        ),
+        (HERE, THERE, false, "shared may only answer what prod has initiated"),
+        (
+            [10, 2, 3, 4],
+            THERE,
+            false,
+            "from dev (vpc-00000002) to prod (vpc-00000001): neither may initiate to the other",
+        ),
+    ] {
+        let (found, code, text) = said(&x, from, to);
+        assert!(found == Some(reaches) && text.contains(words) && (code == 0) == reaches, "{words}\n{text}");
+    }
+    assert!(said(&x, HERE, THERE).2.contains("add \"prod\" to the list of shared in [segments]"));
+    let report = x.report.as_mut().unwrap().as_mut().unwrap();
+    report.tunnels.values_mut().next().unwrap().segment =
+        of(serde_json::json!({ "segment": null, "why": "is in no segment and reaches nobody: its tag" }));
+    let (reaches, code, text) = said(&x, THERE, HERE);
+    assert!(
+        reaches == Some(false)
+            && code == crate::error::STOPPED
+            && text.contains("vpc-00000001 is in no segment and reaches nobody"),
+        "{text}"
+    );
+}

@@ -25,6 +25,7 @@ fn defaults() {
             hub_tag: tag("service", "vpn-hub"),
             regions: regions(&[]),
             accounts: Default::default(),
+            segments: None,
             gateway_tag: tag("service", "nat"),
             environment_tag: None,
             routes_tag: tag("crosswan-routes", "managed"),
@@ -97,6 +98,7 @@ fn every_key_in_toml_and_in_the_environment() {
         hub_tag: tag("role", "hub=1"),
         regions: regions(&["eu-west-1", "us-west-2"]),
         accounts: Default::default(),
+        segments: None,
         gateway_tag: tag("role", "gw"),
         environment_tag: Some(tag("env", "")),
         routes_tag: tag("owner", "gw"),
@@ -283,6 +285,34 @@ fn accounts_are_listed_with_their_roles_or_as_role_arns_alone() {
     assert_eq!(load("nat-vpn", &[]).accounts.len(), 2, "a spoke finds its hub there");
     let named = [("CROSSWAN_HUB", "198.51.100.1"), ("CROSSWAN_AUTH_METHOD", "psk")];
     assert!(!load("nat-hub", &[]).asks() && !load("nat-vpn", &named).asks(), "there is nothing to ask for");
+}
+
+#[test]
+fn segments_are_a_table_or_pairs_and_each_name_is_a_key() {
+    let hub = "mode='vpn-hub'\nprivate_net=['10.0.0.0/8']\nregions=['us-west-2']\n";
+    let shown = |settings: Settings| {
+        let segments = settings.segments?;
+        let line = |(name, to): (&SegmentName, &BTreeSet<SegmentName>)| {
+            format!("{name}:{}", to.iter().map(SegmentName::as_str).collect::<Vec<_>>().join("+"))
+        };
+        Some((segments.tag, segments.reach.iter().map(line).collect::<Vec<_>>().join(" ")))
+    };
+    let of = |toml: &str| shown(only(&format!("{hub}{toml}")).unwrap());
+    let key = "crosswan-segment".to_owned();
+    assert_eq!(of(""), None);
+    assert_eq!(of("[segments]"), Some((key.clone(), "default:".into())), "an empty table is on");
+    let full = "segment_tag='net'\n[segments]\nprod=['shared']\ndev=['shared','prod']\n";
+    let expected = "default: dev:prod+shared prod:shared shared:".to_owned();
+    assert_eq!(of(full), Some(("net".into(), expected.clone())));
+    let base =
+        [("CROSSWAN_MODE", "vpn-hub"), ("CROSSWAN_PRIVATE_NET", "10.0.0.0/8"), ("CROSSWAN_REGIONS", "us-west-2")];
+    let pairs = [("CROSSWAN_SEGMENTS", "prod=shared, dev=shared dev=prod,shared")];
+    let got = Host(&[]).load(&[&base[..], &pairs].concat(), &Flags::default()).unwrap();
+    assert_eq!(shown(got), Some((key, expected)));
+    let account = "[[accounts]]\nrole_arn='arn:aws:iam::111122223333:role/a'\nsegments=['dev']\n";
+    let account = only(&format!("{hub}{account}")).unwrap().accounts.into_values().next().unwrap();
+    assert_eq!(account.segments, Some(["dev".parse().unwrap()].into()));
+    assert_eq!(shown(only(&format!("{NAT_HUB}segments = {{ prod = [] }}")).unwrap()), None);
 }
 
 #[test]

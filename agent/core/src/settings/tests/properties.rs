@@ -74,6 +74,7 @@ prop_compose! {
             hub_tag: if mode == Mode::NatVpn && !by_tag { Tag { key: "service".into(), value: "vpn-hub".into() } } else { hub_tag },
             regions: regions.iter().filter(|_| asks).map(|r| r.parse().unwrap()).collect(),
             accounts: Default::default(),
+            segments: None,
             gateway_tag,
             environment_tag,
             routes_tag: Tag { key: "routes".into(), value: hub.to_string() },

@@ -7,7 +7,8 @@ const NETS: &str = "expected a list of one or more networks such as 10.0.0.0/8, 
 const HUB: &str = "expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100";
 const TAG: &str = "expected a tag { key = \"…\", value = \"…\" } or \"key=value\", key of 1 to 128 and value of up to 256 \
                    characters, without control characters and EC2's filter characters * ? \\";
-const ACCOUNTS: &str = "expected tables [[accounts]] with role_arn and perhaps external_id, regions, allow and name, or a list of role ARNs";
+const SEGMENTS: &str = "expected a table of segments, each with a list of those that it may initiate to, such as { prod = [\"shared\"], dev = [] }, or a list such as prod=shared, dev";
+const ACCOUNTS: &str = "expected tables [[accounts]] with role_arn and perhaps external_id, regions, allow, segments and name, or a list of role ARNs";
 const EACH: &str = "expected each account once, with regions";
 const PARAMETER: &str = "expected an SSM parameter's full name such as /crosswan/psk or /crosswan/{vpc}, or its ARN";
 const SECRET: &str = "expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN";
@@ -97,13 +98,20 @@ fn each_wrong_key_in_toml() {
         ("[keep]\ninterval = '61s'", ":2: keep.interval: expected a duration from \"1s\" to \"1min\", found \"61s\"".into()),
         ("[keep]\ninterval = 15", ":2: keep.interval: expected a duration from \"1s\" to \"1min\", found 15".into()),
         ("[ec2]\ntimeout = 'soon'", ":2: ec2.timeout: expected a duration from \"1s\" to \"10min\", found \"soon\"".into()),
+        ("segments = 'prod'", format!(":1: segments: {SEGMENTS}, found \"prod\"")),
+        ("segments = []", format!(":1: segments: {SEGMENTS}, found a list")),
+        ("[segments]\n'a b' = []", format!(":1: segments: {SEGMENTS}, found the name \"a b\", which is not of 1 to 64 letters, digits, . _ -")),
+        ("segments = { prod = 'shared' }", format!(":1: segments: {SEGMENTS}, found for \"prod\" \"shared\"")),
+        ("segments = { prod = ['a b'] }", format!(":1: segments: {SEGMENTS}, found for \"prod\" \"a b\"")),
+        ("mode = 'vpn-hub'\nregions = ['eu-west-1']\nsegments = { s46 = ['s92'] }", ":3: segments: expected names with a realm each, found s46 and s92, which both have realm 0x9650: rename one of them".to_owned()),
+        ("segment_tag = 'a*'", ":1: segment_tag: expected the key of a tag, of 1 to 128 characters, without control characters and EC2's filter characters * ? \\, found \"a*\"".to_owned()),
         ("accounts = 'arn'", format!(":1: accounts: {ACCOUNTS}, found \"arn\"")),
         ("accounts = ['arn']", format!(":1: accounts: {ACCOUNTS}, found \"arn\"")),
         ("[accounts]\nrole_arn = 'arn:aws:iam::111122223333:role/a'", format!(":1: accounts: {ACCOUNTS}, found a table of \"role_arn\"")),
         ("[[accounts]]\nname = 'a'", format!(":1: accounts: {ACCOUNTS}, found an account without role_arn")),
         ("[[accounts]]\nrole_arn = 'arn:aws:iam::111122223333:user/a'", format!(":1: accounts: {ACCOUNTS}, found the role_arn \"arn:aws:iam::111122223333:user/a\"")),
         ("[[accounts]]\nrole_arn = 'arn:aws:iam::1111:role/a'", format!(":1: accounts: {ACCOUNTS}, found the role_arn \"arn:aws:iam::1111:role/a\"")),
-        ("[[accounts]]\nrole = 'arn:aws:iam::111122223333:role/a'", format!(":1: accounts: {ACCOUNTS}, found an account with \"role\", which is none of role_arn, external_id, regions, allow and name")),
+        ("[[accounts]]\nrole = 'arn:aws:iam::111122223333:role/a'", format!(":1: accounts: {ACCOUNTS}, found an account with \"role\", which is none of role_arn, external_id, regions, allow, segments and name")),
         ("[[accounts]]\nrole_arn = 'arn:aws:iam::111122223333:role/a'\nexternal_id = 'Ahs3 theIdItself'", format!(":1: accounts: {ACCOUNTS}, found for account 111122223333 the external_id that STS does not accept (not shown: it is a secret)")),
         ("[[accounts]]\nrole_arn = 'arn:aws:iam::111122223333:role/a'\nallow = []", format!(":1: accounts: {ACCOUNTS}, found for account 111122223333 the allow none")),
         ("[[accounts]]\nrole_arn = 'arn:aws:iam::111122223333:role/a'\nname = 'the team'", format!(":1: accounts: {ACCOUNTS}, found for account 111122223333 the name \"the team\"")),
@@ -112,7 +120,7 @@ fn each_wrong_key_in_toml() {
         ("privat_net = []", ":1: privat_net: unknown setting; did you mean private_net?".into()),
         ("after_misses = 3", ":1: after_misses: unknown setting; did you mean removal.after_misses?".into()),
         ("[remove]\nafter_misses = 3", ":1: remove: unknown setting; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown setting; known are mode, private_net, hub, hub_tag, regions, own_account, accounts, gateway_tag, environment_tag, routes.tag, routes.overrule, address.allocation, address.tag, masquerade, nat.sources, guard.input, guard.exclude, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, routes, address, nat, guard, auth, removal, keep, ec2".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown setting; known are mode, private_net, hub, hub_tag, regions, own_account, accounts, gateway_tag, environment_tag, segments, segment_tag, routes.tag, routes.overrule, address.allocation, address.tag, masquerade, nat.sources, guard.input, guard.exclude, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, routes, address, nat, guard, auth, removal, keep, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -142,7 +150,7 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found something else (not shown: it may be a pre-shared key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
-        ("CROSSWAN_WHATEVER", "/", "environment: CROSSWAN_WHATEVER: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_OWN_ACCOUNT, CROSSWAN_ACCOUNTS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_ROUTES_TAG, CROSSWAN_ROUTES_OVERRULE, CROSSWAN_ADDRESS_ALLOCATION, CROSSWAN_ADDRESS_TAG, CROSSWAN_MASQUERADE, CROSSWAN_NAT_SOURCES, CROSSWAN_GUARD_INPUT, CROSSWAN_GUARD_EXCLUDE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
+        ("CROSSWAN_WHATEVER", "/", "environment: CROSSWAN_WHATEVER: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_OWN_ACCOUNT, CROSSWAN_ACCOUNTS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_SEGMENTS, CROSSWAN_SEGMENT_TAG, CROSSWAN_ROUTES_TAG, CROSSWAN_ROUTES_OVERRULE, CROSSWAN_ADDRESS_ALLOCATION, CROSSWAN_ADDRESS_TAG, CROSSWAN_MASQUERADE, CROSSWAN_NAT_SOURCES, CROSSWAN_GUARD_INPUT, CROSSWAN_GUARD_EXCLUDE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
     ];
     for (name, value, want) in table {
         let got = Host(&[(TOML, NAT_HUB)]).load(&[(name, value)], &Flags::default());
