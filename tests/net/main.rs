@@ -26,6 +26,7 @@ mod place;
 mod plan2014;
 mod points;
 mod routes;
+mod segments;
 mod settings;
 mod stacks;
 mod stores;
