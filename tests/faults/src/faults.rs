@@ -7,6 +7,7 @@ mod hostile;
 pub mod packets;
 mod passes;
 mod peers;
+mod segments;
 mod steps;
 pub mod tampering;
 mod trust;
@@ -89,6 +90,7 @@ faults! {
     "xtables-lock" false Untouched "another program holds the xtables lock for 60 s (iptables-legacy)" passes::xtables_lock;
     "nat-flushed" false Untouched "another program flushes the nat table fifty times a second" passes::nat_flushed;
     "flush" false Untouched "nft's whole ruleset flushed ten times on hub and victim, crosswan watch at work" passes::flushed;
+    "segments" true Untouched "the victim's VPC changes its segment, to one that is listed, an unknown one, none and back, while settings change too" segments::changing;
     "imds-gone" false Untouched "IMDS does not answer the hub" cloud::imds_gone;
     "imds-changing" false Untouched "IMDS changes its answer to the hub and to the victim, to something wrong and something else" cloud::imds_changing;
     "ec2-throttled" false Untouched "EC2 throttles every call for two minutes" cloud::throttled;

@@ -1,11 +1,14 @@
 //! The ways packets take: namespaces from a sender over gateways to a receiver, one chain for each variant.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use crosswan_core::iptables::render;
+use crosswan_core::model::{Nat, Realm, SegmentName, Segments};
 use crosswan_lab::Netns;
 use nix::libc;
 
@@ -13,6 +16,9 @@ use nix::libc;
 pub const PORT: u16 = 9;
 /// Set-up of 1,000 tunnels on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Segments of the hub that has some.
+const SEGMENTS: usize = 50;
 
 /// What the agent writes on a nat-vpn with 10.1.0.0/16 and on a hub with 10.0.0.0/16, by the golden cases.
 const NAT_VPN: [&str; 2] = [
@@ -221,16 +227,51 @@ fn wireguard(ns: &Netns, n: usize, other: usize) -> Result<()> {
 
 /// From client 1 to client 2 over hubs that have so many tunnels.
 pub fn hub(tunnels: &[usize]) -> Result<Vec<Path>> {
-    tunnels.iter().map(|tunnels| one_hub(*tunnels)).collect()
+    let mut all: Vec<Path> = tunnels.iter().map(|tunnels| one_hub(*tunnels, 0)).collect::<Result<_>>()?;
+    all.push(one_hub(tunnels[0], SEGMENTS)?);
+    Ok(all)
 }
 
-fn one_hub(tunnels: usize) -> Result<Path> {
+/// The rules of the golden hub with so many segments, each of which may initiate to every other: no rules of segments are more. Also the
+/// realm of the last one, which packets find last.
+fn segmented(segments: usize) -> Result<(String, String)> {
+    let names: BTreeSet<SegmentName> = (0..segments).map(|n| format!("s{n:02}").parse()).collect::<Result<_, _>>()?;
+    let nets = |net: &str| Ok::<_, anyhow::Error>([net.parse()?].into());
+    let last = names.last().map(Realm::of).context("no segment")?;
+    let nat = Nat {
+        private_net: nets(NET)?,
+        own: nets("10.0.0.0/16")?,
+        masquerade: None,
+        sources: BTreeSet::new(),
+        exclude: BTreeSet::new(),
+        input: BTreeSet::new(),
+        tunnels: true,
+        segments: Some(Segments {
+            reach: names.iter().map(|name| (name.clone(), names.clone())).collect(),
+            hub: names.first().cloned(),
+            ..Segments::default()
+        }),
+    };
+    Ok((render(&nat), format!(" realm {last}")))
+}
+
+/// From client 1 to client 2, which are in the last of so many segments; 0 is without any.
+fn one_hub(tunnels: usize, segments: usize) -> Result<Path> {
+    let (rules, realm) = match segments {
+        0 => (VPN_HUB[0].to_owned(), String::new()),
+        segments => segmented(segments)?,
+    };
     let (hub, clients) = (gateway()?, [gateway()?, gateway()?]);
     let (src, dst) = (host(&clients[0], 1)?, host(&clients[1], 2)?);
     receives(&dst)?;
     hub.ip("link add ens5 type dummy\nlink set ens5 up\naddr add 10.0.0.10/16 dev ens5\n")?;
     hub.ip(VPN_HUB[1])?;
-    iptables(&hub, VPN_HUB[0])?;
+    iptables(&hub, &rules)?;
+    if segments > 0 {
+        let to_clients = VPN_HUB[1].lines().filter(|line| line.starts_with("route replace 10."));
+        let routes: String = to_clients.map(|line| line.replace(" table", &format!("{realm} table")) + "\n").collect();
+        hub.ip(&format!("addr replace 127.71.5.1/32 dev cw1 scope host\n{routes}"))?;
+    }
     let mut sockets = vec![decapsulate(&hub)?];
     for (n, client) in clients.iter().enumerate() {
         let own = n as u8 + 1;
@@ -252,10 +293,11 @@ fn one_hub(tunnels: usize) -> Result<Path> {
         let peer = Ipv4Addr::from_bits(0xc612_0000 + n).to_string();
         let spi = 0x1000 + 2 * n;
         others += &Tunnel { near: ("192.0.2.5", NET), far: (&peer, &cidr), spi, extra: "if_id 1" }.batch();
-        let _ = writeln!(others, "route replace {cidr} dev cw1 src 10.0.0.10 table 7105 proto 205");
+        let _ = writeln!(others, "route replace {cidr} dev cw1 src 10.0.0.10{realm} table 7105 proto 205");
     }
     hub.ip(&others)?;
     let [first, second] = clients;
-    let (target, name) = (Ipv4Addr::new(10, 2, 1, 2), format!("{tunnels} tunnels"));
+    let with = if segments > 0 { format!(", {segments} segments") } else { String::new() };
+    let (target, name) = (Ipv4Addr::new(10, 2, 1, 2), format!("{tunnels} tunnels{with}"));
     Ok(Path { name, src, dst, target, queued: false, _gateways: vec![hub, first, second], _sockets: sockets })
 }
