@@ -63,9 +63,11 @@ impl State {
     }
 }
 
-/// Name of region `n`.
+/// Name of region `n`, below 2,000: a region's number has two digits at most.
 pub fn region(n: usize) -> String {
-    format!("xx-bench-{}", n + 1)
+    const NUMBERS: usize = 90;
+    let series = ('a'..='z').nth((n / NUMBERS).wrapping_sub(1)).map(String::from).unwrap_or_default();
+    format!("xx-bench{series}-{}", n % NUMBERS + 1)
 }
 
 impl Cloud {
@@ -101,9 +103,16 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn is_account(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
 fn answer(state: &Mutex<State>, request: &Request) -> Response {
     // Credential=<key>/<date>/<region>/ec2/aws4_request
-    let region = request.header("authorization").and_then(|a| a.split('/').nth(2)).unwrap_or_default().to_string();
+    let scope = request.header("authorization").unwrap_or_default();
+    let region = scope.split('/').nth(2).unwrap_or_default().to_string();
+    let owner = scope.split_once("Credential=ASIA").and_then(|(_, key)| key.get(..12)).filter(|key| is_account(key));
+    let owner = owner.unwrap_or(xml::ACCOUNT);
     let (call, shape, keys) = {
         let mut state = lock(state);
         let call = state.calls.entry(region.clone()).or_default();
@@ -118,6 +127,9 @@ fn answer(state: &Mutex<State>, request: &Request) -> Response {
     let index = (0..shape.regions).find(|n| self::region(*n) == region);
     // The hub asks for itself, by its id, in its own region: none of those that have gateways.
     let hub = text("InstanceId.1").or_else(|| text("ResourceId.1"));
+    if let (Some(&"AssumeRole"), Some(role)) = (form.get("Action"), text("RoleArn")) {
+        return Response::new(200, xml::session(role.split(':').nth(4).unwrap_or_default()));
+    }
     if index.is_none() && hub.is_none() {
         return Response::new(401, xml::error("AuthFailure"));
     }
@@ -142,7 +154,7 @@ fn answer(state: &Mutex<State>, request: &Request) -> Response {
         }
         (Some(&"DescribeVpcs"), ..) => {
             let ids = form.iter().filter(|(key, value)| key.contains(".Value.") && value.starts_with("vpc-"));
-            Response::new(200, xml::vpcs(ids.map(|(_, id)| *id)))
+            Response::new(200, xml::vpcs(ids.map(|(_, id)| *id), owner))
         }
         _ => Response::new(400, xml::error("InvalidAction")),
     }

@@ -88,6 +88,7 @@ impl Hub {
         let gateway = lab.gateway("hub/vpn-hub")?;
         let cloud = Cloud::serve(&*gateway.ns()?)?;
         gateway.set_env("AWS_ENDPOINT_URL_EC2", cloud::ENDPOINT);
+        gateway.set_env("AWS_ENDPOINT_URL_STS", cloud::ENDPOINT);
         gateway.set_env("CROSSWAN_LOG", "crosswan=debug");
         gateway.write_file("/etc/crosswan/psk", &format!("{}\n", lab.psk()), 0o600)?;
         let hub = Hub { lab, gateway, cloud, agent: std::path::absolute(agent)? };

@@ -1,5 +1,6 @@
 //! `crosswan-bench`: the budgets of the agent, each beside its baseline in the same run.
 
+mod accounts;
 mod cast;
 mod cloud;
 mod hub;
@@ -70,6 +71,7 @@ Benchmarks:
   peers     growth from 10 to 10,000 peers; beside swanctl --load-all and a boto3 script
   keys      raw keys against a pre-shared one: loading 1,000 and 5,000, and charon's memory
   regions   20 slow regions, beside one and beside the boto3 script
+  accounts  20 accounts with 10 slow regions each, beside one, and with nothing to change beside one account
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   replacement  a gateway that is gone before there is another: until packets pass again
   joins     a VPC that is new to a running hub: from its gateway's first refresh until packets pass
@@ -108,11 +110,12 @@ impl Setup {
 }
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 10] = [
+const ALL: [(&str, Bench); 11] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
     ("regions", regions::bench),
+    ("accounts", accounts::bench),
     ("restart", restart::bench),
     ("replacement", replacement::bench),
     ("joins", joins::bench),

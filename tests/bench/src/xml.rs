@@ -114,15 +114,26 @@ pub fn written() -> String {
     answer("CreateTags", "<return>true</return>")
 }
 
-/// DescribeVpcs for the ids that were asked for.
-pub fn vpcs<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+/// The account that everything belongs to, if no other one asks.
+pub const ACCOUNT: &str = "123456789012";
+
+/// STS's answer to AssumeRole: the access key has the account's number.
+pub fn session(account: &str) -> String {
+    format!(
+        "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA{account}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+         <SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+    )
+}
+
+/// DescribeVpcs for the ids that were asked for, as the account shows them that owns them.
+pub fn vpcs<'a>(ids: impl Iterator<Item = &'a str>, owner: &str) -> String {
     let mut set = String::new();
     for id in ids {
         let number = id.strip_prefix("vpc-").and_then(|hex| usize::from_str_radix(hex, 16).ok());
         let Some(cidr) = number.map(cidr) else { continue };
         let _ = write!(
             set,
-            "<item><vpcId>{id}</vpcId><ownerId>123456789012</ownerId><state>available</state><cidrBlock>{cidr}</cidrBlock>\
+            "<item><vpcId>{id}</vpcId><ownerId>{owner}</ownerId><state>available</state><cidrBlock>{cidr}</cidrBlock>\
              <cidrBlockAssociationSet><item><associationId>vpc-cidr-assoc-{id}</associationId>\
              <cidrBlock>{cidr}</cidrBlock><cidrBlockState><state>associated</state></cidrBlockState></item>\
              </cidrBlockAssociationSet><dhcpOptionsId>dopt-1</dhcpOptionsId><instanceTenancy>default</instanceTenancy>\

@@ -29,7 +29,7 @@ fn row<'t>(text: &'t str, header: &str, first: &str) -> Vec<&'t str> {
 #[test]
 fn every_benchmark_runs_counts_and_leaves_its_results() {
     let out = tempfile::tempdir().unwrap();
-    let text = bench(out.path(), &["peers", "keys", "regions", "restart"]);
+    let text = bench(out.path(), &["peers", "keys", "regions", "accounts", "restart"]);
 
     // A page of instances in each of 8 regions, VPCs in those that have any, and the hub's own tag; the boto3 poller needs
     // all but the last.
@@ -50,7 +50,7 @@ fn every_benchmark_runs_counts_and_leaves_its_results() {
         assert_eq!((restart[6], restart[7]), ("4", "4"), "IKE_SAs and CHILD_SAs of {hub}");
     }
     assert!(!text.contains("not all"), "{text}");
-    assert_eq!(text.matches("not judged").count(), 5, "{text}");
+    assert_eq!(text.matches("not judged").count(), 7, "{text}");
 
     for (file, lines) in [("time", 4), ("memory", 3), ("stages", 4), ("keys", 6), ("regions", 3), ("restart", 2)] {
         let name = format!("{file}.svg");
@@ -66,7 +66,7 @@ fn every_benchmark_runs_counts_and_leaves_its_results() {
     let again = bench(out.path(), &["size"]);
     let sections: Vec<&str> = again.lines().filter(|line| line.starts_with("## ")).collect();
     let names: Vec<&str> = sections.iter().map(|line| line[3..].split(':').next().unwrap()).collect();
-    assert_eq!(names, ["size", "peers", "keys", "regions", "restart"]);
+    assert_eq!(names, ["size", "peers", "keys", "regions", "accounts", "restart"]);
     assert!(again.contains(&text[text.find("## peers").unwrap()..]), "a section has changed:\n{again}");
 }
 
