@@ -40,13 +40,11 @@ pub use self::{
     address::{TakeAddressError, addresses, take_address},
     dry_run::{Subjects, permissions},
     own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check},
-    own_vpc::{Tags, TakeError, own_place, own_vpc, take_route},
+    own_vpc::{Tags, TakeError, own_place, own_segment, own_vpc, take_route},
     surroundings::surroundings,
 };
 use crosswan_core::{
-    model::{
-        AccountId, Answers, AskError, Format, Identity, InstanceId, Region, RegionAnswer, Scope, SegmentTag, VpcId,
-    },
+    model::{AccountId, Answers, AskError, Format, InstanceId, Region, RegionAnswer, Scope, VpcId},
     settings::{Account, Tag},
 };
 
@@ -263,27 +261,6 @@ pub async fn region_answer(client: &Client, query: &Query, scope: &Scope) -> Reg
         seen.set_vpcs(&shown, query.segment_tag.as_deref());
     }
     Ok(seen.into_view())
-}
-
-/// Asks for the segment of the own VPC by the tag with this key, for no longer than `timeout`.
-///
-/// # Errors
-/// Why EC2 could not be asked, or did not show the VPC.
-pub async fn own_segment(
-    clients: &Clients,
-    me: &Identity,
-    key: &str,
-    timeout: Duration,
-) -> Result<SegmentTag, AskError> {
-    let deadline = Instant::now() + timeout;
-    let client = clients.client(&me.region, timeout, deadline).await?;
-    let asked = async {
-        let found = vpcs(&client, &[me.vpc.to_string()], &me.region).await?;
-        let own = found.iter().find(|vpc| vpc.vpc_id() == Some(me.vpc.as_str()));
-        own.map(|vpc| answer::segment(vpc, key))
-            .ok_or_else(|| reason::misfit("DescribeVpcs", "it does not show the own VPC"))
-    };
-    own::bounded(deadline, timeout, asked).await.map_err(|why| clients.with_tries(why))
 }
 
 /// Calls `each` with every instance that matches, on all pages. The loop is written out because the SDK's paginator ends at a

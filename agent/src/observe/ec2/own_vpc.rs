@@ -1,5 +1,5 @@
-//! The own VPC's route tables that carry the tag, and the instances that their routes lead to; and a route there that is led to this
-//! gateway until that reads back.
+//! The own VPC: its segment, its route tables that carry the tag, and the instances that their routes lead to; and a route there that is
+//! led to this gateway until that reads back.
 
 #![allow(clippy::disallowed_methods, reason = "edge: bounded pauses between two reads")]
 
@@ -16,16 +16,16 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Clients, FILTER_VALUES, PAGE,
-    answer::{launched, tag},
+    answer::{launched, segment, tag},
     client, filter, instances, next,
     own::{bounded, own_tags, pauses},
-    reason,
+    reason, vpcs,
 };
 use crosswan_core::{
     decide::TakeRoute,
     model::{
         AskError, Identity, InstanceId, Neighbour, OwnInterface, OwnTags, OwnVpc, Region, RouteTable, RouteTableId,
-        RouteTarget, VpcId, VpcRoute,
+        RouteTarget, SegmentTag, VpcId, VpcRoute,
     },
     settings::Tag,
 };
@@ -53,6 +53,26 @@ pub async fn own_place(
         None => None,
     };
     (tags, vpc)
+}
+
+/// Asks for the segment of the own VPC by the tag with this key, for no longer than `timeout`.
+///
+/// # Errors
+/// Why EC2 could not be asked, or did not show the VPC.
+pub async fn own_segment(
+    clients: &Clients,
+    me: &Identity,
+    key: &str,
+    timeout: Duration,
+) -> Result<SegmentTag, AskError> {
+    let deadline = Instant::now() + timeout;
+    let client = clients.client(&me.region, timeout, deadline).await?;
+    let asked = async {
+        let found = vpcs(&client, &[me.vpc.to_string()], &me.region).await?;
+        let own = found.iter().find(|vpc| vpc.vpc_id() == Some(me.vpc.as_str()));
+        own.map(|vpc| segment(vpc, key)).ok_or_else(|| reason::misfit("DescribeVpcs", "it does not show the own VPC"))
+    };
+    bounded(deadline, timeout, asked).await.map_err(|why| clients.with_tries(why))
 }
 
 /// Asks for the own VPC's route tables with the tag, and for the instances that they lead to, for no longer than `timeout`.
