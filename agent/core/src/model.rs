@@ -17,7 +17,7 @@ mod place;
 pub(crate) mod private_key;
 mod scope;
 mod segment;
-mod signature;
+pub(crate) mod signature;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -10,6 +10,7 @@ mod fake;
 mod imds;
 mod iptables;
 mod oracle;
+mod pair;
 mod settings;
 mod state;
 mod stores;
@@ -25,7 +26,7 @@ use std::{env, panic, process::abort};
 type Target = fn(&[u8]);
 
 /// By the source of the bytes.
-const TARGETS: [(&str, Target); 11] = [
+const TARGETS: [(&str, Target); 12] = [
     ("settings", settings::toml),
     ("legacy", settings::legacy),
     ("swanctl", swanctl::target),
@@ -37,6 +38,7 @@ const TARGETS: [(&str, Target); 11] = [
     ("stores", stores::target),
     ("tags", tags::target),
     ("caster", caster::target),
+    ("pair", pair::target),
 ];
 
 fn main() {

@@ -51,7 +51,8 @@ impl PrivateKey {
         PrivateKey::parse(&format!("{whose}\n{BEGIN}\n{pem}\n{END}\n"))
     }
 
-    fn sign(&self, text: &str) -> Option<Signature> {
+    /// Signs a text of [`signature`]; `None` if the key's own text cannot be read.
+    pub(crate) fn sign(&self, text: &str) -> Option<Signature> {
         let file = std::str::from_utf8(self.text.bytes()).ok()?;
         let signature = pair(file.lines().nth(2)?)?.sign(text.as_bytes());
         Some(Signature::new(signature.as_ref().try_into().ok()?))

@@ -1,10 +1,10 @@
-//! An Ed25519 signature in a tag, and the texts that gateways sign.
+//! An Ed25519 signature in a tag or a beat, and the texts that gateways sign.
 //!
 //! Each text names its purpose, the VPC and the instance, so that a signature made for one gateway says nothing about
 //! another. None of them can be mistaken for what IKE signs: there the peer chooses at most the first eight bytes, its SPI
 //! (RFC 7296, section 2.15).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -21,6 +21,11 @@ impl Signature {
     /// Wraps the bytes of a signature (RFC 8032).
     pub const fn new(bytes: [u8; 64]) -> Self {
         Signature(bytes)
+    }
+
+    /// The bytes (RFC 8032).
+    pub(crate) const fn bytes(&self) -> &[u8; 64] {
+        &self.0
     }
 
     /// Whether the holder of `key` has signed `text`.
@@ -52,6 +57,15 @@ pub(crate) fn possession(key: &PublicKey, holder: &Holder<'_>) -> String {
 /// The text that a key and its successor both sign: the first allows the change, the second proves that `holder` has it.
 pub(crate) fn succession(key: &PublicKey, next: &PublicKey, holder: &Holder<'_>) -> String {
     format!("crosswan: {next} follows {key} as the key of {holder}")
+}
+
+/// The text that a member of a pair signs with each beat: the beat's own bytes in hex, who sends it, and to whom.
+pub(crate) fn beat(bytes: &[u8], from: &Holder<'_>, to: &InstanceId) -> String {
+    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+        hex
+    });
+    format!("crosswan: the beat {hex} of {from} to {to}")
 }
 
 impl fmt::Display for Signature {

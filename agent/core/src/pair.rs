@@ -1,0 +1,55 @@
+//! Two gateways of one mode in one VPC watch each other: what they tell each other, and who of them is dead.
+//!
+//! [`Beat`] is what a member sends; [`Hearing`] says which beats count; [`Pair`] decides, from them and from its own timer, whether the
+//! other member is dead and whether its default routes are to be taken over. Time is passed in, in milliseconds of a clock that never
+//! goes back. `docs/decisions.md`, "A pair judges late and moves little", has the reasons.
+
+mod beat;
+mod hearing;
+mod judge;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+pub use beat::{Beat, LENGTH, Says, Unverified};
+pub use hearing::{Hearing, Refused};
+pub use judge::{Action, Event, Judgement, Pair, Peer, Wait, Ways};
+
+/// How a member is, as it sees itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Its kernel forwards IPv4.
+    pub forwards: bool,
+    /// Its default route's interface is there and has a carrier.
+    pub uplink: bool,
+    /// Its charon takes connections.
+    pub charon: bool,
+    /// EC2 has answered it within a minute.
+    pub ec2: bool,
+}
+
+impl Health {
+    /// Whether it carries traffic to the internet. A member that says of itself that it does not counts as dead.
+    pub fn is_fit(self) -> bool {
+        self.forwards && self.uplink
+    }
+
+    /// Whether it may take over. What it takes it must be able to do, and EC2 must hear it.
+    pub fn is_able(self) -> bool {
+        self.is_fit() && self.charon && self.ec2
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wrong = [
+            (self.forwards, "its kernel does not forward"),
+            (self.uplink, "its uplink is gone"),
+            (self.charon, "its charon is away"),
+            (self.ec2, "EC2 has not answered it for a minute"),
+        ];
+        let wrong: Vec<_> = wrong.into_iter().filter(|(well, _)| !well).map(|(_, what)| what).collect();
+        f.write_str(if wrong.is_empty() { "well".into() } else { wrong.join(", ") }.as_str())
+    }
+}

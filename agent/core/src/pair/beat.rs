@@ -1,0 +1,122 @@
+//! A beat: one UDP datagram of fixed size from one member to the other.
+//!
+//! | bytes | hold |
+//! |---|---|
+//! | 0..4 | `cwb`, and the version: 1 |
+//! | 4..6 | flags: [`Health`], and whether default routes lead to the sender; unknown ones mean nothing |
+//! | 6..8 | the sender's interval, in milliseconds |
+//! | 8..16 | the sender's session: a random number of its process |
+//! | 16..24 | the number of the beat in that session, from 1 |
+//! | 24..32 | a challenge: a random number that proves to the sender, once it comes back, that the answer is not an old one |
+//! | 32..40 | the challenge that the sender has heard last from the receiver; 0 before that |
+//! | 40..104 | the sender's Ed25519 signature of all this, its instance and VPC, and the receiver's instance |
+//!
+//! Numbers are big-endian. The signed text is one of `model::signature`, so nothing else that a key signs can be taken for a beat.
+
+use std::time::Duration;
+
+use super::Health;
+use crate::model::{Holder, InstanceId, PrivateKey, PublicKey, Signature, signature};
+
+/// The bytes of a beat with its signature.
+pub const LENGTH: usize = BODY + 64;
+const BODY: usize = 40;
+/// What a beat begins with: three letters and the version.
+const MAGIC: [u8; 4] = [b'c', b'w', b'b', 1];
+
+const FORWARDS: u16 = 1;
+const UPLINK: u16 = 1 << 1;
+const CHARON: u16 = 1 << 2;
+const EC2: u16 = 1 << 3;
+const HOLDS: u16 = 1 << 4;
+
+/// What a member tells about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Says {
+    /// How it is.
+    pub health: Health,
+    /// Whether EC2 showed it that default routes lead to it.
+    pub holds: bool,
+    /// The time between its beats, 1 to 65,535 ms.
+    pub interval: Duration,
+}
+
+/// A beat without its signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// What the sender tells about itself.
+    pub says: Says,
+    /// A number of the sender's process.
+    pub session: u64,
+    /// The number of the beat in its session.
+    pub sequence: u64,
+    /// What the receiver is to send back.
+    pub challenge: u64,
+    /// What the receiver has sent as its challenge, as far as the sender knows.
+    pub echo: u64,
+}
+
+impl Beat {
+    /// The datagram from the holder of `key` to the instance `to`; `None` if the key's text cannot be read.
+    pub fn signed(&self, key: &PrivateKey, from: &Holder<'_>, to: &InstanceId) -> Option<[u8; LENGTH]> {
+        let mut datagram = [0; LENGTH];
+        datagram[..BODY].copy_from_slice(&self.body());
+        let signature = key.sign(&signature::beat(&datagram[..BODY], from, to))?;
+        datagram[BODY..].copy_from_slice(signature.bytes());
+        Some(datagram)
+    }
+
+    fn body(&self) -> [u8; BODY] {
+        let Says { health, holds, interval } = self.says;
+        let flag = |is: bool, flag: u16| if is { flag } else { 0 };
+        let flags = flag(health.forwards, FORWARDS)
+            | flag(health.uplink, UPLINK)
+            | flag(health.charon, CHARON)
+            | flag(health.ec2, EC2)
+            | flag(holds, HOLDS);
+        let interval = u16::try_from(interval.as_millis()).unwrap_or(u16::MAX);
+        let mut body = [0; BODY];
+        body[..4].copy_from_slice(&MAGIC);
+        body[4..6].copy_from_slice(&flags.to_be_bytes());
+        body[6..8].copy_from_slice(&interval.to_be_bytes());
+        for (at, number) in [self.session, self.sequence, self.challenge, self.echo].into_iter().enumerate() {
+            body[8 + 8 * at..16 + 8 * at].copy_from_slice(&number.to_be_bytes());
+        }
+        body
+    }
+}
+
+/// A datagram that has the form of a beat, and that anybody may have sent.
+#[derive(Debug)]
+pub struct Unverified<'a> {
+    /// What it says.
+    pub beat: Beat,
+    body: &'a [u8],
+    signature: Signature,
+}
+
+impl<'a> Unverified<'a> {
+    /// Reads a datagram. `None` if it is of another size, kind or version, or has an interval of 0.
+    pub fn read(datagram: &'a [u8]) -> Option<Self> {
+        let datagram: &[u8; LENGTH] = datagram.try_into().ok()?;
+        let (body, signature) = datagram.split_at(BODY);
+        let short = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
+        let number = |at: usize| Some(u64::from_be_bytes(body.get(at..at + 8)?.try_into().ok()?));
+        let (flags, interval) = (short(4), short(6));
+        if body[..4] != MAGIC || interval == 0 {
+            return None;
+        }
+        let is = |flag: u16| flags & flag != 0;
+        let health = Health { forwards: is(FORWARDS), uplink: is(UPLINK), charon: is(CHARON), ec2: is(EC2) };
+        let says = Says { health, holds: is(HOLDS), interval: Duration::from_millis(interval.into()) };
+        let (session, sequence) = (number(8)?, number(16)?);
+        let beat = Beat { says, session, sequence, challenge: number(24)?, echo: number(32)? };
+        Some(Unverified { beat, body, signature: Signature::new(signature.try_into().ok()?) })
+    }
+
+    /// Whether the member `from`, who has one of these keys, has signed it for the instance `to`. It takes about 100 µs a key.
+    pub fn is_by(&self, keys: &[PublicKey], from: &Holder<'_>, to: &InstanceId) -> bool {
+        let text = signature::beat(self.body, from, to);
+        keys.iter().any(|key| self.signature.is_by(key, &text))
+    }
+}

@@ -1,0 +1,2 @@
+mod beats;
+mod judging;

@@ -1,0 +1,335 @@
+//! Who is dead, and what follows.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::pair::{Action, Event, Health, Judgement, Pair, Peer, Says, Wait, Ways};
+
+const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true };
+const INTERVAL: u64 = 100;
+const MISSES: u32 = 4;
+/// From the last beat to the order: four intervals, one until the own timer fires, and one until its kernel counts as silent.
+const BUDGET: u64 = 600;
+
+/// The other member as it really is, and what EC2 would answer.
+#[derive(Debug, Clone, Copy)]
+struct World {
+    beats: Option<Health>,
+    kernel: bool,
+    ways: Ways,
+    ec2: bool,
+    own: Health,
+    /// The time between two own ticks.
+    tick: u64,
+    /// Whether EC2 accepts a move.
+    accepts: bool,
+}
+
+const ITS: Ways = Ways { here: 0, there: 2 };
+const OURS: Ways = Ways { here: 2, there: 0 };
+const FINE: World =
+    World { beats: Some(WELL), kernel: true, ways: ITS, ec2: true, own: WELL, tick: INTERVAL, accepts: true };
+
+struct Run {
+    pair: Pair,
+    now: u64,
+    said: Vec<(u64, Judgement)>,
+    taken: Vec<u64>,
+    stood_down: Vec<u64>,
+    looks: usize,
+}
+
+impl Run {
+    fn new() -> Run {
+        let pair = Pair::new(1000, Duration::from_millis(INTERVAL), MISSES);
+        Run { pair, now: 1000, said: vec![], taken: vec![], stood_down: vec![], looks: 0 }
+    }
+
+    fn on(&mut self, world: &mut World, event: Event) {
+        for action in self.pair.on(self.now, event) {
+            match action {
+                Action::AskKernel if world.kernel => self.on(world, Event::Answer),
+                Action::AskKernel => {}
+                Action::LookAtRoutes => {
+                    self.looks += 1;
+                    if world.ec2 {
+                        self.on(world, Event::Routes(world.ways));
+                    }
+                }
+                Action::TakeOver => {
+                    assert!(self.pair.ways().unwrap().there > 0, "took what does not lead there");
+                    self.taken.push(self.now);
+                    if world.accepts {
+                        world.ways = Ways { here: world.ways.here + world.ways.there, there: 0 };
+                    }
+                    self.on(world, Event::Moved(world.accepts));
+                }
+                Action::Say(judgement) => self.said.push((self.now, judgement)),
+                Action::StandDown => self.stood_down.push(self.now),
+            }
+        }
+    }
+
+    /// Lets time pass in this world, whose changes are kept.
+    fn lives(&mut self, world: &mut World, millis: u64) {
+        let end = self.now + millis;
+        while self.now < end {
+            self.now += world.tick;
+            if let Some(health) = world.beats {
+                let holds = world.ways.there > 0;
+                self.on(world, Event::Beat(Says { health, holds, interval: Duration::from_millis(INTERVAL) }));
+            }
+            self.on(world, Event::Tick(world.own));
+        }
+    }
+
+    fn after(world: World) -> (Run, World) {
+        let (mut run, mut fine) = (Run::new(), FINE);
+        run.lives(&mut fine, 1000);
+        assert_eq!(run.pair.judgement().peer, Peer::Alive);
+        let mut world = world;
+        let from = run.now;
+        run.lives(&mut world, 5000);
+        run.said.retain(|(at, _)| *at > from);
+        (run, world)
+    }
+}
+
+#[test]
+fn each_death_has_its_judgement_and_moves_what_it_should() {
+    let unfit = Health { uplink: false, ..WELL };
+    let dead = World { beats: None, kernel: false, ..FINE };
+    let no_charon = Health { charon: false, ..WELL };
+    let cases: [(&str, World, Peer, Option<Wait>, usize); 13] = [
+        ("nothing happens", FINE, Peer::Alive, None, 0),
+        ("it is gone", dead, Peer::Dead, Some(Wait::NothingThere), 1),
+        ("its agent is gone", World { beats: None, ..FINE }, Peer::AgentDead, None, 0),
+        ("it lost its uplink", World { beats: Some(unfit), ..FINE }, Peer::Unfit(unfit), Some(Wait::NothingThere), 1),
+        (
+            "it does not forward",
+            World { beats: Some(Health { forwards: false, ..WELL }), ..FINE },
+            Peer::Unfit(Health { forwards: false, ..WELL }),
+            Some(Wait::NothingThere),
+            1,
+        ),
+        ("its charon is away: NAT goes on", World { beats: Some(no_charon), ..FINE }, Peer::Alive, None, 0),
+        ("the one that stood by is gone", World { ways: OURS, ..dead }, Peer::Dead, Some(Wait::NothingThere), 0),
+        (
+            "both are unfit",
+            World { beats: Some(unfit), own: unfit, ..FINE },
+            Peer::Unfit(unfit),
+            Some(Wait::Own(unfit)),
+            0,
+        ),
+        (
+            "it is gone, and so is our charon",
+            World { own: no_charon, ..dead },
+            Peer::Dead,
+            Some(Wait::Own(no_charon)),
+            0,
+        ),
+        (
+            "it is gone, and EC2 has been silent",
+            World { own: Health { ec2: false, ..WELL }, ..dead },
+            Peer::Dead,
+            Some(Wait::Own(Health { ec2: false, ..WELL })),
+            0,
+        ),
+        ("it is gone, and EC2 does not answer now", World { ec2: false, ..dead }, Peer::Dead, Some(Wait::Routes), 0),
+        ("it is gone, and we sleep all the time", World { tick: 3 * INTERVAL, ..dead }, Peer::Alive, None, 0),
+        ("neither is led to", World { ways: Ways::default(), ..dead }, Peer::Dead, Some(Wait::NothingThere), 0),
+    ];
+    for (name, world, peer, waits, moves) in cases {
+        let (run, _) = Run::after(world);
+        assert_eq!(run.pair.judgement(), Judgement { peer, waits }, "{name}");
+        assert_eq!(run.taken.len(), moves, "{name}");
+        for (_, judgement) in run.said {
+            let line = judgement.to_string();
+            assert!(!line.is_empty() && line.chars().all(|c| (' '..='~').contains(&c)), "{line}");
+        }
+    }
+}
+
+#[test]
+fn one_that_was_never_heard_is_not_judged() {
+    let (mut run, mut world) = (Run::new(), World { beats: None, kernel: false, ..FINE });
+    run.lives(&mut world, 60_000);
+    assert_eq!((run.pair.judgement().peer, run.taken.len(), run.looks), (Peer::Unheard, 0, 0));
+}
+
+#[test]
+fn it_is_taken_over_within_the_budget_and_an_agents_death_is_no_death_until_its_kernel_dies_too() {
+    let (mut run, mut world) = Run::after(World { beats: None, ..FINE });
+    assert_eq!(run.pair.judgement().peer, Peer::AgentDead);
+    world.kernel = false;
+    let died = run.now;
+    run.lives(&mut world, 5000);
+    assert!(run.taken[0] - died <= BUDGET, "{} ms", run.taken[0] - died);
+
+    let (mut run, mut fine) = (Run::new(), FINE);
+    run.lives(&mut fine, 1000);
+    let (died, mut dead) = (run.now, World { beats: None, kernel: false, ..FINE });
+    run.lives(&mut dead, 1000);
+    assert!(run.taken[0] - died <= BUDGET, "{} ms", run.taken[0] - died);
+}
+
+#[test]
+fn lost_beats_and_lost_answers_alone_move_nothing() {
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.lives(&mut world, 1000);
+    for round in 0..50 {
+        let mut lost = World { beats: None, kernel: round % 2 == 0, ..world };
+        run.lives(&mut lost, 200);
+        run.lives(&mut world, 100);
+    }
+    assert_eq!((run.taken.len(), run.pair.judgement().peer), (0, Peer::Alive));
+    assert!(run.looks <= 16, "{} calls of EC2 in 15 s of a bad network", run.looks);
+}
+
+#[test]
+fn a_timer_that_fired_late_judges_nobody_and_one_that_is_well_again_does() {
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.lives(&mut world, 1000);
+    let mut dead = World { beats: None, kernel: false, ..FINE };
+    // Stopped for ten seconds, as a machine without credits is; what has come meanwhile is not there yet.
+    run.now += 10_000;
+    run.on(&mut dead, Event::Tick(WELL));
+    assert_eq!((run.taken.len(), run.pair.judgement().peer), (0, Peer::Alive));
+    run.lives(&mut dead, 300);
+    assert_eq!(run.taken.len(), 0, "silence counts from the awakening");
+    run.lives(&mut dead, 300);
+    assert_eq!(run.taken.len(), 1);
+}
+
+#[test]
+fn the_one_that_returns_takes_nothing_back_and_the_loser_stands_down() {
+    let (mut run, mut world) = Run::after(World { beats: None, kernel: false, ..FINE });
+    assert_eq!((world.ways, run.taken.len()), (OURS, 1));
+    (world.beats, world.kernel) = (Some(WELL), true);
+    run.lives(&mut world, 120_000);
+    assert_eq!((run.taken.len(), run.stood_down.len(), run.pair.judgement().peer), (1, 0, Peer::Alive));
+    // The other one has taken the routes, and says so: EC2 is asked who is right.
+    world.ways = ITS;
+    run.lives(&mut world, 3000);
+    assert_eq!((run.stood_down.len(), run.taken.len()), (1, 1));
+    // It dies at once: the move a moment ago counts, whoever made it.
+    (world.beats, world.kernel) = (None, false);
+    let from = run.now;
+    run.lives(&mut world, 30_000);
+    assert_eq!((run.taken.len(), run.pair.judgement().waits), (1, Some(Wait::HoldDown)));
+    run.lives(&mut world, 35_000);
+    assert!(run.taken.len() == 2 && run.taken[1] - from < 61_000);
+}
+
+#[test]
+fn after_three_moves_in_ten_minutes_it_stops_and_says_so() {
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.lives(&mut world, 1000);
+    // It takes them, the other one takes them back, and so on: each is a move.
+    for _ in 0..3 {
+        (world.beats, world.kernel) = (None, false);
+        run.lives(&mut world, 62_000);
+        (world.beats, world.kernel, world.ways) = (Some(WELL), true, ITS);
+        run.lives(&mut world, 62_000);
+    }
+    assert_eq!((run.taken.len(), run.stood_down.len()), (2, 2), "{:?}", run.taken);
+    assert!(run.said.iter().any(|(_, said)| said.waits == Some(Wait::TooMany)));
+    (world.beats, world.kernel) = (None, false);
+    run.lives(&mut world, 600_000);
+    assert_eq!(run.taken.len(), 3, "a window later it may again");
+}
+
+#[test]
+fn a_move_that_ec2_refuses_is_tried_again_and_not_in_a_hurry() {
+    let (run, _) = Run::after(World { beats: None, kernel: false, accepts: false, ..FINE });
+    assert!((2..=3).contains(&run.taken.len()), "{:?}", run.taken);
+    assert!(run.taken.windows(2).all(|two| two[1] - two[0] >= 2000));
+}
+
+/// A stretch of time in some world.
+fn stretch() -> impl Strategy<Value = (World, u64)> {
+    let health = || prop_oneof![3 => Just(WELL), 1 => any::<[bool; 4]>().prop_map(|[forwards, uplink, charon, ec2]| Health { forwards, uplink, charon, ec2 })];
+    let ways = prop_oneof![2 => Just(ITS), 1 => Just(OURS), 1 => Just(Ways::default())];
+    let tick = prop_oneof![4 => Just(INTERVAL), 1 => Just(150_u64), 1 => Just(1000_u64)];
+    let worlds = (proptest::option::of(health()), any::<bool>(), ways, any::<bool>(), health(), tick, any::<bool>());
+    let worlds = worlds.prop_map(|(beats, kernel, ways, ec2, own, tick, accepts)| World {
+        beats,
+        kernel,
+        ways,
+        ec2,
+        own,
+        tick,
+        accepts,
+    });
+    (worlds, prop_oneof![0..1000_u64, 0..100_000_u64])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_two_moves_come_within_the_hold_down_and_no_four_within_ten_minutes(stretches in prop::collection::vec(stretch(), 1..30)) {
+        let (mut run, mut moves) = (Run::new(), Vec::new());
+        for (mut world, millis) in stretches {
+            // Two refused attempts are no move.
+            world.accepts = true;
+            run.lives(&mut world, millis);
+            moves.clone_from(&run.taken);
+        }
+        prop_assert!(moves.windows(2).all(|two| two[1] - two[0] >= 60_000), "{moves:?}");
+        prop_assert!(moves.windows(4).all(|four| four[3] - four[0] >= 600_000), "{moves:?}");
+        for stood in &run.stood_down {
+            prop_assert!(run.taken.iter().all(|taken| taken < stood || taken - stood >= 60_000));
+        }
+    }
+
+    #[test]
+    fn nothing_moves_while_the_others_kernel_answers_or_the_own_timer_is_late(
+        stretches in prop::collection::vec(stretch(), 1..30),
+        late in any::<bool>(),
+    ) {
+        let mut run = Run::new();
+        for (mut world, millis) in stretches {
+            if late {
+                world.tick = world.tick.max(2 * INTERVAL + 1);
+                world.beats = world.beats.filter(|health| health.is_fit());
+            } else {
+                world.kernel = true;
+                world.beats = world.beats.map(|health| Health { forwards: true, uplink: true, ..health });
+            }
+            run.lives(&mut world, millis);
+        }
+        prop_assert_eq!(&run.taken, &Vec::<u64>::new());
+    }
+
+    #[test]
+    fn whoever_is_not_well_takes_nothing(stretches in prop::collection::vec(stretch(), 1..30)) {
+        let mut run = Run::new();
+        for (mut world, millis) in stretches {
+            if world.own.is_able() {
+                world.own.ec2 = false;
+            }
+            run.lives(&mut world, millis);
+        }
+        prop_assert_eq!(&run.taken, &Vec::<u64>::new());
+    }
+
+    #[test]
+    fn one_that_is_dead_is_taken_over_within_the_budget_by_one_that_is_well_whatever_was_before(
+        stretches in prop::collection::vec(stretch(), 0..20),
+    ) {
+        let mut run = Run::new();
+        for (mut world, millis) in stretches {
+            run.lives(&mut world, millis);
+        }
+        // Long enough for all that the past may hold against a move.
+        let mut fine = FINE;
+        run.lives(&mut fine, 700_000);
+        let (died, before) = (run.now, run.taken.len());
+        let mut dead = World { beats: None, kernel: false, ..FINE };
+        run.lives(&mut dead, BUDGET);
+        prop_assert_eq!(run.taken.len(), before + 1);
+        prop_assert!(run.taken[before] - died <= BUDGET);
+    }
+}
