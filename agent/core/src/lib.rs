@@ -14,7 +14,7 @@
 //! | [`forwarding`] | whether other programs' rules let this gateway's traffic pass |
 //! | [`observed`] | stage 1's value: everything that a pass has found out |
 //! | [`decide`], [`mod@keep`] | what should be, and why |
-//! | [`pair`] | whether the other gateway of a pair is dead, and what follows |
+//! | [`pair`] | whether the other gateway of a pair is dead, and what follows; no command uses it yet |
 //! | [`mod@render`] | a decision as files |
 //! | [`mod@plan`] | the steps from what is to what should be |
 //! | [`outcome`] | what came of the steps |

@@ -16,6 +16,8 @@ const WINDOW: u64 = 600_000;
 const FRESH: u64 = 1_500;
 /// EC2 is asked for that no more often than this.
 const SPACING: u64 = 1_000;
+/// The other member's kernel is asked while all is well, too, so that its silence means something.
+const PROBE: u64 = 30_000;
 /// After an attempt that EC2 did not accept, the next one waits for so long.
 const AGAIN: u64 = 2_000;
 
@@ -78,6 +80,8 @@ pub enum Peer {
 pub enum Wait {
     /// No default route leads to it.
     NothingThere,
+    /// Its kernel did not answer while its beats came, so that its silence means nothing.
+    Mute,
     /// This gateway is not well enough itself.
     Own(Health),
     /// EC2 has not said where the routes lead.
@@ -110,6 +114,9 @@ pub struct Pair {
     /// When its kernel was first asked in this silence, and when it answered last.
     asked: Option<u64>,
     answered: Option<u64>,
+    /// When its kernel was asked and answered last, whatever its beats did.
+    probed: Option<u64>,
+    proven: Option<u64>,
     /// EC2's last word, and when it came; no time if something has moved since.
     ways: Option<Ways>,
     looked: Option<u64>,
@@ -133,6 +140,8 @@ impl Pair {
             unfit_since: None,
             asked: None,
             answered: None,
+            probed: None,
+            proven: None,
             ways: None,
             looked: None,
             asked_ec2: None,
@@ -163,7 +172,7 @@ impl Pair {
         let mut actions = Vec::new();
         match event {
             Event::Beat(says) => self.beat(now, says, &mut actions),
-            Event::Answer => self.answered = Some(now),
+            Event::Answer => (self.answered, self.proven) = (Some(now), Some(now)),
             Event::Tick(own) => self.tick(now, own, &mut actions),
             Event::Routes(ways) => self.routes(now, ways, &mut actions),
             Event::Moved(accepted) => {
@@ -213,6 +222,9 @@ impl Pair {
         let (peer, anew) = self.judge(now, actions);
         let waits = match peer {
             Peer::Dead if !anew => self.judgement.waits,
+            Peer::Dead if !self.proven.zip(self.heard).is_some_and(|(at, (heard, _))| at + 3 * PROBE >= heard) => {
+                Some(Wait::Mute)
+            }
             Peer::Dead => self.take_over(now, own, actions),
             Peer::Unfit(_) if self.unfit_since.is_some_and(|since| now - since >= self.limit()) => {
                 self.take_over(now, own, actions)
@@ -243,8 +255,11 @@ impl Pair {
         let silence = now - heard.max(self.judges_from);
         let silent = |peer: Peer| matches!(peer, Peer::AgentDead | Peer::Dead);
         // A beat may come an interval late. Its kernel is asked before it counts as silent, so that the answer is there by then.
-        if silence >= 2 * pace {
+        if silence >= 2 * pace || self.probed.is_none_or(|at| now - at >= PROBE) {
+            self.probed = Some(now);
             actions.push(Action::AskKernel);
+        }
+        if silence >= 2 * pace {
             self.asked.get_or_insert(now);
             self.look(now, actions);
         }
@@ -306,6 +321,9 @@ impl fmt::Display for Judgement {
         }
         match self.waits {
             None => Ok(()),
+            Some(Wait::Mute) => f.write_str(
+                "; nothing is taken over, as its kernel did not answer before either: open the port pair.port for TCP between the two",
+            ),
             Some(Wait::NothingThere) => f.write_str("; no default route leads to it"),
             Some(Wait::Own(health)) => {
                 write!(f, "; nothing is taken over, as this gateway is not well either: {health}")

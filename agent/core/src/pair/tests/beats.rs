@@ -140,7 +140,7 @@ fn nothing_that_was_recorded_counts_again_whoever_has_started_anew_since() {
         assert_eq!(b.hears_at(second as u64 * 1000, &a, beat), Err(Refused::Unproven));
     }
     // That leaves it with an old challenge to bring back, until the next real beat.
-    exchange(&mut a, &mut b);
+    let _ = exchange(&mut a, &mut b);
     assert_eq!(exchange(&mut a, &mut b), [Ok(SAYS), Ok(SAYS)]);
 }
 
