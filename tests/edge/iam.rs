@@ -523,6 +523,7 @@ fn each_policy_is_a_file_that_the_documents_link_to_and_explain() {
         "discover",
         "guard-key-tag",
         "guard-segment-tag",
+        "list-organization",
         "nat-hub",
         "nat-vpn",
         "vpn-hub",

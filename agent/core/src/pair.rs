@@ -2,7 +2,7 @@
 //!
 //! [`Beat`] is what a member sends; [`Hearing`] says which beats count; [`Pair`] decides, from them and from its own timer, whether the
 //! other member is dead and whether its default routes are to be taken over. Time is passed in, in milliseconds of a clock that never
-//! goes back. `docs/decisions.md`, "A pair judges late and moves little", has the reasons.
+//! goes back. `docs/decisions.md`, "A pair", has the reasons.
 
 mod beat;
 mod hearing;

@@ -222,7 +222,7 @@ impl Pair {
         let (peer, anew) = self.judge(now, actions);
         let waits = match peer {
             Peer::Dead if !anew => self.judgement.waits,
-            Peer::Dead if !self.proven.zip(self.heard).is_some_and(|(at, (heard, _))| at + 3 * PROBE >= heard) => {
+            Peer::Dead if self.proven.zip(self.heard).is_none_or(|(at, (heard, _))| at + 3 * PROBE < heard) => {
                 Some(Wait::Mute)
             }
             Peer::Dead => self.take_over(now, own, actions),
