@@ -139,6 +139,6 @@ pub fn target(data: &[u8]) {
                 scene.pair.on(now, Event::Tick(well));
             }
         }
-        oracle::line(&scene.pair.judgement().to_string());
+        oracle::line(scene.pair.judgement().to_string());
     }
 }

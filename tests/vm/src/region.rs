@@ -160,10 +160,11 @@ pub fn boot(region: &mut Region) -> Result<()> {
         let vm = region.vm(name)?;
         let passes = first_passes(vm)?;
         let errors = errors(vm)?;
+        // 3: EC2 did not answer in time, as happens under TCG, or has not shown a key yet.
         let (last, early) = passes.split_last().context("no pass")?;
         let shown: Vec<String> = passes.iter().map(|(code, at)| format!("{code} at {at:.0} s")).collect();
         region.check(
-            last.0 == 0 && early.iter().all(|(code, _)| *code == 3 && name != NAT),
+            last.0 == 0 && early.iter().all(|(code, _)| *code == 3),
             &format!("{name}: its refreshes since the kernel started, by exit code: {}", shown.join(", ")),
         );
         region.check(errors.is_empty(), &format!("{name}: errors in its journal: {errors:?}"));
