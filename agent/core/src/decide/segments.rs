@@ -49,8 +49,9 @@ pub struct Segmented {
 }
 
 impl Membership {
-    fn nobody(why: String) -> Membership {
-        Membership { segment: None, why: Some(why) }
+    /// `why` goes on from its words, with a colon or a comma.
+    fn nobody(why: impl fmt::Display) -> Membership {
+        Membership { segment: None, why: Some(format!("is in no segment and reaches nobody{why}")) }
     }
 
     fn realm(&self) -> Realm {
@@ -73,25 +74,19 @@ pub(super) fn segments(
     };
     let names =
         Names::of(segmentation, tag.iter().chain(peers.values().filter_map(|peer| peer.gateway.segment.as_ref())));
-    let unread = "is in no segment and reaches nobody, as its tag could not be read yet: let this gateway's role describe VPCs, and run crosswan refresh";
-    let own = tag.as_ref().map_or_else(|| Membership::nobody(unread.into()), |tag| names.membership(tag));
+    let unread = ", as its tag could not be read yet: let this gateway's role describe VPCs, and run crosswan refresh";
+    let own = tag.as_ref().map_or_else(|| Membership::nobody(unread), |tag| names.membership(tag));
     let member = |peer: &Peer| {
-        let unasked = || {
-            Membership::nobody(
-                "is in no segment and reaches nobody, as its region has not answered since there are segments".into(),
-            )
-        };
+        let unasked = || Membership::nobody(", as its region has not answered since there are segments");
         let found = peer.gateway.segment.as_ref().map_or_else(unasked, |tag| names.membership(tag));
         let Some(account) = &peer.gateway.account else { return found };
         let Some(account) = settings.accounts.get(account) else {
             // Which segments it might be in is not known any more, and its tunnels leave.
-            return Membership::nobody(
-                "is in no segment and reaches nobody: its account is not in settings any more".into(),
-            );
+            return Membership::nobody(": its account is not in settings any more");
         };
         match (&account.segments, &found.segment) {
             (Some(allowed), Some(name)) if !allowed.contains(name) => Membership::nobody(format!(
-                "is in no segment and reaches nobody: its segment {name} is not in segments of account {}, whose VPCs may not be in it",
+                ": its segment {name} is not in segments of account {}, whose VPCs may not be in it",
                 account.name
             )),
             _ => found,
@@ -143,14 +138,14 @@ impl<'a> Names<'a> {
         let key = crate::model::plain(&self.segmentation.tag);
         let Some(name) = tag.name() else {
             return Membership::nobody(format!(
-                "is in no segment and reaches nobody: its tag {key} is {tag}, which is not of 1 to 64 letters, digits, dots, hyphens \
+                ": its tag {key} is {tag}, which is not of 1 to 64 letters, digits, dots, hyphens \
                  and underscores"
             ));
         };
         let holder = self.of.get(&Realm::of(&name));
         if let Some(other) = holder.filter(|other| **other != name) {
             return Membership::nobody(format!(
-                "is in no segment and reaches nobody: the realm of its segment {name} is that of {other}; give its tag {key} another name"
+                ": the realm of its segment {name} is that of {other}; give its tag {key} another name"
             ));
         }
         let why = (!self.segmentation.reach.contains_key(&name)).then(|| {

@@ -91,6 +91,11 @@ fn ec2_id(s: &str, prefix: &str) -> bool {
     })
 }
 
+/// Whether `s` can be a name that an operator gives to something of crosswan's.
+fn label(s: &str) -> bool {
+    (1..=64).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
 name_type!(
     /// A VPC's id.
     VpcId, "a VPC id such as vpc-0a1b2c3d", |s| ec2_id(s, "vpc-"));
@@ -125,14 +130,10 @@ name_type!(
     AccountId, "an account's id of 12 digits", |s| s.len() == 12 && s.bytes().all(|b| b.is_ascii_digit()));
 name_type!(
     /// What settings call an account.
-    AccountName, "an account's name of 1 to 64 letters, digits, dots, hyphens and underscores", |s| {
-    (1..=64).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-});
+    AccountName, "an account's name of 1 to 64 letters, digits, dots, hyphens and underscores", label);
 name_type!(
     /// A segment's name, in settings and in a VPC's tag.
-    SegmentName, "a segment's name of 1 to 64 letters, digits, dots, hyphens and underscores", |s| {
-    (1..=64).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-});
+    SegmentName, "a segment's name of 1 to 64 letters, digits, dots, hyphens and underscores", label);
 name_type!(
 /// An IAM role's ARN (IAM API reference, "CreateRole": a path and a name of up to 512 and 64 characters).
 RoleArn, "a role's ARN such as arn:aws:iam::111122223333:role/crosswan-discover", |s| {
@@ -153,13 +154,10 @@ ConnName, "a connection name crosswan-…", |s| {
     s.strip_prefix("crosswan-").is_some_and(|n| (1..=64).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
 });
 
-impl SegmentName {
+impl Default for SegmentName {
     /// The segment of VPCs without the tag.
-    pub const DEFAULT: &str = "default";
-
-    /// The segment of VPCs without the tag.
-    pub fn default_one() -> SegmentName {
-        SegmentName(SegmentName::DEFAULT.to_owned())
+    fn default() -> SegmentName {
+        SegmentName("default".to_owned())
     }
 }
 

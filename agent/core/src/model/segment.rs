@@ -19,7 +19,7 @@ pub struct SegmentTag(String);
 impl SegmentTag {
     /// Of the tag's value in EC2; `None` if the VPC has no such tag.
     pub fn of(value: Option<&str>) -> SegmentTag {
-        let value = value.unwrap_or(SegmentName::DEFAULT);
+        let Some(value) = value else { return SegmentTag(SegmentName::default().into()) };
         SegmentTag(value.parse().map_or_else(|_| printable(value), |name: SegmentName| name.into()))
     }
 
@@ -105,13 +105,6 @@ pub enum Relation {
     Answer,
     /// Nothing.
     Nothing,
-}
-
-impl Segments {
-    /// What packets from one segment to another may do.
-    pub fn relation(&self, from: &SegmentName, to: &SegmentName) -> Relation {
-        relation(&self.reach, from, to)
-    }
 }
 
 /// What packets from one segment to another may do, where `reach` is what settings say.

@@ -129,17 +129,27 @@ pub(super) fn tag(raw: &Raw) -> Parsed<Tag> {
         },
         _ => return Err(raw.found()),
     };
-    // EC2 counts Unicode characters: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
-    let fits = |s: &str, lengths: RangeInclusive<usize>| {
-        lengths.contains(&s.chars().count()) && !s.chars().any(|c| c.is_control() || matches!(c, '*' | '?' | '\\'))
-    };
-    if !fits(key, 1..=128) {
+    if !fits(key, KEY) {
         return Err(format!("the key {}", printable(key)));
     }
     if !fits(value, 0..=256) {
         return Err(format!("the value {}", printable(value)));
     }
     Ok(Tag { key: key.into(), value: value.into() })
+}
+
+/// The key of a tag alone.
+pub(super) fn tag_key(raw: &Raw) -> Parsed<String> {
+    word(raw).and_then(|key: String| if fits(&key, KEY) { Ok(key) } else { Err(raw.found()) })
+}
+
+/// How many characters a tag's key may have.
+const KEY: RangeInclusive<usize> = 1..=128;
+
+/// Whether a tag can have this text, and a filter can ask for it. EC2 counts Unicode characters:
+/// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
+fn fits(text: &str, lengths: RangeInclusive<usize>) -> bool {
+    lengths.contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || matches!(c, '*' | '?' | '\\'))
 }
 
 pub(super) fn list<T>(raw: &Raw, each: impl Fn(&Raw) -> Parsed<T>) -> Parsed<Vec<T>> {

@@ -42,17 +42,9 @@ fn named(text: &str) -> Parsed<SegmentName> {
     text.parse().map_err(|_| format!("the name {}, which is not of 1 to 64 letters, digits, . _ -", printable(text)))
 }
 
-/// The key of a tag, as of [`super::Tag`].
-pub(super) fn tag_key(raw: &Raw) -> Parsed<String> {
-    let key: String = parse::word(raw)?;
-    let fits = (1..=128).contains(&key.chars().count());
-    let clean = !key.chars().any(|c| c.is_control() || matches!(c, '*' | '?' | '\\'));
-    if fits && clean { Ok(key) } else { Err(raw.found()) }
-}
-
 /// With every segment as a key. The error is what is wrong with them.
 pub(super) fn checked(mut reach: Reach, tag: String) -> Parsed<Segmentation> {
-    let named: Vec<SegmentName> = reach.values().flatten().cloned().chain([SegmentName::default_one()]).collect();
+    let named: Vec<SegmentName> = reach.values().flatten().cloned().chain([SegmentName::default()]).collect();
     for name in named {
         reach.entry(name).or_default();
     }

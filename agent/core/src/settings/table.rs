@@ -150,7 +150,8 @@ settings! {
         default Words("none"), modes VPN,
         "These further accounts are asked, each by the role `role_arn` in it. `external_id` is what the role's trust \
          policy demands, `regions` are by default those above, `allow` lists the networks that VPCs of this account may \
-         bring (by default `private_net`), `segments` those that they may be in (by default any), and `name` is for messages. The list of a stronger source replaces the whole list.";
+         bring (by default `private_net`), `segments` those that they may be in (by default any), and `name` is for messages. \
+         The list of a stronger source replaces the whole list.";
     "gateway_tag", "CROSSWAN_GATEWAY_TAG", gateway_tag: Tag = parse::tag,
         accepts TAG, default Value("{ key = \"service\", value = \"nat\" }"), modes HUB,
         "The hub connects the gateways that have this tag.";
@@ -165,7 +166,7 @@ settings! {
          other segments only if theirs is listed here: hosts in `prod` then may begin a connection to hosts in `shared`, which may \
          answer. Both ways need both entries. The hub's own VPC has its segment by its tag, too. An empty table already keeps \
          all segments apart.";
-    "segment_tag", "CROSSWAN_SEGMENT_TAG", segment_tag: String = segments::tag_key,
+    "segment_tag", "CROSSWAN_SEGMENT_TAG", segment_tag: String = parse::tag_key,
         accepts "the key of a tag, of 1 to 128 characters, without control characters and EC2's filter characters * ? \\",
         default Value("\"crosswan-segment\""), modes HUB,
         "Where `segments` is set, the value of this tag of a VPC is its segment.";

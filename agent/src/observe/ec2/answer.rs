@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use aws_sdk_ec2::types::{Instance, InstanceStateName, Vpc, VpcCidrBlockStateCode};
+use aws_sdk_ec2::types::{Instance, InstanceStateName, Tag, Vpc, VpcCidrBlockStateCode};
 use ipnet::Ipv4Net;
 
 use crosswan_core::model::{
@@ -79,8 +79,8 @@ impl<'a> Collected<'a> {
         self.deleted = known.iter().filter(|vpc| !shown.contains(vpc.as_str())).cloned().collect();
     }
 
-    /// Gives each gateway its VPC's CIDRs, and its segment by the tag with this key if there are segments. A gateway is unusable if its VPC is missing from the answer, or if one of its CIDRs cannot
-    /// be read: tunnelling part of a VPC would look like success.
+    /// Gives each gateway its VPC's CIDRs, and its segment by the tag with this key if there are segments. A gateway is unusable if its
+    /// VPC is missing from the answer, or if one of its CIDRs cannot be read: tunnelling part of a VPC would look like success.
     pub(super) fn set_vpcs(&mut self, vpcs: &[Vpc], segment_tag: Option<&str>) {
         let known: BTreeMap<&str, &Vpc> = vpcs.iter().filter_map(|v| Some((v.vpc_id.as_deref()?, v))).collect();
         for (id, mut gateway) in std::mem::take(&mut self.gateways) {
@@ -138,13 +138,16 @@ pub(super) fn launched(instance: &Instance) -> Option<Timestamp> {
 
 /// The value of an instance's tag, if it has that tag.
 pub(super) fn tag<'i>(instance: &'i Instance, key: &str) -> Option<&'i str> {
-    instance.tags().iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default())
+    value(instance.tags(), key)
+}
+
+fn value<'t>(tags: &'t [Tag], key: &str) -> Option<&'t str> {
+    tags.iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default())
 }
 
 /// What the tag with this key says of a VPC's segment.
 pub(super) fn segment(vpc: &Vpc, key: &str) -> SegmentTag {
-    let tag = vpc.tags().iter().find(|tag| tag.key() == Some(key));
-    SegmentTag::of(tag.map(|tag| tag.value().unwrap_or_default()))
+    SegmentTag::of(value(vpc.tags(), key))
 }
 
 /// Why a gateway of a VPC that another account has shared with this one does not count: its administrator could take the owner's place.
