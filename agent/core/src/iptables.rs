@@ -62,12 +62,7 @@ struct RulesFile<'a> {
     exclude: BTreeSet<Ipv4Net>,
     sources: &'a BTreeSet<Ipv4Net>,
     mss: u16,
-    /// Whether there are segments.
-    segmented: bool,
-    segment_chains: Vec<segments::Chain>,
-    among_themselves: Vec<String>,
-    /// The realm of the hub's own segment.
-    hub_chain: Option<String>,
+    segments: Option<segments::Chains>,
 }
 
 /// The whole rules file for `nat`, the same bytes for the same value. A private network must not be `/0`: iptables-save
@@ -99,10 +94,7 @@ pub fn render(nat: &Nat) -> String {
         exclude: trunc(&nat.exclude),
         sources: &sources,
         mss: TUNNEL_MSS,
-        segmented: nat.segments.is_some(),
-        segment_chains: nat.segments.as_ref().map(segments::chains).unwrap_or_default(),
-        among_themselves: nat.segments.as_ref().map(segments::among_themselves).unwrap_or_default(),
-        hub_chain: nat.segments.iter().flat_map(|segments| &segments.hub).map(segments::hex).next(),
+        segments: nat.segments.as_ref().map(segments::Chains::of),
         private_net,
         own,
     };

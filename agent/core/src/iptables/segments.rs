@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Realm, Relation, SegmentName, Segments};
+use crate::model::{Realm, Relation, SegmentName, Segments, relation};
 
 /// The chain of the packets from one segment, as the template writes it. Realms are in hex, as iptables-save prints them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,32 +15,43 @@ pub(super) struct Chain {
     pub answers: Vec<String>,
 }
 
-/// The chains of the segments that settings know, and of the hub's own. The segments that only tags know need none.
-pub(super) fn chains(segments: &Segments) -> Vec<Chain> {
-    let names: BTreeSet<&SegmentName> = segments.reach.keys().chain(&segments.hub).collect();
-    let chain = |from: &&SegmentName| {
-        let to = |wanted: Relation| {
-            let fits = names.iter().filter(|to| segments.relation(from, to) == wanted);
-            fits.flat_map(|to| realms(segments, to)).collect()
+/// What the rules of segments need.
+#[derive(Debug)]
+pub(super) struct Chains {
+    /// A chain for each segment that settings know, and for the hub's own. The segments that only tags know need none.
+    pub each: Vec<Chain>,
+    /// Of the segments without a chain the realms of source and destination in one.
+    pub among_themselves: Vec<String>,
+    /// The realm of the hub's own segment.
+    pub hub: Option<String>,
+}
+
+impl Chains {
+    pub(super) fn of(segments: &Segments) -> Chains {
+        let names: BTreeSet<&SegmentName> = segments.reach.keys().chain(&segments.hub).collect();
+        let chain = |from: &&SegmentName| {
+            let to = |wanted: Relation| {
+                let fits = names.iter().filter(|to| relation(&segments.reach, from, to) == wanted);
+                fits.flat_map(|to| realms(segments, to)).collect()
+            };
+            Chain {
+                name: (*from).clone(),
+                realm: hex(from),
+                initiates: to(Relation::Initiate),
+                answers: to(Relation::Answer),
+            }
         };
-        Chain {
-            name: (*from).clone(),
-            realm: hex(from),
-            initiates: to(Relation::Initiate),
-            answers: to(Relation::Answer),
+        let strangers = segments.strangers.iter().filter(|name| Some(*name) != segments.hub.as_ref());
+        let twice = |name: &SegmentName| u32::from(Realm::of(name).number()) * 0x10001;
+        Chains {
+            each: names.iter().map(chain).collect(),
+            among_themselves: strangers.map(|name| format!("{:x}", twice(name))).collect(),
+            hub: segments.hub.as_ref().map(hex),
         }
-    };
-    names.iter().map(chain).collect()
+    }
 }
 
-/// Of the segments without a chain the realms of source and destination in one.
-pub(super) fn among_themselves(segments: &Segments) -> Vec<String> {
-    let strangers = segments.strangers.iter().filter(|name| Some(*name) != segments.hub.as_ref());
-    let twice = |name: &SegmentName| u32::from(Realm::of(name).number()) * 0x10001;
-    strangers.map(|name| format!("{:x}", twice(name))).collect()
-}
-
-pub(super) fn hex(name: &SegmentName) -> String {
+fn hex(name: &SegmentName) -> String {
     format!("{:x}", Realm::of(name).number())
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crosswan_core::iptables::render;
-use crosswan_core::model::{Nat, Realm, SegmentName, Segments};
+use crosswan_core::model::{Nat, Place, Realm, SegmentName, Segments};
+use crosswan_core::system::address_of;
 use crosswan_lab::Netns;
 use nix::libc;
 
@@ -270,7 +271,7 @@ fn one_hub(tunnels: usize, segments: usize) -> Result<Path> {
     if segments > 0 {
         let to_clients = VPN_HUB[1].lines().filter(|line| line.starts_with("route replace 10."));
         let routes: String = to_clients.map(|line| line.replace(" table", &format!("{realm} table")) + "\n").collect();
-        hub.ip(&format!("addr replace 127.71.5.1/32 dev cw1 scope host\n{routes}"))?;
+        hub.ip(&format!("addr replace {}/32 dev cw1 scope host\n{routes}", address_of(Place::One)))?;
     }
     let mut sockets = vec![decapsulate(&hub)?];
     for (n, client) in clients.iter().enumerate() {
