@@ -7,39 +7,46 @@ use anyhow::Result;
 use crate::region::{CLIENT, HUB, NAT, Region};
 use crate::routing::SHOWN;
 
-/// How often a gateway is tried. `keep` and charon may make or end one of two tunnels beside a refresh, after the outages before; what
-/// the refresh itself has done is its report's.
+/// Rules, routes and files, which a refresh with nothing new leaves as they are.
+const HELD: &str = "iptables-save | grep ^-A
+    stat -c '%n %i %Y' 2>/dev/null /etc/swanctl/conf.d/crosswan* /var/lib/crosswan/{iptables.rules,routing.batch} || true";
+/// The SAs. `keep` and charon may make or end one of two tunnels beside a refresh, after the outages before; then it is tried again.
+const STATES: &str = "ip xfrm state | grep spi || true";
 const TRIES: usize = 3;
 
 pub fn unchanged(region: &mut Region) -> Result<()> {
     for name in [HUB, NAT, CLIENT] {
-        let held = |region: &Region| {
-            region.vm(name)?.ok(&format!("iptables-save | grep ^-A; ip xfrm state | grep spi || true; {SHOWN}
-                stat -c '%n %i %Y' 2>/dev/null /etc/swanctl/conf.d/crosswan* /var/lib/crosswan/{{iptables.rules,routing.batch}} || true"))
-        };
-        let mut before = held(region)?;
         for left in (0..TRIES).rev() {
-            for _ in 0..10 {
-                std::thread::sleep(Duration::from_secs(3));
-                let earlier = std::mem::replace(&mut before, held(region)?);
-                if earlier == before {
-                    break;
-                }
-            }
+            let before = [settled(region, name)?, held(region, name)?];
             let report = region.refresh(name)?;
-            let after = held(region)?;
-            let same = after == before;
+            let after = [region.vm(name)?.ok(STATES)?, held(region, name)?];
             let idle = report["outcome"] == "unchanged" && report["steps"].as_array().is_some_and(Vec::is_empty);
-            if !idle || same || left == 0 {
-                let found = if same { "the same".into() } else { format!("NOT the same: {before}\nbut {after}") };
-                let text = format!(
-                    "{name}: {}, steps {}; rules, SAs and files are {found}",
-                    report["outcome"], report["steps"]
-                );
-                region.check(idle && same, &text);
-                break;
+            if idle && after[1] == before[1] && after[0] != before[0] && left > 0 {
+                continue;
             }
+            let same = after == before;
+            let found = if same { "the same".into() } else { format!("NOT the same: {before:#?}\nbut {after:#?}") };
+            let said = format!("{}, steps {}", report["outcome"], report["steps"]);
+            region.check(idle && same, &format!("{name}: {said}; rules, SAs and files are {found}"));
+            break;
         }
     }
     Ok(())
+}
+
+fn held(region: &Region, name: &str) -> Result<String> {
+    region.vm(name)?.ok(&format!("{SHOWN}\n{HELD}"))
+}
+
+/// The SAs once they have been the same for three seconds, or after half a minute.
+fn settled(region: &Region, name: &str) -> Result<String> {
+    let mut states = region.vm(name)?.ok(STATES)?;
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_secs(3));
+        let earlier = std::mem::replace(&mut states, region.vm(name)?.ok(STATES)?);
+        if earlier == states {
+            break;
+        }
+    }
+    Ok(states)
 }
