@@ -197,7 +197,10 @@ impl Conclude<'_> {
                     self.outcome.routes.insert((route.table.clone(), route.to), RouteIs::Here);
                     self.record(route);
                 }
-                Err(why) => self.outcome.unasked.push(format!("lead {} of {} here: {why}", route.to, route.table)),
+                Err(why) => {
+                    self.outcome.routes.insert((route.table.clone(), route.to), RouteIs::Failed);
+                    self.outcome.unasked.push(format!("lead {} of {} here: {why}", route.to, route.table));
+                }
             }
         }
     }

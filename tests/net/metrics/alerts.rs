@@ -97,7 +97,7 @@ impl<'a> Alerts<'a> {
         self.raised("CrosswanPeersRefused", 2)?;
         self.raised("CrosswanKeysAwaited", 2)?;
 
-        // Somebody leads the route elsewhere, and the hub does not take it back while its host stops packets.
+        // Somebody leads the route elsewhere, and EC2 does not let the hub take it back.
         let replace = |action: &str, to: &str, target: Option<&str>| -> Result<()> {
             let route = [("RouteTableId", table), ("DestinationCidrBlock", to)];
             let target = target.map(|target| ("NetworkInterfaceId", target));
@@ -107,11 +107,11 @@ impl<'a> Alerts<'a> {
         };
         let interface = lab.ec2().instance(&nat.region, &nat.instance)?.interface;
         replace("ReplaceRoute", "10.0.0.0/8", Some(&interface))?;
-        hub.sh("iptables -P FORWARD DROP")?.ok()?;
+        lab.ec2_fault(&hub.region, "ReplaceRoute", Fault::Unauthorized);
         refresh_with(hub, &[], 3)?;
         prometheus.measure(hub)?;
         self.raised("CrosswanRouteTakenAway", 2)?;
-        hub.sh("iptables -P FORWARD ACCEPT")?.ok()?;
+        lab.ec2_heal();
         refresh_with(hub, &[], 3)?;
 
         // Two answers of EC2 without any gateway: too many to believe at once.

@@ -73,6 +73,8 @@ pub enum RouteIs {
     Left(String),
     /// This gateway does not take it yet; a phrase says what it waits for.
     Waits(String),
+    /// EC2 did not let this gateway take it; why is among what could not be asked.
+    Failed,
 }
 
 /// The own instance as a route's target.

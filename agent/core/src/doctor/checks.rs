@@ -84,6 +84,7 @@ pub const CHECKS: &[Check] = &[
     one("key-loaded", &["key-file", "charon"], NOT_AS_PLANNED, tunnels::key_loaded),
     one("key-tag", &["ec2", "key-file"], NOT_AS_PLANNED, tunnels::key_tag),
     one("overlap", &[], NOT_AS_PLANNED, passes::overlap),
+    one("segments", &[], NOT_AS_PLANNED, passes::segments),
     one("peer-path", &["uplink", "public-address", "charon"], TUNNEL_DOWN, path::peer_path),
     each(
         "peer-<vpc>",

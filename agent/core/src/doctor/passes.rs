@@ -1,12 +1,17 @@
 //! Checks of what the last refresh left behind.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     examined::Examined,
-    verdict::{Matter, Verdict, failure, unasked, warning},
+    verdict::{Matter, Verdict, failure, few, unasked, warning},
 };
-use crate::{error::STOPPED, model::Timestamp, report::Report};
+use crate::{
+    decide::Membership,
+    error::STOPPED,
+    model::{Mode, Timestamp, VpcId},
+    report::Report,
+};
 
 /// A refresh is made every hour, each gateway at its own minute; this is two and a half of them.
 const STALE: u64 = 9_000;
@@ -81,5 +86,26 @@ pub(super) fn overlap(x: &Examined) -> Verdict {
             let remedy = "crosswan status; give one of the VPCs another CIDR, or leave it out";
             Err(warning(format!("{first}{more}"), wanted, remedy))
         }
+    }
+}
+
+pub(super) fn segments(x: &Examined) -> Verdict {
+    if x.mode() != Some(Mode::VpnHub) {
+        return Err(Matter::Absent("the hub keeps segments apart".into()));
+    }
+    let report = x.last_report().ok_or(Matter::Blocked("last-refresh"))?;
+    let Some(segments) = &report.segments else {
+        return Err(Matter::Absent("settings have none: every VPC reaches every other".into()));
+    };
+    let peers = report.tunnels.values().filter_map(|tunnel| Some((tunnel.vpc.as_ref()?, tunnel.segment.as_ref()?)));
+    let all: BTreeMap<&VpcId, &Membership> = peers.chain([(&report.me.vpc, &segments.own)]).collect();
+    let isolated = all.iter().filter_map(|(vpc, member)| Some(format!("{vpc} {}", member.why.as_ref()?)));
+    match &isolated.collect::<Vec<_>>()[..] {
+        [] => Ok(format!("each of {} VPCs is in a segment that settings know", all.len())),
+        isolated => Err(warning(
+            few(isolated),
+            "every VPC in a segment that settings know",
+            "correct the tag of the VPC, or segments in the settings, and run crosswan refresh",
+        )),
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn each(x: &Examined) -> Vec<(String, Verdict)> {
             }
             (RouteIs::Here, None) => Ok("leads here".into()),
             (RouteIs::Left(how) | RouteIs::Waits(how), _) => Err(warning(how, WANTED, look(table))),
+            (RouteIs::Failed, _) => Err(failure("does not lead here", WANTED, "crosswan refresh")),
         };
         (id(table, to), verdict)
     });

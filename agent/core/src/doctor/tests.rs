@@ -38,8 +38,10 @@ fn report() -> Report {
     serde_json::from_value(serde_json::json!({
         "at": 1000, "version": env!("CARGO_PKG_VERSION"), "mode": "vpn-hub", "me": me(), "outcome": "unchanged", "regions": {},
         "tunnels": {PEER: {
-            "vpc": "vpc-00000001", "remote": "198.51.100.2", "remote_cidrs": ["10.1.0.0/16"], "local_cidrs": ["10.0.0.0/8"]
+            "vpc": "vpc-00000001", "remote": "198.51.100.2", "remote_cidrs": ["10.1.0.0/16"], "local_cidrs": ["10.0.0.0/8"],
+            "segment": {"segment": "shared"}
         }},
+        "segments": {"own": {"segment": "shared"}, "reach": {"shared": []}},
         "refused": [], "kept": [], "removed": [], "held": null, "steps": [], "waiting_for": null, "unasked": [],
         "problems": [], "notes": []
     }))
@@ -238,6 +240,7 @@ fn what_a_mode_does_not_have_is_no_failure() {
         "key-file",
         "key-loaded",
         "key-tag",
+        "segments",
         "peer-path",
         "peer-<vpc>",
     ];

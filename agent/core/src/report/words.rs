@@ -71,6 +71,7 @@ impl Report {
             RouteIs::Here => format!("route     {to} of {table} leads here"),
             RouteIs::Left(how) => format!("route     {to} of {table} {how}: it was left as it is"),
             RouteIs::Waits(what) => format!("WAITING   {to} of {table} is not led here yet: {what}"),
+            RouteIs::Failed => format!("FAILED    {to} of {table} does not lead here"),
         }));
         if let Some(segments) = &self.segments {
             let may = |(name, to): (&SegmentName, &BTreeSet<SegmentName>)| {

@@ -524,6 +524,16 @@ fn one_cause_is_one_failure_with_its_remedy() {
                 last(x).refused.insert(serde_json::from_value(refusal).unwrap());
             }),
         ),
+        (
+            "segments",
+            Warning,
+            6,
+            "correct the tag of the VPC",
+            Box::new(|x| {
+                let lab = serde_json::json!({"segment": "lab", "why": "is in segment lab, which settings do not know"});
+                last(x).tunnels.values_mut().next().unwrap().segment = serde_json::from_value(lab).unwrap();
+            }),
+        ),
     ];
     let mut seen = BTreeSet::new();
     for (id, state, code, remedy, harm) in harms {

@@ -53,9 +53,9 @@ fn stops(answer: &Answer) -> Vec<&str> {
 fn two_that_reach_each_other_are_followed_end_by_end() {
     let x = hub();
     for (from, to, ids) in [
-        (HERE, THERE, "from to way subnet-from tunnel-to route-there"),
-        (THERE, HERE, "from to way tunnel-from route-back subnet-to"),
-        ([10, 2, 3, 4], THERE, "from to way tunnel-from route-back tunnel-to route-there"),
+        (HERE, THERE, "from to way segments subnet-from tunnel-to route-there"),
+        (THERE, HERE, "from to way segments tunnel-from route-back subnet-to"),
+        ([10, 2, 3, 4], THERE, "from to way segments tunnel-from route-back tunnel-to route-there"),
         (HERE, [10, 0, 9, 9], "from to way"),
     ] {
         let answer = ask(&x, from, to);
