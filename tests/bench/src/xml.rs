@@ -125,19 +125,28 @@ pub fn session(account: &str) -> String {
     )
 }
 
+/// How many segments the VPCs are in, where the hub's settings have any.
+pub const SEGMENTS: usize = 50;
+
+/// The segment of a VPC's tag.
+pub fn segment(number: usize) -> String {
+    format!("team-{}", number % SEGMENTS)
+}
+
 /// DescribeVpcs for the ids that were asked for, as the account shows them that owns them.
 pub fn vpcs<'a>(ids: impl Iterator<Item = &'a str>, owner: &str) -> String {
     let mut set = String::new();
     for id in ids {
         let number = id.strip_prefix("vpc-").and_then(|hex| usize::from_str_radix(hex, 16).ok());
-        let Some(cidr) = number.map(cidr) else { continue };
+        let Some(number) = number else { continue };
+        let (cidr, segment) = (cidr(number), segment(number));
         let _ = write!(
             set,
             "<item><vpcId>{id}</vpcId><ownerId>{owner}</ownerId><state>available</state><cidrBlock>{cidr}</cidrBlock>\
              <cidrBlockAssociationSet><item><associationId>vpc-cidr-assoc-{id}</associationId>\
              <cidrBlock>{cidr}</cidrBlock><cidrBlockState><state>associated</state></cidrBlockState></item>\
              </cidrBlockAssociationSet><dhcpOptionsId>dopt-1</dhcpOptionsId><instanceTenancy>default</instanceTenancy>\
-             <isDefault>false</isDefault></item>"
+             <isDefault>false</isDefault><tagSet><item><key>crosswan-segment</key><value>{segment}</value></item></tagSet></item>"
         );
     }
     answer("DescribeVpcs", &format!("<vpcSet>{set}</vpcSet>"))
