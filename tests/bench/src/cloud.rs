@@ -76,9 +76,12 @@ impl Cloud {
         let state = Arc::new(Mutex::<State>::default());
         let shared = state.clone();
         let service = Service::tcp(ns, Ipv4Addr::LOCALHOST, PORT, move |mut stream| {
-            let Ok(request) = Request::read(&mut stream) else { return };
-            // The caller may have given up.
-            let _ = stream.write_all(&answer(&shared, &request).bytes());
+            // EC2 leaves connections open, too. The caller may give up while it waits.
+            while let Ok(request) = Request::read(&mut stream) {
+                if stream.write_all(&answer(&shared, &request).bytes_before_more()).is_err() {
+                    return;
+                }
+            }
         })?;
         Ok(Cloud { state, _service: service })
     }

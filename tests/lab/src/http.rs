@@ -77,10 +77,19 @@ impl Response {
         Response { status, headers: Vec::new(), body: body.into() }
     }
 
-    /// The bytes on the wire.
+    /// The bytes on the wire, of the last answer on a connection.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut head =
-            format!("HTTP/1.1 {} Lab\r\nContent-Length: {}\r\nConnection: close\r\n", self.status, self.body.len());
+        self.on_the_wire("close")
+    }
+
+    /// The bytes on the wire, where the connection stays open for the next request.
+    pub fn bytes_before_more(&self) -> Vec<u8> {
+        self.on_the_wire("keep-alive")
+    }
+
+    fn on_the_wire(&self, connection: &str) -> Vec<u8> {
+        let (status, length) = (self.status, self.body.len());
+        let mut head = format!("HTTP/1.1 {status} Lab\r\nContent-Length: {length}\r\nConnection: {connection}\r\n");
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
         }
