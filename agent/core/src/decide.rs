@@ -14,6 +14,7 @@ mod facts;
 mod findings;
 mod gateways;
 mod hub;
+mod hubs;
 mod own_tags;
 mod places;
 mod recover;

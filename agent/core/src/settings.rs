@@ -12,6 +12,7 @@ use crate::{error::Result, model::Mode};
 
 mod accounts;
 mod check;
+mod hubs;
 mod item;
 mod legacy;
 mod names;
@@ -26,6 +27,7 @@ mod tests;
 mod values;
 
 pub use accounts::{Account, is_external_id};
+pub use hubs::HubKeys;
 pub use parse::Tag;
 pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
 pub use stored::{Fetched, NoPsk, Service, StoreUnasked, StoredPsk};

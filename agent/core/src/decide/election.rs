@@ -22,6 +22,8 @@ pub(super) struct Election<'a> {
     pub connection: &'a dyn Fn(&Gateway) -> ConnName,
     /// Whether a connection to it could be loaded, because there is a key or a pre-shared key for it.
     pub usable: &'a dyn Fn(&Gateway) -> bool,
+    /// The connection that routes lead to already, where they tell: on a spoke.
+    pub routed: Option<&'a ConnName>,
     /// How long, in seconds, after its launch a gateway takes over from one that works. For a hub that is the time in which every
     /// spoke has connected to it: one that moved earlier would not reach the others.
     pub settles: i64,
@@ -53,6 +55,8 @@ impl Election<'_> {
     pub(super) fn elect(&self, vpc: &Vpc) -> Option<Elected> {
         let before = vpc.known.as_ref();
         let was = before.filter(|_| !vpc.gone).and_then(|known| vpc.gateways.get(&known.gateway.instance));
+        // What the routes lead to and works counts more than what is remembered: settings alone may have made it the one in use.
+        let was = vpc.gateways.values().find(|g| self.carries_routed(g)).or(was);
         let mut lost = before.map_or_else(Vec::new, |known| known.lost.clone());
         let (in_use, down_since) = match was {
             // No gateway works here yet, or any longer: one with a tunnel comes first, then one that has authenticated, then one
@@ -102,6 +106,11 @@ impl Election<'_> {
     fn works_as(&self, gateway: &Gateway, was: &Gateway) -> bool {
         let connection = self.connection;
         (self.usable)(gateway) && self.contacts.carries_as(&connection(gateway), &connection(was))
+    }
+
+    fn carries_routed(&self, gateway: &Gateway) -> bool {
+        let name = (self.connection)(gateway);
+        self.routed == Some(&name) && self.contacts.carries(&name)
     }
 
     fn has_settled(&self, gateway: &Gateway) -> bool {

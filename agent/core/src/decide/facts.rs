@@ -100,6 +100,14 @@ impl<'a> OwnAuth<'a> {
 }
 
 impl Facts<'_> {
+    /// On a spoke the connection to a hub that the routes of the private network lead to.
+    pub(super) fn routed_hub(&self) -> Option<&ConnName> {
+        let routes = &self.observed.system.routing.routes;
+        let via = self.settings.private_net.iter().find_map(|net| routes.get(&net.trunc()))?;
+        let there = self.places.at(via.place).filter(|name| name.hub().is_some());
+        there.max_by_key(|name| self.contacts.carries(name))
+    }
+
     /// The peer's keys with which this connection was last loaded.
     pub(super) fn pinned(&self, name: &ConnName) -> Option<&Vec<PublicKey>> {
         self.observed.system.peer_keys.get(name)

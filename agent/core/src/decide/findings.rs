@@ -66,7 +66,9 @@ impl Findings {
     pub(super) fn of_credential(&mut self, credential: Credential, region: Scope, vpc: &VpcId) -> Option<Auth> {
         let vpc = vpc.clone();
         if let Some(why) = credential.kept {
-            self.kept.push(Kept { vpc: vpc.clone(), region: region.clone(), why });
+            let kept = Kept { vpc: vpc.clone(), region: region.clone(), why };
+            // Tunnels to two hubs may share it.
+            self.kept.extend((!self.kept.contains(&kept)).then_some(kept));
         }
         match credential.auth {
             Ok(auth) => return Some(auth),

@@ -54,6 +54,7 @@ impl End<'_> {
             now: facts.observed.now,
             connection: self.connection,
             usable: &usable,
+            routed: facts.routed_hub(),
             settles: self.settles,
         };
         let mut chosen = BTreeMap::new();
@@ -84,15 +85,16 @@ impl End<'_> {
             return BTreeMap::new();
         }
         let gateways: Vec<&Gateway> = vpcs.values().flat_map(|vpc| vpc.gateways.values()).collect();
-        let trusts: BTreeMap<InstanceId, Trust> = match &settings.auth.hub_key[..] {
-            [] => {
+        let named_keys = &settings.auth.hub_key;
+        let trusts: BTreeMap<InstanceId, Trust> = match named_keys.is_unnamed() {
+            true => {
                 let cases = gateways.iter().map(|gateway| {
                     let (known, accept) = (self.known_before(gateway), request.accept.get(&gateway.vpc));
                     (gateway.instance.clone(), Case { gateway, known, accept: accept.map(String::as_str) })
                 });
                 trust(&cases.collect())
             }
-            keys => gateways.iter().map(|g| (g.instance.clone(), named(keys, Some(g)))).collect(),
+            false => gateways.iter().map(|g| (g.instance.clone(), named(named_keys.of(g.public), g))).collect(),
         };
         for gateway in gateways {
             match trusts[&gateway.instance].objection.clone() {
@@ -123,12 +125,12 @@ impl End<'_> {
         Peer { accepts: accepts.then_some(next), ..peer }
     }
 
-    /// Which keys this gateway signs with and announces, given its `peers`. `unknown` is a peer whose gateway EC2 does not show,
-    /// by its name and whether it has accepted the next key. `None` if this gateway has no key.
+    /// Which keys this gateway signs with and announces, given its `peers`. `unknown` are peers whose gateways EC2 does
+    /// not show, each by its name and whether it has accepted the next key. `None` if this gateway has no key.
     pub(super) fn present<'p>(
         &self,
         peers: impl Iterator<Item = &'p Peer>,
-        unknown: Option<(String, bool)>,
+        unknown: impl IntoIterator<Item = (String, bool)>,
     ) -> Option<Presence> {
         let by_key = peers.filter(|peer| !peer.keys.is_empty());
         let peers = by_key.map(|peer| (peer.gateway.vpc.to_string(), peer.accepts.is_some()));

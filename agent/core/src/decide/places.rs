@@ -30,6 +30,11 @@ impl Places {
         self.0.get(name).copied()
     }
 
+    /// The connections that have this place.
+    pub(super) fn at(&self, place: Place) -> impl Iterator<Item = &ConnName> {
+        self.0.iter().filter(move |(_, held)| **held == place).map(|(name, _)| name)
+    }
+
     /// The place for a connection whose network it is to carry: its own, or one that no other connection of its party has. If
     /// there is none, all others of its party are on their way out.
     pub(super) fn for_use(&self, name: &ConnName) -> Place {

@@ -1,4 +1,4 @@
-//! The spoke: one tunnel to the hub, with one child per own CIDR inside the private network.
+//! The spoke: a tunnel to each of at most two hubs, with one child per own CIDR inside the private network.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,14 +8,14 @@ use std::{
 use ipnet::Ipv4Net;
 
 use super::{
-    credential::Link,
     facts::{Facts, Tunnels},
     findings::Findings,
     gateways::{Chosen, End, next_key_proofs, signed_with},
+    hubs::{Hub, connection, hubs, in_use, outgoing},
     roster::Eligible,
 };
 use crate::{
-    model::{ConnName, Gateway, IkeId, PublicKey, Refusal, Selectors, Tunnel, VpcId, child_name},
+    model::{Gateway, IkeId, Refusal, Selectors, Tunnel, VpcId, child_name},
     settings::Settings,
     state::State,
 };
@@ -36,57 +36,71 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
         settles: HUB_SETTLES,
     };
     let mut out = Tunnels::default();
-    let asked = settings.hub.is_none() || settings.asks();
+    let asked = settings.hub.is_empty() || settings.asks();
     let mut chosen = None;
     if asked {
         let (hubs, roster) = end.choose(findings);
         (out.removed, out.held, out.state.regions) = (roster.removed, roster.held, roster.regions);
         chosen = one_hub(facts, hubs, findings);
     }
-    let found = chosen.as_ref().map(|chosen| &chosen.peer.gateway);
-    // While a region does not answer, the hub that this spoke is connected to counts as found.
-    let silent = facts.answers.values().any(|answer| answer.is_err());
-    let remembered = || facts.loaded.iter().find_map(ConnName::hub).map(|(address, _)| address).filter(|_| silent);
-    let Some(remote_addr) = settings.hub.or(found.and_then(|hub| hub.public)).or_else(remembered) else { return out };
-    let name = connection(facts, remote_addr, found);
-    let keys = match &chosen {
-        Some(chosen) => chosen.peer.keys.clone(),
-        None => unseen_hub_keys(facts, &name),
-    };
-    let unknown = (chosen.is_none() && !keys.is_empty()).then(|| {
-        let next = facts.own.next_key();
-        let accepts = next.is_some_and(|next| facts.contacts.has_accepted(&name.own_next(), &end.local_id.next(next)));
-        (format!("the hub at {remote_addr}"), accepts)
-    });
-    out.presence = end.present(chosen.iter().map(|chosen| &chosen.peer), unknown);
-    let credential = match found {
-        Some(hub) => end.credential(hub, &keys),
-        None => Link { spoke: &me.vpc, peer: None, keys: &keys, known: true }.credential(facts),
-    };
-    let peers = chosen.iter().map(|chosen| (chosen.peer.gateway.vpc.clone(), chosen.peer.clone()));
-    out.state = State { peers: peers.collect(), ..out.state };
-    let Some(auth) = findings.of_credential(credential, me.region.clone().into(), &me.vpc) else { return out };
-    if children.is_empty() {
+    let mut hubs = hubs(facts, chosen.as_ref());
+    if hubs.is_empty() {
         return out;
     }
-    let tunnel = Tunnel {
-        vpc: found.map(|hub| hub.vpc.clone()),
-        local_addr: me.private,
-        remote_addr,
-        local_id: end.local_id.clone(),
-        remote_id: IkeId::Hub(remote_addr),
-        place: facts.places.for_use(&name),
-        children,
-        auth: signed_with(auth, out.presence.as_ref()),
-    };
-    out.tunnels.extend(next_key_proofs(&name, &tunnel, out.presence.as_ref()));
-    if let Some(chosen) = &chosen {
-        let remote_id = |hub: &Gateway| IkeId::Hub(hub.public.unwrap_or(remote_addr));
-        out.tunnels.extend(end.stand_by(chosen, &tunnel, remote_id, out.presence.as_ref(), findings));
+    out.presence =
+        end.present(chosen.iter().map(|chosen| &chosen.peer), hubs.iter().filter_map(|hub| unknown(&end, hub)));
+    if let [only] = settings.hub[..] {
+        findings
+            .notes
+            .push(format!("settings name one hub, at {only}: while it is away, nothing carries the private network"));
     }
-    out.routes = settings.private_net.iter().map(|net| (*net, tunnel.place)).collect();
-    out.tunnels.insert(name, tunnel);
+    let outgoing = outgoing(facts, &hubs);
+    if let Some(outgoing) = &outgoing {
+        findings.notes.push(format!(
+            "the tunnel to {}, which settings no longer name, is in use until the one to {} is up; to end it now: crosswan refresh --force",
+            outgoing.address, hubs[0].address
+        ));
+        hubs.truncate(1);
+        hubs.insert(0, outgoing.clone());
+    }
+    let mut auths = BTreeMap::new();
+    hubs.retain(|hub| {
+        let auth = findings.of_credential(hub.credential(&end), me.region.clone().into(), &me.vpc);
+        auth.map(|auth| auths.insert(hub.name.clone(), signed_with(auth, out.presence.as_ref()))).is_some()
+    });
+    let in_use = in_use(facts, &hubs);
+    let peers = chosen.iter().map(|chosen| (chosen.peer.gateway.vpc.clone(), chosen.peer.clone()));
+    out.state = State { peers: peers.collect(), ..out.state };
+    let Some(in_use) = in_use.filter(|_| !children.is_empty()) else { return out };
+    let place = facts.places.for_use(&in_use.name);
+    for hub in &hubs {
+        let tunnel = Tunnel {
+            vpc: hub.gateway.map(|hub| hub.vpc.clone()),
+            local_addr: me.private,
+            remote_addr: hub.address,
+            local_id: end.local_id.clone(),
+            remote_id: IkeId::Hub(hub.address),
+            place: if hub.name == in_use.name { place } else { place.other() },
+            children: children.clone(),
+            auth: auths[&hub.name].clone(),
+        };
+        out.tunnels.extend(next_key_proofs(&hub.name, &tunnel, out.presence.as_ref()));
+        if let Some(chosen) = chosen.as_ref().filter(|_| hub.gateway.is_some() && outgoing.is_none()) {
+            let remote_id = |other: &Gateway| IkeId::Hub(other.public.unwrap_or(hub.address));
+            out.tunnels.extend(end.stand_by(chosen, &tunnel, remote_id, out.presence.as_ref(), findings));
+        }
+        out.tunnels.insert(hub.name.clone(), tunnel);
+    }
+    out.routes = settings.private_net.iter().map(|net| (*net, place)).collect();
     out
+}
+
+/// A hub that EC2 does not show and that is known by a key: what to call it, and whether it has accepted the next key.
+fn unknown(end: &End, hub: &Hub) -> Option<(String, bool)> {
+    let next = end.facts.own.next_key();
+    let accepts =
+        next.is_some_and(|next| end.facts.contacts.has_accepted(&hub.name.own_next(), &end.local_id.next(next)));
+    (hub.gateway.is_none() && !hub.keys.is_empty()).then(|| (format!("the hub at {}", hub.address), accepts))
 }
 
 /// The own CIDRs that the tunnel carries; the others are refused.
@@ -106,27 +120,11 @@ fn children(facts: &Facts, findings: &mut Findings) -> BTreeMap<String, Selector
     inside.into_iter().map(child).collect()
 }
 
-/// The name of the connection to the hub at this address: the one that is loaded, otherwise one with the hub's instance if that
-/// is known.
-fn connection(facts: &Facts, address: Ipv4Addr, hub: Option<&Gateway>) -> ConnName {
-    let nameless = ConnName::to_hub(address, None);
-    if facts.loaded.contains(&nameless) {
-        return nameless;
-    }
-    match hub {
-        Some(hub) => ConnName::to_hub(address, Some(&hub.instance)),
-        None => {
-            let loaded = facts.loaded.iter().find(|name| name.hub().is_some_and(|(loaded, _)| loaded == address));
-            loaded.cloned().unwrap_or(nameless)
-        }
-    }
-}
-
-/// A hub must have the address that settings name, if they name one. One inside the private network cannot be reached: this
+/// A hub must have an address that settings name, if they name any. One inside the private network cannot be reached: this
 /// gateway's own guard would stop IKE.
 fn eligible(settings: &Settings, hub: &Gateway) -> Eligible {
     match hub.public {
-        Some(address) if settings.hub.is_some_and(|named| named != address) => Err(None),
+        Some(address) if !settings.hub.is_empty() && !settings.hub.contains(&address) => Err(None),
         Some(address) if settings.private_net.iter().any(|net| net.contains(&address)) => Err(Some(format!(
             "its public address {address} lies inside private_net, which is reached through the tunnel only: associate an \
              Elastic IP, or take that network out of private_net"
@@ -146,13 +144,4 @@ fn one_hub(facts: &Facts, mut hubs: BTreeMap<VpcId, Chosen>, findings: &mut Find
         findings.refuse(&other.peer.gateway, Some(&vpc), reason);
     }
     chosen
-}
-
-/// The keys of a hub that EC2 does not show or was not asked about: those of settings, otherwise those loaded last.
-fn unseen_hub_keys(facts: &Facts, name: &ConnName) -> Vec<PublicKey> {
-    match &facts.settings.auth.hub_key[..] {
-        _ if facts.own.keys().is_none() => Vec::new(),
-        [] => facts.pinned(name).cloned().unwrap_or_default(),
-        keys => keys.to_vec(),
-    }
 }

@@ -1,6 +1,7 @@
 //! Each safety rule of `decide`, by name.
 
 mod accounts;
+mod hubs;
 mod replacement;
 mod segments;
 
@@ -84,6 +85,8 @@ struct Pass<'a> {
     own: Option<OwnKeys>,
     /// The places of connections that are loaded.
     places: BTreeMap<ConnName, Place>,
+    /// What leads packets into tunnels now.
+    routing: Routing,
     /// Connections that are loaded, and the peers' keys in them.
     loaded: BTreeMap<ConnName, Vec<PublicKey>>,
     /// charon's IKE_SAs; `None` if it was not asked.
@@ -128,6 +131,7 @@ impl Default for Pass<'_> {
             force: false,
             own: None,
             places: BTreeMap::new(),
+            routing: Routing::default(),
             loaded: BTreeMap::new(),
             sas: None,
             accept: BTreeMap::new(),
@@ -152,6 +156,7 @@ impl Pass<'_> {
             charon: asked.then_some(charon),
             peer_keys: self.loaded.clone(),
             places: self.places,
+            routing: self.routing,
             ..System::default()
         };
         let psks = Psks { shared: self.psk.clone(), ..Psks::default() };

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, ProvenKey, PublicKey, Succession, Tagged};
+use crate::model::{Gateway, InstanceId, KEY_TAG, NEXT_KEY_TAG, ProvenKey, PublicKey, Succession, Tagged};
 
 /// The judgement of a gateway's announcement, given the keys that it was known by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -191,15 +191,15 @@ fn unsigned(gateway: &Gateway, key: &PublicKey, succession: &Succession) -> Obje
 }
 
 /// The hub's keys, as a spoke's settings name them. They count more than anything that EC2 shows, but a difference is reported.
-pub(super) fn named(keys: &[PublicKey], gateway: Option<&Gateway>) -> Trust {
-    let announced = |tags: &KeyTags| tags.key.read().map(|proven| proven.key);
-    let other = gateway.and_then(|g| Some((g, announced(&g.tags).filter(|key| !keys.contains(key))?)));
-    let objection = other.map(|(gateway, key)| {
+pub(super) fn named(keys: &[PublicKey], gateway: &Gateway) -> Trust {
+    let announced = gateway.tags.key.read().map(|proven| proven.key);
+    let objection = announced.filter(|key| !keys.contains(key)).map(|key| {
         Objection::Refused(format!(
-            "{} announces the key {}, but auth.hub_key is {}, which stays",
+            "{} announces the key {}, but auth.hub_key is {} for {}, which stays",
             gateway.instance,
             key.fingerprint(),
-            fingerprints(keys)
+            fingerprints(keys),
+            gateway.public.map_or_else(|| "it".into(), |address| address.to_string())
         ))
     });
     Trust { keys: keys.to_vec(), objection }

@@ -1,11 +1,11 @@
 //! Checks the settings against the mode and against each other.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, net::Ipv4Addr, path::Path};
 
 use ipnet::Ipv4Net;
 
 use super::{
-    accounts,
+    accounts, hubs,
     item::Item,
     names, parse, segments,
     sources::{below, show},
@@ -74,25 +74,28 @@ impl Draft {
         let method = self.method.unwrap_or(by_default);
         // All gateways may share one file, and a hub must not demand its own key of its clients.
         let hub_key = self.hub_key.filter(|_| mode == Mode::NatVpn).unwrap_or_default();
-        let hub = self.hub.filter(|_| mode == Mode::NatVpn);
+        let hub = self.hub.filter(|_| mode == Mode::NatVpn).unwrap_or_default();
+        hubs::checked(&hub, &hub_key)
+            .map_err(|why| Error::settings(format!("{}: auth.hub_key: expected {why}", at("auth.hub_key"))))?;
         let no_hub = |why: String| Error::settings(format!("{}: hub: expected {why}", at("hub")));
-        match (mode, hub) {
+        match (mode, &hub[..]) {
             (Mode::VpnHub, _) if asks_nobody => {
                 return Err(needs("regions", "regions = [\"us-west-2\"]"));
             }
             (Mode::VpnHub, _) => {}
             (Mode::NatHub, _) => (regions, accounts) = Default::default(),
-            (Mode::NatVpn, Some(_)) if method == AuthMethod::Psk && self.origins.contains_key("hub_tag") => {
+            (Mode::NatVpn, [_, ..]) if method == AuthMethod::Psk && self.origins.contains_key("hub_tag") => {
                 return Err(no_hub(format!("hub or hub_tag, found both (hub_tag is set in {})", at("hub_tag"))));
             }
-            (Mode::NatVpn, Some(ip)) => {
+            (Mode::NatVpn, [_, ..]) => {
                 // Nearly always the hub's private address, which no other VPC can reach, instead of its Elastic IP.
-                if let Some(net) = private_net.iter().find(|net| net.contains(&ip)) {
+                let inside = |ip: &Ipv4Addr| Some((*ip, private_net.iter().find(|net| net.contains(ip))?));
+                if let Some((ip, net)) = hub.iter().find_map(inside) {
                     return Err(no_hub(format!("the hub's Elastic IP, found {ip}, which lies in private_net {net}")));
                 }
                 match method {
                     AuthMethod::Psk => (regions, accounts) = Default::default(),
-                    AuthMethod::Key if asks_nobody && hub_key.is_empty() => {
+                    AuthMethod::Key if asks_nobody && hub_key.is_unnamed() => {
                         return Err(no_hub(format!(
                             "a way to find its key, found none; set regions (those in which to look up the hub's tag), \
                              auth.hub_key, or auth.method = \"psk\" in {file}"
@@ -101,11 +104,11 @@ impl Draft {
                     AuthMethod::Key => {}
                 }
             }
-            (Mode::NatVpn, None) if asks_nobody => {
+            (Mode::NatVpn, []) if asks_nobody => {
                 let example = "hub = \"198.51.100.100\" (or regions in which to find it by hub_tag)";
                 return Err(needs("hub", example));
             }
-            (Mode::NatVpn, None) => {}
+            (Mode::NatVpn, []) => {}
         }
         Ok(Settings {
             mode,

@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use crate::model::{PublicKey, overlap, printable};
+use crate::model::{overlap, printable};
 
 /// A value as it is in its source.
 #[derive(Debug, Clone)]
@@ -109,15 +109,6 @@ pub(super) fn path(raw: &Raw) -> Parsed<PathBuf> {
         s if s.chars().any(char::is_control) => Err(raw.found()),
         s => Ok(s.into()),
     }
-}
-
-/// One key, or the current one and the next.
-pub(super) fn hub_key(raw: &Raw) -> Parsed<Vec<PublicKey>> {
-    let keys = match raw {
-        Raw::Text(one) => list(&Raw::Word(one.clone()), word)?,
-        _ => list(raw, word)?,
-    };
-    if (1..=2).contains(&keys.len()) { Ok(keys) } else { Err(format!("{} keys", keys.len())) }
 }
 
 pub(super) fn tag(raw: &Raw) -> Parsed<Tag> {

@@ -14,6 +14,7 @@ use ipnet::Ipv4Net;
 
 use super::{
     accounts::{self, Listed},
+    hubs::{self, HubKeys},
     item::Item,
     parse::{self, Tag},
     segments, stored,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::{AllocationId, Mode, Opening, PublicKey, Reach, Region},
+    model::{AllocationId, Mode, Opening, Reach, Region},
 };
 
 /// A setting, with what its row says.
@@ -130,11 +131,12 @@ settings! {
         accepts "a list of one or more networks such as 10.0.0.0/8, none overlapping another",
         default Words("none: it must be set"), modes ALL,
         "These networks are excluded from NAT and reached through the hub.";
-    "hub", "CROSSWAN_HUB", hub: Ipv4Addr = parse::unicast,
-        accepts "the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100",
+    "hub", "CROSSWAN_HUB", hub: Vec<Ipv4Addr> = hubs::addresses,
+        accepts "the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100, or a list of two different ones",
         default Words("the hub that is found by `hub_tag`"), modes CLIENT,
-        "The hub has this address. Where `auth.method` is `\"psk\"`, a nat-vpn then asks EC2 for nothing. Otherwise the \
-         hub's key must be found as well: set `regions` or `auth.hub_key`.";
+        "The hub has this address. Of two hubs a nat-vpn keeps both tunnels up and uses one: at first the hub that is named first, \
+         and another one only when the tunnel in use is down. Where `auth.method` is `\"psk\"`, a nat-vpn then asks EC2 for nothing. \
+         Otherwise the hub's key must be found as well: set `regions` or `auth.hub_key`.";
     "hub_tag", "CROSSWAN_HUB_TAG", hub_tag: Tag = parse::tag,
         accepts TAG, default Value("{ key = \"service\", value = \"vpn-hub\" }"), modes CLIENT,
         "A nat-vpn looks for the hub in `regions` by this tag.";
@@ -203,10 +205,12 @@ settings! {
     "auth.method", "CROSSWAN_AUTH_METHOD", method: AuthMethod = parse::word,
         accepts "key or psk", default Words("`\"key\"`; `\"psk\"` where a 2014 file holds `VPN_PSK`"), modes VPN,
         "With `\"key\"` each gateway makes and announces a key of its own. With `\"psk\"` there are pre-shared keys only.";
-    "auth.hub_key", "CROSSWAN_HUB_KEY", hub_key: Vec<PublicKey> = parse::hub_key,
-        accepts "the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation",
+    "auth.hub_key", "CROSSWAN_HUB_KEY", hub_key: HubKeys = hubs::keys,
+        accepts "the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation; or a table of such by \
+                 address, { \"198.51.100.100\" = [\"KEY\"] }, or a list such as 198.51.100.100=KEY",
         default Words("what the hub's tag says"), modes CLIENT,
-        "The hub must prove that it holds this key, which is written as in the hub's tag.";
+        "The hub must prove that it holds this key, which is written as in the hub's tag. Where `hub` names two hubs, each needs its keys \
+         by its address.";
     "auth.max_key_age", "CROSSWAN_MAX_KEY_AGE", max_key_age: Duration = |raw| parse::duration(raw, DAY, TEN_YEARS),
         accepts "a duration from \"1day\" to \"10years\"", default Words("no rotation by age"), modes VPN,
         "This gateway's key is rotated when it is older than this, for instance `\"90days\"`.";

@@ -46,7 +46,7 @@ impl Host<'_> {
 
 /// Pre-shared keys from `psk`, and nothing else said of authentication.
 fn auth(method: AuthMethod, psk: PskSource) -> AuthSettings {
-    AuthSettings { method, hub_key: Vec::new(), max_key_age: None, psk }
+    AuthSettings { method, hub_key: HubKeys::Unnamed, max_key_age: None, psk }
 }
 
 const TOML: &str = "/etc/crosswan/crosswan.toml";

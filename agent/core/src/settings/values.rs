@@ -11,10 +11,10 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::{accounts::Account, parse::Tag, stored::StoredPsk};
+use super::{accounts::Account, hubs::HubKeys, parse::Tag, stored::StoredPsk};
 use crate::model::{
-    AccountId, AccountName, AllocationId, BadName, Identity, Interface, Mode, Nat, Opening, PublicKey, Reach, Region,
-    Secret, plain,
+    AccountId, AccountName, AllocationId, BadName, Identity, Interface, Mode, Nat, Opening, Reach, Region, Secret,
+    plain,
 };
 
 /// All settings, checked against each other: each can be used as it is in this mode.
@@ -24,8 +24,9 @@ pub struct Settings {
     pub mode: Mode,
     /// The networks that are excluded from NAT and tunnelled. There is at least one, and no two overlap.
     pub private_net: BTreeSet<Ipv4Net>,
-    /// nat-vpn: the hub's Elastic IP; `None` if it has to be found by `hub_tag` in `regions`.
-    pub hub: Option<Ipv4Addr>,
+    /// nat-vpn: the Elastic IPs of one hub or of two, the preferred one first; empty if they have to be found by `hub_tag` in
+    /// `regions`.
+    pub hub: Vec<Ipv4Addr>,
     /// nat-vpn: the tag by which the hub is found.
     pub hub_tag: Tag,
     /// The regions of the own account in which EC2 is asked; empty if there is nothing to ask for.
@@ -98,8 +99,8 @@ impl fmt::Display for WantedAddress {
 pub struct AuthSettings {
     /// By keys or by pre-shared keys.
     pub method: AuthMethod,
-    /// nat-vpn: the hub's public keys, one or two, if settings name them; its tag does not count then. Empty in other modes.
-    pub hub_key: Vec<PublicKey>,
+    /// nat-vpn: the hubs' public keys, if settings name them; their tags do not count then. None in other modes.
+    pub hub_key: HubKeys,
     /// This gateway's key is rotated when it is older than this; 1 day to 10 years.
     pub max_key_age: Option<Duration>,
     /// The pre-shared keys. With [`AuthMethod::Key`] they are for the peers that announce no key.

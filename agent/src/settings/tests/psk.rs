@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crosswan_core::{
     model::{AskError, Region, Secret, VpcId},
-    settings::{InlinePsk, NoPsk, Service, StoreUnasked, StoredPsk},
+    settings::{HubKeys, InlinePsk, NoPsk, Service, StoreUnasked, StoredPsk},
 };
 
 use super::{
@@ -21,7 +21,8 @@ fn vpc(n: u8) -> VpcId {
 }
 fn load(host: &Host, source: &PskSource, credentials: Option<&str>) -> crosswan_core::error::Result<PreSharedKeys> {
     let credentials = credentials.map(|dir| host.root().join(dir));
-    let auth = AuthSettings { method: AuthMethod::Psk, hub_key: Vec::new(), max_key_age: None, psk: source.clone() };
+    let auth =
+        AuthSettings { method: AuthMethod::Psk, hub_key: HubKeys::Unnamed, max_key_age: None, psk: source.clone() };
     PreSharedKeys::load(&auth, host.root(), credentials.as_deref())
 }
 fn refusal(host: &Host, source: &PskSource) -> String {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{
-    Signature, Timestamp,
+    KeyTags, Signature, Timestamp,
     private_key::tests::{holder, key_pair},
 };
 
@@ -225,9 +225,8 @@ fn a_claim_on_the_key_of_another_keeps_nobody_out() {
 #[test]
 fn a_hub_that_settings_name_is_known_by_what_they_say() {
     let gateway = gateway(1, says(1, 1, None));
-    assert_eq!(named(&keys(&[1]), Some(&gateway)), Trust { keys: keys(&[1]), objection: None });
-    assert_eq!(named(&keys(&[2]), None), Trust { keys: keys(&[2]), objection: None });
-    let Trust { keys: counts, objection: Some(Objection::Refused(why)) } = named(&keys(&[2]), Some(&gateway)) else {
+    assert_eq!(named(&keys(&[1]), &gateway), Trust { keys: keys(&[1]), objection: None });
+    let Trust { keys: counts, objection: Some(Objection::Refused(why)) } = named(&keys(&[2]), &gateway) else {
         panic!()
     };
     assert!(counts == keys(&[2]) && why.contains(&key(1).fingerprint()) && why.ends_with("which stays"), "{why}");

@@ -21,7 +21,7 @@ fn defaults() {
         Settings {
             mode: Mode::NatHub,
             private_net: nets(&["10.0.0.0/8"]),
-            hub: None,
+            hub: vec![],
             hub_tag: tag("service", "vpn-hub"),
             regions: regions(&[]),
             accounts: Default::default(),
@@ -94,7 +94,7 @@ fn every_key_in_toml_and_in_the_environment() {
     let want = Settings {
         mode: Mode::NatVpn,
         private_net: nets(&["10.0.0.0/8", "172.16.0.0/12"]),
-        hub: None,
+        hub: vec![],
         hub_tag: tag("role", "hub=1"),
         regions: regions(&["eu-west-1", "us-west-2"]),
         accounts: Default::default(),
@@ -109,7 +109,7 @@ fn every_key_in_toml_and_in_the_environment() {
         guard_input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
         guard_exclude: nets(&["10.9.0.0/16"]),
         auth: AuthSettings {
-            hub_key: vec![PublicKey::new([1; 32])],
+            hub_key: HubKeys::OfTheHub(vec![PublicKey::new([1; 32])]),
             max_key_age: Some(Duration::from_secs(90 * 86400)),
             ..auth(
                 AuthMethod::Key,
@@ -245,11 +245,63 @@ fn flags_set_the_mode_the_regions_and_the_hub() {
     // Each mode keeps what it uses and drops the rest.
     for (mode, hub, count) in [("vpn-hub", false, 2), ("nat-hub", false, 0), ("nat-vpn", true, 2)] {
         let got = Host(&[]).load(&[], &flags(mode)).unwrap();
-        assert_eq!((got.mode.as_str(), got.hub.is_some(), got.regions.len()), (mode, hub, count));
+        assert_eq!((got.mode.as_str(), !got.hub.is_empty(), got.regions.len()), (mode, hub, count));
     }
     // With a pre-shared key there is nothing to ask EC2 for.
     let got = Host(&[]).load(&[("CROSSWAN_AUTH_METHOD", "psk")], &flags("nat-vpn")).unwrap();
     assert_eq!(got.regions.len(), 0);
+}
+
+/// The hubs, and the keys of each.
+fn shown(settings: &Settings) -> (Vec<String>, Vec<String>) {
+    let of =
+        |hub: &Ipv4Addr| settings.auth.hub_key.of(Some(*hub)).iter().map(|key| key.to_string()).collect::<Vec<_>>();
+    let hubs = settings.hub.iter();
+    (hubs.clone().map(ToString::to_string).collect(), hubs.map(|hub| of(hub).join(" ")).collect())
+}
+
+#[test]
+fn one_hub_or_two_and_the_keys_of_each() {
+    let [one, two, three] = [1, 2, 3].map(|n| PublicKey::new([n; 32]).to_string());
+    let spoke = "mode = 'nat-vpn'\nprivate_net = ['10.0.0.0/8']\n";
+    let toml = |more: &str| shown(&only(&format!("{spoke}{more}")).unwrap());
+    let (first, second) = ("198.51.100.101", "198.51.100.100");
+    let hubs = |hubs: &[&str], keys: &[&str]| {
+        (
+            hubs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        )
+    };
+    let both = format!("{one} {two}");
+    // As before: an address, and a key or a list of two.
+    assert_eq!(toml(&format!("hub = '{first}'\nauth.hub_key = '{one}'")), hubs(&[first], &[&one]));
+    assert_eq!(toml(&format!("hub = '{first}'\nauth.hub_key = ['{one}', '{two}']")), hubs(&[first], &[&both]));
+    assert_eq!(toml(&format!("hub = ['{first}']\nauth.hub_key = '{one},{two}'")), hubs(&[first], &[&both]));
+    assert_eq!(toml(&format!("hub = '{first}'\n[auth.hub_key]\n'{first}' = '{one}'")), hubs(&[first], &[&one]));
+    // The order is kept: the first one is preferred.
+    let table = format!("[auth.hub_key]\n'{second}' = '{three}'\n'{first}' = ['{one}', '{two}']");
+    let expected = hubs(&[first, second], &[&both, &three]);
+    assert_eq!(toml(&format!("hub = ['{first}', '{second}']\n{table}")), expected);
+    assert_eq!(toml(&format!("hub = ['{first}', '{second}']\nauth.method = 'psk'")), hubs(&[first, second], &["", ""]));
+    // Whoever finds the hub by its tag may name its key.
+    let by_tag = only(&format!("{spoke}regions = ['us-west-2']\nauth.hub_key = '{one}'")).unwrap();
+    assert_eq!(by_tag.auth.hub_key.of(None).len(), 1);
+
+    let base = [("CROSSWAN_MODE", "nat-vpn"), ("CROSSWAN_PRIVATE_NET", "10.0.0.0/8")];
+    for (hub, keys) in [
+        (format!("{first},{second}"), format!("{first}={one},{second}={three},{first}={two}")),
+        (format!("{first} {second}"), format!("{first}={one} {first}={two} {second}={three}")),
+    ] {
+        let env = [("CROSSWAN_HUB", hub.as_str()), ("CROSSWAN_HUB_KEY", &keys)];
+        let got = Host(&[]).load(&[&base[..], &env].concat(), &Flags::default()).unwrap();
+        assert_eq!(shown(&got), expected);
+        let flags = Flags { hub: Some(hub.clone()), ..Flags::default() };
+        let got = Host(&[]).load(&[&base[..], &[env[1]]].concat(), &flags).unwrap();
+        assert_eq!(shown(&got), expected, "as a flag");
+    }
+    // One file for all modes: only a nat-vpn compares the two.
+    let hub = "mode = 'vpn-hub'\nprivate_net = ['10.0.0.0/8']\nregions = ['us-west-2']\n";
+    assert!(only(&format!("{hub}hub = ['{first}', '{second}']\nauth.hub_key = '{one}'")).is_ok());
 }
 
 #[test]

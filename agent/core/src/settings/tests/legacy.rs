@@ -13,7 +13,7 @@ fn a_file_is_taken_over() {
     let got = host.load(&[], &Flags::default()).unwrap();
     assert_eq!(got.mode, Mode::NatVpn);
     assert_eq!(got.private_net.first().unwrap().to_string(), "203.0.113.0/24");
-    assert_eq!(got.hub, Some(Ipv4Addr::new(198, 51, 100, 100)));
+    assert_eq!(got.hub, [Ipv4Addr::new(198, 51, 100, 100)]);
     // VPN_SERVICE beside VPN_HUB is no second way to name the hub.
     assert_eq!(got.gateway_tag, Tag { key: "service".into(), value: "nat".into() });
     let psk = &got.auth.psk;

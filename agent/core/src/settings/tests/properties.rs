@@ -70,7 +70,7 @@ prop_compose! {
         Settings {
             mode,
             private_net: nets.iter().map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect(),
-            hub: (mode == Mode::NatVpn && !by_tag).then(|| Ipv4Addr::new(198, 51, 100, hub)),
+            hub: (0..=hub % 2).filter(|_| mode == Mode::NatVpn && !by_tag).map(|n| Ipv4Addr::new(198, 51, 100 - n, hub)).collect(),
             hub_tag: if mode == Mode::NatVpn && !by_tag { Tag { key: "service".into(), value: "vpn-hub".into() } } else { hub_tag },
             regions: regions.iter().filter(|_| asks).map(|r| r.parse().unwrap()).collect(),
             accounts: Default::default(),
@@ -159,9 +159,10 @@ fn to_toml(s: &Settings) -> String {
         ("ec2".to_owned(), section(vec![("timeout", text(humantime::format_duration(s.ec2.timeout).to_string()))])),
         ("auth".to_owned(), section(auth.into_iter().filter_map(|(k, value)| Some((k, text(value?)))).collect())),
     ]);
-    match s.hub {
-        Some(hub) => top.insert("hub".into(), text(hub.to_string())),
-        None => top.insert("hub_tag".into(), tag(&s.hub_tag)),
+    match s.hub[..] {
+        [] => top.insert("hub_tag".into(), tag(&s.hub_tag)),
+        [hub] => top.insert("hub".into(), text(hub.to_string())),
+        _ => top.insert("hub".into(), s.hub.iter().map(|hub| hub.to_string()).collect::<Vec<_>>().into()),
     };
     if let Some(environment) = &s.environment_tag {
         top.insert("environment_tag".into(), tag(environment));

@@ -4,7 +4,10 @@ use super::*;
 
 const MORE: &str = "/etc/crosswan/conf.d/50-more.toml";
 const NETS: &str = "expected a list of one or more networks such as 10.0.0.0/8, none overlapping another";
-const HUB: &str = "expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100";
+const HUB: &str = "expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100, or a list of two different ones";
+const HUB_KEY: &str = "expected the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation; or a table of such by address, { \"198.51.100.100\" = [\"KEY\"] }, or a list such as 198.51.100.100=KEY";
+/// A key.
+const KEY: &str = "MCowBQYDK2VwAyEAAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const TAG: &str = "expected a tag { key = \"…\", value = \"…\" } or \"key=value\", key of 1 to 128 and value of up to 256 \
                    characters, without control characters and EC2's filter characters * ? \\";
 const SEGMENTS: &str = "expected a table of segments, each with a list of those that it may initiate to, such as { prod = [\"shared\"], dev = [] }, or a list such as prod=shared, dev";
@@ -67,7 +70,17 @@ fn each_wrong_key_in_toml() {
         ("nat = '10.2.0.0/16'", ":1: nat: expected a table [nat], found a single value".into()),
         ("auth = 'Ahs3theKeyItself'", ":1: auth: expected a table [auth], found a single value".into()),
         ("[auth]\nmethod = 'pubkey'", ":2: auth.method: expected key or psk, found \"pubkey\"".into()),
-        ("[auth]\nhub_key = 'MCowBQYDK2VwAyEA'", ":2: auth.hub_key: expected the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation, found \"MCowBQYDK2VwAyEA\"".into()),
+        ("hub = []", format!(":1: hub: {HUB}, found none")),
+        ("hub = ['198.51.100.1', '198.51.100.1']", format!(":1: hub: {HUB}, found 198.51.100.1 twice")),
+        ("hub = ['198.51.100.1', '198.51.100.2', '198.51.100.3']", format!(":1: hub: {HUB}, found 3 addresses")),
+        ("hub = ['198.51.100.1', '224.0.0.1']", format!(":1: hub: {HUB}, found \"224.0.0.1\" (it lies in 224.0.0.0/4, multicast)")),
+        ("hub = '198.51.100.1,198.51.100.2'", format!(":1: hub: {HUB}, found \"198.51.100.1,198.51.100.2\"")),
+        ("[auth]\nhub_key = 'MCowBQYDK2VwAyEA'", format!(":2: auth.hub_key: {HUB_KEY}, found \"MCowBQYDK2VwAyEA\"")),
+        ("[auth]\nhub_key = []", format!(":2: auth.hub_key: {HUB_KEY}, found 0 keys")),
+        ("[auth]\nhub_key = {}", format!(":2: auth.hub_key: {HUB_KEY}, found an empty table")),
+        ("[auth.hub_key]\n'198.51.100.1' = []", format!(":1: auth.hub_key: {HUB_KEY}, found 0 keys for 198.51.100.1")),
+        ("[auth.hub_key]\n198.51.100.1 = 'a'", format!(":1: auth.hub_key: {HUB_KEY}, found the address \"198\", which is none between quotes")),
+        ("[auth.hub_key]\n'198.51.100.1' = 'a'", format!(":1: auth.hub_key: {HUB_KEY}, found \"a\"")),
         ("[auth]\nmax_key_age = '1h'", ":2: auth.max_key_age: expected a duration from \"1day\" to \"10years\", found \"1h\"".into()),
         ("[auth]\npsk_file = 'Ahs3theKeyItself'", ":2: auth.psk_file: expected an absolute path, found text without a leading / (not shown: it may be a pre-shared key)".into()),
         ("[auth]\npsk_dir = \"/a\\tb\"", ":2: auth.psk_dir: expected an absolute path, found \"/a\\tb\"".into()),
@@ -171,11 +184,53 @@ fn what_a_mode_needs() {
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub_tag='a=b'", ":2: hub: expected one for mode nat-vpn, found none; set hub = \"198.51.100.100\" (or regions in which to find it by hub_tag) in /etc/crosswan/crosswan.toml, or CROSSWAN_HUB"),
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='198.51.100.100'\nhub_tag='a=b'\n[auth]\nmethod='psk'", ":3: hub: expected hub or hub_tag, found both (hub_tag is set in /etc/crosswan/crosswan.toml:4)"),
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='10.0.0.5'", ":3: hub: expected the hub's Elastic IP, found 10.0.0.5, which lies in private_net 10.0.0.0/8"),
+        ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub=['198.51.100.100', '10.0.0.5']", ":3: hub: expected the hub's Elastic IP, found 10.0.0.5, which lies in private_net 10.0.0.0/8"),
+        ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub=['198.51.100.100', '198.51.100.101']", ":3: hub: expected a way to find its key, found none; set regions (those in which to look up the hub's tag), auth.hub_key, or auth.method = \"psk\" in /etc/crosswan/crosswan.toml"),
         ("private_net = ['10.0.0.0/8']\nmode = 'nat-vpn'\nhub='198.51.100.100'", ":3: hub: expected a way to find its key, found none; set regions (those in which to look up the hub's tag), auth.hub_key, or auth.method = \"psk\" in /etc/crosswan/crosswan.toml"),
     ];
     for (toml, want) in table {
         assert_eq!(only(toml).unwrap_err(), format!("{TOML}{want}"), "for {toml}");
     }
+}
+
+#[test]
+fn keys_that_are_not_those_of_the_hubs() {
+    let two = "hub = ['198.51.100.1', '198.51.100.2']\n";
+    let table = |address: &str| format!("[auth.hub_key]\n'198.51.100.1' = '{KEY}'\n'{address}' = ['{KEY}']\n");
+    let regions = "regions = ['us-west-2']\n";
+    for (toml, want) in [
+        (
+            format!("{two}{regions}[auth]\nhub_key = '{KEY}'"),
+            ":6: auth.hub_key: expected the keys of each hub by its address, found keys without an address; set \"198.51.100.1\" = [\"KEY\"] \
+             and \"198.51.100.2\" = [\"KEY\"] below [auth.hub_key], or CROSSWAN_HUB_KEY=198.51.100.1=KEY,198.51.100.2=KEY",
+        ),
+        (
+            format!("{two}[auth]\nhub_key = {{ '198.51.100.2' = '{KEY}' }}"),
+            ":5: auth.hub_key: expected keys of each hub, found none for 198.51.100.1; add \"198.51.100.1\" = [\"KEY\"] below \
+             [auth.hub_key], or 198.51.100.1=KEY to CROSSWAN_HUB_KEY",
+        ),
+        (
+            format!("hub = '198.51.100.1'\n{}", table("198.51.100.3")),
+            ":4: auth.hub_key: expected keys of the addresses in hub, found some for 198.51.100.3; add 198.51.100.3 to hub, which takes up \
+             to two addresses, or take its keys away",
+        ),
+        (
+            format!("{regions}{}", table("198.51.100.2")),
+            ":4: auth.hub_key: expected keys of the addresses in hub, found some for 198.51.100.1; add 198.51.100.1 to hub, which takes up \
+             to two addresses, or take its keys away",
+        ),
+    ] {
+        let got = only(&format!("mode = 'nat-vpn'\nprivate_net = ['10.0.0.0/8']\n{toml}"));
+        assert_eq!(got.unwrap_err(), format!("{TOML}{want}"), "for {toml}");
+    }
+    let env = |keys: &str| Host(&[(TOML, NAT_HUB)]).load(&[("CROSSWAN_HUB_KEY", keys)], &Flags::default()).unwrap_err();
+    let found = |found: &str| format!("CROSSWAN_HUB_KEY: auth.hub_key: {HUB_KEY}, found {found}");
+    assert_eq!(
+        env(&format!("198.51.100.1={KEY},{KEY}")),
+        found(&format!("{KEY} without an address beside one that has one"))
+    );
+    assert_eq!(env("198.51.100.1="), found("\"\""));
+    assert_eq!(env(&vec![format!("198.51.100.1={KEY}"); 3].join(",")), found("3 keys for 198.51.100.1"));
 }
 
 /// A value that a stronger source overrides must be right all the same: the operator will take that source away.
