@@ -100,7 +100,7 @@ pub struct Cli {
     /// The regions in which to look for gateways, separated by commas
     #[arg(long, global = true, value_name = "REGIONS", help_heading = SETTINGS)]
     pub regions: Option<String>,
-    /// The hub's Elastic IP, for a nat-vpn
+    /// The hub's Elastic IP, or those of two hubs separated by a comma, for a nat-vpn
     #[arg(long, global = true, value_name = "ADDRESS", help_heading = SETTINGS)]
     pub hub: Option<String>,
 }
@@ -124,7 +124,7 @@ pub enum Command {
         /// Stop after the plan and print it; change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Remove more peers in one pass than removal.hold_above allows
+        /// Remove more peers in one pass than removal.hold_above allows, and a hub in use that settings no longer name
         #[arg(long)]
         force: bool,
         /// Accept the key with this fingerprint for the gateway of this VPC, although another key is known; repeatable

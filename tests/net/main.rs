@@ -17,6 +17,7 @@ mod faults;
 mod gather;
 mod gone;
 mod growth;
+mod hubs;
 mod keys;
 mod knock;
 mod late;

@@ -16,7 +16,7 @@ use crate::{
         OwnKeys, OwnTags, OwnVpc, Packets, RouteTable, RouteTarget, SecurityGroups, Timestamp, VpcRoute, Way,
         private_key::tests::key_pair,
     },
-    report::Report,
+    report::{Report, TunnelReport},
     settings::Settings,
     state::{HeldRoute, State as Remembered},
     swanctl::Summary,
@@ -197,6 +197,25 @@ fn all_checks_pass_where_all_is_well() {
         (peer.id.as_str(), peer.found.as_str()),
         ("peer-vpc-00000001", "up to 198.51.100.2, 1 network, 5 B in, 7 B out")
     );
+}
+
+#[test]
+fn a_peers_second_gateway_is_named_with_its_state() {
+    const BESIDE: &str = "crosswan-vpc-00000001-i-00000002";
+    let second = |up: bool| {
+        let mut x = well();
+        let report = x.report.as_mut().unwrap().as_mut().unwrap();
+        let used = report.tunnels[PEER].clone();
+        let second = TunnelReport { remote: [198, 51, 100, 3].into(), stands_by: true, ..used };
+        report.tunnels.insert(BESIDE.into(), second);
+        let charon = x.charon.as_mut().unwrap();
+        let its = Sa { conn: BESIDE.into(), ..charon.sas[0].clone() };
+        charon.sas.extend(up.then_some(its));
+        let peer = diagnose(&x).checks.into_iter().find(|check| check.id == "peer-vpc-00000001").unwrap();
+        (peer.state, peer.found)
+    };
+    let line = |state: &str| format!("up to 198.51.100.2, 1 network, 5 B in, 7 B out; 198.51.100.3 stands by, {state}");
+    assert_eq!([true, false].map(second), ["up", "DOWN"].map(|state| (State::Ok, line(state))));
 }
 
 #[test]

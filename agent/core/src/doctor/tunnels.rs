@@ -138,11 +138,22 @@ pub(super) fn peers(x: &Examined) -> Vec<(String, Verdict)> {
         return all(Err(warning(format!("no tunnel: {why}"), "a peer", "crosswan refresh")));
     }
     let judged = |(id, tunnels): (String, Vec<(&String, &TunnelReport)>)| {
-        let verdict =
-            x.charon.as_ref().map_err(|_| Matter::Blocked("charon")).and_then(|charon| peer(x, charon, &tunnels));
+        let charon = x.charon.as_ref().map_err(|_| Matter::Blocked("charon"));
+        let verdict = charon.and_then(|charon| Ok(peer(x, charon, &tunnels)? + &standing_by(charon, &tunnels)));
         (id, verdict)
     };
     parties.into_iter().map(judged).collect()
+}
+
+/// The tunnels that stand by, for the end of a line. One that is down harms nobody as long as the one in use is up.
+fn standing_by(charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> String {
+    let is_up =
+        |name: &str| charon.sas.iter().filter(|sa| sa.conn == name).flat_map(|sa| &sa.children).any(ChildSa::is_up);
+    let beside = tunnels.iter().filter(|(_, tunnel)| tunnel.stands_by);
+    let shown = |(name, tunnel): &(&String, &TunnelReport)| {
+        format!("; {} stands by, {}", tunnel.remote, if is_up(name) { "up" } else { "DOWN" })
+    };
+    beside.map(shown).collect()
 }
 
 /// Judges the tunnel of a peer that is in use.

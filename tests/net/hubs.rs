@@ -1,0 +1,120 @@
+//! Spokes that do not ask EC2 for their hubs: settings name two, each with its keys.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use crosswan_core::{
+    model::PublicKey,
+    system::{ChildSa, Sa},
+};
+use crosswan_faults::look::{sas, stream, unharmed};
+use crosswan_lab::{Auth, Gateway, Role};
+
+use crate::{
+    keys::ring,
+    place::pass,
+    region::{Region, eventually, exists, lines, refresh},
+};
+
+/// Until dead peer detection has ended a tunnel and `keep` has asked for a pass, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(180);
+const WANTED: &str = "/run/crosswan/refresh-wanted";
+
+/// The hub that a pass says is in use, and the others with a tunnel.
+fn in_use(report: &serde_json::Value) -> Result<(String, Vec<String>)> {
+    let tunnels = report["tunnels"].as_object().with_context(|| format!("{report:#}"))?.values();
+    let (beside, used): (Vec<_>, Vec<_>) = tunnels.partition(|tunnel| tunnel["stands_by"] == true);
+    let remote = |tunnel: &&serde_json::Value| tunnel["remote"].as_str().unwrap_or_default().to_owned();
+    let used = used.first().with_context(|| format!("none is in use: {report:#}"))?;
+    Ok((remote(used), beside.iter().map(remote).collect()))
+}
+
+/// Settings that name these hubs.
+fn settings(hubs: &[(String, PublicKey)]) -> String {
+    let addresses: Vec<_> = hubs.iter().map(|(address, _)| format!("\"{address}\"")).collect();
+    let keys: String = hubs.iter().map(|(address, key)| format!("\"{address}\" = \"{key}\"\n")).collect();
+    format!(
+        "mode = \"nat-vpn\"\nprivate_net = [\"10.0.0.0/8\"]\nhub = [{}]\n[auth.hub_key]\n{keys}[keep]\ninterval = \"1s\"\n",
+        addresses.join(", ")
+    )
+}
+
+fn named(hub: &Gateway) -> Result<(String, PublicKey)> {
+    Ok((hub.public().context("the hub's address")?.to_string(), ring(hub)?.current.public))
+}
+
+/// Waits until the hub has a tunnel to both spokes.
+fn has_both(hub: &Gateway) -> Result<()> {
+    eventually(LIMIT, "both spokes have a tunnel to it", || {
+        let up = |sa: &&Sa| sa.children.iter().any(ChildSa::is_up);
+        Ok(sas(hub)?.iter().filter(up).count() == 2)
+    })
+}
+
+#[test]
+fn spokes_that_are_told_two_hubs_survive_the_end_of_one() -> Result<()> {
+    let mut region = Region::with(Auth::Key)?;
+    let first = region.gateway("hub/vpn-hub")?;
+    let spokes = ["a/nat-vpn", "b/nat-vpn"].map(|name| region.gateway(name));
+    let spokes = spokes.into_iter().collect::<Result<Vec<_>>>()?;
+    let second = region.lab.add_gateway("hub", Role::VpnHub)?;
+    second.start_charon()?;
+    pass(&second)?;
+    region.keepers.insert(second.name.clone(), second.spawn_agent(&["keep"])?);
+    let (one, two) = (named(&first)?, named(&second)?);
+    let capture = region.lab.capture_internet()?;
+
+    // From the tag to one address and then to two: nothing of the tunnel in use is touched.
+    let told = stream(&region, "a/host", "b/host")?;
+    for hubs in [&[one.clone()][..], &[one.clone(), two.clone()]] {
+        for spoke in &spokes {
+            let before = sas(spoke)?.into_iter().map(|sa| sa.id).collect::<Vec<_>>();
+            spoke.write_settings(&settings(hubs))?;
+            let report = refresh(spoke)?;
+            ensure!(in_use(&report)? == (one.0.clone(), hubs[1..].iter().map(|hub| hub.0.clone()).collect()));
+            let note = lines(&report, "notes").concat().contains("settings name one hub");
+            ensure!(note == (hubs.len() == 1), "{report:#}");
+            ensure!(sas(spoke)?.iter().filter(|sa| before.contains(&sa.id)).count() == 1, "{report:#}");
+        }
+    }
+    has_both(&second)?;
+    for spoke in &spokes {
+        let report = refresh(spoke)?;
+        ensure!(in_use(&report)? == (one.0.clone(), vec![two.0.clone()]), "{report:#}");
+    }
+    unharmed(told, "settings have named a second hub")?;
+
+    // keep spaces the passes that it asks for: a new one has asked for none.
+    for spoke in &spokes {
+        region.keepers.remove(&spoke.name);
+        spoke.sh(&format!("rm -f {WANTED}"))?.ok()?;
+        region.keepers.insert(spoke.name.clone(), spoke.spawn_agent(&["keep"])?);
+    }
+    region.keepers.remove(&first.name);
+    region.lab.stop_instance(&first)?;
+    for spoke in &spokes {
+        eventually(LIMIT, "keep asks for a pass", || Ok(exists(spoke, WANTED)))?;
+        let report = refresh(spoke)?;
+        ensure!(in_use(&report)? == (two.0.clone(), vec![one.0.clone()]), "{report:#}");
+        ensure!(lines(&report, "steps").iter().any(|step| step.starts_with("route 10.0.0.0/8 dev cw")), "{report:#}");
+    }
+    let took = region.lab.host("a/host")?.wait_for(region.address("b/host")?, LIMIT)?;
+    ensure!(took < Duration::from_secs(5), "{took:?}");
+
+    // It comes back, and nothing moves.
+    let back = stream(&region, "a/host", "b/host")?;
+    region.lab.start_instance(&first, false)?;
+    first.start_charon()?;
+    pass(&first)?;
+    region.keepers.insert(first.name.clone(), first.spawn_agent(&["keep"])?);
+    has_both(&first)?;
+    for spoke in &spokes {
+        let report = refresh(spoke)?;
+        ensure!(in_use(&report)? == (two.0.clone(), vec![one.0.clone()]), "{report:#}");
+        ensure!(report["outcome"] == "unchanged", "{report:#}");
+    }
+    unharmed(back, "the first hub came back")?;
+    let clear = capture.stop()?.clear_private();
+    ensure!(clear.is_empty(), "private packets in the clear: {clear:?}");
+    Ok(())
+}
