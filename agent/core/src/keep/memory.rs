@@ -31,6 +31,8 @@ pub struct Memory {
     pub(super) beside: BTreeMap<String, bool>,
     /// Connections that were up at the last look, of parties with no other one.
     pub(super) alone: BTreeSet<String>,
+    /// Connections of which something was missing at the last look.
+    pub(super) down: BTreeSet<String>,
     /// How many children should be up.
     pub(super) wanted: usize,
     /// Whether the last look has left something to initiate to the next one.
@@ -205,18 +207,23 @@ impl Memory {
             }
         }
         let missing: BTreeSet<&String> = self.missing.keys().map(|(conn, _)| conn).collect();
-        let (mut beside, mut alone) = (BTreeSet::new(), BTreeSet::new());
+        let (mut beside, mut alone) = (BTreeMap::new(), BTreeSet::new());
         for conns in parties.into_values() {
-            let up = conns.iter().filter(|conn| !missing.contains(*conn)).map(|conn| (*conn).clone());
-            if conns.len() > 1 { beside.extend(up) } else { alone.extend(up) }
+            let up: Vec<String> =
+                conns.iter().filter(|conn| !missing.contains(*conn)).map(|conn| (*conn).clone()).collect();
+            let only = conns.len() > up.len();
+            if conns.len() > 1 { beside.extend(up.into_iter().map(|conn| (conn, only))) } else { alone.extend(up) }
         }
-        self.beside.retain(|conn, _| beside.contains(conn) || missing.contains(conn));
-        for conn in beside {
-            // One that was up before the other came is nothing new.
+        self.beside.retain(|conn, _| beside.contains_key(conn) || missing.contains(conn));
+        for (conn, only) in beside {
+            // One that was up before the other came is nothing new. One that comes back while another is down is: routes may still lead
+            // to the other.
             let known = self.alone.contains(&conn);
-            self.beside.entry(conn).or_insert(known);
+            let back = only && self.down.contains(&conn);
+            let reported = self.beside.entry(conn).or_insert(known);
+            *reported &= !back;
         }
-        self.alone = alone;
+        (self.alone, self.down) = (alone, missing.into_iter().cloned().collect());
     }
 
     fn change(&mut self, (conn, child): &ChildRef, up_after: Option<u64>, attempts: u32) {

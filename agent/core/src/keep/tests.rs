@@ -356,6 +356,38 @@ fn who_makes_a_proof() {
     assert_eq!(looks(&[0, 500, 1_000, 15_500], &proofs(&[hub], &[]), SPOKE).len(), 2, "with a pause that doubles");
 }
 
+/// Of two hubs whose tunnels both were down, the one in use may be the other: only a pass can tell, and move the routes.
+#[test]
+fn a_pass_is_wanted_for_a_hub_that_comes_back_while_the_other_is_down() {
+    let hubs = ["crosswan-hub-198-51-100-1", "crosswan-hub-198-51-100-2"];
+    let view = |up: &[usize]| {
+        let sa =
+            |n: &usize| Sa { conn: hubs[*n].into(), ..sa(*n as u32, "ESTABLISHED", &[("a", *n as u32, "INSTALLED")]) };
+        let conns = hubs.map(|hub| (hub.to_owned(), conn(&[("a", "tunnel")]))).into();
+        View { conns, ..super::tests::view(&up.iter().map(sa).collect::<Vec<_>>()) }
+    };
+    let mut memory = Memory::default();
+    let mut wanted = |up: &[usize]| {
+        decide(0, &view(up), &mut memory, SPOKE);
+        memory.take_proven()
+    };
+    assert_eq!(wanted(&[0, 1]).as_deref(), Some(hubs[0]), "both at once are one pass");
+    for (up, proven) in [
+        (&[0, 1][..], None),
+        (&[1], None),
+        (&[0, 1], None),
+        (&[1], None),
+        (&[], None),
+        (&[1], Some(hubs[1])),
+        (&[1], None),
+        (&[0, 1], None),
+        (&[], None),
+        (&[0, 1], None),
+    ] {
+        assert_eq!(wanted(up).as_deref(), proven, "{up:?}");
+    }
+}
+
 /// A pass is wanted once for each gateway that has authenticated, and for a next key when every peer has accepted it.
 #[test]
 fn a_pass_is_wanted_for_what_was_proved() {
