@@ -75,10 +75,10 @@ fn every_kind_of_wrong_setting_is_one_line_and_exit_code_2() -> Result<()> {
         toml("mode = \"nat-hub\"\n", "/etc/crosswan/crosswan.toml:1: private_net: expected one for mode nat-hub, found none; set private_net = [\"10.0.0.0/8\"] in /etc/crosswan/crosswan.toml, or CROSSWAN_PRIVATE_NET"),
         // The other sources: conf.d, the environment, flags, the files of 2014.
         beside("/etc/crosswan/conf.d/50-site.toml", "regions = [\"Oregon\"]\n", 0o644, "/etc/crosswan/conf.d/50-site.toml:1: regions: expected a list of regions such as eu-west-1, found \"Oregon\""),
-        set("CROSSWAN_HUB", "hub.example.com", "CROSSWAN_HUB: hub: expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100, found \"hub.example.com\""),
+        set("CROSSWAN_HUB", "hub.example.com", "CROSSWAN_HUB: hub: expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100, or a list of two different ones, found \"hub.example.com\""),
         set("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         Case { flags: vec!["--regions", "us west"], ..set("LANG", "C", "--regions: regions: expected a list of regions such as eu-west-1, found \"us\"") },
-        Case { files: vec![("/etc/default/nat-vpn", "VPN_NET=10.0.0.0/8\nVPN_HUB='the hub'\n", 0o644)], line: "/etc/default/nat-vpn:2: VPN_HUB: expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100, found \"the hub\"", ..Case::default() },
+        Case { files: vec![("/etc/default/nat-vpn", "VPN_NET=10.0.0.0/8\nVPN_HUB='the hub'\n", 0o644)], line: "/etc/default/nat-vpn:2: VPN_HUB: expected the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100, or a list of two different ones, found \"the\"", ..Case::default() },
         Case { files: vec![("/etc/default/nat-hub", "VPN_NETS=10.0.0.0/8\n", 0o644)], line: "/etc/default/nat-hub: private_net: expected one for mode nat-hub, found none; set private_net = [\"10.0.0.0/8\"] in /etc/crosswan/crosswan.toml, or CROSSWAN_PRIVATE_NET: /etc/default/nat-hub:1: VPN_NETS: unknown name, the line is ignored; did you mean VPN_NET?", ..Case::default() },
     ];
     for case in &cases {
