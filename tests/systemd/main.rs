@@ -340,6 +340,7 @@ fn what_answers_a_scraper_has_no_rights_and_what_measures_opens_no_port() {
     assert_eq!(values(&socket, "Also"), [METRICS[1]], "without the timer there is nothing to show");
     assert_eq!(values(&measures, "IPAddressDeny"), ["any"]);
     assert_eq!(values(&measures, "ExecStart"), ["/usr/bin/crosswan metrics --write"]);
+    assert_eq!(values(&measures, "SuccessExitStatus"), ["SIGTERM"], "a stop in the middle is no failure");
     // What it shows counts as fresh for two minutes.
     assert_eq!(values(&timer, "OnUnitActiveSec"), ["30s"]);
 }
