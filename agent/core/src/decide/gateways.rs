@@ -86,15 +86,14 @@ impl End<'_> {
         }
         let gateways: Vec<&Gateway> = vpcs.values().flat_map(|vpc| vpc.gateways.values()).collect();
         let named_keys = &settings.auth.hub_key;
-        let trusts: BTreeMap<InstanceId, Trust> = match named_keys.is_unnamed() {
-            true => {
-                let cases = gateways.iter().map(|gateway| {
-                    let (known, accept) = (self.known_before(gateway), request.accept.get(&gateway.vpc));
-                    (gateway.instance.clone(), Case { gateway, known, accept: accept.map(String::as_str) })
-                });
-                trust(&cases.collect())
-            }
-            false => gateways.iter().map(|g| (g.instance.clone(), named(named_keys.of(g.public), g))).collect(),
+        let trusts: BTreeMap<InstanceId, Trust> = if named_keys.is_unnamed() {
+            let cases = gateways.iter().map(|gateway| {
+                let (known, accept) = (self.known_before(gateway), request.accept.get(&gateway.vpc));
+                (gateway.instance.clone(), Case { gateway, known, accept: accept.map(String::as_str) })
+            });
+            trust(&cases.collect())
+        } else {
+            gateways.iter().map(|g| (g.instance.clone(), named(named_keys.of(g.public), g))).collect()
         };
         for gateway in gateways {
             match trusts[&gateway.instance].objection.clone() {

@@ -80,10 +80,7 @@ pub(super) fn hubs<'a>(facts: &Facts, chosen: Option<&'a Chosen>) -> Vec<Hub<'a>
     let Some(found) = chosen.peer.gateway.public.or(facts.settings.hub.first().copied()) else { return Vec::new() };
     let mut hubs: Vec<_> = named
         .filter(|address| **address == found || chosen.others.is_empty() && !is_shown(facts, **address))
-        .map(|address| match *address == found {
-            true => Hub::found(facts, found, chosen),
-            false => Hub::unseen(facts, *address),
-        })
+        .map(|address| if *address == found { Hub::found(facts, found, chosen) } else { Hub::unseen(facts, *address) })
         .collect();
     if hubs.is_empty() {
         hubs.push(Hub::found(facts, found, chosen));
