@@ -15,23 +15,29 @@ const STATES: &str = "ip xfrm state | grep spi || true";
 const TRIES: usize = 3;
 
 pub fn unchanged(region: &mut Region) -> Result<()> {
-    for name in [HUB, NAT, CLIENT] {
-        for left in (0..TRIES).rev() {
-            let before = [settled(region, name)?, held(region, name)?];
-            let report = region.refresh(name)?;
-            let after = [region.vm(name)?.ok(STATES)?, held(region, name)?];
-            let idle = report["outcome"] == "unchanged" && report["steps"].as_array().is_some_and(Vec::is_empty);
-            if idle && after[1] == before[1] && after[0] != before[0] && left > 0 {
-                continue;
-            }
-            let same = after == before;
-            let found = if same { "the same".into() } else { format!("NOT the same: {before:#?}\nbut {after:#?}") };
-            let said = format!("{}, steps {}", report["outcome"], report["steps"]);
-            region.check(idle && same, &format!("{name}: {said}; rules, SAs and files are {found}"));
-            break;
-        }
+    let seen = &*region;
+    for (ok, text) in seen.on_each([HUB, NAT, CLIENT], |name| refreshed(seen, name))? {
+        region.check(ok, &text);
     }
     Ok(())
+}
+
+fn refreshed(region: &Region, name: &str) -> Result<(bool, String)> {
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        let before = [settled(region, name)?, held(region, name)?];
+        let report = region.refresh(name)?;
+        let after = [region.vm(name)?.ok(STATES)?, held(region, name)?];
+        let idle = report["outcome"] == "unchanged" && report["steps"].as_array().is_some_and(Vec::is_empty);
+        if idle && after[1] == before[1] && after[0] != before[0] && left > 0 {
+            continue;
+        }
+        let same = after == before;
+        let found = if same { "the same".into() } else { format!("NOT the same: {before:#?}\nbut {after:#?}") };
+        let said = format!("{}, steps {}", report["outcome"], report["steps"]);
+        return Ok((idle && same, format!("{name}: {said}; rules, SAs and files are {found}")));
+    }
 }
 
 fn held(region: &Region, name: &str) -> Result<String> {

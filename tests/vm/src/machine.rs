@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Fault, Vm};
 
-use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, errors, wait_for_tunnel};
+use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, errors};
 use crate::report::seconds;
 use crate::routing::shown;
 
@@ -122,26 +122,24 @@ pub fn reboot(region: &mut Region) -> Result<()> {
         Ok((client.age(), hub_vm.age()))
     })?;
     let seen = hub.whoami_tcp(crosswan_lab::internet::ECHO);
-    region.check(
-        true,
-        &format!(
-            "three machines booted at once, without EC2: first packet through the tunnel {} after power-on",
-            seconds(tunnel.min(hub_age))
-        ),
-    );
+    region.report.figure(format!(
+        "power-on of three gateways that were there before, at once and without EC2, to first packet through the tunnel, under TCG: {}",
+        seconds(tunnel.min(hub_age))
+    ));
     let nat_works = seen.is_ok_and(|seen| region.lab.gateway(NAT).is_ok_and(|nat| nat.public() == Some(seen)));
     region.check(nat_works, "hub/host is seen on the internet as the Elastic IP of hub/nat-hub again");
     for stream in streams {
         drop(stream.stop()?);
     }
     region.lab.ec2_heal();
-    for name in [HUB, NAT, CLIENT] {
-        region.vm(name)?.wait_for_shell(BOOT)?;
-        let report = region.refresh(name).with_context(|| format!("{name}: refresh, EC2 answers again"))?;
-        region.check(
-            report["outcome"] == "unchanged",
-            &format!("{name}: EC2 answers again; the refresh says {}", report["outcome"]),
-        );
+    let (seen, names) = (&*region, [HUB, NAT, CLIENT]);
+    let reports = seen.on_each(names, |name| {
+        seen.vm(name)?.wait_for_shell(BOOT)?;
+        seen.refresh(name).with_context(|| format!("{name}: refresh, EC2 answers again"))
+    })?;
+    for (name, report) in names.into_iter().zip(reports) {
+        let outcome = &report["outcome"];
+        region.check(outcome == "unchanged", &format!("{name}: EC2 answers again; the refresh says {outcome}"));
     }
     let same = crate::key::prints(region)? == keys;
     region.check(same, "each gateway has the key it had");
@@ -150,17 +148,6 @@ pub fn reboot(region: &mut Region) -> Result<()> {
         let order = region.vm(name)?.ok(ORDER)?;
         region.check(order.trim() == STARTED, &format!("{name} started {}", order.trim()));
     }
-    // Alone, to measure it: the others are up.
-    let client = region.vm(CLIENT)?;
-    client.power_off();
-    client.power_on()?;
-    wait_for_tunnel(region, BOOT)?;
-    let age = region.vm(CLIENT)?.age();
-    region.report.figure(format!(
-        "power-on to first packet through the tunnel, a nat-vpn that was there before, under TCG: {}",
-        seconds(age)
-    ));
-    region.vm(CLIENT)?.wait_for_boot(BOOT)?;
     Ok(())
 }
 
@@ -170,57 +157,63 @@ const FLUSH: &str = "nft flush ruleset; for n in $(seq 50); do
 
 /// Failed units, journals, sandboxes, memory.
 pub fn health(region: &mut Region) -> Result<()> {
-    for name in [HUB, NAT, CLIENT] {
-        let vm = region.vm(name)?;
-        let state = vm.wait_for_boot(BOOT)?;
-        let failed = vm.ok("systemctl --failed --plain --no-legend --no-pager")?;
-        let ipsec = name != NAT;
-        let charon = vm.sh("systemctl is-active strongswan.service crosswan-keep.service")?.stdout;
-        let errors = errors(vm)?;
-        let scores: Vec<String> = ["refresh", "keep", "watch", "guard"]
-            .iter()
-            .map(|unit| {
-                Ok(format!(
-                    "{unit} {}",
-                    score(&vm.sh(&format!("systemd-analyze security --no-pager crosswan-{unit}.service"))?.stdout)?
-                ))
-            })
-            .collect::<Result<_>>()?;
-        let worst = scores.iter().filter_map(|score| score.rsplit(' ').next()?.parse::<f32>().ok()).fold(0.0, f32::max);
-        let sysctls = vm.ok(SYSCTLS)?;
-        // As installed, with what the image adds.
-        let mistakes = vm
-            .sh("systemd-analyze verify --man=no --recursive-errors=no crosswan-refresh.service crosswan-refresh.path")?
-            .stdout;
-        let upgrades = vm.ok("systemctl is-enabled apt-daily-upgrade.timer; apt-config dump | grep -E 'Periodic::Unattended-Upgrade|Automatic-Reboot '")?;
-        let memory = memory(vm, ipsec)?;
-        let disk = vm.ok("df -m --output=used / | tail -n1")?.trim().to_owned();
-        let back = vm.sh(FLUSH)?.stdout;
-        region.check(
-            failed.trim().is_empty() && state == "running",
-            &format!("{name} is {state}; failed units: {:?}", failed.trim()),
-        );
-        region.check(
-            sysctls.trim() == "net.ipv4.ip_forward 1",
-            &format!("{name}: {}, and no other sysctl unlike the package's", sysctls.trim().replace('\n', ", ")),
-        );
-        region.check(
-            upgrades.trim()
-                == "enabled\nAPT::Periodic::Unattended-Upgrade \"1\";\nUnattended-Upgrade::Automatic-Reboot \"false\";",
-            &format!("{name}: security upgrades: {}", upgrades.trim().replace('\n', " ")),
-        );
-        let wanted = if ipsec { "active\nactive" } else { "inactive\ninactive" };
-        region.check(
-            charon.trim() == wanted,
-            &format!("{name}: strongswan and keep are {}", charon.trim().replace('\n', " and ")),
-        );
-        region.check(back.contains("back"), &format!("{name}: flushed rules: {:?}", back.trim()));
-        region.check(errors.is_empty(), &format!("{name}: errors in the journal since its boot: {errors:?}"));
-        region.check(mistakes.trim().is_empty(), &format!("{name}: mistakes in its units: {:?}", mistakes.trim()));
-        region.check(worst > 0.0 && worst <= 2.5, &format!("{name}: exposure as installed: {}", scores.join(", ")));
-        region.report.figure(format!("{name}: {memory}; disk {disk} MB used"));
+    let seen = &*region;
+    for (findings, figure) in seen.on_each([HUB, NAT, CLIENT], |name| looked_at(seen, name))? {
+        for (ok, text) in findings {
+            region.check(ok, &text);
+        }
+        region.report.figure(figure);
     }
     Ok(())
+}
+
+/// The findings on one machine, and its figure.
+fn looked_at(region: &Region, name: &str) -> Result<(Vec<(bool, String)>, String)> {
+    let vm = region.vm(name)?;
+    let state = vm.wait_for_boot(BOOT)?;
+    let failed = vm.ok("systemctl --failed --plain --no-legend --no-pager")?;
+    let ipsec = name != NAT;
+    let charon = vm.sh("systemctl is-active strongswan.service crosswan-keep.service")?.stdout;
+    let errors = errors(vm)?;
+    let scores: Vec<String> = ["refresh", "keep", "watch", "guard"]
+        .iter()
+        .map(|unit| {
+            Ok(format!(
+                "{unit} {}",
+                score(&vm.sh(&format!("systemd-analyze security --no-pager crosswan-{unit}.service"))?.stdout)?
+            ))
+        })
+        .collect::<Result<_>>()?;
+    let worst = scores.iter().filter_map(|score| score.rsplit(' ').next()?.parse::<f32>().ok()).fold(0.0, f32::max);
+    let sysctls = vm.ok(SYSCTLS)?;
+    // As installed, with what the image adds.
+    let mistakes = vm
+        .sh("systemd-analyze verify --man=no --recursive-errors=no crosswan-refresh.service crosswan-refresh.path")?
+        .stdout;
+    let upgrades = vm.ok("systemctl is-enabled apt-daily-upgrade.timer; apt-config dump | grep -E 'Periodic::Unattended-Upgrade|Automatic-Reboot '")?;
+    let memory = memory(vm, ipsec)?;
+    let disk = vm.ok("df -m --output=used / | tail -n1")?.trim().to_owned();
+    let back = vm.sh(FLUSH)?.stdout;
+    let wanted = if ipsec { "active\nactive" } else { "inactive\ninactive" };
+    let secure = "enabled\nAPT::Periodic::Unattended-Upgrade \"1\";\nUnattended-Upgrade::Automatic-Reboot \"false\";";
+    let one_line = |text: &str, between: &str| text.trim().replace('\n', between);
+    let findings = vec![
+        (
+            failed.trim().is_empty() && state == "running",
+            format!("{name} is {state}; failed units: {:?}", failed.trim()),
+        ),
+        (
+            sysctls.trim() == "net.ipv4.ip_forward 1",
+            format!("{name}: {}, and no other sysctl unlike the package's", one_line(&sysctls, ", ")),
+        ),
+        (upgrades.trim() == secure, format!("{name}: security upgrades: {}", one_line(&upgrades, " "))),
+        (charon.trim() == wanted, format!("{name}: strongswan and keep are {}", one_line(&charon, " and "))),
+        (back.contains("back"), format!("{name}: flushed rules: {:?}", back.trim())),
+        (errors.is_empty(), format!("{name}: errors in the journal since its boot: {errors:?}")),
+        (mistakes.trim().is_empty(), format!("{name}: mistakes in its units: {:?}", mistakes.trim())),
+        (worst > 0.0 && worst <= 2.5, format!("{name}: exposure as installed: {}", scores.join(", "))),
+    ];
+    Ok((findings, format!("{name}: {memory}; disk {disk} MB used")))
 }
 
 /// `→ Overall exposure level for crosswan-keep.service: 1.1 OK`

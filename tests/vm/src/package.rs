@@ -21,28 +21,34 @@ const TRACES: &str = "\
 pub fn upgrade(region: &mut Region) -> Result<()> {
     let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
     let streams = [a.ping_stream(hub.address)?, hub.ping_stream(a.address)?];
-    for name in [HUB, CLIENT] {
-        let pids = "systemctl show -P MainPID strongswan.service crosswan-keep.service | grep .";
-        let vm = region.vm(name)?;
-        let before = vm.ok(pids)?;
-        vm.ok(&format!(
-            "{UNPACK} && cd $(mktemp -d) && dpkg-deb -R /tmp/packages/new.deb new && sed -i 's/^Version: .*/&+newer/' new/DEBIAN/control \
-             && dpkg-deb -Znone -b new new.deb && DEBIAN_FRONTEND=noninteractive dpkg -i new.deb"
-        ))?;
-        let version = vm.ok("dpkg-query -W -f '${Version}' crosswan")?;
-        let after = vm.ok(pids)?;
-        let [charon, keep] = [0, 1].map(|line| before.lines().nth(line) == after.lines().nth(line));
-        let idle = region.refresh(name)?["outcome"] == "unchanged";
-        region.check(
-            version.ends_with("+newer") && charon && !keep && idle,
-            &format!("{name}: upgraded to {version}; charon went on: {charon}, keep is the new one: {}, the next refresh had nothing to do: {idle}", !keep),
-        );
+    let seen = &*region;
+    for (ok, text) in seen.on_each([HUB, CLIENT], |name| newer(seen, name))? {
+        region.check(ok, &text);
     }
     for stream in streams {
         let report = stream.stop()?;
         region.check(report.lost == 0 && report.sent > 20, &format!("meanwhile {}", losses(&report)));
     }
     Ok(())
+}
+
+fn newer(region: &Region, name: &str) -> Result<(bool, String)> {
+    let pids = "systemctl show -P MainPID strongswan.service crosswan-keep.service | grep .";
+    let vm = region.vm(name)?;
+    let before = vm.ok(pids)?;
+    vm.ok(&format!(
+        "{UNPACK} && cd $(mktemp -d) && dpkg-deb -R /tmp/packages/new.deb new && sed -i 's/^Version: .*/&+newer/' new/DEBIAN/control \
+         && dpkg-deb -Znone -b new new.deb && DEBIAN_FRONTEND=noninteractive dpkg -i new.deb"
+    ))?;
+    let version = vm.ok("dpkg-query -W -f '${Version}' crosswan")?;
+    let after = vm.ok(pids)?;
+    let [charon, keep] = [0, 1].map(|line| before.lines().nth(line) == after.lines().nth(line));
+    let idle = region.refresh(name)?["outcome"] == "unchanged";
+    let text = format!(
+        "{name}: upgraded to {version}; charon went on: {charon}, keep is the new one: {}, the next refresh had nothing to do: {idle}",
+        !keep
+    );
+    Ok((version.ends_with("+newer") && charon && !keep && idle, text))
 }
 
 /// The packages that a machine finds on its second disk, into `/tmp/packages`: `new.deb`, and `old.deb`, which is 0.1.0.
