@@ -25,9 +25,13 @@ variable "max_key_age" {
 }
 
 variable "hub" {
-  description = "The hub has this address. Of two hubs a nat-vpn keeps both tunnels up and uses one: at first the hub that is named first, and another one only when the tunnel in use is down. Where auth.method is \"psk\", a nat-vpn then asks EC2 for nothing. Otherwise the hub's key must be found as well: set regions or auth.hub_key. Modes: nat-vpn. Default: the hub that is found by hub_tag."
-  type        = string
+  description = "The hub's address, or a list of the addresses of two hubs. Of two hubs a nat-vpn keeps both tunnels up and uses one: at first the hub that is named first, and another one only when the tunnel in use is down. Where auth.method is \"psk\", a nat-vpn then asks EC2 for nothing. Otherwise the hub's key must be found as well: set regions or auth.hub_key. Modes: nat-vpn. Default: the hub that is found by hub_tag."
+  type        = list(string)
   default     = null
+  validation {
+    condition     = var.hub == null || can(regex("^[0-9.]+( [0-9.]+)?$", join(" ", var.hub)))
+    error_message = "The hub must be a list of one address or two."
+  }
 }
 
 variable "hub_tag" {

@@ -17,6 +17,7 @@ from instance import Instance
 TOP = Path(__file__).resolve().parents[2]
 TEMPLATES, SITE = TOP / "packer", TOP / "packer/example.pkrvars.hcl"
 WORK, TOOLS = Path(os.environ["CROSSWAN_WORK"]), Path(os.environ["CROSSWAN_PACKER"])
+HUBS = ["198.51.100.100", "203.0.113.100"]
 MODES, ARCHES = ["vpn-hub", "nat-hub", "nat-vpn"], ["amd64", "arm64"]
 NATIVE = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
 INSTANCE = {"amd64": "t3.small", "arm64": "t4g.small"}
@@ -65,7 +66,9 @@ class Templates(unittest.TestCase):
         self.assertEqual(sorted(declared), sorted(described))
 
     def test_a_wrong_value_is_refused_in_words(self):
-        for wrong, said in (("arch=riscv", "The arch must be amd64 or arm64"), ("auth_method=none", "The auth_method must be key or psk")):
+        for wrong, said in (("arch=riscv", "The arch must be amd64 or arm64"), ("auth_method=none", "The auth_method must be key or psk"),
+                            ('hub=["hub.example"]', "The hub must be a list of one address or two"),
+                            (f"hub={json.dumps(HUBS + HUBS)}", "The hub must be a list of one address or two")):
             with self.assertRaisesRegex(AssertionError, said):
                 packer("validate", "-var", wrong, TEMPLATES)
 
@@ -77,9 +80,10 @@ class Templates(unittest.TestCase):
             ({"regions": REGIONS}, {"regions": REGIONS}, {"regions": REGIONS}),
             ({"regions": REGIONS, "hub_region": "us-west-2", "max_key_age": "90days"},
              {"regions": REGIONS, "auth": {"max_key_age": "90days"}}, {"regions": ["us-west-2"], "auth": {"max_key_age": "90days"}}),
-            ({"regions": REGIONS, "hub": "198.51.100.100", "auth_method": "psk"},
+            ({"regions": REGIONS, "hub": HUBS[:1], "auth_method": "psk"},
              {"regions": REGIONS, "auth": {"method": "psk"}},
-             {"regions": REGIONS, "hub": "198.51.100.100", "auth": {"method": "psk"}}),
+             {"regions": REGIONS, "hub": HUBS[:1], "auth": {"method": "psk"}}),
+            ({"hub": HUBS, "regions": REGIONS}, {"regions": REGIONS}, {"regions": REGIONS, "hub": HUBS}),
         ):
             for mode, own in (("vpn-hub", hub), ("nat-hub", {}), ("nat-vpn", vpn)):
                 with self.subTest(mode=mode, **site):
@@ -88,7 +92,7 @@ class Templates(unittest.TestCase):
     def test_each_mode_gets_the_settings_that_it_uses(self):
         """Of a site that sets everything, an image has what docs/settings.md gives its mode, and nothing else."""
         tag = {"key": "k", "value": "v"}
-        site = {"private_net": ["10.0.0.0/8"], "auth_method": "psk", "max_key_age": "90days", "hub": "198.51.100.100", "hub_tag": tag,
+        site = {"private_net": ["10.0.0.0/8"], "auth_method": "psk", "max_key_age": "90days", "hub": HUBS, "hub_tag": tag,
                 "hub_region": "us-west-2", "regions": REGIONS, "gateway_tag": tag, "environment_tag": tag, "routes_tag": tag,
                 "routes_overrule": True, "address_allocation": "eipalloc-0a1b2c3d", "address_tag": tag}
         rows = re.findall(r"(?m)^\| `([\w.]+)`<br>.* \| ([\w, -]+) \|$", (TOP / "docs/settings.md").read_text())
