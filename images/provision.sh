@@ -33,7 +33,8 @@ install_packages() {
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod 755 $policy
     export DEBIAN_FRONTEND=noninteractive
-    local apt=(apt-get -q -o DPkg::Lock::Timeout=300 -o APT::Update::Error-Mode=any)
+    # Without translations of descriptions, whose lists would only be removed again.
+    local apt=(apt-get -q -o DPkg::Lock::Timeout=300 -o APT::Update::Error-Mode=any -o Acquire::Languages=none)
     say "fetching the package lists"
     "${apt[@]}" update >/dev/null
     say "installing the agent, strongSwan and unattended-upgrades"

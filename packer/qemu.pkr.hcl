@@ -27,7 +27,7 @@ source "qemu" "gateway" {
   machine_type         = local.machine[var.arch].type
   firmware             = local.machine[var.arch].firmware
   cpu_model            = local.machine[var.arch].cpu
-  cpus                 = 2
+  cpus                 = 1 # without KVM, the processors of several machines would wait for each other
   memory               = 1024
   disk_interface       = "virtio"
   disable_vnc          = true
