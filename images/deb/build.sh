@@ -55,7 +55,8 @@ share=$(sed -n '/"reason":"build-script-executed"/s/.*"out_dir":"\([^"]*\)".*/\1
 put() { install -D -m "$1" "$2" "$root/$3"; } # MODE FILE WHERE
 
 put 755 "$binary" "usr/bin/$package"
-[[ $profile == release ]] || "$triplet-strip" "$root/usr/bin/$package"
+# Cargo strips a release, but not where it is built for a named target by Debian's Rust.
+"$triplet-strip" "$root/usr/bin/$package"
 # shellcheck source=/dev/null
 . "images/deb/$package/contents"
 for page in "$share"/man/*.1; do put 644 "$page" "usr/share/man/man1/${page##*/}"; done
