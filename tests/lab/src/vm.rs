@@ -140,6 +140,8 @@ impl Vm {
             ("network.network.10-lab", network.as_str()),
             ("systemd.extra-unit.lab-control.service", &unit),
             ("systemd.extra-unit.lab-shell.service", control::SHELL),
+            // Debian would ask for a login on that console, and take every other line.
+            ("systemd.unit-dropin.serial-getty@hvc0.service", "[Unit]\nConditionPathExists=!/dev/hvc0\n"),
             ("systemd.unit-dropin.sysinit.target", "[Unit]\nWants=lab-control.service lab-shell.service\n"),
         ];
         let given = self.credentials.iter().map(|(name, text)| (name.as_str(), text.as_str()));
