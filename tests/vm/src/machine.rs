@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Fault, Vm};
 
-use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, errors};
+use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, errors, wait_for_tunnel};
 use crate::report::seconds;
 use crate::routing::shown;
 
@@ -148,6 +148,17 @@ pub fn reboot(region: &mut Region) -> Result<()> {
         let order = region.vm(name)?.ok(ORDER)?;
         region.check(order.trim() == STARTED, &format!("{name} started {}", order.trim()));
     }
+    // Alone, to measure it: the others are up.
+    let client = region.vm(CLIENT)?;
+    client.power_off();
+    client.power_on()?;
+    wait_for_tunnel(region, BOOT)?;
+    let age = region.vm(CLIENT)?.age();
+    region.report.figure(format!(
+        "power-on to first packet through the tunnel, a nat-vpn that was there before, under TCG: {}",
+        seconds(age)
+    ));
+    region.vm(CLIENT)?.wait_for_boot(BOOT)?;
     Ok(())
 }
 

@@ -55,17 +55,12 @@ impl Region {
         &self,
         names: [&'static str; N],
         ask: impl Fn(&'static str) -> Result<T> + Sync,
-    ) -> Result<[T; N]> {
-        let answers: Result<Vec<T>> = std::thread::scope(|scope| {
-            let threads = names.map(|name| {
-                scope.spawn({
-                    let ask = &ask;
-                    move || ask(name)
-                })
-            });
+    ) -> Result<Vec<T>> {
+        let ask = &ask;
+        std::thread::scope(|scope| {
+            let threads = names.map(|name| scope.spawn(move || ask(name)));
             threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?).collect()
-        });
-        answers?.try_into().map_err(|_| anyhow!("an answer is missing"))
+        })
     }
 
     /// Lets systemd refresh, and returns the report of that pass.

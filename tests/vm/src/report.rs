@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use crosswan_lab::PingReport;
 
+/// The longest time without an answer: under TCG, programs take twenty times as long to start as on a processor.
+pub const GAP: Duration = Duration::from_secs(30);
+
 /// Collects findings.
 pub struct Report {
     started: Instant,

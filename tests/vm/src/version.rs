@@ -6,11 +6,9 @@ use anyhow::{Result, ensure};
 
 use crate::package::UNPACK;
 use crate::region::{CLIENT, HUB, Region, UP, wait_for_tunnel};
-use crate::report::{losses, seconds};
+use crate::report::{GAP, losses, seconds};
 use crate::routing::shown;
 
-/// The longest time without an answer: under TCG, programs take twenty times as long to start as on a processor.
-const GAP: Duration = Duration::from_secs(30);
 /// SAs of charon that belong to an interface, and those that do not.
 const CHILDREN: &str = "swanctl --list-sas --raw | tr ' ' '\\n' | grep -c '^if-id-in=' || true
     swanctl --list-sas | grep -c ', INSTALLED,' || true";
