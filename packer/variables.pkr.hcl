@@ -25,7 +25,7 @@ variable "max_key_age" {
 }
 
 variable "hub" {
-  description = "The hub's address, or a list of the addresses of two hubs. Of two hubs a nat-vpn keeps both tunnels up and uses one: at first the hub that is named first, and another one only when the tunnel in use is down. Where auth.method is \"psk\", a nat-vpn then asks EC2 for nothing. Otherwise the hub's key must be found as well: set regions or auth.hub_key. Modes: nat-vpn. Default: the hub that is found by hub_tag."
+  description = "The hub's address, or the addresses of two hubs. Of two hubs a nat-vpn keeps both tunnels up and uses one: at first the hub that is named first, and another one only when the tunnel in use is down. Where auth.method is \"psk\", a nat-vpn then asks EC2 for nothing. Otherwise the hub's key must be found as well: set regions or auth.hub_key. Modes: nat-vpn. Default: the hub that is found by hub_tag."
   type        = list(string)
   default     = null
   validation {

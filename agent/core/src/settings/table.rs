@@ -134,8 +134,8 @@ settings! {
     "hub", "CROSSWAN_HUB", hub: Vec<Ipv4Addr> = hubs::addresses,
         accepts "the hub's Elastic IP, a plain unicast IPv4 address such as 198.51.100.100, or a list of two different ones",
         default Words("the hub that is found by `hub_tag`"), modes CLIENT,
-        "The hub's address, or a list of the addresses of two hubs. Of two hubs a nat-vpn keeps both tunnels up and uses one: at first the hub that is named first, \
-         and another one only when the tunnel in use is down. Where `auth.method` is `\"psk\"`, a nat-vpn then asks EC2 for nothing. \
+        "The hub's address, or the addresses of two hubs. Of two hubs a nat-vpn keeps both tunnels up and uses one: at first the hub that is \
+         named first, and another one only when the tunnel in use is down. Where `auth.method` is `\"psk\"`, a nat-vpn then asks EC2 for nothing. \
          Otherwise the hub's key must be found as well: set `regions` or `auth.hub_key`.";
     "hub_tag", "CROSSWAN_HUB_TAG", hub_tag: Tag = parse::tag,
         accepts TAG, default Value("{ key = \"service\", value = \"vpn-hub\" }"), modes CLIENT,
