@@ -101,11 +101,11 @@ impl Host {
         run("kill", &["-s", name, &charon.id().to_string()]);
     }
 
-    /// Runs `ip` with these words inside.
-    pub fn ip(&self, words: &str) {
+    /// Runs a command inside.
+    pub fn run(&self, command: &str) {
         let pid = self.pid();
-        let mut args = vec!["-t", &pid, "-n", "ip"];
-        args.extend(words.split(' '));
+        let mut args = vec!["-t", &pid, "-n"];
+        args.extend(command.split(' '));
         run("nsenter", &args);
     }
 
@@ -114,9 +114,9 @@ impl Host {
         let (pid_a, pid_b) = (a.0.pid(), b.0.pid());
         run("ip", &["link", "add", "eth0", "netns", &pid_a, "type", "veth", "peer", "name", "eth0", "netns", &pid_b]);
         for (host, addr, net) in [a, b] {
-            host.ip(&format!("addr add {addr}/24 dev eth0"));
-            host.ip(&format!("addr add {net} dev lo"));
-            host.ip("link set eth0 up");
+            host.run(&format!("ip addr add {addr}/24 dev eth0"));
+            host.run(&format!("ip addr add {net} dev lo"));
+            host.run("ip link set eth0 up");
         }
     }
 
