@@ -83,6 +83,13 @@ impl Pass {
 impl Hub {
     /// Brings the lab up, with an empty cloud, and lets the hub make its key and announce it.
     pub fn new(agent: &Path) -> Result<Hub> {
+        let hub = Hub::without_key(agent)?;
+        hub.refresh(&[])?;
+        Ok(hub)
+    }
+
+    /// Brings the lab up, with an empty cloud. Nothing is refreshed, so the kernel needs no ESP.
+    pub fn without_key(agent: &Path) -> Result<Hub> {
         // Its EC2 is another than the lab's.
         let lab = Lab::builder(agent).check_off().vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?).build()?;
         let gateway = lab.gateway("hub/vpn-hub")?;
@@ -93,7 +100,6 @@ impl Hub {
         gateway.write_file("/etc/crosswan/psk", &format!("{}\n", lab.psk()), 0o600)?;
         let hub = Hub { lab, gateway, cloud, agent: std::path::absolute(agent)? };
         hub.reset(1, 0, Auth::Key)?;
-        hub.refresh(&[])?;
         Ok(hub)
     }
 

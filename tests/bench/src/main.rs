@@ -1,6 +1,7 @@
 //! `crosswan-bench`: the budgets of the agent, each beside its baseline in the same run.
 
 mod accounts;
+mod asking;
 mod cast;
 mod cloud;
 mod hub;
@@ -71,7 +72,8 @@ Benchmarks:
   peers     growth from 10 to 10,000 peers; beside swanctl --load-all and a boto3 script
   keys      raw keys against a pre-shared one: loading 1,000 and 5,000, and charon's memory
   regions   20 slow regions, beside one and beside the boto3 script
-  accounts  20 accounts with 10 slow regions each, beside one, and with nothing to change beside one account
+  asking    20 accounts with 10 slow regions each, beside one; on this machine's own kernel, as root
+  accounts  20 accounts with 10 regions each and nothing to change, beside as many regions of one account
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   replacement  a gateway that is gone before there is another: until packets pass again
   joins     a VPC that is new to a running hub: from its gateway's first refresh until packets pass
@@ -109,12 +111,16 @@ impl Setup {
     }
 }
 
+/// The one that runs on this machine's own kernel; see [`asking`].
+const ASKING: &str = "asking";
+
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 11] = [
+const ALL: [(&str, Bench); 12] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
     ("regions", regions::bench),
+    (ASKING, asking::bench),
     ("accounts", accounts::bench),
     ("restart", restart::bench),
     ("replacement", replacement::bench),
@@ -135,7 +141,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Some(Command::Measure { argv }) => measure::wrapper(argv),
-        None => kernel::enter(std::slice::from_ref(&cli.out), false).and_then(|code| code.map_or_else(|| run(cli), Ok)),
+        None => each_where_it_belongs(&cli),
     };
     result.unwrap_or_else(|e| {
         eprintln!("crosswan-bench: {e:#}");
@@ -143,23 +149,44 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(Cli { names, quick, peers, out, .. }: Cli) -> Result<ExitCode> {
+/// Runs [`ASKING`] on this machine's own kernel, and the others where the lab runs: in a user-mode kernel that runs this again.
+fn each_where_it_belongs(cli: &Cli) -> Result<ExitCode> {
+    let all = || ALL.map(|(name, _)| name.to_owned()).to_vec();
+    let names = if cli.names.is_empty() { all() } else { cli.names.clone() };
+    let (here, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == ASKING);
+    let code = |met| if met { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if others.is_empty() {
+        return run(cli, &here).map(code);
+    }
+    if std::env::var_os(kernel::INSIDE).is_some() {
+        return run(cli, &others).map(code);
+    }
+    let met = run(cli, &here)?;
+    Ok(match kernel::enter(std::slice::from_ref(&cli.out), false)? {
+        Some(entered) if met => entered,
+        Some(_) => ExitCode::FAILURE,
+        None => code(run(cli, &others)? && met),
+    })
+}
+
+/// Runs these, and returns whether every budget was met.
+fn run(cli: &Cli, names: &[String]) -> Result<bool> {
+    let quick = cli.quick;
     let sizes = || if quick { vec![3, 20] } else { vec![10, 100, 1000, 2000, 5000, 10_000] };
-    let peers = peers.unwrap_or_else(sizes);
+    let peers = cli.peers.clone().unwrap_or_else(sizes);
     let agent = std::env::var_os("CROSSWAN_BIN").map(PathBuf::from).context("set CROSSWAN_BIN to the agent")?;
-    let setup =
-        Setup { circumstances: results::circumstances(&agent)?, agent, out, quick, peers, hub: OnceCell::new() };
+    let circumstances = results::circumstances(&agent)?;
+    let setup = Setup { circumstances, agent, out: cli.out.clone(), quick, peers, hub: OnceCell::new() };
     let order = ALL.map(|(name, _)| name);
     let mut missed = Vec::new();
-    for (name, bench) in ALL.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name)) {
+    for (name, bench) in ALL.iter().filter(|(name, _)| names.iter().any(|n| n == name)) {
         say(&format!("== {name}"));
         let section = bench(&setup).with_context(|| format!("benchmark {name}"))?;
         section.publish(&setup, &order)?;
         missed.extend(section.budgets.into_iter().filter(|b| !b.met && !quick).map(|b| b.work));
     }
-    if missed.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    if !missed.is_empty() {
+        eprintln!("crosswan-bench: over budget: {}", missed.join("; "));
     }
-    eprintln!("crosswan-bench: over budget: {}", missed.join("; "));
-    Ok(ExitCode::FAILURE)
+    Ok(missed.is_empty())
 }
