@@ -1,6 +1,6 @@
 //! Spokes that do not ask EC2 for their hubs: settings name two, each with its keys.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_core::{
@@ -48,6 +48,32 @@ fn has_both(hub: &Gateway) -> Result<()> {
         let up = |sa: &&Sa| sa.children.iter().any(ChildSa::is_up);
         Ok(sas(hub)?.iter().filter(up).count() == 2)
     })
+}
+
+/// What people and programs are shown of a spoke that uses the hub at `used`, while the one at `beside` stands by.
+fn which_is_in_use_is_shown(region: &Region, spoke: &Gateway, beside: &str, used: &str) -> Result<()> {
+    let shown = |words: &[&str]| -> Result<String> { Ok(spoke.agent(words)?.ok()?.stdout) };
+    let status = shown(&["status"])?;
+    let tunnel = |address| status.lines().find(|line| line.contains(&format!(" to {address}: UP")));
+    let stands_by = |address| tunnel(address).map(|line| line.ends_with(", stands by"));
+    ensure!((stands_by(beside), stands_by(used)) == (Some(true), Some(false)), "{status}");
+    let (from, to) = (region.address("a/host")?.to_string(), region.address("b/host")?.to_string());
+    let why = shown(&["why", &from, &to])?;
+    ensure!(why.contains(&format!("behind the tunnel to the hub ({used})")) && !why.contains(beside), "{why}");
+    let map: serde_json::Value = serde_json::from_str(&shown(&["map", "--json"])?)?;
+    let peers = map["groups"][0]["peers"].as_array().context("the peers on the map")?;
+    let is = BTreeSet::from_iter(peers.iter().filter_map(|peer| peer["is"].as_str()));
+    ensure!(peers.len() == 2 && is == BTreeSet::from(["stands-by", "up"]), "{map:#}");
+    let metrics = shown(&["metrics"])?;
+    let of = |name: &str| {
+        Vec::from_iter(metrics.lines().filter(|l| l.starts_with(name)).filter_map(|l| l.rsplit(' ').next()))
+    };
+    ensure!(BTreeSet::from_iter(of("crosswan_peer_in_use{")) == BTreeSet::from(["0", "1"]), "{metrics}");
+    ensure!(of("crosswan_peer_up{") == ["1", "1"], "{metrics}");
+    let doctor = shown(&["doctor"])?;
+    let lines = [format!("up to {used}, 1 network"), format!("{beside} stands by, up")];
+    ensure!(lines.iter().all(|line| doctor.contains(line)), "{doctor}");
+    Ok(())
 }
 
 #[test]
@@ -108,6 +134,20 @@ fn spokes_that_are_told_two_hubs_survive_the_end_of_one() -> Result<()> {
         ensure!(report["outcome"] == "unchanged", "{report:#}");
     }
     unharmed(back, "the first hub came back")?;
+    which_is_in_use_is_shown(&region, &spokes[0], &one.0, &two.0)?;
+
+    // Settings name the other one alone, at one spoke after the other: none is cut off by those that have not heard of it yet.
+    let moved = stream(&region, "a/host", "b/host")?;
+    for beside in [vec![two.0.clone()], vec![]] {
+        for spoke in &spokes {
+            spoke.write_settings(&settings(std::slice::from_ref(&one)))?;
+            let report = refresh(spoke)?;
+            ensure!(in_use(&report)? == (one.0.clone(), beside.clone()), "{report:#}");
+            let drained = lines(&report, "notes").concat().contains("no longer name, stays until the next refresh");
+            ensure!(drained != beside.is_empty(), "{report:#}");
+        }
+    }
+    unharmed(moved, "settings name the other hub alone")?;
     let clear = capture.stop()?.clear_private();
     ensure!(clear.is_empty(), "private packets in the clear: {clear:?}");
     Ok(())

@@ -1,6 +1,6 @@
 //! What is remembered between passes: `/var/lib/crosswan/state.json`. EC2 is the database; this is its last good answer.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub struct State {
     pub routes: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
     /// What the tag of the own VPC said of its segment; `None` where it was not asked for.
     pub segment: Option<SegmentTag>,
+    /// On a spoke: the hub that settings no longer name, and whose tunnel stays until the next pass.
+    pub drained: Option<Ipv4Addr>,
 }
 
 /// The state as it is in the file. Versions up to 0.1.0 refuse a whole state if a key of `regions` or `disabled` is no region, so what
@@ -45,22 +47,33 @@ struct Stored {
     routes: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<SegmentTag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drained: Option<Ipv4Addr>,
 }
 
 impl From<State> for Stored {
-    fn from(State { identity, regions, peers, disabled, routes, segment }: State) -> Stored {
+    fn from(State { identity, regions, peers, disabled, routes, segment, drained }: State) -> Stored {
         let ((regions, accounts), (disabled, accounts_disabled)) = (split(regions), split(disabled));
-        Stored { identity, regions, peers, disabled, accounts, accounts_disabled, routes, segment }
+        Stored { identity, regions, peers, disabled, accounts, accounts_disabled, routes, segment, drained }
     }
 }
 
 impl From<Stored> for State {
     fn from(stored: Stored) -> State {
-        let Stored { identity, mut regions, peers, mut disabled, accounts, accounts_disabled, routes, segment } =
-            stored;
+        let Stored {
+            identity,
+            mut regions,
+            peers,
+            mut disabled,
+            accounts,
+            accounts_disabled,
+            routes,
+            segment,
+            drained,
+        } = stored;
         regions.extend(accounts);
         disabled.extend(accounts_disabled);
-        State { identity, regions, peers, disabled, routes, segment }
+        State { identity, regions, peers, disabled, routes, segment, drained }
     }
 }
 

@@ -95,24 +95,41 @@ fn is_shown(facts: &Facts, address: Ipv4Addr) -> bool {
 
 /// The hub in use, of those that this spoke can have a tunnel to: the one that the routes lead to, at first the first one. It is
 /// followed by another only if no packet can pass by it and packets can pass by the other, so a move costs nothing and needs no
-/// patience. One that comes back takes nothing.
-pub(super) fn in_use<'h, 'a>(facts: &Facts, hubs: &'h [Hub<'a>]) -> Option<&'h Hub<'a>> {
+/// patience. One that comes back takes nothing. One that is only drained is not used.
+pub(super) fn in_use<'h, 'a>(facts: &Facts, hubs: &'h [Hub<'a>], drained: Option<&ConnName>) -> Option<&'h Hub<'a>> {
     let routed = facts.routed_hub();
-    let was = hubs.iter().find(|hub| Some(&hub.name) == routed).or(hubs.first())?;
+    let mut usable = hubs.iter().filter(|hub| Some(&hub.name) != drained);
+    let was = usable.clone().find(|hub| Some(&hub.name) == routed).or(usable.clone().next())?;
     let works = |hub: &&Hub| facts.contacts.carries_as(&hub.name, &was.name);
-    let next = hubs.iter().filter(|_| facts.contacts.is_dead(&was.name)).find(works);
+    let next = usable.find(|hub| facts.contacts.is_dead(&was.name) && works(hub));
     Some(next.unwrap_or(was))
 }
 
-/// The hub that carries the private network although settings no longer name it: it stays until the tunnel to one of `named` carries
-/// as much. An operator who wants it gone at once says so.
-pub(super) fn outgoing(facts: &Facts, named: &[Hub]) -> Option<Hub<'static>> {
-    let name = facts.routed_hub().cloned().filter(|_| !facts.settings.hub.is_empty() && !facts.request.force)?;
-    let (address, _) = name.hub().filter(|(address, _)| !facts.settings.hub.contains(address))?;
-    let follows = |hub: &Hub| facts.contacts.carries_as(&hub.name, &name);
-    if !facts.contacts.carries(&name) || named.iter().any(follows) {
+/// A hub that settings no longer name, while its tunnel carries packets. An operator who wants it gone at once says so.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub hub: Hub<'static>,
+    /// Whether it is in use until the tunnel to one of those that settings name carries as much. Otherwise it is only drained: the
+    /// other spokes decide at times of their own, and until then their packets come through it. It stays for one pass.
+    pub in_use: bool,
+}
+
+/// The hub that leaves, `named` being those that settings name. There are two places, so of two that leave it is the one in use.
+pub(super) fn leaving(facts: &Facts, named: &[Hub]) -> Option<Leaving> {
+    let Facts { settings, contacts, .. } = facts;
+    if settings.hub.is_empty() || facts.request.force {
         return None;
     }
-    let keys = facts.pinned(&name).filter(|_| facts.own.keys().is_some()).cloned().unwrap_or_default();
-    Some(Hub { name, address, gateway: None, keys })
+    let routed = facts.routed_hub();
+    let left = |name: &&ConnName| {
+        contacts.carries(name) && name.hub().is_some_and(|(address, _)| !settings.hub.contains(&address))
+    };
+    let name = routed.into_iter().chain(&facts.loaded).find(left)?;
+    let (address, _) = name.hub()?;
+    let in_use = Some(name) == routed && !named.iter().any(|hub| contacts.carries_as(&hub.name, name));
+    if !in_use && facts.state.drained == Some(address) {
+        return None;
+    }
+    let keys = facts.pinned(name).filter(|_| facts.own.keys().is_some()).cloned().unwrap_or_default();
+    Some(Leaving { hub: Hub { name: name.clone(), address, gateway: None, keys }, in_use })
 }

@@ -11,7 +11,7 @@ use super::{
     facts::{Facts, Tunnels},
     findings::Findings,
     gateways::{Chosen, End, next_key_proofs, signed_with},
-    hubs::{Hub, connection, hubs, in_use, outgoing},
+    hubs::{Hub, Leaving, connection, hubs, in_use, leaving},
     roster::Eligible,
 };
 use crate::{
@@ -54,21 +54,31 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
             .notes
             .push(format!("settings name one hub, at {only}: while it is away, nothing carries the private network"));
     }
-    let outgoing = outgoing(facts, &hubs);
-    if let Some(outgoing) = &outgoing {
+    let leaving = leaving(facts, &hubs);
+    if let Some(Leaving { hub, in_use: needed }) = &leaving {
+        let follows = in_use(facts, &hubs, None).cloned();
+        let until = match needed {
+            true => format!("is in use until the one to {} is up", hubs[0].address),
+            false => "stays until the next refresh, because packets of others may still come through it".to_owned(),
+        };
         findings.notes.push(format!(
-            "the tunnel to {}, which settings no longer name, is in use until the one to {} is up; to end it now: crosswan refresh --force",
-            outgoing.address, hubs[0].address
+            "the tunnel to {}, which settings no longer name, {until}; to end it now: crosswan refresh --force",
+            hub.address
         ));
-        hubs.truncate(1);
-        hubs.insert(0, outgoing.clone());
+        hubs = if *needed {
+            vec![hub.clone(), hubs.swap_remove(0)]
+        } else {
+            follows.into_iter().chain([hub.clone()]).collect()
+        };
     }
+    let drained = leaving.as_ref().filter(|leaving| !leaving.in_use).map(|leaving| &leaving.hub);
+    out.state.drained = drained.map(|hub| hub.address);
     let mut auths = BTreeMap::new();
     hubs.retain(|hub| {
         let auth = findings.of_credential(hub.credential(&end), me.region.clone().into(), &me.vpc);
         auth.map(|auth| auths.insert(hub.name.clone(), signed_with(auth, out.presence.as_ref()))).is_some()
     });
-    let in_use = in_use(facts, &hubs);
+    let in_use = in_use(facts, &hubs, drained.map(|hub| &hub.name));
     let peers = chosen.iter().map(|chosen| (chosen.peer.gateway.vpc.clone(), chosen.peer.clone()));
     out.state = State { peers: peers.collect(), ..out.state };
     let Some(in_use) = in_use.filter(|_| !children.is_empty()) else { return out };
@@ -85,7 +95,7 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
             auth: auths[&hub.name].clone(),
         };
         out.tunnels.extend(next_key_proofs(&hub.name, &tunnel, out.presence.as_ref()));
-        if let Some(chosen) = chosen.as_ref().filter(|_| hub.gateway.is_some() && outgoing.is_none()) {
+        if let Some(chosen) = chosen.as_ref().filter(|_| hub.gateway.is_some() && leaving.is_none()) {
             let remote_id = |other: &Gateway| IkeId::Hub(other.public.unwrap_or(hub.address));
             out.tunnels.extend(end.stand_by(chosen, &tunnel, remote_id, out.presence.as_ref(), findings));
         }

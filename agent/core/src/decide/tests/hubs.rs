@@ -120,7 +120,9 @@ fn a_second_hub_in_the_settings_touches_nothing_of_the_first() {
         assert_eq!((&both.tunnels[&to(1)], &both.routing), (&d.tunnels[&to(1)], &d.routing));
         let up = next(&both, &two, &[&to(1), &to(2)]);
         assert_eq!(shown(&up), (Some(1), vec![2]));
-        let again = next(&up, &one, &[&to(1), &to(2)]);
+        let drained = next(&up, &one, &[&to(1), &to(2)]);
+        assert_eq!((&drained.tunnels, &drained.routing), (&up.tunnels, &up.routing), "others may still use it");
+        let again = next(&drained, &one, &[&to(1), &to(2)]);
         assert_eq!((&again.tunnels, &again.routing), (&d.tunnels, &d.routing));
     }
 }
@@ -141,14 +143,27 @@ fn a_hub_that_leaves_the_settings_carries_until_another_does() {
         assert_eq!(shown(&forced), (Some(1), vec![]));
         assert_eq!(shown(&next(&kept, &one, &[])), (Some(1), vec![]), "it carries nothing");
         let moved = next(&kept, &one, &[&to(1), &to(2)]);
-        assert_eq!(shown(&moved), (Some(1), vec![]), "{:?}", moved.findings);
-        assert_eq!(moved.tunnels[&to(1)], kept.tunnels[&to(1)]);
+        assert_eq!((shown(&moved), &moved.tunnels), ((Some(1), vec![2]), &kept.tunnels), "only a route has moved");
+        assert!(notes(&moved).contains("stays until the next refresh"), "{:?}", moved.findings);
+        let gone = next(&moved, &one, &[&to(1), &to(2)]);
+        assert_eq!((shown(&gone), notes(&gone).contains("no longer")), ((Some(1), vec![]), false));
+        assert_eq!((&gone.tunnels[&to(1)], &gone.routing), (&kept.tunnels[&to(1)], &moved.routing));
+        let forced = Pass { force: true, ..after(Some(&kept), &one, &[&to(1), &to(2)]) }.run();
+        assert_eq!(shown(&forced), (Some(1), vec![]));
         // Both are replaced: of the new ones the first is brought up beside it.
-        let (_, other) = (one, if two.contains("psk") { by_psk(&[3, 4]) } else { by_key(&[3, 4]) });
+        let other = if two.contains("psk") { by_psk(&[3, 4]) } else { by_key(&[3, 4]) };
         let d = next(&used, &other, &[&to(2)]);
         assert_eq!(shown(&d), (Some(2), vec![3]));
         let d = next(&d, &other, &[&to(2), &to(3)]);
+        assert_eq!(shown(&d), (Some(3), vec![2]));
+        let d = next(&d, &other, &[&to(2), &to(3)]);
         assert_eq!(shown(&d), (Some(3), vec![4]));
+        // The one that leaves stands by, and the new one has to wait for its place.
+        let last = if other.contains("psk") { by_psk(&[5, 3]) } else { by_key(&[5, 3]) };
+        let d = next(&d, &last, &[&to(3), &to(4)]);
+        assert_eq!(shown(&d), (Some(3), vec![4]));
+        let d = next(&d, &last, &[&to(3), &to(4)]);
+        assert_eq!(shown(&d), (Some(3), vec![5]));
     }
 }
 
