@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use super::{
     credential::{Credential, Link},
     facts::Facts,
+    findings::Findings,
     gateways::{Chosen, End},
 };
 use crate::model::{ConnName, Gateway, PublicKey};
@@ -112,6 +113,32 @@ pub(super) struct Leaving {
     /// Whether it is in use until the tunnel to one of those that settings name carries as much. Otherwise it is only drained: the
     /// other spokes decide at times of their own, and until then their packets come through it. It stays for one pass.
     pub in_use: bool,
+}
+
+impl Leaving {
+    /// The hub, if it is only drained.
+    pub(super) fn drained(&self) -> Option<&Hub<'static>> {
+        (!self.in_use).then_some(&self.hub)
+    }
+
+    /// This hub and the one of `named` for which there is a place beside it, with a note of it.
+    pub(super) fn beside<'a>(&self, facts: &Facts, mut named: Vec<Hub<'a>>, findings: &mut Findings) -> Vec<Hub<'a>> {
+        let until = match self.in_use {
+            true => format!("is in use until the one to {} is up", named[0].address),
+            false => "stays until the next refresh, because packets of others may still come through it".to_owned(),
+        };
+        findings.notes.push(format!(
+            "the tunnel to {}, which settings no longer name, {until}; to end it now: crosswan refresh --force",
+            self.hub.address
+        ));
+        if self.in_use {
+            named.truncate(1);
+        } else if let Some(used) = in_use(facts, &named, None).map(|hub| hub.name.clone()) {
+            named.retain(|hub| hub.name == used);
+        }
+        named.push(self.hub.clone());
+        named
+    }
 }
 
 /// The hub that leaves, `named` being those that settings name. There are two places, so of two that leave it is the one in use.

@@ -55,23 +55,10 @@ pub(super) fn spoke(facts: &Facts, findings: &mut Findings) -> Tunnels {
             .push(format!("settings name one hub, at {only}: while it is away, nothing carries the private network"));
     }
     let leaving = leaving(facts, &hubs);
-    if let Some(Leaving { hub, in_use: needed }) = &leaving {
-        let follows = in_use(facts, &hubs, None).cloned();
-        let until = match needed {
-            true => format!("is in use until the one to {} is up", hubs[0].address),
-            false => "stays until the next refresh, because packets of others may still come through it".to_owned(),
-        };
-        findings.notes.push(format!(
-            "the tunnel to {}, which settings no longer name, {until}; to end it now: crosswan refresh --force",
-            hub.address
-        ));
-        hubs = if *needed {
-            vec![hub.clone(), hubs.swap_remove(0)]
-        } else {
-            follows.into_iter().chain([hub.clone()]).collect()
-        };
+    if let Some(leaving) = &leaving {
+        hubs = leaving.beside(facts, hubs, findings);
     }
-    let drained = leaving.as_ref().filter(|leaving| !leaving.in_use).map(|leaving| &leaving.hub);
+    let drained = leaving.as_ref().and_then(Leaving::drained);
     out.state.drained = drained.map(|hub| hub.address);
     let mut auths = BTreeMap::new();
     hubs.retain(|hub| {
