@@ -136,6 +136,15 @@ fn a_browser_draws_every_vpc_apart_from_the_others_and_all_text_in_its_box() {
         let refused: Vec<&Value> = all.iter().filter(|found| found["class"] == "refused").collect();
         let told = |found: &&Value| found["title"].as_str().unwrap().ends_with("which is older");
         assert!(refused.len() == count / 10 && refused.iter().all(told), "{refused:#?}");
+        let with = |text: &str| {
+            let has = |found: &&Value| {
+                let mut texts = found["texts"].as_array().unwrap().iter();
+                texts.any(|line| line["text"].as_str().unwrap().contains(text))
+            };
+            all.iter().filter(has).count()
+        };
+        let prod: usize = regions.iter().map(|peers| (0..*peers).filter(|n| n % 10 == 3).count()).sum();
+        assert_eq!((with("a team with a long name"), with("segment prod")), (regions.len(), prod), "{all:#?}");
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     cloud::watch::Watch,
-    region::{Region, UP, eventually, lines, refresh, refresh_with},
+    region::{Region, UP, eventually, lines, refresh, refresh_with, show},
 };
 
 const FILE: &str = "/etc/crosswan/conf.d/60-segments.toml";
@@ -86,6 +86,24 @@ fn each_reaches_what_settings_list_and_is_answered_while_segments_come_change_an
     ensure!(refresh(&hub)?["outcome"] == "unchanged");
     let refused = region.lab.host("hub/host")?.ping(region.address("a/host")?, 2)?;
     ensure!(refused.errors.contains(&(hub.address, 3, 13)), "it is told at once: {refused:?}");
+    for (from, to, code, said) in [
+        ("a/host", "hub/host", 0, ", as far as this gateway sees"),
+        ("hub/host", "a/host", 7, "FAILED  segments"),
+        ("a/host", "b/host", 7, "FAILED  segments"),
+    ] {
+        let [from, to] = [from, to].map(|name| region.address(name).map(|address| address.to_string()));
+        let why = hub.agent(&["why", &from?, &to?])?;
+        ensure!(why.code == code && why.stdout.contains(said), "{}", show(&why));
+    }
+    for (words, said) in [
+        ("status", ", segment prod"),
+        ("status", "dev may initiate to shared"),
+        ("map", "segment prod</text>"),
+        ("metrics", ",segment=\"prod\"} 1"),
+    ] {
+        let shown = hub.agent(&[words])?.ok()?.stdout;
+        ensure!(shown.contains(said), "{words}: {shown}");
+    }
 
     // A tag that changes moves its VPC by its routes, and disturbs nobody else.
     tag(&region, "b", Some("prod"))?;
@@ -116,6 +134,8 @@ fn each_reaches_what_settings_list_and_is_answered_while_segments_come_change_an
         ensure_only(&region, &[("a", "hub"), ("hub", "a")], &format!("{value:?}"))?;
         let notes = lines(&report, "notes").join("\n");
         ensure!(said.is_none_or(|said| notes.contains(said)), "{notes}");
+        let doctor = hub.agent(&["doctor"])?.stdout;
+        ensure!(doctor.contains("warning segments") == said.is_some(), "{value:?}: {doctor}");
     }
 
     // Switched off: everything is as before.
@@ -154,6 +174,30 @@ fn a_hub_that_knows_no_flow_breaks_no_tcp_and_a_forged_source_does_not_pass() ->
     ensure!(flushed > 5, "flushed {flushed} times only");
     let gaps = watched.gaps()?;
     eprintln!("{flushed} times conntrack was flushed: TCP went on; of ICMP echo was lost {gaps:?}");
+
+    // An answer that is under way belongs to no flow any more. Whoever asks again begins one.
+    let slow = |delay| {
+        let words = ["qdisc", "replace", "dev", INTERFACE, "root", "netem", "delay", delay];
+        region.lab.host("hub/host")?.exec("tc", &words)?.ok().map(drop)
+    };
+    let answered = |flushed: bool| {
+        std::thread::scope(|scope| {
+            let by_udp = scope.spawn(|| a.whoami_udp(to).is_ok());
+            let by_icmp = scope.spawn(|| a.ping(to, 1).is_ok_and(|report| report.lost == 0));
+            std::thread::sleep(Duration::from_millis(250));
+            let done = if flushed { flush() } else { Ok(()) };
+            done?;
+            Ok::<_, anyhow::Error>([
+                by_udp.join().ok().context("UDP panicked")?,
+                by_icmp.join().ok().context("ICMP panicked")?,
+            ])
+        })
+    };
+    slow("500ms")?;
+    // On a busy machine a request may come to the hub after the flush, or its answer too late.
+    eventually(UP, "both answers are lost", || Ok(answered(true)? == [false; 2]))?;
+    eventually(UP, "both are answered", || Ok(answered(false)? == [true; 2]))?;
+    slow("0ms")?;
 
     // An instance of the hub's VPC without EC2's check that claims an address of `a`.
     let host = region.gateway("hub/nat-hub")?;

@@ -114,6 +114,16 @@ fn an_account_that_fails_keeps_its_tunnel_and_a_hostile_one_gets_nothing_of_anot
         );
         ensure!(!(output.stdout.clone() + &output.stderr).contains(EXTERNAL_ID), "the external id was shown");
     }
+    let metrics = hub.agent(&["metrics"])?.ok()?.stdout;
+    for (account, up) in [(B, 1), ("payments", 0)] {
+        let line = format!("crosswan_discovery_up{{account=\"{account}\",region=\"{REGION_A}\"}} {up}\n");
+        ensure!(metrics.contains(&line), "{line}{metrics}");
+    }
+    let map: Value = serde_json::from_str(&hub.agent(&["map", "--json"])?.ok()?.stdout)?;
+    let groups = map["groups"].as_array().context("no groups")?;
+    let drawn =
+        |account: &str| groups.iter().any(|group| group["account"] == account && group["peers"][0]["is"] == "up");
+    ensure!(drawn(B) && drawn("payments"), "{map:#}");
     let doctor = hub.agent(&["doctor", "--json"])?;
     let doctor: Value = serde_json::from_str(&doctor.stdout).context(doctor.stdout)?;
     let of = |id: &str| doctor["checks"].as_array()?.iter().find(|check| check["id"] == id);
