@@ -50,7 +50,7 @@ Exit codes of doctor, the worst first:
   9  the rules, interfaces or routes of the last refresh are not in force
   8  a tunnel is down
   7  something stops packets: a sysctl, a full table of connections, other programs' rules or routes,
-     EC2's source/destination check, a missing public address
+     EC2's source/destination check, a missing public address; of why also what segments or EC2 do not let pass
   4  something is not as a refresh leaves it: the key or its tag, or the last refresh itself
   3  something could not be asked: IMDS, EC2, charon, iptables; or this is not root
   6  all works, but there is a warning
@@ -150,8 +150,9 @@ pub enum Command {
     /// Keep the tunnels of the last refresh up, until stopped
     ///
     /// Speaks only to charon. Initiates children that should be up and are not, and deletes childless and duplicate
-    /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted; and at
-    /// once when a gateway wants a tunnel that charon does not know by its address and key: EC2 may know it by now.
+    /// IKE_SAs. When a child stays down for minutes it asks for a refresh, by writing /run/crosswan/refresh-wanted. It also asks
+    /// when a gateway wants a tunnel that charon does not know by its address and key, as EC2 may know it by now: a hub at once, a
+    /// nat-vpn within minutes, and neither more than once a minute.
     Keep,
     /// Put this gateway's rules back when another program removes them, until stopped
     ///
@@ -244,8 +245,8 @@ pub enum Command {
     },
     /// Draw the network as this gateway sees it
     ///
-    /// Looks once at what status looks at, and prints a picture that needs nothing else: this gateway, the VPCs of each region
-    /// with their tunnels and traffic, and what was refused with the reason. Save it, and open it in a browser.
+    /// Looks once at what status looks at, and prints a picture that needs nothing else: this gateway, the VPCs of each account
+    /// and region with their segments, tunnels and traffic, and what was refused with the reason. Save it, and open it in a browser.
     Map {
         /// svg, or dot for Graphviz
         #[arg(long, value_name = "FORMAT", value_parser = ["svg", "dot"], default_value = "svg", conflicts_with = "json")]
