@@ -38,7 +38,7 @@ faults: build ## play every fault of the campaign, twenty minutes: what others l
 	$(BUILT)/crosswan-faults run $(if $(ONLY),--only $(ONLY),--write tests/faults/results/faults.md)
 
 churn: build ## make N=1000 refreshes while peers come, go and change, ten minutes: what was lost, what grew, what was left behind
-	$(BUILT)/crosswan-faults churn $(or $(N),1000) --seed $(or $(SEED),1) $(if $(KNOCKS),--knocks) $(if $(N)$(KNOCKS),,--write tests/faults/results/churn.md)
+	$(BUILT)/crosswan-faults churn $(or $(N),1000) --seed $(or $(SEED),1) $(if $(KNOCKS),--knocks) $(if $(N),,--write tests/faults/results/churn$(if $(KNOCKS),-knocks).md)
 
 bench: build ## measure the budgets beside their baselines, into tests/bench/results: half an hour; ONLY=name runs one
 	@tests/setup/debian.sh bench

@@ -83,6 +83,9 @@ pub fn bench(setup: &Setup) -> Result<Section> {
         ensure!(first.steps("load connection") == peers, "{}", first.run.stdout);
         let pass = least()?;
         ensure!(pass.steps("") == 0, "{}", pass.run.stdout);
+        hub.cloud.set(|shape| shape.moved = [0].into());
+        let moved = hub.refresh(&[])?;
+        ensure!(moved.steps("load connection") == 1, "one peer has moved: {}", moved.run.stdout);
         Ok::<_, anyhow::Error>(Row { name: name.into(), pass })
     };
     let own = idle(Fleet { accounts: 0, regions: all.all(), ..all }, &format!("{} regions of one account", all.all()))?;

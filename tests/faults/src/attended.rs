@@ -41,10 +41,17 @@ impl Attended {
             gateway.start_charon()?;
             keep = Some(gateway.spawn_agent(&["keep"])?);
         }
+        let mut attended = Attended::refreshed(gateway);
+        attended.keep = keep;
+        Ok(attended)
+    }
+
+    /// Attends to one whose `keep` runs already.
+    pub fn refreshed(gateway: Arc<Gateway>) -> Attended {
         let (ends, passes) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let its = (gateway.clone(), ends.clone(), passes.clone());
         let thread = Some(thread::spawn(move || attend(&its.0, &its.1, &its.2)));
-        Ok(Attended { gateway, keep, ends, passes, thread })
+        Attended { gateway, keep: None, ends, passes, thread }
     }
 
     /// When its passes ended.

@@ -1,4 +1,4 @@
-//! Churn: refresh after refresh while peers come, go, change address, gain and lose CIDRs.
+//! Churn: refresh after refresh while peers come, go, change address and segment, gain and lose CIDRs, and an account fails.
 //!
 //! Eight peers on paper and one real VPC, whose tunnel is established whenever it is there; two more VPCs and the hub's
 //! own do not change, and packets flow between them all the while, also while second gateways that never work come and go
@@ -151,7 +151,11 @@ fn pass(hub: &Gateway, expected: i32) -> Result<(Value, u64, u32)> {
         let log = agent.log();
         match agent.stop()? {
             Some(code) if code == expected => {
-                return Ok((serde_json::from_str(&hub.read_file("/run/crosswan/status.json")?)?, peak, tried));
+                let report: Value = serde_json::from_str(&hub.read_file("/run/crosswan/status.json")?)?;
+                // With more than the account that fails, the machine was too busy for something.
+                if code != 3 || report["unasked"].as_array().is_some_and(|unasked| unasked.len() == 1) {
+                    return Ok((report, peak, tried));
+                }
             }
             Some(3) => {}
             code => bail!("refresh ended with {code:?}:\n{}", &log[log.len().saturating_sub(4000)..]),
@@ -186,7 +190,7 @@ impl Churned {
             },
             if self.is_good() { "Nothing lost, nothing grew, nothing left behind." } else { "FAILED." },
         );
-        self.changes.iter().for_each(|(what, times)| text += &format!("| a peer {what} | {times} |\n"));
+        self.changes.iter().for_each(|(what, times)| text += &format!("| {what} | {times} |\n"));
         text += "\n| packets between peers that did not change | sent | lost | slowest answer |\n|---|---|---|---|\n";
         for (pair, report) in &self.streams {
             text +=

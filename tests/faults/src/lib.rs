@@ -1,6 +1,7 @@
 //! What goes wrong around a gateway: a region in which everything runs, ways to look at it, and every fault as a row of
 //! the campaign. Shared by `crosswan-faults` (`make faults`, `make churn`) and the tests in tests/net.
 
+mod account;
 pub mod attended;
 pub mod campaign;
 pub mod churn;

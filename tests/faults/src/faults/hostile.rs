@@ -15,6 +15,7 @@ use super::{
     packets::{Forger, Recorder, ike_sa_init, udp},
 };
 use crate::{
+    attended::Attended,
     look::{Snapshot, all_well, ask, gap, policies, sas},
     memory::status_kb,
     peer::Peer,
@@ -68,18 +69,20 @@ pub fn flood(stage: &mut Stage) -> Result<Healed> {
     Healed::by(format!("{sent} requests, {half}; a client killed meanwhile, keep: outage"), outage)
 }
 
-/// From addresses that nobody has: charon has no connection for them. `keep` hears of each, and asks EC2 for none of them more than once a
-/// minute.
+/// From addresses that nobody has: charon has no connection for them. `keep` hears of each, and asks for a pass no more than once a
+/// minute. Each pass is made, and nothing else asks EC2.
 pub fn knocks(stage: &mut Stage) -> Result<Healed> {
     let lasting = Duration::from_secs(if stage.quick { 5 } else { 150 });
     let hub = stage.hub.public().context("the hub's address")?;
     let (forger, mut random) = (Forger::new(&stage.region.lab.internet().ns)?, File::open("/dev/urandom")?);
-    let keep = stage.region.keepers.get(&stage.hub.name).context("the hub's keep")?;
-    let asked = || keep.log().lines().filter(|line| line.contains("wants a tunnel")).count();
     let charon = stage.hub.charon_pid().context("the hub's charon")?;
     let memory = || status_kb(charon, "RssAnon").context("charon has ended");
-    let (before, at_first) = (asked(), memory()?);
+    let calls = || stage.region.lab.ec2_calls().values().sum::<u64>();
     let request = ike_sa_init(&mut random)?;
+    let before = calls();
+    let mut attended = Attended::refreshed(stage.hub.clone());
+    attended.first_pass()?;
+    let (of_a_pass, at_first) = (calls() - before, memory()?);
     let (began, mut sent) = (Instant::now(), 0_u32);
     while began.elapsed() < lasting {
         let [_, high, middle, low] = sent.to_be_bytes();
@@ -89,14 +92,16 @@ pub fn knocks(stage: &mut Stage) -> Result<Healed> {
         thread::sleep((Duration::from_secs(1) / KNOCKS * sent).saturating_sub(began.elapsed()));
     }
     let rate = f64::from(sent) / began.elapsed().as_secs_f64();
-    let asks = asked() - before;
-    let most = 1 + lasting.as_secs() as usize / 60;
-    // Another flood may have come a moment ago, for which it has asked already.
-    ensure!(asks <= most && before + asks > 0, "keep asked for {asks} passes in {lasting:?}");
+    attended.end()?;
+    let passes = attended.passes().len() - 1;
+    let (most, asked) = (1 + lasting.as_secs() as usize / 60, calls() - before - of_a_pass);
+    ensure!(passes <= most && asked <= of_a_pass * passes as u64, "{passes} passes and {asked} calls in {lasting:?}");
+    // In a short one, another flood may have come a moment ago, for which it has asked already.
+    ensure!(stage.quick || passes > 0, "nobody asked for a pass");
     Snapshot::of(&stage.hub)?.must_be(&stage.idle, "knocks")?;
     let grown = memory()?.saturating_sub(at_first);
     let how = format!(
-        "{rate:.0} knocks a second for {} s, {asks} passes asked for, charon grew by {grown} kB",
+        "{rate:.0} knocks a second for {} s, {passes} passes and {asked} calls of EC2, charon grew by {grown} kB",
         lasting.as_secs()
     );
     Healed::by(how, Duration::ZERO)
