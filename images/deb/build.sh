@@ -55,7 +55,7 @@ share=$(sed -n '/"reason":"build-script-executed"/s/.*"out_dir":"\([^"]*\)".*/\1
 put() { install -D -m "$1" "$2" "$root/$3"; } # MODE FILE WHERE
 
 put 755 "$binary" "usr/bin/$package"
-# Cargo strips a release, but not where it is built for a named target by Debian's Rust.
+# A release is stripped already; the debug information of other profiles is of no use in a package.
 "$triplet-strip" "$root/usr/bin/$package"
 # shellcheck source=/dev/null
 . "images/deb/$package/contents"
