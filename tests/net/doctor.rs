@@ -113,6 +113,14 @@ fn what_is_between_two_addresses(region: &Region) -> Result<()> {
     Ok(())
 }
 
+/// `crosswan why` of what does not reach, which must end with this code and have a failure with this text.
+fn why_not(gateway: &Gateway, from: Ipv4Addr, to: Ipv4Addr, code: i32, said: &str) -> Result<()> {
+    let words = gateway.agent(&["why", &from.to_string(), &to.to_string()])?;
+    let fails = words.stdout.lines().any(|line| line.starts_with("FAILED") && line.contains(said));
+    ensure!(words.code == code && fails, "{}", show(&words));
+    Ok(())
+}
+
 /// Each line breaks one thing, and the remedy that doctor names mends it.
 #[test]
 fn a_healthy_region_passes_and_each_cause_is_one_failure_with_its_remedy() -> Result<()> {
@@ -196,7 +204,10 @@ fn a_healthy_region_passes_and_each_cause_is_one_failure_with_its_remedy() -> Re
     refresh(&hub)?;
     let found = only(&hub, "overlap", 6, "crosswan status")?;
     ensure!(found.contains("10.1.128.0/17: overlaps 10.1.0.0/16"), "{found}");
-    Ok(())
+    region.lab.add_cidr("b", "172.20.0.0/16")?;
+    refresh(&hub)?;
+    let refused = Ipv4Addr::new(172, 20, 0, 9);
+    why_not(&hub, region.address("a/host")?, refused, 4, "172.20.0.9 is in a network that is refused")
 }
 
 /// What EC2 itself stops before it reaches the gateway, or leads past it.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Fault, Gateway};
 
-use super::{checks, examine, healthy, ids, only, remedy_of};
+use super::{checks, examine, healthy, ids, only, remedy_of, why_not};
 use crate::region::Region;
 
 /// A rule of the default group: protocol, port, and network.
@@ -59,6 +59,9 @@ fn groups(region: &Region, gateway: &Gateway, (protocol, port, net): Rule<'_>, i
     call("RevokeSecurityGroupIngress", &[net.to_owned()])?;
     let command = format!("authorize-security-group-ingress --region {} --group-id {group}", gateway.region);
     eprintln!("{id}: {}", only(gateway, id, code, &command)?);
+    if id == "security-group-private" {
+        why_not(gateway, region.address(&format!("{vpc}/host"))?, region.address("hub/host")?, code, &command)?;
+    }
     let remedy = remedy_of(gateway, id)?;
     let nets: Vec<String> =
         remedy.split("{CidrIp=").skip(1).filter_map(|rest| Some(rest.split('}').next()?.to_owned())).collect();

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Fault, Gateway, ImdsFault};
 use nix::libc::{SIGCONT, SIGSTOP};
 
-use super::{checks, examine, healthy, ids, only, parsed, passes};
+use super::{checks, examine, healthy, ids, only, parsed, passes, why_not};
 use crate::region::{Region, UP, agent, eventually, refresh, status};
 
 /// What AWS has or says otherwise.
@@ -145,6 +145,9 @@ pub(super) fn peers(region: &Region, spoke: &Gateway) -> Result<()> {
     end(spoke, &ike)?;
     let found = only(spoke, "peer-hub", 8, &format!("swanctl --initiate --ike {ike}"))?;
     ensure!(found.contains("no IKE_SA with"), "{found}");
+    let (host, to) = (region.lab.host("a/host")?, region.address("b/host")?);
+    why_not(spoke, host.address, to, 8, "no IKE_SA with")?;
+    ensure!(!host.reaches(to)?, "it reaches {to} without a tunnel");
     refresh(&hub)?;
     eventually(UP * 2, "the tunnel is up again", || passes(spoke))?;
 
@@ -224,6 +227,8 @@ pub(super) fn in_time(region: &Region, spoke: &Gateway) -> Result<()> {
     spoke.imds.set("", None);
     spoke.signal_charon(SIGCONT)?;
     region.lab.ec2_heal();
+    // On a busy machine the hub has given up a charon that was stopped for so long.
+    eventually(UP * 2, "the tunnel is up again", || passes(spoke))?;
     // A resolver that never answers: looking a name up has no limit of its own.
     spoke.sh(
         "rm -f /etc/resolv.conf; printf 'nameserver 192.0.2.1\noptions timeout:30 attempts:5\n' >/etc/resolv.conf",
