@@ -204,10 +204,7 @@ fn a_healthy_region_passes_and_each_cause_is_one_failure_with_its_remedy() -> Re
     refresh(&hub)?;
     let found = only(&hub, "overlap", 6, "crosswan status")?;
     ensure!(found.contains("10.1.128.0/17: overlaps 10.1.0.0/16"), "{found}");
-    region.lab.add_cidr("b", "172.20.0.0/16")?;
-    refresh(&hub)?;
-    let refused = Ipv4Addr::new(172, 20, 0, 9);
-    why_not(&hub, region.address("a/host")?, refused, 4, "172.20.0.9 is in a network that is refused")
+    Ok(())
 }
 
 /// What EC2 itself stops before it reaches the gateway, or leads past it.
