@@ -7,7 +7,7 @@ mod spoofed;
 mod stolen;
 mod tags;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_core::model::{PrivateKey, PublicKey};
@@ -123,8 +123,9 @@ fn identity(vpc: &str, gateway: &Gateway) -> String {
     format!("{vpc}/{}", gateway.instance)
 }
 
-/// The established SAs of all but the attacker's VPC: connection, id, their children's selectors.
-fn of_others(sas: Vec<crosswan_core::system::Sa>, evil: &Evil) -> Vec<(String, u32, Vec<Vec<String>>)> {
+/// The established SAs of all but the attacker's VPC: connection, id, their children's selectors. A child may be there twice for a
+/// while, when both ends have made it.
+fn of_others(sas: Vec<crosswan_core::system::Sa>, evil: &Evil) -> Vec<(String, u32, BTreeSet<Vec<String>>)> {
     let others = sas.into_iter().filter(|sa| !sa.conn.contains(&evil.vpc));
     let mut all: Vec<_> =
         others.map(|sa| (sa.conn, sa.id, sa.children.into_iter().map(|child| child.remote_ts).collect())).collect();
