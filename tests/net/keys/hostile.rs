@@ -96,10 +96,15 @@ impl Evil {
 
     /// An attempt that must fail by these words of charon's.
     fn is_refused(&self, claim: &Claim, by: &str) -> Result<()> {
-        let before = sas(&self.hub)?;
+        // A child that both ends have made is there twice, until one of them ends it.
+        let is_single = |children: &Vec<_>| BTreeSet::from_iter(children).len() == children.len();
+        let mut before = Vec::new();
+        eventually(UP, "no child of others is there twice", || {
+            before = of_others(sas(&self.hub)?, self);
+            Ok(before.iter().all(|(_, _, children)| is_single(children)))
+        })?;
         let (code, said) = self.tries(claim)?;
         ensure!(code != 0 && said.contains(by), "{}: not refused by {by}: {said}", claim.name);
-        let before = of_others(before, self);
         // charon leaves out of its list what it works on.
         let same = eventually(UP, "the others' SAs", || Ok(of_others(sas(&self.hub)?, self) == before));
         same.with_context(|| format!("{}: another's SAs were {before:?}, and are {:?}", claim.name, sas(&self.hub)))
@@ -123,9 +128,8 @@ fn identity(vpc: &str, gateway: &Gateway) -> String {
     format!("{vpc}/{}", gateway.instance)
 }
 
-/// The established SAs of all but the attacker's VPC: connection, id, their children's selectors. A child may be there twice for a
-/// while, when both ends have made it.
-fn of_others(sas: Vec<crosswan_core::system::Sa>, evil: &Evil) -> Vec<(String, u32, BTreeSet<Vec<String>>)> {
+/// The established SAs of all but the attacker's VPC: connection, id, their children's selectors.
+fn of_others(sas: Vec<crosswan_core::system::Sa>, evil: &Evil) -> Vec<(String, u32, Vec<Vec<String>>)> {
     let others = sas.into_iter().filter(|sa| !sa.conn.contains(&evil.vpc));
     let mut all: Vec<_> =
         others.map(|sa| (sa.conn, sa.id, sa.children.into_iter().map(|child| child.remote_ts).collect())).collect();
