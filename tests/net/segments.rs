@@ -24,11 +24,7 @@ const FLUSH: &str = "import socket, struct; s = socket.socket(socket.AF_NETLINK,
 
 /// Sets the tag of a VPC of the lab, or removes it.
 fn tag(region: &Region, vpc: &str, value: Option<&str>) -> Result<()> {
-    let (id, place) = (region.lab.vpc_id(vpc)?, region.lab.region(vpc)?);
-    let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
-    let mut parameters = vec![("ResourceId.1", id.as_str()), ("Tag.1.Key", KEY)];
-    parameters.extend(value.map(|value| ("Tag.1.Value", value)));
-    region.lab.ec2().call(&place, action, &parameters).map(drop)
+    region.lab.ec2().tag(&region.lab.region(vpc)?, &region.lab.vpc_id(vpc)?, KEY, value)
 }
 
 /// A region with `a` in `prod`, `b` in `dev` and the hub in `shared`, by their tags.

@@ -87,19 +87,12 @@ impl Paper {
 
     /// Sets a tag of its gateway, or with `None` removes it.
     pub fn tag(&self, lab: &Lab, key: &str, value: Option<&str>) -> Result<()> {
-        self.tag_one(lab, &self.instance, key, value)
+        lab.ec2().tag(&self.region, &self.instance, key, value)
     }
 
     /// Sets a tag of its VPC, or with `None` removes it.
     pub fn tag_vpc(&self, lab: &Lab, key: &str, value: Option<&str>) -> Result<()> {
-        self.tag_one(lab, &self.vpc, key, value)
-    }
-
-    fn tag_one(&self, lab: &Lab, id: &str, key: &str, value: Option<&str>) -> Result<()> {
-        let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
-        let mut parameters = vec![("ResourceId.1", id), ("Tag.1.Key", key)];
-        parameters.extend(value.map(|value| ("Tag.1.Value", value)));
-        lab.ec2().call(&self.region, action, &parameters).map(drop)
+        lab.ec2().tag(&self.region, &self.vpc, key, value)
     }
 
     /// Associates a secondary CIDR with its VPC; the association's id.

@@ -175,10 +175,7 @@ impl Lab {
 
     /// Sets a tag of a gateway, or with `None` removes it.
     pub fn tag(&self, gateway: &Gateway, key: &str, value: Option<&str>) -> Result<()> {
-        let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
-        let mut parameters = vec![("ResourceId.1", gateway.instance.as_str()), ("Tag.1.Key", key)];
-        parameters.extend(value.map(|value| ("Tag.1.Value", value)));
-        self.ec2().call(&gateway.region, action, &parameters).map(drop)
+        self.ec2().tag(&gateway.region, &gateway.instance, key, value)
     }
 
     /// The value of a tag of a gateway, if it has that.

@@ -116,6 +116,14 @@ impl Ec2 {
         self.query("ec2", "2016-11-15", region, action, parameters)
     }
 
+    /// Sets a tag of the resource with this id, or with `None` removes it.
+    pub fn tag(&self, region: &str, id: &str, key: &str, value: Option<&str>) -> Result<()> {
+        let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
+        let mut parameters = vec![("ResourceId.1", id), ("Tag.1.Key", key)];
+        parameters.extend(value.map(|value| ("Tag.1.Value", value)));
+        self.call(region, action, &parameters).map(drop)
+    }
+
     /// An action of another service that is called as EC2 is, with the version of its API.
     pub fn query(
         &self,

@@ -16,12 +16,7 @@ const SETTINGS: [&str; 2] =
 pub fn changing(stage: &mut Stage) -> Result<Healed> {
     let (hub, lab) = (&stage.hub, &stage.region.lab);
     let (vpc, region) = (lab.vpc_id("c")?, lab.region("c")?);
-    let tag = |value: Option<&str>| {
-        let action = if value.is_some() { "CreateTags" } else { "DeleteTags" };
-        let mut parameters = vec![("ResourceId.1", vpc.as_str()), ("Tag.1.Key", "crosswan-segment")];
-        parameters.extend(value.map(|value| ("Tag.1.Value", value)));
-        lab.ec2().call(&region, action, &parameters).map(drop)
-    };
+    let tag = |value| lab.ec2().tag(&region, &vpc, "crosswan-segment", value);
     let (host, to) = (lab.host("c/host")?, stage.region.address("hub/host")?);
     let mut passes = 0;
     for settings in SETTINGS.iter().cycle().take(if stage.quick { 1 } else { 10 }) {
