@@ -82,6 +82,7 @@ pub fn write_files(files: &Files, paths: &Paths) -> Result<Vec<PathBuf>> {
         (ManagedFile::Secrets, &files.secrets),
         (ManagedFile::Routing, &files.routing),
         (ManagedFile::Rules, &files.rules),
+        (ManagedFile::Pair, &files.pair),
     ];
     let mut written = Vec::new();
     for (file, contents) in all {

@@ -17,7 +17,7 @@ use crate::{
     files, host, keyring,
     observe::{self, disk, ec2, ike, imds, includes, kernel, live},
     paths::Paths,
-    settings,
+    settings, status,
 };
 use crosswan_core::{
     doctor::{Examined, Found, Lead, Surroundings, to_try},
@@ -94,6 +94,7 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         paths: tried,
         unreached: found(includes::unreached(paths)),
         keyring: found(keyring::read(paths)),
+        pair: found(status::pair(paths)),
         report,
         failed: found(files::read_json(&paths.failure)),
         settings,
@@ -156,7 +157,7 @@ async fn instance(settings: &Found<Settings>, me: &Found<Identity>, deadline: In
         let Ok(tags) = &own else { return Instance { own: Some(own), ..Instance::default() } };
         let vpc = async {
             let (settings, interface) = (settings.as_ref().ok()?, tags.interface.as_ref()?);
-            let tags = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
+            let tags = ec2::Tags::of(settings);
             Some(tokio::join!(
                 ec2::own_vpc(&clients, me, interface, &tags, left()),
                 ec2::surroundings(&clients, me, interface, tags.tables, left())

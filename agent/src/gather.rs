@@ -222,8 +222,17 @@ fn environment(env: &BTreeMap<String, String>, flags: &Flags) -> String {
 
 /// The files, as far as they exist.
 fn files_below(root: &Path, paths: &Paths) -> Vec<Part> {
-    let managed = [ManagedFile::Connections, ManagedFile::Secrets, ManagedFile::Routing, ManagedFile::Rules];
-    let own = [&paths.swanctl_conf, &paths.state, &paths.status, &paths.failure, &paths.put_back, &paths.unfinished];
+    let managed =
+        [ManagedFile::Connections, ManagedFile::Secrets, ManagedFile::Routing, ManagedFile::Rules, ManagedFile::Pair];
+    let own = [
+        &paths.swanctl_conf,
+        &paths.state,
+        &paths.status,
+        &paths.failure,
+        &paths.put_back,
+        &paths.unfinished,
+        &paths.pair_status,
+    ];
     let own = managed.into_iter().map(|file| paths.of(file).to_owned()).chain(own.into_iter().cloned());
     let drop_ins = inside(&root.join("etc/crosswan/conf.d"));
     let system =

@@ -22,6 +22,7 @@ mod manual;
 pub mod map;
 pub mod metrics;
 pub mod observe;
+pub mod pair;
 pub mod paths;
 pub mod refresh;
 pub mod settings;

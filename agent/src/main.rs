@@ -14,7 +14,7 @@ use crosswan::{
     accounts,
     apply::write_files,
     cli::{Cli, Command},
-    doctor, gather, keep, map, metrics,
+    doctor, gather, host, keep, map, metrics, pair,
     paths::Paths,
     refresh,
     settings::{MissingPsk, PreSharedKeys},
@@ -25,9 +25,10 @@ use crosswan_core::{
     doctor::{diagnose, why},
     error::{Context, Error, Kind, Result},
     map::{dot, svg},
-    model::{BadName, VpcId},
+    model::{BadName, Mode, VpcId},
     settings::{AuthMethod, Flags, Settings},
 };
+use sd_notify::NotifyState;
 use terminal_size::terminal_size;
 use tokio::time::Instant;
 use tracing::warn;
@@ -106,6 +107,22 @@ async fn run(cli: Cli) -> Result<u8> {
                 traffic: paths.traffic,
             };
             watch::run(config, interrupted()).await?;
+            Ok(0)
+        }
+        Command::Pair => {
+            let settings = load(&root, &flags)?;
+            let Some(pairing) = settings.pair else {
+                let why = match (settings.mode, settings.auth.method) {
+                    (Mode::NatVpn, AuthMethod::Psk) => "auth.method is \"psk\", and beats are signed with keys",
+                    (Mode::NatVpn, _) => "pair.enabled is false",
+                    _ => "only a nat-vpn can be one of a pair",
+                };
+                // To systemd a service that ends before it is ready has failed.
+                host::notify(&[NotifyState::Ready]);
+                say(format_args!("no pair: {why}"))?;
+                return Ok(0);
+            };
+            pair::run(pair::Config { pairing, routes_tag: settings.routes_tag, paths }, interrupted()).await?;
             Ok(0)
         }
         Command::Doctor { json } => {

@@ -34,6 +34,7 @@ use crosswan_core::{
     error::{Context, Error, Kind, Result},
     metrics::{Exposition, table::*},
     model::{ConnName, Timestamp},
+    pair::{MemberRole, PeerState},
     report::Report,
     traffic::{Count, Traffic},
 };
@@ -131,6 +132,14 @@ pub fn of(status: &Status, traffic: Option<&Traffic>, success: Option<Timestamp>
     }
     if let Some(report) = report {
         reported(report, &mut all);
+    }
+    if let Some(pair) = &status.pair {
+        let member = [("member", pair.member.as_str())];
+        all.add(PAIR_UP, &member, truth(matches!(pair.state, PeerState::Alive | PeerState::NoCharon)));
+        if pair.role != MemberRole::Unknown {
+            all.add(PAIR_ACTIVE, &[], truth(pair.role == MemberRole::Active));
+        }
+        all.add_time(PAIR_TAKEN, &[], pair.taken.as_ref().map(|taken| taken.at));
     }
     peers(status, traffic, &mut all);
     all

@@ -96,7 +96,7 @@ pub async fn observe(
             None if unasked.is_empty() => settings.ec2.timeout.min(PATIENCE_OWN),
             None => return (None, None),
         };
-        let about = ec2::Tags { tables: &settings.routes_tag, gateways: settings.own_tag() };
+        let about = ec2::Tags::of(settings);
         let (tags, vpc) = ec2::own_place(&ec2, me, &about, patience).await;
         // Without a key or an address it can do without the right to ask, and not without an answer that it may have: on the boot of a
         // slow machine EC2 can be late, and its check would stay on for an hour.

@@ -21,6 +21,10 @@ pub struct Paths {
     pub rules: PathBuf,
     /// The interfaces, policy rules and routes that were made last, as `ip -batch` reads them.
     pub routing: PathBuf,
+    /// The members of the pair, which the last refresh found; none without a pair.
+    pub pair: PathBuf,
+    /// What `crosswan pair` hears of the other member, and what it thinks of that.
+    pub pair_status: PathBuf,
     /// What is remembered between passes.
     pub state: PathBuf,
     /// A marker that exists while steps are taken. A pass that finds it at its start knows that the last one was cut off.
@@ -63,6 +67,8 @@ impl Paths {
             next_key: root.join("etc/swanctl/private/crosswan-next.pem"),
             rules: root.join("var/lib/crosswan/iptables.rules"),
             routing: root.join("var/lib/crosswan/routing.batch"),
+            pair: root.join("var/lib/crosswan/pair.json"),
+            pair_status: root.join("run/crosswan/pair.json"),
             state: root.join("var/lib/crosswan/state.json"),
             unfinished: root.join("var/lib/crosswan/unfinished"),
             status: root.join("run/crosswan/status.json"),
@@ -87,6 +93,7 @@ impl Paths {
             ManagedFile::Secrets => &self.secrets,
             ManagedFile::Routing => &self.routing,
             ManagedFile::Rules => &self.rules,
+            ManagedFile::Pair => &self.pair,
         }
     }
 }

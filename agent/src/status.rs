@@ -14,15 +14,16 @@ use nix::unistd::geteuid;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    files,
+    files, host,
     observe::{includes, kernel, live},
     paths::Paths,
     watch::PutBack,
 };
 use crosswan_core::{
-    error::{Kind, NOT_IN_FORCE, Result, STOPPED, TUNNEL_DOWN},
+    error::{Error, Kind, NOT_IN_FORCE, Result, STOPPED, TUNNEL_DOWN},
     iptables,
-    model::ConnName,
+    model::{ConnName, InstanceId},
+    pair::{Members, PairStatus},
     report::{FailedPass, Report},
     system::{Charon, Conntrack, Routing, Sa},
 };
@@ -50,6 +51,8 @@ pub struct Status {
     pub stopped: Vec<String>,
     /// What `crosswan watch` put back last, since boot.
     pub put_back: Option<PutBack>,
+    /// What `crosswan pair` hears of the other gateway of the pair; `None` without a pair.
+    pub pair: Option<PairStatus>,
     /// The kernel's table of tracked connections.
     pub conntrack: Option<Conntrack>,
     /// charon's version, if it answers.
@@ -147,6 +150,7 @@ pub async fn look(paths: &Paths) -> Status {
         nat,
         stopped,
         put_back: json(&paths.put_back, &mut unasked),
+        pair: shown(paths, &mut unasked),
         conntrack: kernel::conntrack(),
         age,
         now,
@@ -155,6 +159,31 @@ pub async fn look(paths: &Paths) -> Status {
         last_refresh,
         unasked,
     }
+}
+
+/// What the resident process wrote last, if the last refresh found a pair: the other member, and what was written if it is fresh.
+/// What is old does not count: nobody writes it then.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn pair(paths: &Paths) -> Result<Option<(InstanceId, Option<PairStatus>)>> {
+    let Some((text, _)) = files::read(&paths.pair)? else { return Ok(None) };
+    let Some(members) = Members::parse(&text) else {
+        return Err(Error::new(Kind::Observe, format!("{}: not the members of a pair: refresh", paths.pair.display())));
+    };
+    let heard: Option<PairStatus> = files::read_json(&paths.pair_status)?;
+    Ok(Some((members.other.instance, heard.filter(|heard| heard.is_fresh(host::now())))))
+}
+
+/// The same for `status`, whose `unasked` says what is missing.
+fn shown(paths: &Paths, unasked: &mut Vec<String>) -> Option<PairStatus> {
+    let (member, heard) = pair(paths).map_err(|e| unasked.push(e.chain())).ok()??;
+    if heard.is_none() {
+        unasked.push(format!(
+            "crosswan pair does not run, so nobody watches the other member of the pair ({member}): systemctl start crosswan-pair"
+        ));
+    }
+    heard
 }
 
 /// As [`files::read_json`]. A failure goes to `unasked`.

@@ -44,6 +44,7 @@ fn files(connections: &[String]) -> Files {
         secrets: Some(format!("secrets {{\n{}}}\n", connections.iter().map(secret).collect::<String>())),
         // No chains are wanted, and none are there: iptables is only read.
         rules: Some("*filter\nCOMMIT\n".into()),
+        pair: None,
     }
 }
 

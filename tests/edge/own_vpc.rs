@@ -46,7 +46,7 @@ fn ask(server: &Server) -> Result<OwnVpc, String> {
     };
     let tag = |key: &str, value: &str| Tag { key: key.into(), value: value.into() };
     let (tables, gateways) = (tag("crosswan-routes", "managed"), tag("service", "nat"));
-    let tags = Tags { tables: &tables, gateways: &gateways };
+    let tags = Tags { tables: &tables, gateways: &gateways, environment: None, members: false };
     within(TIMEOUT, own_vpc(&access(&server.endpoint), &me(), &own, &tags, TIMEOUT)).map_err(|why| why.to_string())
 }
 

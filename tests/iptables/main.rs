@@ -28,6 +28,7 @@ fn nat(masquerade: Option<&str>, tunnels: bool) -> Nat {
         input: BTreeSet::new(),
         tunnels,
         segments: None,
+        beats: None,
     }
 }
 

@@ -49,6 +49,7 @@ fn rules(tunnels: bool) -> Nat {
         input: BTreeSet::new(),
         tunnels,
         segments: None,
+        beats: None,
     }
 }
 

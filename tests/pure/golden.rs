@@ -89,6 +89,7 @@ fn on_disk(root: &Path) -> Files {
         secrets: read("etc/swanctl/conf.d/crosswan-secrets.conf"),
         routing: read("var/lib/crosswan/routing.batch"),
         rules: read("var/lib/crosswan/iptables.rules"),
+        pair: read("var/lib/crosswan/pair.json"),
     }
 }
 

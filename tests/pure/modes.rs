@@ -7,7 +7,7 @@ use crosswan_core::settings::{SETTINGS, TomlFile};
 use crate::world::{World, settings, settings_of};
 
 /// A value of each setting that a mode does not use, other than its default.
-const VALUES: [(&str, &str); 26] = [
+const VALUES: [(&str, &str); 30] = [
     ("hub", "'198.51.100.7'"),
     ("hub_tag", "'k=v'"),
     ("regions", "['ca-central-1']"),
@@ -33,6 +33,10 @@ const VALUES: [(&str, &str); 26] = [
     ("removal.hold_floor", "100"),
     ("removal.confirmed_after", "1"),
     ("keep.interval", "'1min'"),
+    ("pair.enabled", "true"),
+    ("pair.port", "5000"),
+    ("pair.interval", "'1s'"),
+    ("pair.misses", "5"),
     ("ec2.timeout", "'1s'"),
 ];
 

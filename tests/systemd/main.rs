@@ -19,7 +19,8 @@ const WATCH: &str = "crosswan-watch.service";
 /// They measure, and show what was measured; neither is enabled by an image.
 const METRICS: [&str; 4] =
     ["crosswan-metrics.service", "crosswan-metrics.timer", "crosswan-metrics.socket", "crosswan-metrics@.service"];
-const SERVICES: [&str; 3] = [REFRESH, "crosswan-keep.service", WATCH];
+const PAIR: &str = "crosswan-pair.service";
+const SERVICES: [&str; 4] = [REFRESH, "crosswan-keep.service", WATCH, PAIR];
 const TIMER: &str = "crosswan-refresh.timer";
 /// Loads rules at boot, before there is a network; and what starts a refresh when one is needed.
 const GUARD: &str = "crosswan-guard.service";
@@ -153,6 +154,16 @@ fn every_wait_is_bounded_and_keep_is_watched() {
     let keep = unit("crosswan-keep.service");
     assert_eq!(values(&keep, "Type"), ["notify"]);
     assert_eq!(values(&keep, "WatchdogSec").len(), 1);
+}
+
+/// What hears foreign datagrams may do nothing but send, receive and read; and a timer that fires late judges nobody.
+#[test]
+fn what_watches_the_other_member_of_a_pair_has_no_capability_and_is_started_again() {
+    let pair = unit(PAIR);
+    assert_eq!(values(&pair, "CapabilityBoundingSet"), [""]);
+    assert_eq!(values(&pair, "Nice"), ["-15"]);
+    assert_eq!(values(&pair, "WatchdogSec").len(), 1);
+    assert_eq!(values(&pair, "StartLimitIntervalSec"), ["0"], "it is started again however often it dies");
 }
 
 #[test]

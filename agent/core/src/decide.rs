@@ -16,6 +16,7 @@ mod gateways;
 mod hub;
 mod hubs;
 mod own_tags;
+mod pair;
 mod places;
 mod recover;
 mod roster;
@@ -48,6 +49,7 @@ use crate::{
     error::Result,
     model::{ConnName, Mode, Nat, Tunnel, VpcId},
     observed::Observed,
+    pair::Members,
     settings::Settings,
     state::State,
     system::Routing,
@@ -69,6 +71,8 @@ pub struct Decided {
     pub nat: Nat,
     /// Which segments the VPCs are in; `None` where there are none.
     pub segments: Option<Segmented>,
+    /// The members of the pair, if there is one.
+    pub pair: Option<Members>,
     /// What has to be said about peers, with the reasons.
     pub findings: Findings,
     /// Peers that leave with this pass.
@@ -128,6 +132,9 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes),
         false => Routing::default(),
     };
+    let pair = pair::members(settings, observed);
+    findings.notes.extend(pair.as_ref().err().cloned().flatten());
+    let pair = pair.ok();
     let segments = segments::segments(settings, observed, &state.peers, &mut findings);
     let routing = match &segments {
         Some(segments) => routing.in_realms(segments.realm(&state)),
@@ -135,6 +142,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
     };
     let nat = Nat {
         segments: segments.as_ref().map(|segments| segments.rules.clone()),
+        beats: pair.as_ref().map(|pair| (pair.port, pair.other.address)),
         ..settings.nat(&observed.me, &observed.uplink)
     };
     let vpc_routes = vpc_routes(settings, observed, address.awaited());
@@ -145,6 +153,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         address,
         vpc_routes,
         nat,
+        pair,
         findings,
         removed,
         held,

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | filter CROSSWAN-GUARD | FORWARD | drops packets that claim a private source and came in the clear, then TO |
 //! | filter CROSSWAN-TO | GUARD, OUTPUT | rejects packets that would go to the private network in the clear |
-//! | filter CROSSWAN-IN | INPUT | lets ICMP and the ports that settings open reach this gateway from a tunnel, rejects the rest |
+//! | filter CROSSWAN-IN | INPUT | takes a pair's beats from the other member alone; lets ICMP and the ports that settings open reach this gateway from a tunnel, rejects the rest |
 //! | filter CROSSWAN-SEGMENTS | GUARD, where there are segments | drops packets of no known source, finds the segment of the others |
 //! | filter CROSSWAN-SEG-REALM | SEGMENTS | lets pass what one segment may send to another, refuses the rest |
 //! | filter CROSSWAN-MSS | GUARD | clamps the MSS of tunnelled TCP, both directions |
@@ -25,7 +25,7 @@ mod tests;
 pub use plan::{Change, mismatch, plan};
 pub use rules::Rules;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use askama::Template;
 use ipnet::Ipv4Net;
@@ -59,6 +59,7 @@ struct RulesFile<'a> {
     /// of the hub VPC: its answers to the private network go through the VPC's router to the vpn-hub.
     tunnels: bool,
     input: &'a BTreeSet<Opening>,
+    beats: Option<(u16, Ipv4Addr)>,
     exclude: BTreeSet<Ipv4Net>,
     sources: &'a BTreeSet<Ipv4Net>,
     mss: u16,
@@ -91,6 +92,7 @@ pub fn render(nat: &Nat) -> String {
         guarded: if nat.masquerade.is_some() { " -m conntrack ! --ctstate SNAT" } else { "" },
         tunnels: nat.tunnels,
         input: &nat.input,
+        beats: nat.beats,
         exclude: trunc(&nat.exclude),
         sources: &sources,
         mss: TUNNEL_MSS,

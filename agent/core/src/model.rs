@@ -10,6 +10,7 @@ mod ask;
 mod elastic_ip;
 mod key;
 mod nat;
+mod own_interface;
 mod own_keys;
 mod own_vpc;
 mod packet_filter;
@@ -37,8 +38,9 @@ pub use names::{
     RoleArn, RouteTableId, SegmentName, SubnetId, VpcId, plain, printable,
 };
 pub use nat::{Nat, Opening, Protocol};
+pub use own_interface::OwnInterface;
 pub use own_keys::OwnKeys;
-pub use own_vpc::{Neighbour, OwnInterface, OwnVpc, RouteTable, RouteTarget, VpcRoute};
+pub use own_vpc::{Member, Neighbour, OwnVpc, RouteTable, RouteTarget, VpcRoute};
 pub use packet_filter::{AclEntry, Carries, FarEnd, LAST_ENTRY, May, NetworkAcl, Packets, SecurityGroups, Way};
 pub use place::Place;
 pub use private_key::{Keyring, PrivateKey};

@@ -7,6 +7,8 @@
 mod beat;
 mod hearing;
 mod judge;
+mod members;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,8 @@ use std::fmt;
 pub use beat::{Beat, LENGTH, Says, Unverified};
 pub use hearing::{Hearing, Refused};
 pub use judge::{Action, Event, Judgement, Pair, Peer, Wait, Ways};
+pub use members::{Me, Members, Other};
+pub use shown::{MemberRole, PairStatus, PeerState, Taken};
 
 /// How a member is, as it sees itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

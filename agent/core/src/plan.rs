@@ -141,6 +141,7 @@ pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
         }
     }
     file(ManagedFile::Rules, &target.files.rules, &current.files.rules, current, &mut steps);
+    file(ManagedFile::Pair, &target.files.pair, &current.files.pair, current, &mut steps);
     steps
 }
 

@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Kind, Result},
     iptables,
     model::{Auth, ConnName, Mode, PublicKey, Secret, Tunnel},
+    pair::Members,
     system::{Files, Routing},
 };
 
@@ -72,6 +73,7 @@ pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Fi
         secrets: Some(secrets.render().map_err(failed)?),
         routing: Some(routing(mode, &decision.routing)),
         rules,
+        pair: decision.pair.as_ref().map(Members::text),
     })
 }
 

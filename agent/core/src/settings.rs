@@ -33,7 +33,7 @@ pub use sources::{Flags, LegacyFile, Sources, TomlFile, below, show};
 pub use stored::{Fetched, NoPsk, Service, StoreUnasked, StoredPsk};
 pub use table::{IfUnset, SETTINGS, Setting};
 pub use values::{
-    AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Segmentation, Settings, WantedAddress,
+    AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, Pairing, PskSource, Removal, Segmentation, Settings, WantedAddress,
 };
 
 impl Settings {

@@ -5,7 +5,7 @@ use crate::{
     status::{ChildStatus, NatStatus},
     watch::PutBack,
 };
-use crosswan_core::{report::FailedPass, system::Conntrack, traffic::KernelSa};
+use crosswan_core::{pair::PairStatus, report::FailedPass, system::Conntrack, traffic::KernelSa};
 
 const A: &str = "crosswan-vpc-0a0000000000000aa-i-0a0000000000000a1";
 const B: &str = "crosswan-vpc-0b0000000000000bb-i-0b0000000000000b1";
@@ -53,6 +53,18 @@ fn tunnel(connection: &str, up: bool, stands_by: bool) -> TunnelStatus {
     }
 }
 
+/// Of a hub it is none; the measurement does not ask for the mode.
+fn pair() -> PairStatus {
+    let taken = serde_json::json!({
+        "at": 1_700_000_200, "from": "i-0000000c", "tables": ["rtb-0000000c"], "silent_ms": 410, "calls_ms": 90
+    });
+    let status = serde_json::json!({
+        "at": 1_700_000_599, "member": "i-0000000c", "address": "10.0.0.12", "state": "dead", "judgement": "dead",
+        "own_health": "well", "role": "active", "refused": {}, "taken": taken
+    });
+    serde_json::from_value(status).unwrap()
+}
+
 fn status() -> Status {
     Status {
         last_refresh: Some(report()),
@@ -63,6 +75,7 @@ fn status() -> Status {
         nat: NatStatus { in_force: Some(true), rules: vec![], mismatches: vec![] },
         stopped: vec![],
         put_back: Some(PutBack { at: Timestamp(1_700_000_100), what: "a rule".into() }),
+        pair: Some(pair()),
         conntrack: Some(Conntrack { entries: 12, max: 262_144, dropped: 3, raced: 0 }),
         charon: Some("5.9.8".into()),
         unasked: vec![],
@@ -99,6 +112,9 @@ crosswan_look_timestamp_seconds 1700000600
 crosswan_nat_conntrack_dropped_total 3
 crosswan_nat_conntrack_entries 12
 crosswan_nat_conntrack_limit 262144
+crosswan_pair_active 1
+crosswan_pair_member_up{{member="i-0000000c"}} 0
+crosswan_pair_takeover_timestamp_seconds 1700000200
 A children{{state="installed"}} 2
 A children{{state="wanted"}} 2
 B children{{state="installed"}} 1
@@ -176,6 +192,7 @@ fn what_could_not_be_read_is_missing_and_never_0() {
         charon: None,
         tunnels: vec![away],
         nat: NatStatus { in_force: None, rules: vec![], mismatches: vec![] },
+        pair: None,
         conntrack: None,
         unasked: vec!["iptables".into(), "charon".into()],
         ..status()

@@ -30,6 +30,7 @@ pub fn system(paths: &Paths) -> Result<System> {
         secrets: text(ManagedFile::Secrets)?,
         routing: text(ManagedFile::Routing)?,
         rules: text(ManagedFile::Rules)?,
+        pair: text(ManagedFile::Pair)?,
     };
     let target = Configuration::of(files.clone());
     let connections = || target.iter().flat_map(|target| &target.connections);

@@ -40,7 +40,7 @@ pub use self::{
     address::{TakeAddressError, addresses, take_address},
     dry_run::{Subjects, permissions},
     own::{AnnounceError, CheckError, announce, own_tags, stop_source_dest_check},
-    own_vpc::{Tags, TakeError, own_place, own_segment, own_vpc, take_route},
+    own_vpc::{Tags, TakeError, own_place, own_segment, own_vpc, tables_of, take_route},
     surroundings::surroundings,
 };
 use crosswan_core::{

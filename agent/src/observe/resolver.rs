@@ -64,6 +64,7 @@ mod tests {
             input: BTreeSet::new(),
             tunnels,
             segments: None,
+            beats: None,
         };
         let spoke = nat(true);
         let said = |conf: &str, nat: &Nat| cause(&resolvers(conf), nat);

@@ -182,6 +182,7 @@ mod tests {
             tunnels,
             nat: NatStatus { in_force: Some(true), rules: vec![], mismatches: vec![] },
             stopped: vec!["the policy drop\u{1b}[2J".into(); problems],
+            pair: None,
             put_back: None,
             conntrack: None,
             charon: None,

@@ -51,6 +51,9 @@ impl fmt::Display for Status {
             let ago = self.now.saturating_sub(u64::try_from(put_back.at.0).unwrap_or_default());
             writeln!(f, "  put back  {} ago: {}", age(ago), put_back.what)?;
         }
+        if let Some(pair) = &self.pair {
+            writeln!(f, "  {pair}")?;
+        }
         for line in &self.stopped {
             writeln!(f, "  PROBLEM   {line}")?;
         }

@@ -22,6 +22,7 @@ fn status(in_force: Option<bool>, up: Option<bool>) -> Status {
         tunnels: vec![tunnel(Some(true)), tunnel(up)],
         nat: NatStatus { in_force, rules: Vec::new(), mismatches: Vec::new() },
         stopped: Vec::new(),
+        pair: None,
         conntrack: None,
         put_back: None,
         charon: None,

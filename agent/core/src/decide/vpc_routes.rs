@@ -71,6 +71,8 @@ pub enum RouteIs {
     Here,
     /// It leads elsewhere and stays so; a phrase.
     Left(String),
+    /// It leads to the other member of the pair, as it may; a phrase.
+    Member(String),
     /// This gateway does not take it yet; a phrase says what it waits for.
     Waits(String),
     /// EC2 did not let this gateway take it; why is among what could not be asked.
@@ -87,6 +89,7 @@ struct Own<'a> {
 enum Judgement {
     Here,
     Left(String),
+    Member(String),
     /// How it was, and whether a gateway that works has it.
     Take(String, bool),
 }
@@ -99,12 +102,13 @@ pub(crate) fn wanted(settings: &Settings) -> BTreeSet<Ipv4Net> {
 }
 
 /// Decides on the routes of the own VPC. Nothing is decided where EC2 has not shown them. `address` says what this gateway waits for
-/// before it takes any.
+/// before it takes any. A default route that leads to the other member of the own pair, which lives, stays there: `crosswan pair` alone moves it.
 pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<String>) -> VpcRoutes {
     let mut routes = VpcRoutes { held: observed.state.routes.clone(), ..VpcRoutes::default() };
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return routes };
     // What is remembered of a table that has lost its tag means nothing any more.
     routes.held.retain(|table, _| vpc.tables.contains_key(table));
+    let pair = super::pair::members(settings, observed).ok();
     let own = Own { instance: &observed.me.instance, interface: own };
     let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned()).or(address);
     // The gateway that has the route may serve VPCs there, which this one would cut off without knowing them.
@@ -114,18 +118,20 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
         for to in wanted(settings) {
             let private = to != Ipv4Net::default();
             let found = table.routes.get(&to).map(|route| &route.target);
+            let member = pair.as_ref().map(|pair| &pair.other.instance).filter(|_| !private);
             // By the default route of its own subnet this gateway itself reaches the internet, whatever is in it now.
             let public = table.own || matches!(found, Some(RouteTarget::InternetGateway(_)));
             if matches!(found, Some(RouteTarget::Local)) || (!private && public) {
                 continue;
             }
             let held = routes.held.get(id).and_then(|table| table.get(&to)).copied();
-            let (held, is) = match own.judge(vpc, table, to, held, settings.routes_overrule) {
+            let (held, is) = match own.judge(vpc, table, to, held, (settings.routes_overrule, member)) {
                 Judgement::Here => {
                     let changed = held.map_or(0, |held| held.changed);
                     (Some(HeldRoute { here: true, changed }), Some(RouteIs::Here))
                 }
                 Judgement::Left(why) => (None, Some(RouteIs::Left(why))),
+                Judgement::Member(how) => (None, Some(RouteIs::Member(how))),
                 Judgement::Take(was, taken_over) => {
                     let waits = blocked.as_ref().or(unsure.as_ref().filter(|_| private && taken_over));
                     if waits.is_none() {
@@ -155,7 +161,7 @@ impl Own<'_> {
         table: &RouteTable,
         to: Ipv4Net,
         held: Option<HeldRoute>,
-        overrule: bool,
+        (overrule, member): (bool, Option<&InstanceId>),
     ) -> Judgement {
         let changed = |held: HeldRoute| {
             format!("it has been changed {} since it led here", times(held.found_elsewhere().changed))
@@ -173,6 +179,9 @@ impl Own<'_> {
             match neighbour.filter(|(_, neighbour)| neighbour.same_mode) {
                 Some((id, neighbour)) if !neighbour.running || route.blackhole => {
                     return Judgement::Take(format!("it led to {id}, which does not run"), false);
+                }
+                Some((id, _)) if member == Some(id) => {
+                    return Judgement::Member(format!("leads to {id}, the other member of the pair"));
                 }
                 Some((id, neighbour)) if (neighbour.launched, id) < (self.interface.launched, self.instance) => {
                     return Judgement::Take(format!("it led to {id}, which is older"), true);

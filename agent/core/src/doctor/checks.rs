@@ -80,6 +80,7 @@ pub const CHECKS: &[Check] = &[
     one("foreign-rules", &["root"], STOPPED, host::foreign_rules),
     one("interfaces-and-routes", &["root"], NOT_IN_FORCE, host::interfaces_and_routes),
     one("foreign-routes", &[], STOPPED, host::foreign_routes),
+    each("pair-<instance>", &["settings"], NOT_AS_PLANNED, passes::pair),
     one("key-file", &["root"], NOT_AS_PLANNED, tunnels::key_file),
     one("key-loaded", &["key-file", "charon"], NOT_AS_PLANNED, tunnels::key_loaded),
     one("key-tag", &["ec2", "key-file"], NOT_AS_PLANNED, tunnels::key_tag),

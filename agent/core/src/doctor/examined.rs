@@ -7,8 +7,9 @@ use crate::{
     decide::address,
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
-    model::{AskError, ElasticIp, Identity, Interface, Keyring, Mode, OwnTags, OwnVpc, Scope, Timestamp},
+    model::{AskError, ElasticIp, Identity, InstanceId, Interface, Keyring, Mode, OwnTags, OwnVpc, Scope, Timestamp},
     observed::Observed,
+    pair::PairStatus,
     report::{FailedPass, Report},
     settings::{AuthMethod, Settings},
     state::State,
@@ -74,6 +75,8 @@ pub struct Examined {
     pub unreached: Found<Option<Problem>>,
     /// This gateway's private keys on disk.
     pub keyring: Found<Option<Keyring>>,
+    /// The other member of the pair that the last refresh found, and what `crosswan pair` shows of it if it runs; `None` without a pair.
+    pub pair: Found<Option<(InstanceId, Option<PairStatus>)>>,
     /// The last report since boot.
     pub report: Found<Option<Report>>,
     /// The last pass, if it ended without a report.

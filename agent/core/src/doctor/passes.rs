@@ -10,6 +10,7 @@ use crate::{
     decide::Membership,
     error::STOPPED,
     model::{Mode, Timestamp, VpcId},
+    pair::{PairStatus, PeerState},
     report::Report,
 };
 
@@ -24,6 +25,34 @@ fn ago(x: &Examined, then: Timestamp) -> u64 {
 
 fn in_words(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// The other member of the pair. Without a pair there is no such check.
+pub(super) fn pair(x: &Examined) -> Vec<(String, Verdict)> {
+    let wanted = "each member hears the other one";
+    let (member, seen) = match &x.pair {
+        Ok(Some((member, seen))) => (member.to_string(), seen),
+        Ok(None) => return Vec::new(),
+        Err(why) => return vec![("pair-?".into(), Err(unasked(why, wanted, AGAIN)))],
+    };
+    let verdict = match seen {
+        None => {
+            let found = format!("crosswan pair does not run here, so nobody watches {member}");
+            Err(failure(found, wanted, "systemctl enable --now crosswan-pair"))
+        }
+        Some(PairStatus { state: PeerState::Alive, role, .. }) => Ok(format!("alive; {role}")),
+        Some(PairStatus { state: PeerState::Unheard, judgement, address, .. }) => {
+            let remedy = format!(
+                "systemctl status crosswan-pair on {member}; let UDP and TCP of pair.port pass between {address} and here"
+            );
+            Err(warning(judgement, wanted, remedy))
+        }
+        Some(PairStatus { state, judgement, .. }) => {
+            let unit = if *state == PeerState::AgentDead { "crosswan-pair" } else { "strongswan" };
+            Err(warning(judgement, wanted, format!("systemctl status {unit} on {member}")))
+        }
+    };
+    vec![(format!("pair-{member}"), verdict)]
 }
 
 /// The last report of this boot.

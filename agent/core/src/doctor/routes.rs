@@ -51,6 +51,7 @@ pub(super) fn each(x: &Examined) -> Vec<(String, Verdict)> {
                 Err(warning(found, "all of it leads to this gateway", look(table)))
             }
             (RouteIs::Here, None) => Ok("leads here".into()),
+            (RouteIs::Member(how), _) => Ok(how.clone()),
             (RouteIs::Left(how) | RouteIs::Waits(how), _) => Err(warning(how, WANTED, look(table))),
             (RouteIs::Failed, _) => Err(failure("does not lead here", WANTED, "crosswan refresh")),
         };

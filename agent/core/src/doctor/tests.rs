@@ -16,6 +16,7 @@ use crate::{
         OwnKeys, OwnTags, OwnVpc, Packets, RouteTable, RouteTarget, SecurityGroups, Timestamp, VpcRoute, Way,
         private_key::tests::key_pair,
     },
+    pair::PairStatus,
     report::{Report, TunnelReport},
     settings::Settings,
     state::{HeldRoute, State as Remembered},
@@ -127,9 +128,19 @@ fn well() -> Examined {
         paths: BTreeMap::new(),
         unreached: Ok(None),
         keyring: Ok(Some(ring)),
+        pair: Ok(Some(("i-00000009".parse().unwrap(), Some(paired("alive"))))),
         report: Ok(Some(report())),
         failed: Ok(None),
     }
+}
+
+/// What `crosswan pair` shows of a member in this state.
+fn paired(state: &str) -> PairStatus {
+    let status = serde_json::json!({
+        "at": 1060, "member": "i-00000009", "address": "10.0.0.9", "state": state, "judgement": state, "own_health": "well",
+        "role": "standby", "refused": {},
+    });
+    serde_json::from_value(status).unwrap()
 }
 
 /// The one that settings ask for.

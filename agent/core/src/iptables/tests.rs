@@ -22,6 +22,7 @@ fn nat(own: &[&str], masquerade: Option<&str>, tunnels: bool) -> Nat {
         input: BTreeSet::new(),
         tunnels,
         segments: None,
+        beats: None,
     }
 }
 
@@ -35,6 +36,7 @@ fn opened() -> Nat {
         sources: nets(&["10.2.0.0/16", "192.168.0.0/24"]),
         exclude: nets(&["10.9.0.0/16"]),
         input: ["tcp/22", "udp/53"].map(|opening| opening.parse().unwrap()).into(),
+        beats: Some((4795, [10, 1, 0, 6].into())),
         ..nat(&["10.1.0.0/16"], Some("ens5"), true)
     }
 }
@@ -209,6 +211,7 @@ fn any_nat() -> impl Strategy<Value = Nat> {
             input,
             tunnels,
             segments: None,
+            beats: None,
         },
     )
 }

@@ -1,6 +1,6 @@
 //! The NAT and guard rules of a gateway, as values.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, net::Ipv4Addr, str::FromStr};
 
 use ipnet::Ipv4Net;
 
@@ -25,6 +25,8 @@ pub struct Nat {
     pub tunnels: bool,
     /// Which tunnels may reach which; `None` if all may.
     pub segments: Option<Segments>,
+    /// The port of a pair's beats and the other member, from whom alone they are taken; `None` without a pair.
+    pub beats: Option<(u16, Ipv4Addr)>,
 }
 
 /// A port of this gateway that is open to tunnels, written as in settings: `tcp/22`.

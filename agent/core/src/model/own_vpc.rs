@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::Ipv4Addr,
 };
 
 use ipnet::Ipv4Net;
 
-use super::{InstanceId, InterfaceId, RouteTableId, SubnetId, Timestamp, printable};
+use super::{InstanceId, InterfaceId, KeyTags, RouteTableId, Timestamp, printable};
 
 /// What EC2 shows of the own VPC.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,17 +17,19 @@ pub struct OwnVpc {
     pub tables: BTreeMap<RouteTableId, RouteTable>,
     /// The other instances that routes of these tables lead to.
     pub neighbours: BTreeMap<InstanceId, Neighbour>,
+    /// The other running gateways of the own mode; `None` where settings ask for no pair.
+    pub members: Option<BTreeMap<InstanceId, Member>>,
 }
 
-/// The own instance's first interface.
+/// Another running gateway of the own mode in the own VPC.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnInterface {
-    /// Its id.
-    pub id: InterfaceId,
-    /// Its subnet.
-    pub subnet: SubnetId,
-    /// When the instance was launched.
-    pub launched: Timestamp,
+pub struct Member {
+    /// The private address of its first interface.
+    pub address: Ipv4Addr,
+    /// That interface.
+    pub interface: InterfaceId,
+    /// The keys that it announces.
+    pub tags: KeyTags,
 }
 
 /// A route table's routes for IPv4, by their destinations. Those by prefix lists are left out.

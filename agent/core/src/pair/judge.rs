@@ -18,8 +18,11 @@ const FRESH: u64 = 1_500;
 const SPACING: u64 = 1_000;
 /// The other member's kernel is asked while all is well, too, so that its silence means something.
 const PROBE: u64 = 30_000;
-/// After an attempt that EC2 did not accept, the next one waits for so long.
+/// After an attempt that EC2 did not accept, the next one waits for so long; after each further one twice as long, up to [`RARELY`].
 const AGAIN: u64 = 2_000;
+const RARELY: u64 = 64_000;
+/// charon counts as away after so long: one that is restarted is back by then.
+const CHARON: u64 = 1_000;
 
 /// Where the default routes of the VPC's managed tables lead: how many to each member.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub enum Event {
     Tick(Health),
     /// EC2 has answered where the default routes lead.
     Routes(Ways),
-    /// What came of [`Action::TakeOver`]: whether EC2 has accepted it.
+    /// What came of [`Action::TakeOver`]: whether each route reads back as moved.
     Moved(bool),
 }
 
@@ -63,10 +66,12 @@ pub enum Action {
 /// How the other member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// It has not been heard since this process started. It is not judged.
+    /// It has not been heard since this process started, or since it took routes while it was not heard. It is not judged.
     Unheard,
     /// Its beats come.
     Alive,
+    /// Its beats come, and say that its charon is away: its tunnels are dead, and its NAT is not.
+    NoCharon,
     /// Its beats come, and say that it does not carry traffic.
     Unfit(Health),
     /// Its beats do not come, and its kernel answers: `crosswan pair` is dead there, and the data path is not.
@@ -111,6 +116,7 @@ pub struct Pair {
     judges_from: u64,
     heard: Option<(u64, Says)>,
     unfit_since: Option<u64>,
+    no_charon_since: Option<u64>,
     /// When its kernel was first asked in this silence, and when it answered last.
     asked: Option<u64>,
     answered: Option<u64>,
@@ -124,6 +130,8 @@ pub struct Pair {
     asked_ec2: Option<u64>,
     moving: bool,
     not_before: u64,
+    /// The last pause between two attempts; 0 if the last one was accepted.
+    pause: u64,
     moves: Vec<u64>,
     judgement: Judgement,
 }
@@ -138,6 +146,7 @@ impl Pair {
             judges_from: now,
             heard: None,
             unfit_since: None,
+            no_charon_since: None,
             asked: None,
             answered: None,
             probed: None,
@@ -147,6 +156,7 @@ impl Pair {
             asked_ec2: None,
             moving: false,
             not_before: now,
+            pause: 0,
             moves: Vec::new(),
             judgement: Judgement { peer: Peer::Unheard, waits: None },
         }
@@ -179,8 +189,10 @@ impl Pair {
                 self.moving = false;
                 if accepted {
                     self.moves.push(now);
+                    self.pause = 0;
                 } else {
-                    self.not_before = now + AGAIN;
+                    self.pause = (2 * self.pause).clamp(AGAIN, RARELY);
+                    self.not_before = now + self.pause;
                 }
                 // Only EC2 knows what is now, and a call that failed may have worked.
                 self.looked = None;
@@ -195,6 +207,7 @@ impl Pair {
         self.heard = Some((now, says));
         (self.asked, self.answered) = (None, None);
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
+        self.no_charon_since = if says.health.charon { None } else { self.no_charon_since.or(Some(now)) };
         // The route table is the arbiter: if both believe that they have the routes, EC2 says who is right.
         if says.holds && self.ways.is_some_and(|ways| ways.here > 0) {
             self.look(now, actions);
@@ -206,6 +219,10 @@ impl Pair {
         self.looked = Some(now);
         if before.is_some_and(|before| before.here > 0 && ways.here == 0 && ways.there > 0) {
             self.moves.push(now);
+            // Only one that lives takes routes. Where nothing is heard of it, its silence is the network's, and would move them to and fro.
+            if matches!(self.judgement.peer, Peer::AgentDead | Peer::Dead) {
+                self.heard = None;
+            }
             actions.push(Action::StandDown);
         }
     }
@@ -266,6 +283,9 @@ impl Pair {
         if silence < limit {
             return match self.judgement.peer {
                 before if self.judges_from > heard && silent(before) => (before, false),
+                _ if self.no_charon_since.is_some_and(|since| now - since >= CHARON) && says.health.is_fit() => {
+                    (Peer::NoCharon, true)
+                }
                 _ if says.health.is_fit() => (Peer::Alive, true),
                 _ => (Peer::Unfit(says.health), true),
             };
@@ -313,8 +333,13 @@ impl Pair {
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.peer {
-            Peer::Unheard => f.write_str("has not been heard since this gateway's crosswan pair started")?,
+            Peer::Unheard => {
+                f.write_str(
+                    "has not been heard since this gateway's crosswan pair started, or since it took routes unheard",
+                )?;
+            }
             Peer::Alive => f.write_str("alive")?,
+            Peer::NoCharon => f.write_str("alive, and its charon is away: its NAT goes on, and nothing moves")?,
             Peer::Unfit(health) => write!(f, "does not carry traffic by its own word: {health}")?,
             Peer::AgentDead => f.write_str("its crosswan pair is silent and its kernel answers: nothing moves")?,
             Peer::Dead => f.write_str("dead: neither its crosswan pair nor its kernel answers")?,

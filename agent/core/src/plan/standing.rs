@@ -66,6 +66,7 @@ pub fn standing(target: &Configuration, before: &System, failed: &BTreeSet<ConnN
         secrets: spliced(&target.files.secrets, had_secrets, "secrets", &secrets)?,
         routing: target.files.routing.clone(),
         rules: target.files.rules.clone(),
+        pair: target.files.pair.clone(),
     };
     let planned = target;
     let mut target =

@@ -51,6 +51,7 @@ pub(super) fn files(peers: &[String]) -> Files {
         secrets: Some(format!("secrets {{\n{secrets}}}\n")),
         routing: None,
         rules: Some(ALLOWED.into()),
+        pair: None,
     }
 }
 

@@ -70,6 +70,7 @@ impl Report {
         out.extend(self.routes.iter().map(|RouteReport { table, to, is }| match is {
             RouteIs::Here => format!("route     {to} of {table} leads here"),
             RouteIs::Left(how) => format!("route     {to} of {table} {how}: it was left as it is"),
+            RouteIs::Member(how) => format!("route     {to} of {table} {how}"),
             RouteIs::Waits(what) => format!("WAITING   {to} of {table} is not led here yet: {what}"),
             RouteIs::Failed => format!("FAILED    {to} of {table} does not lead here"),
         }));

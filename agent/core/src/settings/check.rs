@@ -11,7 +11,7 @@ use super::{
     sources::{below, show},
     stored::{Service, StoredPsk},
     table::{self, Draft},
-    values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, PskSource, Removal, Settings, WantedAddress},
+    values::{AuthMethod, AuthSettings, Ec2, InlinePsk, Keep, Pairing, PskSource, Removal, Settings, WantedAddress},
 };
 use crate::{
     error::{Error, Result},
@@ -141,6 +141,12 @@ impl Draft {
                 confirmed_after: self.confirmed_after,
             },
             keep: Keep { interval: self.keep_interval },
+            pair: (self.pair_enabled && mode == Mode::NatVpn && method == AuthMethod::Key).then_some(Pairing {
+                // The table's bounds are those of a port.
+                port: u16::try_from(self.pair_port).unwrap_or(u16::MAX),
+                interval: self.pair_interval,
+                misses: self.pair_misses,
+            }),
             ec2: Ec2 { timeout: self.ec2_timeout },
             warnings: Vec::new(),
         })

@@ -253,6 +253,21 @@ settings! {
     "keep.interval", "CROSSWAN_KEEP_INTERVAL", keep_interval: Duration = |raw| parse::duration(raw, SECOND, MINUTE),
         accepts "a duration from \"1s\" to \"1min\"", default Value("\"15s\""), modes VPN,
         "`crosswan keep` looks at charon this often.";
+    "pair.enabled", "CROSSWAN_PAIR_ENABLED", pair_enabled: bool = parse::boolean,
+        accepts "true or false", default Value("false"), modes CLIENT,
+        "With `true` this gateway and another nat-vpn of its VPC are a pair: each watches the other, and the one that lives \
+         takes the default routes of the one that is dead. It needs keys, so not `auth.method = \"psk\"`.";
+    "pair.port", "CROSSWAN_PAIR_PORT", pair_port: u32 = |raw| parse::count(raw, 1024..=65535),
+        accepts "a whole number from 1024 to 65535", default Value("4795"), modes CLIENT,
+        "The members of a pair send their beats to this port, UDP, and ask each other's kernel at the same port, TCP. \
+         Security groups must let both pass between them, and both must have the same.";
+    "pair.interval", "CROSSWAN_PAIR_INTERVAL", pair_interval: Duration = |raw| parse::duration(raw, SECOND / 20, 5 * SECOND),
+        accepts "a duration from \"50ms\" to \"5s\"", default Value("\"100ms\""), modes CLIENT,
+        "A member sends a beat this often. Where the two differ, the slower one counts. Burstable instance types may need \
+         `\"200ms\"`.";
+    "pair.misses", "CROSSWAN_PAIR_MISSES", pair_misses: u32 = |raw| parse::count(raw, 3..=50),
+        accepts "a whole number from 3 to 50", default Value("4"), modes CLIENT,
+        "After this many beats that do not come, and no answer of its kernel, the other member is dead.";
     "ec2.timeout", "CROSSWAN_EC2_TIMEOUT", ec2_timeout: Duration = |raw| parse::duration(raw, SECOND, 10 * MINUTE),
         accepts "a duration from \"1s\" to \"10min\"", default Value("\"60s\""), modes VPN,
         "One region's whole answer with all retries may take this long, and so may fetching the pre-shared keys.";

@@ -59,6 +59,8 @@ pub struct Settings {
     pub removal: Removal,
     /// The pace of `crosswan keep`.
     pub keep: Keep,
+    /// The pair that this gateway makes with another of its mode in its VPC; `None` if settings ask for none.
+    pub pair: Option<Pairing>,
     /// The limits on asking EC2.
     pub ec2: Ec2,
     /// Settings that are accepted but should be changed, a line each.
@@ -72,6 +74,17 @@ pub struct Segmentation {
     pub tag: String,
     /// Whom each segment may initiate to. `default` is always a key, and so is each name in a set. No two keys have one realm.
     pub reach: Reach,
+}
+
+/// How the members of a pair watch each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pairing {
+    /// The port of the beats, UDP; TCP to it is what a living kernel refuses.
+    pub port: u16,
+    /// The time between two beats, 50 ms to 5 s.
+    pub interval: Duration,
+    /// After so many beats that do not come the other member is silent, 3 to 50.
+    pub misses: u32,
 }
 
 /// Which Elastic IP a gateway takes. `Display` names it in a sentence.
@@ -201,6 +214,8 @@ impl Settings {
             input: self.guard_input.clone(),
             tunnels: self.mode.has_ipsec(),
             segments: None,
+            // Who the other member is, a pass finds out.
+            beats: None,
         }
     }
 }

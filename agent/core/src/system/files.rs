@@ -13,6 +13,8 @@ pub struct Files {
     pub routing: Option<String>,
     /// The own chains, as iptables-restore reads them.
     pub rules: Option<String>,
+    /// The members of the pair, for `crosswan pair`; there is none without a pair.
+    pub pair: Option<String>,
 }
 
 /// A file that crosswan writes whole, and that nobody else writes.
@@ -26,6 +28,8 @@ pub enum ManagedFile {
     Routing,
     /// The own chains.
     Rules,
+    /// The members of the pair.
+    Pair,
 }
 
 impl fmt::Display for ManagedFile {
@@ -35,6 +39,7 @@ impl fmt::Display for ManagedFile {
             ManagedFile::Secrets => "crosswan-secrets.conf",
             ManagedFile::Routing => "routing.batch",
             ManagedFile::Rules => "iptables.rules",
+            ManagedFile::Pair => "pair.json",
         })
     }
 }
@@ -44,7 +49,7 @@ impl ManagedFile {
     pub fn mode(self) -> u32 {
         match self {
             ManagedFile::Secrets => 0o600,
-            ManagedFile::Connections | ManagedFile::Routing | ManagedFile::Rules => 0o644,
+            ManagedFile::Connections | ManagedFile::Routing | ManagedFile::Rules | ManagedFile::Pair => 0o644,
         }
     }
 }

@@ -17,17 +17,18 @@ use tokio::time::{Instant, sleep};
 use super::{
     Clients, FILTER_VALUES, PAGE,
     answer::{launched, segment, tag},
-    client, filter, instances, next,
+    client, filter, instances, literal, next,
     own::{bounded, own_tags, pauses},
     reason, vpcs,
 };
 use crosswan_core::{
     decide::TakeRoute,
     model::{
-        AskError, Identity, InstanceId, Neighbour, OwnInterface, OwnTags, OwnVpc, Region, RouteTable, RouteTableId,
-        RouteTarget, SegmentTag, VpcId, VpcRoute,
+        AskError, Identity, InstanceId, KEY_TAG, KeyTags, Member, NEXT_KEY_TAG, Neighbour, OwnInterface, OwnTags,
+        OwnVpc, Region, RouteTable, RouteTableId, RouteTarget, SegmentTag, SubnetId, VpcId, VpcRoute,
     },
-    settings::Tag,
+    pair::Me,
+    settings::{Settings, Tag},
 };
 
 /// Which route tables to look for, and what tells that an instance is a gateway of the own mode.
@@ -36,6 +37,18 @@ pub struct Tags<'a> {
     pub tables: &'a Tag,
     /// The tag of gateways of the own mode.
     pub gateways: &'a Tag,
+    /// The second tag of all gateways.
+    pub environment: Option<&'a Tag>,
+    /// Whether to look for the other gateways of the own mode as well, wherever routes lead.
+    pub members: bool,
+}
+
+impl<'a> Tags<'a> {
+    /// Those of the settings.
+    pub fn of(settings: &'a Settings) -> Tags<'a> {
+        let (tables, gateways) = (&settings.routes_tag, settings.own_tag());
+        Tags { tables, gateways, environment: settings.environment_tag.as_ref(), members: settings.pair.is_some() }
+    }
 }
 
 /// Asks for the own instance and, once it is known which interface is its own, for its VPC; for no longer than `timeout` in all. There is
@@ -89,13 +102,24 @@ pub async fn own_vpc(
     let deadline = Instant::now() + timeout;
     let client = clients.client(&me.region, timeout, deadline).await?;
     let asked = async {
-        let mut vpc = OwnVpc { tables: tables(&client, me, own, tags.tables).await?, ..OwnVpc::default() };
+        let found = tables(&client, &me.region, (&me.vpc, &own.subnet), tags.tables).await?;
+        let mut vpc = OwnVpc { tables: found, ..OwnVpc::default() };
         let others: Vec<String> =
             vpc.instances().into_iter().filter(|id| **id != me.instance).map(ToString::to_string).collect();
         for ids in others.chunks(FILTER_VALUES) {
             let by_id = vec![filter("instance-id", ids.iter().cloned())];
             let note = |instance: &Instance| vpc.neighbours.extend(neighbour(instance, tags.gateways));
             instances(&client, by_id, &me.region, note).await?;
+        }
+        if tags.members {
+            let with = |tag: &Tag| filter(format!("tag:{}", tag.key), [literal(&tag.value)]);
+            let mut filters = vec![filter("vpc-id", [me.vpc.to_string()]), with(tags.gateways)];
+            filters.push(filter("instance-state-name", ["running".to_owned()]));
+            filters.extend(tags.environment.map(with));
+            let mut members = BTreeMap::new();
+            instances(&client, filters, &me.region, |instance| members.extend(member(instance))).await?;
+            members.remove(&me.instance);
+            vpc.members = Some(members);
         }
         Ok(vpc)
     };
@@ -105,8 +129,8 @@ pub async fn own_vpc(
 /// The tables of the own VPC with this tag. All are asked for, as the own subnet may have one without it.
 async fn tables(
     client: &Client,
-    me: &Identity,
-    own: &OwnInterface,
+    region: &Region,
+    (vpc, subnet): (&VpcId, &SubnetId),
     with: &Tag,
 ) -> Result<BTreeMap<RouteTableId, RouteTable>, AskError> {
     const OPERATION: &str = "DescribeRouteTables";
@@ -116,22 +140,22 @@ async fn tables(
     loop {
         let page = client
             .describe_route_tables()
-            .filters(filter("vpc-id", [me.vpc.to_string()]))
+            .filters(filter("vpc-id", [vpc.to_string()]))
             .max_results(PAGE.min(100))
             .set_next_token(token.clone())
             .send()
             .await
-            .map_err(|error| reason::failed(OPERATION, &me.region, error))?;
+            .map_err(|error| reason::failed(OPERATION, region, error))?;
         for table in page.route_tables.ok_or_else(|| reason::misfit(OPERATION, "it has no routeTableSet"))? {
             let misfit = |why: String| reason::misfit(OPERATION, why);
             // A tag may name another VPC's table; the filter leaves it out, and so does this.
-            if table.vpc_id().and_then(|vpc| vpc.parse::<VpcId>().ok()).as_ref() != Some(&me.vpc) {
+            if table.vpc_id().and_then(|vpc| vpc.parse::<VpcId>().ok()).as_ref() != Some(vpc) {
                 continue;
             }
             let id: RouteTableId =
                 table.route_table_id().unwrap_or_default().parse().map_err(|e| misfit(format!("{e}")))?;
             for association in table.associations() {
-                let its = association.subnet_id().is_some_and(|subnet| subnet == own.subnet.as_str());
+                let its = association.subnet_id().is_some_and(|of| of == subnet.as_str());
                 by_association = by_association.or_else(|| its.then(|| id.clone()));
                 main = main.or_else(|| association.main().unwrap_or_default().then(|| id.clone()));
             }
@@ -174,6 +198,34 @@ pub(super) fn route(route: &Route) -> Option<(Ipv4Net, VpcRoute)> {
         (None, None) => RouteTarget::Other("a target that EC2 does not name".into()),
     };
     Some((to, VpcRoute { target, blackhole: route.state() == Some(&RouteState::Blackhole) }))
+}
+
+/// A gateway with a private address, an interface and perhaps a key; `None` if the answer lacks one of the first two.
+fn member(instance: &Instance) -> Option<(InstanceId, Member)> {
+    let first = |device: Option<i32>| device.is_none_or(|index| index == 0);
+    let interface =
+        instance.network_interfaces().iter().find(|i| first(i.attachment().and_then(|a| a.device_index())))?;
+    let member = Member {
+        address: instance.private_ip_address()?.parse().ok()?,
+        interface: interface.network_interface_id()?.parse().ok()?,
+        tags: KeyTags::of(tag(instance, KEY_TAG), tag(instance, NEXT_KEY_TAG)),
+    };
+    Some((instance.instance_id()?.parse().ok()?, member))
+}
+
+/// The tables with this tag in the VPC of a member of a pair, as [`own_vpc`] shows them, for no longer than `timeout`.
+///
+/// # Errors
+/// Why EC2 could not be asked.
+pub async fn tables_of(
+    clients: &Clients,
+    me: &Me,
+    with: &Tag,
+    timeout: Duration,
+) -> Result<BTreeMap<RouteTableId, RouteTable>, AskError> {
+    let deadline = Instant::now() + timeout;
+    let client = clients.client(&me.region, timeout, deadline).await?;
+    bounded(deadline, timeout, tables(&client, &me.region, (&me.vpc, &me.subnet), with)).await
 }
 
 fn neighbour(instance: &Instance, gateways: &Tag) -> Option<(InstanceId, Neighbour)> {

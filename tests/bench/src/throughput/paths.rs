@@ -252,6 +252,7 @@ fn segmented(segments: usize) -> Result<(String, String)> {
             hub: names.first().cloned(),
             ..Segments::default()
         }),
+        beats: None,
     };
     Ok((render(&nat), format!(" realm {last}")))
 }

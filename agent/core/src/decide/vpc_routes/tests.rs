@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::{
     model::{
-        AskError, Auth, Identity, IkeId, Neighbour, OwnTags, Place, RegionView, Secret, Selectors, Timestamp, VpcRoute,
+        AskError, Auth, Holder, Identity, IkeId, KeyTags, Member, Neighbour, OwnTags, Place, RegionView, Secret,
+        Selectors, Timestamp, VpcRoute, private_key::tests::key_pair,
     },
     system::ChildSa,
 };
@@ -77,6 +78,7 @@ fn observed(settings: &Settings, routes: &[(&str, VpcRoute)]) -> Observed {
     observed.vpc = Some(Ok(OwnVpc {
         tables: [(table(), RouteTable { own: false, routes })].into(),
         neighbours: neighbours.map(neighbour).into(),
+        members: None,
     }));
     observed
 }
@@ -143,6 +145,37 @@ fn a_living_foreign_target_is_left_and_a_dead_one_replaced() {
         let words = of(HUB, &[("10.0.0.0/8", gone(foreign))]);
         assert!(words[0].ends_with("where nothing is any more (SomeTunnel)"), "{words:?}");
     }
+}
+
+/// The older neighbour as the second member: with a key, signed for that instance.
+fn member(signed_for: &str) -> Member {
+    let (vpc, id) = ("vpc-000000ff".parse().unwrap(), signed_for.parse().unwrap());
+    let key = key_pair(1).proven(&Holder { vpc: &vpc, instance: &id }).unwrap().to_string();
+    let (address, interface) = ([10, 1, 0, 6].into(), "eni-0000000a".parse().unwrap());
+    Member { address, interface, tags: KeyTags::of(Some(&key), None) }
+}
+
+fn with_members(members: &[(&str, Member)]) -> impl FnOnce(&mut Observed) {
+    let members = members.iter().map(|(id, member)| (id.parse().unwrap(), member.clone())).collect();
+    move |observed| observed.vpc.as_mut().unwrap().as_mut().unwrap().members = Some(members)
+}
+
+#[test]
+fn a_default_route_stays_with_the_other_member_of_the_pair_as_long_as_that_lives() {
+    let paired = format!("{CLIENT}\npair.enabled = true");
+    let older = "i-0000001d";
+    let routes = [("0.0.0.0/0", instance(older)), ("10.0.0.0/8", instance(older))];
+    let words = |toml: &str, signed_for: &str| all(toml, &routes, with_members(&[(older, member(signed_for))]));
+    let took = |words: &[String], to: &str| words.iter().any(|line| line.starts_with(&format!("lead {to} ")));
+    let found = words(&paired, older);
+    assert!(found[1].ends_with("Member(\"leads to i-0000001d, the other member of the pair\")"), "{found:?}");
+    assert!(took(&found, "10.0.0.0/8"), "the private network's routes are none of the pair's: {found:?}");
+    assert!(took(&words(CLIENT, older), "0.0.0.0/0"), "without the setting all is as it was");
+    assert!(took(&words(&paired, ME), "0.0.0.0/0"), "a key that is another's makes no member");
+    let three = [(older, member(older)), ("i-0000002e", member("i-0000002e"))];
+    assert!(took(&all(&paired, &routes, with_members(&three)), "0.0.0.0/0"), "three are no pair");
+    let dead = [("0.0.0.0/0", gone(instance(older)))];
+    assert!(took(&all(&paired, &dead, with_members(&[(older, member(older))])), "0.0.0.0/0"));
 }
 
 #[test]

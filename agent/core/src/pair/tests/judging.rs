@@ -113,7 +113,7 @@ fn each_death_has_its_judgement_and_moves_what_it_should() {
             Some(Wait::NothingThere),
             1,
         ),
-        ("its charon is away: NAT goes on", World { beats: Some(no_charon), ..FINE }, Peer::Alive, None, 0),
+        ("its charon is away: NAT goes on", World { beats: Some(no_charon), ..FINE }, Peer::NoCharon, None, 0),
         ("the one that stood by is gone", World { ways: OURS, ..dead }, Peer::Dead, Some(Wait::NothingThere), 0),
         (
             "both are unfit",
@@ -230,6 +230,27 @@ fn the_one_that_returns_takes_nothing_back_and_the_loser_stands_down() {
     assert_eq!((run.taken.len(), run.pair.judgement().waits), (1, Some(Wait::HoldDown)));
     run.lives(&mut world, 35_000);
     assert!(run.taken.len() == 2 && run.taken[1] - from < 61_000);
+}
+
+#[test]
+fn two_that_live_and_do_not_hear_each_other_move_the_routes_once() {
+    let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
+    run.on(&mut world, Event::Routes(OURS));
+    run.lives(&mut world, 1000);
+    // The network between the two is gone, and EC2 reaches both: the other one takes the routes.
+    (world.beats, world.kernel) = (None, false);
+    run.lives(&mut world, 1000);
+    assert_eq!(run.pair.judgement().peer, Peer::Dead);
+    world.ways = ITS;
+    run.on(&mut world, Event::Routes(ITS));
+    run.lives(&mut world, 700_000);
+    assert_eq!((run.stood_down.len(), run.taken.len(), run.pair.judgement().peer), (1, 0, Peer::Unheard));
+    // Once it is heard again, its death counts as before.
+    (world.beats, world.kernel) = (Some(WELL), true);
+    run.lives(&mut world, 60_000);
+    (world.beats, world.kernel) = (None, false);
+    run.lives(&mut world, 1000);
+    assert_eq!(run.taken.len(), 1);
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn hub(reach: Option<&[(&str, &str)]>, of: &str) -> Configuration {
         input: Default::default(),
         tunnels: true,
         segments,
+        beats: None,
     };
     let files = Files { routing: Some(format!("# by hand\n{routing}")), rules: Some(render(&nat)), ..plain.files };
     Configuration::of(files).unwrap()

@@ -44,6 +44,7 @@ fn defaults() {
                 confirmed_after: 24,
             },
             keep: Keep { interval: Duration::from_secs(15) },
+            pair: None,
             ec2: Ec2 { timeout: Duration::from_secs(60) },
             warnings: vec![],
         }
@@ -124,6 +125,7 @@ fn every_key_in_toml_and_in_the_environment() {
             confirmed_after: 7,
         },
         keep: Keep { interval: Duration::from_secs(60) },
+        pair: None,
         ec2: Ec2 { timeout: Duration::from_secs(1) },
         warnings: vec![],
     };
@@ -376,6 +378,8 @@ fn limits_are_inclusive() {
         "[keep]\ninterval='1s'",
         "[keep]\ninterval='59s 999ms'",
         "[ec2]\ntimeout='10min'",
+        "[pair]\nport=1024\ninterval='50ms'\nmisses=3",
+        "[pair]\nport=65535\ninterval='5s'\nmisses=50",
         "[removal]\nafter_misses=1\nhold_above='100%'",
         "removal.after_misses=7",
         "removal.spacing='0s'",

@@ -108,6 +108,10 @@ fn each_wrong_key_in_toml() {
         ("[removal]\nhold_above = 50", ":2: removal.hold_above: expected a percentage from \"0%\" to \"100%\", found 50".into()),
         ("[removal]\nhold_above = '101%'", ":2: removal.hold_above: expected a percentage from \"0%\" to \"100%\", found \"101%\"".into()),
         ("[keep]\ninterval = '999ms'", ":2: keep.interval: expected a duration from \"1s\" to \"1min\", found \"999ms\"".into()),
+        ("[pair]\nport = 80", ":2: pair.port: expected a whole number from 1024 to 65535, found 80".into()),
+        ("[pair]\ninterval = '10ms'", ":2: pair.interval: expected a duration from \"50ms\" to \"5s\", found \"10ms\"".into()),
+        ("[pair]\nmisses = 2", ":2: pair.misses: expected a whole number from 3 to 50, found 2".into()),
+        ("[pair]\nenabled = 'off'", ":2: pair.enabled: expected true or false, found \"off\"".into()),
         ("[keep]\ninterval = '61s'", ":2: keep.interval: expected a duration from \"1s\" to \"1min\", found \"61s\"".into()),
         ("[keep]\ninterval = 15", ":2: keep.interval: expected a duration from \"1s\" to \"1min\", found 15".into()),
         ("[ec2]\ntimeout = 'soon'", ":2: ec2.timeout: expected a duration from \"1s\" to \"10min\", found \"soon\"".into()),
@@ -133,7 +137,7 @@ fn each_wrong_key_in_toml() {
         ("privat_net = []", ":1: privat_net: unknown setting; did you mean private_net?".into()),
         ("after_misses = 3", ":1: after_misses: unknown setting; did you mean removal.after_misses?".into()),
         ("[remove]\nafter_misses = 3", ":1: remove: unknown setting; did you mean removal?".into()),
-        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown setting; known are mode, private_net, hub, hub_tag, regions, own_account, accounts, gateway_tag, environment_tag, segments, segment_tag, routes.tag, routes.overrule, address.allocation, address.tag, masquerade, nat.sources, guard.input, guard.exclude, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, ec2.timeout, routes, address, nat, guard, auth, removal, keep, ec2".into()),
+        ("\"a\\n\\u001bb\" = 1", ":1: \"a\\n\\u{1b}b\": unknown setting; known are mode, private_net, hub, hub_tag, regions, own_account, accounts, gateway_tag, environment_tag, segments, segment_tag, routes.tag, routes.overrule, address.allocation, address.tag, masquerade, nat.sources, guard.input, guard.exclude, auth.method, auth.hub_key, auth.max_key_age, auth.psk_file, auth.psk_dir, auth.psk_parameter, auth.psk_secret, auth.psk_region, removal.after_misses, removal.spacing, removal.hold_above, removal.hold_floor, removal.confirmed_after, keep.interval, pair.enabled, pair.port, pair.interval, pair.misses, ec2.timeout, routes, address, nat, guard, auth, removal, keep, pair, ec2".into()),
         // The first of two, by line and not by name.
         ("regions = 1\nmode = 2", ":1: regions: expected a list of regions such as eu-west-1, found 1".into()),
         ("mode = ", ":1:8: expected TOML, found: string values must be quoted, expected literal string".into()),
@@ -163,7 +167,7 @@ fn each_wrong_variable_and_flag() {
         ("CROSSWAN_PSK_SECRET", "the+Key=Itself", "CROSSWAN_PSK_SECRET: auth.psk_secret: expected a Secrets Manager secret's name such as crosswan/psk or crosswan/{vpc}, or its ARN, found something else (not shown: it may be a pre-shared key)"),
         ("CROSSWAN_REGION", "us-west-2", "environment: CROSSWAN_REGION: unknown variable; did you mean CROSSWAN_REGIONS?"),
         ("CROSSWAN_PSK", "theKeyItself", "environment: CROSSWAN_PSK: unknown variable; did you mean CROSSWAN_PSK_DIR?"),
-        ("CROSSWAN_WHATEVER", "/", "environment: CROSSWAN_WHATEVER: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_OWN_ACCOUNT, CROSSWAN_ACCOUNTS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_SEGMENTS, CROSSWAN_SEGMENT_TAG, CROSSWAN_ROUTES_TAG, CROSSWAN_ROUTES_OVERRULE, CROSSWAN_ADDRESS_ALLOCATION, CROSSWAN_ADDRESS_TAG, CROSSWAN_MASQUERADE, CROSSWAN_NAT_SOURCES, CROSSWAN_GUARD_INPUT, CROSSWAN_GUARD_EXCLUDE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_EC2_TIMEOUT"),
+        ("CROSSWAN_WHATEVER", "/", "environment: CROSSWAN_WHATEVER: unknown variable; known are CROSSWAN_MODE, CROSSWAN_PRIVATE_NET, CROSSWAN_HUB, CROSSWAN_HUB_TAG, CROSSWAN_REGIONS, CROSSWAN_OWN_ACCOUNT, CROSSWAN_ACCOUNTS, CROSSWAN_GATEWAY_TAG, CROSSWAN_ENVIRONMENT_TAG, CROSSWAN_SEGMENTS, CROSSWAN_SEGMENT_TAG, CROSSWAN_ROUTES_TAG, CROSSWAN_ROUTES_OVERRULE, CROSSWAN_ADDRESS_ALLOCATION, CROSSWAN_ADDRESS_TAG, CROSSWAN_MASQUERADE, CROSSWAN_NAT_SOURCES, CROSSWAN_GUARD_INPUT, CROSSWAN_GUARD_EXCLUDE, CROSSWAN_AUTH_METHOD, CROSSWAN_HUB_KEY, CROSSWAN_MAX_KEY_AGE, CROSSWAN_PSK_FILE, CROSSWAN_PSK_DIR, CROSSWAN_PSK_PARAMETER, CROSSWAN_PSK_SECRET, CROSSWAN_PSK_REGION, CROSSWAN_AFTER_MISSES, CROSSWAN_SPACING, CROSSWAN_HOLD_ABOVE, CROSSWAN_HOLD_FLOOR, CROSSWAN_CONFIRMED_AFTER, CROSSWAN_KEEP_INTERVAL, CROSSWAN_PAIR_ENABLED, CROSSWAN_PAIR_PORT, CROSSWAN_PAIR_INTERVAL, CROSSWAN_PAIR_MISSES, CROSSWAN_EC2_TIMEOUT"),
     ];
     for (name, value, want) in table {
         let got = Host(&[(TOML, NAT_HUB)]).load(&[(name, value)], &Flags::default());

@@ -1,0 +1,141 @@
+//! Which other gateway of the own mode and VPC is the second member of the pair.
+//!
+//! There is a pair only of two: of three gateways none could say whose routes another may take. EC2 and the keys that it shows decide; where
+//! EC2 does not answer, the members of the last pass stay.
+
+use crate::{
+    model::{Holder, InstanceId, Member, PublicKey, VpcId},
+    observed::Observed,
+    pair::{Me, Members, Other},
+    settings::Settings,
+};
+
+/// The members.
+///
+/// # Errors
+/// There is no pair; with a line for the report where two gateways could be one.
+pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Members, Option<String>> {
+    let port = settings.pair.ok_or(None)?.port;
+    let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else {
+        let last = observed.system.files.pair.as_deref().and_then(Members::parse);
+        let last = last.filter(|last| last.me.instance == observed.me.instance).ok_or(None)?;
+        return Ok(Members { port, ..last });
+    };
+    let mut members = vpc.members.iter().flatten();
+    let (instance, other) = match (members.next(), members.next()) {
+        (Some(member), None) => member,
+        (Some((one, _)), Some((another, _))) => {
+            return Err(Some(format!(
+                "no pair: beside this gateway {one} and {another} are in its VPC, and a pair has two members; end one of the three"
+            )));
+        }
+        _ => return Err(None),
+    };
+    let keys = keys(&observed.me.vpc, instance, other);
+    if keys.is_empty() {
+        return Err(Some(format!(
+            "no pair with {instance} yet: its tag crosswan-key announces no key of its own; look at crosswan status there"
+        )));
+    }
+    let me = &observed.me;
+    Ok(Members {
+        me: Me {
+            instance: me.instance.clone(),
+            interface: own.id.clone(),
+            subnet: own.subnet.clone(),
+            vpc: me.vpc.clone(),
+            region: me.region.clone(),
+            address: me.private,
+        },
+        other: Other { instance: instance.clone(), interface: other.interface.clone(), address: other.address, keys },
+        port,
+    })
+}
+
+/// The key of its tag, and the one that follows it: each with the proof that this instance has it.
+fn keys(vpc: &VpcId, instance: &InstanceId, member: &Member) -> Vec<PublicKey> {
+    let holder = Holder { vpc, instance };
+    let key = member.tags.key.read().filter(|key| key.belongs_to(&holder)).map(|key| key.key);
+    let next = member.tags.next.read().filter(|next| key.is_some_and(|key| next.follows(&key, &holder)));
+    key.into_iter().chain(next.map(|next| next.next)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            AskError, Identity, KeyTags, OwnInterface, OwnTags, OwnVpc, Timestamp,
+            private_key::tests::{holder, key_pair},
+        },
+        system::Files,
+    };
+
+    const PAIRED: &str = "mode = 'nat-vpn'\nprivate_net = ['10.0.0.0/8']\nregions = ['us-west-2']\npair.enabled = true";
+
+    /// This is gateway 1, and gateway `n` is another of its VPC, which announces the key of gateway `signs`.
+    fn with(toml: &str, others: &[(u32, u32)]) -> (Settings, Observed) {
+        let settings = Settings::of_toml(toml);
+        let (vpc, instance) = holder(1);
+        let me = Identity {
+            instance,
+            region: "us-west-2".parse().unwrap(),
+            vpc: vpc.clone(),
+            cidrs: ["10.1.0.0/16".parse().unwrap()].into(),
+            private: [10, 1, 0, 4].into(),
+            public: None,
+        };
+        let mut observed = Observed::new(&settings, me, "ens5".parse().unwrap(), Timestamp(1000));
+        let interface = Some(OwnInterface {
+            id: "eni-00000001".parse().unwrap(),
+            subnet: "subnet-00000001".parse().unwrap(),
+            launched: Timestamp(1),
+        });
+        observed.tags = Some(Ok(OwnTags { interface, ..OwnTags::default() }));
+        let member = |(n, signs): &(u32, u32)| {
+            let (id, signed_for) = (holder(*n).1, holder(*signs).1);
+            let key = key_pair(2).proven(&Holder { vpc: &vpc, instance: &signed_for }).unwrap().to_string();
+            let (address, interface) = ([10, 1, 0, 5].into(), "eni-00000002".parse().unwrap());
+            (id, Member { address, interface, tags: KeyTags::of(Some(&key), None) })
+        };
+        let members = settings.pair.map(|_| others.iter().map(member).collect());
+        observed.vpc = Some(Ok(OwnVpc { members, ..OwnVpc::default() }));
+        (settings, observed)
+    }
+
+    fn of(toml: &str, others: &[(u32, u32)]) -> Result<Members, Option<String>> {
+        let (settings, observed) = with(toml, others);
+        members(&settings, &observed)
+    }
+
+    #[test]
+    fn two_are_a_pair_by_the_key_that_the_other_one_proves_and_three_are_none() {
+        let pair = of(PAIRED, &[(2, 2)]).unwrap();
+        assert_eq!(
+            (&pair.other.instance, &pair.other.keys[..], pair.port),
+            (&holder(2).1, &[key_pair(2).public][..], 4795)
+        );
+        assert_eq!(Members::parse(&pair.text()), Some(pair));
+        assert_eq!(of(PAIRED, &[]), Err(None), "one alone is nothing to talk about");
+        assert!(of(PAIRED, &[(2, 3)]).unwrap_err().unwrap().contains("announces no key of its own"));
+        assert!(of(PAIRED, &[(2, 2), (3, 3)]).unwrap_err().unwrap().contains("a pair has two members"));
+        for off in ["false", "true\nauth.method = 'psk'"] {
+            let toml = PAIRED.replace("true", off);
+            assert_eq!(of(&toml, &[(2, 2)]), Err(None), "{off}");
+        }
+    }
+
+    #[test]
+    fn where_ec2_does_not_answer_the_members_of_the_last_pass_stay() {
+        let text = of(PAIRED, &[(2, 2)]).unwrap().text();
+        let (settings, mut observed) = with(&format!("{PAIRED}\npair.port = 5000"), &[]);
+        observed.vpc = Some(Err(AskError::NoCredentialSource));
+        assert_eq!(members(&settings, &observed), Err(None));
+        observed.system.files = Files { pair: Some(text.clone()), ..Files::default() };
+        let kept = members(&settings, &observed).unwrap();
+        assert_eq!((kept.other.instance, kept.port), (holder(2).1, 5000));
+        // A file that came with an image is another gateway's.
+        observed.me.instance = holder(7).1;
+        assert_eq!(members(&settings, &observed), Err(None));
+    }
+}

@@ -1,0 +1,158 @@
+//! What `crosswan status`, the measurements and doctor show of the pair: a file that `crosswan pair` writes each second.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Peer, Ways};
+use crate::model::{InstanceId, Timestamp};
+
+/// After so many seconds the file says nothing any more: whoever wrote it is dead or stopped.
+const STALE: u64 = 5;
+
+/// The other member as this one hears it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairStatus {
+    /// When this was written.
+    pub at: Timestamp,
+    /// The other member.
+    pub member: InstanceId,
+    /// Its private address.
+    pub address: Ipv4Addr,
+    /// What this gateway thinks of it.
+    pub state: PeerState,
+    /// The same in words, and why its routes stay where it does not carry traffic.
+    pub judgement: String,
+    /// Milliseconds since its last beat that counted; `None` if there was none.
+    pub heard_ms: Option<u64>,
+    /// How it says that it is, in words; `None` if it was never heard.
+    pub its_health: Option<String>,
+    /// How this gateway is, in words. What it knows of EC2 is in `routes_here`.
+    pub own_health: String,
+    /// Which member has the default routes.
+    pub role: MemberRole,
+    /// How many default routes of managed tables lead here; `None` if EC2 has not said.
+    pub routes_here: Option<usize>,
+    /// How many lead to the other member.
+    pub routes_there: Option<usize>,
+    /// The datagrams from its address that did not count, by the reason.
+    pub refused: BTreeMap<String, u64>,
+    /// What this gateway took over last, since its `crosswan pair` started.
+    pub taken: Option<Taken>,
+}
+
+impl PairStatus {
+    /// Whether it was written a moment before `now`.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.0.abs_diff(self.at.0) <= STALE
+    }
+}
+
+/// The kinds of [`Peer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerState {
+    /// [`Peer::Unheard`]
+    Unheard,
+    /// [`Peer::Alive`]
+    Alive,
+    /// [`Peer::NoCharon`]
+    NoCharon,
+    /// [`Peer::Unfit`]
+    Unfit,
+    /// [`Peer::AgentDead`]
+    AgentDead,
+    /// [`Peer::Dead`]
+    Dead,
+}
+
+impl From<Peer> for PeerState {
+    fn from(peer: Peer) -> PeerState {
+        match peer {
+            Peer::Unheard => PeerState::Unheard,
+            Peer::Alive => PeerState::Alive,
+            Peer::NoCharon => PeerState::NoCharon,
+            Peer::Unfit(_) => PeerState::Unfit,
+            Peer::AgentDead => PeerState::AgentDead,
+            Peer::Dead => PeerState::Dead,
+        }
+    }
+}
+
+/// A takeover with its phases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// When each route had read back.
+    pub at: Timestamp,
+    /// The member that had the routes.
+    pub from: InstanceId,
+    /// The tables.
+    pub tables: Vec<String>,
+    /// Milliseconds from the last beat that counted to the decision; `None` if there was none.
+    pub silent_ms: Option<u64>,
+    /// Milliseconds from the decision until EC2 had accepted the moves and shown them.
+    pub calls_ms: u64,
+}
+
+/// Which member the default routes of the managed tables lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberRole {
+    /// All to this gateway.
+    Active,
+    /// All to the other one.
+    Standby,
+    /// Some to each.
+    Shared,
+    /// None to either, or EC2 has not said.
+    Unknown,
+}
+
+impl From<Option<Ways>> for MemberRole {
+    fn from(ways: Option<Ways>) -> MemberRole {
+        match ways.unwrap_or_default() {
+            Ways { here: 0, there: 0 } => MemberRole::Unknown,
+            Ways { there: 0, .. } => MemberRole::Active,
+            Ways { here: 0, .. } => MemberRole::Standby,
+            Ways { .. } => MemberRole::Shared,
+        }
+    }
+}
+
+impl fmt::Display for MemberRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MemberRole::Active => "this gateway has the default routes",
+            MemberRole::Standby => "this gateway stands by",
+            MemberRole::Shared => "each has some of the default routes",
+            MemberRole::Unknown => "no default route is known to lead to either",
+        })
+    }
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the default routes of {} from {}", self.tables.join(", "), self.from)?;
+        if let Some(ms) = self.silent_ms {
+            write!(f, ", {ms} ms after its last beat")?;
+        }
+        write!(f, ", in {} ms", self.calls_ms)
+    }
+}
+
+impl fmt::Display for PairStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PairStatus { member, address, judgement, .. } = self;
+        write!(f, "member    {member} ({address}): {judgement}")?;
+        match (self.heard_ms, &self.its_health) {
+            (Some(ms), Some(health)) => write!(f, ", heard {:.1}s ago: {health}", ms as f64 / 1000.0)?,
+            _ => f.write_str("; do security groups let UDP and TCP of pair.port pass between the two?")?,
+        }
+        write!(f, "; {}", self.role)?;
+        if let Some(taken) = &self.taken {
+            write!(f, "; it took over {taken}")?;
+        }
+        let refused: Vec<_> = self.refused.iter().map(|(why, times)| format!("{times} {why}")).collect();
+        if refused.is_empty() { Ok(()) } else { write!(f, "; refused: {}", refused.join(", ")) }
+    }
+}

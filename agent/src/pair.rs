@@ -1,0 +1,343 @@
+//! The small resident loop of a pair: it sends beats, hears those of the other member, and does what [`Pair`] decides.
+//!
+//! It has no right but to send and receive packets and to read files. Its death moves nothing: the kernel goes on, and answers the other
+//! member. Who the other member is comes from the file that a refresh writes; EC2 is asked for the routes only, each minute, so that the
+//! connection is warm when a route has to move. Without a second member it only listens: who sends beats is a reason for a refresh.
+
+#![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
+
+mod health;
+mod shown;
+mod tasks;
+mod watched;
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use sd_notify::NotifyState;
+use tokio::{
+    net::UdpSocket,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tracing::{info, warn};
+
+use crate::{files, host::notify, keyring, observe::ec2::Clients, paths::Paths};
+use crosswan_core::{
+    error::{Context, Error, Kind, Result},
+    model::{Holder, PrivateKey},
+    pair::{Action, Beat, Event, Health, Hearing, LENGTH, Members, Pair, Peer, Refused, Says, Unverified},
+    settings::{Pairing, Tag},
+};
+use shown::{shown, taken};
+use tasks::Back;
+use watched::Watched;
+
+/// How often files are looked at for a change, and how this gateway is.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often EC2 is asked for the routes while nothing happens.
+const WARM: Duration = Duration::from_secs(30);
+/// EC2's word counts for so long as proof that it can be reached.
+const ANSWERED: Duration = Duration::from_secs(60);
+/// The clients fetch their credentials once, and those last for hours.
+const CLIENTS_AGE: Duration = Duration::from_mins(20);
+/// After a move the routes are looked at again so late.
+const READ_BACK: [u64; 3] = [1, 5, 15];
+/// The time between two passes that are asked for.
+const PASS_SPACING: Duration = Duration::from_mins(5);
+
+/// What `crosswan pair` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The settings of the pair.
+    pub pairing: Pairing,
+    /// The tag of the route tables that may be written.
+    pub routes_tag: Tag,
+    /// The files: the members, the key, and what is written for `status`.
+    pub paths: Paths,
+}
+
+struct Resident {
+    cfg: Config,
+    start: Instant,
+    session: u64,
+    back: UnboundedSender<Back>,
+    clients: (Arc<Clients>, Instant),
+    health: Health,
+    /// When EC2 answered last, and when it was asked last.
+    answered: Option<Instant>,
+    asked: Option<Instant>,
+    read_back: Vec<Instant>,
+    pass: Option<Instant>,
+    watched: Option<Watched>,
+}
+
+/// Runs until `shutdown` completes.
+///
+/// # Errors
+/// The port is taken, or the kernel gives no random bytes.
+pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
+    let port = cfg.pairing.port;
+    let failed = || Error::new(Kind::Other, format!("listen on UDP {port} (pair.port)"));
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await.context(failed)?;
+    let (back, mut results) = unbounded_channel();
+    let start = Instant::now();
+    let session = u64::from_be_bytes(random()?).max(1);
+    let clients = (Arc::new(Clients::default()), start);
+    let mut resident = Resident {
+        cfg,
+        start,
+        session,
+        back,
+        clients,
+        health: Health::default(),
+        answered: None,
+        asked: None,
+        read_back: Vec::new(),
+        pass: None,
+        watched: None,
+    };
+    resident.look().await;
+    notify(&[NotifyState::Ready]);
+    tokio::select! {
+        _ = shutdown => {}
+        () = resident.forever(&socket, &mut results) => {}
+    }
+    notify(&[NotifyState::Stopping]);
+    let _ = files::remove(&resident.cfg.paths.pair_status);
+    Ok(())
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::new(Kind::Other, "start: the kernel returns no random bytes"))?;
+    Ok(bytes)
+}
+
+impl Resident {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn forever(&mut self, socket: &UdpSocket, results: &mut UnboundedReceiver<Back>) {
+        let mut ticks = interval(self.cfg.pairing.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looked = Instant::now();
+        let mut datagram = [0; LENGTH + 1];
+        loop {
+            tokio::select! {
+                // What has arrived counts before the timer judges.
+                biased;
+                received = socket.recv_from(&mut datagram) => {
+                    if let Ok((length, from)) = received {
+                        self.heard(&datagram[..length], from);
+                    }
+                }
+                Some(back) = results.recv() => self.on_back(back),
+                _ = ticks.tick() => {
+                    if looked.elapsed() >= LOOK {
+                        looked = Instant::now();
+                        self.look().await;
+                        notify(&[NotifyState::Watchdog]);
+                    }
+                    let own = Health { ec2: self.answered.is_some_and(|at| at.elapsed() < ANSWERED), ..self.health };
+                    self.event(Event::Tick(own));
+                    self.send(socket, own);
+                }
+            }
+        }
+    }
+
+    /// Looks at this gateway and at the files, and at the routes when it is time for that.
+    async fn look(&mut self) {
+        self.health = health::look(&self.cfg.paths.vici).await;
+        let text = files::read(&self.cfg.paths.pair).ok().flatten().map(|(text, _)| text);
+        let members = text.as_deref().and_then(Members::parse).filter(|members| members.port == self.cfg.pairing.port);
+        let key = || keyring::read(&self.cfg.paths).ok().flatten().map(|ring| ring.current);
+        match (members.zip(key()), &mut self.watched) {
+            (None, None) => {}
+            (None, watched) => {
+                info!("no other gateway makes a pair with this one any more");
+                *watched = None;
+                let _ = files::remove(&self.cfg.paths.pair_status);
+            }
+            (Some((members, key)), Some(watched))
+                if watched.members.me == members.me && watched.members.other.instance == members.other.instance =>
+            {
+                (watched.members, watched.key) = (members, key);
+            }
+            (Some((members, key)), _) => self.begin(members, key),
+        }
+        let due = self.asked.is_none_or(|at| at.elapsed() >= WARM)
+            || self.read_back.iter().any(|at| at.elapsed() > Duration::ZERO);
+        if let (Some(watched), true) = (&self.watched, due) {
+            self.read_back.retain(|at| *at > Instant::now());
+            if self.clients.1.elapsed() > CLIENTS_AGE {
+                self.clients = (Arc::new(Clients::default()), Instant::now());
+            }
+            self.asked = Some(Instant::now());
+            tasks::look_at_routes(&self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
+        }
+        self.show();
+    }
+
+    fn begin(&mut self, members: Members, key: PrivateKey) {
+        let Ok(seed) = random() else { return warn!("the kernel returns no random bytes: no pair yet") };
+        let (instance, address) = (&members.other.instance, members.other.address);
+        info!(member = %instance, %address, "this gateway and {instance} are a pair");
+        let pair = Pair::new(self.now(), self.cfg.pairing.interval, self.cfg.pairing.misses);
+        self.watched = Some(Watched {
+            members,
+            key,
+            hearing: Hearing::new(seed),
+            pair,
+            sequence: 0,
+            heard: None,
+            refused: BTreeMap::new(),
+            forged_since: None,
+            tables: BTreeMap::new(),
+            decided: None,
+            taken: None,
+        });
+    }
+
+    fn heard(&mut self, datagram: &[u8], from: SocketAddr) {
+        let now = self.now();
+        let Some(watched) = self.watched.as_mut().filter(|watched| from.ip() == watched.members.other.address) else {
+            // A gateway that the last pass did not see, perhaps.
+            if self.watched.is_none() && Unverified::read(datagram).is_some() {
+                self.ask_for_a_pass(&format!("{} sends beats, and is not known as a member of a pair", from.ip()));
+            }
+            return;
+        };
+        let Members { me, other, .. } = &watched.members;
+        let holder = Holder { vpc: &me.vpc, instance: &other.instance };
+        match watched.hearing.hear(now, datagram, &other.keys, &holder, &me.instance) {
+            Ok(says) => {
+                watched.heard = Some(Instant::now());
+                watched.forged_since = None;
+                self.event(Event::Beat(says));
+            }
+            Err(why) => {
+                *watched.refused.entry(why).or_default() += 1;
+                let mute = watched.heard.is_none_or(|at| at.elapsed() > Duration::from_secs(5));
+                let since = (why == Refused::Forged).then(|| *watched.forged_since.get_or_insert_with(Instant::now));
+                if mute && since.is_some_and(|since| since.elapsed() > Duration::from_secs(5)) {
+                    let instance = other.instance.clone();
+                    self.ask_for_a_pass(&format!("the beats of {instance} are signed with a key that is not known"));
+                }
+            }
+        }
+    }
+
+    fn ask_for_a_pass(&mut self, why: &str) {
+        if self.pass.is_some_and(|at| at.elapsed() < PASS_SPACING) {
+            return;
+        }
+        self.pass = Some(Instant::now());
+        match files::touch(&self.cfg.paths.wanted) {
+            Ok(()) => info!("{why}: asked for a refresh"),
+            Err(e) => warn!(reason = %e.chain(), "{why}: cannot ask for a refresh"),
+        }
+    }
+
+    fn on_back(&mut self, back: Back) {
+        match back {
+            Back::Answer => self.event(Event::Answer),
+            Back::Routes(Ok(tables)) => {
+                self.answered = Some(Instant::now());
+                if let Some(watched) = &mut self.watched {
+                    watched.tables = tables;
+                    let ways = watched.members.ways(&watched.tables);
+                    self.event(Event::Routes(ways));
+                }
+            }
+            Back::Routes(Err(why)) => {
+                warn!(reason = %why, "cannot ask EC2 for the routes");
+                self.clients = (Arc::new(Clients::default()), Instant::now());
+            }
+            Back::Moved(all) => {
+                for failed in all.iter().filter_map(|one| one.as_ref().err()) {
+                    warn!(reason = %failed, "a default route was not taken over");
+                }
+                let took: Vec<_> = all.iter().flatten().map(ToString::to_string).collect();
+                let complete = !took.is_empty() && took.len() == all.len();
+                if let (Some(watched), false) = (&mut self.watched, took.is_empty()) {
+                    let taken = taken(took, watched);
+                    warn!(member = %taken.from, tables = %taken.tables.join(", "), "took over {taken}");
+                    watched.taken = Some(taken);
+                    let now = Instant::now();
+                    self.read_back = READ_BACK.map(|after| now + Duration::from_secs(after)).into();
+                }
+                self.event(Event::Moved(complete));
+                if complete {
+                    // The report of the last pass says otherwise.
+                    self.ask_for_a_pass("the default routes lead here now");
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        let now = self.now();
+        let Some(watched) = &mut self.watched else { return };
+        for action in watched.pair.on(now, event) {
+            match action {
+                Action::AskKernel => tasks::ask_kernel(&watched.members, &self.back),
+                Action::LookAtRoutes => {
+                    self.asked = Some(Instant::now());
+                    tasks::look_at_routes(&self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
+                }
+                Action::TakeOver => {
+                    watched.decided = Some((Instant::now(), watched.heard));
+                    tasks::take_over(&self.clients.0, &watched.members, &watched.tables, &self.back);
+                }
+                Action::Say(judgement) => {
+                    let member = &watched.members.other.instance;
+                    match judgement.peer {
+                        Peer::Alive => info!(%member, "{member}: {judgement}"),
+                        _ => warn!(%member, "{member}: {judgement}"),
+                    }
+                }
+                Action::StandDown => {
+                    warn!(
+                        "the default routes that led here lead to the other member of the pair: this gateway stands by"
+                    );
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, socket: &UdpSocket, own: Health) {
+        let Some(watched) = &mut self.watched else { return };
+        watched.sequence += 1;
+        let holds = watched.pair.ways().is_some_and(|ways| ways.here > 0);
+        let says = Says { health: own, holds, interval: self.cfg.pairing.interval };
+        let (challenge, echo) = (watched.hearing.challenge(), watched.hearing.echo());
+        let beat = Beat { says, session: self.session, sequence: watched.sequence, challenge, echo };
+        let Members { me, other, port } = &watched.members;
+        let holder = Holder { vpc: &me.vpc, instance: &me.instance };
+        if let Some(datagram) = beat.signed(&watched.key, &holder, &other.instance) {
+            // One that the kernel cannot send now is as one that was lost.
+            let _ = socket.try_send_to(&datagram, (other.address, *port).into());
+        }
+    }
+
+    fn show(&self) {
+        let Some(watched) = &self.watched else {
+            return notify(&[NotifyState::Status("no second gateway in this VPC")]);
+        };
+        let status = shown(watched, self.health);
+        notify(&[NotifyState::Status(&status.to_string())]);
+        if let Err(e) = files::write_json(&self.cfg.paths.pair_status, &status, 0o644) {
+            warn!(reason = %e.chain(), "cannot write what status shows of the pair");
+        }
+    }
+}

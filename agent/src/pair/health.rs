@@ -1,0 +1,36 @@
+//! How this gateway is, as its beats say it.
+
+use std::{fs, io::ErrorKind, path::Path, time::Duration};
+
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+use tokio::{net::UnixStream, time::timeout};
+
+use crate::host;
+use crosswan_core::pair::Health;
+
+/// How long a connection to charon's socket may take.
+const CHARON: Duration = Duration::from_millis(50);
+
+/// Looks once. Whether EC2 answers is not known here.
+pub(super) async fn look(vici: &Path) -> Health {
+    Health { forwards: forwards(), uplink: uplink(), charon: charon(vici).await, ec2: false }
+}
+
+fn forwards() -> bool {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1")
+}
+
+/// Whether there is a default route, and its interface runs, which it does not without a carrier.
+fn uplink() -> bool {
+    let Ok(uplink) = host::default_route_interface() else { return false };
+    let runs = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+    getifaddrs().is_ok_and(|mut all| all.any(|i| i.interface_name == uplink.as_str() && i.flags.contains(runs)))
+}
+
+/// Whether somebody listens on charon's socket. One that is stopped still does: its kernel's SAs go on, and only its process's end counts.
+async fn charon(vici: &Path) -> bool {
+    match timeout(CHARON, UnixStream::connect(vici)).await {
+        Ok(Err(e)) => !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused),
+        _ => true,
+    }
+}

@@ -1,0 +1,46 @@
+//! What is known of the other member, as the file that status reads has it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::watched::Watched;
+use crate::host;
+use crosswan_core::pair::{Health, PairStatus, Taken};
+
+/// How this gateway (`health`) and the other one are now.
+pub(super) fn shown(watched: &Watched, health: Health) -> PairStatus {
+    let (ways, judgement) = (watched.pair.ways(), watched.pair.judgement());
+    PairStatus {
+        at: host::now(),
+        member: watched.members.other.instance.clone(),
+        address: watched.members.other.address,
+        state: judgement.peer.into(),
+        judgement: judgement.to_string(),
+        heard_ms: watched.heard.map(|at| millis(at.elapsed())),
+        its_health: watched.pair.says().map(|says| says.health.to_string()),
+        own_health: Health { ec2: true, ..health }.to_string(),
+        role: ways.into(),
+        routes_here: ways.map(|ways| ways.here),
+        routes_there: ways.map(|ways| ways.there),
+        refused: watched.refused.iter().map(|(why, times)| (why.to_string(), *times)).collect(),
+        taken: watched.taken.clone(),
+    }
+}
+
+/// The takeover of these tables, which has just read back.
+pub(super) fn taken(tables: Vec<String>, watched: &Watched) -> Taken {
+    let now = Instant::now();
+    let (decided, heard) = watched.decided.unwrap_or((now, None));
+    Taken {
+        at: host::now(),
+        from: watched.members.other.instance.clone(),
+        tables,
+        silent_ms: heard.map(|at| millis(decided - at)),
+        calls_ms: millis(now - decided),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,28 @@
+//! The other member of the pair, and all that is known of it.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use crosswan_core::{
+    model::{PrivateKey, RouteTable, RouteTableId},
+    pair::{Hearing, Members, Pair, Refused, Taken},
+};
+
+/// The second member, and what is known of it.
+pub(super) struct Watched {
+    pub members: Members,
+    pub key: PrivateKey,
+    pub hearing: Hearing,
+    pub pair: Pair,
+    pub sequence: u64,
+    /// When a beat counted last, and how many datagrams were refused, by the reason.
+    pub heard: Option<Instant>,
+    pub refused: BTreeMap<Refused, u64>,
+    /// Since when nothing counted and signatures were wrong: the other one may have a key that the last pass did not see.
+    pub forged_since: Option<Instant>,
+    pub tables: BTreeMap<RouteTableId, RouteTable>,
+    /// When a move was decided last, and when a beat had counted last by then.
+    pub decided: Option<(Instant, Option<Instant>)>,
+    pub taken: Option<Taken>,
+}
