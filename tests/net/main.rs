@@ -23,6 +23,7 @@ mod knock;
 mod late;
 mod metrics;
 mod mtu;
+mod pair;
 mod place;
 mod plan2014;
 mod points;
