@@ -161,11 +161,11 @@ pub enum Command {
     /// back what is missing. Stop it before you remove rules by hand. While this gateway waits for its Elastic IP, it also asks
     /// for a refresh every three minutes.
     Watch,
-    /// Watch the other gateway of this one's pair, and take its default routes when it is dead, until stopped
+    /// Watch the other gateway of this one's pair, and take its routes when it is dead, until stopped
     ///
     /// Two nat-vpn in one VPC with the setting pair.enabled are a pair. Each sends a signed beat ten times a second to the other
     /// one's pair.port. When beats stop, the other one's kernel is asked: if it answers, only its `crosswan pair` is dead, and
-    /// nothing moves. If it does not, the default routes of managed tables that lead to it are led here. Nothing is ever taken
+    /// nothing moves. If it does not, the routes of managed tables that lead to it are led here. Nothing is ever taken
     /// back. `crosswan status` shows what is heard. Without a second gateway it waits for one; without pair.enabled it ends at
     /// once.
     Pair,

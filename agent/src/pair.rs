@@ -69,6 +69,7 @@ struct Resident {
     back: UnboundedSender<Back>,
     clients: (Arc<Clients>, Instant),
     health: Health,
+    tunnel: bool,
     /// When EC2 answered last, and when it was asked last.
     answered: Option<Instant>,
     asked: Option<Instant>,
@@ -96,6 +97,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         back,
         clients,
         health: Health::default(),
+        tunnel: false,
         answered: None,
         asked: None,
         read_back: Vec::new(),
@@ -147,7 +149,8 @@ impl Resident {
                         self.look().await;
                         notify(&[NotifyState::Watchdog]);
                     }
-                    let own = Health { ec2: self.answered.is_some_and(|at| at.elapsed() < ANSWERED), ..self.health };
+                    let ec2 = self.answered.is_some_and(|at| at.elapsed() < ANSWERED);
+                    let own = Health { ec2, tunnel: self.tunnel && self.health.charon, ..self.health };
                     self.event(Event::Tick(own));
                     self.send(socket, own);
                 }
@@ -158,6 +161,7 @@ impl Resident {
     /// Looks at this gateway and at the files, and at the routes when it is time for that.
     async fn look(&mut self) {
         self.health = health::look(&self.cfg.paths.vici).await;
+        tasks::ask_charon(&self.cfg.paths.vici, &self.back);
         let text = files::read(&self.cfg.paths.pair).ok().flatten().map(|(text, _)| text);
         let members = text.as_deref().and_then(Members::parse).filter(|members| members.port == self.cfg.pairing.port);
         let key = || keyring::read(&self.cfg.paths).ok().flatten().map(|ring| ring.current);
@@ -251,6 +255,7 @@ impl Resident {
     fn on_back(&mut self, back: Back) {
         match back {
             Back::Answer => self.event(Event::Answer),
+            Back::Tunnel(up) => self.tunnel = up,
             Back::Routes(Ok(tables)) => {
                 self.answered = Some(Instant::now());
                 if let Some(watched) = &mut self.watched {
@@ -265,13 +270,13 @@ impl Resident {
             }
             Back::Moved(all) => {
                 for failed in all.iter().filter_map(|one| one.as_ref().err()) {
-                    warn!(reason = %failed, "a default route was not taken over");
+                    warn!(reason = %failed, "a route was not taken over");
                 }
-                let took: Vec<_> = all.iter().flatten().map(ToString::to_string).collect();
+                let took: Vec<_> = all.iter().flatten().cloned().collect();
                 let complete = !took.is_empty() && took.len() == all.len();
                 if let (Some(watched), false) = (&mut self.watched, took.is_empty()) {
                     let taken = taken(took, watched);
-                    warn!(member = %taken.from, tables = %taken.tables.join(", "), "took over {taken}");
+                    warn!(member = %taken.from, routes = %taken.routes.join(", "), "took over {taken}");
                     watched.taken = Some(taken);
                     let now = Instant::now();
                     self.read_back = READ_BACK.map(|after| now + Duration::from_secs(after)).into();
@@ -279,7 +284,7 @@ impl Resident {
                 self.event(Event::Moved(complete));
                 if complete {
                     // The report of the last pass says otherwise.
-                    self.ask_for_a_pass("the default routes lead here now");
+                    self.ask_for_a_pass("the routes lead here now");
                 }
             }
         }
@@ -295,9 +300,9 @@ impl Resident {
                     self.asked = Some(Instant::now());
                     tasks::look_at_routes(&self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
                 }
-                Action::TakeOver => {
+                Action::TakeOver { private } => {
                     watched.decided = Some((Instant::now(), watched.heard));
-                    tasks::take_over(&self.clients.0, &watched.members, &watched.tables, &self.back);
+                    tasks::take_over(&self.clients.0, &watched.members, &watched.tables, private, &self.back);
                 }
                 Action::Say(judgement) => {
                     let member = &watched.members.other.instance;
@@ -307,9 +312,7 @@ impl Resident {
                     }
                 }
                 Action::StandDown => {
-                    warn!(
-                        "the default routes that led here lead to the other member of the pair: this gateway stands by"
-                    );
+                    warn!("the routes that led here lead to the other member of the pair: this gateway stands by");
                 }
             }
         }
@@ -322,7 +325,7 @@ impl Resident {
         let says = Says { health: own, holds, interval: self.cfg.pairing.interval };
         let (challenge, echo) = (watched.hearing.challenge(), watched.hearing.echo());
         let beat = Beat { says, session: self.session, sequence: watched.sequence, challenge, echo };
-        let Members { me, other, port } = &watched.members;
+        let Members { me, other, port, .. } = &watched.members;
         let holder = Holder { vpc: &me.vpc, instance: &me.instance };
         if let Some(datagram) = beat.signed(&watched.key, &holder, &other.instance) {
             // One that the kernel cannot send now is as one that was lost.
@@ -334,7 +337,7 @@ impl Resident {
         let Some(watched) = &self.watched else {
             return notify(&[NotifyState::Status("no second gateway in this VPC")]);
         };
-        let status = shown(watched, self.health);
+        let status = shown(watched, Health { tunnel: self.tunnel, ..self.health });
         notify(&[NotifyState::Status(&status.to_string())]);
         if let Err(e) = files::write_json(&self.cfg.paths.pair_status, &status, 0o644) {
             warn!(reason = %e.chain(), "cannot write what status shows of the pair");

@@ -9,6 +9,7 @@ use crate::region::{Region, UP, agent, eventually, refresh, status};
 
 const CLIENT: &str = "eu-west-1";
 const DEFAULT: &str = "0.0.0.0/0";
+const PRIVATE: &str = "10.0.0.0/8";
 /// Of everything that takes milliseconds, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(20);
 /// All that arrives or leaves is dropped, and what runs goes on.
@@ -33,11 +34,11 @@ for datagram in [beat, beat[:20] + os.urandom(1) + beat[21:], beat[:-1], b'', be
     for _ in range(5): udp.sendto(datagram, (to, port))
 "#;
 
-/// Whether the default route of the private table leads to this gateway. EC2 shows its instance or its interface.
-fn leads_to(lab: &Lab, gateway: &Gateway) -> Result<bool> {
+/// Whether a route of the private hosts' table leads to this gateway. EC2 shows its instance or its interface.
+fn leads_to(lab: &Lab, gateway: &Gateway, to: &str) -> Result<bool> {
     let [_, private] = lab.route_tables("a")?;
     let answer = lab.ec2().call(CLIENT, "DescribeRouteTables", &[("RouteTableId.1", &private)])?.0;
-    let route = answer.split("<item>").find(|item| item.contains(&format!("<destinationCidrBlock>{DEFAULT}<")));
+    let route = answer.split("<item>").find(|item| item.contains(&format!("<destinationCidrBlock>{to}<")));
     let interface = lab.ec2().instance(CLIENT, &gateway.instance)?.interface;
     Ok(route.is_some_and(|route| [&gateway.instance, &interface].iter().any(|id| route.contains(&format!(">{id}<")))))
 }
@@ -105,11 +106,12 @@ impl Two {
         Ok(pair)
     }
 
+    /// Whether all routes lead to this gateway.
     fn leads_to(&self, gateway: &Gateway) -> Result<bool> {
-        leads_to(&self.region.lab, gateway)
+        Ok(leads_to(&self.region.lab, gateway, DEFAULT)? && leads_to(&self.region.lab, gateway, PRIVATE)?)
     }
 
-    /// How often a default route has been moved or made, by anybody.
+    /// How often a route has been moved or made, by anybody.
     fn moves(&self) -> u64 {
         let calls = self.region.lab.ec2_calls();
         let of = |action: &str| calls.get(&(CLIENT.into(), action.into())).copied().unwrap_or_default();
@@ -130,7 +132,7 @@ impl Two {
         self.host.whoami_tcp(self.internet).map(Some)
     }
 
-    /// Lets the gateway that has the default route die in this way, and shows that the other one takes over; the gap.
+    /// Lets the gateway that has the routes die in this way, and shows that the other one takes over; the gap.
     fn dies(&self, how: &str, survivor: &Gateway, die: impl FnOnce() -> Result<()>) -> Result<PingReport> {
         let moves = self.moves();
         let report = self.pings(|| {
@@ -146,7 +148,8 @@ impl Two {
             "pair: {how}: nothing reached the internet for {:?} ({} of {} pings lost); decided {} ms after the last beat, calls of EC2 {} ms",
             report.longest_gap, report.lost, report.sent, taken["silent_ms"], taken["calls_ms"]
         );
-        ensure!(report.lost > 0 && self.moves() == moves + 1, "{report:?}, {} moves", self.moves() - moves);
+        // The default route of one table, and the private network's of two.
+        ensure!(report.lost > 0 && self.moves() == moves + 3, "{report:?}, {} moves", self.moves() - moves);
         Ok(report)
     }
 
@@ -230,13 +233,13 @@ fn two_members_that_live_move_nothing_whatever_is_sent_to_them_and_whatever_beco
 }
 
 #[test]
-fn the_one_that_lives_takes_the_default_route_and_the_one_that_returns_takes_nothing_back() -> Result<()> {
+fn the_one_that_lives_takes_the_routes_and_the_one_that_returns_takes_nothing_back() -> Result<()> {
     let pair = Two::up()?;
     let Two { one, two, .. } = &pair;
     // Its whole machine is cut off, and what runs there goes on.
     let report = pair.dies("the older one is cut off", two, || one.ns()?.nft(CUT))?;
     ensure!(report.longest_gap < Duration::from_secs(6), "{report:?}");
-    pair.watch_two.wait_for_log("took over the default routes of", SOON)?;
+    pair.watch_two.wait_for_log("took over 0.0.0.0/0 of rtb-", SOON)?;
 
     // It is back: it sees who has the route, stands by, and takes nothing back, nor does a refresh.
     let back = pair.pings(|| {
@@ -251,7 +254,7 @@ fn the_one_that_lives_takes_the_default_route_and_the_one_that_returns_takes_not
     // The standby one is lost: that is said within five seconds, and nothing moves.
     let (moves, began) = (pair.moves(), std::time::Instant::now());
     one.ns()?.nft(CUT)?;
-    believes(two, "dead: neither its crosswan pair nor its kernel answers; no default route leads to it")?;
+    believes(two, "dead: neither its crosswan pair nor its kernel answers; no route leads to it")?;
     println!("pair: the loss of the one that stands by was said {:?} later", began.elapsed());
     ensure!(began.elapsed() < Duration::from_secs(5) && pair.moves() == moves);
     ensure!(pair.leads_to(two)? && pair.host.reaches(pair.internet)?);
@@ -259,7 +262,7 @@ fn the_one_that_lives_takes_the_default_route_and_the_one_that_returns_takes_not
 }
 
 #[test]
-fn the_newer_one_that_returns_does_not_take_the_route_back_by_a_refresh() -> Result<()> {
+fn the_newer_one_that_returns_does_not_take_the_routes_back_by_a_refresh() -> Result<()> {
     let pair = Two::up()?;
     let Two { one, two, .. } = &pair;
     // An operator has led the route to the newer one, which dies: its programs are killed, and its link is down.
@@ -303,7 +306,7 @@ fn a_takeover_waits_for_ec2_and_says_so() -> Result<()> {
     // EC2 refuses the move, and then answers nothing at all.
     lab.ec2_fault(CLIENT, "ReplaceRoute", Fault::Throttle);
     one.ns()?.nft(CUT)?;
-    pair.watch_two.wait_for_log("a default route was not taken over", SOON)?;
+    pair.watch_two.wait_for_log("a route was not taken over", SOON)?;
     ensure!(pair.leads_to(one)?);
     lab.ec2_fault("*", "*", Fault::Silent);
     believes(two, "dead: neither its crosswan pair nor its kernel answers; EC2 is asked")?;
@@ -318,7 +321,7 @@ fn a_takeover_waits_for_ec2_and_says_so() -> Result<()> {
 }
 
 #[test]
-fn two_that_live_and_cannot_hear_each_other_move_the_route_once() -> Result<()> {
+fn two_that_live_and_cannot_hear_each_other_move_the_routes_once() -> Result<()> {
     let pair = Two::up()?;
     let Two { one, two, .. } = &pair;
     let moves = pair.moves();
@@ -337,6 +340,6 @@ fn two_that_live_and_cannot_hear_each_other_move_the_route_once() -> Result<()> 
         Ok(())
     })?;
     println!("pair: while the two could not hear each other, {} of {} pings were lost", report.lost, report.sent);
-    ensure!(pair.moves() == moves + 1 && pair.leads_to(two)?, "{} moves", pair.moves() - moves);
+    ensure!(pair.moves() == moves + 3 && pair.leads_to(two)?, "{} moves", pair.moves() - moves);
     Ok(())
 }

@@ -54,7 +54,6 @@ use crate::{
     state::State,
     system::Routing,
 };
-pub(crate) use vpc_routes::wanted as wanted_routes;
 
 /// What should exist after this pass.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Two gateways of one mode in one VPC watch each other: what they tell each other, and who of them is dead.
 //!
 //! [`Beat`] is what a member sends; [`Hearing`] says which beats count; [`Pair`] decides, from them and from its own timer, whether the
-//! other member is dead and whether its default routes are to be taken over. Time is passed in, in milliseconds of a clock that never
+//! other member is dead and whether its routes are to be taken over. Time is passed in, in milliseconds of a clock that never
 //! goes back. `docs/decisions.md`, "A pair", has the reasons.
 
 mod beat;
@@ -31,6 +31,8 @@ pub struct Health {
     pub charon: bool,
     /// EC2 has answered it within a minute.
     pub ec2: bool,
+    /// A tunnel of its is up.
+    pub tunnel: bool,
 }
 
 impl Health {
@@ -39,7 +41,7 @@ impl Health {
         self.forwards && self.uplink
     }
 
-    /// Whether it may take over. What it takes it must be able to do, and EC2 must hear it.
+    /// Whether it may take over. What it takes it must be able to do, and EC2 must hear it. Routes to the private network need a tunnel, too.
     pub fn is_able(self) -> bool {
         self.is_fit() && self.charon && self.ec2
     }
@@ -52,6 +54,7 @@ impl fmt::Display for Health {
             (self.uplink, "its uplink is gone"),
             (self.charon, "its charon is away"),
             (self.ec2, "EC2 has not answered it for a minute"),
+            (self.tunnel, "no tunnel of its is up"),
         ];
         let wrong: Vec<_> = wrong.into_iter().filter(|(well, _)| !well).map(|(_, what)| what).collect();
         f.write_str(if wrong.is_empty() { "well".into() } else { wrong.join(", ") }.as_str())

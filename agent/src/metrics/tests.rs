@@ -56,7 +56,7 @@ fn tunnel(connection: &str, up: bool, stands_by: bool) -> TunnelStatus {
 /// Of a hub it is none; the measurement does not ask for the mode.
 fn pair() -> PairStatus {
     let taken = serde_json::json!({
-        "at": 1_700_000_200, "from": "i-0000000c", "tables": ["rtb-0000000c"], "silent_ms": 410, "calls_ms": 90
+        "at": 1_700_000_200, "from": "i-0000000c", "routes": ["0.0.0.0/0 of rtb-0000000c"], "silent_ms": 410, "calls_ms": 90
     });
     let status = serde_json::json!({
         "at": 1_700_000_599, "member": "i-0000000c", "address": "10.0.0.12", "state": "dead", "judgement": "dead",

@@ -11,9 +11,9 @@ use crosswan_core::pair::Health;
 /// How long a connection to charon's socket may take.
 const CHARON: Duration = Duration::from_millis(50);
 
-/// Looks once. Whether EC2 answers is not known here.
+/// Looks once. Whether EC2 answers, and whether a tunnel is up, is not known here.
 pub(super) async fn look(vici: &Path) -> Health {
-    Health { forwards: forwards(), uplink: uplink(), charon: charon(vici).await, ec2: false }
+    Health { forwards: forwards(), uplink: uplink(), charon: charon(vici).await, ec2: false, tunnel: false }
 }
 
 fn forwards() -> bool {

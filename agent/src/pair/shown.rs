@@ -28,14 +28,14 @@ pub(super) fn shown(watched: &Watched, health: Health) -> PairStatus {
     }
 }
 
-/// The takeover of these tables, which has just read back.
-pub(super) fn taken(tables: Vec<String>, watched: &Watched) -> Taken {
+/// The takeover of these routes, which have just read back.
+pub(super) fn taken(routes: Vec<String>, watched: &Watched) -> Taken {
     let now = Instant::now();
     let (decided, heard) = watched.decided.unwrap_or((now, None));
     Taken {
         at: host::now(),
         from: watched.members.other.instance.clone(),
-        tables,
+        routes,
         silent_ms: heard.map(|at| millis(decided - at)),
         calls_ms: millis(now - decided),
     }

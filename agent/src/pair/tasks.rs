@@ -1,9 +1,8 @@
 //! What the loop of a pair does not wait for: the other member's kernel, and EC2. Each task sends back what came of it.
 
-use std::{collections::BTreeMap, io::ErrorKind, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::ErrorKind, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use ipnet::Ipv4Net;
 use tokio::{net::TcpStream, sync::mpsc::UnboundedSender, time::timeout};
 
 use crate::observe::ec2::{self, Clients};
@@ -12,12 +11,16 @@ use crosswan_core::{
     model::{RouteTable, RouteTableId},
     pair::Members,
     settings::Tag,
+    system::{ChildSa, Sa},
 };
+use crosswan_vici::Vici;
 
 /// How long the other member's kernel has to answer. The decision does not wait for this.
 const KERNEL: Duration = Duration::from_secs(1);
 /// How long a look at the routes or a move may take.
 const EC2: Duration = Duration::from_secs(8);
+/// How long charon has to list its SAs.
+const CHARON: Duration = Duration::from_secs(1);
 
 /// What came of a task.
 pub(super) enum Back {
@@ -25,8 +28,10 @@ pub(super) enum Back {
     Answer,
     /// The managed tables, or why EC2 could not be asked.
     Routes(Result<BTreeMap<RouteTableId, RouteTable>, String>),
-    /// Each table whose default route was to move, or why that does not read back.
-    Moved(Vec<Result<RouteTableId, String>>),
+    /// Whether a tunnel of this gateway is up.
+    Tunnel(bool),
+    /// Each route that was to move, or why it does not read back.
+    Moved(Vec<Result<String, String>>),
 }
 
 /// TCP to a port where nobody listens: a living kernel refuses that at once, whatever its processes do. It needs no right, and no kernel
@@ -42,6 +47,17 @@ pub(super) fn ask_kernel(members: &Members, back: &UnboundedSender<Back>) {
     });
 }
 
+/// Asks charon whether a tunnel is up. One that does not answer in time has none that could be taken for granted.
+pub(super) fn ask_charon(vici: &Path, back: &UnboundedSender<Back>) {
+    let (vici, back) = (vici.to_owned(), back.clone());
+    tokio::spawn(async move {
+        let asked = async { Vici::connect(&vici, CHARON).await?.sas().await };
+        let sas = timeout(CHARON, asked).await.ok().and_then(Result::ok).unwrap_or_default();
+        let up = |sa: &Sa| sa.is_authenticated() && sa.children.iter().any(ChildSa::is_up);
+        let _ = back.send(Back::Tunnel(sas.iter().any(up)));
+    });
+}
+
 /// Asks EC2 for the managed tables.
 pub(super) fn look_at_routes(clients: &Arc<Clients>, members: &Members, tag: &Tag, back: &UnboundedSender<Back>) {
     let (clients, me, tag, back) = (clients.clone(), members.me.clone(), tag.clone(), back.clone());
@@ -51,28 +67,30 @@ pub(super) fn look_at_routes(clients: &Arc<Clients>, members: &Members, tag: &Ta
     });
 }
 
-/// Leads each default route that leads to the other member here, all at once, and reads each back.
+/// Leads each route that leads to the other member here, all at once, and reads each back; those to the private network only with `private`.
 pub(super) fn take_over(
     clients: &Arc<Clients>,
     members: &Members,
     tables: &BTreeMap<RouteTableId, RouteTable>,
+    private: bool,
     back: &UnboundedSender<Back>,
 ) {
     let was = format!("it led to {}, which is dead", members.other.instance);
-    let take = |table| TakeRoute {
+    let take = |(table, to)| TakeRoute {
         table,
-        to: Ipv4Net::default(),
+        to,
         interface: members.me.interface.clone(),
         exists: true,
         needs: Needs::Rules,
         was: was.clone(),
     };
-    let takes: Vec<TakeRoute> = members.takes(tables).into_iter().map(take).collect();
+    let takes: Vec<TakeRoute> = members.takes(tables, private).into_iter().map(take).collect();
     let (clients, region, back) = (clients.clone(), members.me.region.clone(), back.clone());
     tokio::spawn(async move {
         let all = takes.iter().map(|take| async {
             let taken = ec2::take_route(&clients, &region, take, EC2).await;
-            taken.map(|()| take.table.clone()).map_err(|why| format!("{}: {why}", take.table))
+            let route = format!("{} of {}", take.to, take.table);
+            taken.map(|()| route.clone()).map_err(|why| format!("{route}: {why}"))
         });
         let _ = back.send(Back::Moved(join_all(all).await));
     });

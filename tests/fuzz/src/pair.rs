@@ -47,7 +47,7 @@ impl Scene<'_> {
     fn send(&mut self, flags: u8) {
         self.sequence += 1;
         let is = |bit: u8| flags & (1 << bit) != 0;
-        let health = Health { forwards: !is(0), uplink: !is(1), charon: !is(2), ec2: !is(3) };
+        let health = Health { forwards: !is(0), uplink: !is(1), charon: !is(2), ec2: !is(3), tunnel: !is(5) };
         let says = Says { health, holds: is(4), interval: INTERVAL };
         let (challenge, echo) = (self.its.challenge(), self.its.echo());
         let beat = Beat { says, session: self.session, sequence: self.sequence, challenge, echo };
@@ -133,8 +133,9 @@ pub fn target(data: &[u8]) {
             }
             6 => drop(scene.pair.on(scene.now, Event::Answer)),
             _ => {
-                let ways = Ways { here: usize::from(what & 8 != 0), there: 1 };
-                let (now, well) = (scene.now, Health { forwards: true, uplink: true, charon: true, ec2: true });
+                let ways = Ways { here: usize::from(what & 8 != 0), there: 1, private: 0 };
+                let (now, well) =
+                    (scene.now, Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true });
                 scene.pair.on(now, Event::Routes(ways));
                 scene.pair.on(now, Event::Tick(well));
             }

@@ -19,7 +19,7 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else {
         let last = observed.system.files.pair.as_deref().and_then(Members::parse);
         let last = last.filter(|last| last.me.instance == observed.me.instance).ok_or(None)?;
-        return Ok(Members { port, ..last });
+        return Ok(Members { port, destinations: settings.destinations(), ..last });
     };
     let mut members = vpc.members.iter().flatten();
     let (instance, other) = match (members.next(), members.next()) {
@@ -49,6 +49,7 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
         },
         other: Other { instance: instance.clone(), interface: other.interface.clone(), address: other.address, keys },
         port,
+        destinations: settings.destinations(),
     })
 }
 

@@ -94,31 +94,24 @@ enum Judgement {
     Take(String, bool),
 }
 
-/// The routes that should lead here, by the mode.
-pub(crate) fn wanted(settings: &Settings) -> BTreeSet<Ipv4Net> {
-    let nat = settings.masquerade && settings.mode != Mode::VpnHub;
-    let private = settings.private_net.iter().copied().filter(|_| settings.mode.has_ipsec());
-    private.chain(nat.then(Ipv4Net::default)).collect()
-}
-
 /// Decides on the routes of the own VPC. Nothing is decided where EC2 has not shown them. `address` says what this gateway waits for
-/// before it takes any. A default route that leads to the other member of the own pair, which lives, stays there: `crosswan pair` alone moves it.
+/// before it takes any. A route that leads to the other member of the own pair, which lives, stays there: `crosswan pair` alone moves it.
 pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<String>) -> VpcRoutes {
     let mut routes = VpcRoutes { held: observed.state.routes.clone(), ..VpcRoutes::default() };
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return routes };
     // What is remembered of a table that has lost its tag means nothing any more.
     routes.held.retain(|table, _| vpc.tables.contains_key(table));
     let pair = super::pair::members(settings, observed).ok();
+    let member = pair.as_ref().map(|pair| &pair.other.instance);
     let own = Own { instance: &observed.me.instance, interface: own };
     let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned()).or(address);
     // The gateway that has the route may serve VPCs there, which this one would cut off without knowing them.
     let silent = observed.answers.iter().find(|(_, answer)| answer.is_err());
     let unsure = silent.map(|(scope, _)| format!("{scope} did not answer"));
     for (id, table) in &vpc.tables {
-        for to in wanted(settings) {
+        for to in settings.destinations() {
             let private = to != Ipv4Net::default();
             let found = table.routes.get(&to).map(|route| &route.target);
-            let member = pair.as_ref().map(|pair| &pair.other.instance).filter(|_| !private);
             // By the default route of its own subnet this gateway itself reaches the internet, whatever is in it now.
             let public = table.own || matches!(found, Some(RouteTarget::InternetGateway(_)));
             if matches!(found, Some(RouteTarget::Local)) || (!private && public) {

@@ -12,7 +12,6 @@ use super::{
     verdict::{Matter, Verdict, failure, few, unasked, warning},
 };
 use crate::{
-    decide::wanted_routes,
     model::{AskError, Carries, May, Mode, NetworkAcl, OwnInterface, SecurityGroups, SubnetId, Way},
     settings::Settings,
 };
@@ -241,7 +240,7 @@ pub(super) fn subnet_unrouted(x: &Examined) -> Verdict {
     if !subnets.values().any(|subnet| subnet.tagged) {
         return Err(Matter::Absent("no table of this VPC has the tag: its routes are an operator's".into()));
     }
-    for to in wanted_routes(settings) {
+    for to in settings.destinations() {
         let default = to == Ipv4Net::default();
         let leads = |subnet: &Subnet| {
             subnet

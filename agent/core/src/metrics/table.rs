@@ -44,8 +44,8 @@ metrics! {
     CONNTRACK_LIMIT Gauge "nat_conntrack_limit" "Connections for which the kernel's table has room."
     CONNTRACK_DROPPED Counter "nat_conntrack_dropped_total" "Packets dropped, and connections removed early, because the table was full."
     PAIR_UP Gauge "pair_member_up" "Whether the other member of the pair is heard and carries traffic, by crosswan pair here."
-    PAIR_ACTIVE Gauge "pair_active" "Whether all default routes of managed tables that lead to a member of the pair lead here."
-    PAIR_TAKEN Gauge "pair_takeover_timestamp_seconds" "When this gateway took over the other member's default routes last, since its crosswan pair started."
+    PAIR_ACTIVE Gauge "pair_active" "Whether all routes of managed tables that lead to a member of the pair lead here."
+    PAIR_TAKEN Gauge "pair_takeover_timestamp_seconds" "When this gateway took over the other member's routes last, since its crosswan pair started."
     ROUTE_OWNED Gauge "route_owned" "Whether this route of a tagged route table led here at the last refresh."
     ADDRESS_AWAITED Gauge "address_awaited" "Whether this gateway waited for its Elastic IP at the last refresh."
 }

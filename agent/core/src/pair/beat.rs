@@ -3,7 +3,7 @@
 //! | bytes | hold |
 //! |---|---|
 //! | 0..4 | `cwb`, and the version: 1 |
-//! | 4..6 | flags: [`Health`], and whether default routes lead to the sender; unknown ones mean nothing |
+//! | 4..6 | flags: [`Health`], and whether routes lead to the sender; unknown ones mean nothing |
 //! | 6..8 | the sender's interval, in milliseconds |
 //! | 8..16 | the sender's session: a random number of its process |
 //! | 16..24 | the number of the beat in that session, from 1 |
@@ -29,13 +29,14 @@ const UPLINK: u16 = 1 << 1;
 const CHARON: u16 = 1 << 2;
 const EC2: u16 = 1 << 3;
 const HOLDS: u16 = 1 << 4;
+const TUNNEL: u16 = 1 << 5;
 
 /// What a member tells about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Says {
     /// How it is.
     pub health: Health,
-    /// Whether EC2 showed it that default routes lead to it.
+    /// Whether EC2 showed it that routes lead to it.
     pub holds: bool,
     /// The time between its beats, 1 to 65,535 ms.
     pub interval: Duration,
@@ -73,7 +74,8 @@ impl Beat {
             | flag(health.uplink, UPLINK)
             | flag(health.charon, CHARON)
             | flag(health.ec2, EC2)
-            | flag(holds, HOLDS);
+            | flag(holds, HOLDS)
+            | flag(health.tunnel, TUNNEL);
         let interval = u16::try_from(interval.as_millis()).unwrap_or(u16::MAX);
         let mut body = [0; BODY];
         body[..4].copy_from_slice(&MAGIC);
@@ -107,7 +109,8 @@ impl<'a> Unverified<'a> {
             return None;
         }
         let is = |flag: u16| flags & flag != 0;
-        let health = Health { forwards: is(FORWARDS), uplink: is(UPLINK), charon: is(CHARON), ec2: is(EC2) };
+        let health =
+            Health { forwards: is(FORWARDS), uplink: is(UPLINK), charon: is(CHARON), ec2: is(EC2), tunnel: is(TUNNEL) };
         let says = Says { health, holds: is(HOLDS), interval: Duration::from_millis(interval.into()) };
         let (session, sequence) = (number(8)?, number(16)?);
         let beat = Beat { says, session, sequence, challenge: number(24)?, echo: number(32)? };

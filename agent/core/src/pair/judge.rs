@@ -24,13 +24,15 @@ const RARELY: u64 = 64_000;
 /// charon counts as away after so long: one that is restarted is back by then.
 const CHARON: u64 = 1_000;
 
-/// Where the default routes of the VPC's managed tables lead: how many to each member.
+/// Where the routes of the VPC's managed tables lead that a gateway may take: how many to each member.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ways {
     /// To this gateway.
     pub here: usize,
     /// To the other member.
     pub there: usize,
+    /// How many of these are routes to the private network, which need a tunnel.
+    pub private: usize,
 }
 
 /// What has happened.
@@ -42,7 +44,7 @@ pub enum Event {
     Answer,
     /// The own timer has fired; how this gateway is.
     Tick(Health),
-    /// EC2 has answered where the default routes lead.
+    /// EC2 has answered where the routes lead.
     Routes(Ways),
     /// What came of [`Action::TakeOver`]: whether each route reads back as moved.
     Moved(bool),
@@ -53,10 +55,13 @@ pub enum Event {
 pub enum Action {
     /// Send the other member's kernel a packet that it answers, whatever its processes do.
     AskKernel,
-    /// Ask EC2 where the default routes lead.
+    /// Ask EC2 where the routes lead.
     LookAtRoutes,
-    /// Lead the other member's default routes to this gateway.
-    TakeOver,
+    /// Lead the other member's routes to this gateway.
+    TakeOver {
+        /// Those to the private network as well, because a tunnel of this gateway is up.
+        private: bool,
+    },
     /// Say what has changed.
     Say(Judgement),
     /// Say that the routes which led here lead to the other member.
@@ -83,7 +88,7 @@ pub enum Peer {
 /// Why nothing is taken over from a member that is dead or unfit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// No default route leads to it.
+    /// No route leads to it.
     NothingThere,
     /// Its kernel did not answer while its beats came, so that its silence means nothing.
     Mute,
@@ -172,7 +177,7 @@ impl Pair {
         self.heard.map(|(_, says)| says)
     }
 
-    /// Where the default routes led when EC2 was asked last.
+    /// Where the routes led when EC2 was asked last.
     pub fn ways(&self) -> Option<Ways> {
         self.ways
     }
@@ -208,8 +213,8 @@ impl Pair {
         (self.asked, self.answered) = (None, None);
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
         self.no_charon_since = if says.health.charon { None } else { self.no_charon_since.or(Some(now)) };
-        // The route table is the arbiter: if both believe that they have the routes, EC2 says who is right.
-        if says.holds && self.ways.is_some_and(|ways| ways.here > 0) {
+        // The route table is the arbiter: if one believes that it has all routes, and the other one that it has some, EC2 says who is right.
+        if says.holds && self.ways.is_some_and(|ways| ways.here > 0 && ways.there == 0) {
             self.look(now, actions);
         }
     }
@@ -309,11 +314,12 @@ impl Pair {
             _ if !own.is_able() => Some(Wait::Own(own)),
             _ if self.moving => None,
             Some(Ways { there: 0, .. }) => Some(Wait::NothingThere),
+            Some(Ways { there, private, .. }) if there == private && !own.tunnel => Some(Wait::Own(own)),
             _ if self.moves.last().is_some_and(|last| now - last < HOLD_DOWN) => Some(Wait::HoldDown),
             _ if self.moves.len() >= MOVES => Some(Wait::TooMany),
             Some(_) if fresh(self) && now >= self.not_before => {
                 self.moving = true;
-                actions.push(Action::TakeOver);
+                actions.push(Action::TakeOver { private: own.tunnel });
                 None
             }
             _ => Some(Wait::Routes),
@@ -349,11 +355,11 @@ impl fmt::Display for Judgement {
             Some(Wait::Mute) => f.write_str(
                 "; nothing is taken over, as its kernel did not answer before either: open the port pair.port for TCP between the two",
             ),
-            Some(Wait::NothingThere) => f.write_str("; no default route leads to it"),
+            Some(Wait::NothingThere) => f.write_str("; no route leads to it"),
             Some(Wait::Own(health)) => {
                 write!(f, "; nothing is taken over, as this gateway is not well either: {health}")
             }
-            Some(Wait::Routes) => f.write_str("; EC2 is asked where the default routes lead"),
+            Some(Wait::Routes) => f.write_str("; EC2 is asked where the routes lead"),
             Some(Wait::HoldDown) => f.write_str("; its routes stay, as the last move is less than a minute ago"),
             Some(Wait::TooMany) => f.write_str("; its routes stay, as there have been three moves in ten minutes"),
         }

@@ -1,14 +1,15 @@
 //! Who the two members are, as a refresh writes it for `crosswan pair`: a managed file, so that this needs no IMDS and finds nobody itself.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::Ways;
-use crate::model::{
-    InstanceId, InterfaceId, PublicKey, Region, RouteTable, RouteTableId, RouteTarget, SubnetId, VpcId,
-};
+use crate::model::{InstanceId, InterfaceId, PublicKey, Region, RouteTable, RouteTableId, SubnetId, VpcId};
 
 /// This gateway and the other one of its pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct Members {
     pub other: Other,
     /// The port of the beats, UDP.
     pub port: u16,
+    /// The destinations whose routes may be moved: the default, and the private network's.
+    #[serde(default)]
+    pub destinations: BTreeSet<Ipv4Net>,
 }
 
 /// This gateway.
@@ -63,26 +67,32 @@ impl Members {
         serde_json::from_str(text).ok()
     }
 
-    /// The tables whose default route leads to the other member and may be moved: not that of the own subnet, by whose default route this
-    /// gateway itself reaches the internet.
-    pub fn takes(&self, tables: &BTreeMap<RouteTableId, RouteTable>) -> Vec<RouteTableId> {
-        leading(tables, &self.other.instance, &self.other.interface).cloned().collect()
+    /// The routes that lead to the other member and may be moved; those to the private network only with `private`. The default route of
+    /// the own subnet's table is none of them: by that this gateway itself reaches the internet.
+    pub fn takes(&self, tables: &BTreeMap<RouteTableId, RouteTable>, private: bool) -> Vec<(RouteTableId, Ipv4Net)> {
+        let all = self.leading(tables, &self.other.instance, &self.other.interface);
+        all.filter(|(_, to)| private || *to == Ipv4Net::default()).collect()
     }
 
-    /// How many default routes lead to each.
+    /// How many routes lead to each.
     pub fn ways(&self, tables: &BTreeMap<RouteTableId, RouteTable>) -> Ways {
-        Ways { here: leading(tables, &self.me.instance, &self.me.interface).count(), there: self.takes(tables).len() }
+        let [there, default] = [true, false].map(|private| self.takes(tables, private).len());
+        let here = self.leading(tables, &self.me.instance, &self.me.interface).count();
+        Ways { here, there, private: there - default }
     }
-}
 
-fn leading<'a>(
-    tables: &'a BTreeMap<RouteTableId, RouteTable>,
-    instance: &InstanceId,
-    interface: &InterfaceId,
-) -> impl Iterator<Item = &'a RouteTableId> {
-    let leads = |target: &RouteTarget| target.is(instance, Some(interface));
-    let found = tables.iter().filter(move |(_, table)| {
-        !table.own && table.routes.get(&Ipv4Net::default()).is_some_and(|route| leads(&route.target))
-    });
-    found.map(|(id, _)| id).collect::<Vec<_>>().into_iter()
+    fn leading<'a>(
+        &'a self,
+        tables: &'a BTreeMap<RouteTableId, RouteTable>,
+        instance: &'a InstanceId,
+        interface: &'a InterfaceId,
+    ) -> impl Iterator<Item = (RouteTableId, Ipv4Net)> + 'a {
+        tables.iter().flat_map(move |(id, table)| {
+            let routes = table.routes.iter().filter(|(to, route)| {
+                let may = self.destinations.contains(to) && !(table.own && **to == Ipv4Net::default());
+                may && route.target.is(instance, Some(interface))
+            });
+            routes.map(|(to, _)| (id.clone(), *to))
+        })
+    }
 }

@@ -29,9 +29,9 @@ pub struct PairStatus {
     pub its_health: Option<String>,
     /// How this gateway is, in words. What it knows of EC2 is in `routes_here`.
     pub own_health: String,
-    /// Which member has the default routes.
+    /// Which member has the routes.
     pub role: MemberRole,
-    /// How many default routes of managed tables lead here; `None` if EC2 has not said.
+    /// How many routes of managed tables lead here, of those that a gateway takes; `None` if EC2 has not said.
     pub routes_here: Option<usize>,
     /// How many lead to the other member.
     pub routes_there: Option<usize>,
@@ -86,15 +86,15 @@ pub struct Taken {
     pub at: Timestamp,
     /// The member that had the routes.
     pub from: InstanceId,
-    /// The tables.
-    pub tables: Vec<String>,
+    /// The routes, as `0.0.0.0/0 of rtb-…`.
+    pub routes: Vec<String>,
     /// Milliseconds from the last beat that counted to the decision; `None` if there was none.
     pub silent_ms: Option<u64>,
     /// Milliseconds from the decision until EC2 had accepted the moves and shown them.
     pub calls_ms: u64,
 }
 
-/// Which member the default routes of the managed tables lead to.
+/// Which member the routes of the managed tables lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MemberRole {
@@ -111,7 +111,7 @@ pub enum MemberRole {
 impl From<Option<Ways>> for MemberRole {
     fn from(ways: Option<Ways>) -> MemberRole {
         match ways.unwrap_or_default() {
-            Ways { here: 0, there: 0 } => MemberRole::Unknown,
+            Ways { here: 0, there: 0, .. } => MemberRole::Unknown,
             Ways { there: 0, .. } => MemberRole::Active,
             Ways { here: 0, .. } => MemberRole::Standby,
             Ways { .. } => MemberRole::Shared,
@@ -122,17 +122,17 @@ impl From<Option<Ways>> for MemberRole {
 impl fmt::Display for MemberRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            MemberRole::Active => "this gateway has the default routes",
+            MemberRole::Active => "this gateway has the routes",
             MemberRole::Standby => "this gateway stands by",
-            MemberRole::Shared => "each has some of the default routes",
-            MemberRole::Unknown => "no default route is known to lead to either",
+            MemberRole::Shared => "each has some of the routes",
+            MemberRole::Unknown => "no route is known to lead to either",
         })
     }
 }
 
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the default routes of {} from {}", self.tables.join(", "), self.from)?;
+        write!(f, "{} from {}", self.routes.join(", "), self.from)?;
         if let Some(ms) = self.silent_ms {
             write!(f, ", {ms} ms after its last beat")?;
         }

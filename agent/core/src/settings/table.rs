@@ -256,7 +256,7 @@ settings! {
     "pair.enabled", "CROSSWAN_PAIR_ENABLED", pair_enabled: bool = parse::boolean,
         accepts "true or false", default Value("false"), modes CLIENT,
         "With `true` this gateway and another nat-vpn of its VPC are a pair: each watches the other, and the one that lives \
-         takes the default routes of the one that is dead. It needs keys, so not `auth.method = \"psk\"`.";
+         takes the VPC's routes from the one that is dead. It needs keys, so not `auth.method = \"psk\"`.";
     "pair.port", "CROSSWAN_PAIR_PORT", pair_port: u32 = |raw| parse::count(raw, 1024..=65535),
         accepts "a whole number from 1024 to 65535", default Value("4795"), modes CLIENT,
         "The members of a pair send their beats to this port, UDP, and ask each other's kernel at the same port, TCP. \

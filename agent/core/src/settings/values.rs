@@ -203,6 +203,13 @@ impl Settings {
         !(self.regions.is_empty() && self.accounts.is_empty())
     }
 
+    /// The destinations whose routes in the VPC should lead to this gateway, by the mode.
+    pub fn destinations(&self) -> BTreeSet<Ipv4Net> {
+        let nat = self.masquerade && self.mode != Mode::VpnHub;
+        let private = self.private_net.iter().copied().filter(|_| self.mode.has_ipsec());
+        private.chain(nat.then(Ipv4Net::default)).collect()
+    }
+
     /// The NAT and guard rules that should exist on this gateway.
     pub fn nat(&self, me: &Identity, uplink: &Interface) -> Nat {
         Nat {

@@ -61,7 +61,7 @@ impl Sa {
         self.state == "ESTABLISHED"
     }
     /// Whether the peer has proved who it is, and the IKE_SA is not on its way out.
-    pub(crate) fn is_authenticated(&self) -> bool {
+    pub fn is_authenticated(&self) -> bool {
         matches!(self.state.as_str(), "ESTABLISHED" | "REKEYING" | "REKEYED")
     }
     /// Whether its first exchanges are under way.

@@ -10,7 +10,7 @@ use crate::{
     pair::{Beat, Health, Hearing, LENGTH, Refused, Says, Unverified},
 };
 
-const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true };
+const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true };
 const SAYS: Says = Says { health: WELL, holds: true, interval: Duration::from_millis(100) };
 
 /// A member's process: what it sends, and what it has heard.

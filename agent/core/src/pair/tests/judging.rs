@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::pair::{Action, Event, Health, Judgement, Pair, Peer, Says, Wait, Ways};
 
-const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true };
+const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true };
 const INTERVAL: u64 = 100;
 const MISSES: u32 = 4;
 /// From the last beat to the order: four intervals, one until the own timer fires, and one until its kernel counts as silent.
@@ -26,8 +26,8 @@ struct World {
     accepts: bool,
 }
 
-const ITS: Ways = Ways { here: 0, there: 2 };
-const OURS: Ways = Ways { here: 2, there: 0 };
+const ITS: Ways = Ways { here: 0, there: 2, private: 1 };
+const OURS: Ways = Ways { here: 2, there: 0, private: 0 };
 const FINE: World =
     World { beats: Some(WELL), kernel: true, ways: ITS, ec2: true, own: WELL, tick: INTERVAL, accepts: true };
 
@@ -57,11 +57,13 @@ impl Run {
                         self.on(world, Event::Routes(world.ways));
                     }
                 }
-                Action::TakeOver => {
-                    assert!(self.pair.ways().unwrap().there > 0, "took what does not lead there");
+                Action::TakeOver { private } => {
+                    let left = if private { 0 } else { world.ways.private };
+                    assert!(self.pair.ways().unwrap().there > left, "took what does not lead there");
                     self.taken.push(self.now);
                     if world.accepts {
-                        world.ways = Ways { here: world.ways.here + world.ways.there, there: 0 };
+                        let taken = world.ways.there - left;
+                        world.ways = Ways { here: world.ways.here + taken, there: left, private: left };
                     }
                     self.on(world, Event::Moved(world.accepts));
                 }
@@ -233,6 +235,17 @@ fn the_one_that_returns_takes_nothing_back_and_the_loser_stands_down() {
 }
 
 #[test]
+fn routes_to_the_private_network_are_taken_once_a_tunnel_is_up() {
+    let without = Health { tunnel: false, ..WELL };
+    let (mut run, mut world) = Run::after(World { beats: None, kernel: false, own: without, ..FINE });
+    assert_eq!((run.taken.len(), world.ways), (1, Ways { here: 1, there: 1, private: 1 }));
+    assert_eq!(run.pair.judgement().waits, Some(Wait::Own(without)));
+    world.own = WELL;
+    run.lives(&mut world, 61_000);
+    assert_eq!((run.taken.len(), world.ways), (2, OURS));
+}
+
+#[test]
 fn two_that_live_and_do_not_hear_each_other_move_the_routes_once() {
     let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
     run.on(&mut world, Event::Routes(OURS));
@@ -280,7 +293,7 @@ fn a_move_that_ec2_refuses_is_tried_again_and_not_in_a_hurry() {
 
 /// A stretch of time in some world.
 fn stretch() -> impl Strategy<Value = (World, u64)> {
-    let health = || prop_oneof![3 => Just(WELL), 1 => any::<[bool; 4]>().prop_map(|[forwards, uplink, charon, ec2]| Health { forwards, uplink, charon, ec2 })];
+    let health = || prop_oneof![3 => Just(WELL), 1 => any::<[bool; 5]>().prop_map(|[forwards, uplink, charon, ec2, tunnel]| Health { forwards, uplink, charon, ec2, tunnel })];
     let ways = prop_oneof![2 => Just(ITS), 1 => Just(OURS), 1 => Just(Ways::default())];
     let tick = prop_oneof![4 => Just(INTERVAL), 1 => Just(150_u64), 1 => Just(1000_u64)];
     let worlds = (proptest::option::of(health()), any::<bool>(), ways, any::<bool>(), health(), tick, any::<bool>());
