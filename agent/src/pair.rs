@@ -73,6 +73,8 @@ struct Resident {
     /// When EC2 answered last, and when it was asked last.
     answered: Option<Instant>,
     asked: Option<Instant>,
+    /// Why EC2 could not be asked last, as it was said.
+    unasked: Option<String>,
     read_back: Vec<Instant>,
     pass: Option<Instant>,
     watched: Option<Watched>,
@@ -100,6 +102,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         tunnel: false,
         answered: None,
         asked: None,
+        unasked: None,
         read_back: Vec::new(),
         pass: None,
         watched: None,
@@ -258,6 +261,7 @@ impl Resident {
             Back::Tunnel(up) => self.tunnel = up,
             Back::Routes(Ok(tables)) => {
                 self.answered = Some(Instant::now());
+                self.unasked = None;
                 if let Some(watched) = &mut self.watched {
                     watched.tables = tables;
                     let ways = watched.members.ways(&watched.tables);
@@ -265,7 +269,11 @@ impl Resident {
                 }
             }
             Back::Routes(Err(why)) => {
-                warn!(reason = %why, "cannot ask EC2 for the routes");
+                // It may be asked each second.
+                if self.unasked.as_ref() != Some(&why) {
+                    warn!(reason = %why, "cannot ask EC2 for the routes");
+                    self.unasked = Some(why);
+                }
                 self.clients = (Arc::new(Clients::default()), Instant::now());
             }
             Back::Moved(all) => {

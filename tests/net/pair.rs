@@ -303,9 +303,9 @@ fn a_takeover_waits_for_ec2_and_says_so() -> Result<()> {
     let pair = Two::up()?;
     let Two { one, two, .. } = &pair;
     let lab = &pair.region.lab;
-    // EC2 refuses the move, and then answers nothing at all.
+    // The instance is stopped and all of it is gone. EC2 refuses the move, and then answers nothing at all.
     lab.ec2_fault(CLIENT, "ReplaceRoute", Fault::Throttle);
-    one.ns()?.nft(CUT)?;
+    lab.stop_instance(one)?;
     pair.watch_two.wait_for_log("a route was not taken over", SOON)?;
     ensure!(pair.leads_to(one)?);
     lab.ec2_fault("*", "*", Fault::Silent);

@@ -14,8 +14,10 @@ const MOVES: usize = 3;
 const WINDOW: u64 = 600_000;
 /// How old EC2's word on the routes may be when a route is moved.
 const FRESH: u64 = 1_500;
-/// EC2 is asked for that no more often than this.
+/// EC2 is asked for that no more often than this, and only as long as something could be moved.
 const SPACING: u64 = 1_000;
+/// Where both believe that they have a route, it is asked no more often than this: settings may differ for good.
+const DISPUTED: u64 = 10_000;
 /// The other member's kernel is asked while all is well, too, so that its silence means something.
 const PROBE: u64 = 30_000;
 /// After an attempt that EC2 did not accept, the next one waits for so long; after each further one twice as long, up to [`RARELY`].
@@ -214,7 +216,8 @@ impl Pair {
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
         self.no_charon_since = if says.health.charon { None } else { self.no_charon_since.or(Some(now)) };
         // The route table is the arbiter: if one believes that it has all routes, and the other one that it has some, EC2 says who is right.
-        if says.holds && self.ways.is_some_and(|ways| ways.here > 0 && ways.there == 0) {
+        let due = self.looked.is_none_or(|at| now - at >= DISPUTED);
+        if due && says.holds && self.ways.is_some_and(|ways| ways.here > 0 && ways.there == 0) {
             self.look(now, actions);
         }
     }
@@ -281,8 +284,8 @@ impl Pair {
             self.probed = Some(now);
             actions.push(Action::AskKernel);
         }
-        if silence >= 2 * pace {
-            self.asked.get_or_insert(now);
+        if silence >= 2 * pace && self.asked.is_none() {
+            self.asked = Some(now);
             self.look(now, actions);
         }
         if silence < limit {
@@ -307,15 +310,13 @@ impl Pair {
     /// Takes over unless something speaks against it, which is returned.
     fn take_over(&mut self, now: u64, own: Health, actions: &mut Vec<Action>) -> Option<Wait> {
         let fresh = |pair: &Pair| pair.looked.is_some_and(|at| now - at <= FRESH) && pair.looked >= pair.asked_ec2;
-        if !fresh(self) {
-            self.look(now, actions);
-        }
-        match self.ways {
+        let held = self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
+        let wait = match self.ways {
             _ if !own.is_able() => Some(Wait::Own(own)),
             _ if self.moving => None,
             Some(Ways { there: 0, .. }) => Some(Wait::NothingThere),
             Some(Ways { there, private, .. }) if there == private && !own.tunnel => Some(Wait::Own(own)),
-            _ if self.moves.last().is_some_and(|last| now - last < HOLD_DOWN) => Some(Wait::HoldDown),
+            _ if held => Some(Wait::HoldDown),
             _ if self.moves.len() >= MOVES => Some(Wait::TooMany),
             Some(_) if fresh(self) && now >= self.not_before => {
                 self.moving = true;
@@ -323,7 +324,14 @@ impl Pair {
                 None
             }
             _ => Some(Wait::Routes),
+        };
+        // A member can be dead for days. EC2 is asked again only while its word would move something, or proves that it answers.
+        let stuck = matches!(wait, Some(Wait::Own(Health { ec2: true, .. }) | Wait::HoldDown | Wait::TooMany));
+        let something = self.ways.is_none_or(|ways| ways.there > 0);
+        if something && !stuck && !fresh(self) && now >= self.not_before {
+            self.look(now, actions);
         }
+        wait
     }
 
     /// Asks EC2 for the routes, unless it has said or been asked a moment ago.

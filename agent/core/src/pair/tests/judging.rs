@@ -235,6 +235,19 @@ fn the_one_that_returns_takes_nothing_back_and_the_loser_stands_down() {
 }
 
 #[test]
+fn a_member_that_is_silent_for_an_hour_costs_ec2_nothing() {
+    let dead = World { beats: None, kernel: false, ..FINE };
+    let unable = Health { charon: false, ..WELL };
+    for world in [World { beats: None, ..FINE }, dead, World { ways: OURS, ..dead }, World { own: unable, ..dead }] {
+        let (mut run, mut fine) = (Run::new(), FINE);
+        run.lives(&mut fine, 1000);
+        let (mut world, before) = (world, run.looks);
+        run.lives(&mut world, 3_600_000);
+        assert!(run.looks - before <= 5, "{} calls in {world:?}", run.looks - before);
+    }
+}
+
+#[test]
 fn routes_to_the_private_network_are_taken_once_a_tunnel_is_up() {
     let without = Health { tunnel: false, ..WELL };
     let (mut run, mut world) = Run::after(World { beats: None, kernel: false, own: without, ..FINE });
