@@ -1,9 +1,11 @@
 //! Two nat-vpn in one VPC: what each hears of the other, what it believes, and what moves when one of them is cut off.
 
-use std::{net::Ipv4Addr, sync::Arc, thread, time::Duration};
+use std::{cell::Cell, net::Ipv4Addr, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_lab::{AgentProcess, Auth, Fault, Gateway, Host, Lab, PingReport, Role, VpcSpec};
+
+use serde_json::Value;
 
 use crate::region::{Region, UP, agent, eventually, refresh, status};
 
@@ -47,6 +49,17 @@ fn judgement(gateway: &Gateway) -> Result<String> {
     Ok(status(gateway)?["pair"]["judgement"].as_str().unwrap_or("no pair").to_owned())
 }
 
+/// What doctor says on a gateway of the other one of its pair. It asks by a dry run whether the role may move routes, which is no move.
+fn checked(pair: &Two, gateway: &Gateway, other: &Gateway) -> Result<String> {
+    let before = pair.calls();
+    let output = gateway.agent(&["doctor", "--json"])?;
+    pair.dry.set(pair.dry.get() + pair.calls() - before);
+    let said: Value = serde_json::from_str(&output.stdout)?;
+    let id = format!("pair-{}", other.instance);
+    let check = said["checks"].as_array().into_iter().flatten().find(|check| check["id"] == *id);
+    Ok(check.with_context(|| format!("no {id} in {said:#}"))?["state"].as_str().unwrap_or_default().to_owned())
+}
+
 fn refused(gateway: &Gateway, why: &str) -> Result<u64> {
     Ok(status(gateway)?["pair"]["refused"][why].as_u64().unwrap_or(0))
 }
@@ -65,6 +78,8 @@ struct Two {
     watch_two: AgentProcess,
     host: Arc<Host>,
     internet: Ipv4Addr,
+    /// The calls of `moves` that were dry runs.
+    dry: Cell<u64>,
 }
 
 impl Two {
@@ -101,7 +116,7 @@ impl Two {
         })?;
         believes(&one, "alive")?;
         believes(&two, "alive")?;
-        let pair = Two { region, one, two, watch_one, watch_two, host, internet };
+        let pair = Two { region, one, two, watch_one, watch_two, host, internet, dry: Cell::default() };
         ensure!(pair.leads_to(&pair.one)?, "the newer one does not take it from a member that lives");
         Ok(pair)
     }
@@ -113,6 +128,10 @@ impl Two {
 
     /// How often a route has been moved or made, by anybody.
     fn moves(&self) -> u64 {
+        self.calls() - self.dry.get()
+    }
+
+    fn calls(&self) -> u64 {
         let calls = self.region.lab.ec2_calls();
         let of = |action: &str| calls.get(&(CLIENT.into(), action.into())).copied().unwrap_or_default();
         of("ReplaceRoute") + of("CreateRoute")
@@ -217,18 +236,22 @@ fn two_members_that_live_move_nothing_whatever_is_sent_to_them_and_whatever_beco
     thread::sleep(Duration::from_secs(3));
     signal("CONT")?;
     believes(two, "alive")?;
+    ensure!(checked(&pair, one, two)? == "ok" && checked(&pair, two, one)? == "ok");
     signal("KILL")?;
     believes(two, agent_dead)?;
+    ensure!(checked(&pair, two, one)? == "warning");
     eventually(SOON, "status says that nobody watches", || {
         Ok(one.agent(&["status"])?.stdout.contains("crosswan pair does not run"))
     })?;
+    ensure!(checked(&pair, one, two)? == "failure");
     let _watch_one = one.spawn_agent(&["pair"])?;
     believes(two, "alive")?;
     believes(one, "alive")?;
     thread::sleep(Duration::from_secs(60).saturating_sub(began.elapsed()));
     let (lasted, report) = (began.elapsed(), quiet.stop()?);
-    println!("pair: in {lasted:.0?} of all this 0 moves, {} of {} pings lost", report.lost, report.sent);
-    ensure!(report.lost == 0 && pair.moves() == moves && pair.leads_to(one)?, "{report:?}");
+    let moves = pair.moves() - moves;
+    println!("pair: in {lasted:.0?} of all this {moves} moves, {} of {} pings lost", report.lost, report.sent);
+    ensure!(report.lost == 0 && moves == 0 && pair.leads_to(one)?, "{report:?}");
     Ok(())
 }
 
@@ -236,10 +259,21 @@ fn two_members_that_live_move_nothing_whatever_is_sent_to_them_and_whatever_beco
 fn the_one_that_lives_takes_the_routes_and_the_one_that_returns_takes_nothing_back() -> Result<()> {
     let pair = Two::up()?;
     let Two { one, two, .. } = &pair;
+    // The hub sends to the newer one, which has proved that it works, and the VPC by the older one.
+    let (hub, far) = (pair.region.gateway("hub/vpn-hub")?, pair.region.address("hub/host")?);
+    eventually(UP, "the hub uses the newer one", || {
+        hub.agent(&["refresh"])?;
+        Ok(hub.agent(&["status"])?.stdout.contains(&format!("stands by: {} in the same VPC is in use", two.instance)))
+    })?;
+    pair.host.wait_for(far, UP)?;
+    let private = pair.host.ping_stream(far)?;
     // Its whole machine is cut off, and what runs there goes on.
     let report = pair.dies("the older one is cut off", two, || one.ns()?.nft(CUT))?;
+    let private = private.stop()?;
+    println!("pair: meanwhile nothing reached the hub VPC for {:?} ({} lost)", private.longest_gap, private.lost);
+    ensure!(private.lost > 0 && private.longest_gap < Duration::from_secs(6), "{private:?}");
     ensure!(report.longest_gap < Duration::from_secs(6), "{report:?}");
-    pair.watch_two.wait_for_log("took over 0.0.0.0/0 of rtb-", SOON)?;
+    pair.watch_two.wait_for_log(&format!("from {}, ", one.instance), SOON)?;
 
     // It is back: it sees who has the route, stands by, and takes nothing back, nor does a refresh.
     let back = pair.pings(|| {
