@@ -190,7 +190,7 @@ impl Resident {
                 self.clients = (Arc::new(Clients::default()), Instant::now());
             }
             self.asked = Some(Instant::now());
-            tasks::look_at_routes(&self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
+            tasks::look_at_routes(self.now(), &self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
         }
         self.show();
     }
@@ -258,17 +258,18 @@ impl Resident {
     fn on_back(&mut self, back: Back) {
         match back {
             Back::Answer => self.event(Event::Answer),
+            Back::Silent(asked) => self.event(Event::Silent { asked }),
             Back::Tunnel(up) => self.tunnel = up,
-            Back::Routes(Ok(tables)) => {
+            Back::Routes(asked, Ok(tables)) => {
                 self.answered = Some(Instant::now());
                 self.unasked = None;
-                if let Some(watched) = &mut self.watched {
+                if let Some(watched) = self.watched.as_mut().filter(|watched| watched.pair.believes(asked)) {
                     watched.tables = tables;
                     let ways = watched.members.ways(&watched.tables);
-                    self.event(Event::Routes(ways));
+                    self.event(Event::Routes { asked, ways });
                 }
             }
-            Back::Routes(Err(why)) => {
+            Back::Routes(_, Err(why)) => {
                 // It may be asked each second.
                 if self.unasked.as_ref() != Some(&why) {
                     warn!(reason = %why, "cannot ask EC2 for the routes");
@@ -281,7 +282,7 @@ impl Resident {
                     warn!(reason = %failed, "a route was not taken over");
                 }
                 let took: Vec<_> = all.iter().flatten().cloned().collect();
-                let complete = !took.is_empty() && took.len() == all.len();
+                let (wanted, moved) = (all.len(), took.len());
                 if let (Some(watched), false) = (&mut self.watched, took.is_empty()) {
                     let taken = taken(took, watched);
                     warn!(member = %taken.from, routes = %taken.routes.join(", "), "took over {taken}");
@@ -289,8 +290,8 @@ impl Resident {
                     let now = Instant::now();
                     self.read_back = READ_BACK.map(|after| now + Duration::from_secs(after)).into();
                 }
-                self.event(Event::Moved(complete));
-                if complete {
+                self.event(Event::Moved { wanted, moved });
+                if moved > 0 && moved == wanted {
                     // The report of the last pass says otherwise.
                     self.ask_for_a_pass("the routes lead here now");
                 }
@@ -303,10 +304,10 @@ impl Resident {
         let Some(watched) = &mut self.watched else { return };
         for action in watched.pair.on(now, event) {
             match action {
-                Action::AskKernel => tasks::ask_kernel(&watched.members, &self.back),
+                Action::AskKernel { wait } => tasks::ask_kernel(now, wait, &watched.members, &self.back),
                 Action::LookAtRoutes => {
                     self.asked = Some(Instant::now());
-                    tasks::look_at_routes(&self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
+                    tasks::look_at_routes(now, &self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
                 }
                 Action::TakeOver { private } => {
                     watched.decided = Some((Instant::now(), watched.heard));

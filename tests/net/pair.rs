@@ -168,7 +168,9 @@ impl Two {
             report.longest_gap, report.lost, report.sent, taken["silent_ms"], taken["calls_ms"]
         );
         // The default route of one table, and the private network's of two.
-        ensure!(report.lost > 0 && self.moves() == moves + 3, "{report:?}, {} moves", self.moves() - moves);
+        let moved = self.moves() - moves;
+        let logs = || [&self.watch_one, &self.watch_two].map(AgentProcess::log).join("\n---\n");
+        ensure!(report.lost > 0 && moved == 3, "{report:?}, {moved} moves; what the two said:\n{}", logs());
         Ok(report)
     }
 

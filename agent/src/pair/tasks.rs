@@ -1,6 +1,6 @@
 //! What the loop of a pair does not wait for: the other member's kernel, and EC2. Each task sends back what came of it.
 
-use std::{collections::BTreeMap, io::ErrorKind, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::ErrorKind, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::{net::TcpStream, sync::mpsc::UnboundedSender, time::timeout};
@@ -15,7 +15,7 @@ use crosswan_core::{
 };
 use crosswan_vici::Vici;
 
-/// How long the other member's kernel has to answer. The decision does not wait for this.
+/// How long an answer of the other member's kernel may come after its time. The decision does not wait for this.
 const KERNEL: Duration = Duration::from_secs(1);
 /// How long a look at the routes or a move may take.
 const EC2: Duration = Duration::from_secs(8);
@@ -26,8 +26,10 @@ const CHARON: Duration = Duration::from_secs(1);
 pub(super) enum Back {
     /// The other member's kernel has answered.
     Answer,
-    /// The managed tables, or why EC2 could not be asked.
-    Routes(Result<BTreeMap<RouteTableId, RouteTable>, String>),
+    /// It was asked then, and has not answered in time.
+    Silent(u64),
+    /// When EC2 was asked for the managed tables, and these, or why it could not be asked.
+    Routes(u64, Result<BTreeMap<RouteTableId, RouteTable>, String>),
     /// Whether a tunnel of this gateway is up.
     Tunnel(bool),
     /// Each route that was to move, or why it does not read back.
@@ -36,13 +38,34 @@ pub(super) enum Back {
 
 /// TCP to a port where nobody listens: a living kernel refuses that at once, whatever its processes do. It needs no right, and no kernel
 /// limits how often it does so, as it does with ICMP.
-pub(super) fn ask_kernel(members: &Members, back: &UnboundedSender<Back>) {
+///
+/// The wait begins when the packet leaves, and ends with a look for the answer: however late this process runs, it calls no kernel silent
+/// whose answer is there.
+pub(super) fn ask_kernel(asked: u64, wait: Duration, members: &Members, back: &UnboundedSender<Back>) {
     let (to, back) = ((members.other.address, members.port), back.clone());
     tokio::spawn(async move {
-        match timeout(KERNEL, TcpStream::connect(to)).await {
-            Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused => drop(back.send(Back::Answer)),
-            Ok(Ok(_)) => drop(back.send(Back::Answer)),
-            _ => {}
+        let mut answer = pin!(async {
+            match TcpStream::connect(to).await {
+                Ok(_) => Some(true),
+                Err(e) => match e.kind() {
+                    ErrorKind::ConnectionRefused => Some(true),
+                    ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => Some(false),
+                    // This gateway could not ask.
+                    _ => None,
+                },
+            }
+        });
+        let told = match timeout(wait, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                let _ = back.send(Back::Silent(asked));
+                timeout(KERNEL, answer).await.ok().flatten().filter(|answered| *answered)
+            }
+        };
+        match told {
+            Some(true) => drop(back.send(Back::Answer)),
+            Some(false) => drop(back.send(Back::Silent(asked))),
+            None => {}
         }
     });
 }
@@ -58,12 +81,18 @@ pub(super) fn ask_charon(vici: &Path, back: &UnboundedSender<Back>) {
     });
 }
 
-/// Asks EC2 for the managed tables.
-pub(super) fn look_at_routes(clients: &Arc<Clients>, members: &Members, tag: &Tag, back: &UnboundedSender<Back>) {
+/// Asks EC2 for the managed tables, at `now`.
+pub(super) fn look_at_routes(
+    now: u64,
+    clients: &Arc<Clients>,
+    members: &Members,
+    tag: &Tag,
+    back: &UnboundedSender<Back>,
+) {
     let (clients, me, tag, back) = (clients.clone(), members.me.clone(), tag.clone(), back.clone());
     tokio::spawn(async move {
         let found = ec2::tables_of(&clients, &me, &tag, EC2).await.map_err(|why| why.to_string());
-        let _ = back.send(Back::Routes(found));
+        let _ = back.send(Back::Routes(now, found));
     });
 }
 

@@ -131,12 +131,13 @@ pub fn target(data: &[u8]) {
                 scene.next = scene.sent.len();
                 scene.pair = Pair::new(scene.now, INTERVAL, 4);
             }
-            6 => drop(scene.pair.on(scene.now, Event::Answer)),
+            6 if what & 8 == 0 => drop(scene.pair.on(scene.now, Event::Answer)),
+            6 => drop(scene.pair.on(scene.now, Event::Silent { asked: scene.now })),
             _ => {
                 let ways = Ways { here: usize::from(what & 8 != 0), there: 1, private: 0 };
                 let (now, well) =
                     (scene.now, Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true });
-                scene.pair.on(now, Event::Routes(ways));
+                scene.pair.on(now, Event::Routes { asked: now, ways });
                 scene.pair.on(now, Event::Tick(well));
             }
         }

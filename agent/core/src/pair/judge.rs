@@ -18,8 +18,11 @@ const FRESH: u64 = 1_500;
 const SPACING: u64 = 1_000;
 /// Where both believe that they have a route, it is asked no more often than this: settings may differ for good.
 const DISPUTED: u64 = 10_000;
-/// The other member's kernel is asked while all is well, too, so that its silence means something.
+/// The other member's kernel is asked while all is well, too, so that its silence means something; sooner again if it did not answer. It
+/// is mute after so many questions without an answer, which is before the hold-down after a move ends.
 const PROBE: u64 = 30_000;
+const PROBE_AGAIN: u64 = 5_000;
+const PROBES: u32 = 3;
 /// After an attempt that EC2 did not accept, the next one waits for so long; after each further one twice as long, up to [`RARELY`].
 const AGAIN: u64 = 2_000;
 const RARELY: u64 = 64_000;
@@ -44,19 +47,37 @@ pub enum Event {
     Beat(Says),
     /// The other member's kernel has answered.
     Answer,
+    /// The wait for its answer is over, and it has been looked whether there is one: there is none.
+    Silent {
+        /// When [`Action::AskKernel`] was returned.
+        asked: u64,
+    },
     /// The own timer has fired; how this gateway is.
     Tick(Health),
     /// EC2 has answered where the routes lead.
-    Routes(Ways),
-    /// What came of [`Action::TakeOver`]: whether each route reads back as moved.
-    Moved(bool),
+    Routes {
+        /// When it was asked: answers may overtake each other.
+        asked: u64,
+        /// Where they lead.
+        ways: Ways,
+    },
+    /// What came of [`Action::TakeOver`].
+    Moved {
+        /// How many routes were to be moved.
+        wanted: usize,
+        /// How many of these read back as moved.
+        moved: usize,
+    },
 }
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Send the other member's kernel a packet that it answers, whatever its processes do.
-    AskKernel,
+    AskKernel {
+        /// So long after the packet has left, [`Event::Silent`] is due if there is no answer then.
+        wait: Duration,
+    },
     /// Ask EC2 where the routes lead.
     LookAtRoutes,
     /// Lead the other member's routes to this gateway.
@@ -122,20 +143,31 @@ pub struct Pair {
     /// Silence before this says nothing: this process started then, or its own timer fired late.
     judges_from: u64,
     heard: Option<(u64, Says)>,
+    /// It has taken routes since it was heard.
+    took: bool,
     unfit_since: Option<u64>,
     no_charon_since: Option<u64>,
-    /// When its kernel was first asked in this silence, and when it answered last.
-    asked: Option<u64>,
+    /// It is in doubt since its last beat: its kernel is asked.
+    doubted: bool,
+    /// When its kernel answered last in this silence, and when it was asked last without an answer.
     answered: Option<u64>,
-    /// When its kernel was asked and answered last, whatever its beats did.
+    silent: Option<u64>,
+    /// When its kernel was asked last while its beats came, and whether it ever answered.
     probed: Option<u64>,
-    proven: Option<u64>,
+    proven: bool,
+    /// The questions without an answer while its beats came.
+    unanswered: u32,
     /// EC2's last word, and when it came; no time if something has moved since.
     ways: Option<Ways>,
     looked: Option<u64>,
+    /// When EC2 was asked for the word that counts, or for none before this.
+    word_of: u64,
     /// When EC2 was last asked to show the routes for a decision.
     asked_ec2: Option<u64>,
-    moving: bool,
+    /// Whether the move under way is one of the routes to the private network, too; `None` if nothing is being moved.
+    moving: Option<bool>,
+    /// Some of the routes of a takeover have moved, and the others are still to follow.
+    halfway: bool,
     not_before: u64,
     /// The last pause between two attempts; 0 if the last one was accepted.
     pause: u64,
@@ -152,16 +184,21 @@ impl Pair {
             tick: now,
             judges_from: now,
             heard: None,
+            took: false,
             unfit_since: None,
             no_charon_since: None,
-            asked: None,
+            doubted: false,
             answered: None,
+            silent: None,
             probed: None,
-            proven: None,
+            proven: false,
+            unanswered: 0,
             ways: None,
             looked: None,
+            word_of: now,
             asked_ec2: None,
-            moving: false,
+            moving: None,
+            halfway: false,
             not_before: now,
             pause: 0,
             moves: Vec::new(),
@@ -189,30 +226,52 @@ impl Pair {
         let mut actions = Vec::new();
         match event {
             Event::Beat(says) => self.beat(now, says, &mut actions),
-            Event::Answer => (self.answered, self.proven) = (Some(now), Some(now)),
-            Event::Tick(own) => self.tick(now, own, &mut actions),
-            Event::Routes(ways) => self.routes(now, ways, &mut actions),
-            Event::Moved(accepted) => {
-                self.moving = false;
-                if accepted {
-                    self.moves.push(now);
-                    self.pause = 0;
-                } else {
-                    self.pause = (2 * self.pause).clamp(AGAIN, RARELY);
-                    self.not_before = now + self.pause;
-                }
-                // Only EC2 knows what is now, and a call that failed may have worked.
-                self.looked = None;
-                self.asked_ec2 = Some(now);
-                actions.push(Action::LookAtRoutes);
+            Event::Answer => {
+                (self.answered, self.proven, self.unanswered) = (Some(now), true, 0);
             }
+            Event::Silent { asked } if self.doubted => self.silent = self.silent.max(Some(asked)),
+            Event::Silent { .. } => self.unanswered += 1,
+            Event::Tick(own) => self.tick(now, own, &mut actions),
+            Event::Routes { asked, ways } if self.believes(asked) => self.routes(now, asked, ways, &mut actions),
+            Event::Routes { .. } => {}
+            Event::Moved { wanted, moved } => self.moved(now, wanted, moved, &mut actions),
         }
         actions
     }
 
+    /// Whether EC2's answer counts that was asked for then: not if a later one is known, and not if something has moved since or is moving.
+    pub fn believes(&self, asked: u64) -> bool {
+        self.moving.is_none() && asked >= self.word_of
+    }
+
+    fn moved(&mut self, now: u64, wanted: usize, moved: usize, actions: &mut Vec<Action>) {
+        let private = self.moving.take().unwrap_or_default();
+        // The routes that follow later are of the same move.
+        if moved > 0 && !self.halfway {
+            self.moves.push(now);
+        }
+        if moved > 0 && moved == wanted {
+            (self.pause, self.halfway) = (0, false);
+            // If EC2 shows something else next, then the other one has moved it.
+            self.ways = self.ways.map(|ways| {
+                let left = if private { 0 } else { ways.private };
+                Ways { here: ways.here + ways.there - left, there: left, private: left }
+            });
+        } else {
+            self.halfway |= moved > 0;
+            self.pause = (2 * self.pause).clamp(AGAIN, RARELY);
+            self.not_before = now + self.pause;
+        }
+        // Only EC2 knows what is now, and a call that failed may have worked.
+        self.looked = None;
+        (self.word_of, self.asked_ec2) = (now, Some(now));
+        actions.push(Action::LookAtRoutes);
+    }
+
     fn beat(&mut self, now: u64, says: Says, actions: &mut Vec<Action>) {
-        self.heard = Some((now, says));
-        (self.asked, self.answered) = (None, None);
+        (self.heard, self.took) = (Some((now, says)), false);
+        (self.doubted, self.answered, self.silent) = (false, None, None);
+        self.halfway &= !says.health.is_fit();
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
         self.no_charon_since = if says.health.charon { None } else { self.no_charon_since.or(Some(now)) };
         // The route table is the arbiter: if one believes that it has all routes, and the other one that it has some, EC2 says who is right.
@@ -222,16 +281,21 @@ impl Pair {
         }
     }
 
-    fn routes(&mut self, now: u64, ways: Ways, actions: &mut Vec<Action>) {
+    fn routes(&mut self, now: u64, asked: u64, ways: Ways, actions: &mut Vec<Action>) {
         let before = self.ways.replace(ways);
-        self.looked = Some(now);
-        if before.is_some_and(|before| before.here > 0 && ways.here == 0 && ways.there > 0) {
+        (self.looked, self.word_of) = (Some(now), asked);
+        let Some(before) = before else { return };
+        if ways.here > before.here && ways.there < before.there && !self.halfway {
+            // An attempt that seemed to fail, or an operator.
             self.moves.push(now);
-            // Only one that lives takes routes. Where nothing is heard of it, its silence is the network's, and would move them to and fro.
-            if matches!(self.judgement.peer, Peer::AgentDead | Peer::Dead) {
-                self.heard = None;
+        }
+        self.halfway &= ways.there > 0;
+        if ways.here < before.here && ways.there > before.there {
+            self.moves.push(now);
+            (self.took, self.halfway) = (true, false);
+            if ways.here == 0 {
+                actions.push(Action::StandDown);
             }
-            actions.push(Action::StandDown);
         }
     }
 
@@ -239,7 +303,7 @@ impl Pair {
         // Whoever oversleeps by more than an interval may have missed what came meanwhile, and so judges nobody.
         if now.saturating_sub(self.tick) > 2 * self.interval {
             self.judges_from = now;
-            (self.asked, self.answered) = (None, None);
+            (self.doubted, self.answered, self.silent) = (false, None, None);
             self.unfit_since = self.unfit_since.map(|_| now);
         }
         self.tick = now;
@@ -247,9 +311,7 @@ impl Pair {
         let (peer, anew) = self.judge(now, actions);
         let waits = match peer {
             Peer::Dead if !anew => self.judgement.waits,
-            Peer::Dead if self.proven.zip(self.heard).is_none_or(|(at, (heard, _))| at + 3 * PROBE < heard) => {
-                Some(Wait::Mute)
-            }
+            Peer::Dead if !self.proven || self.unanswered >= PROBES => Some(Wait::Mute),
             Peer::Dead => self.take_over(now, own, actions),
             Peer::Unfit(_) if self.unfit_since.is_some_and(|since| now - since >= self.limit()) => {
                 self.take_over(now, own, actions)
@@ -278,15 +340,24 @@ impl Pair {
         let Some((heard, says)) = self.heard else { return (Peer::Unheard, true) };
         let (pace, limit) = (self.pace(), self.limit());
         let silence = now - heard.max(self.judges_from);
-        let silent = |peer: Peer| matches!(peer, Peer::AgentDead | Peer::Dead);
-        // A beat may come an interval late. Its kernel is asked before it counts as silent, so that the answer is there by then.
-        if silence >= 2 * pace || self.probed.is_none_or(|at| now - at >= PROBE) {
-            self.probed = Some(now);
-            actions.push(Action::AskKernel);
+        if self.took && silence >= limit {
+            // Only one that lives takes routes. Its silence is the network's, and would move them to and fro.
+            self.heard = None;
+            return (Peer::Unheard, true);
         }
-        if silence >= 2 * pace && self.asked.is_none() {
-            self.asked = Some(now);
-            self.look(now, actions);
+        let silent = |peer: Peer| matches!(peer, Peer::AgentDead | Peer::Dead);
+        let ask = Action::AskKernel { wait: Duration::from_millis(2 * pace) };
+        let due = if self.unanswered > 0 { PROBE_AGAIN } else { PROBE };
+        // A beat may come an interval late. Its kernel is asked before it counts as silent, so that the answer is there by then.
+        if silence >= 2 * pace {
+            actions.push(ask);
+            if !self.doubted {
+                self.doubted = true;
+                self.look(now, actions);
+            }
+        } else if self.probed.is_none_or(|at| now - at >= due) {
+            self.probed = Some(now);
+            actions.push(ask);
         }
         if silence < limit {
             return match self.judgement.peer {
@@ -298,10 +369,12 @@ impl Pair {
                 _ => (Peer::Unfit(says.health), true),
             };
         }
-        let unanswered = now - self.asked.max(self.answered).unwrap_or(now);
+        // What was asked before this silence, or before this gateway overslept, may have been lost with its answer.
+        let silent =
+            self.silent.is_some_and(|asked| asked >= heard.max(self.judges_from) && Some(asked) > self.answered);
         match self.answered {
             Some(at) if now - at < limit => (Peer::AgentDead, true),
-            _ if unanswered >= 2 * pace => (Peer::Dead, true),
+            _ if silent => (Peer::Dead, true),
             // Its kernel has not had the time to answer.
             _ => (self.judgement.peer, false),
         }
@@ -309,17 +382,20 @@ impl Pair {
 
     /// Takes over unless something speaks against it, which is returned.
     fn take_over(&mut self, now: u64, own: Health, actions: &mut Vec<Action>) -> Option<Wait> {
-        let fresh = |pair: &Pair| pair.looked.is_some_and(|at| now - at <= FRESH) && pair.looked >= pair.asked_ec2;
-        let held = self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
+        let fresh = |pair: &Pair| {
+            pair.looked.is_some_and(|at| now - at <= FRESH) && pair.asked_ec2.is_none_or(|at| pair.word_of >= at)
+        };
+        let held = !self.halfway && self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
+        let too_many = !self.halfway && self.moves.len() >= MOVES;
         let wait = match self.ways {
             _ if !own.is_able() => Some(Wait::Own(own)),
-            _ if self.moving => None,
+            _ if self.moving.is_some() => None,
             Some(Ways { there: 0, .. }) => Some(Wait::NothingThere),
             Some(Ways { there, private, .. }) if there == private && !own.tunnel => Some(Wait::Own(own)),
             _ if held => Some(Wait::HoldDown),
-            _ if self.moves.len() >= MOVES => Some(Wait::TooMany),
+            _ if too_many => Some(Wait::TooMany),
             Some(_) if fresh(self) && now >= self.not_before => {
-                self.moving = true;
+                self.moving = Some(own.tunnel);
                 actions.push(Action::TakeOver { private: own.tunnel });
                 None
             }
@@ -337,7 +413,7 @@ impl Pair {
     /// Asks EC2 for the routes, unless it has said or been asked a moment ago.
     fn look(&mut self, now: u64, actions: &mut Vec<Action>) {
         let recent = |at: Option<u64>| at.is_some_and(|at| now - at < SPACING);
-        if !self.moving && !recent(self.looked) && !recent(self.asked_ec2) {
+        if self.moving.is_none() && !recent(self.looked) && !recent(self.asked_ec2) {
             self.asked_ec2 = Some(now);
             actions.push(Action::LookAtRoutes);
         }

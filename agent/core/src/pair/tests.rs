@@ -1,2 +1,3 @@
 mod beats;
+mod both;
 mod judging;

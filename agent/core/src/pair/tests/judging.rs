@@ -1,6 +1,6 @@
 //! Who is dead, and what follows.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use proptest::prelude::*;
 
@@ -38,34 +38,40 @@ struct Run {
     taken: Vec<u64>,
     stood_down: Vec<u64>,
     looks: usize,
+    /// When the wait for an answer ends, and when it began.
+    asked: VecDeque<(u64, u64)>,
 }
 
 impl Run {
     fn new() -> Run {
         let pair = Pair::new(1000, Duration::from_millis(INTERVAL), MISSES);
-        Run { pair, now: 1000, said: vec![], taken: vec![], stood_down: vec![], looks: 0 }
+        Run { pair, now: 1000, said: vec![], taken: vec![], stood_down: vec![], looks: 0, asked: VecDeque::new() }
     }
 
     fn on(&mut self, world: &mut World, event: Event) {
         for action in self.pair.on(self.now, event) {
             match action {
-                Action::AskKernel if world.kernel => self.on(world, Event::Answer),
-                Action::AskKernel => {}
+                Action::AskKernel { .. } if world.kernel => self.on(world, Event::Answer),
+                Action::AskKernel { wait } => {
+                    self.asked.push_back((self.now + u64::try_from(wait.as_millis()).unwrap(), self.now));
+                }
                 Action::LookAtRoutes => {
                     self.looks += 1;
                     if world.ec2 {
-                        self.on(world, Event::Routes(world.ways));
+                        self.on(world, Event::Routes { asked: self.now, ways: world.ways });
                     }
                 }
                 Action::TakeOver { private } => {
                     let left = if private { 0 } else { world.ways.private };
-                    assert!(self.pair.ways().unwrap().there > left, "took what does not lead there");
+                    let known = self.pair.ways().unwrap();
+                    let wanted = known.there - if private { 0 } else { known.private };
+                    assert!(wanted > 0, "took what does not lead there");
                     self.taken.push(self.now);
                     if world.accepts {
-                        let taken = world.ways.there - left;
-                        world.ways = Ways { here: world.ways.here + taken, there: left, private: left };
+                        let here = world.ways.here + world.ways.there - left;
+                        world.ways = Ways { here, there: left, private: left };
                     }
-                    self.on(world, Event::Moved(world.accepts));
+                    self.on(world, Event::Moved { wanted, moved: if world.accepts { wanted } else { 0 } });
                 }
                 Action::Say(judgement) => self.said.push((self.now, judgement)),
                 Action::StandDown => self.stood_down.push(self.now),
@@ -81,6 +87,9 @@ impl Run {
             if let Some(health) = world.beats {
                 let holds = world.ways.there > 0;
                 self.on(world, Event::Beat(Says { health, holds, interval: Duration::from_millis(INTERVAL) }));
+            }
+            while let Some((_, asked)) = self.asked.pop_front_if(|(due, _)| *due <= self.now) {
+                self.on(world, Event::Silent { asked });
             }
             self.on(world, Event::Tick(world.own));
         }
@@ -261,14 +270,16 @@ fn routes_to_the_private_network_are_taken_once_a_tunnel_is_up() {
 #[test]
 fn two_that_live_and_do_not_hear_each_other_move_the_routes_once() {
     let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
-    run.on(&mut world, Event::Routes(OURS));
+    let asked = run.now;
+    run.on(&mut world, Event::Routes { asked, ways: OURS });
     run.lives(&mut world, 1000);
     // The network between the two is gone, and EC2 reaches both: the other one takes the routes.
     (world.beats, world.kernel) = (None, false);
     run.lives(&mut world, 1000);
     assert_eq!(run.pair.judgement().peer, Peer::Dead);
     world.ways = ITS;
-    run.on(&mut world, Event::Routes(ITS));
+    let asked = run.now;
+    run.on(&mut world, Event::Routes { asked, ways: ITS });
     run.lives(&mut world, 700_000);
     assert_eq!((run.stood_down.len(), run.taken.len(), run.pair.judgement().peer), (1, 0, Peer::Unheard));
     // Once it is heard again, its death counts as before.
@@ -282,7 +293,8 @@ fn two_that_live_and_do_not_hear_each_other_move_the_routes_once() {
 #[test]
 fn after_three_moves_in_ten_minutes_it_stops_and_says_so() {
     let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
-    run.on(&mut world, Event::Routes(OURS));
+    let asked = run.now;
+    run.on(&mut world, Event::Routes { asked, ways: OURS });
     run.lives(&mut world, 1000);
     // The other one takes them, it takes them back, and so does the other one: each is a move.
     for _ in 0..2 {
