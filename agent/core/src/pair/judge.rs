@@ -229,8 +229,8 @@ impl Pair {
             Event::Answer => {
                 (self.answered, self.proven, self.unanswered) = (Some(now), true, 0);
             }
-            Event::Silent { asked } if self.doubted => self.silent = self.silent.max(Some(asked)),
-            Event::Silent { .. } => self.unanswered += 1,
+            Event::Silent { asked } if !self.doubted && self.probed == Some(asked) => self.unanswered += 1,
+            Event::Silent { asked } => self.silent = self.silent.max(Some(asked)),
             Event::Tick(own) => self.tick(now, own, &mut actions),
             Event::Routes { asked, ways } if self.believes(asked) => self.routes(now, asked, ways, &mut actions),
             Event::Routes { .. } => {}
@@ -346,7 +346,8 @@ impl Pair {
             return (Peer::Unheard, true);
         }
         let silent = |peer: Peer| matches!(peer, Peer::AgentDead | Peer::Dead);
-        let ask = Action::AskKernel { wait: Duration::from_millis(2 * pace) };
+        // The wait is over before the tick that ends the term of silence.
+        let ask = Action::AskKernel { wait: Duration::from_millis(pace.saturating_mul(3) / 2) };
         let due = if self.unanswered > 0 { PROBE_AGAIN } else { PROBE };
         // A beat may come an interval late. Its kernel is asked before it counts as silent, so that the answer is there by then.
         if silence >= 2 * pace {

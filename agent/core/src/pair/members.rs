@@ -74,10 +74,15 @@ impl Members {
         all.filter(|(_, to)| private || *to == Ipv4Net::default()).collect()
     }
 
+    /// The routes that lead to this gateway and may be moved.
+    pub fn held(&self, tables: &BTreeMap<RouteTableId, RouteTable>) -> Vec<(RouteTableId, Ipv4Net)> {
+        self.leading(tables, &self.me.instance, &self.me.interface).collect()
+    }
+
     /// How many routes lead to each.
     pub fn ways(&self, tables: &BTreeMap<RouteTableId, RouteTable>) -> Ways {
         let [there, default] = [true, false].map(|private| self.takes(tables, private).len());
-        let here = self.leading(tables, &self.me.instance, &self.me.interface).count();
+        let here = self.held(tables).len();
         Ways { here, there, private: there - default }
     }
 
