@@ -69,6 +69,8 @@ struct Resident {
     back: UnboundedSender<Back>,
     clients: (Arc<Clients>, Instant),
     health: Health,
+    /// The last look found that this gateway does not carry traffic any more, and the next one decides.
+    doubted: bool,
     tunnel: bool,
     /// When EC2 answered last, and when it was asked last.
     answered: Option<Instant>,
@@ -99,6 +101,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         back,
         clients,
         health: Health::default(),
+        doubted: false,
         tunnel: false,
         answered: None,
         asked: None,
@@ -147,7 +150,7 @@ impl Resident {
                 }
                 Some(back) = results.recv() => self.on_back(back),
                 _ = ticks.tick() => {
-                    if looked.elapsed() >= LOOK {
+                    if looked.elapsed() >= LOOK || self.doubted {
                         looked = Instant::now();
                         self.look().await;
                         notify(&[NotifyState::Watchdog]);
@@ -163,7 +166,12 @@ impl Resident {
 
     /// Looks at this gateway and at the files, and at the routes when it is time for that.
     async fn look(&mut self) {
-        self.health = health::look(&self.cfg.paths.vici).await;
+        let found = health::look(&self.cfg.paths.vici).await;
+        // What it says of itself moves routes. A link that DHCP renews, or a table that is just being written, is none of that.
+        self.doubted = self.health.is_fit() && !found.is_fit() && !self.doubted;
+        if !self.doubted {
+            self.health = found;
+        }
         tasks::ask_charon(&self.cfg.paths.vici, &self.back);
         let text = files::read(&self.cfg.paths.pair).ok().flatten().map(|(text, _)| text);
         let members = text.as_deref().and_then(Members::parse).filter(|members| members.port == self.cfg.pairing.port);
@@ -211,6 +219,7 @@ impl Resident {
             forged_since: None,
             tables: BTreeMap::new(),
             decided: None,
+            ordered: Vec::new(),
             taken: None,
         });
     }
@@ -266,6 +275,12 @@ impl Resident {
                 if let Some(watched) = self.watched.as_mut().filter(|watched| watched.pair.believes(asked)) {
                     watched.tables = tables;
                     let ways = watched.members.ways(&watched.tables);
+                    let held = watched.members.held(&watched.tables);
+                    if !watched.ordered.is_empty() && watched.ordered.iter().all(|route| held.contains(route)) {
+                        // EC2 has done it and did not say so in time.
+                        let routes = watched.ordered.iter().map(|(table, to)| format!("{to} of {table}")).collect();
+                        self.took(routes);
+                    }
                     self.event(Event::Routes { asked, ways });
                 }
             }
@@ -283,12 +298,8 @@ impl Resident {
                 }
                 let took: Vec<_> = all.iter().flatten().cloned().collect();
                 let (wanted, moved) = (all.len(), took.len());
-                if let (Some(watched), false) = (&mut self.watched, took.is_empty()) {
-                    let taken = taken(took, watched);
-                    warn!(member = %taken.from, routes = %taken.routes.join(", "), "took over {taken}");
-                    watched.taken = Some(taken);
-                    let now = Instant::now();
-                    self.read_back = READ_BACK.map(|after| now + Duration::from_secs(after)).into();
+                if !took.is_empty() {
+                    self.took(took);
                 }
                 self.event(Event::Moved { wanted, moved });
                 if moved > 0 && moved == wanted {
@@ -297,6 +308,19 @@ impl Resident {
                 }
             }
         }
+    }
+
+    /// These routes read back as moved here.
+    fn took(&mut self, routes: Vec<String>) {
+        let Some(watched) = &mut self.watched else { return };
+        if routes.len() == watched.ordered.len() {
+            watched.ordered.clear();
+        }
+        let taken = taken(routes, watched);
+        warn!(member = %taken.from, routes = %taken.routes.join(", "), "took over {taken}");
+        watched.taken = Some(taken);
+        let now = Instant::now();
+        self.read_back = READ_BACK.map(|after| now + Duration::from_secs(after)).into();
     }
 
     fn event(&mut self, event: Event) {
@@ -311,6 +335,7 @@ impl Resident {
                 }
                 Action::TakeOver { private } => {
                     watched.decided = Some((Instant::now(), watched.heard));
+                    watched.ordered = watched.members.takes(&watched.tables, private);
                     tasks::take_over(&self.clients.0, &watched.members, &watched.tables, private, &self.back);
                 }
                 Action::Say(judgement) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::Ipv4Net;
 use tokio::time::Instant;
 
 use crosswan_core::{
@@ -24,5 +25,7 @@ pub(super) struct Watched {
     pub tables: BTreeMap<RouteTableId, RouteTable>,
     /// When a move was decided last, and when a beat had counted last by then.
     pub decided: Option<(Instant, Option<Instant>)>,
+    /// The routes that it was to move, until all of them read back.
+    pub ordered: Vec<(RouteTableId, Ipv4Net)>,
     pub taken: Option<Taken>,
 }
