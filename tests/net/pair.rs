@@ -1,26 +1,15 @@
 //! Two nat-vpn in one VPC: what each hears of the other, what it believes, and what moves when one of them is cut off.
 
-use std::{cell::Cell, net::Ipv4Addr, sync::Arc, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan_lab::{AgentProcess, Auth, Fault, Gateway, Host, Lab, PingReport, Role, VpcSpec};
+use crosswan_faults::pair::{CLIENT, CUT, SOON, Two, believes};
+use crosswan_lab::{Fault, Gateway};
 
 use serde_json::Value;
 
-use crate::region::{Region, UP, agent, eventually, refresh, status};
+use crate::region::{UP, eventually, status};
 
-const CLIENT: &str = "eu-west-1";
-const DEFAULT: &str = "0.0.0.0/0";
-const PRIVATE: &str = "10.0.0.0/8";
-/// Of everything that takes milliseconds, or half a minute where EC2 has to be asked first, on a machine that is busy. Budgets are for
-/// the judge's own tests, which have a clock of their own.
-const SOON: Duration = Duration::from_mins(2);
-/// What `crosswan pair` says of its own moves.
-const TOOK: &str = "took over ";
-/// All that arrives or leaves is dropped, and what runs goes on.
-const CUT: &str = "table ip cut { chain in { type filter hook prerouting priority -400; iif != lo drop; }
-    chain out { type filter hook output priority -400; oif != lo drop; }
-}";
 /// Records one beat, sends it again, changed, cut short and as it was, and sends what only looks like one. It runs on the other member, whose
 /// address it so has.
 const HOSTILE: &str = r#"
@@ -39,18 +28,6 @@ for datagram in [beat, beat[:20] + os.urandom(1) + beat[21:], beat[:-1], b'', be
     for _ in range(5): udp.sendto(datagram, (to, port))
 "#;
 
-/// Whether a route of this table leads to this gateway. EC2 shows its instance or its interface.
-fn leads_to(lab: &Lab, gateway: &Gateway, table: &str, to: &str) -> Result<bool> {
-    let answer = lab.ec2().call(CLIENT, "DescribeRouteTables", &[("RouteTableId.1", table)])?.0;
-    let route = answer.split("<item>").find(|item| item.contains(&format!("<destinationCidrBlock>{to}<")));
-    let interface = lab.ec2().instance(CLIENT, &gateway.instance)?.interface;
-    Ok(route.is_some_and(|route| [&gateway.instance, &interface].iter().any(|id| route.contains(&format!(">{id}<")))))
-}
-
-fn judgement(gateway: &Gateway) -> Result<String> {
-    Ok(status(gateway)?["pair"]["judgement"].as_str().unwrap_or("no pair").to_owned())
-}
-
 /// What doctor says on a gateway of the other one of its pair. It asks by a dry run whether the role may move routes, which is no move.
 fn checked(pair: &Two, gateway: &Gateway, other: &Gateway) -> Result<String> {
     let before = pair.calls();
@@ -64,154 +41,6 @@ fn checked(pair: &Two, gateway: &Gateway, other: &Gateway) -> Result<String> {
 
 fn refused(gateway: &Gateway, why: &str) -> Result<u64> {
     Ok(status(gateway)?["pair"]["refused"][why].as_u64().unwrap_or(0))
-}
-
-fn believes(gateway: &Gateway, what: &str) -> Result<()> {
-    eventually(SOON, &format!("{} believes: {what}", gateway.name), || Ok(judgement(gateway)?.starts_with(what)))
-        .with_context(|| judgement(gateway).unwrap_or_default())
-}
-
-/// Two members that hear each other, and a private host behind them. The second one is newer, and the default route leads to the first.
-struct Two {
-    region: Region,
-    one: Arc<Gateway>,
-    two: Arc<Gateway>,
-    watch_one: AgentProcess,
-    watch_two: AgentProcess,
-    host: Arc<Host>,
-    internet: Ipv4Addr,
-    /// The calls of `moves` that were dry runs.
-    dry: Cell<u64>,
-}
-
-impl Two {
-    fn up() -> Result<Two> {
-        let hub = VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?.bare();
-        let client = VpcSpec::client("a", CLIENT, &["10.1.0.0/16"])?.bare();
-        let mut region = Region::booted(Lab::builder(agent()?).auth(Auth::Key).vpc(hub).vpc(client).build()?)?;
-        let one = region.gateway("a/nat-vpn")?;
-        let internet = region.lab.internet().address;
-        let host = region.lab.host("a/host")?;
-        host.wait_for(internet, UP)?;
-        // Without the setting it ends at once, and alone it waits.
-        let output = one.agent(&["pair"])?;
-        ensure!(output.code == 0 && output.stdout.contains("pair.enabled is false"), "{output:?}");
-        enable(&one)?;
-        let report = refresh(&one)?;
-        ensure!(report["outcome"] == "unchanged", "one alone is as it was: {report:#}");
-        let watch_one = one.spawn_agent(&["pair"])?;
-
-        // The second one finds the first by its tags. The first one hears it, and asks for a refresh, which finds it, too.
-        let two = region.lab.add_gateway("a", Role::NatVpn)?;
-        enable(&two)?;
-        two.start_charon()?;
-        let _ = two.agent(&["refresh"])?;
-        region.keepers.insert(two.name.clone(), two.spawn_agent(&["keep"])?);
-        let watch_two = two.spawn_agent(&["pair"])?;
-        watch_one.wait_for_log("sends beats, and is not known as a member of a pair: asked for a refresh", SOON)?;
-        refresh(&one)?;
-        // The hub accepts the newcomer, which may have its tunnel then.
-        let hub = region.gateway("hub/vpn-hub")?;
-        eventually(SOON, "both members have all that they want", || {
-            hub.agent(&["refresh"])?;
-            Ok(two.agent(&["refresh"])?.code == 0)
-        })?;
-        believes(&one, "alive")?;
-        believes(&two, "alive")?;
-        // What EC2 has not told them yet they could not take, and could not see being taken.
-        eventually(SOON, "both know where the routes lead and have a tunnel", || {
-            let is = |gateway, role| {
-                let pair = &status(gateway)?["pair"];
-                Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
-            };
-            Ok(is(&one, "active")? && is(&two, "standby")?)
-        })?;
-        let pair = Two { region, one, two, watch_one, watch_two, host, internet, dry: Cell::default() };
-        ensure!(pair.leads_to(&pair.one)?, "the newer one does not take it from a member that lives");
-        Ok(pair)
-    }
-
-    /// Whether all routes lead to this gateway: the default route of one table, and the private network's of two.
-    fn leads_to(&self, gateway: &Gateway) -> Result<bool> {
-        let lab = &self.region.lab;
-        let [public, private] = lab.route_tables("a")?;
-        let all = [(&private, DEFAULT), (&private, PRIVATE), (&public, PRIVATE)];
-        all.into_iter().try_fold(true, |all, (table, to)| Ok(all && leads_to(lab, gateway, table, to)?))
-    }
-
-    /// The calls of EC2 that would move or make a route, by anybody. Where EC2 is slow, the SDK makes a call again that has worked.
-    fn moves(&self) -> u64 {
-        self.calls() - self.dry.get()
-    }
-
-    fn calls(&self) -> u64 {
-        let calls = self.region.lab.ec2_calls();
-        let of = |action: &str| calls.get(&(CLIENT.into(), action.into())).copied().unwrap_or_default();
-        of("ReplaceRoute") + of("CreateRoute")
-    }
-
-    /// What becomes of a private host's pings to the internet during `what`.
-    fn pings(&self, what: impl FnOnce() -> Result<()>) -> Result<PingReport> {
-        let stream = self.host.ping_stream(self.internet)?;
-        thread::sleep(Duration::from_secs(1));
-        what()?;
-        thread::sleep(Duration::from_secs(1));
-        stream.stop()
-    }
-
-    /// The address as which a new connection of the private host is seen in the internet.
-    fn seen_as(&self) -> Result<Option<Ipv4Addr>> {
-        self.host.whoami_tcp(self.internet).map(Some)
-    }
-
-    /// Lets the gateway that has the routes die in this way, and shows that the other one takes over; the gap.
-    fn dies(&self, how: &str, survivor: &Gateway, die: impl FnOnce() -> Result<()>) -> Result<PingReport> {
-        let moves = self.moves();
-        let report = self.pings(|| {
-            die()?;
-            eventually(SOON, "the route has moved", || self.leads_to(survivor))?;
-            self.host.wait_for(self.internet, SOON).map(drop)
-        })?;
-        ensure!(self.seen_as()? == survivor.public(), "a new connection leaves by the survivor");
-        let taken = || Ok(!status(survivor)?["pair"]["taken"].is_null());
-        eventually(SOON, "the takeover is shown", taken)?;
-        let taken = status(survivor)?["pair"]["taken"].clone();
-        println!(
-            "pair: {how}: nothing reached the internet for {:?} ({} of {} pings lost); decided {} ms after the last beat, calls of EC2 {} ms",
-            report.longest_gap, report.lost, report.sent, taken["silent_ms"], taken["calls_ms"]
-        );
-        self.took_once(survivor, moves)?;
-        ensure!(report.lost > 0, "{report:?}");
-        Ok(report)
-    }
-
-    /// All routes lead to this gateway since there were so many calls, and nobody took one back.
-    fn took_once(&self, gateway: &Gateway, before: u64) -> Result<()> {
-        let [one, two] = [&self.watch_one, &self.watch_two].map(AgentProcess::log);
-        let others = if gateway.name == self.one.name { &two } else { &one };
-        let good = self.leads_to(gateway)? && self.moves() >= before + 3;
-        ensure!(good && !others.contains(TOOK), "{} moves\n{one}\n---\n{two}", self.moves() - before);
-        Ok(())
-    }
-
-    /// Both refresh, and nothing moves and nothing is lost.
-    fn refreshes_disturb_nobody(&self, active: &Gateway) -> Result<()> {
-        let moves = self.moves();
-        let report = self.pings(|| {
-            for gateway in [&self.one, &self.two, &self.one, &self.two] {
-                gateway.agent(&["refresh"])?;
-            }
-            Ok(())
-        })?;
-        ensure!(report.lost == 0 && self.moves() == moves, "{report:?}, {} moves", self.moves() - moves);
-        ensure!(self.leads_to(active)? && self.seen_as()? == active.public());
-        println!("pair: both refreshed twice: 0 of {} pings lost, 0 moves", report.sent);
-        Ok(())
-    }
-}
-
-fn enable(gateway: &Gateway) -> Result<()> {
-    gateway.write_file("/etc/crosswan/conf.d/60-pair.toml", "pair.enabled = true\n", 0o644)
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod kills;
 pub mod look;
 pub mod memory;
+pub mod pair;
 pub mod paper;
 pub mod peer;
 pub mod region;
