@@ -258,6 +258,10 @@ impl Resident {
             return;
         }
         self.pass = Some(Instant::now());
+        self.ask_at_once(why);
+    }
+
+    fn ask_at_once(&self, why: &str) {
         match files::touch(&self.cfg.paths.wanted) {
             Ok(()) => info!("{why}: asked for a refresh"),
             Err(e) => warn!(reason = %e.chain(), "{why}: cannot ask for a refresh"),
@@ -303,8 +307,8 @@ impl Resident {
                 }
                 self.event(Event::Moved { wanted, moved });
                 if moved > 0 && moved == wanted {
-                    // The report of the last pass says otherwise.
-                    self.ask_for_a_pass("the routes lead here now");
+                    // The report of the last pass says otherwise. There are few moves, and the dead member may be back and unknown soon.
+                    self.ask_at_once("the routes lead here now");
                 }
             }
         }
