@@ -13,10 +13,10 @@ regions = ${jsonencode([hub_region])}
 %{ if (mode == "vpn-hub" || mode == "nat-vpn" && hub_region == null) && length(regions) > 0 ~}
 regions = ${jsonencode(regions)}
 %{ endif ~}
-%{ if mode == "vpn-hub" && gateway_tag != null ~}
+%{ if gateway_tag != null ~}
 gateway_tag = { key = ${jsonencode(gateway_tag.key)}, value = ${jsonencode(gateway_tag.value)} }
 %{ endif ~}
-%{ if mode != "nat-hub" && environment_tag != null ~}
+%{ if environment_tag != null ~}
 environment_tag = { key = ${jsonencode(environment_tag.key)}, value = ${jsonencode(environment_tag.value)} }
 %{ endif ~}
 %{ if routes_tag != null ~}
@@ -31,13 +31,13 @@ address.allocation = ${jsonencode(address_allocation)}
 %{ if address_tag != null ~}
 address.tag = { key = ${jsonencode(address_tag.key)}, value = ${jsonencode(address_tag.value)} }
 %{ endif ~}
-%{ if mode != "nat-hub" && (auth_method != null || max_key_age != null) ~}
+%{ if auth_method != null || max_key_age != null ~}
 
 [auth]
 %{ endif ~}
-%{ if mode != "nat-hub" && auth_method != null ~}
+%{ if auth_method != null ~}
 method = ${jsonencode(auth_method)}
 %{ endif ~}
-%{ if mode != "nat-hub" && max_key_age != null ~}
+%{ if max_key_age != null ~}
 max_key_age = ${jsonencode(max_key_age)}
 %{ endif ~}

@@ -9,7 +9,7 @@ variable "private_net" {
 }
 
 variable "auth_method" {
-  description = "With \"key\" each gateway makes and announces a key of its own. With \"psk\" there are pre-shared keys only. Modes: vpn-hub, nat-vpn. Default: \"key\"; \"psk\" where a 2014 file holds VPN_PSK."
+  description = "With \"key\" each gateway makes and announces a key of its own. With \"psk\" there are pre-shared keys only. Modes: all. Default: \"key\"; \"psk\" where a 2014 file holds VPN_PSK."
   type        = string
   default     = null
   validation {
@@ -19,7 +19,7 @@ variable "auth_method" {
 }
 
 variable "max_key_age" {
-  description = "This gateway's key is rotated when it is older than this, for instance \"90days\". Modes: vpn-hub, nat-vpn. Default: no rotation by age."
+  description = "This gateway's key is rotated when it is older than this, for instance \"90days\". Modes: all. Default: no rotation by age."
   type        = string
   default     = null
 }
@@ -53,13 +53,13 @@ variable "regions" {
 }
 
 variable "gateway_tag" {
-  description = "The hub connects the gateways that have this tag. Modes: vpn-hub. Default: { key = \"service\", value = \"nat\" }."
+  description = "The hub connects the gateways that have this tag, and a nat-hub or nat-vpn finds others of its mode in its VPC by it. Modes: all. Default: { key = \"service\", value = \"nat\" }."
   type        = object({ key = string, value = string })
   default     = null
 }
 
 variable "environment_tag" {
-  description = "A gateway or hub must have this second tag as well. Modes: vpn-hub, nat-vpn. Default: none."
+  description = "A gateway or hub must have this second tag as well, and so must the other member of a pair. Modes: all. Default: none."
   type        = object({ key = string, value = string })
   default     = null
 }

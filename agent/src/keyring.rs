@@ -12,7 +12,7 @@ use crosswan_core::{
     decide::{Request, rotation::is_old},
     error::{Error, Kind, Result},
     model::{Identity, InstanceId, Keyring, PrivateKey, Timestamp},
-    settings::{AuthMethod, Settings},
+    settings::Settings,
 };
 
 /// Only root may read or write a private key.
@@ -94,7 +94,7 @@ pub struct Ready {
 /// # Errors
 /// As [`read`].
 pub fn ready(settings: &Settings, paths: &Paths, me: &Identity, now: Timestamp, request: &Request) -> Result<Ready> {
-    if !settings.mode.has_ipsec() || settings.auth.method != AuthMethod::Key {
+    if !settings.has_key() {
         return Ok(Ready::default());
     }
     let rotate = |key: &PrivateKey| {

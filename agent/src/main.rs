@@ -113,16 +113,17 @@ async fn run(cli: Cli) -> Result<u8> {
             let settings = load(&root, &flags)?;
             let Some(pairing) = settings.pair else {
                 let why = match (settings.mode, settings.auth.method) {
-                    (Mode::NatVpn, AuthMethod::Psk) => "auth.method is \"psk\", and beats are signed with keys",
-                    (Mode::NatVpn, _) => "pair.enabled is false",
-                    _ => "only a nat-vpn can be one of a pair",
+                    (Mode::VpnHub, _) => "a vpn-hub cannot be one of a pair",
+                    (_, AuthMethod::Psk) => "auth.method is \"psk\", and beats are signed with keys",
+                    _ => "pair.enabled is false",
                 };
                 // To systemd a service that ends before it is ready has failed.
                 host::notify(&[NotifyState::Ready]);
                 say(format_args!("no pair: {why}"))?;
                 return Ok(0);
             };
-            pair::run(pair::Config { pairing, routes_tag: settings.routes_tag, paths }, interrupted()).await?;
+            let tunnels = settings.mode.has_ipsec();
+            pair::run(pair::Config { pairing, routes_tag: settings.routes_tag, tunnels, paths }, interrupted()).await?;
             Ok(0)
         }
         Command::Doctor { json } => {
@@ -216,9 +217,10 @@ async fn pass(root: &Path, flags: &Flags, paths: &Paths, request: Request, json:
     let dry_run = request.dry_run;
     let pass = async {
         let (settings, keys) = settings(root, flags)?;
-        if request.rotate && (settings.auth.method != AuthMethod::Key || !settings.mode.has_ipsec()) {
+        if request.rotate && !settings.has_key() {
             return Err(Error::settings(
-                "auth.method: rotate-key needs a gateway with a key pair, and this one has none; set auth.method = \"key\" on a vpn-hub or nat-vpn",
+                "auth.method: rotate-key needs a gateway with a key pair, and this one has none; set auth.method = \"key\" on a vpn-hub or \
+                 nat-vpn, or pair.enabled on a nat-hub",
             ));
         }
         refresh::refresh(&settings, &keys, paths, &request).await

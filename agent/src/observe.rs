@@ -89,18 +89,17 @@ pub async fn observe(
     observed.problems.extend(problem);
     let own = async {
         let Observed { me, unasked, .. } = &observed;
-        let patience = match &ring {
-            Some(_) => settings.ec2.timeout,
-            None if settings.address.is_some() => settings.ec2.timeout,
+        let needed = ring.is_some() && settings.mode.has_ipsec() || settings.address.is_some();
+        let patience = match needed {
+            true => settings.ec2.timeout,
             // It has nothing else to ask, perhaps no role to ask with, and NAT does not wait for it.
-            None if unasked.is_empty() => settings.ec2.timeout.min(PATIENCE_OWN),
-            None => return (None, None),
+            false if unasked.is_empty() => settings.ec2.timeout.min(PATIENCE_OWN),
+            false => return (None, None),
         };
         let about = ec2::Tags::of(settings);
         let (tags, vpc) = ec2::own_place(&ec2, me, &about, patience).await;
-        // Without a key or an address it can do without the right to ask, and not without an answer that it may have: on the boot of a
-        // slow machine EC2 can be late, and its check would stay on for an hour.
-        let needed = ring.is_some() || settings.address.is_some();
+        // Without tunnels by key or an address it can do without the right to ask, and not without an answer that it may have: on the boot
+        // of a slow machine EC2 can be late, and its check would stay on for an hour.
         (Some(tags).filter(|tags| needed || !tags.as_ref().is_err_and(AskError::is_about_rights)), vpc)
     };
     let addresses = async {
@@ -116,7 +115,7 @@ pub async fn observe(
     (observed.answers, observed.tags, observed.vpc, observed.addresses) = (answers, tags, vpc, addresses);
     observed.segment = segment;
     let me = Holder { vpc: &observed.me.vpc, instance: &observed.me.instance };
-    observed.own = ring.as_ref().and_then(|ring| OwnKeys::of(ring, &me));
+    observed.own = ring.as_ref().and_then(|ring| OwnKeys::of(ring, settings.mode, &me));
     debug!(stage = "observe EC2", "done");
 
     let stored = psks::fetch(&ec2, settings, keys, &observed).await;

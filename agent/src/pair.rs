@@ -58,6 +58,8 @@ pub struct Config {
     pub pairing: Pairing,
     /// The tag of the route tables that may be written.
     pub routes_tag: Tag,
+    /// Whether its mode has tunnels, and so needs charon.
+    pub tunnels: bool,
     /// The files: the members, the key, and what is written for `status`.
     pub paths: Paths,
 }
@@ -166,13 +168,17 @@ impl Resident {
 
     /// Looks at this gateway and at the files, and at the routes when it is time for that.
     async fn look(&mut self) {
-        let found = health::look(&self.cfg.paths.vici).await;
+        let vici = self.cfg.tunnels.then_some(&self.cfg.paths.vici);
+        let found = health::look(vici).await;
         // What it says of itself moves routes. A link that DHCP renews, or a table that is just being written, is none of that.
         self.doubted = self.health.is_fit() && !found.is_fit() && !self.doubted;
         if !self.doubted {
             self.health = found;
         }
-        tasks::ask_charon(&self.cfg.paths.vici, &self.back);
+        match vici {
+            Some(vici) => tasks::ask_charon(vici, &self.back),
+            None => self.tunnel = true,
+        }
         let text = files::read(&self.cfg.paths.pair).ok().flatten().map(|(text, _)| text);
         let members = text.as_deref().and_then(Members::parse).filter(|members| members.port == self.cfg.pairing.port);
         let key = || keyring::read(&self.cfg.paths).ok().flatten().map(|ring| ring.current);

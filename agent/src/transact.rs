@@ -61,7 +61,7 @@ fn nothing_to_do(before: &System, paths: &Paths) -> Outcome {
     };
     Outcome {
         problems: marker.err().iter().map(Error::chain).collect(),
-        keys_in_use: before.charon.is_some(),
+        keys_in_use: before.charon.is_some() || before.files.connections.is_none(),
         ..Outcome::new(Verdict::Unchanged)
     }
 }
@@ -146,7 +146,10 @@ async fn attempt(
 
     let still_signing: Vec<PublicKey> = goal.keys.iter().map(|key| key.public).collect();
     let mut done = Outcome {
-        keys_in_use: peers.is_some() && gone.is_none() && goal.keys.len() == target.keys.len(),
+        keys_in_use: match peers {
+            Some(_) => gone.is_none() && goal.keys.len() == target.keys.len(),
+            None => target.files.connections.is_none(),
+        },
         ..Outcome::new(Verdict::Changed)
     };
     if let Some(peers) = peers {

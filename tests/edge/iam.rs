@@ -137,7 +137,7 @@ fn everything(server: &Server, regions: &[&str], with_cidrs: bool) -> BTreeMap<S
 const FILES: [(&str, &[&str], bool, &[&str]); 3] = [
     ("vpn-hub", &REGIONS, true, &["ec2:DescribeInstances", "ec2:DescribeVpcs", "ec2:CreateTags", CHECK]),
     ("nat-vpn", &REGIONS, false, &["ec2:DescribeInstances", "ec2:CreateTags", CHECK]),
-    ("nat-hub", &[HOME], false, &["ec2:DescribeInstances", CHECK]),
+    ("nat-hub", &[HOME], false, &["ec2:DescribeInstances", "ec2:CreateTags", CHECK]),
 ];
 const CHECK: &str = "ec2:ModifyInstanceAttribute";
 /// What moves routes and takes addresses. All files have it.
@@ -157,13 +157,7 @@ const AROUND: [(&str, &str); 3] =
 fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() {
     for (file, regions, with_cidrs, needed) in FILES {
         let policy = document(file);
-        // A nat-hub announces nothing.
-        let announces = needed.contains(&"ec2:CreateTags");
-        let everything = |policy: &Value| {
-            let mut refused = everything(&guarded(policy), regions, with_cidrs);
-            refused.retain(|call, _| announces || call != "announce");
-            refused
-        };
+        let everything = |policy: &Value| everything(&guarded(policy), regions, with_cidrs);
         assert_eq!(everything(&policy), BTreeMap::new(), "{file}");
         let mut listed: Vec<_> = policy["Statement"].as_array().unwrap().iter().flat_map(actions).collect();
         assert!(PLACE.iter().all(|action| listed.iter().any(|other| other == action)), "{file}: {listed:?}");
@@ -179,9 +173,8 @@ fn each_file_allows_all_its_gateway_asks_for_and_every_action_in_it_is_needed() 
         for action in needed {
             let refused = everything(&without(&policy, action));
             let calls: Vec<_> = refused.keys().map(String::as_str).collect();
-            let own: &[&str] = if announces { &["announce", "check", "own_tags"] } else { &["check", "own_tags"] };
             let expected = match *action {
-                "ec2:DescribeInstances" => [own, regions, &["groups"]].concat(),
+                "ec2:DescribeInstances" => [&["announce", "check", "own_tags"], regions, &["groups"]].concat(),
                 "ec2:DescribeVpcs" => regions.to_vec(),
                 CHECK => vec!["check"],
                 _ => vec!["announce"],
@@ -238,7 +231,7 @@ fn a_gateway_may_write_its_two_tags_and_nothing_else_and_each_condition_is_neede
         ("who is no instance", &Caller::user("somebody"), exact()),
         ("the same role on another instance", &Caller::gateway("crosswan-test", HOME, "i-00000002"), exact()),
     ];
-    for file in ["vpn-hub", "nat-vpn"] {
+    for (file, ..) in FILES {
         let document = document(file);
         let decide =
             |document: &Value, caller, call: &Call| Policy::decide(&[Policy::new(document).unwrap()], caller, call);
@@ -407,7 +400,8 @@ fn the_guard_keeps_the_tags_to_the_gateways() {
     let all_tags = || Call::new(HOME, &format!("Action=DeleteTags&ResourceId.1={ME}"));
     let neither = || Call::new(HOME, &format!("Action=CreateTags&ResourceId.1={ME}&Tag.1.Key=service&Tag.1.Value=nat"));
     let admin = Caller::user("admin");
-    let gateways = ["crosswan-vpn-hub", "crosswan-nat-vpn"].map(|role| Caller::gateway(role, HOME, ME));
+    let gateways =
+        ["crosswan-vpn-hub", "crosswan-nat-vpn", "crosswan-nat-hub"].map(|role| Caller::gateway(role, HOME, ME));
     for (what, caller, call, expected) in [
         ("an admin writes them", &admin, publishing("", ""), Decision::Denied),
         ("an admin writes one of them", &admin, publishing(KEY_TAG, "service"), Decision::Denied),
@@ -422,6 +416,7 @@ fn the_guard_keeps_the_tags_to_the_gateways() {
         ("an admin tags a volume", &admin, publishing(ME, "vol-00000001"), Decision::Allowed),
         ("the hub writes them", &gateways[0], publishing("", ""), Decision::Allowed),
         ("a spoke writes them", &gateways[1], publishing("", ""), Decision::Allowed),
+        ("a nat-hub writes them", &gateways[2], publishing("", ""), Decision::Allowed),
     ] {
         assert_eq!(Policy::decide(&policies, caller, &call), expected, "{what}");
     }

@@ -23,6 +23,7 @@ mod knock;
 mod late;
 mod metrics;
 mod mtu;
+mod nat_pair;
 mod pair;
 mod place;
 mod plan2014;

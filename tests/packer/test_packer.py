@@ -75,19 +75,18 @@ class Templates(unittest.TestCase):
     def test_settings_by_mode(self):
         """What each mode's image gets of the same variables; by default gateways have keys of their own, and no setting says so."""
         common = {"private_net": ["10.0.0.0/8"]}
-        for site, hub, vpn in (
-            ({}, {}, {}),
-            ({"regions": REGIONS}, {"regions": REGIONS}, {"regions": REGIONS}),
-            ({"regions": REGIONS, "hub_region": "us-west-2", "max_key_age": "90days"},
-             {"regions": REGIONS, "auth": {"max_key_age": "90days"}}, {"regions": ["us-west-2"], "auth": {"max_key_age": "90days"}}),
-            ({"regions": REGIONS, "hub": HUBS[:1], "auth_method": "psk"},
-             {"regions": REGIONS, "auth": {"method": "psk"}},
-             {"regions": REGIONS, "hub": HUBS[:1], "auth": {"method": "psk"}}),
-            ({"hub": HUBS, "regions": REGIONS}, {"regions": REGIONS}, {"regions": REGIONS, "hub": HUBS}),
+        for site, all_modes, hub, vpn in (
+            ({}, {}, {}, {}),
+            ({"regions": REGIONS}, {}, {"regions": REGIONS}, {"regions": REGIONS}),
+            ({"regions": REGIONS, "hub_region": "us-west-2", "max_key_age": "90days"}, {"auth": {"max_key_age": "90days"}},
+             {"regions": REGIONS}, {"regions": ["us-west-2"]}),
+            ({"regions": REGIONS, "hub": HUBS[:1], "auth_method": "psk"}, {"auth": {"method": "psk"}},
+             {"regions": REGIONS}, {"regions": REGIONS, "hub": HUBS[:1]}),
+            ({"hub": HUBS, "regions": REGIONS}, {}, {"regions": REGIONS}, {"regions": REGIONS, "hub": HUBS}),
         ):
             for mode, own in (("vpn-hub", hub), ("nat-hub", {}), ("nat-vpn", vpn)):
                 with self.subTest(mode=mode, **site):
-                    self.assertEqual(baked(mode, site), {"mode": mode} | common | own)
+                    self.assertEqual(baked(mode, site), {"mode": mode} | common | all_modes | own)
 
     def test_each_mode_gets_the_settings_that_it_uses(self):
         """Of a site that sets everything, an image has what docs/settings.md gives its mode, and nothing else."""
@@ -122,7 +121,7 @@ class Images(unittest.TestCase):
         self.each_arch("vpn-hub", NAT_UNITS | IPSEC_UNITS, {"regions": REGIONS, "environment_tag": {"key": "env", "value": "prod"}})
 
     def test_nat_hub(self):
-        self.each_arch("nat-hub", NAT_UNITS, {})
+        self.each_arch("nat-hub", NAT_UNITS, {"environment_tag": {"key": "env", "value": "prod"}})
 
     def test_nat_vpn(self):
         self.each_arch("nat-vpn", NAT_UNITS | IPSEC_UNITS,

@@ -116,7 +116,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
     };
     let address = address(settings, observed);
     let Tunnels { mut tunnels, mut routes, removed, held, presence, state } = match settings.mode {
-        Mode::NatHub => Tunnels::default(),
+        Mode::NatHub => Tunnels { presence: own_tags::of_nat_hub(observed), ..Tunnels::default() },
         Mode::VpnHub => hub::hub(&facts, &mut findings)?,
         Mode::NatVpn => spoke::spoke(&facts, &mut findings),
     };
@@ -125,7 +125,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         tunnels.clear();
         routes.clear();
     }
-    findings.notes.extend(own_tags::tampered(observed));
+    findings.notes.extend(own_tags::tampered(settings, observed));
     let (me, private_net) = (&observed.me, &settings.private_net);
     let routing = match settings.mode.has_ipsec() {
         true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes),

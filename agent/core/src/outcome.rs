@@ -53,12 +53,14 @@ pub struct Outcome {
     /// The steps that were taken and stand; after a roll-back those that were tried, of a dry run those that would be taken.
     pub steps: Vec<String>,
     /// Whether charon has the whole target but for the parts of failed peers, this gateway's keys included: then a rotation or
-    /// an announcement, which depend on that, may go on.
+    /// an announcement, which depend on that, may go on. Where there is nothing for charon, they depend on nobody.
     pub keys_in_use: bool,
     /// Whether the next key has taken the place of the current one.
     pub promoted: bool,
     /// Whether tags of the own instance were written and read back.
     pub announced: bool,
+    /// Why a gateway that can do without did not announce its key.
+    pub unannounced: Option<String>,
     /// Whether EC2's source/destination check was turned off and read back, or why not; `None` if nothing was to be done.
     pub check_stopped: Option<Result<(), String>>,
     /// How the Elastic IP is that this gateway was to take; `None` if it was to take none.
@@ -88,6 +90,7 @@ impl Outcome {
             keys_in_use: false,
             promoted: false,
             announced: false,
+            unannounced: None,
             check_stopped: None,
             address: None,
             routes: BTreeMap::new(),

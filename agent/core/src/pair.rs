@@ -27,11 +27,11 @@ pub struct Health {
     pub forwards: bool,
     /// Its default route's interface is there and has a carrier.
     pub uplink: bool,
-    /// Its charon takes connections.
+    /// Its charon takes connections, or it is a `nat-hub`, which needs none.
     pub charon: bool,
     /// EC2 has answered it within a minute.
     pub ec2: bool,
-    /// A tunnel of its is up.
+    /// A tunnel of its is up, or it is a `nat-hub`, which has none and no route that needs one.
     pub tunnel: bool,
 }
 

@@ -56,7 +56,7 @@ impl<'a> Planned<'a> {
         let system = &observed.system;
         let capabilities = system.charon.as_ref().map(|c| Capabilities::of(&c.key_exchanges)).unwrap_or_default();
         let files = render(settings.mode, decided, capabilities)?;
-        let keys = own_keys(observed);
+        let keys = if settings.mode.has_ipsec() { own_keys(observed) } else { Vec::new() };
         let complete = |parsed: Configuration| {
             let mut target = Configuration { keys: keys.clone(), ..parsed };
             target.rules.unknown_as(&system.rules);
@@ -71,7 +71,7 @@ impl<'a> Planned<'a> {
             false => complete(Configuration::of(files)?),
         };
         let steps = plan(&target, system);
-        Ok(Planned { target, steps, conclusions: conclusions(observed, decided) })
+        Ok(Planned { target, steps, conclusions: conclusions(settings.mode, observed, decided) })
     }
 
     /// Everything that changes, a line each, as an operator reads it.

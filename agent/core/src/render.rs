@@ -57,8 +57,9 @@ impl Capabilities {
 /// A template cannot be written, which is a bug.
 pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Files> {
     let rules = Some(iptables::render(&decision.nat));
+    let pair = decision.pair.as_ref().map(Members::text);
     if !mode.has_ipsec() {
-        return Ok(Files { rules, ..Files::default() });
+        return Ok(Files { rules, pair, ..Files::default() });
     }
     let failed = |e| Error::new(Kind::Other, "render swanctl configuration").because(e);
     let connections = Connections {
@@ -73,7 +74,7 @@ pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Fi
         secrets: Some(secrets.render().map_err(failed)?),
         routing: Some(routing(mode, &decision.routing)),
         rules,
-        pair: decision.pair.as_ref().map(Members::text),
+        pair,
     })
 }
 

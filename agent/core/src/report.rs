@@ -260,6 +260,8 @@ impl Report {
         if let Some(Err(why)) = &outcome.check_stopped {
             report.notes.push(format!("this gateway could not turn off EC2's source/destination check itself: {why}"));
         }
+        let unannounced = outcome.unannounced.as_ref();
+        report.notes.extend(unannounced.map(|why| format!("no pair: this gateway may not announce its key: {why}")));
         // Where EC2 could not be asked, that is said already.
         let not_looked_at = check.is_none() && !matches!(observed.tags, Some(Err(_)));
         report.notes.extend(not_looked_at.then(|| NOT_LOOKED_AT.to_owned()));
@@ -413,7 +415,7 @@ impl KeyReport {
             fingerprint: current.fingerprint(),
             next: next.map(|key| key.fingerprint()),
             waiting: decided.presence.as_ref().map(|presence| presence.waiting.clone()).unwrap_or_default(),
-            announced: decided.announce.is_empty() || outcome.announced,
+            announced: decided.presence.is_some() && (decided.announce.is_empty() || outcome.announced),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Settings {
             [] => e,
             ignored => e.because(ignored.join("; ")),
         })?;
-        settings.warnings = legacy.warnings;
+        settings.warnings.splice(0..0, legacy.warnings);
         Ok(settings)
     }
 

@@ -1,6 +1,11 @@
 //! How this gateway is, as its beats say it.
 
-use std::{fs, io::ErrorKind, path::Path, time::Duration};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use tokio::{net::UnixStream, time::timeout};
@@ -11,9 +16,13 @@ use crosswan_core::pair::Health;
 /// How long a connection to charon's socket may take.
 const CHARON: Duration = Duration::from_millis(50);
 
-/// Looks once. Whether EC2 answers, and whether a tunnel is up, is not known here.
-pub(super) async fn look(vici: &Path) -> Health {
-    Health { forwards: forwards(), uplink: uplink(), charon: charon(vici).await, ec2: false, tunnel: false }
+/// Looks once, at charon only where its mode has one. Whether EC2 answers, and whether a tunnel is up, is not known here.
+pub(super) async fn look(vici: Option<&PathBuf>) -> Health {
+    let charon = match vici {
+        Some(vici) => charon(vici).await,
+        None => true,
+    };
+    Health { forwards: forwards(), uplink: uplink(), charon, ec2: false, tunnel: false }
 }
 
 fn forwards() -> bool {

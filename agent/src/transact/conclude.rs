@@ -12,7 +12,10 @@ use tracing::info;
 
 use crate::{
     files, keyring,
-    observe::{ec2, imds, live},
+    observe::{
+        ec2::{self, AnnounceError},
+        imds, live,
+    },
     paths::Paths,
 };
 use crosswan_core::{
@@ -73,13 +76,16 @@ impl Conclude<'_> {
                     }
                     self.outcome.check_stopped = Some(stopped.map_err(|why| why.to_string()));
                 }
-                Conclusion::AnnounceKey { region, instance, tags } if may_announce => {
+                Conclusion::AnnounceKey { region, instance, tags, needed } if may_announce => {
                     self.let_go();
                     info!(step = %conclusion, "apply");
                     match ec2::announce(&self.ec2, region, instance, tags, self.timeout).await {
                         Ok(()) => {
                             self.outcome.announced = true;
                             self.record(conclusion);
+                        }
+                        Err(AnnounceError::Unasked(why)) if !needed && why.is_about_rights() => {
+                            self.outcome.unannounced = Some(why.to_string());
                         }
                         Err(why) => self.outcome.unasked.push(format!("announce this gateway's key: {why}")),
                     }

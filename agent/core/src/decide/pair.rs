@@ -1,10 +1,10 @@
 //! Which other gateway of the own mode and VPC is the second member of the pair.
 //!
 //! There is a pair only of two: of three gateways none could say whose routes another may take. EC2 and the keys that it shows decide; where
-//! EC2 does not answer, the members of the last pass stay.
+//! EC2 does not answer, the members of the last pass stay. A gateway's key says its mode: the tags of `nat-hub` and `nat-vpn` are the same.
 
 use crate::{
-    model::{Holder, InstanceId, Member, PublicKey, VpcId},
+    model::{Holder, InstanceId, Member, Mode, PublicKey, VpcId},
     observed::Observed,
     pair::{Me, Members, Other},
     settings::Settings,
@@ -18,20 +18,30 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
     let port = settings.pair.ok_or(None)?.port;
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else {
         let last = observed.system.files.pair.as_deref().and_then(Members::parse);
-        let last = last.filter(|last| last.me.instance == observed.me.instance).ok_or(None)?;
+        let last = last.filter(|last| last.me.instance == observed.me.instance);
+        let last = last.ok_or_else(|| (settings.mode == Mode::NatHub && observed.tags.is_none()).then(no_role))?;
         return Ok(Members { port, destinations: settings.destinations(), ..last });
     };
-    let mut members = vpc.members.iter().flatten();
+    let vpc_id = &observed.me.vpc;
+    let others = || vpc.members.iter().flatten();
+    let stranger = |(instance, member): &(&InstanceId, &Member)| other_mode(settings.mode, vpc_id, instance, member);
+    let mut members = others().filter(|other| stranger(other).is_none());
     let (instance, other) = match (members.next(), members.next()) {
         (Some(member), None) => member,
+        (None, _) => {
+            let stranger = others().find_map(|other| Some((other.0, stranger(&other)?)));
+            let why = |(instance, mode): (&InstanceId, Mode)| {
+                format!("no pair with {instance}: it is a {mode} by its key, and this gateway a {}", settings.mode)
+            };
+            return Err(stranger.map(why));
+        }
         (Some((one, _)), Some((another, _))) => {
             return Err(Some(format!(
                 "no pair: beside this gateway {one} and {another} are in its VPC, and a pair has two members; end one of the three"
             )));
         }
-        _ => return Err(None),
     };
-    let keys = keys(&observed.me.vpc, instance, other);
+    let keys = keys(settings.mode, vpc_id, instance, other);
     if keys.is_empty() {
         return Err(Some(format!(
             "no pair with {instance} yet: its tag crosswan-key announces no key of its own; look at crosswan status there"
@@ -53,10 +63,20 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
     })
 }
 
-/// The key of its tag, and the one that follows it: each with the proof that this instance has it.
-fn keys(vpc: &VpcId, instance: &InstanceId, member: &Member) -> Vec<PublicKey> {
+fn no_role() -> String {
+    "no pair: this gateway may not look at its VPC, where it would find the other one; give it the role of docs/iam/nat-hub.json".into()
+}
+
+/// The mode by its key, if that is another one than `own`.
+fn other_mode(own: Mode, vpc: &VpcId, instance: &InstanceId, member: &Member) -> Option<Mode> {
+    let (key, holder) = (member.tags.key.read()?, Holder { vpc, instance });
+    [Mode::NatHub, Mode::NatVpn].into_iter().find(|mode| *mode != own && key.is_in(*mode, &holder))
+}
+
+/// The key of its tag, and the one that follows it: each with the proof that this instance, in this mode, has it.
+fn keys(mode: Mode, vpc: &VpcId, instance: &InstanceId, member: &Member) -> Vec<PublicKey> {
     let holder = Holder { vpc, instance };
-    let key = member.tags.key.read().filter(|key| key.belongs_to(&holder)).map(|key| key.key);
+    let key = member.tags.key.read().filter(|key| key.is_in(mode, &holder)).map(|key| key.key);
     let next = member.tags.next.read().filter(|next| key.is_some_and(|key| next.follows(&key, &holder)));
     key.into_iter().chain(next.map(|next| next.next)).collect()
 }
@@ -73,9 +93,15 @@ mod tests {
     };
 
     const PAIRED: &str = "mode = 'nat-vpn'\nprivate_net = ['10.0.0.0/8']\nregions = ['us-west-2']\npair.enabled = true";
+    const NAT_HUB: &str = "mode = 'nat-hub'\nprivate_net = ['10.0.0.0/8']\npair.enabled = true";
 
-    /// This is gateway 1, and gateway `n` is another of its VPC, which announces the key of gateway `signs`.
+    /// This is gateway 1, and gateway `n` is another of its mode and VPC, which announces the key of gateway `signs`.
     fn with(toml: &str, others: &[(u32, u32)]) -> (Settings, Observed) {
+        let mode = Settings::of_toml(toml).mode;
+        with_modes(toml, &others.iter().map(|(n, signs)| (*n, *signs, mode)).collect::<Vec<_>>())
+    }
+
+    fn with_modes(toml: &str, others: &[(u32, u32, Mode)]) -> (Settings, Observed) {
         let settings = Settings::of_toml(toml);
         let (vpc, instance) = holder(1);
         let me = Identity {
@@ -93,9 +119,9 @@ mod tests {
             launched: Timestamp(1),
         });
         observed.tags = Some(Ok(OwnTags { interface, ..OwnTags::default() }));
-        let member = |(n, signs): &(u32, u32)| {
+        let member = |(n, signs, mode): &(u32, u32, Mode)| {
             let (id, signed_for) = (holder(*n).1, holder(*signs).1);
-            let key = key_pair(2).proven(&Holder { vpc: &vpc, instance: &signed_for }).unwrap().to_string();
+            let key = key_pair(2).proven_in(*mode, &Holder { vpc: &vpc, instance: &signed_for }).unwrap().to_string();
             let (address, interface) = ([10, 1, 0, 5].into(), "eni-00000002".parse().unwrap());
             (id, Member { address, interface, tags: KeyTags::of(Some(&key), None) })
         };
@@ -123,6 +149,36 @@ mod tests {
         for off in ["false", "true\nauth.method = 'psk'"] {
             let toml = PAIRED.replace("true", off);
             assert_eq!(of(&toml, &[(2, 2)]), Err(None), "{off}");
+        }
+    }
+
+    #[test]
+    fn only_gateways_of_one_mode_are_a_pair_and_another_one_beside_them_ends_none() {
+        assert_eq!(of(NAT_HUB, &[(2, 2)]).unwrap().other.keys, [key_pair(2).public]);
+        let (hub, client) = (Mode::NatHub, Mode::NatVpn);
+        for (own, mode, other, as_other) in [(NAT_HUB, hub, client, "a nat-vpn"), (PAIRED, client, hub, "a nat-hub")] {
+            let of = |others: &[(u32, u32, Mode)]| {
+                let (settings, observed) = with_modes(own, others);
+                members(&settings, &observed)
+            };
+            let why = of(&[(2, 2, other)]).unwrap_err().unwrap();
+            assert!(why.contains(&format!("no pair with {}: it is {as_other}", holder(2).1)), "{why}");
+            assert_eq!(of(&[(2, 2, other), (3, 3, mode)]).unwrap().other.instance, holder(3).1);
+            assert!(of(&[(2, 2, mode), (3, 3, mode), (4, 4, other)]).is_err(), "three of the mode");
+        }
+    }
+
+    #[test]
+    fn a_nat_hub_without_a_role_is_told_what_a_pair_needs_only_where_settings_ask_for_one() {
+        for (toml, told) in
+            [(NAT_HUB.to_owned(), true), (NAT_HUB.replace("true", "false"), false), (PAIRED.into(), false)]
+        {
+            let (settings, mut observed) = with(&toml, &[]);
+            (observed.tags, observed.vpc) = (None, None);
+            let why = members(&settings, &observed).unwrap_err();
+            assert_eq!(why.is_some_and(|why| why.contains("docs/iam/nat-hub.json")), told, "{toml}");
+            observed.tags = Some(Err(AskError::TimedOut { after: std::time::Duration::from_secs(1) }));
+            assert_eq!(members(&settings, &observed), Err(None), "what could not be asked is said elsewhere");
         }
     }
 

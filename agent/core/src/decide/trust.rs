@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Gateway, InstanceId, KEY_TAG, NEXT_KEY_TAG, ProvenKey, PublicKey, Succession, Tagged};
+use crate::model::{Gateway, InstanceId, KEY_TAG, Mode, NEXT_KEY_TAG, ProvenKey, PublicKey, Succession, Tagged};
 
 /// The judgement of a gateway's announcement, given the keys that it was known by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -130,6 +130,10 @@ fn stranger(case: &Case, proven: &ProvenKey) -> Option<Objection> {
     let came_after = |key: &PublicKey| succession.is_some_and(|s| s.next == proven.key && s.follows(key, &holder));
     let came_before = |key: &PublicKey| succession.is_some_and(|s| s.next == *key && s.follows(&proven.key, &holder));
     let fingerprint = proven.key.fingerprint();
+    if proven.is_in(Mode::NatHub, &holder) {
+        let why = format!("{} is a nat-hub by its key {fingerprint}, and so has no tunnel", gateway.instance);
+        return Some(Objection::Refused(why + if known.is_empty() { "" } else { "; the known key stays" }));
+    }
     if !proven.belongs_to(&holder) {
         return Some(Objection::Refused(format!(
             "{} announces the key {fingerprint} without proof: tag {KEY_TAG} is not signed by that key for this instance, \

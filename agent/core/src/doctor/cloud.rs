@@ -7,7 +7,7 @@ use super::{
 use crate::{
     decide::{AddressIs, OwnAddress, address},
     model::{AccountId, Announcement, AskError, Holder, KEY_TAG, Mode, OwnKeys, OwnTags, Scope, printable},
-    settings::{Account, AuthMethod},
+    settings::Account,
     text::plural,
 };
 
@@ -80,7 +80,7 @@ pub(super) fn ec2(x: &Examined) -> Verdict {
 pub(super) fn actions(x: &Examined) -> Vec<(String, Verdict)> {
     let all = |matter| vec![("iam-<action>".to_owned(), Err(matter))];
     let Ok(settings) = x.settings.as_ref() else { return all(Matter::Blocked("settings")) };
-    let keys = settings.mode.has_ipsec() && settings.auth.method == AuthMethod::Key;
+    let keys = settings.has_key();
     let hub = settings.mode == Mode::VpnHub;
     let of_place = ["modify-instance-attribute", "create-route", "replace-route", "associate-address"];
     let of_place = of_place.map(|action| (action, x.allowed.contains_key(action)));
@@ -188,8 +188,9 @@ pub(super) fn key_tag(x: &Examined) -> Verdict {
     let tags = own(x)?;
     let me = x.me.as_ref().map_err(|_| Matter::Blocked("imds"))?;
     let ring = x.keyring.as_ref().ok().and_then(Option::as_ref).ok_or(Matter::Blocked("key-file"))?;
+    let mode = x.mode().ok_or(Matter::Blocked("settings"))?;
     let keys =
-        OwnKeys::of(ring, &Holder { vpc: &me.vpc, instance: &me.instance }).ok_or(Matter::Blocked("key-file"))?;
+        OwnKeys::of(ring, mode, &Holder { vpc: &me.vpc, instance: &me.instance }).ok_or(Matter::Blocked("key-file"))?;
     let fingerprint = keys.current.key.fingerprint();
     let announcement = Announcement { key: keys.current, next: keys.next.map(|(_, succession)| succession) };
     match announcement.missing_from(tags.key.as_deref(), tags.next.as_deref()).first() {

@@ -11,7 +11,7 @@ use crate::{
     observed::Observed,
     pair::PairStatus,
     report::{FailedPass, Report},
-    settings::{AuthMethod, Settings},
+    settings::Settings,
     state::State,
     system::{Charon, Conntrack, Routing},
 };
@@ -134,7 +134,7 @@ impl Examined {
 
     /// Whether passes with these settings have to ask EC2; if settings are wrong, it does not matter.
     pub fn asks_ec2(&self) -> bool {
-        let needs = |s: &Settings| s.mode.has_ipsec() && (s.auth.method == AuthMethod::Key || s.asks());
+        let needs = |s: &Settings| s.has_key() || s.mode.has_ipsec() && s.asks();
         self.settings.as_ref().is_ok_and(needs)
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn pair(x: &Examined) -> Vec<(String, Verdict)> {
             Err(warning(judgement, wanted, remedy))
         }
         Some(PairStatus { state, judgement, .. }) => {
-            let unit = if *state == PeerState::AgentDead { "crosswan-pair" } else { "strongswan" };
+            let unit = if *state == PeerState::NoCharon { "strongswan" } else { "crosswan-pair" };
             Err(warning(judgement, wanted, format!("systemctl status {unit} on {member}")))
         }
     };

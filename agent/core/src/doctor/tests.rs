@@ -12,9 +12,9 @@ use crate::{
     forwarding::{Knob, Obstacles, Problem},
     iptables::Rules,
     model::{
-        AclEntry, AddressHolder, AskError, ElasticIp, FarEnd, Holder, Identity, Keyring, NetworkAcl, OwnInterface,
-        OwnKeys, OwnTags, OwnVpc, Packets, RouteTable, RouteTarget, SecurityGroups, Timestamp, VpcRoute, Way,
-        private_key::tests::key_pair,
+        AclEntry, AddressHolder, AskError, ElasticIp, FarEnd, Holder, Identity, Keyring, Mode, NetworkAcl,
+        OwnInterface, OwnKeys, OwnTags, OwnVpc, Packets, RouteTable, RouteTarget, SecurityGroups, Timestamp, VpcRoute,
+        Way, private_key::tests::key_pair,
     },
     pair::PairStatus,
     report::{Report, TunnelReport},
@@ -79,7 +79,7 @@ fn well() -> Examined {
     let mut current = key_pair(1);
     current.instance = me.instance.clone();
     let ring = Keyring { current, next: None };
-    let keys = OwnKeys::of(&ring, &Holder { vpc: &me.vpc, instance: &me.instance }).unwrap();
+    let keys = OwnKeys::of(&ring, Mode::NatVpn, &Holder { vpc: &me.vpc, instance: &me.instance }).unwrap();
     let interface = OwnInterface {
         id: "eni-000000ff".parse().unwrap(),
         subnet: "subnet-000000ff".parse().unwrap(),

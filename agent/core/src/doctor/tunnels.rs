@@ -58,12 +58,14 @@ pub(super) fn swanctl_include(x: &Examined) -> Verdict {
     }
 }
 
-/// Nothing about keys is looked at where only pre-shared keys are used.
+/// Nothing about keys is looked at where this gateway has none: with pre-shared keys only, and on a `nat-hub` that is to be alone.
 fn with_keys(x: &Examined) -> Result<(), Matter> {
-    with_tunnels(x)?;
-    match x.settings.as_ref().map_err(|_| Matter::Blocked("settings"))?.auth.method {
-        AuthMethod::Key => Ok(()),
-        AuthMethod::Psk => Err(Matter::Absent("auth.method is psk".into())),
+    match &x.settings {
+        Ok(settings) if settings.has_key() => Ok(()),
+        Ok(settings) if settings.auth.method == AuthMethod::Psk => {
+            with_tunnels(x).and(Err(Matter::Absent("auth.method is psk".into())))
+        }
+        _ => with_tunnels(x).and(Err(Matter::Blocked("settings"))),
     }
 }
 
@@ -74,7 +76,7 @@ pub(super) fn key_file(x: &Examined) -> Verdict {
     let ring =
         x.keyring.as_ref().map_err(|why| unasked(why, wanted, "crosswan refresh, once it is restored or removed"))?;
     // Its peers know the key that is gone, and refuse another one of the same instance.
-    let known = x.last_report().and_then(|report| {
+    let known = x.last_report().filter(|report| report.mode.has_ipsec()).and_then(|report| {
         Some(format!(
             "restore {file}; or: crosswan refresh here, and on each peer: crosswan refresh --accept-key {}=FINGERPRINT",
             report.key.as_ref().map(|_| &report.me.vpc)?
@@ -96,6 +98,7 @@ pub(super) fn key_file(x: &Examined) -> Verdict {
 }
 
 pub(super) fn key_loaded(x: &Examined) -> Verdict {
+    with_tunnels(x)?;
     with_keys(x)?;
     let charon = x.charon.as_ref().map_err(|_| Matter::Blocked("charon"))?;
     let ring = x.keyring.as_ref().ok().and_then(Option::as_ref).ok_or(Matter::Blocked("key-file"))?;

@@ -78,6 +78,10 @@ fn golden_text_per_mode() {
     for (nat, golden) in [
         (nat(&["10.0.0.0/16"], None, true), include_str!("golden/vpn-hub.rules")),
         (nat(&["10.0.0.0/16"], Some("ens5"), false), include_str!("golden/nat-hub.rules")),
+        (
+            Nat { beats: Some((4795, Ipv4Addr::new(10, 0, 0, 5))), ..nat(&["10.0.0.0/16"], Some("ens5"), false) },
+            include_str!("golden/nat-hub-pair.rules"),
+        ),
         (nat_vpn(), include_str!("golden/nat-vpn.rules")),
         (segmented(), include_str!("golden/vpn-hub-segments.rules")),
         (opened(), include_str!("golden/nat-vpn-opened.rules")),

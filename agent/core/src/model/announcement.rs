@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BadName, OwnInterface, PublicKey, Signature,
+    BadName, Mode, OwnInterface, PublicKey, Signature,
     signature::{self, Holder},
 };
 
@@ -35,9 +35,14 @@ pub struct ProvenKey {
 }
 
 impl ProvenKey {
-    /// Whether the signature was made by the key itself, for the gateway of `holder`.
+    /// Whether the signature was made by the key itself, for the gateway of `holder` as the end of a tunnel.
     pub fn belongs_to(&self, holder: &Holder<'_>) -> bool {
-        self.proof.is_by(&self.key, &signature::possession(&self.key, holder))
+        self.is_in(Mode::NatVpn, holder)
+    }
+
+    /// Whether the signature was made by the key itself, for the gateway of `holder` in this mode. `vpn-hub` and `nat-vpn` sign alike.
+    pub fn is_in(&self, mode: Mode, holder: &Holder<'_>) -> bool {
+        self.proof.is_by(&self.key, &signature::possession(&self.key, mode, holder))
     }
 }
 
@@ -221,6 +226,10 @@ mod tests {
         assert_eq!(succession.to_string().parse(), Ok(succession));
         assert!(proven.to_string().len() <= LONGEST && succession.to_string().len() <= LONGEST);
         assert!(proven.belongs_to(&me) && succession.follows(&one.public, &me));
+        // A nat-hub's key looks the same in its tag, and is none for a tunnel.
+        let of_nat_hub = one.proven_in(Mode::NatHub, &me).unwrap();
+        assert!(of_nat_hub.is_in(Mode::NatHub, &me) && !of_nat_hub.belongs_to(&me) && !proven.is_in(Mode::NatHub, &me));
+        assert_eq!(of_nat_hub.to_string().parse(), Ok(of_nat_hub));
         for other in [Holder { vpc: &vpc2, instance: &instance }, Holder { vpc: &vpc, instance: &instance2 }] {
             assert!(!proven.belongs_to(&other) && !succession.follows(&one.public, &other));
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, Keyring, PrivateKey, ProvenKey, PublicKey, Succession};
+use super::{Holder, Keyring, Mode, PrivateKey, ProvenKey, PublicKey, Succession};
 
 /// This gateway's own keys with their signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,10 +15,10 @@ pub struct OwnKeys {
 }
 
 impl OwnKeys {
-    /// Signs the keys of a ring for `holder`. `None` if the text of a key cannot be read.
-    pub fn of(ring: &Keyring, holder: &Holder<'_>) -> Option<OwnKeys> {
-        let next = |next: &PrivateKey| Some((next.proven(holder)?, ring.current.succeeded_by(next, holder)?));
-        Some(OwnKeys { current: ring.current.proven(holder)?, next: ring.next.as_ref().and_then(next) })
+    /// Signs the keys of a ring for `holder`, which is in this mode. `None` if the text of a key cannot be read.
+    pub fn of(ring: &Keyring, mode: Mode, holder: &Holder<'_>) -> Option<OwnKeys> {
+        let next = |next: &PrivateKey| Some((next.proven_in(mode, holder)?, ring.current.succeeded_by(next, holder)?));
+        Some(OwnKeys { current: ring.current.proven_in(mode, holder)?, next: ring.next.as_ref().and_then(next) })
     }
 
     /// The key whose acceptance has to be proved.

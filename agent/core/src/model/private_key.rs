@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
-use super::{Holder, InstanceId, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature};
+use super::{Holder, InstanceId, Mode, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature};
 
 /// The bytes before the 32 bytes of the seed in PKCS#8 (RFC 8410, section 7), in the form without the public key,
 /// which every strongSwan reads.
@@ -58,9 +58,14 @@ impl PrivateKey {
         Some(Signature::new(signature.as_ref().try_into().ok()?))
     }
 
-    /// The public half with the proof that `holder` has the private one. `None` if the text cannot be read.
+    /// The public half with the proof that `holder`, the end of a tunnel, has the private one. `None` if the text cannot be read.
     pub fn proven(&self, holder: &Holder<'_>) -> Option<ProvenKey> {
-        let proof = self.sign(&signature::possession(&self.public, holder))?;
+        self.proven_in(Mode::NatVpn, holder)
+    }
+
+    /// The same of a gateway in this mode.
+    pub fn proven_in(&self, mode: Mode, holder: &Holder<'_>) -> Option<ProvenKey> {
+        let proof = self.sign(&signature::possession(&self.public, mode, holder))?;
         Some(ProvenKey { key: self.public, proof })
     }
 

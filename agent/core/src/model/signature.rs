@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-use super::{BadName, InstanceId, PublicKey, VpcId};
+use super::{BadName, InstanceId, Mode, PublicKey, VpcId};
 
 /// An Ed25519 signature. `Display` and `FromStr` are base64 without padding, 86 characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +49,11 @@ impl fmt::Display for Holder<'_> {
     }
 }
 
-/// The text that a key signs to prove that `holder` has it.
-pub(crate) fn possession(key: &PublicKey, holder: &Holder<'_>) -> String {
-    format!("crosswan: {key} is the key of {holder}")
+/// The text that a key signs to prove that `holder` has it. That of a `nat-hub` says so: no tunnel can be made with such a key, and the
+/// ends of tunnels have said nothing of their mode since 0.1.
+pub(crate) fn possession(key: &PublicKey, mode: Mode, holder: &Holder<'_>) -> String {
+    let whose = if mode.has_ipsec() { "" } else { "the nat-hub " };
+    format!("crosswan: {key} is the key of {whose}{holder}")
 }
 
 /// The text that a key and its successor both sign: the first allows the change, the second proves that `holder` has it.

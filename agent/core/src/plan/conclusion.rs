@@ -6,7 +6,7 @@ use std::fmt;
 use super::Remember;
 use crate::{
     decide::{Decided, OwnAddress, TakeAddress, TakeRoute},
-    model::{InstanceId, PublicKey, Region},
+    model::{InstanceId, Mode, PublicKey, Region},
     observed::Observed,
 };
 
@@ -47,6 +47,8 @@ pub enum Conclusion<'a> {
         instance: InstanceId,
         /// The tags with the values that they should have.
         tags: Vec<(&'static str, String)>,
+        /// Whether this gateway cannot do without: its tunnels need it. A pair is all that a `nat-hub` needs it for.
+        needed: bool,
     },
     /// Leads a route of the own VPC to this gateway. By now everything else is in force, and peers can find this gateway's key.
     TakeRoute {
@@ -58,7 +60,7 @@ pub enum Conclusion<'a> {
 }
 
 /// The conclusions of this pass, in order.
-pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<Conclusion<'a>> {
+pub(super) fn conclusions<'a>(mode: Mode, observed: &Observed, decided: &'a Decided) -> Vec<Conclusion<'a>> {
     let promotes = decided.presence.as_ref().is_some_and(|presence| presence.promote);
     let keys = observed.own.filter(|_| promotes);
     let promote = keys.and_then(|own| Some(Conclusion::PromoteKey { next: own.next_key()?, old: own.current.key }));
@@ -72,6 +74,7 @@ pub(super) fn conclusions<'a>(observed: &Observed, decided: &'a Decided) -> Vec<
         region: observed.me.region.clone(),
         instance: observed.me.instance.clone(),
         tags: decided.announce.clone(),
+        needed: mode.has_ipsec(),
     });
     let take = |route| Conclusion::TakeRoute { region: observed.me.region.clone(), route };
     let routes = decided.vpc_routes.take.iter().map(take);

@@ -103,7 +103,7 @@ fn a_pass_that_was_rolled_back_removed_nobody_and_changed_no_key() {
     let observed = Observed {
         state: State { peers: [(vpc.clone(), Peer::new(gone))].into(), ..State::default() },
         answers: [(me.region.clone().into(), Ok(RegionView::default()))].into(),
-        own: OwnKeys::of(&ring, &Holder { vpc: &me.vpc, instance: &me.instance }),
+        own: OwnKeys::of(&ring, Mode::NatVpn, &Holder { vpc: &me.vpc, instance: &me.instance }),
         system: System { charon: Some(Charon::default()), ..System::default() },
         ..Observed::new(&settings, me, "ens5".parse().unwrap(), Timestamp(1000))
     };

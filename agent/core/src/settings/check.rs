@@ -110,6 +110,13 @@ impl Draft {
             }
             (Mode::NatVpn, []) => {}
         }
+        let unsigned = self.pair_enabled && mode != Mode::VpnHub && method == AuthMethod::Psk;
+        let warnings = unsigned.then(|| {
+            format!(
+                "{}: pair.enabled: no pair is made, as beats are signed with keys and auth.method is \"psk\"",
+                at("pair.enabled")
+            )
+        });
         Ok(Settings {
             mode,
             private_net,
@@ -141,14 +148,14 @@ impl Draft {
                 confirmed_after: self.confirmed_after,
             },
             keep: Keep { interval: self.keep_interval },
-            pair: (self.pair_enabled && mode == Mode::NatVpn && method == AuthMethod::Key).then_some(Pairing {
+            pair: (self.pair_enabled && mode != Mode::VpnHub && method == AuthMethod::Key).then_some(Pairing {
                 // The table's bounds are those of a port.
                 port: u16::try_from(self.pair_port).unwrap_or(u16::MAX),
                 interval: self.pair_interval,
                 misses: self.pair_misses,
             }),
             ec2: Ec2 { timeout: self.ec2_timeout },
-            warnings: Vec::new(),
+            warnings: warnings.into_iter().collect(),
         })
     }
 

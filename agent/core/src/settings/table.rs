@@ -121,6 +121,8 @@ const ALL: &[Mode] = &Mode::ALL;
 const VPN: &[Mode] = &[Mode::VpnHub, Mode::NatVpn];
 const HUB: &[Mode] = &[Mode::VpnHub];
 const CLIENT: &[Mode] = &[Mode::NatVpn];
+/// Those that can be a pair.
+const NAT: &[Mode] = &[Mode::NatHub, Mode::NatVpn];
 
 settings! {
     "mode", "CROSSWAN_MODE", mode: Mode = parse::word,
@@ -155,11 +157,11 @@ settings! {
          bring (by default `private_net`), `segments` those that they may be in (by default any), and `name` is for messages. \
          The list of a stronger source replaces the whole list.";
     "gateway_tag", "CROSSWAN_GATEWAY_TAG", gateway_tag: Tag = parse::tag,
-        accepts TAG, default Value("{ key = \"service\", value = \"nat\" }"), modes HUB,
-        "The hub connects the gateways that have this tag.";
+        accepts TAG, default Value("{ key = \"service\", value = \"nat\" }"), modes ALL,
+        "The hub connects the gateways that have this tag, and a nat-hub or nat-vpn finds others of its mode in its VPC by it.";
     "environment_tag", "CROSSWAN_ENVIRONMENT_TAG", environment_tag: Tag = parse::tag,
-        accepts TAG, default Words("none"), modes VPN,
-        "A gateway or hub must have this second tag as well.";
+        accepts TAG, default Words("none"), modes ALL,
+        "A gateway or hub must have this second tag as well, and so must the other member of a pair.";
     "segments", "CROSSWAN_SEGMENTS", segments: Reach = segments::reach,
         accepts "a table of segments, each with a list of those that it may initiate to, such as { prod = [\"shared\"], dev = [] }, \
                  or a list such as prod=shared, dev",
@@ -203,7 +205,7 @@ settings! {
         "This gateway itself, but not the hosts behind it, reaches these parts of `private_net` in the clear, by peering \
          or Direct Connect.";
     "auth.method", "CROSSWAN_AUTH_METHOD", method: AuthMethod = parse::word,
-        accepts "key or psk", default Words("`\"key\"`; `\"psk\"` where a 2014 file holds `VPN_PSK`"), modes VPN,
+        accepts "key or psk", default Words("`\"key\"`; `\"psk\"` where a 2014 file holds `VPN_PSK`"), modes ALL,
         "With `\"key\"` each gateway makes and announces a key of its own. With `\"psk\"` there are pre-shared keys only.";
     "auth.hub_key", "CROSSWAN_HUB_KEY", hub_key: HubKeys = hubs::keys,
         accepts "the hub's Ed25519 public key (SPKI in base64, 60 characters), or a list of two during its rotation; or a table of such by \
@@ -212,7 +214,7 @@ settings! {
         "The hub must prove that it holds this key, which is written as in the hub's tag. Where `hub` names two hubs, each needs its keys \
          by its address.";
     "auth.max_key_age", "CROSSWAN_MAX_KEY_AGE", max_key_age: Duration = |raw| parse::duration(raw, DAY, TEN_YEARS),
-        accepts "a duration from \"1day\" to \"10years\"", default Words("no rotation by age"), modes VPN,
+        accepts "a duration from \"1day\" to \"10years\"", default Words("no rotation by age"), modes ALL,
         "This gateway's key is rotated when it is older than this, for instance `\"90days\"`.";
     "auth.psk_file", "CROSSWAN_PSK_FILE", psk_file: PathBuf = parse::path,
         accepts "an absolute path", default Words("the systemd credential `crosswan.psk`, otherwise `/etc/crosswan/psk`"),
@@ -254,19 +256,19 @@ settings! {
         accepts "a duration from \"1s\" to \"1min\"", default Value("\"15s\""), modes VPN,
         "`crosswan keep` looks at charon this often.";
     "pair.enabled", "CROSSWAN_PAIR_ENABLED", pair_enabled: bool = parse::boolean,
-        accepts "true or false", default Value("false"), modes CLIENT,
-        "With `true` this gateway and another nat-vpn of its VPC are a pair: each watches the other, and the one that lives \
-         takes the VPC's routes from the one that is dead. It needs keys, so not `auth.method = \"psk\"`.";
+        accepts "true or false", default Value("false"), modes NAT,
+        "With `true` this gateway and another one of its mode in its VPC are a pair: each watches the other, and the one that lives \
+         takes the VPC's routes from the one that is dead. It needs keys, so not `auth.method = \"psk\"`; a nat-hub makes one for this alone.";
     "pair.port", "CROSSWAN_PAIR_PORT", pair_port: u32 = |raw| parse::count(raw, 1024..=65535),
-        accepts "a whole number from 1024 to 65535", default Value("4795"), modes CLIENT,
+        accepts "a whole number from 1024 to 65535", default Value("4795"), modes NAT,
         "The members of a pair send their beats to this port, UDP, and ask each other's kernel at the same port, TCP. \
          Security groups must let both pass between them, and both must have the same.";
     "pair.interval", "CROSSWAN_PAIR_INTERVAL", pair_interval: Duration = |raw| parse::duration(raw, SECOND / 20, 5 * SECOND),
-        accepts "a duration from \"50ms\" to \"5s\"", default Value("\"100ms\""), modes CLIENT,
+        accepts "a duration from \"50ms\" to \"5s\"", default Value("\"100ms\""), modes NAT,
         "A member sends a beat this often. Where the two differ, the slower one counts. Burstable instance types may need \
          `\"200ms\"`.";
     "pair.misses", "CROSSWAN_PAIR_MISSES", pair_misses: u32 = |raw| parse::count(raw, 3..=50),
-        accepts "a whole number from 3 to 50", default Value("4"), modes CLIENT,
+        accepts "a whole number from 3 to 50", default Value("4"), modes NAT,
         "After this many beats that do not come, and no answer of its kernel, the other member is dead.";
     "ec2.timeout", "CROSSWAN_EC2_TIMEOUT", ec2_timeout: Duration = |raw| parse::duration(raw, SECOND, 10 * MINUTE),
         accepts "a duration from \"1s\" to \"10min\"", default Value("\"60s\""), modes VPN,

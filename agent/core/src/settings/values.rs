@@ -203,6 +203,11 @@ impl Settings {
         !(self.regions.is_empty() && self.accounts.is_empty())
     }
 
+    /// Whether this gateway has a key of its own: for its tunnels, or for the beats of a pair.
+    pub fn has_key(&self) -> bool {
+        self.auth.method == AuthMethod::Key && (self.mode.has_ipsec() || self.pair.is_some())
+    }
+
     /// The destinations whose routes in the VPC should lead to this gateway, by the mode.
     pub fn destinations(&self) -> BTreeSet<Ipv4Net> {
         let nat = self.masquerade && self.mode != Mode::VpnHub;

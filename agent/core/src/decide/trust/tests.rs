@@ -231,3 +231,15 @@ fn a_hub_that_settings_name_is_known_by_what_they_say() {
     };
     assert!(counts == keys(&[2]) && why.contains(&key(1).fingerprint()) && why.ends_with("which stays"), "{why}");
 }
+
+#[test]
+fn a_nat_hub_is_told_by_its_key_and_gets_no_tunnel() {
+    let its = gateway(1, KeyTags::default());
+    let proven = key_pair(1).proven_in(Mode::NatHub, &its.holder()).unwrap();
+    for known in [&[][..], &[2]] {
+        let Trust { keys: counts, objection } =
+            decide_one(known, KeyTags { key: Tagged::Read(proven), ..KeyTags::default() }, None);
+        let Some(Objection::Refused(why)) = objection else { panic!("{objection:?}") };
+        assert!(counts == keys(known) && why.contains("is a nat-hub by its key"), "{why}");
+    }
+}

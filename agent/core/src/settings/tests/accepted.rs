@@ -390,3 +390,20 @@ fn limits_are_inclusive() {
         assert!(with(accepted).is_ok(), "{accepted}: {:?}", with(accepted));
     }
 }
+
+#[test]
+fn a_pair_is_of_gateways_that_do_nat_and_have_keys() {
+    let of = |mode: &str, more: &str| {
+        let needs = "private_net = ['10.0.0.0/8']\nregions = ['us-west-2']\npair.enabled = true";
+        only(&format!("mode = '{mode}'\n{needs}\n{more}")).unwrap()
+    };
+    let hub = |more: &str| of("nat-hub", more);
+    assert!(hub("").pair.is_some() && hub("").has_key());
+    let without = hub("auth.method = 'psk'");
+    assert!(without.pair.is_none() && !without.has_key());
+    assert!(without.warnings[0].contains("pair.enabled: no pair is made"), "{:?}", without.warnings);
+    let alone = with("").unwrap();
+    assert!(!alone.has_key() && alone.warnings.is_empty(), "a nat-hub that is to be alone needs no key");
+    let centre = of("vpn-hub", "auth.method = 'psk'");
+    assert!(centre.pair.is_none() && centre.warnings.is_empty(), "an image's settings may be shared");
+}

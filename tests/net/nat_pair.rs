@@ -1,0 +1,189 @@
+//! Two nat-hub of one VPC: a pair without charon, and one that each of them can do without.
+
+use std::{fs, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use crosswan_lab::{Gateway, Lab, Role, VpcSpec, iam::Policy};
+use serde_json::{Value, json};
+
+use crate::region::{Region, UP, agent, eventually, lines, refresh, refresh_with, status};
+
+const REGION: &str = "us-west-2";
+const DEFAULT: &str = "0.0.0.0/0";
+/// Of what takes milliseconds, or half a minute where EC2 has to be asked first, on a machine that is busy.
+const SOON: Duration = Duration::from_mins(2);
+/// All that arrives or leaves is dropped, and what runs goes on.
+const CUT: &str = "table ip cut { chain in { type filter hook prerouting priority -400; iif != lo drop; }
+    chain out { type filter hook output priority -400; oif != lo drop; }
+}";
+
+fn enable(gateway: &Gateway) -> Result<()> {
+    gateway.write_file("/etc/crosswan/conf.d/60-pair.toml", "pair.enabled = true\n", 0o644)
+}
+
+/// A hub VPC with a nat-hub alone, which has taken its routes.
+fn alone(builder: crosswan_lab::Builder) -> Result<Region> {
+    let hub = VpcSpec::new("hub", REGION, &["10.0.0.0/16"], &[Role::NatHub])?.bare();
+    Region::booted(builder.vpc(hub).build()?)
+}
+
+fn believes(gateway: &Gateway, what: &str) -> Result<()> {
+    let judgement =
+        || Ok::<_, anyhow::Error>(status(gateway)?["pair"]["judgement"].as_str().unwrap_or_default().to_owned());
+    eventually(SOON, &format!("{} believes: {what}", gateway.name), || Ok(judgement()?.starts_with(what)))
+        .with_context(|| judgement().unwrap_or_default())
+}
+
+fn leads_to(lab: &Lab, gateway: &Gateway, table: &str) -> Result<bool> {
+    let answer = lab.ec2().call(REGION, "DescribeRouteTables", &[("RouteTableId.1", table)])?.0;
+    let route = answer.split("<item>").find(|item| item.contains(&format!("<destinationCidrBlock>{DEFAULT}<")));
+    let interface = lab.ec2().instance(REGION, &gateway.instance)?.interface;
+    Ok(route.is_some_and(|route| [&gateway.instance, &interface].iter().any(|id| route.contains(&format!(">{id}<")))))
+}
+
+/// The calls of EC2 that would move or make a route, by anybody.
+fn moves(lab: &Lab) -> u64 {
+    let calls = lab.ec2_calls();
+    let of = |action: &str| calls.get(&(REGION.into(), action.into())).copied().unwrap_or_default();
+    of("ReplaceRoute") + of("CreateRoute")
+}
+
+fn input(gateway: &Gateway) -> Result<Vec<String>> {
+    let rules = gateway.sh("iptables-save -t filter")?.ok()?.stdout;
+    Ok(rules.lines().filter(|line| line.starts_with("-A INPUT")).map(str::to_owned).collect())
+}
+
+#[test]
+fn of_two_nat_hub_the_one_that_lives_takes_the_routes_and_the_one_that_returns_takes_nothing() -> Result<()> {
+    let region = alone(Lab::builder(agent()?))?;
+    let (lab, one, host) = (&region.lab, region.gateway("hub/nat-hub")?, region.lab.host("hub/host")?);
+    let internet = lab.internet().address;
+    let [_, table] = lab.route_tables("hub")?;
+    host.wait_for(internet, UP)?;
+    ensure!(
+        input(&one)?.is_empty() && one.read_file("/etc/swanctl/private/crosswan.pem").is_err(),
+        "alone it has no key"
+    );
+
+    // With the setting it makes and announces a key, and is otherwise as it was.
+    enable(&one)?;
+    let report = refresh(&one)?;
+    ensure!(lines(&report, "steps").concat().contains("in tag crosswan-key"), "{report:#}");
+    ensure!(report["key"]["announced"] == true && input(&one)?.is_empty(), "{report:#}");
+    ensure!(refresh(&one)?["outcome"] == "unchanged");
+    let watch_one = one.spawn_agent(&["pair"])?;
+    let two = lab.add_gateway("hub", Role::NatHub)?;
+    enable(&two)?;
+    let report = refresh(&two)?;
+    let left = format!("leads to {}, the other member of the pair", one.instance);
+    ensure!(report["routes"].to_string().contains(&left), "{report:#}");
+    let _watch_two = two.spawn_agent(&["pair"])?;
+    watch_one.wait_for_log("sends beats, and is not known as a member of a pair: asked for a refresh", SOON)?;
+    refresh(&one)?;
+    believes(&one, "alive")?;
+    believes(&two, "alive")?;
+    eventually(SOON, "neither misses charon or a tunnel, and both know where the routes lead", || {
+        let is = |gateway: &Arc<Gateway>, role: &str| {
+            let pair = &status(gateway)?["pair"];
+            let well = pair["own_health"] == "well" && pair["its_health"] == "well";
+            Ok::<_, anyhow::Error>(well && pair["role"] == role)
+        };
+        Ok(is(&one, "active")? && is(&two, "standby")?)
+    })?;
+    // Nothing of INPUT but the port of the beats, and that from the other one alone.
+    ensure!(input(&one)? == ["-A INPUT -p udp -m udp --dport 4795 -j CROSSWAN-IN"], "{:?}", input(&one)?);
+    let refused = || Ok::<_, anyhow::Error>(status(&one)?["pair"]["refused"].clone());
+    let before = refused()?;
+    let flood = format!(
+        "import socket; [socket.socket(2, 2).sendto(bytes(104), ('{}', 4795)) for _ in range(50)]",
+        one.address
+    );
+    host.exec("python3", &["-c", &flood])?;
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(refused()? == before, "a stranger's datagrams reach nobody");
+
+    let before = moves(lab);
+    let stream = host.ping_stream(internet)?;
+    one.ns()?.nft(CUT)?;
+    eventually(SOON, "the route has moved", || leads_to(lab, &two, &table))?;
+    host.wait_for(internet, SOON)?;
+    let report = stream.stop()?;
+    println!(
+        "nat-hub: cut off: nothing reached the internet for {:?} ({} of {} lost)",
+        report.longest_gap, report.lost, report.sent
+    );
+    ensure!(report.lost > 0 && host.whoami_tcp(internet).map(Some)? == two.public(), "{report:?}");
+    eventually(SOON, "the takeover is shown", || Ok(!status(&two)?["pair"]["taken"].is_null()))?;
+
+    // It is back, stands by, and takes nothing: neither by itself nor by a refresh.
+    let after = moves(lab);
+    ensure!(after > before);
+    let stream = host.ping_stream(internet)?;
+    one.ns()?.nft("delete table ip cut")?;
+    watch_one.wait_for_log("this gateway stands by", SOON)?;
+    believes(&one, "alive")?;
+    believes(&two, "alive")?;
+    for gateway in [&one, &two, &one] {
+        refresh(gateway)?;
+    }
+    let report = stream.stop()?;
+    ensure!(report.lost == 0 && moves(lab) == after && leads_to(lab, &two, &table)?, "{report:?}");
+
+    // A new key of one: the other one reads it, and nothing moves.
+    ensure!(two.agent(&["rotate-key"])?.code == 0);
+    refresh(&one)?;
+    ensure!(two.agent(&["refresh"])?.code == 0);
+    eventually(SOON, "the new key has taken over and is known", || {
+        refresh(&one)?;
+        Ok(status(&two)?["last_refresh"]["key"]["next"].is_null())
+    })?;
+    believes(&one, "alive")?;
+    believes(&two, "alive")?;
+    ensure!(moves(lab) == after);
+
+    // Without the setting all of it is gone, and NAT goes on.
+    for gateway in [&one, &two] {
+        gateway.write_file("/etc/crosswan/conf.d/60-pair.toml", "", 0o644)?;
+        refresh(gateway)?;
+        ensure!(input(gateway)?.is_empty() && gateway.read_file("/var/lib/crosswan/pair.json").is_err());
+    }
+    ensure!(host.reaches(internet)?);
+    Ok(())
+}
+
+#[test]
+fn a_nat_hub_that_may_not_announce_a_key_or_has_no_role_works_alone_and_says_so() -> Result<()> {
+    let internet = |region: &Region| -> Result<Ipv4Addr> { Ok(region.lab.internet().address) };
+    let told = |report: &Value, what: &str| lines(report, "notes").concat().contains(what);
+
+    let hub = VpcSpec::new("hub", REGION, &["10.0.0.0/16"], &[Role::NatHub])?;
+    let region = Region::booted(Lab::builder(agent()?).without_role(Role::NatHub).vpc(hub).build()?)?;
+    let nat = region.gateway("hub/nat-hub")?;
+    let before = refresh(&nat)?;
+    ensure!(!told(&before, "pair"), "{before:#}");
+    enable(&nat)?;
+    let report = refresh(&nat)?;
+    ensure!(told(&report, "no pair: this gateway may not look at its VPC"), "{report:#}");
+    ensure!(report["outcome"] == "unchanged" && report["key"]["announced"] == false, "{report:#}");
+    ensure!(input(&nat)?.is_empty() && refresh(&nat)?["outcome"] == "unchanged");
+    ensure!(region.lab.host("hub/host")?.reaches(internet(&region)?)? && region.lab.ec2_calls().is_empty());
+    drop(region);
+
+    // A role of before: it may do all but that.
+    let region = alone(Lab::builder(agent()?))?;
+    let nat = region.gateway("hub/nat-hub")?;
+    let policy = fs::read_to_string(format!("{}/docs/iam/nat-hub.json", env!("CARGO_MANIFEST_DIR")))?;
+    let mut policy: Value = serde_json::from_str(&policy)?;
+    let statements = policy["Statement"].as_array_mut().context("statements")?;
+    statements.retain(|statement| statement["Action"] != json!("ec2:CreateTags"));
+    region.lab.iam().enforce([("crosswan-nat-hub", Policy::new(&policy)?)]);
+    ensure!(refresh(&nat)?["outcome"] == "unchanged", "without the setting it needs nothing more");
+    enable(&nat)?;
+    for _ in 0..2 {
+        let report = refresh_with(&nat, &[], 0)?;
+        ensure!(told(&report, "no pair: this gateway may not announce its key: not permitted"), "{report:#}");
+        ensure!(report["routes"][0]["is"] == "here" && report["key"]["announced"] == false, "{report:#}");
+    }
+    ensure!(region.lab.host("hub/host")?.reaches(internet(&region)?)?);
+    Ok(())
+}
