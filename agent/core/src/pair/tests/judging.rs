@@ -392,9 +392,12 @@ proptest! {
         for (mut world, millis) in stretches {
             run.lives(&mut world, millis);
         }
-        // Long enough for all that the past may hold against a move.
+        // Long enough for all that the past may hold against a move. EC2 is asked each half minute, and so shows what moved meanwhile.
         let mut fine = FINE;
-        run.lives(&mut fine, 700_000);
+        run.lives(&mut fine, 350_000);
+        let (asked, ways) = (run.now, fine.ways);
+        run.on(&mut fine, Event::Routes { asked, ways });
+        run.lives(&mut fine, 350_000);
         let (died, before) = (run.now, run.taken.len());
         let mut dead = World { beats: None, kernel: false, ..FINE };
         run.lives(&mut dead, BUDGET);
