@@ -103,7 +103,8 @@ pub fn bench(setup: &Setup) -> Result<Section> {
          time, because it queues. Rates and times are medians of {n} rounds, in which the variants take turns. A ratio is the \
          median of the rounds' ratios, with its 95 % confidence interval by order statistics. The rules, interfaces and routes are those of the golden \
          cases, so exactly what the agent writes. SAs and policies are set by `ip xfrm` as charon sets them (AES-256-GCM in UDP).\n\n\
-         NAT, beside fck-nat's one MASQUERADE rule and beside forwarding without any rule or connection tracking:\n\n{}\n\
+         NAT, beside fck-nat's one MASQUERADE rule and beside forwarding without any rule or connection tracking. The budget is about iptables' \
+         rules; a gateway with tunnels also has rules of routing, for which the kernel looks up every packet's route in several tables:\n\n{}\n\
          One tunnel between two gateways: ours (interfaces, routes and rules), the same SAs by policies alone and without rules as a plain \
          swanctl.conf has them, and WireGuard, which encrypts on all processors:\n\n{}\n\
          From one client to another over a hub that has so many tunnels' SAs, policies and routes, and last with 50 segments, of which the \

@@ -90,11 +90,17 @@ fn renumbered(text: &str, n: u8) -> String {
     text.replace("10.1.0.10", &format!("10.{n}.1.1")).replace("10.1.0.0/16", &format!("10.{n}.0.0/16"))
 }
 
-/// From a private host to the internet: nat-vpn, fck-nat, no rules.
+/// From a private host to the internet: nat-vpn's rules alone, fck-nat, no rules, and nat-vpn with what leads packets into its tunnels.
 pub fn nat() -> Result<Vec<Path>> {
     let fck = "*nat\n-A POSTROUTING -o ens5 -j MASQUERADE\nCOMMIT\n";
-    let variants = [("nat-vpn", NAT_VPN[0]), ("fck-nat", fck), ("no rules", "")];
-    let path = |(name, rules): (&str, &str)| -> Result<Path> {
+    let routing = renumbered(NAT_VPN[1], 1);
+    let variants = [
+        ("nat-vpn", NAT_VPN[0], ""),
+        ("fck-nat", fck, ""),
+        ("no rules", "", ""),
+        ("nat-vpn with its tunnels' routes", NAT_VPN[0], &routing),
+    ];
+    let path = |(name, rules, routing): (&str, &str, &str)| -> Result<Path> {
         let gateway = gateway()?;
         let src = host(&gateway, 1)?;
         let dst = Netns::new()?;
@@ -103,6 +109,9 @@ pub fn nat() -> Result<Vec<Path>> {
         receives(&dst)?;
         if !rules.is_empty() {
             iptables(&gateway, rules)?;
+        }
+        if !routing.is_empty() {
+            gateway.ip(routing)?;
         }
         let target = Ipv4Addr::new(203, 0, 113, 2);
         Ok(Path { name: name.into(), src, dst, target, queued: false, _gateways: vec![gateway], _sockets: Vec::new() })
