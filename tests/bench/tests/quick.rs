@@ -79,6 +79,7 @@ fn throughput_is_measured_of_every_variant() {
         "nat-vpn",
         "fck-nat",
         "no rules",
+        "nat-vpn with its tunnels' routes",
         "crosswan",
         "plain swanctl",
         "WireGuard",
