@@ -6,12 +6,53 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
-    faults::{ALL, Fault, Others},
+    faults::{ALL, Fault, Healed, Others, Play},
+    pair::stage::PairStage,
     stage::Stage,
 };
+
+/// Where faults are played: one region at a time.
+enum Ground<'a> {
+    Gateway(Stage<'a>),
+    Pair(PairStage<'a>),
+}
+
+impl<'a> Ground<'a> {
+    fn new(play: Play, quick: bool, say: &'a dyn Fn(&str)) -> Result<Ground<'a>> {
+        Ok(match play {
+            Play::Gateway(_) => Ground::Gateway(Stage::new(quick, say)?),
+            Play::Pair(_) => Ground::Pair(PairStage::new(quick, say)?),
+        })
+    }
+
+    fn is_for(&self, play: Play) -> bool {
+        matches!((self, play), (Ground::Gateway(_), Play::Gateway(_)) | (Ground::Pair(_), Play::Pair(_)))
+    }
+
+    /// Plays it, and returns to the initial state.
+    fn play(&mut self, play: Play) -> Result<Healed> {
+        let healed = match (&mut *self, play) {
+            (Ground::Gateway(stage), Play::Gateway(play)) => play(stage)?,
+            (Ground::Pair(stage), Play::Pair(play)) => play(stage)?,
+            _ => bail!("a fault on the ground of another"),
+        };
+        match self {
+            Ground::Gateway(stage) => stage.undisturbed()?,
+            Ground::Pair(stage) => stage.undisturbed()?,
+        }
+        Ok(healed)
+    }
+
+    fn next_streams(&mut self) -> Result<(u32, u32, Duration)> {
+        match self {
+            Ground::Gateway(stage) => stage.next_streams(),
+            Ground::Pair(stage) => stage.next_streams(),
+        }
+    }
+}
 
 /// What came of one fault.
 pub struct Row {
@@ -42,12 +83,15 @@ pub fn run(
     say: &dyn Fn(&str),
     note: &dyn Fn(&[Row]) -> Result<()>,
 ) -> Result<Vec<Row>> {
-    let (mut rows, mut stage) = (Vec::new(), None);
+    let mut rows = Vec::new();
+    let mut ground: Option<Ground> = None;
     for fault in ALL.iter().filter(|fault| pick(fault)) {
-        if stage.is_none() {
-            stage = Some(Stage::new(quick, say)?);
+        if !ground.as_ref().is_some_and(|ground| ground.is_for(fault.play)) {
+            // The region of the ones before ends first.
+            drop(ground.take());
+            ground = Some(Ground::new(fault.play, quick, say)?);
         }
-        let Some(ready) = stage.as_mut() else { continue };
+        let Some(ready) = ground.as_mut() else { continue };
         say(&format!("{}: {}", fault.name, fault.what));
         let row = play(fault, ready);
         let verdict = row.error.as_deref().unwrap_or("ok");
@@ -59,7 +103,7 @@ pub fn run(
             row.sent
         ));
         if !row.is_good() {
-            stage = None;
+            ground = None;
         }
         rows.push(row);
         note(&rows)?;
@@ -67,13 +111,10 @@ pub fn run(
     Ok(rows)
 }
 
-fn play(fault: &'static Fault, stage: &mut Stage) -> Row {
+fn play(fault: &'static Fault, ground: &mut Ground) -> Row {
     let began = Instant::now();
-    let healed = (fault.play)(stage).and_then(|healed| {
-        stage.undisturbed()?;
-        Ok(healed)
-    });
-    let packets = stage.next_streams();
+    let healed = ground.play(fault.play);
+    let packets = ground.next_streams();
     let took = began.elapsed();
     let (sent, lost, slowest) = packets.as_ref().copied().unwrap_or_default();
     let mut row = Row { fault, sent, lost, slowest, how: String::new(), after: Duration::ZERO, error: None, took };

@@ -5,6 +5,7 @@ mod cloud;
 mod disk;
 mod hostile;
 pub mod packets;
+mod pair;
 mod passes;
 mod peers;
 mod segments;
@@ -16,7 +17,7 @@ use std::{fmt, time::Duration};
 
 use anyhow::Result;
 
-use crate::stage::Stage;
+use crate::{pair::stage::PairStage, stage::Stage};
 
 /// Who loses packets by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,16 @@ pub struct Fault {
     /// Whether it is part of the short cut in `make test`: what the other tests do not show.
     pub quick: bool,
     pub others: Others,
-    pub play: fn(&mut Stage) -> Result<Healed>,
+    pub play: Play,
+}
+
+/// On which set-up it is played.
+#[derive(Clone, Copy)]
+pub enum Play {
+    /// A hub and its clients.
+    Gateway(fn(&mut Stage) -> Result<Healed>),
+    /// The same with a pair.
+    Pair(fn(&mut PairStage) -> Result<Healed>),
 }
 
 /// How it was healed, and how soon.
@@ -56,14 +66,16 @@ impl Healed {
 }
 
 macro_rules! faults {
-    ($($name:literal $quick:literal $others:ident $what:literal $play:expr;)*) => {
+    ($($ground:ident { $($name:literal $quick:literal $others:ident $what:literal $play:expr;)* })*) => {
         /// All of them.
-        pub const ALL: &[Fault] =
-            &[$(Fault { name: $name, what: $what, quick: $quick, others: Others::$others, play: $play }),*];
+        pub const ALL: &[Fault] = &[$($(
+            Fault { name: $name, what: $what, quick: $quick, others: Others::$others, play: Play::$ground($play) }
+        ),*),*];
     };
 }
 
 faults! {
+Gateway {
     "kill-add" false Untouched "kill -9 before every file write, rename, VICI call and restore of a pass that adds a peer" steps::add;
     "kill-move" false Untouched "the same, the peer moves to another gateway" steps::moved;
     "kill-remove" false Untouched "the same, the peer is removed" steps::remove;
@@ -106,4 +118,21 @@ faults! {
     "knocks" true Untouched "a flood of IKE_SA_INIT from addresses that the hub does not know" hostile::knocks;
     "claim" true Untouched "a client with a valid key claims another's identity and CIDR" hostile::claim;
     "replay" true Untouched "everything a client and the hub said to each other is sent again, three times" hostile::replay;
+}
+
+Pair {
+    "pair-killed" false Untouched "the member with the routes killed, its instance stopped, and booted again" pair::killed;
+    "pair-agent-hung" false Untouched "its crosswan pair stopped (SIGSTOP)" |s| pair::hung(s, true, false);
+    "pair-charon-hung" false Untouched "its charon stopped (SIGSTOP)" |s| pair::hung(s, false, true);
+    "pair-all-hung" true Untouched "its crosswan pair, keep and charon stopped (SIGSTOP)" |s| pair::hung(s, true, true);
+    "pair-charon-killed" false Untouched "its charon killed, then started by systemd" pair::charon_killed;
+    "pair-mute" false Untouched "nothing that it sends leaves it" pair::mute;
+    "pair-deaf" false Untouched "nothing reaches it" pair::deaf;
+    "pair-without-ec2" false Untouched "EC2 answers nothing when it is killed, and later answers" pair::without_ec2;
+    "pair-both" false Untouched "both members killed at once, and booted again" pair::both;
+    "pair-clocks" false Untouched "the clocks of the members stepped a day forward and back, apart from each other; then one is cut off" pair::clocks;
+    "pair-split" false Untouched "the members cannot hear each other, and both carry everything" pair::split;
+    "pair-flapping" true Untouched "the link of the member with the routes away for 0.7 s and there for 0.7 s, forty times" pair::flapping;
+    "pair-standby-killed" false Untouched "the member without routes killed, and booted again" pair::standby_killed;
+}
 }

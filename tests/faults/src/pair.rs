@@ -1,5 +1,7 @@
 //! Two nat-vpn in one VPC that are a pair: the set-up that the tests, the faults and the benchmarks of pairs share.
 
+pub mod stage;
+
 use std::{cell::Cell, net::Ipv4Addr, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
