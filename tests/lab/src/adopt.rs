@@ -129,7 +129,7 @@ impl Lab {
         };
         let full = format!("{}/{}", vpc.name, role.as_str());
         let gateway = self.gateway_of(vpc, &full, role, instance, subnet)?;
-        self.plug_in(vpc, &gateway, instance)?;
+        self.plug_in(vpc, &gateway, instance, false)?;
         vpc.gateways.insert(role.as_str().to_string(), gateway.clone());
         Ok(Some(gateway))
     }

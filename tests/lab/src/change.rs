@@ -141,6 +141,16 @@ impl Lab {
     /// Starts a stopped instance, as a boot: empty /run, nothing running. `new_address` gives it another public one, as
     /// instances without an Elastic IP get.
     pub fn start_instance(&self, gateway: &Gateway, new_address: bool) -> Result<()> {
+        self.start(gateway, new_address, false)
+    }
+
+    /// As [`Lab::start_instance`], with what `crosswan-guard.service` does before there is a network: the rules of the last refresh. A host
+    /// may send through it from its first moment on.
+    pub fn start_guarded(&self, gateway: &Gateway) -> Result<()> {
+        self.start(gateway, false, true)
+    }
+
+    fn start(&self, gateway: &Gateway, new_address: bool, guarded: bool) -> Result<()> {
         let state = self.state();
         let vpc = state.vpc(owner(gateway))?;
         if new_address {
@@ -149,7 +159,7 @@ impl Lab {
         }
         self.ec2().call(&vpc.region, "StartInstances", &[("InstanceId.1", &gateway.instance)])?;
         let instance = self.ec2().instance(&vpc.region, &gateway.instance)?;
-        self.plug_in(vpc, gateway, &instance)?;
+        self.plug_in(vpc, gateway, &instance, guarded)?;
         self.sync_vpc(vpc)
     }
 

@@ -22,9 +22,11 @@ impl Gateway {
     pub fn spawn_agent(&self, args: &[&str]) -> Result<AgentProcess> {
         let log = self.dir.join(format!("agent-{}.log", args.first().unwrap_or(&"")));
         let file = File::options().create(true).append(true).open(&log)?;
+        // What earlier runs of the same command have said is no answer to a wait.
+        let said = usize::try_from(file.metadata()?.len())?;
         let inside = self.inside()?;
         let process = Process::start(self.command(&self.agent_path(), args), Some(inside.namespaces()), file)?;
-        Ok(AgentProcess { process, log, read_from: Mutex::new(0) })
+        Ok(AgentProcess { process, log, read_from: Mutex::new(said) })
     }
 
     /// Starts charon and, as Debian's unit does, loads every file with `swanctl --load-all`: tunnels of the last
@@ -97,7 +99,7 @@ impl Gateway {
 pub struct AgentProcess {
     process: Process,
     log: PathBuf,
-    /// Length of the log when [`AgentProcess::wait_for_log`] last found something.
+    /// Length of the log when this began, or [`AgentProcess::wait_for_log`] last found something.
     read_from: Mutex<usize>,
 }
 

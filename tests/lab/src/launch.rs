@@ -20,6 +20,9 @@ use crate::netns::Netns;
 use crate::router::Router;
 use crate::topology::{VpcSpec, subnet};
 
+/// What `crosswan-guard.service` runs.
+const GUARD: &str = include_str!("../../../images/guard/guard");
+
 /// The tag of the Elastic IPs that gateways take.
 pub const POOL_TAG: &str = "crosswan-address";
 
@@ -181,7 +184,7 @@ impl Lab {
             self.give_address(vpc, &instance.id)?;
         }
         let gateway = self.gateway_of(vpc, &full, role, &instance, vpc.subnets[subnet].cidr)?;
-        self.plug_in(vpc, &gateway, &instance)?;
+        self.plug_in(vpc, &gateway, &instance, false)?;
         vpc.gateways.insert(name, gateway.clone());
         Ok(gateway)
     }
@@ -211,9 +214,12 @@ impl Lab {
         Ok(Arc::new(Gateway::new(full, role, imds, instance.private, dir, self.agent.clone())?))
     }
 
-    /// Boots a gateway and connects it to its VPC.
-    pub(crate) fn plug_in(&self, vpc: &Vpc, gateway: &Gateway, instance: &Instance) -> Result<()> {
+    /// Boots a gateway and connects it to its VPC; if it is guarded, with the rules of its last refresh before that.
+    pub(crate) fn plug_in(&self, vpc: &Vpc, gateway: &Gateway, instance: &Instance, guarded: bool) -> Result<()> {
         let ns = gateway.power_on()?;
+        if guarded {
+            gateway.run("/bin/sh", &["-s"], GUARD)?.ok()?;
+        }
         vpc.network.router.attach(&ns, instance, gateway.imds.subnet)?;
         gateway.configure()
     }
