@@ -143,7 +143,11 @@ busy with other things delays packets). Within: the time of the healing pass, or
 victim's own tunnel where that is what heals. Further pass: after each fault one more undisturbed pass on hub and victim \
 must leave files with their modes and owners, connections, secrets and rules exactly as they were before it, the next one \
 must find nothing to do on any gateway, and there must be exactly one SA of each. Kills: strace sends SIGKILL just before \
-the call. The clock: a shim before libc, as CLOCK_REALTIME has no namespace.
+the call. The clock: a shim before libc, as CLOCK_REALTIME has no namespace. Of a pair, whose region is its own, the untouched \
+peers are a host of the hub's VPC and one of another client; what its own hosts lost stands under \"healed by\", and \
+\"within\" is what that ends with. After each fault the routes are led to the older member again, and `crosswan pair` is \
+started anew on both, so that no hold-down of one fault is part of the next. In none of them may a private address be seen \
+on the internet's router, nor a private packet in the clear at those of the VPCs.
 ";
 
 /// Where it ran.

@@ -16,6 +16,8 @@ const PRIVATE: &str = "10.0.0.0/8";
 /// Of everything that takes milliseconds, or half a minute where EC2 has to be asked first, on a machine that is busy. Budgets are for
 /// the judge's own tests, which have a clock of their own.
 pub const SOON: Duration = Duration::from_mins(2);
+/// Where the setting of a member is.
+pub const SETTING: &str = "/etc/crosswan/conf.d/60-pair.toml";
 /// What `crosswan pair` says of its own moves.
 pub const TOOK: &str = "took over ";
 
@@ -191,5 +193,5 @@ impl Two {
 
 /// Its next pass finds the other member, and `crosswan pair` may move routes.
 pub fn enable(gateway: &Gateway) -> Result<()> {
-    gateway.write_file("/etc/crosswan/conf.d/60-pair.toml", "pair.enabled = true\n", 0o644)
+    gateway.write_file(SETTING, "pair.enabled = true\n", 0o644)
 }

@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Capture, Gateway, PingReport, PingStream, VpcSpec};
 use serde_json::Value;
 
-use super::{SOON, TOOK, Two, believes};
+use super::{SETTING, SOON, TOOK, Two, believes};
 use crate::{
     attended::Attended,
     clock::Clock,
@@ -122,7 +122,9 @@ impl<'a> PairStage<'a> {
         std::thread::sleep(Duration::from_secs(1));
         let now = self.took();
         let calls = self.pair.moves() - calls;
-        let [internet, out, back] = streams.map(PingStream::stop);
+        // Each waits for its last answers; the others end at the same time.
+        let ends = streams.map(|stream| std::thread::spawn(|| stream.stop()));
+        let [internet, out, back] = ends.map(|end| end.join().map_err(|_| anyhow!("a stream has panicked"))?);
         let took = [now[0] - took[0], now[1] - took[1]];
         Ok(Seen { internet: internet?, out: out?, back: back?, took, calls })
     }
@@ -152,15 +154,26 @@ impl<'a> PairStage<'a> {
     /// Waits until all routes lead to `two`, and everybody reaches everybody again.
     pub fn heals_by_two(&self) -> Result<()> {
         eventually(SOON, "the routes have moved", || self.pair.leads_to(&self.pair.two))?;
+        // Packets pass before EC2 has answered all that it was asked, and so before this is said.
+        self.pair.watch_two.wait_for_log(TOOK, SOON)?;
         self.passes()
     }
 
     /// Waits until packets of the pair's host pass, and those to it.
     pub fn passes(&self) -> Result<()> {
         let (host, hub) = (&self.pair.host, self.pair.region.lab.host("hub/host")?);
-        host.wait_for(self.pair.internet, SOON)?;
-        host.wait_for(hub.address, SOON)?;
-        hub.wait_for(host.address, SOON).map(drop)
+        let all = host.wait_for(self.pair.internet, SOON).and_then(|_| host.wait_for(hub.address, SOON));
+        all.and_then(|_| hub.wait_for(host.address, SOON)).map(drop).with_context(|| self.told())
+    }
+
+    /// What the members say of themselves, and where the routes lead, for the message of a failure.
+    fn told(&self) -> String {
+        let tables = self.pair.region.lab.tables("a").map(|tables| format!("{tables:#?}"));
+        let each = [&self.pair.one, &self.pair.two].map(|member| {
+            let said = member.agent(&["status"]).map_or_else(|error| format!("{error:#}"), |output| output.stdout);
+            format!("{} ({}):\n{said}", member.name, member.instance)
+        });
+        format!("{}\n{}", each.join("\n"), tables.unwrap_or_default())
     }
 
     /// The EC2 instance of a member is stopped: everything in it dies, and its network is gone.
@@ -172,7 +185,7 @@ impl<'a> PairStage<'a> {
 
     /// It boots again, as by systemd.
     pub fn boot(&mut self, member: &Arc<Gateway>) -> Result<()> {
-        self.pair.region.lab.start_instance(member, false)?;
+        self.pair.region.lab.start_guarded(member)?;
         member.start_charon()?;
         self.attend(member);
         self.pair.region.keepers.insert(member.name.clone(), member.spawn_agent(&["keep"])?);
@@ -207,25 +220,44 @@ impl<'a> PairStage<'a> {
         believes(&self.pair.two, "alive")
     }
 
+    /// Both members are alive and well, `active` has all routes, and everything passes. Neither remembers a move.
+    pub fn settle(&mut self, active: &Gateway) -> Result<()> {
+        let (one, two) = (self.pair.one.clone(), self.pair.two.clone());
+        if !self.pair.leads_to(active)? {
+            self.pair.region.lab.route_through(active)?;
+        }
+        [&one, &two].into_iter().try_for_each(|member| self.watch_again(member))?;
+        self.both_live()?;
+        eventually(SOON, "both know where the routes lead and are well", || {
+            let is = |gateway: &Gateway| {
+                let pair = &status(gateway)?["pair"];
+                let role = if gateway.name == active.name { "active" } else { "standby" };
+                Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
+            };
+            Ok(is(&one)? && is(&two)?)
+        })?;
+        self.passes()
+    }
+
+    /// From now on they are two gateways of one VPC and no pair.
+    pub fn part(&mut self) -> Result<()> {
+        for member in [&self.pair.one, &self.pair.two] {
+            member.write_file(SETTING, "pair.enabled = false\n", 0o644)?;
+            member.agent(&["refresh"])?;
+        }
+        for watch in [&self.pair.watch_one, &self.pair.watch_two] {
+            self.pair.one.sh(&format!("kill -9 {}", watch.pid()))?.ok()?;
+        }
+        Ok(())
+    }
+
     /// Returns to the initial state: `one` has the routes, everything passes, and a further pass finds nothing to do. Nothing private was
     /// in the clear since the last time.
     pub fn undisturbed(&mut self) -> Result<()> {
         self.pair.region.lab.ec2_heal();
         self.clocks.iter().try_for_each(|clock| clock.set(0))?;
         let (one, two) = (self.pair.one.clone(), self.pair.two.clone());
-        if !self.pair.leads_to(&one)? {
-            self.pair.region.lab.route_through(&one)?;
-        }
-        [&one, &two].into_iter().try_for_each(|member| self.watch_again(member))?;
-        self.both_live()?;
-        eventually(SOON, "both know where the routes lead and are well", || {
-            let is = |gateway, role| {
-                let pair = &status(gateway)?["pair"];
-                Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
-            };
-            Ok(is(&one, "active")? && is(&two, "standby")?)
-        })?;
-        self.passes()?;
+        self.settle(&one)?;
         let gateways = self.pair.region.lab.gateways();
         let mut said = String::new();
         for gateway in &gateways {
@@ -256,9 +288,10 @@ impl<'a> PairStage<'a> {
         let clear = packets.clear_private();
         ensure!(
             !packets.all.is_empty() && clear.is_empty(),
-            "{} of {} in the clear: {clear:?}",
+            "{} of {} packets in the clear: {:?}",
             clear.len(),
-            packets.all.len()
+            packets.all.len(),
+            clear.first()
         );
         for vpc in VPCS {
             let leaks = self.pair.region.lab.leaks(vpc)?;
