@@ -1,4 +1,4 @@
-//! The demo: a region comes up, its gateways boot, and eight things are shown by real packets.
+//! The demo: a region comes up, its gateways boot, and nine things are shown by real packets.
 
 mod act;
 pub(crate) mod boot;
@@ -7,6 +7,7 @@ mod clear;
 mod keep;
 mod keys;
 mod logs;
+mod pair;
 mod place;
 pub(crate) mod reach;
 pub(crate) mod screen;
@@ -29,7 +30,7 @@ const INTERRUPTED: u8 = 130;
 /// Shows one point; returns what the table says about it, made of figures that were read back.
 type Show = fn(&mut Demo) -> Result<String>;
 
-const POINTS: [(&str, Show); 8] = [
+const POINTS: [(&str, Show); 9] = [
     ("Private hosts reach each other through the hub, and see each other's own address", reach::private),
     ("Private hosts reach the internet, and are seen there with their gateway's Elastic IP", reach::internet),
     ("Nothing private ever leaves in the clear, also while a tunnel is down", clear::outage),
@@ -38,6 +39,7 @@ const POINTS: [(&str, Show); 8] = [
     ("A route of the hub VPC is deleted: the hub's next refresh puts it back", place::put_back),
     ("A refresh with nothing new changes nothing, and says so", steady::unchanged),
     ("crosswan status, on the hub", steady::status),
+    ("A second gateway makes a pair with client A's; the active one is killed while hosts talk", pair::takeover),
 ];
 
 /// What the points work with. Ends in the order of its fields: agents before the lab they run in.
