@@ -9,6 +9,7 @@ mod joins;
 mod key;
 mod keys;
 mod measure;
+mod pair;
 mod peers;
 mod plot;
 mod regions;
@@ -76,6 +77,7 @@ Benchmarks:
   accounts  20 accounts with 10 regions each and nothing to change, beside as many regions of one account
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   replacement  a gateway that is gone before there is another: until packets pass again
+  pair      the active one of two nat-vpn killed: seconds without packets; beside one that only stands by, and fck-nat's way
   joins     a VPC that is new to a running hub: from its gateway's first refresh until packets pass
   cast      cloudcaster, a hub and a client; beside a boto3 script that makes the same calls
   stages    micro-benchmarks of the pure stages, by cargo bench
@@ -115,7 +117,7 @@ impl Setup {
 const ASKING: &str = "asking";
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 12] = [
+const ALL: [(&str, Bench); 13] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
@@ -124,6 +126,7 @@ const ALL: [(&str, Bench); 12] = [
     ("accounts", accounts::bench),
     ("restart", restart::bench),
     ("replacement", replacement::bench),
+    ("pair", pair::bench),
     ("joins", joins::bench),
     ("cast", cast::bench),
     ("stages", stages::bench),
