@@ -66,6 +66,17 @@ Exit codes of why:
   2, 4, 7, 8, 9
      it does not reach, as doctor has them";
 
+const HANDOVER_CODES: &str = "\
+Exit codes of handover:
+  0  no route leads here, and nothing passes this gateway: it can be stopped
+  2  settings make no pair of this gateway, or an argument is wrong
+  3  nothing was tried: there is no second gateway, crosswan pair does not run, or EC2 does not answer
+  4  not in time: routes lead here still, or packets pass still; the text says which, and why
+  5  another handover is under way
+
+Example, an upgrade of both gateways of a pair:
+  crosswan handover && apt-get install --only-upgrade crosswan strongswan-swanctl";
+
 const ACCOUNTS_EXAMPLE: &str = "\
 Example, on the hub; an output that is redirected with > would leave an empty file if it fails:
   crosswan accounts --organization --external-id ID --output /etc/crosswan/conf.d/accounts.toml
@@ -169,6 +180,35 @@ pub enum Command {
     /// back. `crosswan status` shows what is heard. Without a second gateway it waits for one; without pair.enabled it ends at
     /// once.
     Pair,
+    /// Have the other gateway of this one's pair take the routes that lead here, before this one is stopped or upgraded
+    ///
+    /// Asks the resident `crosswan pair` to tell the other member that this gateway hands over. That one takes all routes at once if
+    /// it is well, with a tunnel up, although less than a minute may have passed since the last move; a fourth move within ten minutes it
+    /// refuses. This gateway keeps its tunnels, rules and NAT, and forwards what still comes.
+    ///
+    /// Ends well only once EC2 shows that no route of a managed table leads here, and this gateway's kernel has forwarded no packet
+    /// for three seconds (ForwDatagrams of /proc/net/snmp, which counts what tunnels bring and take, and what is masqueraded). Where
+    /// no route leads here it only waits for that. Otherwise it says what stands; nothing is moved back, and it can be run again. The order ends
+    /// with this command, however that ends. Nothing ever leads the routes back but a handover of the other member, or its death.
+    ///
+    /// `crosswan pair` also hands over by itself, for ten minutes at most, when IMDS tells that a spot instance is interrupted or should be
+    /// replaced, that maintenance begins within a quarter of an hour, or that its Auto Scaling group terminates the instance; and
+    /// crosswan-pair.service when the machine shuts down.
+    #[command(after_help = HANDOVER_CODES)]
+    Handover {
+        /// Give up after so long, from 1s to 10m
+        #[arg(long, value_name = "DURATION", default_value = "60s", conflicts_with = "cancel")]
+        timeout: String,
+        /// Stay, although EC2 has told that this instance ends soon
+        #[arg(long)]
+        cancel: bool,
+        /// What the journal and status show as the reason, in place of "crosswan handover orders it"
+        #[arg(long, value_name = "TEXT", conflicts_with = "cancel")]
+        reason: Option<String>,
+        /// Print what came of it as JSON; what happens meanwhile goes to standard error, as without this
+        #[arg(long)]
+        json: bool,
+    },
     /// Write the files of a pass to another folder, for review
     ///
     /// Observes and decides as refresh does, then writes the files below DIR and changes nothing else. The secrets file

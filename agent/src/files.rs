@@ -197,6 +197,17 @@ pub(crate) fn lock(path: &Path, hold: Hold, patience: Duration, holder: &str) ->
     }
 }
 
+/// As [`lock`] alone, and leaves a text in the file for whoever finds it locked.
+///
+/// # Errors
+/// Those of [`lock`], and of [`Kind::Other`] if the text cannot be written.
+pub(crate) fn lock_saying(path: &Path, text: &str, patience: Duration, holder: &str) -> Result<Flock<File>> {
+    let mut lock = lock(path, Hold::Alone, patience, holder)?;
+    let written = lock.set_len(0).and_then(|()| lock.write_all(text.as_bytes()));
+    written.context(|| Error::new(Kind::Other, format!("write {}", path.display())))?;
+    Ok(lock)
+}
+
 /// Whether a look could ever take the lock at `path`. A resident loop asks at its start, so that a wrong folder is an error then
 /// and not a warning at each look. It is fine if a refresh holds the lock now.
 pub(crate) fn check_lock(path: &Path) -> Result<()> {

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod doctor;
 mod files;
 pub mod gather;
+pub mod handover;
 pub mod host;
 pub mod keep;
 pub mod keyring;

@@ -14,7 +14,7 @@ use crosswan::{
     accounts,
     apply::write_files,
     cli::{Cli, Command},
-    doctor, gather, host, keep, map, metrics, pair,
+    doctor, gather, handover, host, keep, map, metrics, pair,
     paths::Paths,
     refresh,
     settings::{MissingPsk, PreSharedKeys},
@@ -25,7 +25,8 @@ use crosswan_core::{
     doctor::{diagnose, why},
     error::{Context, Error, Kind, Result},
     map::{dot, svg},
-    model::{BadName, Mode, VpcId},
+    model::{BadName, VpcId, printable},
+    pair::handover_patience,
     settings::{AuthMethod, Flags, Settings},
 };
 use sd_notify::NotifyState;
@@ -112,11 +113,7 @@ async fn run(cli: Cli) -> Result<u8> {
         Command::Pair => {
             let settings = load(&root, &flags)?;
             let Some(pairing) = settings.pair else {
-                let why = match (settings.mode, settings.auth.method) {
-                    (Mode::VpnHub, _) => "a vpn-hub cannot be one of a pair",
-                    (_, AuthMethod::Psk) => "auth.method is \"psk\", and beats are signed with keys",
-                    _ => "pair.enabled is false",
-                };
+                let why = handover::no_pair(&settings).unwrap_or_default();
                 // To systemd a service that ends before it is ready has failed.
                 host::notify(&[NotifyState::Ready]);
                 say(format_args!("no pair: {why}"))?;
@@ -125,6 +122,22 @@ async fn run(cli: Cli) -> Result<u8> {
             let tunnels = settings.mode.has_ipsec();
             pair::run(pair::Config { pairing, routes_tag: settings.routes_tag, tunnels, paths }, interrupted()).await?;
             Ok(0)
+        }
+        Command::Handover { cancel: true, .. } => {
+            handover::cancel(&load(&root, &flags)?, &paths).await?;
+            say("this gateway stays")?;
+            Ok(0)
+        }
+        Command::Handover { timeout, reason, json, .. } => {
+            let expected =
+                || Error::settings(format!("--timeout {}: expected a duration from 1s to 10m", printable(&timeout)));
+            let timeout = handover_patience(&timeout).ok_or_else(expected)?;
+            let why = reason.as_deref().unwrap_or("crosswan handover orders it");
+            let settings = load(&root, &flags)?;
+            let done =
+                handover::run(&settings, &paths, why, timeout, interrupted(), |line| eprintln!("{line}")).await?;
+            print(json, &done)?;
+            Ok(done.exit_code())
         }
         Command::Doctor { json } => {
             let diagnosis = diagnose(&doctor::examine(&root, &environment(), &flags, &paths).await);

@@ -135,7 +135,11 @@ pub fn of(status: &Status, traffic: Option<&Traffic>, success: Option<Timestamp>
     }
     if let Some(pair) = &status.pair {
         let member = [("member", pair.member.as_str())];
-        all.add(PAIR_UP, &member, truth(matches!(pair.state, PeerState::Alive | PeerState::NoCharon)));
+        all.add(
+            PAIR_UP,
+            &member,
+            truth(matches!(pair.state, PeerState::Alive | PeerState::NoCharon | PeerState::Leaving)),
+        );
         if pair.role != MemberRole::Unknown {
             all.add(PAIR_ACTIVE, &[], truth(pair.role == MemberRole::Active));
         }

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
 mod health;
+mod leaving;
 mod shown;
 mod tasks;
 mod watched;
@@ -34,6 +35,7 @@ use crosswan_core::{
     pair::{Action, Beat, Event, Health, Hearing, LENGTH, Members, Pair, Peer, Refused, Says, Unverified},
     settings::{Pairing, Tag},
 };
+use leaving::Leaves;
 use shown::{shown, taken};
 use tasks::Back;
 use watched::Watched;
@@ -42,6 +44,8 @@ use watched::Watched;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often EC2 is asked for the routes while nothing happens.
 const WARM: Duration = Duration::from_secs(30);
+/// And while routes that lead here are handed over.
+const HANDING: Duration = Duration::from_secs(2);
 /// EC2's word counts for so long as proof that it can be reached.
 const ANSWERED: Duration = Duration::from_secs(60);
 /// The clients fetch their credentials once, and those last for hours.
@@ -82,6 +86,7 @@ struct Resident {
     read_back: Vec<Instant>,
     pass: Option<Instant>,
     watched: Option<Watched>,
+    leaves: Leaves,
 }
 
 /// Runs until `shutdown` completes.
@@ -111,6 +116,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         read_back: Vec::new(),
         pass: None,
         watched: None,
+        leaves: Leaves::new(),
     };
     resident.look().await;
     notify(&[NotifyState::Ready]);
@@ -196,7 +202,11 @@ impl Resident {
             }
             (Some((members, key)), _) => self.begin(members, key),
         }
-        let due = self.asked.is_none_or(|at| at.elapsed() >= WARM)
+        let leaves = self.watched.is_some() && self.leaves.look(self.now(), &self.cfg.paths, &self.back);
+        self.event(Event::Leaving(leaves));
+        let holds = self.watched.as_ref().and_then(|watched| watched.pair.ways()).is_some_and(|ways| ways.here > 0);
+        let often = if leaves && holds { HANDING } else { WARM };
+        let due = self.asked.is_none_or(|at| at.elapsed() >= often)
             || self.read_back.iter().any(|at| at.elapsed() > Duration::ZERO);
         if let (Some(watched), true) = (&self.watched, due) {
             self.read_back.retain(|at| *at > Instant::now());
@@ -279,6 +289,7 @@ impl Resident {
             Back::Answer => self.event(Event::Answer),
             Back::Silent(asked) => self.event(Event::Silent { asked }),
             Back::Tunnel(up) => self.tunnel = up,
+            Back::Notices(notices) => self.leaves.told(self.now(), notices),
             Back::Routes(asked, Ok(tables)) => {
                 self.answered = Some(Instant::now());
                 self.unasked = None;
@@ -363,10 +374,11 @@ impl Resident {
     }
 
     fn send(&mut self, socket: &UdpSocket, own: Health) {
+        let leaving = self.leaves.is_so();
         let Some(watched) = &mut self.watched else { return };
         watched.sequence += 1;
         let holds = watched.pair.ways().is_some_and(|ways| ways.here > 0);
-        let says = Says { health: own, holds, interval: self.cfg.pairing.interval };
+        let says = Says { health: own, holds, leaving, interval: self.cfg.pairing.interval };
         let (challenge, echo) = (watched.hearing.challenge(), watched.hearing.echo());
         let beat = Beat { says, session: self.session, sequence: watched.sequence, challenge, echo };
         let Members { me, other, port, .. } = &watched.members;
@@ -381,7 +393,8 @@ impl Resident {
         let Some(watched) = &self.watched else {
             return notify(&[NotifyState::Status("no second gateway in this VPC")]);
         };
-        let status = shown(watched, Health { tunnel: self.tunnel, ..self.health });
+        let health = Health { tunnel: self.tunnel, ..self.health };
+        let status = shown(watched, health, self.leaves.shown(self.now()));
         notify(&[NotifyState::Status(&status.to_string())]);
         if let Err(e) = files::write_json(&self.cfg.paths.pair_status, &status, 0o644) {
             warn!(reason = %e.chain(), "cannot write what status shows of the pair");

@@ -25,6 +25,10 @@ pub struct Paths {
     pub pair: PathBuf,
     /// What `crosswan pair` hears of the other member, and what it thinks of that.
     pub pair_status: PathBuf,
+    /// The lock that `crosswan handover` holds while it orders `crosswan pair` to hand over, with the reason as its text.
+    pub handover: PathBuf,
+    /// The file that says that this gateway stays whatever EC2 has told; `crosswan pair` removes it when it has taken note.
+    pub stay: PathBuf,
     /// What is remembered between passes.
     pub state: PathBuf,
     /// A marker that exists while steps are taken. A pass that finds it at its start knows that the last one was cut off.
@@ -69,6 +73,8 @@ impl Paths {
             routing: root.join("var/lib/crosswan/routing.batch"),
             pair: root.join("var/lib/crosswan/pair.json"),
             pair_status: root.join("run/crosswan/pair.json"),
+            handover: root.join("run/crosswan/handover.lock"),
+            stay: root.join("run/crosswan/stay"),
             state: root.join("var/lib/crosswan/state.json"),
             unfinished: root.join("var/lib/crosswan/unfinished"),
             status: root.join("run/crosswan/status.json"),

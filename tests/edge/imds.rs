@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crosswan::observe::imds::{identity_at, public_elsewhere_at};
+use crosswan::observe::imds::{Board, identity_at, public_elsewhere_at};
 use crosswan_core::{
     error::{Kind, Result},
     model::Identity,
+    pair::Notices,
 };
 
 use crate::server::{Reply, Request, Server, nowhere};
@@ -208,5 +209,38 @@ fn a_token_that_would_stop_the_sdk_is_an_error() {
         });
         let error = identity(&server.endpoint, SHORT).unwrap_err().chain();
         assert!(error.ends_with("the session token is not one that IMDS issues"), "{error}");
+    }
+}
+
+/// What [`Board`] finds where IMDS answers a request for this path so, and what it had found before.
+fn notices(path: &'static str, reply: Reply, last: &Notices) -> (Notices, usize) {
+    let server = except(path, move |_| reply.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let board = Board::at(Some(&server.endpoint)).unwrap();
+    let found = runtime.block_on(async {
+        board.look(last).await;
+        board.look(last).await
+    });
+    (found, server.seen().len())
+}
+
+#[test]
+fn what_imds_tells_of_an_instances_end_is_taken_back_by_404_alone() {
+    let nothing = Notices::default();
+    let told = |text: &str| Notices([Some(text.into()), None, None, None]);
+    let (found, requests) = notices("/nowhere", Reply::ok(""), &nothing);
+    assert_eq!(found, nothing);
+    assert_eq!(requests, 1 + 2 * Notices::PATHS.len(), "one token, and a request for each path at each look");
+    assert_eq!(notices("/instance-action", Reply::ok("{}"), &nothing).0, told("{}"));
+    assert_eq!(notices("/nowhere", Reply::ok(""), &told("{}")).0, nothing);
+    for (path, reply) in [
+        ("/instance-action", Reply::new(500, "")),
+        ("/instance-action", Reply::new(401, "")),
+        ("/instance-action", Reply { missing: 9, ..Reply::ok("{}") }),
+        ("/token", Reply::new(403, "")),
+        // Of the token, and not of what stands behind it.
+        ("/token", Reply::new(404, "")),
+    ] {
+        assert_eq!(notices(path, reply, &told("{}")).0, told("{}"), "{path}");
     }
 }

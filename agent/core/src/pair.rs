@@ -7,7 +7,10 @@
 mod beat;
 mod hearing;
 mod judge;
+mod leaving;
 mod members;
+mod notices;
+mod quiet;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -16,9 +19,12 @@ use std::fmt;
 
 pub use beat::{Beat, LENGTH, Says, Unverified};
 pub use hearing::{Hearing, Refused};
-pub use judge::{Action, Event, Judgement, Pair, Peer, Wait, Ways};
+pub use judge::{Action, Event, Handing, Judgement, Pair, Peer, Wait, Ways};
+pub use leaving::{LONGEST, Leaving, handover_patience};
 pub use members::{Me, Members, Other};
-pub use shown::{MemberRole, PairStatus, PeerState, Taken};
+pub use notices::Notices;
+pub use quiet::{QUIET, Quiet, forwarded};
+pub use shown::{HandsOver, MemberRole, PairStatus, PeerState, Taken};
 
 /// How a member is, as it sees itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

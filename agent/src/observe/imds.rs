@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: a bounded wait for IMDS")]
 
 mod clock;
+mod notices;
 mod token;
 
 use std::{collections::BTreeSet, error::Error as StdError, fmt::Display, net::Ipv4Addr, str::FromStr, time::Duration};
@@ -26,6 +27,7 @@ use crosswan_core::{
     error::{Context as _, Error, Result},
     model::{AccountId, Identity, Region, printable, vpc_cidr},
 };
+pub use notices::Board;
 
 /// The bound on one request with its connection and answer: IMDS is on the same host, so this is long.
 const REQUEST: Duration = Duration::from_secs(2);

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::watched::Watched;
 use crate::host;
-use crosswan_core::pair::{Health, PairStatus, Taken};
+use crosswan_core::pair::{HandsOver, Health, PairStatus, Taken};
 
-/// How this gateway (`health`) and the other one are now.
-pub(super) fn shown(watched: &Watched, health: Health) -> PairStatus {
+/// How this gateway (`health`) and the other one are now, and whether this one hands over.
+pub(super) fn shown(watched: &Watched, health: Health, hands_over: Option<HandsOver>) -> PairStatus {
     let (ways, judgement) = (watched.pair.ways(), watched.pair.judgement());
     PairStatus {
         at: host::now(),
@@ -25,6 +25,7 @@ pub(super) fn shown(watched: &Watched, health: Health) -> PairStatus {
         routes_there: ways.map(|ways| ways.there),
         refused: watched.refused.iter().map(|(why, times)| (why.to_string(), *times)).collect(),
         taken: watched.taken.clone(),
+        hands_over,
     }
 }
 
@@ -37,6 +38,7 @@ pub(super) fn taken(routes: Vec<String>, watched: &Watched) -> Taken {
         from: watched.members.other.instance.clone(),
         routes,
         silent_ms: heard.map(|at| millis(decided - at)),
+        handed_over: watched.pair.says().is_some_and(|says| says.leaving),
         calls_ms: millis(now - decided),
     }
 }

@@ -9,7 +9,7 @@ use crate::observe::ec2::{self, Clients};
 use crosswan_core::{
     decide::{Needs, TakeRoute},
     model::{RouteTable, RouteTableId},
-    pair::Members,
+    pair::{Members, Notices},
     settings::Tag,
     system::{ChildSa, Sa},
 };
@@ -34,6 +34,8 @@ pub(super) enum Back {
     Tunnel(bool),
     /// Each route that was to move, or why it does not read back.
     Moved(Vec<Result<String, String>>),
+    /// What EC2 tells of this instance's end.
+    Notices(Notices),
 }
 
 /// TCP to a port where nobody listens: a living kernel refuses that at once, whatever its processes do. It needs no right, and no kernel
@@ -104,7 +106,7 @@ pub(super) fn take_over(
     private: bool,
     back: &UnboundedSender<Back>,
 ) {
-    let was = format!("it led to {}, which is dead", members.other.instance);
+    let was = format!("it led to {}", members.other.instance);
     let take = |(table, to)| TakeRoute {
         table,
         to,

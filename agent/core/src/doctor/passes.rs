@@ -47,6 +47,10 @@ pub(super) fn pair(x: &Examined) -> Vec<(String, Verdict)> {
             );
             Err(warning(judgement, wanted, remedy))
         }
+        // For ten minutes at most.
+        Some(PairStatus { state: PeerState::Leaving, judgement, .. }) => {
+            Err(warning(judgement, wanted, format!("crosswan status on {member}, which says why")))
+        }
         Some(PairStatus { state, judgement, .. }) => {
             let unit = if *state == PeerState::NoCharon { "strongswan" } else { "crosswan-pair" };
             Err(warning(judgement, wanted, format!("systemctl status {unit} on {member}")))

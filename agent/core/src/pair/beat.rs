@@ -3,7 +3,7 @@
 //! | bytes | hold |
 //! |---|---|
 //! | 0..4 | `cwb`, and the version: 1 |
-//! | 4..6 | flags: [`Health`], and whether routes lead to the sender; unknown ones mean nothing |
+//! | 4..6 | flags: [`Health`], whether routes lead to the sender, and whether it hands over; unknown ones mean nothing |
 //! | 6..8 | the sender's interval, in milliseconds |
 //! | 8..16 | the sender's session: a random number of its process |
 //! | 16..24 | the number of the beat in that session, from 1 |
@@ -30,6 +30,7 @@ const CHARON: u16 = 1 << 2;
 const EC2: u16 = 1 << 3;
 const HOLDS: u16 = 1 << 4;
 const TUNNEL: u16 = 1 << 5;
+const LEAVING: u16 = 1 << 6;
 
 /// What a member tells about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Says {
     pub health: Health,
     /// Whether EC2 showed it that routes lead to it.
     pub holds: bool,
+    /// Whether it hands over: the other member is to take its routes.
+    pub leaving: bool,
     /// The time between its beats, 1 to 65,535 ms.
     pub interval: Duration,
 }
@@ -68,13 +71,14 @@ impl Beat {
     }
 
     fn body(&self) -> [u8; BODY] {
-        let Says { health, holds, interval } = self.says;
+        let Says { health, holds, leaving, interval } = self.says;
         let flag = |is: bool, flag: u16| if is { flag } else { 0 };
         let flags = flag(health.forwards, FORWARDS)
             | flag(health.uplink, UPLINK)
             | flag(health.charon, CHARON)
             | flag(health.ec2, EC2)
             | flag(holds, HOLDS)
+            | flag(leaving, LEAVING)
             | flag(health.tunnel, TUNNEL);
         let interval = u16::try_from(interval.as_millis()).unwrap_or(u16::MAX);
         let mut body = [0; BODY];
@@ -111,7 +115,8 @@ impl<'a> Unverified<'a> {
         let is = |flag: u16| flags & flag != 0;
         let health =
             Health { forwards: is(FORWARDS), uplink: is(UPLINK), charon: is(CHARON), ec2: is(EC2), tunnel: is(TUNNEL) };
-        let says = Says { health, holds: is(HOLDS), interval: Duration::from_millis(interval.into()) };
+        let interval = Duration::from_millis(interval.into());
+        let says = Says { health, holds: is(HOLDS), leaving: is(LEAVING), interval };
         let (session, sequence) = (number(8)?, number(16)?);
         let beat = Beat { says, session, sequence, challenge: number(24)?, echo: number(32)? };
         Some(Unverified { beat, body, signature: Signature::new(signature.try_into().ok()?) })

@@ -54,6 +54,8 @@ pub enum Event {
     },
     /// The own timer has fired; how this gateway is.
     Tick(Health),
+    /// Whether this gateway hands over now.
+    Leaving(bool),
     /// EC2 has answered where the routes lead.
     Routes {
         /// When it was asked: answers may overtake each other.
@@ -102,13 +104,15 @@ pub enum Peer {
     NoCharon,
     /// Its beats come, and say that it does not carry traffic.
     Unfit(Health),
+    /// Its beats come, and say that it hands over.
+    Leaving,
     /// Its beats do not come, and its kernel answers: `crosswan pair` is dead there, and the data path is not.
     AgentDead,
     /// Neither its beats nor its kernel's answers come.
     Dead,
 }
 
-/// Why nothing is taken over from a member that is dead or unfit.
+/// Why nothing is taken over from a member that is dead or unfit or hands over; or how it is with what this gateway hands over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// No route leads to it.
@@ -123,6 +127,21 @@ pub enum Wait {
     HoldDown,
     /// There have been three moves in ten minutes.
     TooMany,
+    /// Both hand over.
+    Leaving,
+    /// This gateway hands over to the other one.
+    Handing(Handing),
+}
+
+/// What is to be expected of the other member, which decides about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handing {
+    /// It takes the routes.
+    Taking,
+    /// It is not well enough.
+    Unable(Health),
+    /// There have been three moves in ten minutes.
+    TooMany,
 }
 
 /// What this gateway thinks of the other one.
@@ -130,7 +149,7 @@ pub enum Wait {
 pub struct Judgement {
     /// How the other one is.
     pub peer: Peer,
-    /// Why its routes stay, where it does not carry traffic.
+    /// Why its routes stay where it does not carry traffic or hands over, or what becomes of this gateway's where this one hands over.
     pub waits: Option<Wait>,
 }
 
@@ -145,6 +164,10 @@ pub struct Pair {
     heard: Option<(u64, Says)>,
     /// It has taken routes since it was heard.
     took: bool,
+    /// Since when this gateway hands over.
+    leaving: Option<u64>,
+    /// The last of `moves` that led routes away from here.
+    gave: Option<u64>,
     unfit_since: Option<u64>,
     no_charon_since: Option<u64>,
     /// It is in doubt since its last beat: its kernel is asked.
@@ -185,6 +208,8 @@ impl Pair {
             judges_from: now,
             heard: None,
             took: false,
+            leaving: None,
+            gave: None,
             unfit_since: None,
             no_charon_since: None,
             doubted: false,
@@ -232,6 +257,7 @@ impl Pair {
             Event::Silent { asked } if !self.doubted && self.probed == Some(asked) => self.unanswered += 1,
             Event::Silent { asked } => self.silent = self.silent.max(Some(asked)),
             Event::Tick(own) => self.tick(now, own, &mut actions),
+            Event::Leaving(leaving) => self.leaving = leaving.then(|| self.leaving.unwrap_or(now)),
             Event::Routes { asked, ways } if self.believes(asked) => self.routes(now, asked, ways, &mut actions),
             Event::Routes { .. } => {}
             Event::Moved { wanted, moved } => self.moved(now, wanted, moved, &mut actions),
@@ -271,7 +297,7 @@ impl Pair {
     fn beat(&mut self, now: u64, says: Says, actions: &mut Vec<Action>) {
         (self.heard, self.took) = (Some((now, says)), false);
         (self.doubted, self.answered, self.silent) = (false, None, None);
-        self.halfway &= !says.health.is_fit();
+        self.halfway &= says.leaving || !says.health.is_fit();
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
         self.no_charon_since = if says.health.charon { None } else { self.no_charon_since.or(Some(now)) };
         // The route table is the arbiter: if one believes that it has all routes, and the other one that it has some, EC2 says who is right.
@@ -291,7 +317,13 @@ impl Pair {
         }
         self.halfway &= ways.there > 0;
         if ways.here < before.here && ways.there > before.there {
-            self.moves.push(now);
+            // What is handed over in parts is one move.
+            let part =
+                self.leaving.is_some_and(|since| self.gave >= Some(since)) && self.moves.last() == self.gave.as_ref();
+            if !part {
+                self.moves.push(now);
+                self.gave = Some(now);
+            }
             (self.took, self.halfway) = (true, false);
             if ways.here == 0 {
                 actions.push(Action::StandDown);
@@ -312,11 +344,12 @@ impl Pair {
         let waits = match peer {
             Peer::Dead if !anew => self.judgement.waits,
             Peer::Dead if !self.proven || self.unanswered >= PROBES => Some(Wait::Mute),
-            Peer::Dead => self.take_over(now, own, actions),
+            Peer::Dead => self.take_over(now, own, false, actions),
+            Peer::Leaving => self.take_over(now, own, true, actions),
             Peer::Unfit(_) if self.unfit_since.is_some_and(|since| now - since >= self.limit()) => {
-                self.take_over(now, own, actions)
+                self.take_over(now, own, false, actions)
             }
-            _ => None,
+            _ => self.hands_over(peer),
         };
         let judgement = Judgement { peer, waits };
         if judgement != self.judgement {
@@ -363,11 +396,11 @@ impl Pair {
         if silence < limit {
             return match self.judgement.peer {
                 before if self.judges_from > heard && silent(before) => (before, false),
-                _ if self.no_charon_since.is_some_and(|since| now - since >= CHARON) && says.health.is_fit() => {
-                    (Peer::NoCharon, true)
-                }
-                _ if says.health.is_fit() => (Peer::Alive, true),
-                _ => (Peer::Unfit(says.health), true),
+                _ if !says.health.is_fit() => (Peer::Unfit(says.health), true),
+                // What came before this gateway was awake again may not be so any more.
+                _ if says.leaving && heard > self.judges_from => (Peer::Leaving, true),
+                _ if self.no_charon_since.is_some_and(|since| now - since >= CHARON) => (Peer::NoCharon, true),
+                _ => (Peer::Alive, true),
             };
         }
         // What was asked before this silence, or before this gateway overslept, may have been lost with its answer.
@@ -381,18 +414,38 @@ impl Pair {
         }
     }
 
-    /// Takes over unless something speaks against it, which is returned.
-    fn take_over(&mut self, now: u64, own: Health, actions: &mut Vec<Action>) -> Option<Wait> {
+    /// What is to be expected where this gateway hands over, and the other one takes nothing from it by its own judgement.
+    fn hands_over(&self, peer: Peer) -> Option<Wait> {
+        let (Some(_), Some(says), Peer::Alive | Peer::NoCharon | Peer::Unfit(_)) = (self.leaving, self.says(), peer)
+        else {
+            return None;
+        };
+        let handing = match self.ways? {
+            Ways { here: 0, .. } => return None,
+            _ if !(says.health.is_able() && says.health.tunnel) => Handing::Unable(says.health),
+            _ if self.moves.len() >= MOVES => Handing::TooMany,
+            _ => Handing::Taking,
+        };
+        Some(Wait::Handing(handing))
+    }
+
+    /// Takes over unless something speaks against it, which is returned. What is `handed` over is taken as a whole, and at once: who says
+    /// so lives, and so nothing in it could move the routes to and fro but the number of moves.
+    fn take_over(&mut self, now: u64, own: Health, handed: bool, actions: &mut Vec<Action>) -> Option<Wait> {
         let fresh = |pair: &Pair| {
             pair.looked.is_some_and(|at| now - at <= FRESH) && pair.asked_ec2.is_none_or(|at| pair.word_of >= at)
         };
-        let held = !self.halfway && self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
+        let held = !handed && !self.halfway && self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
         let too_many = !self.halfway && self.moves.len() >= MOVES;
         let wait = match self.ways {
+            // From one that is dead it takes what it may have to hand over soon: nobody else is there.
+            _ if handed && self.leaving.is_some() => Some(Wait::Leaving),
             _ if !own.is_able() => Some(Wait::Own(own)),
             _ if self.moving.is_some() => None,
             Some(Ways { there: 0, .. }) => Some(Wait::NothingThere),
-            Some(Ways { there, private, .. }) if there == private && !own.tunnel => Some(Wait::Own(own)),
+            Some(Ways { there, private, .. }) if private > 0 && !own.tunnel && (handed || there == private) => {
+                Some(Wait::Own(own))
+            }
             _ if held => Some(Wait::HoldDown),
             _ if too_many => Some(Wait::TooMany),
             Some(_) if fresh(self) && now >= self.not_before => {
@@ -403,7 +456,8 @@ impl Pair {
             _ => Some(Wait::Routes),
         };
         // A member can be dead for days. EC2 is asked again only while its word would move something, or proves that it answers.
-        let stuck = matches!(wait, Some(Wait::Own(Health { ec2: true, .. }) | Wait::HoldDown | Wait::TooMany));
+        let stuck =
+            matches!(wait, Some(Wait::Own(Health { ec2: true, .. }) | Wait::HoldDown | Wait::TooMany | Wait::Leaving));
         let something = self.ways.is_none_or(|ways| ways.there > 0);
         if something && !stuck && !fresh(self) && now >= self.not_before {
             self.look(now, actions);
@@ -432,6 +486,7 @@ impl fmt::Display for Judgement {
             Peer::Alive => f.write_str("alive")?,
             Peer::NoCharon => f.write_str("alive, and its charon is away: its NAT goes on, and nothing moves")?,
             Peer::Unfit(health) => write!(f, "does not carry traffic by its own word: {health}")?,
+            Peer::Leaving => f.write_str("alive, and hands over")?,
             Peer::AgentDead => f.write_str("its crosswan pair is silent and its kernel answers: nothing moves")?,
             Peer::Dead => f.write_str("dead: neither its crosswan pair nor its kernel answers")?,
         }
@@ -442,11 +497,28 @@ impl fmt::Display for Judgement {
             ),
             Some(Wait::NothingThere) => f.write_str("; no route leads to it"),
             Some(Wait::Own(health)) => {
-                write!(f, "; nothing is taken over, as this gateway is not well either: {health}")
+                write!(f, "; nothing is taken over, as this gateway is not well enough itself: {health}")
             }
             Some(Wait::Routes) => f.write_str("; EC2 is asked where the routes lead"),
             Some(Wait::HoldDown) => f.write_str("; its routes stay, as the last move is less than a minute ago"),
             Some(Wait::TooMany) => f.write_str("; its routes stay, as there have been three moves in ten minutes"),
+            Some(Wait::Leaving) => f.write_str("; nothing moves, as this gateway hands over itself"),
+            Some(Wait::Handing(handing)) => write!(f, "; this gateway hands over to it{handing}"),
+        }
+    }
+}
+
+impl fmt::Display for Handing {
+    /// Behind "hands over to it".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Handing::Taking => Ok(()),
+            Handing::Unable(health) => {
+                write!(f, ", and keeps its routes, as the other one is not well enough: {health}")
+            }
+            Handing::TooMany => f.write_str(
+                ", and keeps its routes, as there have been three moves in ten minutes; wait for that, and try again",
+            ),
         }
     }
 }

@@ -39,6 +39,18 @@ pub struct PairStatus {
     pub refused: BTreeMap<String, u64>,
     /// What this gateway took over last, since its `crosswan pair` started.
     pub taken: Option<Taken>,
+    /// Since when this gateway hands over, and why; `None` if it does not.
+    #[serde(default)]
+    pub hands_over: Option<HandsOver>,
+}
+
+/// A handover that is under way on this gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandsOver {
+    /// The seconds that it has lasted.
+    pub seconds: u64,
+    /// Who wants it, in words.
+    pub why: String,
 }
 
 impl PairStatus {
@@ -60,6 +72,8 @@ pub enum PeerState {
     NoCharon,
     /// [`Peer::Unfit`]
     Unfit,
+    /// [`Peer::Leaving`]
+    Leaving,
     /// [`Peer::AgentDead`]
     AgentDead,
     /// [`Peer::Dead`]
@@ -73,6 +87,7 @@ impl From<Peer> for PeerState {
             Peer::Alive => PeerState::Alive,
             Peer::NoCharon => PeerState::NoCharon,
             Peer::Unfit(_) => PeerState::Unfit,
+            Peer::Leaving => PeerState::Leaving,
             Peer::AgentDead => PeerState::AgentDead,
             Peer::Dead => PeerState::Dead,
         }
@@ -90,6 +105,9 @@ pub struct Taken {
     pub routes: Vec<String>,
     /// Milliseconds from the last beat that counted to the decision; `None` if there was none.
     pub silent_ms: Option<u64>,
+    /// Whether that member handed them over.
+    #[serde(default)]
+    pub handed_over: bool,
     /// Milliseconds from the decision until EC2 had accepted the moves and shown them.
     pub calls_ms: u64,
 }
@@ -133,7 +151,9 @@ impl fmt::Display for MemberRole {
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} from {}", self.routes.join(", "), self.from)?;
-        if let Some(ms) = self.silent_ms {
+        if self.handed_over {
+            f.write_str(", which handed over")?;
+        } else if let Some(ms) = self.silent_ms {
             write!(f, ", {ms} ms after its last beat")?;
         }
         write!(f, ", in {} ms", self.calls_ms)
@@ -149,6 +169,9 @@ impl fmt::Display for PairStatus {
             _ => f.write_str("; do security groups let UDP and TCP of pair.port pass between the two?")?,
         }
         write!(f, "; {}", self.role)?;
+        if let Some(HandsOver { seconds, why }) = &self.hands_over {
+            write!(f, "; it hands over since {seconds}s, because {why}")?;
+        }
         if let Some(taken) = &self.taken {
             write!(f, "; it took over {taken}")?;
         }

@@ -1,3 +1,4 @@
 mod beats;
 mod both;
 mod judging;
+mod leaving;

@@ -8,7 +8,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use crate::pair::{Action, Event, Health, Pair, Peer, Says, Ways};
+use crate::pair::{Action, Event, Health, Judgement, Pair, Peer, Says, Wait, Ways};
 
 const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true };
 const INTERVAL: u64 = 100;
@@ -27,6 +27,7 @@ enum Due {
     Beat {
         fit: bool,
         holds: bool,
+        leaving: bool,
     },
     Tick,
     /// EC2 is asked from time to time.
@@ -64,6 +65,8 @@ enum Trouble {
     Freeze(usize),
     /// Nothing reaches this member from the other one.
     Deaf(usize),
+    /// A member hands over.
+    Leaves(usize),
     /// A member has no uplink.
     Unfit(usize),
     /// Each call of EC2 takes so long.
@@ -174,16 +177,19 @@ impl World {
         match due {
             Due::Tick => {
                 let fit = !self.has(Trouble::Unfit(member));
+                let leaving = self.has(Trouble::Leaves(member));
+                self.on(member, Event::Leaving(leaving));
                 self.on(member, Event::Tick(Health { uplink: fit, ..WELL }));
                 if !self.has(Trouble::Deaf(other)) {
                     let holds = self.pairs[member].ways().is_some_and(|ways| ways.here > 0);
-                    self.plan(self.now + LATENCY, Due::Beat { fit, holds }, other);
+                    self.plan(self.now + LATENCY, Due::Beat { fit, holds, leaving }, other);
                 }
                 self.plan(self.now + INTERVAL, Due::Tick, member);
             }
-            Due::Beat { fit, holds } => {
+            Due::Beat { fit, holds, leaving } => {
                 let health = Health { uplink: fit, ..WELL };
-                self.on(member, Event::Beat(Says { health, holds, interval: Duration::from_millis(INTERVAL) }));
+                let interval = Duration::from_millis(INTERVAL);
+                self.on(member, Event::Beat(Says { health, holds, leaving, interval }));
             }
             Due::Ask { asked, wait } => {
                 let lost = self.has(Trouble::Deaf(other)) || self.has(Trouble::Deaf(member));
@@ -238,6 +244,12 @@ impl World {
                 Action::LookAtRoutes => self.look(member),
                 Action::TakeOver { private } => {
                     assert!(!self.has(Trouble::Unfit(member)), "one that is not well takes over");
+                    let peer = self.pairs[member].judgement().peer;
+                    let down = matches!(peer, Peer::Dead | Peer::Unfit(_));
+                    assert!(
+                        down || !self.has(Trouble::Leaves(member)),
+                        "one that hands over takes from one that lives"
+                    );
                     self.orders.push((self.now, member));
                     let read = self.read[member];
                     let of = [0, 1, 2].map(|route| read[route] != member && (private || route < 2));
@@ -333,6 +345,71 @@ proptest! {
         for times in world.moved.values() {
             prop_assert!(times.windows(4).all(|four| four[3] - four[0] >= 10 * MINUTE), "{:?}", world.moved);
             prop_assert!(times.windows(2).all(|two| two[1] - two[0] >= MINUTE), "{:?}", world.moved);
+        }
+    }
+
+    #[test]
+    fn what_is_handed_over_arrives_whole_and_once_whatever_else_is_late(
+        by in 0..2_usize,
+        kept in 0..3_usize,
+        takes in 1..1500_u64,
+        refuses in prop::option::of(0..3_usize),
+        troubles in stretches((0..2_usize).prop_map(Trouble::Stall), 100_000, 1..3000_u64, 20),
+    ) {
+        // Some routes may lead to the other one before.
+        let mut table = [by; 3];
+        table[kept] = if takes % 2 == 0 { by } else { 1 - by };
+        let mut troubles = troubles;
+        troubles.push(Stretch { from: 0, until: u64::MAX, trouble: Trouble::Slow(takes) });
+        troubles.push(Stretch { from: 70_000, until: 70_000 + 180_000, trouble: Trouble::Leaves(by) });
+        troubles.extend(refuses.map(|most| Stretch { from: 70_000, until: 80_000, trouble: Trouble::Refuses(most) }));
+        let mut world = World::new(table, troubles);
+        world.runs(70_000);
+        prop_assert_eq!(&world.orders, &vec![]);
+        world.runs(10 * MINUTE);
+        prop_assert_eq!(world.table, [1 - by; 3], "{:?}", world.orders);
+        prop_assert!(world.moved.values().all(|times| times.len() == 1), "{:?}", world.moved);
+        prop_assert!(world.orders.iter().all(|(_, who)| *who == 1 - by), "{:?}", world.orders);
+    }
+
+    #[test]
+    fn two_that_both_hand_over_move_nothing(table in table(), troubles in stretches((0..2_usize).prop_map(Trouble::Stall), 60_000, 1..3000_u64, 20)) {
+        let mut troubles = troubles;
+        troubles.extend([0, 1].map(|member| Stretch { from: 0, until: u64::MAX, trouble: Trouble::Leaves(member) }));
+        let mut world = World::new(table, troubles);
+        world.runs(2 * MINUTE);
+        prop_assert_eq!(&world.orders, &vec![]);
+        for pair in &world.pairs {
+            prop_assert_eq!(pair.judgement(), Judgement { peer: Peer::Leaving, waits: Some(Wait::Leaving) });
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_hands_over_takes_nothing_from_one_that_lives_and_there_are_three_moves_in_ten_minutes_whatever_happens(
+        table in table(),
+        troubles in stretches(
+            prop_oneof![
+                6 => (0..2_usize).prop_map(Trouble::Leaves),
+                2 => (0..2_usize).prop_map(Trouble::Stall),
+                2 => (0..2_usize).prop_map(Trouble::Freeze),
+                2 => (0..2_usize).prop_map(Trouble::Deaf),
+                2 => (0..2_usize).prop_map(Trouble::Unfit),
+                1 => (0..8000_u64).prop_map(Trouble::Slow),
+                1 => (0..3_usize).prop_map(Trouble::Refuses),
+            ],
+            20 * MINUTE,
+            prop_oneof![1 => 1..2000_u64, 2 => 1..200_000_u64],
+            40,
+        ),
+    ) {
+        let mut world = World::new(table, troubles);
+        world.runs(25 * MINUTE);
+        for times in world.moved.values() {
+            prop_assert!(times.windows(4).all(|four| four[3] - four[0] >= 10 * MINUTE), "{:?}", world.moved);
         }
     }
 }

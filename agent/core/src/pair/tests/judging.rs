@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use proptest::prelude::*;
 
-use crate::pair::{Action, Event, Health, Judgement, Pair, Peer, Says, Wait, Ways};
+use crate::pair::{Action, Event, Handing, Health, Judgement, Pair, Peer, Says, Wait, Ways};
 
 const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true };
 const INTERVAL: u64 = 100;
@@ -24,12 +24,22 @@ struct World {
     tick: u64,
     /// Whether EC2 accepts a move.
     accepts: bool,
+    /// Whether it hands over.
+    leaves: bool,
 }
 
 const ITS: Ways = Ways { here: 0, there: 2, private: 1 };
 const OURS: Ways = Ways { here: 2, there: 0, private: 0 };
-const FINE: World =
-    World { beats: Some(WELL), kernel: true, ways: ITS, ec2: true, own: WELL, tick: INTERVAL, accepts: true };
+const FINE: World = World {
+    beats: Some(WELL),
+    kernel: true,
+    ways: ITS,
+    ec2: true,
+    own: WELL,
+    tick: INTERVAL,
+    accepts: true,
+    leaves: false,
+};
 
 struct Run {
     pair: Pair,
@@ -86,7 +96,8 @@ impl Run {
             self.now += world.tick;
             if let Some(health) = world.beats {
                 let holds = world.ways.there > 0;
-                self.on(world, Event::Beat(Says { health, holds, interval: Duration::from_millis(INTERVAL) }));
+                let (leaving, interval) = (world.leaves, Duration::from_millis(INTERVAL));
+                self.on(world, Event::Beat(Says { health, holds, leaving, interval }));
             }
             while let Some((_, asked)) = self.asked.pop_front_if(|(due, _)| *due <= self.now) {
                 self.on(world, Event::Silent { asked });
@@ -316,6 +327,148 @@ fn a_move_that_ec2_refuses_is_tried_again_and_not_in_a_hurry() {
     assert!(run.taken.windows(2).all(|two| two[1] - two[0] >= 2000));
 }
 
+#[test]
+fn what_the_other_one_hands_over_is_taken_at_once_and_in_the_hold_down_too_but_not_a_fourth_time() {
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.lives(&mut world, 1000);
+    // It is heard at the next tick, EC2 is asked, and its answer counts at the tick after that.
+    for handover in 1..=3 {
+        (world.leaves, world.ways) = (true, ITS);
+        let (from, asked) = (run.now, run.now);
+        run.on(&mut world, Event::Routes { asked, ways: ITS });
+        run.lives(&mut world, 1000);
+        assert_eq!(run.taken.len(), handover.min(2), "{:?}", run.taken);
+        assert!(handover == 3 || run.taken[handover - 1] - from <= 4 * INTERVAL, "{:?}", run.taken);
+        world.leaves = false;
+        run.lives(&mut world, 5000);
+    }
+    assert_eq!(
+        run.stood_down.len(),
+        2,
+        "before the second and the third the other one had taken them, and that were moves, too"
+    );
+    world.leaves = true;
+    run.lives(&mut world, 1000);
+    assert_eq!(run.pair.judgement(), Judgement { peer: Peer::Leaving, waits: Some(Wait::TooMany) });
+    let looks = run.looks;
+    run.lives(&mut world, 570_000);
+    assert_eq!((run.taken.len(), run.looks), (2, looks), "EC2 is not asked while nothing could move");
+    run.lives(&mut world, 30_000);
+    assert_eq!(run.taken.len(), 3);
+}
+
+#[test]
+fn nothing_is_handed_over_to_one_that_is_not_well_and_it_is_taken_whole() {
+    let unwell = [
+        Health { charon: false, ..WELL },
+        Health { ec2: false, ..WELL },
+        Health { uplink: false, ..WELL },
+        // Without a tunnel it could take the default route, but not the rest.
+        Health { tunnel: false, ..WELL },
+    ];
+    for own in unwell {
+        let (run, world) = Run::after(World { leaves: true, own, ..FINE });
+        assert_eq!((run.taken.len(), world.ways), (0, ITS), "{own:?}");
+        assert_eq!(run.pair.judgement(), Judgement { peer: Peer::Leaving, waits: Some(Wait::Own(own)) });
+    }
+    let only_default = Ways { private: 0, ..ITS };
+    let own = Health { tunnel: false, ..WELL };
+    let (run, world) = Run::after(World { leaves: true, own, ways: only_default, ..FINE });
+    assert_eq!((run.taken.len(), world.ways), (1, OURS));
+}
+
+#[test]
+fn the_one_that_hands_over_says_what_becomes_of_it_and_takes_only_from_one_that_is_dead() {
+    let unfit = Health { charon: false, ..WELL };
+    let hands = |its: Health| {
+        let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
+        let asked = run.now;
+        run.on(&mut world, Event::Routes { asked, ways: OURS });
+        run.on(&mut world, Event::Leaving(true));
+        world.beats = Some(its);
+        run.lives(&mut world, 3000);
+        (run, world)
+    };
+    let (run, _) = hands(WELL);
+    assert_eq!(run.pair.judgement().waits, Some(Wait::Handing(Handing::Taking)));
+    let (run, _) = hands(unfit);
+    assert_eq!(run.pair.judgement().waits, Some(Wait::Handing(Handing::Unable(unfit))));
+    assert!(run.pair.judgement().to_string().ends_with("the other one is not well enough: its charon is away"));
+    // The other one dies: nobody else is there. It returns, and takes back what is still handed over.
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.on(&mut world, Event::Leaving(true));
+    run.lives(&mut world, 1000);
+    (world.beats, world.kernel) = (None, false);
+    run.lives(&mut world, 5000);
+    assert_eq!((run.taken.len(), world.ways), (1, OURS));
+    (world.beats, world.kernel) = (Some(WELL), true);
+    run.lives(&mut world, 1000);
+    assert_eq!(run.pair.judgement(), Judgement { peer: Peer::Alive, waits: Some(Wait::Handing(Handing::Taking)) });
+    // To and fro: each is a move of its own, and there are three.
+    for _ in 0..2 {
+        world.ways = ITS;
+        let asked = run.now;
+        run.on(&mut world, Event::Routes { asked, ways: ITS });
+        run.lives(&mut world, 61_000);
+        (world.beats, world.kernel) = (None, false);
+        run.lives(&mut world, 5000);
+        (world.beats, world.kernel) = (Some(WELL), true);
+        run.lives(&mut world, 1000);
+    }
+    assert_eq!((run.taken.len(), run.stood_down.len()), (2, 2), "{:?} {:?}", run.taken, run.stood_down);
+    let both = World { leaves: true, ways: OURS, ..FINE };
+    let mut run = Run::new();
+    run.on(&mut FINE.clone(), Event::Leaving(true));
+    run.lives(&mut both.clone(), 5000);
+    assert_eq!(run.pair.judgement(), Judgement { peer: Peer::Leaving, waits: Some(Wait::Leaving) });
+}
+
+#[test]
+fn what_is_handed_over_in_parts_is_one_move_for_both() {
+    // For the one that takes, EC2 does half of it at first.
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.lives(&mut world, 1000);
+    (world.leaves, world.accepts) = (true, false);
+    run.lives(&mut world, 300);
+    assert_eq!(run.taken.len(), 1);
+    world.ways = Ways { here: 1, there: 1, private: 1 };
+    run.on(&mut world, Event::Moved { wanted: 2, moved: 1 });
+    world.accepts = true;
+    run.lives(&mut world, 10_000);
+    assert_eq!((run.taken.len(), world.ways), (2, OURS));
+    // For the one that hands over, EC2 shows it bit by bit, and it was one of three.
+    let mut run = Run::new();
+    let mut world = World { ways: OURS, ..FINE };
+    run.on(&mut world, Event::Leaving(true));
+    for (here, there) in [(3, 0), (2, 1), (1, 2), (0, 3)] {
+        run.now += 100;
+        let asked = run.now;
+        run.on(&mut world, Event::Routes { asked, ways: Ways { here, there, private: 0 } });
+    }
+    run.on(&mut world, Event::Leaving(false));
+    world.ways = ITS;
+    run.lives(&mut world, 62_000);
+    (world.beats, world.kernel) = (None, false);
+    run.lives(&mut world, 5000);
+    assert_eq!((run.stood_down.len(), run.taken.len()), (1, 1), "{:?}", run.pair.judgement());
+}
+
+#[test]
+fn an_old_word_that_the_other_one_hands_over_does_not_count_after_a_sleep() {
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.lives(&mut world, 1000);
+    let says = Says { health: WELL, holds: true, leaving: true, interval: Duration::from_millis(INTERVAL) };
+    run.on(&mut world, Event::Beat(says));
+    run.now += 10_000;
+    run.on(&mut world, Event::Tick(WELL));
+    run.now += INTERVAL;
+    run.on(&mut world, Event::Tick(WELL));
+    assert_eq!((run.taken.len(), run.pair.judgement().peer), (0, Peer::Alive));
+    world.leaves = true;
+    run.lives(&mut world, 3 * INTERVAL);
+    assert_eq!(run.taken.len(), 1);
+}
+
 /// A stretch of time in some world.
 fn stretch() -> impl Strategy<Value = (World, u64)> {
     let health = || prop_oneof![3 => Just(WELL), 1 => any::<[bool; 5]>().prop_map(|[forwards, uplink, charon, ec2, tunnel]| Health { forwards, uplink, charon, ec2, tunnel })];
@@ -330,6 +483,7 @@ fn stretch() -> impl Strategy<Value = (World, u64)> {
         own,
         tick,
         accepts,
+        leaves: false,
     });
     (worlds, prop_oneof![0..1000_u64, 0..100_000_u64])
 }

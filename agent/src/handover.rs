@@ -1,0 +1,330 @@
+//! `crosswan handover`: has the other member of the pair take the routes that lead here, and waits until nothing passes this gateway any more.
+//!
+//! It decides nothing and moves nothing itself. It orders `crosswan pair` to say that this gateway hands over, for as long as it runs itself,
+//! and the other member takes the routes by its own judgement. What it tells is what EC2 shows and what the kernel has counted.
+
+#![allow(clippy::disallowed_methods, reason = "edge: it waits for others, by a deadline")]
+
+use std::{fmt, fs, pin::pin, time::Duration};
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    files::{self, Hold},
+    observe::ec2::{self, Clients},
+    paths::Paths,
+    status,
+};
+use crosswan_core::{
+    error::{Context, Error, Kind, Result},
+    model::{InstanceId, Mode},
+    pair::{Members, PairStatus, QUIET, Quiet, forwarded},
+    settings::{AuthMethod, Settings, Tag},
+};
+
+/// The time between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// The time between two questions to EC2.
+const ASK: Duration = Duration::from_secs(1);
+/// How long EC2 has for one answer.
+const EC2: Duration = Duration::from_secs(8);
+/// How long `crosswan pair` has to take note that this gateway stays.
+const STAYS: Duration = Duration::from_secs(10);
+/// How long the lock may be held by a look of `crosswan pair`, or by another handover that is about to end.
+const LOCK: Duration = Duration::from_secs(2);
+
+/// What came of a handover.
+#[derive(Debug, Clone, Serialize)]
+pub struct Handover {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The other member of the pair.
+    pub to: InstanceId,
+    /// The routes that led here when it began, as `0.0.0.0/0 of rtb-…`.
+    pub routes: Vec<String>,
+    /// Those of them that lead here now, by EC2's last answer.
+    pub left: Vec<String>,
+    /// Milliseconds until EC2 showed none any more; `None` if it did not, or if there was none.
+    pub moved_ms: Option<u64>,
+    /// The packets that this gateway's kernel has forwarded since then.
+    pub forwarded: u64,
+    /// What else is to be said: why the routes are here still, or why EC2 could not be asked.
+    pub why: Option<String>,
+}
+
+/// How a handover ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// EC2 shows that no route leads here any more, and nothing passes.
+    HandedOver,
+    /// None led here, and nothing passes.
+    NothingToHandOver,
+    /// Routes lead here still, and stay.
+    NotTaken,
+    /// No route leads here any more, and packets pass still.
+    StillForwards,
+}
+
+impl Handover {
+    /// The command's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            Outcome::HandedOver | Outcome::NothingToHandOver => 0,
+            Outcome::NotTaken | Outcome::StillForwards => Kind::Apply.exit_code(),
+        }
+    }
+}
+
+/// Why there is no pair by these settings; `None` if there may be one.
+pub fn no_pair(settings: &Settings) -> Option<&'static str> {
+    match (settings.mode, settings.auth.method, &settings.pair) {
+        (_, _, Some(_)) => None,
+        (Mode::VpnHub, ..) => Some("a vpn-hub cannot be one of a pair"),
+        (_, AuthMethod::Psk, _) => Some("auth.method is \"psk\", and beats are signed with keys"),
+        _ => Some("pair.enabled is false"),
+    }
+}
+
+/// The other member, if there is one and `crosswan pair` runs here.
+fn watched(paths: &Paths) -> Result<(Members, PairStatus)> {
+    let text = files::read(&paths.pair)?.map(|(text, _)| text);
+    let members = text.as_deref().and_then(Members::parse).ok_or_else(|| {
+        Error::observe(
+            "hand over: no other gateway makes a pair with this one; launch a second one of its mode in this VPC, and run crosswan refresh",
+        )
+    })?;
+    let status = status::pair(paths)?.and_then(|(_, status)| status).ok_or_else(|| {
+        Error::observe("hand over: crosswan pair does not run here, which has to tell the other member: systemctl start crosswan-pair")
+    })?;
+    Ok((members, status))
+}
+
+/// Refuses where there can be no pair.
+fn check(settings: &Settings) -> Result<()> {
+    let Some(why) = no_pair(settings) else { return Ok(()) };
+    Err(Error::settings(format!(
+        "hand over: this gateway is not one of a pair, as {why}; its routes have nowhere to go (docs/operating.md, \"A pair\", makes one)"
+    )))
+}
+
+/// Has `crosswan pair` take note that this gateway stays, whatever EC2 has told of its end.
+///
+/// # Errors
+/// There is no pair, `crosswan pair` does not run or does not take note, or a handover is under way by order.
+pub async fn cancel(settings: &Settings, paths: &Paths) -> Result<()> {
+    check(settings)?;
+    watched(paths)?;
+    // As a look of crosswan pair does: held alone it would be an order.
+    drop(files::lock(&paths.handover, Hold::Shared, LOCK, "a crosswan handover, which ends when it is interrupted,")?);
+    files::touch(&paths.stay)?;
+    let deadline = Instant::now() + STAYS;
+    while Instant::now() < deadline {
+        sleep(LOOK).await;
+        let (_, status) = watched(paths)?;
+        if !paths.stay.exists() && status.hands_over.is_none() {
+            return Ok(());
+        }
+    }
+    files::remove(&paths.stay)?;
+    Err(Error::apply(format!(
+        "stay: crosswan pair has not taken note of it for {STAYS:?}: systemctl restart crosswan-pair"
+    )))
+}
+
+/// Hands over because of `why`, within `timeout` or until `interrupted`, and tells `progress` what happens.
+///
+/// # Errors
+/// Nothing was tried: there is no pair, `crosswan pair` does not run, EC2 does not answer, or another handover is under way.
+pub async fn run(
+    settings: &Settings,
+    paths: &Paths,
+    why: &str,
+    timeout: Duration,
+    interrupted: impl Future,
+    progress: impl Fn(&str),
+) -> Result<Handover> {
+    check(settings)?;
+    let (members, _) = watched(paths)?;
+    let began = Instant::now();
+    let mut run = Run {
+        members,
+        paths,
+        tag: &settings.routes_tag,
+        clients: Clients::default(),
+        began,
+        progress,
+        said: String::new(),
+    };
+    let deadline = began + timeout;
+    let routes =
+        run.held(EC2).await.map_err(|why| Error::observe("hand over: ask EC2 which routes lead here").because(why))?;
+    let mut handover = Handover {
+        outcome: Outcome::NotTaken,
+        to: run.members.other.instance.clone(),
+        left: routes.clone(),
+        routes,
+        moved_ms: None,
+        forwarded: 0,
+        why: None,
+    };
+    // Held until the end: it is the order.
+    let _order = if handover.routes.is_empty() {
+        run.say("no route of a managed table leads here".into());
+        None
+    } else {
+        run.say(format!("{} lead here; {} is to take them", handover.routes.join(", "), handover.to));
+        Some(files::lock_saying(&paths.handover, why, LOCK, "another crosswan handover")?)
+    };
+    let handed = async {
+        run.until_taken(&mut handover, deadline).await;
+        if handover.left.is_empty() {
+            run.until_quiet(&mut handover, deadline).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    let ended = {
+        let (mut handed, mut interrupted) = (pin!(handed), pin!(interrupted));
+        tokio::select! {
+            ended = &mut handed => Some(ended),
+            _ = &mut interrupted => None,
+        }
+    };
+    match ended {
+        Some(ended) => ended?,
+        None => handover.why = Some("it was interrupted".into()),
+    }
+    Ok(handover)
+}
+
+/// A handover that is under way.
+struct Run<'a, F> {
+    members: Members,
+    paths: &'a Paths,
+    tag: &'a Tag,
+    clients: Clients,
+    began: Instant,
+    progress: F,
+    said: String,
+}
+
+impl<F: Fn(&str)> Run<'_, F> {
+    /// Tells it once.
+    fn say(&mut self, what: String) {
+        if self.said != what {
+            (self.progress)(&format!("{:5.1}s  {what}", self.began.elapsed().as_secs_f64()));
+            self.said = what;
+        }
+    }
+
+    /// The routes that lead here, by EC2.
+    async fn held(&self, patience: Duration) -> std::result::Result<Vec<String>, String> {
+        let tables = ec2::tables_of(&self.clients, &self.members.me, self.tag, patience).await;
+        let tables = tables.map_err(|why| why.to_string())?;
+        let held = self.members.held(&tables);
+        Ok(held.into_iter().map(|(table, to)| format!("{to} of {table}")).collect())
+    }
+
+    /// Waits until EC2 shows that none of the routes leads here.
+    async fn until_taken(&mut self, handover: &mut Handover, deadline: Instant) {
+        let mut asked = Instant::now();
+        while !handover.left.is_empty() && Instant::now() < deadline {
+            sleep(LOOK).await;
+            handover.why = match watched(self.paths) {
+                Ok((_, status)) => {
+                    self.say(format!("{}: {}", status.member, status.judgement));
+                    Some(status.judgement)
+                }
+                Err(e) => Some(e.chain()),
+            };
+            if asked.elapsed() < ASK {
+                continue;
+            }
+            asked = Instant::now();
+            match self.held(EC2.min(deadline.duration_since(asked)).max(ASK)).await {
+                Ok(left) => handover.left = left,
+                Err(why) => {
+                    self.say(format!("cannot ask EC2 for the routes: {why}"));
+                    handover.why = Some(format!("EC2 does not say where they lead: {why}"));
+                }
+            }
+        }
+        if handover.left.is_empty() {
+            handover.why = None;
+        }
+        if handover.left.is_empty() && !handover.routes.is_empty() {
+            handover.moved_ms = u64::try_from(self.began.elapsed().as_millis()).ok();
+            self.say(format!("EC2 shows that they lead to {}; packets that are under way pass", handover.to));
+        }
+    }
+
+    /// Waits until the kernel has forwarded nothing for some seconds, and looks again where the routes lead then.
+    async fn until_quiet(&mut self, handover: &mut Handover, deadline: Instant) -> Result<()> {
+        handover.outcome = Outcome::StillForwards;
+        let now = |began: Instant| u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut quiet = Quiet::new(now(self.began), count()?);
+        loop {
+            sleep(LOOK).await;
+            let is_quiet = quiet.look(now(self.began), count()?);
+            handover.forwarded = quiet.passed();
+            if is_quiet {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Ok(());
+            }
+        }
+        // What EC2 cannot say again it has said some seconds ago.
+        if let Ok(left) = self.held(EC2).await {
+            handover.left = left;
+        }
+        handover.outcome = match (handover.left.is_empty(), handover.routes.is_empty()) {
+            (false, _) => Outcome::NotTaken,
+            (true, true) => Outcome::NothingToHandOver,
+            (true, false) => Outcome::HandedOver,
+        };
+        Ok(())
+    }
+}
+
+/// The packets that this gateway's kernel has forwarded since boot.
+fn count() -> Result<u64> {
+    const PATH: &str = "/proc/net/snmp";
+    let text = fs::read_to_string(PATH).context(|| Error::observe(format!("read {PATH}")))?;
+    forwarded(&text).ok_or_else(|| Error::observe(format!("understand {PATH}: there is no ForwDatagrams")))
+}
+
+impl fmt::Display for Handover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Handover { outcome, to, routes, left, moved_ms, forwarded, why } = self;
+        let quiet = QUIET / 1000;
+        match outcome {
+            Outcome::HandedOver => {
+                let took = moved_ms.unwrap_or_default() as f64 / 1000.0;
+                write!(f, "handed over to {to} in {took:.1}s: {}; no route leads here any more, ", routes.join(", "))?;
+                write!(f, "and no packet has passed for {quiet}s ({forwarded} had since then)")?;
+            }
+            Outcome::NothingToHandOver => {
+                write!(
+                    f,
+                    "nothing to hand over: no route of a managed table leads here, and no packet has passed for {quiet}s"
+                )?;
+            }
+            Outcome::NotTaken => {
+                write!(
+                    f,
+                    "NOT handed over: {} lead here still, and this gateway keeps them and forwards",
+                    left.join(", ")
+                )?;
+            }
+            Outcome::StillForwards => {
+                write!(f, "NOT done: no route leads here any more, but packets pass still ({forwarded} so far): ")?;
+                f.write_str(
+                    "do not stop this gateway yet, but run crosswan handover again, which waits until nothing passes",
+                )?;
+            }
+        }
+        why.as_ref().map_or(Ok(()), |why| write!(f, "; {to}: {why}"))
+    }
+}
