@@ -166,6 +166,41 @@ fn what_watches_the_other_member_of_a_pair_has_no_capability_and_is_started_agai
     assert_eq!(values(&pair, "StartLimitIntervalSec"), ["0"], "it is started again however often it dies");
 }
 
+/// `ExecStop=` as systemd hands it to a shell, with a systemctl that says this, and a crosswan that says how it was called.
+#[test]
+fn the_other_member_takes_over_when_the_machine_stops_and_not_when_the_unit_does() {
+    let pair = unit(PAIR);
+    let stop = values(&pair, "ExecStop").concat();
+    let script =
+        stop.strip_prefix("-/bin/sh -c '").and_then(|rest| rest.strip_suffix('\'')).unwrap_or_else(|| panic!("{stop}"));
+    let bin = tempfile::tempdir().unwrap();
+    let program = |name: &str, text: &str| {
+        let path = bin.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let crosswan = program("crosswan", "echo \"$@\"");
+    let script = script.replace("$$", "$").replace("/usr/bin/crosswan", &crosswan);
+    let called = |state: &str| {
+        program("systemctl", &format!("[ \"$*\" = is-system-running ] && echo {state}; [ {state} = running ]"));
+        let out = Command::new("/bin/sh").args(["-c", &script]).env("PATH", bin.path()).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    assert_eq!(called("stopping"), "handover --timeout 20s --reason this machine shuts down\n");
+    for state in ["running", "degraded", "starting", "maintenance", "offline", ""] {
+        assert_eq!(called(state), "", "{state}");
+    }
+    let seconds = |text: &str| text.strip_suffix('s').and_then(|s| s.parse::<u32>().ok()).unwrap();
+    let limit = values(&pair, "TimeoutStopSec").concat();
+    assert!(seconds(&limit) > 20 && seconds(&limit) <= 60, "{limit}: a shutdown waits for it");
+    // What it needs to hand over stops later.
+    let after = values(&pair, "After").join(" ");
+    for later in ["network-online.target", "strongswan.service"] {
+        assert!(after.split(' ').any(|unit| unit == later), "{PAIR} stops after {later}");
+    }
+}
+
 #[test]
 fn a_missing_credential_is_no_error() {
     // With a path it would be one; without, systemd 252 and newer look in the machine's own and in /etc/credstore.
