@@ -1,5 +1,7 @@
 //! Two nat-vpn in one VPC: what each hears of the other, what it believes, and what moves when one of them is cut off.
 
+mod handover;
+
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
