@@ -15,7 +15,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+use nix::{
+    ifaddrs::getifaddrs,
+    net::if_::InterfaceFlags,
+    time::{ClockId, clock_gettime},
+};
 use sd_notify::NotifyState;
 use tokio::{io::AsyncWriteExt, process::Command};
 use tracing::debug;
@@ -34,6 +38,11 @@ const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// How long this machine has been up, which no clock that is set changes; nothing if the kernel does not say.
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 
 /// Tells systemd the state of a resident unit. Without systemd it does nothing.

@@ -28,11 +28,17 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{files, host::notify, keyring, observe::ec2::Clients, paths::Paths};
+use crate::{
+    files,
+    host::{self, notify},
+    keyring,
+    observe::ec2::Clients,
+    paths::Paths,
+};
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::{Holder, PrivateKey},
-    pair::{Action, Beat, Event, Health, Hearing, LENGTH, Members, Pair, Peer, Refused, Says, Unverified},
+    pair::{Action, Beat, Event, Health, Hearing, LENGTH, Members, Moves, Pair, Peer, Refused, Says, Unverified},
     settings::{Pairing, Tag},
 };
 use leaving::Leaves;
@@ -71,6 +77,8 @@ pub struct Config {
 struct Resident {
     cfg: Config,
     start: Instant,
+    /// How long this host had been up then.
+    up: Duration,
     session: u64,
     back: UnboundedSender<Back>,
     clients: (Arc<Clients>, Instant),
@@ -104,6 +112,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     let mut resident = Resident {
         cfg,
         start,
+        up: host::since_boot(),
         session,
         back,
         clients,
@@ -138,8 +147,9 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 }
 
 impl Resident {
+    /// Milliseconds since this host has booted, so that they mean the same to the next process.
     fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from((self.up + self.start.elapsed()).as_millis()).unwrap_or(u64::MAX)
     }
 
     async fn forever(&mut self, socket: &UdpSocket, results: &mut UnboundedReceiver<Back>) {
@@ -223,12 +233,15 @@ impl Resident {
         let Ok(seed) = random() else { return warn!("the kernel returns no random bytes: no pair yet") };
         let (instance, address) = (&members.other.instance, members.other.address);
         info!(member = %instance, %address, "this gateway and {instance} are a pair");
-        let pair = Pair::new(self.now(), self.cfg.pairing.interval, self.cfg.pairing.misses);
+        let before = files::read(&self.cfg.paths.pair_moves).ok().flatten().map(|(text, _)| text);
+        let moves = Moves::read(&before.unwrap_or_default(), instance, self.now());
+        let pair = Pair::new(self.now(), self.cfg.pairing.interval, self.cfg.pairing.misses).remembering(moves.clone());
         self.watched = Some(Watched {
             members,
             key,
             hearing: Hearing::new(seed),
             pair,
+            moves,
             sequence: 0,
             heard: None,
             refused: BTreeMap::new(),
@@ -370,6 +383,19 @@ impl Resident {
                     warn!("the routes that led here lead to the other member of the pair: this gateway stands by");
                 }
             }
+        }
+        self.remember();
+    }
+
+    /// Writes down the moves that count, where they have changed.
+    fn remember(&mut self) {
+        let Some(watched) = self.watched.as_mut().filter(|watched| watched.pair.moves() != watched.moves) else {
+            return;
+        };
+        watched.moves = watched.pair.moves().to_vec();
+        let moves = Moves { member: watched.members.other.instance.clone(), at: watched.moves.clone() };
+        if let Err(e) = files::write_json(&self.cfg.paths.pair_moves, &moves, 0o600) {
+            warn!(reason = %e.chain(), "cannot write down when routes were moved");
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Paths {
     pub handover: PathBuf,
     /// The file that says that this gateway stays whatever EC2 has told; `crosswan pair` removes it when it has taken note.
     pub stay: PathBuf,
+    /// The moves of the last minutes, for a `crosswan pair` that starts anew.
+    pub pair_moves: PathBuf,
     /// What is remembered between passes.
     pub state: PathBuf,
     /// A marker that exists while steps are taken. A pass that finds it at its start knows that the last one was cut off.
@@ -75,6 +77,7 @@ impl Paths {
             pair_status: root.join("run/crosswan/pair.json"),
             handover: root.join("run/crosswan/handover.lock"),
             stay: root.join("run/crosswan/stay"),
+            pair_moves: root.join("run/crosswan/pair-moves.json"),
             state: root.join("var/lib/crosswan/state.json"),
             unfinished: root.join("var/lib/crosswan/unfinished"),
             status: root.join("run/crosswan/status.json"),

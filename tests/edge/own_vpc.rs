@@ -39,6 +39,11 @@ fn tables(all: &[String]) -> Reply {
 }
 
 fn ask(server: &Server) -> Result<OwnVpc, String> {
+    ask_for(server, false)
+}
+
+/// With `members` as where settings ask for a pair.
+fn ask_for(server: &Server, members: bool) -> Result<OwnVpc, String> {
     let own = OwnInterface {
         id: "eni-000000ff".parse().unwrap(),
         subnet: "subnet-000000ff".parse().unwrap(),
@@ -46,7 +51,7 @@ fn ask(server: &Server) -> Result<OwnVpc, String> {
     };
     let tag = |key: &str, value: &str| Tag { key: key.into(), value: value.into() };
     let (tables, gateways) = (tag("crosswan-routes", "managed"), tag("service", "nat"));
-    let tags = Tags { tables: &tables, gateways: &gateways, environment: None, members: false };
+    let tags = Tags { tables: &tables, gateways: &gateways, environment: None, members };
     within(TIMEOUT, own_vpc(&access(&server.endpoint), &me(), &own, &tags, TIMEOUT)).map_err(|why| why.to_string())
 }
 
@@ -92,6 +97,59 @@ fn tables_with_the_tag_are_read_and_the_own_subnet_s_is_marked() {
     assert!(said[3].contains("\\u{1b}[2J") && said.len() == 4, "{said:?}");
     let neighbour = &vpc.neighbours[&"i-00000001".parse().unwrap()];
     assert!(neighbour.running && !neighbour.same_mode, "{neighbour:?}");
+}
+
+/// Two zones, each with a table of its own, and the main table, which all subnets without an association have.
+#[test]
+fn where_there_is_another_member_each_table_has_the_zones_of_its_subnets() {
+    let of = |subnet: &str| format!("<item><subnetId>{subnet}</subnetId><main>false</main></item>");
+    let all = [
+        table("rtb-00000001", "vpc-000000ff", "managed", &of("subnet-000000ff"), ""),
+        table("rtb-00000002", "vpc-000000ff", "managed", "<item><main>true</main></item>", ""),
+        table("rtb-00000003", "vpc-000000ff", "yes", &of("subnet-0000000c"), ""),
+        table("rtb-00000004", "vpc-000000ff", "managed", "", ""),
+    ];
+    let subnet = |(id, zone): (&str, &str)| {
+        format!("<item><subnetId>{id}</subnetId><availabilityZone>{zone}</availabilityZone></item>")
+    };
+    let subnets = [
+        ("subnet-000000ff", "xx-own-1a"),
+        ("subnet-0000000a", "xx-own-1a"),
+        ("subnet-0000000b", "xx-own-1b"),
+        ("subnet-0000000c", "xx-own-1c"),
+        ("subnet-0000000d", "&#27;[2J"),
+    ];
+    let subnets = format!("<subnetSet>{}</subnetSet>", subnets.map(subnet).concat());
+    let other = "<item><instanceId>i-00000002</instanceId><privateIpAddress>10.1.1.5</privateIpAddress>\
+        <launchTime>2026-11-27T10:00:00.000Z</launchTime><networkInterfaceSet><item>\
+        <networkInterfaceId>eni-00000002</networkInterfaceId><subnetId>subnet-0000000b</subnetId>\
+        <attachment><deviceIndex>0</deviceIndex></attachment></item></networkInterfaceSet></item>";
+    for (members, denied) in [(true, false), (true, true), (false, false)] {
+        let (all, subnets, other) = (all.clone(), subnets.clone(), other.to_owned());
+        let server = Server::start(move |request, _| match request.action() {
+            "DescribeRouteTables" => tables(&all),
+            "DescribeSubnets" if denied => Reply::error(403, "UnauthorizedOperation"),
+            "DescribeSubnets" => Reply::ok(answer("DescribeSubnets", &subnets, None)),
+            _ => Reply::ok(instances(std::slice::from_ref(&other), None)),
+        });
+        let vpc = ask_for(&server, members).unwrap();
+        let zones: Vec<Vec<&str>> =
+            vpc.tables.values().map(|table| table.zones.iter().map(|zone| zone.as_str()).collect()).collect();
+        let asked = server.seen().iter().filter(|request| request.action() == "DescribeSubnets").count();
+        if !members {
+            assert!(zones.concat().is_empty() && asked == 0, "nothing more is asked without a pair");
+            continue;
+        }
+        let member = &vpc.members.unwrap()[&"i-00000002".parse().unwrap()];
+        if denied {
+            assert!(zones.concat().is_empty() && member.zone.is_none());
+            assert!(vpc.zones_unasked.unwrap().to_string().contains("needs ec2:DescribeSubnets in xx-own-1"));
+            continue;
+        }
+        assert_eq!(zones, [vec!["xx-own-1a"], vec!["xx-own-1a", "xx-own-1b"], vec![]]);
+        let placed = [vpc.zone.as_ref(), member.zone.as_ref()].map(|zone| zone.map(|zone| zone.as_str()));
+        assert_eq!((placed, vpc.zones_unasked), ([Some("xx-own-1a"), Some("xx-own-1b")], None));
+    }
 }
 
 #[test]

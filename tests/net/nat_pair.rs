@@ -187,3 +187,109 @@ fn a_nat_hub_that_may_not_announce_a_key_or_has_no_role_works_alone_and_says_so(
     ensure!(region.lab.host("hub/host")?.reaches(internet(&region)?)?);
     Ok(())
 }
+
+/// What EC2 makes in the hub's region, and one element of its answer.
+fn made(lab: &Lab, action: &str, parameters: &[(&str, &str)], element: &str) -> Result<String> {
+    lab.ec2().get(REGION, action, parameters, element)
+}
+
+fn tag(lab: &Lab, of: &str, key: &str, value: &str) -> Result<()> {
+    lab.ec2().call(REGION, "CreateTags", &[("ResourceId.1", of), ("Tag.1.Key", key), ("Tag.1.Value", value)]).map(drop)
+}
+
+/// A subnet in a zone, with a route table of its own that gateways may write into.
+fn subnet(lab: &Lab, vpc: &str, zone: &str, cidr: &str) -> Result<[String; 2]> {
+    let zone = format!("{REGION}{zone}");
+    let subnet =
+        made(lab, "CreateSubnet", &[("VpcId", vpc), ("CidrBlock", cidr), ("AvailabilityZone", &zone)], "subnetId")?;
+    let table = made(lab, "CreateRouteTable", &[("VpcId", vpc)], "routeTableId")?;
+    tag(lab, &table, "crosswan-routes", "managed")?;
+    lab.ec2().call(REGION, "AssociateRouteTable", &[("RouteTableId", &table), ("SubnetId", &subnet)])?;
+    Ok([subnet, table])
+}
+
+fn launch(lab: &Lab, subnet: &str, name: &str, address: Option<&str>) -> Result<String> {
+    let of = [("ImageId", "ami-00000001"), ("MinCount", "1"), ("MaxCount", "1"), ("SubnetId", subnet)];
+    let id = made(lab, "RunInstances", &of, "instanceId")?;
+    tag(lab, &id, "Name", name)?;
+    if let Some(address) = address {
+        tag(lab, &id, "service", "nat")?;
+        let address = made(lab, "AllocateAddress", &[("Domain", "vpc"), ("Address", address)], "allocationId")?;
+        lab.ec2().call(REGION, "AssociateAddress", &[("AllocationId", &address), ("InstanceId", &id)])?;
+    }
+    Ok(id)
+}
+
+#[test]
+fn each_zone_s_table_is_its_own_member_s_at_launch_and_the_other_one_s_after_its_death() -> Result<()> {
+    let lab = Lab::builder(agent()?).region(REGION).build()?;
+    let vpc = made(&lab, "CreateVpc", &[("CidrBlock", "10.0.0.0/16")], "vpcId")?;
+    let igw = made(&lab, "CreateInternetGateway", &[], "internetGatewayId")?;
+    lab.ec2().call(REGION, "AttachInternetGateway", &[("VpcId", &vpc), ("InternetGatewayId", &igw)])?;
+    let (mut publics, mut tables) = (Vec::new(), Vec::new());
+    for (zone, public, private) in [("a", "10.0.0.0/24", "10.0.16.0/24"), ("b", "10.0.1.0/24", "10.0.32.0/24")] {
+        let [subnet_id, table] = subnet(&lab, &vpc, zone, public)?;
+        let out = [("RouteTableId", table.as_str()), ("DestinationCidrBlock", DEFAULT), ("GatewayId", &igw)];
+        lab.ec2().call(REGION, "CreateRoute", &out)?;
+        publics.push(subnet_id);
+        let [subnet_id, table] = subnet(&lab, &vpc, zone, private)?;
+        launch(&lab, &subnet_id, zone, None)?;
+        tables.push(table);
+    }
+    for (n, subnet) in publics.iter().enumerate() {
+        launch(&lab, subnet, "nat-hub", Some(&format!("198.51.100.{}", 200 + n)))?;
+    }
+    lab.adopt("hub", REGION, &vpc)?;
+    let (internet, all) = (lab.internet().address, lab.gateways());
+    // EC2 alone knows which of them is in which zone.
+    let in_zone = |n: usize| -> Result<Arc<Gateway>> {
+        let is = |gateway: &&Arc<Gateway>| {
+            lab.ec2().instance(REGION, &gateway.instance).is_ok_and(|instance| instance.subnet == publics[n])
+        };
+        all.iter().find(is).cloned().context("a gateway in each zone")
+    };
+    let (a, b) = (in_zone(0)?, in_zone(1)?);
+    for gateway in [&a, &b] {
+        enable(gateway)?;
+    }
+
+    // The first one that boots leaves the other zone's table to the one that boots after it, and says so.
+    let report = refresh_with(&a, &[], 3)?;
+    let waits = format!("it belongs to {}, the member in {REGION}b, which was launched", b.instance);
+    ensure!(report["awaited"].to_string().contains(&waits) && leads_to(&lab, &a, &tables[0])?, "{report:#}");
+    ensure!(!leads_to(&lab, &a, &tables[1])?);
+    refresh(&b)?;
+    let report = refresh(&a)?;
+    ensure!(leads_to(&lab, &a, &tables[0])? && leads_to(&lab, &b, &tables[1])?, "{report:#}");
+    let region = Region::from(lab);
+    let lab = &region.lab;
+    let (host_a, host_b) = (lab.host("hub/a")?, lab.host("hub/b")?);
+    for (host, gateway) in [(&host_a, &a), (&host_b, &b)] {
+        host.wait_for(internet, UP)?;
+        ensure!(host.whoami_tcp(internet).map(Some)? == gateway.public(), "each zone leaves by its own member");
+    }
+    let _watching = [a.spawn_agent(&["pair"])?, b.spawn_agent(&["pair"])?];
+    for gateway in [&a, &b] {
+        believes(gateway, "alive")?;
+        eventually(SOON, "each has some of the routes", || Ok(status(gateway)?["pair"]["role"] == "shared"))?;
+    }
+
+    // One dies: its zone goes on by the other one, and stays there when it is back.
+    b.ns()?.nft(CUT)?;
+    eventually(SOON, "the route of zone b has moved", || leads_to(lab, &a, &tables[1]))?;
+    host_b.wait_for(internet, SOON)?;
+    ensure!(host_b.whoami_tcp(internet).map(Some)? == a.public() && leads_to(lab, &a, &tables[0])?);
+    b.ns()?.nft("delete table ip cut")?;
+    believes(&a, "alive")?;
+    let before = moves(lab);
+    refresh(&b)?;
+    let report = refresh(&a)?;
+    ensure!(moves(lab) == before && leads_to(lab, &a, &tables[1])?, "it takes nothing back");
+    let owner =
+        &report["routes"].as_array().context("routes")?.iter().find(|route| route["table"] == tables[1].as_str());
+    ensure!(
+        owner.is_some_and(|route| route["owner"]["member"] == b.instance.as_str() && route["is"] == "here"),
+        "{report:#}"
+    );
+    Ok(())
+}

@@ -25,6 +25,7 @@ mod segments;
 mod spoke;
 pub mod trust;
 mod vpc_routes;
+mod zones;
 
 use std::{
     borrow::Cow,
@@ -38,6 +39,7 @@ pub use self::{
     findings::{Findings, Kept, Replacing},
     segments::{Membership, Segmented},
     vpc_routes::{Needs, RouteIs, TakeRoute, VpcRoutes, vpc_routes},
+    zones::Owner,
 };
 use self::{
     contacts::Contacts,
@@ -145,6 +147,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         ..settings.nat(&observed.me, &observed.uplink)
     };
     let vpc_routes = vpc_routes(settings, observed, address.awaited());
+    findings.awaited.extend(vpc_routes.left.iter().cloned());
     let routes = vpc_routes.held.clone();
     Ok(Decided {
         tunnels,

@@ -35,7 +35,7 @@ use ipnet::Ipv4Net;
 pub use key::PublicKey;
 pub use names::{
     AccountId, AccountName, AllocationId, AssociationId, BadName, ConnName, InstanceId, Interface, InterfaceId, Region,
-    RoleArn, RouteTableId, SegmentName, SubnetId, VpcId, plain, printable,
+    RoleArn, RouteTableId, SegmentName, SubnetId, VpcId, Zone, plain, printable,
 };
 pub use nat::{Nat, Opening, Protocol};
 pub use own_interface::OwnInterface;

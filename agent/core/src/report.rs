@@ -13,7 +13,7 @@ mod words;
 pub use words::cidrs;
 
 use crate::{
-    decide::{AddressIs, Decided, Held, Kept, Membership, OwnAddress, Replacing, RouteIs},
+    decide::{AddressIs, Decided, Held, Kept, Membership, OwnAddress, Owner, Replacing, RouteIs},
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{
@@ -81,6 +81,9 @@ pub struct RouteReport {
     pub to: Ipv4Net,
     /// How it is.
     pub is: RouteIs,
+    /// The member of the pair that the table belongs to; `None` where there are no two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
 }
 
 /// Who may reach whom.
@@ -260,6 +263,13 @@ impl Report {
         if let Some(Err(why)) = &outcome.check_stopped {
             report.notes.push(format!("this gateway could not turn off EC2's source/destination check itself: {why}"));
         }
+        match observed.vpc.iter().flatten().find_map(|vpc| vpc.zones_unasked.as_ref()) {
+            Some(why) if why.is_about_rights() => report.notes.push(format!(
+                "zones were not looked at, so every table belongs to the older member of the pair: {why}"
+            )),
+            Some(why) => report.unasked.push(format!("look up the zones of the VPC's subnets: {why}")),
+            None => {}
+        }
         let unannounced = outcome.unannounced.as_ref();
         report.notes.extend(unannounced.map(|why| format!("no pair: this gateway may not announce its key: {why}")));
         // Where EC2 could not be asked, that is said already.
@@ -342,7 +352,8 @@ fn address(decided: &Decided, outcome: &Outcome) -> Option<AddressIs> {
 fn vpc_routes(decided: &Decided, outcome: &Outcome) -> Vec<RouteReport> {
     let mut routes = decided.vpc_routes.are.clone();
     routes.extend(outcome.routes.clone());
-    routes.into_iter().map(|((table, to), is)| RouteReport { table, to, is }).collect()
+    let owner = |table: &RouteTableId| decided.vpc_routes.owners.get(table).cloned();
+    routes.into_iter().map(|((table, to), is)| RouteReport { owner: owner(&table), table, to, is }).collect()
 }
 
 /// The regions that count, by name.

@@ -16,6 +16,8 @@ pub(super) struct Watched {
     pub key: PrivateKey,
     pub hearing: Hearing,
     pub pair: Pair,
+    /// The moves that are in the file.
+    pub moves: Vec<u64>,
     pub sequence: u64,
     /// When a beat counted last, and how many datagrams were refused, by the reason.
     pub heard: Option<Instant>,

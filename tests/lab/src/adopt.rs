@@ -12,6 +12,7 @@ use crate::files::Role;
 use crate::gateway::Gateway;
 use crate::host::Host;
 use crate::lab::{Lab, Subnet, Vpc};
+use crate::launch::numbered;
 use crate::netns::Netns;
 
 impl Lab {
@@ -127,10 +128,12 @@ impl Lab {
             vpc.hosts.insert(short, (instance.id.clone(), host));
             return Ok(None);
         };
-        let full = format!("{}/{}", vpc.name, role.as_str());
+        let name = (0..).map(|n| numbered(role.as_str(), n)).find(|name| !vpc.gateways.contains_key(name));
+        let name = name.context("no name left for a gateway")?;
+        let full = format!("{}/{name}", vpc.name);
         let gateway = self.gateway_of(vpc, &full, role, instance, subnet)?;
         self.plug_in(vpc, &gateway, instance, false)?;
-        vpc.gateways.insert(role.as_str().to_string(), gateway.clone());
+        vpc.gateways.insert(name, gateway.clone());
         Ok(Some(gateway))
     }
 

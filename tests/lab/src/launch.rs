@@ -287,7 +287,7 @@ impl Lab {
     }
 }
 
-fn numbered(name: &str, existing: usize) -> String {
+pub(crate) fn numbered(name: &str, existing: usize) -> String {
     if existing == 0 { name.to_string() } else { format!("{name}-{}", existing + 1) }
 }
 

@@ -106,6 +106,8 @@ mod tests {
             crate::model::Member {
                 address: [10, 0, 0, 5].into(),
                 interface: "eni-00000007".parse().unwrap(),
+                zone: None,
+                launched: Timestamp(1),
                 tags: KeyTags::default(),
             },
         )];

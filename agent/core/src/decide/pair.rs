@@ -4,7 +4,7 @@
 //! EC2 does not answer, the members of the last pass stay. A gateway's key says its mode: the tags of `nat-hub` and `nat-vpn` are the same.
 
 use crate::{
-    model::{Holder, InstanceId, Member, Mode, PublicKey, VpcId},
+    model::{Holder, InstanceId, Member, Mode, OwnVpc, PublicKey, VpcId},
     observed::Observed,
     pair::{Me, Members, Other},
     settings::Settings,
@@ -61,6 +61,13 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
         port,
         destinations: settings.destinations(),
     })
+}
+
+/// The only other gateway of this VPC that is one of the own mode, or may be, as it has not announced a key yet.
+pub(super) fn only_other<'a>(own: Mode, id: &VpcId, vpc: &'a OwnVpc) -> Option<(&'a InstanceId, &'a Member)> {
+    let mut others =
+        vpc.members.iter().flatten().filter(|(instance, member)| other_mode(own, id, instance, member).is_none());
+    others.next().filter(|_| others.next().is_none())
 }
 
 fn no_role() -> String {
@@ -123,7 +130,7 @@ mod tests {
             let (id, signed_for) = (holder(*n).1, holder(*signs).1);
             let key = key_pair(2).proven_in(*mode, &Holder { vpc: &vpc, instance: &signed_for }).unwrap().to_string();
             let (address, interface) = ([10, 1, 0, 5].into(), "eni-00000002".parse().unwrap());
-            (id, Member { address, interface, tags: KeyTags::of(Some(&key), None) })
+            (id, Member { address, interface, zone: None, launched: Timestamp(1), tags: KeyTags::of(Some(&key), None) })
         };
         let members = settings.pair.map(|_| others.iter().map(member).collect());
         observed.vpc = Some(Ok(OwnVpc { members, ..OwnVpc::default() }));

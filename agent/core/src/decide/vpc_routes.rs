@@ -2,7 +2,7 @@
 //!
 //! A gateway takes a route once it has worked. What leads elsewhere and lives is another's, and stays, unless it led here before. Of two
 //! gateways of the same mode the newer one has the route: the older one never takes it back, so that two that work do not take it from
-//! each other at every pass.
+//! each other at every pass. Of a pair the one that has it keeps it, and one that leads nowhere is its owner's, if that one boots just now.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +12,7 @@ use std::{
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::zones::{Owner, Two};
 use crate::{
     model::{
         ConnName, InstanceId, InterfaceId, Mode, OwnInterface, OwnVpc, RouteTable, RouteTableId, RouteTarget, Tunnel,
@@ -29,6 +30,10 @@ pub struct VpcRoutes {
     pub take: Vec<TakeRoute>,
     /// How the others are.
     pub are: BTreeMap<(RouteTableId, Ipv4Net), RouteIs>,
+    /// The member of the pair that each table belongs to; empty where there are no two.
+    pub owners: BTreeMap<RouteTableId, Owner>,
+    /// Those that lead nowhere and are left to their owner for now, a line each. Another pass has to follow soon.
+    pub left: Vec<String>,
     /// What to remember of them.
     pub held: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
 }
@@ -103,12 +108,16 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
     routes.held.retain(|table, _| vpc.tables.contains_key(table));
     let pair = super::pair::members(settings, observed).ok();
     let member = pair.as_ref().map(|pair| &pair.other.instance);
+    let two = Two::of(settings, observed, vpc, own);
     let own = Own { instance: &observed.me.instance, interface: own };
     let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned()).or(address);
     // The gateway that has the route may serve VPCs there, which this one would cut off without knowing them.
     let silent = observed.answers.iter().find(|(_, answer)| answer.is_err());
     let unsure = silent.map(|(scope, _)| format!("{scope} did not answer"));
     for (id, table) in &vpc.tables {
+        let owner = two.as_ref().map(|two| two.owner(table));
+        routes.owners.extend(owner.clone().map(|owner| (id.clone(), owner)));
+        let leaves = two.as_ref().zip(owner.as_ref()).and_then(|(two, owner)| two.leaves(owner));
         for to in settings.destinations() {
             let private = to != Ipv4Net::default();
             let found = table.routes.get(&to).map(|route| &route.target);
@@ -126,7 +135,11 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
                 Judgement::Left(why) => (None, Some(RouteIs::Left(why))),
                 Judgement::Member(how) => (None, Some(RouteIs::Member(how))),
                 Judgement::Take(was, taken_over) => {
-                    let waits = blocked.as_ref().or(unsure.as_ref().filter(|_| private && taken_over));
+                    // What led here goes back here, and what works elsewhere is not its owner's yet either.
+                    let left = leaves.as_ref().filter(|_| !taken_over && held.is_none());
+                    routes.left.extend(left.map(|why| format!("{to} of {id}: {why}")));
+                    let unsure = unsure.as_ref().filter(|_| private && taken_over);
+                    let waits = blocked.as_ref().or(unsure).or(left);
                     if waits.is_none() {
                         let (interface, exists) = (own.interface.id.clone(), found.is_some());
                         let needs = Needs::of(settings.mode, private, taken_over);

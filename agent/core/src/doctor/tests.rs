@@ -104,7 +104,7 @@ fn well() -> Examined {
         uplink: Ok("ens5".parse().unwrap()),
         own: Some(Ok(tags)),
         vpc: Some(Ok(OwnVpc {
-            tables: [(table, RouteTable { own: false, routes: [route].into() })].into(),
+            tables: [(table, RouteTable { own: false, zones: BTreeSet::new(), routes: [route].into() })].into(),
             ..OwnVpc::default()
         })),
         addresses: Some(Ok(vec![elastic_ip("i-0000ffff")])),

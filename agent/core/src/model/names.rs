@@ -109,6 +109,10 @@ name_type!(
     /// A subnet's id.
     SubnetId, "a subnet's id such as subnet-0a1b2c3d", |s| ec2_id(s, "subnet-"));
 name_type!(
+    /// An availability zone's name, as the own account knows it.
+    Zone, "an availability zone such as us-west-2a",
+    |s| (4..=32).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+name_type!(
     /// A network interface's id in EC2.
     InterfaceId, "a network interface's id such as eni-0a1b2c3d", |s| ec2_id(s, "eni-"));
 name_type!(

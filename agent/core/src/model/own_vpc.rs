@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::{InstanceId, InterfaceId, KeyTags, RouteTableId, Timestamp, printable};
+use super::{AskError, InstanceId, InterfaceId, KeyTags, RouteTableId, Timestamp, Zone, printable};
 
 /// What EC2 shows of the own VPC.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct OwnVpc {
     pub neighbours: BTreeMap<InstanceId, Neighbour>,
     /// The other running gateways of the own mode; `None` where settings ask for no pair.
     pub members: Option<BTreeMap<InstanceId, Member>>,
+    /// The zone of the own subnet; `None` where settings ask for no pair, or EC2 did not show it.
+    pub zone: Option<Zone>,
+    /// Why no zone is known, if EC2 did not show the subnets.
+    pub zones_unasked: Option<AskError>,
 }
 
 /// Another running gateway of the own mode in the own VPC.
@@ -28,6 +32,10 @@ pub struct Member {
     pub address: Ipv4Addr,
     /// That interface.
     pub interface: InterfaceId,
+    /// The zone of its subnet, if EC2 showed it.
+    pub zone: Option<Zone>,
+    /// When it was launched.
+    pub launched: Timestamp,
     /// The keys that it announces.
     pub tags: KeyTags,
 }
@@ -37,6 +45,8 @@ pub struct Member {
 pub struct RouteTable {
     /// Whether it is that of the own subnet: by its default route this gateway itself reaches the internet.
     pub own: bool,
+    /// The zones of the subnets that have it; none where settings ask for no pair, or EC2 did not show the subnets.
+    pub zones: BTreeSet<Zone>,
     /// The routes.
     pub routes: BTreeMap<Ipv4Net, VpcRoute>,
 }

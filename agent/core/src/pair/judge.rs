@@ -10,8 +10,8 @@ use super::{Health, Says};
 /// After a move, whoever made it, nothing moves for so long.
 const HOLD_DOWN: u64 = 60_000;
 /// Within [`WINDOW`] there are at most so many moves.
-const MOVES: usize = 3;
-const WINDOW: u64 = 600_000;
+pub(super) const MOVES: usize = 3;
+pub(super) const WINDOW: u64 = 600_000;
 /// How old EC2's word on the routes may be when a route is moved.
 const FRESH: u64 = 1_500;
 /// EC2 is asked for that no more often than this, and only as long as something could be moved.
@@ -229,6 +229,16 @@ impl Pair {
             moves: Vec::new(),
             judgement: Judgement { peer: Peer::Unheard, waits: None },
         }
+    }
+
+    /// The same, with moves of before: those of [`Moves::read`](super::Moves::read).
+    pub fn remembering(self, moves: Vec<u64>) -> Pair {
+        Pair { moves, ..self }
+    }
+
+    /// When there were moves, whoever made them, as far as they still count.
+    pub fn moves(&self) -> &[u64] {
+        &self.moves
     }
 
     /// What this gateway thinks of the other one now.

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use super::{KeyReport, RegionReport, Report, RouteReport};
 use crate::{
     decide::{AddressIs, Held, RouteIs},
-    model::{KEY_TAG, SegmentName},
+    model::{InstanceId, KEY_TAG, SegmentName},
     outcome::{PeerFailure, Verdict},
     text::plural,
 };
@@ -36,6 +36,22 @@ impl RegionReport {
             (Some(why), Some(_)) => format!("NO ANSWER {place}: {why}; its last good answer stands: {count}"),
             (Some(why), None) => format!("NO ANSWER {place}: {why}; it never answered before"),
         }
+    }
+}
+
+impl RouteReport {
+    /// That a route that leads here belongs to the other member, for the end of a line.
+    fn elsewhere(&self, me: &InstanceId) -> String {
+        let owner = self.owner.as_ref().filter(|owner| owner.member != *me);
+        owner.map(|owner| format!(", and its table belongs to {owner}")).unwrap_or_default()
+    }
+
+    /// That a route that leads to the other member belongs to this one, for the end of a line.
+    fn mine(&self, me: &InstanceId) -> String {
+        let owner = self.owner.as_ref().filter(|owner| owner.member == *me);
+        let as_ =
+            owner.map(|owner| owner.zone.as_ref().map_or("the older one".into(), |zone| format!("the one in {zone}")));
+        as_.map(|as_| format!(", and its table belongs to this gateway as {as_}")).unwrap_or_default()
     }
 }
 
@@ -67,10 +83,10 @@ impl Report {
             AddressIs::Kept(why) => format!("address   {why}"),
             AddressIs::Waits(what) => format!("WAITING   this gateway has no address of its own yet: {what}"),
         }));
-        out.extend(self.routes.iter().map(|RouteReport { table, to, is }| match is {
-            RouteIs::Here => format!("route     {to} of {table} leads here"),
+        out.extend(self.routes.iter().map(|route @ RouteReport { table, to, is, .. }| match is {
+            RouteIs::Here => format!("route     {to} of {table} leads here{}", route.elsewhere(&self.me.instance)),
             RouteIs::Left(how) => format!("route     {to} of {table} {how}: it was left as it is"),
-            RouteIs::Member(how) => format!("route     {to} of {table} {how}"),
+            RouteIs::Member(how) => format!("route     {to} of {table} {how}{}", route.mine(&self.me.instance)),
             RouteIs::Waits(what) => format!("WAITING   {to} of {table} is not led here yet: {what}"),
             RouteIs::Failed => format!("FAILED    {to} of {table} does not lead here"),
         }));

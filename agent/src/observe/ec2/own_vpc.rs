@@ -25,7 +25,7 @@ use crosswan_core::{
     decide::TakeRoute,
     model::{
         AskError, Identity, InstanceId, KEY_TAG, KeyTags, Member, NEXT_KEY_TAG, Neighbour, OwnInterface, OwnTags,
-        OwnVpc, Region, RouteTable, RouteTableId, RouteTarget, SegmentTag, SubnetId, VpcId, VpcRoute,
+        OwnVpc, Region, RouteTable, RouteTableId, RouteTarget, SegmentTag, SubnetId, VpcId, VpcRoute, Zone,
     },
     pair::Me,
     settings::{Settings, Tag},
@@ -102,8 +102,8 @@ pub async fn own_vpc(
     let deadline = Instant::now() + timeout;
     let client = clients.client(&me.region, timeout, deadline).await?;
     let asked = async {
-        let found = tables(&client, &me.region, (&me.vpc, &own.subnet), tags.tables).await?;
-        let mut vpc = OwnVpc { tables: found, ..OwnVpc::default() };
+        let Tables { tagged, subnets, main } = tables(&client, &me.region, (&me.vpc, &own.subnet), tags.tables).await?;
+        let mut vpc = OwnVpc { tables: tagged, ..OwnVpc::default() };
         let others: Vec<String> =
             vpc.instances().into_iter().filter(|id| **id != me.instance).map(ToString::to_string).collect();
         for ids in others.chunks(FILTER_VALUES) {
@@ -119,11 +119,38 @@ pub async fn own_vpc(
             let mut members = BTreeMap::new();
             instances(&client, filters, &me.region, |instance| members.extend(member(instance))).await?;
             members.remove(&me.instance);
-            vpc.members = Some(members);
+            // Alone it has nobody to share with.
+            let zones = match members.is_empty() {
+                true => BTreeMap::new(),
+                false => zones(&client, &me.region, &me.vpc).await.unwrap_or_else(|why| {
+                    vpc.zones_unasked = Some(why);
+                    BTreeMap::new()
+                }),
+            };
+            vpc.zone = zones.get(&own.subnet).cloned();
+            // A subnet without an association of its own has the main table.
+            for (subnet, zone) in &zones {
+                let table = subnets.get(subnet).or(main.as_ref());
+                if let Some(table) = table.and_then(|id| vpc.tables.get_mut(id)) {
+                    table.zones.insert(zone.clone());
+                }
+            }
+            let placed = |(id, (subnet, member))| (id, Member { zone: zones.get(&subnet).cloned(), ..member });
+            vpc.members = Some(members.into_iter().map(placed).collect());
         }
         Ok(vpc)
     };
     bounded(deadline, timeout, asked).await.map_err(|why| clients.with_tries(why))
+}
+
+/// The route tables of a VPC.
+struct Tables {
+    /// Those with the tag.
+    tagged: BTreeMap<RouteTableId, RouteTable>,
+    /// Which table each subnet has, of those that are associated with one.
+    subnets: BTreeMap<SubnetId, RouteTableId>,
+    /// The table of all other subnets.
+    main: Option<RouteTableId>,
 }
 
 /// The tables of the own VPC with this tag. All are asked for, as the own subnet may have one without it.
@@ -132,10 +159,9 @@ async fn tables(
     region: &Region,
     (vpc, subnet): (&VpcId, &SubnetId),
     with: &Tag,
-) -> Result<BTreeMap<RouteTableId, RouteTable>, AskError> {
+) -> Result<Tables, AskError> {
     const OPERATION: &str = "DescribeRouteTables";
-    let mut found = BTreeMap::new();
-    let (mut by_association, mut main) = (None, None);
+    let mut found = Tables { tagged: BTreeMap::new(), subnets: BTreeMap::new(), main: None };
     let mut token = None;
     loop {
         let page = client
@@ -155,18 +181,19 @@ async fn tables(
             let id: RouteTableId =
                 table.route_table_id().unwrap_or_default().parse().map_err(|e| misfit(format!("{e}")))?;
             for association in table.associations() {
-                let its = association.subnet_id().is_some_and(|of| of == subnet.as_str());
-                by_association = by_association.or_else(|| its.then(|| id.clone()));
-                main = main.or_else(|| association.main().unwrap_or_default().then(|| id.clone()));
+                let subnet = association.subnet_id().and_then(|of| of.parse().ok());
+                found.subnets.extend(subnet.map(|subnet| (subnet, id.clone())));
+                found.main = found.main.or_else(|| association.main().unwrap_or_default().then(|| id.clone()));
             }
             if table.tags().iter().any(|tag| tag.key() == Some(&with.key) && tag.value() == Some(&with.value)) {
                 let routes = table.routes().iter().filter_map(route).collect();
-                found.insert(id, RouteTable { own: false, routes });
+                found.tagged.insert(id, RouteTable { routes, ..RouteTable::default() });
             }
         }
         if !next(OPERATION, &mut token, page.next_token)? {
             // A subnet without an association of its own has the main table.
-            if let Some(table) = by_association.or(main).and_then(|own| found.get_mut(&own)) {
+            let own = found.subnets.get(subnet).or(found.main.as_ref());
+            if let Some(table) = own.and_then(|own| found.tagged.get_mut(own)) {
                 table.own = true;
             }
             return Ok(found);
@@ -200,17 +227,39 @@ pub(super) fn route(route: &Route) -> Option<(Ipv4Net, VpcRoute)> {
     Some((to, VpcRoute { target, blackhole: route.state() == Some(&RouteState::Blackhole) }))
 }
 
-/// A gateway with a private address, an interface and perhaps a key; `None` if the answer lacks one of the first two.
-fn member(instance: &Instance) -> Option<(InstanceId, Member)> {
+/// The zone of each subnet of a VPC. What EC2 shows of a subnet in another form than its own is passed over: it has no zone then.
+async fn zones(client: &Client, region: &Region, vpc: &VpcId) -> Result<BTreeMap<SubnetId, Zone>, AskError> {
+    const OPERATION: &str = "DescribeSubnets";
+    let mut found = BTreeMap::new();
+    let mut token = None;
+    loop {
+        let request = client.describe_subnets().filters(filter("vpc-id", [vpc.to_string()])).max_results(PAGE.min(100));
+        let asked = request.set_next_token(token.clone()).send().await;
+        let page = asked.map_err(|error| reason::failed(OPERATION, region, error))?;
+        for subnet in page.subnets.ok_or_else(|| reason::misfit(OPERATION, "it has no subnetSet"))? {
+            let id = subnet.subnet_id().and_then(|id| id.parse().ok());
+            found.extend(id.zip(subnet.availability_zone().and_then(|zone| zone.parse().ok())));
+        }
+        if !next(OPERATION, &mut token, page.next_token)? {
+            return Ok(found);
+        }
+    }
+}
+
+/// A gateway with a private address, an interface, the subnet of that, and perhaps a key; `None` if the answer lacks one of the first
+/// three. Its zone is its subnet's.
+fn member(instance: &Instance) -> Option<(InstanceId, (SubnetId, Member))> {
     let first = |device: Option<i32>| device.is_none_or(|index| index == 0);
     let interface =
         instance.network_interfaces().iter().find(|i| first(i.attachment().and_then(|a| a.device_index())))?;
     let member = Member {
         address: instance.private_ip_address()?.parse().ok()?,
         interface: interface.network_interface_id()?.parse().ok()?,
+        zone: None,
+        launched: launched(instance)?,
         tags: KeyTags::of(tag(instance, KEY_TAG), tag(instance, NEXT_KEY_TAG)),
     };
-    Some((instance.instance_id()?.parse().ok()?, member))
+    Some((instance.instance_id()?.parse().ok()?, (interface.subnet_id()?.parse().ok()?, member)))
 }
 
 /// The tables with this tag in the VPC of a member of a pair, as [`own_vpc`] shows them, for no longer than `timeout`.
@@ -225,7 +274,9 @@ pub async fn tables_of(
 ) -> Result<BTreeMap<RouteTableId, RouteTable>, AskError> {
     let deadline = Instant::now() + timeout;
     let client = clients.client(&me.region, timeout, deadline).await?;
-    bounded(deadline, timeout, tables(&client, &me.region, (&me.vpc, &me.subnet), with)).await
+    bounded(deadline, timeout, tables(&client, &me.region, (&me.vpc, &me.subnet), with))
+        .await
+        .map(|tables| tables.tagged)
 }
 
 fn neighbour(instance: &Instance, gateways: &Tag) -> Option<(InstanceId, Neighbour)> {

@@ -61,7 +61,7 @@ fn unchanged(_: &mut Observed) {}
 fn routed(observed: &mut Observed) {
     let interface = Some("eni-000000ff".parse().unwrap());
     let route = VpcRoute { target: RouteTarget::Interface { interface, instance: None }, blackhole: false };
-    let table = RouteTable { own: false, routes: [("0.0.0.0/0".parse().unwrap(), route)].into() };
+    let table = RouteTable { routes: [("0.0.0.0/0".parse().unwrap(), route)].into(), ..RouteTable::default() };
     observed.vpc = Some(Ok(OwnVpc { tables: [("rtb-00000001".parse().unwrap(), table)].into(), ..OwnVpc::default() }));
 }
 

@@ -76,9 +76,9 @@ fn observed(settings: &Settings, routes: &[(&str, VpcRoute)]) -> Observed {
         ("i-00000040", true, 50, false),
     ];
     observed.vpc = Some(Ok(OwnVpc {
-        tables: [(table(), RouteTable { own: false, routes })].into(),
+        tables: [(table(), RouteTable { own: false, zones: BTreeSet::new(), routes })].into(),
         neighbours: neighbours.map(neighbour).into(),
-        members: None,
+        ..OwnVpc::default()
     }));
     observed
 }
@@ -152,7 +152,7 @@ fn member(signed_for: &str) -> Member {
     let (vpc, id) = ("vpc-000000ff".parse().unwrap(), signed_for.parse().unwrap());
     let key = key_pair(1).proven(&Holder { vpc: &vpc, instance: &id }).unwrap().to_string();
     let (address, interface) = ([10, 1, 0, 6].into(), "eni-0000000a".parse().unwrap());
-    Member { address, interface, tags: KeyTags::of(Some(&key), None) }
+    Member { address, interface, zone: None, launched: Timestamp(50), tags: KeyTags::of(Some(&key), None) }
 }
 
 fn with_members(members: &[(&str, Member)]) -> impl FnOnce(&mut Observed) {
@@ -179,6 +179,57 @@ fn a_route_stays_with_the_other_member_of_the_pair_as_long_as_that_lives() {
     assert!(took(&all(&paired, &routes, with_members(&three)), "0.0.0.0/0"), "three are no pair");
     let dead = [("0.0.0.0/0", gone(instance(older)))];
     assert!(took(&all(&paired, &dead, with_members(&[(older, member(older))])), "0.0.0.0/0"));
+}
+
+#[test]
+fn a_route_to_nowhere_is_left_to_the_member_in_its_zone_while_that_boots_and_never_for_long() {
+    let paired = format!("{NAT}\npair.enabled = true");
+    let (a, b): (crate::model::Zone, crate::model::Zone) =
+        ("us-west-2a".parse().unwrap(), "us-west-2b".parse().unwrap());
+    // The other one was launched 20 s ago, in zone b, and has not announced its key.
+    let booting =
+        Member { zone: Some(b.clone()), launched: Timestamp(980), tags: KeyTags::default(), ..member("i-0000004a") };
+    let words = |toml: &str,
+                 zone: &crate::model::Zone,
+                 routes: &[(&str, VpcRoute)],
+                 other: &Member,
+                 more: &dyn Fn(&mut Observed)| {
+        all(toml, routes, |observed| {
+            with_members(&[("i-0000004a", other.clone())])(observed);
+            let vpc = observed.vpc.as_mut().unwrap().as_mut().unwrap();
+            vpc.zone = Some(a.clone());
+            vpc.tables.values_mut().for_each(|table| table.zones = [zone.clone()].into());
+            if !toml.contains("pair") {
+                vpc.members = None;
+            }
+            more(observed);
+        })
+        .remove(0)
+    };
+    let plain: &dyn Fn(&mut Observed) = &|_| {};
+    let left = words(&paired, &b, &[], &booting, plain);
+    let why = "it belongs to i-0000004a, the member in us-west-2b, which was launched 20 s ago";
+    assert_eq!(left, format!("0.0.0.0/0 Waits(\"{why}\")"));
+    assert!(words(&paired, &b, &[("0.0.0.0/0", gone(peering()))], &booting, plain).contains("Waits"));
+    let took = |words: String| words.starts_with("lead 0.0.0.0/0 ");
+    assert!(took(words(&paired, &a, &[], &booting, plain)), "its own zone's");
+    assert!(took(words(NAT, &b, &[], &booting, plain)), "without the setting all is as it was");
+    assert!(
+        took(words(&paired, &b, &[], &Member { launched: Timestamp(880), ..booting.clone() }, plain)),
+        "it does not come"
+    );
+    assert!(
+        took(words(&paired, &b, &[("0.0.0.0/0", instance("i-0000001d"))], &booting, plain)),
+        "what works is no new route"
+    );
+    let led_here = |observed: &mut Observed| {
+        let held = HeldRoute { here: true, changed: 0 };
+        observed.state.routes = [(table(), [(Ipv4Net::default(), held)].into())].into();
+    };
+    assert!(took(words(&paired, &b, &[], &booting, &led_here)), "what led here goes back");
+    // One that is there for long has the time of a pass, and a pair exists: it is not waited for.
+    let there = Member { launched: Timestamp(100), ..member("i-0000004a") };
+    assert!(took(words(&paired, &b, &[], &Member { zone: Some(b.clone()), ..there }, plain)));
 }
 
 #[test]

@@ -302,6 +302,24 @@ fn two_that_live_and_do_not_hear_each_other_move_the_routes_once() {
 }
 
 #[test]
+fn one_that_starts_anew_remembers_the_moves_of_before() {
+    let dead = World { beats: None, kernel: false, ..FINE };
+    for (moves, waits, taken) in
+        [(vec![], Wait::NothingThere, 1), (vec![400], Wait::HoldDown, 0), (vec![400, 410, 420], Wait::HoldDown, 0)]
+    {
+        let (mut run, mut fine) = (Run::new(), FINE);
+        run.pair = run.pair.remembering(moves.clone());
+        assert_eq!(run.pair.moves(), moves);
+        run.lives(&mut fine, 1000);
+        run.lives(&mut { dead }, 5000);
+        assert_eq!((run.pair.judgement().waits, run.taken.len()), (Some(waits), taken), "{moves:?}");
+        run.lives(&mut { dead }, 70_000);
+        let stopped = moves.len() == 3;
+        assert_eq!(run.pair.judgement().waits == Some(Wait::TooMany), stopped, "{moves:?}");
+    }
+}
+
+#[test]
 fn after_three_moves_in_ten_minutes_it_stops_and_says_so() {
     let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
     let asked = run.now;
