@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{files, host, paths::Paths};
+use crate::{files, followed, host, paths::Paths};
 use crosswan_core::{
     error::{Error, Kind, Result},
     plan::Step,
@@ -27,7 +27,10 @@ const RESTORE: Duration = Duration::from_secs(15);
 pub async fn take(step: &Step, paths: &Paths, charon: Option<&mut Vici>) -> Result<()> {
     match step {
         Step::RestoreRules(change) => return host::iptables_restore(&change.input(), RESTORE).await,
-        Step::Route { change, .. } => return Netlink::open()?.change(change).await,
+        Step::Route { change, peer } => {
+            let change = followed::as_said(paths, *change, peer.as_ref());
+            return Netlink::open()?.change(&change).await;
+        }
         Step::WriteFile { file, contents, .. } => {
             return files::write_atomic(paths.of(*file), contents.as_bytes(), file.mode());
         }

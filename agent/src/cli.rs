@@ -179,6 +179,9 @@ pub enum Command {
     /// nothing moves. If it does not, the routes of managed tables that lead to it are led here. Nothing is ever taken
     /// back. `crosswan status` shows what is heard. Without a second gateway it waits for one; without pair.enabled it ends at
     /// once.
+    ///
+    /// On a vpn-hub it hears, through the tunnels, which of two gateways of a VPC has taken over, and has `crosswan watch` lead the VPC's
+    /// route there.
     Pair,
     /// Have the other gateway of this one's pair take the routes that lead here, before this one is stopped or upgraded
     ///

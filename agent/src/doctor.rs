@@ -14,7 +14,7 @@ use nix::unistd::geteuid;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    files, host, keyring,
+    files, followed, host, keyring,
     observe::{self, disk, ec2, ike, imds, includes, kernel, live},
     paths::Paths,
     settings, status,
@@ -89,7 +89,8 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
             interfaces: look.foreign_interfaces,
             mtus: look.mtus,
         }),
-        wanted_routing: text(&paths.routing).map(|text| text.map(|text| Routing::parse(&text))),
+        wanted_routing: text(&paths.routing)
+            .map(|text| text.map(|text| followed::read(paths).over(Routing::parse(&text)))),
         charon,
         paths: tried,
         unreached: found(includes::unreached(paths)),

@@ -155,6 +155,16 @@ pub(crate) fn read_bytes(path: &Path, largest: u64) -> io::Result<Option<(Vec<u8
     Ok(Some((content, meta)))
 }
 
+/// A file's inode and time of change; `None` while there is no such file.
+pub(crate) type Stamp = Option<(u64, i64, i64)>;
+
+/// The stamps of the file and of its folder. One of them changes whenever the file is edited, or it or a file beside it is replaced:
+/// a rename changes the folder.
+pub(crate) fn stamps(path: &Path) -> [Stamp; 2] {
+    let stamp = |path: &Path| fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()));
+    [stamp(path), path.parent().and_then(stamp)]
+}
+
 /// How a lock is held: by one process alone, or by any number that only keep those away that hold it alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Hold {

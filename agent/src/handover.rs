@@ -169,14 +169,12 @@ pub async fn run(
         forwarded: 0,
         why: None,
     };
-    // Held until the end: it is the order.
-    let _order = if handover.routes.is_empty() {
-        run.say("no route of a managed table leads here".into());
-        None
-    } else {
-        run.say(format!("{} lead here; {} is to take them", handover.routes.join(", "), handover.to));
-        Some(files::lock_saying(&paths.handover, why, LOCK, "another crosswan handover")?)
-    };
+    run.say(match handover.routes.is_empty() {
+        true => "no route of a managed table leads here".into(),
+        false => format!("{} lead here; {} is to take them", handover.routes.join(", "), handover.to),
+    });
+    // Held until the end: it is the order. Without a route far ends may still send here, and are told by the other one.
+    let _order = files::lock_saying(&paths.handover, why, LOCK, "another crosswan handover")?;
     let handed = async {
         run.until_taken(&mut handover, deadline).await;
         if handover.left.is_empty() {

@@ -30,7 +30,7 @@ use crosswan_core::{
 };
 use crosswan_vici::{Events, Sas, Vici};
 use listener::Listener;
-use peers::{addresses, established, managed, stamps};
+use peers::{addresses, established, managed};
 
 /// The bound on one VICI answer, however many connections it lists.
 const VICI_TIMEOUT: Duration = Duration::from_secs(10);
@@ -129,7 +129,7 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Asked)
     let start = Instant::now();
     let mut memory = Memory::default();
     let patience = patience(cfg.mode, cfg.interval, random()).as_millis() as u64;
-    let mut file = stamps(&cfg.conf_file);
+    let mut file = files::stamps(&cfg.conf_file);
     let (mut in_file, addresses) = managed(&cfg.conf_file);
     let (mut unloaded, mut known) = (Unloaded::default(), Known { addresses, ..Known::default() });
     let mut file_poll = time::interval(FILE_POLL);
@@ -154,7 +154,7 @@ async fn while_charon_lives(cfg: &Config, reached: &mut bool, asked: &mut Asked)
             () = time::sleep_until(due) => {}
             _ = file_poll.tick() => {
                 notify(&[NotifyState::Watchdog]);
-                let now = stamps(&cfg.conf_file);
+                let now = files::stamps(&cfg.conf_file);
                 if now == file {
                     continue;
                 }

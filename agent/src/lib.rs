@@ -13,6 +13,7 @@ pub mod apply;
 pub mod cli;
 pub mod doctor;
 mod files;
+mod followed;
 pub mod gather;
 pub mod handover;
 pub mod host;

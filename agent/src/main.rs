@@ -101,6 +101,7 @@ async fn run(cli: Cli) -> Result<u8> {
             let config = watch::Config {
                 rules: paths.rules,
                 routing: paths.routing,
+                followed: paths.followed,
                 lock: paths.charon_lock,
                 put_back: paths.put_back,
                 address_waits: paths.address_waits,
@@ -112,6 +113,10 @@ async fn run(cli: Cli) -> Result<u8> {
         }
         Command::Pair => {
             let settings = load(&root, &flags)?;
+            if let (None, Some(port)) = (settings.pair, settings.far_port) {
+                pair::hear(port, &paths, interrupted()).await?;
+                return Ok(0);
+            }
             let Some(pairing) = settings.pair else {
                 let why = handover::no_pair(&settings).unwrap_or_default();
                 // To systemd a service that ends before it is ready has failed.

@@ -145,6 +145,12 @@ pub fn of(status: &Status, traffic: Option<&Traffic>, success: Option<Timestamp>
         }
         all.add_time(PAIR_TAKEN, &[], pair.taken.as_ref().map(|taken| taken.at));
     }
+    for word in status.followed.all().map(|(_, word)| word).filter(|word| !word.overruled) {
+        let Some((vpc, instance)) = word.connection.gateway() else { continue };
+        let labels = [("vpc", vpc.as_str()), ("instance", instance.as_str())];
+        all.add(PAIR_FOLLOWED, &labels, word.generation.into());
+        all.add_time(PAIR_FOLLOWED_AT, &labels, Some(word.at));
+    }
     peers(status, traffic, &mut all);
     all
 }

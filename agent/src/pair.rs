@@ -6,24 +6,24 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
+mod far;
 mod health;
 mod leaving;
 mod shown;
+mod socket;
 mod tasks;
 mod watched;
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use sd_notify::NotifyState;
 use tokio::{
     net::UdpSocket,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch,
+    },
     time::{Instant, MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
@@ -81,6 +81,8 @@ struct Resident {
     up: Duration,
     session: u64,
     back: UnboundedSender<Back>,
+    /// What far ends are told: whether this gateway holds the routes, and the generation.
+    far: watch::Sender<(bool, u32)>,
     clients: (Arc<Clients>, Instant),
     health: Health,
     /// The last look found that this gateway does not carry traffic any more, and the next one decides.
@@ -104,8 +106,10 @@ struct Resident {
 pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     let port = cfg.pairing.port;
     let failed = || Error::new(Kind::Other, format!("listen on UDP {port} (pair.port)"));
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await.context(failed)?;
+    let socket = socket::to_member(port).await.context(failed)?;
     let (back, mut results) = unbounded_channel();
+    let (far, says) = watch::channel((false, 0));
+    let (member, paths) = (far::Member { says, back: back.clone() }, cfg.paths.clone());
     let start = Instant::now();
     let session = u64::from_be_bytes(random()?).max(1);
     let clients = (Arc::new(Clients::default()), start);
@@ -115,6 +119,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         up: host::since_boot(),
         session,
         back,
+        far,
         clients,
         health: Health::default(),
         doubted: false,
@@ -132,9 +137,23 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     tokio::select! {
         _ = shutdown => {}
         () = resident.forever(&socket, &mut results) => {}
+        never = far::run(port, &paths, Some(member)) => match never? {},
     }
     notify(&[NotifyState::Stopping]);
     let _ = files::remove(&resident.cfg.paths.pair_status);
+    Ok(())
+}
+
+/// Hears what pairs at the far ends of this hub's tunnels say, until `shutdown` completes.
+///
+/// # Errors
+/// The kernel gives no random bytes.
+pub async fn hear(port: u16, paths: &Paths, shutdown: impl Future) -> Result<()> {
+    tokio::select! {
+        _ = shutdown => {}
+        never = far::run(port, paths, None) => match never? {},
+    }
+    notify(&[NotifyState::Stopping]);
     Ok(())
 }
 
@@ -303,6 +322,7 @@ impl Resident {
             Back::Silent(asked) => self.event(Event::Silent { asked }),
             Back::Tunnel(up) => self.tunnel = up,
             Back::Notices(notices) => self.leaves.told(self.now(), notices),
+            Back::Far(generation) => self.event(Event::Generation(generation)),
             Back::Routes(asked, Ok(tables)) => {
                 self.answered = Some(Instant::now());
                 self.unasked = None;
@@ -384,7 +404,15 @@ impl Resident {
                 }
             }
         }
+        self.tell_far_ends();
         self.remember();
+    }
+
+    /// Far ends are told what has changed, at once.
+    fn tell_far_ends(&self) {
+        let Some(watched) = &self.watched else { return };
+        let now = (watched.pair.holds() && self.tunnel, watched.pair.generation());
+        self.far.send_if_modified(|said| std::mem::replace(said, now) != now);
     }
 
     /// Writes down the moves that count, where they have changed.
@@ -403,8 +431,8 @@ impl Resident {
         let leaving = self.leaves.is_so();
         let Some(watched) = &mut self.watched else { return };
         watched.sequence += 1;
-        let holds = watched.pair.ways().is_some_and(|ways| ways.here > 0);
-        let says = Says { health: own, holds, leaving, interval: self.cfg.pairing.interval };
+        let (holds, generation) = (watched.pair.holds(), watched.pair.generation());
+        let says = Says { health: own, holds, leaving, interval: self.cfg.pairing.interval, generation };
         let (challenge, echo) = (watched.hearing.challenge(), watched.hearing.echo());
         let beat = Beat { says, session: self.session, sequence: watched.sequence, challenge, echo };
         let Members { me, other, port, .. } = &watched.members;

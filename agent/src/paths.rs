@@ -31,6 +31,10 @@ pub struct Paths {
     pub stay: PathBuf,
     /// The moves of the last minutes, for a `crosswan pair` that starts anew.
     pub pair_moves: PathBuf,
+    /// The far gateways that are followed by their own word.
+    pub followed: PathBuf,
+    /// The lock of that file.
+    pub followed_lock: PathBuf,
     /// What is remembered between passes.
     pub state: PathBuf,
     /// A marker that exists while steps are taken. A pass that finds it at its start knows that the last one was cut off.
@@ -78,6 +82,8 @@ impl Paths {
             handover: root.join("run/crosswan/handover.lock"),
             stay: root.join("run/crosswan/stay"),
             pair_moves: root.join("run/crosswan/pair-moves.json"),
+            followed: root.join("run/crosswan/followed.json"),
+            followed_lock: root.join("run/crosswan/followed.lock"),
             state: root.join("var/lib/crosswan/state.json"),
             unfinished: root.join("var/lib/crosswan/unfinished"),
             status: root.join("run/crosswan/status.json"),

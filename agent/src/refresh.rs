@@ -64,7 +64,7 @@ async fn pass(settings: &Settings, keys: &PreSharedKeys, paths: &Paths, request:
     if request.dry_run {
         return Ok((Report::of(settings, &observed, &decided, Outcome::planned(&planned)), false));
     }
-    let outcome = transact(&planned, &decided.tunnels, &observed.system, paths, handles).await;
+    let outcome = transact(&planned, &decided, &observed.system, paths, handles).await;
     let took_address = outcome.took_address();
     Ok((Report::of(settings, &observed, &decided, outcome), took_address))
 }

@@ -14,7 +14,7 @@ use nix::unistd::geteuid;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    files, host,
+    files, followed, host,
     observe::{includes, kernel, live},
     paths::Paths,
     watch::PutBack,
@@ -25,7 +25,7 @@ use crosswan_core::{
     model::{ConnName, InstanceId},
     pair::{Members, PairStatus},
     report::{FailedPass, Report},
-    system::{Charon, Conntrack, Routing, Sa},
+    system::{Charon, Conntrack, Followed, Routing, Sa},
 };
 use crosswan_netlink::Look;
 
@@ -53,6 +53,8 @@ pub struct Status {
     pub put_back: Option<PutBack>,
     /// What `crosswan pair` hears of the other gateway of the pair; `None` without a pair.
     pub pair: Option<PairStatus>,
+    /// The pairs at the far ends that have said which of them is to be used, by VPC.
+    pub followed: Followed,
     /// The kernel's table of tracked connections.
     pub conntrack: Option<Conntrack>,
     /// charon's version, if it answers.
@@ -151,6 +153,7 @@ pub async fn look(paths: &Paths) -> Status {
         stopped,
         put_back: json(&paths.put_back, &mut unasked),
         pair: shown(paths, &mut unasked),
+        followed: followed::read(paths),
         conntrack: kernel::conntrack(),
         age,
         now,
@@ -229,6 +232,7 @@ fn nat(paths: &Paths, live: &iptables::Rules, look: Option<&Look>) -> Result<Nat
     };
     let mut mismatches = iptables::mismatch(&iptables::Rules::parse(&want), live);
     let routing = files::read(&paths.routing)?.map(|(text, _)| Routing::parse(&text)).unwrap_or_default();
+    let routing = followed::read(paths).over(routing);
     let left = look.iter().flat_map(|look| routing.changes_from(&look.routing));
     mismatches.extend(left.map(|change| format!("still to do: {change}")));
     let foreign = look.iter().flat_map(|look| &look.foreign_interfaces).filter(|_| !routing.is_empty());

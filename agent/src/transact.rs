@@ -8,21 +8,22 @@ mod conclude;
 mod look;
 mod peers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tracing::{debug, info, warn};
 
 use crate::{
     apply::take,
-    files,
+    files, followed,
     observe::{Handles, disk, live},
     paths::Paths,
 };
 use conclude::Conclude;
 use crosswan_core::{
+    decide::Decided,
     error::{Error, Result},
     iptables::Rules,
-    model::{ConnName, PublicKey, Tunnel},
+    model::{ConnName, PublicKey},
     outcome::{Outcome, PeerFailure, Verdict},
     plan::{Planned, Step, plan, touched},
     system::{Configuration, System, Touched, secret_id},
@@ -31,21 +32,24 @@ use crosswan_vici::Vici;
 use look::{CharonLink, Stop, read_back};
 use peers::Peers;
 
-/// Takes the planned steps towards `tunnels` and the rest of what was decided, with `before` as the system to return to, verifies them, and concludes the pass. A failure is part of the
+/// Takes the planned steps towards what was decided, with `before` as the system to return to, verifies them, and concludes the pass. A failure is part of the
 /// outcome.
 pub async fn transact(
     planned: &Planned<'_>,
-    tunnels: &BTreeMap<ConnName, Tunnel>,
+    decided: &Decided,
     before: &System,
     paths: &Paths,
     handles: Handles,
 ) -> Outcome {
     let Handles { mut charon, lock, ec2, timeout } = handles;
     let Planned { target, steps, conclusions } = planned;
+    let tunnels = &decided.tunnels;
+    let unsettled = followed::settle(paths, &decided.overruled, target).err();
     let mut outcome = match steps.is_empty() {
         true => nothing_to_do(before, paths),
         false => carry_out(steps, target, before, paths, charon.as_mut()).await,
     };
+    outcome.problems.extend(unsettled.map(|e| e.chain()));
     if outcome.is_in_force() {
         let mut conclude = Conclude { outcome: &mut outcome, paths, tunnels, charon, lock: Some(lock), ec2, timeout };
         conclude.all(conclusions).await;

@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
 mod asking;
+mod followed;
 mod pace;
 mod traffic;
 
@@ -34,7 +35,7 @@ use crosswan_core::{
     error::{Error, Kind, Result},
     iptables::{Rules, plan},
     model::Timestamp,
-    system::{Routing, RoutingChange},
+    system::{Followed, Routing, RoutingChange},
 };
 use crosswan_netlink::{Events, Netlink, Topic};
 use pace::Pace;
@@ -55,6 +56,8 @@ pub struct Config {
     pub rules: PathBuf,
     /// The file with the interfaces, policy rules and routes that the last refresh made. Without it there are none.
     pub routing: PathBuf,
+    /// The file with the far gateways that are followed by their own word.
+    pub followed: PathBuf,
     /// The lock that a refresh holds from its look to its verification; held shared for each look.
     pub lock: PathBuf,
     /// The file that records what was put back last, and when.
@@ -109,6 +112,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     tokio::select! {
         _ = shutdown => {}
         never = forever(&cfg) => match never {},
+        never = followed::run(&cfg.followed, &cfg.routing) => match never {},
         never = counter.run() => match never {},
     }
     notify(&[NotifyState::Stopping]);
@@ -213,7 +217,8 @@ async fn rules(cfg: &Config) -> Result<Option<String>> {
 /// added to them is left to a refresh.
 async fn routing(cfg: &Config, boot: &mut Boot) -> Result<Option<String>> {
     let Some((text, _)) = files::read(&cfg.routing)? else { return Ok(None) };
-    let want = Routing::parse(&text);
+    let said: Followed = files::read_json(&cfg.followed).ok().flatten().unwrap_or_default();
+    let want = said.over(Routing::parse(&text));
     let missing = |look: &Routing| -> Vec<RoutingChange> {
         want.changes_from(look).into_iter().filter(|change| !change.takes_away()).collect()
     };

@@ -1,5 +1,6 @@
 //! Two nat-vpn in one VPC: what each hears of the other, what it believes, and what moves when one of them is cut off.
 
+mod far;
 mod handover;
 
 use std::{thread, time::Duration};
@@ -23,10 +24,10 @@ out = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
 out.settimeout(20)
 while True:
     packet = out.recv(2000)
-    if packet[9] == 17 and len(packet) == 28 + 104 and packet[16:20] == socket.inet_aton(to): break
+    if packet[9] == 17 and len(packet) == 28 + 108 and packet[16:20] == socket.inet_aton(to): break
 beat = packet[28:]
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for datagram in [beat, beat[:20] + os.urandom(1) + beat[21:], beat[:-1], b'', beat[:8] + os.urandom(96), os.urandom(104)]:
+for datagram in [beat, beat[:20] + os.urandom(1) + beat[21:], beat[:-1], b'', beat[:8] + os.urandom(100), os.urandom(108)]:
     for _ in range(5): udp.sendto(datagram, (to, port))
 "#;
 
@@ -69,7 +70,7 @@ fn two_members_that_live_move_nothing_whatever_is_sent_to_them_and_whatever_beco
     believes(one, "alive")?;
     let before = status(one)?["pair"]["refused"].clone();
     let to = one.address;
-    let flood = format!("import socket; [socket.socket(2, 2).sendto(bytes(104), ('{to}', 4795)) for _ in range(50)]");
+    let flood = format!("import socket; [socket.socket(2, 2).sendto(bytes(108), ('{to}', 4795)) for _ in range(50)]");
     host.exec("python3", &["-c", &flood])?;
     thread::sleep(Duration::from_secs(2));
     ensure!(status(one)?["pair"]["refused"] == before, "a stranger's datagrams reach nobody");

@@ -34,6 +34,7 @@ prop_compose! {
             account: None,
             vpc: format!("vpc-{n:08x}").parse().unwrap(),
             public: eip.map(|e| [198, 51, 100, e].into()),
+            address: None,
             launched: Timestamp(launched),
             cidrs,
             segment: None,

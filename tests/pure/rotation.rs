@@ -107,7 +107,18 @@ impl Node {
         let version = |lag: usize| &self.tags[self.tags.len().saturating_sub(1 + lag)];
         let Identity { instance, region, vpc, public, cidrs, .. } = self.me.clone();
         let tags = KeyTags::of(version(lag.0).0.as_deref(), version(lag.1).1.as_deref());
-        Gateway { instance, region, account: None, vpc, public, launched: Timestamp(0), cidrs, segment: None, tags }
+        Gateway {
+            instance,
+            region,
+            account: None,
+            vpc,
+            public,
+            address: None,
+            launched: Timestamp(0),
+            cidrs,
+            segment: None,
+            tags,
+        }
     }
 
     /// One pass, in the order of `refresh`.

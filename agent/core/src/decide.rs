@@ -74,6 +74,8 @@ pub struct Decided {
     pub segments: Option<Segmented>,
     /// The members of the pair, if there is one.
     pub pair: Option<Members>,
+    /// The words of far pairs that this pass goes against, as no packet can pass by those gateways: by party, the generation.
+    pub overruled: BTreeMap<String, u32>,
     /// What has to be said about peers, with the reasons.
     pub findings: Findings,
     /// Peers that leave with this pass.
@@ -141,6 +143,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         Some(segments) => routing.in_realms(segments.realm(&state)),
         None => routing,
     };
+    let overruled = observed.system.followed.against(&routing);
     let nat = Nat {
         segments: segments.as_ref().map(|segments| segments.rules.clone()),
         beats: pair.as_ref().map(|pair| (pair.port, pair.other.address)),
@@ -156,6 +159,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         vpc_routes,
         nat,
         pair,
+        overruled,
         findings,
         removed,
         held,

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | filter CROSSWAN-GUARD | FORWARD | drops packets that claim a private source and came in the clear, then TO |
 //! | filter CROSSWAN-TO | GUARD, OUTPUT | rejects packets that would go to the private network in the clear |
-//! | filter CROSSWAN-IN | INPUT | takes a pair's beats from the other member alone; lets ICMP and the ports that settings open reach this gateway from a tunnel, rejects the rest |
+//! | filter CROSSWAN-IN | INPUT | takes a pair's beats from the other member and out of tunnels alone; lets ICMP and the ports that settings open reach this gateway from a tunnel, rejects the rest |
 //! | filter CROSSWAN-SEGMENTS | GUARD, where there are segments | drops packets of no known source, finds the segment of the others |
 //! | filter CROSSWAN-SEG-REALM | SEGMENTS | lets pass what one segment may send to another, refuses the rest |
 //! | filter CROSSWAN-MSS | GUARD | clamps the MSS of tunnelled TCP, both directions |
@@ -60,6 +60,7 @@ struct RulesFile<'a> {
     tunnels: bool,
     input: &'a BTreeSet<Opening>,
     beats: Option<(u16, Ipv4Addr)>,
+    far: Option<u16>,
     exclude: BTreeSet<Ipv4Net>,
     sources: &'a BTreeSet<Ipv4Net>,
     mss: u16,
@@ -93,6 +94,7 @@ pub fn render(nat: &Nat) -> String {
         tunnels: nat.tunnels,
         input: &nat.input,
         beats: nat.beats,
+        far: nat.far,
         exclude: trunc(&nat.exclude),
         sources: &sources,
         mss: TUNNEL_MSS,

@@ -209,6 +209,9 @@ pub struct Gateway {
     pub vpc: VpcId,
     /// The Elastic or public address of its first interface; `None` if it has none.
     pub public: Option<Ipv4Addr>,
+    /// The primary private address of its first interface; `None` if a version wrote this that did not remember it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
     /// When it was launched: the later of two gateways is the newer.
     pub launched: Timestamp,
     /// The associated CIDRs of its VPC, sorted. They are empty on a spoke that looks for its hub.

@@ -5,6 +5,8 @@
 //! goes back. `docs/decisions.md`, "A pair", has the reasons.
 
 mod beat;
+mod far;
+mod follow;
 mod hearing;
 mod judge;
 mod leaving;
@@ -19,6 +21,8 @@ mod tests;
 use std::fmt;
 
 pub use beat::{Beat, LENGTH, Says, Unverified};
+pub use far::{Exchange, FarEnd, IDLE, far_ends};
+pub use follow::Follow;
 pub use hearing::{Hearing, Refused};
 pub use judge::{Action, Event, Handing, Judgement, Pair, Peer, Wait, Ways};
 pub use leaving::{LONGEST, Leaving, handover_patience};

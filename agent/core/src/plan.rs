@@ -33,7 +33,7 @@ use crate::{
     render::{Capabilities, render},
     settings::Settings,
     swanctl::{self, Summary, Tree},
-    system::{Charon, ChildSa, Configuration, ManagedFile, System, is_our_secret},
+    system::{Charon, ChildSa, Configuration, Followed, ManagedFile, System, is_our_secret},
 };
 
 /// The third stage's value: what should be, the steps to it, and what follows them.
@@ -70,7 +70,8 @@ impl<'a> Planned<'a> {
             true => complete(on_disk.clone()),
             false => complete(Configuration::of(files)?),
         };
-        let steps = plan(&target, system);
+        let said = system.followed.without(&decided.overruled);
+        let steps = plan_as_said(&target, system, &said);
         Ok(Planned { target, steps, conclusions: conclusions(settings.mode, observed, decided) })
     }
 
@@ -98,12 +99,18 @@ fn own_keys(observed: &Observed) -> Vec<PrivateKey> {
 ///
 /// Rules and realms of routes are two changes, and what lies between them lets nothing pass that neither the old settings nor the new
 /// ones allow, and stops nobody who has not moved (`interfaces.rs`).
+///
+/// Routes lead where the words of far pairs say, which the target need not know yet ([`Followed`]).
 pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
+    plan_as_said(target, current, &current.followed)
+}
+
+fn plan_as_said(target: &Configuration, current: &System, said: &Followed) -> Vec<Step> {
     let mut steps = Vec::new();
     let rules = iptables::plan(&target.rules, &current.rules).map(Step::RestoreRules);
     let realms = realms(target, current, rules.is_some());
     if let Some(charon) = &current.charon {
-        let (routes, no_routes) = routing(target, current);
+        let (routes, no_routes) = routing(target, current, said);
         let (interfaces, routes): (Vec<Step>, Vec<Step>) = routes.into_iter().partition(Step::is_interface);
         let (policy_rules, routes): (Vec<Step>, Vec<Step>) = routes.into_iter().partition(Step::is_policy_rule);
         let moves = moves(target, charon);
@@ -136,7 +143,7 @@ pub fn plan(target: &Configuration, current: &System) -> Vec<Step> {
         steps.extend(rules);
         // A mode without tunnels needs no charon to give up their interfaces.
         if target.routing.is_empty() {
-            steps.extend(routing(target, current).1);
+            steps.extend(routing(target, current, said).1);
             file(ManagedFile::Routing, &target.files.routing, &current.files.routing, current, &mut steps);
         }
     }

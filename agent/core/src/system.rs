@@ -4,6 +4,7 @@ mod configuration;
 mod conntrack;
 mod doubt;
 mod files;
+mod followed;
 mod routing;
 mod sa;
 
@@ -15,6 +16,7 @@ pub use self::{
     conntrack::Conntrack,
     doubt::Touched,
     files::{Files, ManagedFile},
+    followed::{Followed, Followee},
     routing::{BACKSTOP_METRIC, PROTOCOL, Routing, RoutingChange, Rule, TABLE, Table, Via, address_of},
     sa::{ChildSa, Sa},
 };
@@ -48,6 +50,8 @@ pub struct System {
     pub rules: Rules,
     /// The own interfaces, policy rules and routes now.
     pub routing: Routing,
+    /// The far gateways that are followed by their own word.
+    pub followed: Followed,
 }
 
 /// What charon holds.

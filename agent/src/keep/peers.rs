@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::Ipv4Addr,
-    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -12,16 +11,6 @@ use crosswan_core::{
     swanctl::{self, Summary},
     system::Sa,
 };
-
-/// A file's inode and time of change; `None` while there is no such file.
-pub(super) type Stamp = Option<(u64, i64, i64)>;
-
-/// The stamps of the file and of its folder. One of them changes whenever the file is edited, or it or a file beside it is replaced:
-/// a rename changes the folder.
-pub(super) fn stamps(path: &Path) -> [Stamp; 2] {
-    let stamp = |path: &Path| fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()));
-    [stamp(path), path.parent().and_then(stamp)]
-}
 
 /// The names of the connections that charon should have, and the peers' addresses: those of the managed file. There are none if it
 /// cannot be read or parsed.

@@ -5,7 +5,13 @@ use crate::{
     status::{ChildStatus, NatStatus},
     watch::PutBack,
 };
-use crosswan_core::{pair::PairStatus, report::FailedPass, system::Conntrack, traffic::KernelSa};
+use crosswan_core::{
+    model::Place,
+    pair::PairStatus,
+    report::FailedPass,
+    system::{Conntrack, Followed, Followee},
+    traffic::KernelSa,
+};
 
 const A: &str = "crosswan-vpc-0a0000000000000aa-i-0a0000000000000a1";
 const B: &str = "crosswan-vpc-0b0000000000000bb-i-0b0000000000000b1";
@@ -65,6 +71,17 @@ fn pair() -> PairStatus {
     serde_json::from_value(status).unwrap()
 }
 
+/// The one that stands by in VPC B is followed, and what A's said no longer counts.
+fn followed() -> Followed {
+    let mut followed = Followed::default();
+    for (party, connection, overruled) in [("a", A, true), ("b", B_TOO, false)] {
+        let connection = connection.parse().unwrap();
+        let (place, networks, at) = (Place::Two, Default::default(), Timestamp(1_700_000_300));
+        followed.follow(party, Followee { connection, place, generation: 4, networks, at, overruled });
+    }
+    followed
+}
+
 fn status() -> Status {
     Status {
         last_refresh: Some(report()),
@@ -76,6 +93,7 @@ fn status() -> Status {
         stopped: vec![],
         put_back: Some(PutBack { at: Timestamp(1_700_000_100), what: "a rule".into() }),
         pair: Some(pair()),
+        followed: followed(),
         conntrack: Some(Conntrack { entries: 12, max: 262_144, dropped: 3, raced: 0 }),
         charon: Some("5.9.8".into()),
         unasked: vec![],
@@ -113,6 +131,8 @@ crosswan_nat_conntrack_dropped_total 3
 crosswan_nat_conntrack_entries 12
 crosswan_nat_conntrack_limit 262144
 crosswan_pair_active 1
+crosswan_pair_followed_generation{{vpc="vpc-0b0000000000000bb",instance="i-0b0000000000000b2"}} 4
+crosswan_pair_followed_timestamp_seconds{{vpc="vpc-0b0000000000000bb",instance="i-0b0000000000000b2"}} 1700000300
 crosswan_pair_member_up{{member="i-0000000c"}} 0
 crosswan_pair_takeover_timestamp_seconds 1700000200
 A children{{state="installed"}} 2
@@ -193,6 +213,7 @@ fn what_could_not_be_read_is_missing_and_never_0() {
         tunnels: vec![away],
         nat: NatStatus { in_force: None, rules: vec![], mismatches: vec![] },
         pair: None,
+        followed: Followed::default(),
         conntrack: None,
         unasked: vec!["iptables".into(), "charon".into()],
         ..status()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{files, keyring, paths::Paths};
+use crate::{files, followed, keyring, paths::Paths};
 use crosswan_core::{
     error::Result,
     model::{PrivateKey, plain},
@@ -51,7 +51,8 @@ pub fn system(paths: &Paths) -> Result<System> {
     };
     let keys: Vec<PrivateKey> = keyring::read(paths)?.iter().flat_map(|ring| ring.keys().cloned()).collect();
     let believed = Configuration { keys: keys.clone(), ..believed };
-    Ok(System { files, wrong_mode, believed, doubt, places, peer_keys, keys, ..System::default() })
+    let followed = followed::read(paths);
+    Ok(System { files, wrong_mode, believed, doubt, places, peer_keys, keys, followed, ..System::default() })
 }
 
 /// The state of the last good pass. If it cannot be used, an empty one with a note for the report: a pass works without it.

@@ -65,6 +65,7 @@ mod tests {
             tunnels,
             segments: None,
             beats: None,
+            far: None,
         };
         let spoke = nat(true);
         let said = |conf: &str, nat: &Nat| cause(&resolvers(conf), nat);

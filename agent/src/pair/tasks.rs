@@ -30,6 +30,8 @@ pub(super) enum Back {
     Silent(u64),
     /// When EC2 was asked for the managed tables, and these, or why it could not be asked.
     Routes(u64, Result<BTreeMap<RouteTableId, RouteTable>, String>),
+    /// A far end knows of so many takeovers.
+    Far(u32),
     /// Whether a tunnel of this gateway is up.
     Tunnel(bool),
     /// Each route that was to move, or why it does not read back.

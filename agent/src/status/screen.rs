@@ -152,6 +152,7 @@ mod tests {
 
     use super::*;
     use crate::status::{ChildStatus, NatStatus};
+    use crosswan_core::system::Followed;
 
     fn tunnel(n: usize, up: Option<bool>, bytes: u64) -> TunnelStatus {
         let child = ChildStatus {
@@ -183,6 +184,7 @@ mod tests {
             nat: NatStatus { in_force: Some(true), rules: vec![], mismatches: vec![] },
             stopped: vec!["the policy drop\u{1b}[2J".into(); problems],
             pair: None,
+            followed: Followed::default(),
             put_back: None,
             conntrack: None,
             charon: None,

@@ -54,6 +54,15 @@ impl fmt::Display for Status {
         if let Some(pair) = &self.pair {
             writeln!(f, "  {pair}")?;
         }
+        for (party, word) in self.followed.all() {
+            let ago = self.now.saturating_sub(u64::try_from(word.at.0).unwrap_or_default());
+            let instance =
+                word.connection.gateway().map_or(word.connection.to_string(), |(_, instance)| instance.to_string());
+            let over =
+                if word.overruled { "; a refresh has overruled that, as no packet could pass there" } else { "" };
+            let (generation, ago) = (word.generation, age(ago));
+            writeln!(f, "  pair      {party} follows {instance} by its word: takeover {generation}, {ago} ago{over}")?;
+        }
         for line in &self.stopped {
             writeln!(f, "  PROBLEM   {line}")?;
         }

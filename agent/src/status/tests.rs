@@ -23,6 +23,7 @@ fn status(in_force: Option<bool>, up: Option<bool>) -> Status {
         nat: NatStatus { in_force, rules: Vec::new(), mismatches: Vec::new() },
         stopped: Vec::new(),
         pair: None,
+        followed: Followed::default(),
         conntrack: None,
         put_back: None,
         charon: None,

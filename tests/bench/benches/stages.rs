@@ -79,6 +79,7 @@ impl World {
                 account: None,
                 vpc,
                 public: Some(Ipv4Addr::from_bits(0xc612_0001 + n as u32)),
+                address: None,
                 launched: Timestamp(1_767_323_045),
                 cidrs: [Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a01_0000 + ((n as u32) << 8)), 24)].into(),
                 segment: None,

@@ -88,6 +88,7 @@ pub fn gateway(n: u8) -> Gateway {
         account: None,
         vpc,
         public: Some([198, 51, 100, n].into()),
+        address: None,
         launched: Timestamp(1_400_000_000 + i64::from(n)),
         cidrs: [format!("10.{n}.0.0/16").parse().unwrap()].into(),
         segment: None,

@@ -22,8 +22,10 @@ pub(super) struct Election<'a> {
     pub connection: &'a dyn Fn(&Gateway) -> ConnName,
     /// Whether a connection to it could be loaded, because there is a key or a pre-shared key for it.
     pub usable: &'a dyn Fn(&Gateway) -> bool,
-    /// The connection that routes lead to already, where they tell: on a spoke.
-    pub routed: Option<&'a ConnName>,
+    /// Whether the routes lead to this connection already.
+    pub routed: &'a dyn Fn(&ConnName) -> bool,
+    /// Whether its pair has said that this connection is to be used, by a word that counts.
+    pub followed: &'a dyn Fn(&ConnName) -> bool,
     /// How long, in seconds, after its launch a gateway takes over from one that works. For a hub that is the time in which every
     /// spoke has connected to it: one that moved earlier would not reach the others.
     pub settles: i64,
@@ -55,16 +57,21 @@ impl Election<'_> {
     pub(super) fn elect(&self, vpc: &Vpc) -> Option<Elected> {
         let before = vpc.known.as_ref();
         let was = before.filter(|_| !vpc.gone).and_then(|known| vpc.gateways.get(&known.gateway.instance));
-        // What the routes lead to and works counts more than what is remembered: settings alone may have made it the one in use.
-        let was = vpc.gateways.values().find(|g| self.carries_routed(g)).or(was);
+        // What the routes lead to and works counts more than what is remembered: settings alone may have made it the one in use, or the
+        // word of its pair, which counts before the routes have followed it, and until its tunnel is down for as long as any other's.
+        let said = |g: &&Gateway| (self.followed)(&(self.connection)(g)) && !self.is_gone(vpc, g);
+        let was =
+            vpc.gateways.values().find(said).or_else(|| vpc.gateways.values().find(|g| self.carries_routed(g))).or(was);
         let mut lost = before.map_or_else(Vec::new, |known| known.lost.clone());
+        let replaced = before.filter(|known| was.is_some_and(|was| was.instance != known.gateway.instance));
+        lost.extend(replaced.map(|known| known.gateway.instance.clone()));
         let (in_use, down_since) = match was {
             // No gateway works here yet, or any longer: one with a tunnel comes first, then one that has authenticated, then one
             // that could, then one that has settled, then the newest.
             None => (vpc.gateways.values().max_by_key(|g| (self.rank(g), self.has_settled(g), age(g)))?, None),
             Some(was) => {
                 let down = self.contacts.is_dead(&(self.connection)(was));
-                let known_down = before.and_then(|known| known.down_since);
+                let known_down = before.filter(|_| replaced.is_none()).and_then(|known| known.down_since);
                 let down_since = down.then(|| known_down.unwrap_or(self.now));
                 match self.successor(vpc, was, &lost, down_since) {
                     Some(next) => {
@@ -110,7 +117,12 @@ impl Election<'_> {
 
     fn carries_routed(&self, gateway: &Gateway) -> bool {
         let name = (self.connection)(gateway);
-        self.routed == Some(&name) && self.contacts.carries(&name)
+        (self.routed)(&name) && self.contacts.carries(&name)
+    }
+
+    /// Whether EC2 says of the gateway that was in use that it must no longer be.
+    fn is_gone(&self, vpc: &Vpc, gateway: &Gateway) -> bool {
+        vpc.gone && vpc.known.as_ref().is_some_and(|known| known.gateway.instance == gateway.instance)
     }
 
     fn has_settled(&self, gateway: &Gateway) -> bool {

@@ -11,6 +11,7 @@ use crate::{
     observed::Observed,
     settings::{AuthMethod, Settings},
     state::State,
+    system::Followee,
 };
 
 /// What the operator has asked of this pass.
@@ -106,6 +107,20 @@ impl Facts<'_> {
         let via = self.settings.private_net.iter().find_map(|net| routes.get(&net.trunc()))?;
         let there = self.places.at(via.place).filter(|name| name.hub().is_some());
         there.max_by_key(|name| self.contacts.carries(name))
+    }
+
+    /// Whether the kernel leads the networks of this connection's party to its place.
+    pub(super) fn is_routed(&self, name: &ConnName) -> bool {
+        let Some((vpc, _)) = name.gateway() else { return self.routed_hub() == Some(name) };
+        let Some(known) = self.state.peers.get(&vpc) else { return false };
+        let routes = &self.observed.system.routing.routes;
+        let via = known.gateway.cidrs.iter().find_map(|net| routes.get(&net.trunc()));
+        via.is_some_and(|via| self.places.held(name) == Some(via.place))
+    }
+
+    /// The word by which this connection is followed, if that counts.
+    pub(super) fn followed(&self, name: &ConnName) -> Option<&Followee> {
+        self.observed.system.followed.counting(name.party()).filter(|followee| followee.connection == *name)
     }
 
     /// The peer's keys with which this connection was last loaded.

@@ -54,7 +54,8 @@ impl End<'_> {
             now: facts.observed.now,
             connection: self.connection,
             usable: &usable,
-            routed: facts.routed_hub(),
+            routed: &|name| facts.is_routed(name),
+            followed: &|name| facts.followed(name).is_some(),
             settles: self.settles,
         };
         let mut chosen = BTreeMap::new();

@@ -71,6 +71,7 @@ fn of_vpc(name: &ConnName, loaded: &Summary, scope: &Scope, me: &Identity, shown
         region,
         account,
         public: Some(loaded.remote_addrs.first()?.parse().ok()?),
+        address: None,
         launched: RECOVERED,
         cidrs,
         segment: sibling.and_then(|gateway| gateway.segment.clone()),

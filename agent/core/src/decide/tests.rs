@@ -1,6 +1,7 @@
 //! Each safety rule of `decide`, by name.
 
 mod accounts;
+mod followed;
 mod hubs;
 mod replacement;
 mod segments;
@@ -20,7 +21,7 @@ use crate::{
     plan::{Conclusion, Planned},
     settings::Settings,
     swanctl::Summary,
-    system::{Charon, ChildSa, Configuration, Files, Sa, System, Table},
+    system::{Charon, ChildSa, Configuration, Files, Followed, Sa, System, Table},
 };
 
 const HUB: &str = "mode = \"vpn-hub\"\nprivate_net = [\"10.0.0.0/8\"]\nregions = [\"eu-west-1\", \"us-west-2\"]\n[removal]\nspacing = \"0s\"\n";
@@ -47,6 +48,7 @@ fn gateway(n: u32, cidrs: &[&str]) -> Gateway {
         account: None,
         vpc: vpc(n),
         public: Some(Ipv4Addr::new(198, 51, 100, n as u8)),
+        address: None,
         launched: Timestamp(n.into()),
         cidrs: nets(cidrs),
         segment: None,
@@ -87,6 +89,8 @@ struct Pass<'a> {
     places: BTreeMap<ConnName, Place>,
     /// What leads packets into tunnels now.
     routing: Routing,
+    /// The far gateways that are followed by their word.
+    followed: Followed,
     /// Connections that are loaded, and the peers' keys in them.
     loaded: BTreeMap<ConnName, Vec<PublicKey>>,
     /// charon's IKE_SAs; `None` if it was not asked.
@@ -132,6 +136,7 @@ impl Default for Pass<'_> {
             own: None,
             places: BTreeMap::new(),
             routing: Routing::default(),
+            followed: Followed::default(),
             loaded: BTreeMap::new(),
             sas: None,
             accept: BTreeMap::new(),
@@ -157,6 +162,7 @@ impl Pass<'_> {
             peer_keys: self.loaded.clone(),
             places: self.places,
             routing: self.routing,
+            followed: self.followed,
             ..System::default()
         };
         let psks = Psks { shared: self.psk.clone(), ..Psks::default() };

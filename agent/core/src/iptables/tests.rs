@@ -23,6 +23,7 @@ fn nat(own: &[&str], masquerade: Option<&str>, tunnels: bool) -> Nat {
         tunnels,
         segments: None,
         beats: None,
+        far: None,
     }
 }
 
@@ -87,6 +88,18 @@ fn golden_text_per_mode() {
         (opened(), include_str!("golden/nat-vpn-opened.rules")),
     ] {
         assert_eq!(render(&nat), golden);
+    }
+}
+
+#[test]
+fn what_far_ends_say_is_let_in_from_tunnels_before_anything_else_is_refused_there() {
+    for nat in [Nat { far: Some(4795), ..nat(&["10.0.0.0/16"], None, true) }, Nat { far: Some(4795), ..opened() }] {
+        let text = render(&nat);
+        let chain: Vec<_> = text.lines().filter(|line| line.starts_with("-A CROSSWAN-IN")).collect();
+        assert_eq!(chain[0], "-A CROSSWAN-IN -i cw+ -p udp -m udp --dport 4795 -j RETURN", "{text}");
+        let without = render(&Nat { far: None, ..nat });
+        assert_ne!(Rules::parse(&text), Rules::parse(&without), "it is a difference");
+        assert!(!without.contains("-A CROSSWAN-IN -i cw+"), "{without}");
     }
 }
 
@@ -216,6 +229,7 @@ fn any_nat() -> impl Strategy<Value = Nat> {
             tunnels,
             segments: None,
             beats: None,
+            far: None,
         },
     )
 }

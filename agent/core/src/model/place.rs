@@ -2,12 +2,17 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use super::BadName;
+
 /// One of the two places at the far end: a VPC has at most two gateways with a tunnel, and a network two hubs.
 ///
 /// All tunnels of one place share one XFRM interface, whatever their number, and a route says which place carries a network. So
 /// both gateways of a VPC may have their tunnels up, and a replacement is one moved route (`docs/facts.md`, "Interfaces and
 /// routes").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub enum Place {
     /// The first place, which a far end with one gateway has.
     One,
@@ -52,5 +57,18 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.if_id())
+    }
+}
+
+impl From<Place> for u32 {
+    fn from(place: Place) -> u32 {
+        place.if_id()
+    }
+}
+
+impl TryFrom<u32> for Place {
+    type Error = BadName;
+    fn try_from(if_id: u32) -> Result<Self, BadName> {
+        Place::with_if_id(if_id).ok_or_else(|| BadName { expected: "the place 1 or 2", found: if_id.to_string() })
     }
 }

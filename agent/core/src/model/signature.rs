@@ -63,11 +63,19 @@ pub(crate) fn succession(key: &PublicKey, next: &PublicKey, holder: &Holder<'_>)
 
 /// The text that a member of a pair signs with each beat: the beat's own bytes in hex, who sends it, and to whom.
 pub(crate) fn beat(bytes: &[u8], from: &Holder<'_>, to: &InstanceId) -> String {
-    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+    format!("crosswan: the beat {} of {from} to {to}", hex(bytes))
+}
+
+/// The text that an end of a tunnel signs with each beat to the other end: the beat's own bytes in hex, and the IKE identities of both.
+pub(crate) fn beat_in_tunnel(bytes: &[u8], from: &str, to: &str) -> String {
+    format!("crosswan: the beat {} in the tunnel of {from} to {to}", hex(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
         hex
-    });
-    format!("crosswan: the beat {hex} of {from} to {to}")
+    })
 }
 
 impl fmt::Display for Signature {

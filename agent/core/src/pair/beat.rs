@@ -1,15 +1,17 @@
-//! A beat: one UDP datagram of fixed size from one member to the other.
+//! A beat: one UDP datagram of fixed size from one member to the other, or between the two ends of a tunnel.
 //!
 //! | bytes | hold |
 //! |---|---|
-//! | 0..4 | `cwb`, and the version: 1 |
-//! | 4..6 | flags: [`Health`], whether routes lead to the sender, and whether it hands over; unknown ones mean nothing |
+//! | 0..4 | `cwb`, and the version: 2 |
+//! | 4..6 | flags: [`Health`], whether routes lead to the sender (from a hub: whether its route leads to the receiver), and whether it hands over; unknown ones mean nothing |
 //! | 6..8 | the sender's interval, in milliseconds |
 //! | 8..16 | the sender's session: a random number of its process |
 //! | 16..24 | the number of the beat in that session, from 1 |
 //! | 24..32 | a challenge: a random number that proves to the sender, once it comes back, that the answer is not an old one |
 //! | 32..40 | the challenge that the sender has heard last from the receiver; 0 before that |
-//! | 40..104 | the sender's Ed25519 signature of all this, its instance and VPC, and the receiver's instance |
+//! | 40..44 | the generation: how many takeovers this pair has had, as far as the sender knows |
+//! | 44..108 | the sender's Ed25519 signature of all this, its instance and VPC, and the receiver's instance; inside a tunnel of this and the
+//!   IKE identities of both ends |
 //!
 //! Numbers are big-endian. The signed text is one of `model::signature`, so nothing else that a key signs can be taken for a beat.
 
@@ -20,9 +22,9 @@ use crate::model::{Holder, InstanceId, PrivateKey, PublicKey, Signature, signatu
 
 /// The bytes of a beat with its signature.
 pub const LENGTH: usize = BODY + 64;
-const BODY: usize = 40;
+const BODY: usize = 44;
 /// What a beat begins with: three letters and the version.
-const MAGIC: [u8; 4] = [b'c', b'w', b'b', 1];
+const MAGIC: [u8; 4] = [b'c', b'w', b'b', 2];
 
 const FORWARDS: u16 = 1;
 const UPLINK: u16 = 1 << 1;
@@ -43,6 +45,8 @@ pub struct Says {
     pub leaving: bool,
     /// The time between its beats, 1 to 65,535 ms.
     pub interval: Duration,
+    /// How many takeovers this pair has had, as far as the sender knows.
+    pub generation: u32,
 }
 
 /// A beat without its signature.
@@ -70,8 +74,17 @@ impl Beat {
         Some(datagram)
     }
 
+    /// The datagram from the end `from` of a tunnel, which has `key`, to its other end.
+    pub fn signed_in_tunnel(&self, key: &PrivateKey, from: &str, to: &str) -> Option<[u8; LENGTH]> {
+        let mut datagram = [0; LENGTH];
+        datagram[..BODY].copy_from_slice(&self.body());
+        let signature = key.sign(&signature::beat_in_tunnel(&datagram[..BODY], from, to))?;
+        datagram[BODY..].copy_from_slice(signature.bytes());
+        Some(datagram)
+    }
+
     fn body(&self) -> [u8; BODY] {
-        let Says { health, holds, leaving, interval } = self.says;
+        let Says { health, holds, leaving, interval, generation } = self.says;
         let flag = |is: bool, flag: u16| if is { flag } else { 0 };
         let flags = flag(health.forwards, FORWARDS)
             | flag(health.uplink, UPLINK)
@@ -88,6 +101,7 @@ impl Beat {
         for (at, number) in [self.session, self.sequence, self.challenge, self.echo].into_iter().enumerate() {
             body[8 + 8 * at..16 + 8 * at].copy_from_slice(&number.to_be_bytes());
         }
+        body[40..].copy_from_slice(&generation.to_be_bytes());
         body
     }
 }
@@ -115,8 +129,9 @@ impl<'a> Unverified<'a> {
         let is = |flag: u16| flags & flag != 0;
         let health =
             Health { forwards: is(FORWARDS), uplink: is(UPLINK), charon: is(CHARON), ec2: is(EC2), tunnel: is(TUNNEL) };
+        let generation = u32::from_be_bytes(body.get(40..)?.try_into().ok()?);
         let interval = Duration::from_millis(interval.into());
-        let says = Says { health, holds: is(HOLDS), leaving: is(LEAVING), interval };
+        let says = Says { health, holds: is(HOLDS), leaving: is(LEAVING), interval, generation };
         let (session, sequence) = (number(8)?, number(16)?);
         let beat = Beat { says, session, sequence, challenge: number(24)?, echo: number(32)? };
         Some(Unverified { beat, body, signature: Signature::new(signature.try_into().ok()?) })
@@ -125,6 +140,12 @@ impl<'a> Unverified<'a> {
     /// Whether the member `from`, who has one of these keys, has signed it for the instance `to`. It takes about 100 µs a key.
     pub fn is_by(&self, keys: &[PublicKey], from: &Holder<'_>, to: &InstanceId) -> bool {
         let text = signature::beat(self.body, from, to);
+        keys.iter().any(|key| self.signature.is_by(key, &text))
+    }
+
+    /// Whether the end `from` of a tunnel, which has one of these keys, has signed it for the end `to`.
+    pub fn is_by_end(&self, keys: &[PublicKey], from: &str, to: &str) -> bool {
+        let text = signature::beat_in_tunnel(self.body, from, to);
         keys.iter().any(|key| self.signature.is_by(key, &text))
     }
 }

@@ -29,6 +29,10 @@ pub enum Refused {
     TooMany,
     /// Its signature is not by the member's key for this receiver.
     Forged,
+    /// It came out of a tunnel, and not from the gateway at its other end.
+    Stranger,
+    /// By charon no packet can pass through that tunnel.
+    NoTunnel,
     /// It is of another session and does not bring back the challenge: recorded earlier, or the first beats of a member that has started.
     Unproven,
 }
@@ -40,6 +44,8 @@ impl fmt::Display for Refused {
             Refused::Repeated => "repeated",
             Refused::TooMany => "too many",
             Refused::Forged => "forged",
+            Refused::Stranger => "not sent by the gateway at its other end",
+            Refused::NoTunnel => "charon shows no tunnel there that carries packets",
             Refused::Unproven => "of no session that is proven",
         })
     }
@@ -91,6 +97,31 @@ impl Hearing {
         from: &Holder<'_>,
         to: &InstanceId,
     ) -> Result<Says, Refused> {
+        self.hear_signed(now, datagram, |unverified| unverified.is_by(keys, from, to)).map(|(says, _)| says)
+    }
+
+    /// The same for what came out of a tunnel, whose other end `from` may sign with `keys`; `to` is this end. Also returns whether the
+    /// session counts only since this beat.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub fn hear_in_tunnel(
+        &mut self,
+        now: u64,
+        datagram: &[u8],
+        keys: &[PublicKey],
+        from: &str,
+        to: &str,
+    ) -> Result<(Says, bool), Refused> {
+        self.hear_signed(now, datagram, |unverified| unverified.is_by_end(keys, from, to))
+    }
+
+    fn hear_signed(
+        &mut self,
+        now: u64,
+        datagram: &[u8],
+        is_signed: impl FnOnce(&Unverified<'_>) -> bool,
+    ) -> Result<(Says, bool), Refused> {
         let unverified = Unverified::read(datagram).ok_or(Refused::Unreadable)?;
         let beat = unverified.beat;
         let last = self.session.filter(|(session, _)| *session == beat.session).map(|(_, last)| last);
@@ -105,7 +136,7 @@ impl Hearing {
         if self.window.1[kind] > CHECKS[kind] {
             return Err(Refused::TooMany);
         }
-        if !unverified.is_by(keys, from, to) {
+        if !is_signed(&unverified) {
             return Err(Refused::Forged);
         }
         self.echo = beat.challenge;
@@ -116,6 +147,6 @@ impl Hearing {
             self.accepted += 1;
         }
         self.session = Some((beat.session, beat.sequence));
-        Ok(beat.says)
+        Ok((beat.says, last.is_none()))
     }
 }

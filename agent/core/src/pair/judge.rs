@@ -70,6 +70,8 @@ pub enum Event {
         /// How many of these read back as moved.
         moved: usize,
     },
+    /// A far end has said of how many takeovers of this pair it knows.
+    Generation(u32),
 }
 
 /// What is to be done.
@@ -194,6 +196,10 @@ pub struct Pair {
     not_before: u64,
     /// The last pause between two attempts; 0 if the last one was accepted.
     pause: u64,
+    /// How many takeovers are known, and since when. What EC2 said before that of routes that lead here may be over.
+    generation: (u32, u64),
+    /// Since the other one was heard last it has been announced that this gateway has all routes.
+    announced: bool,
     moves: Vec<u64>,
     judgement: Judgement,
 }
@@ -226,6 +232,8 @@ impl Pair {
             halfway: false,
             not_before: now,
             pause: 0,
+            generation: (0, now),
+            announced: false,
             moves: Vec::new(),
             judgement: Judgement { peer: Peer::Unheard, waits: None },
         }
@@ -256,6 +264,29 @@ impl Pair {
         self.ways
     }
 
+    /// How many takeovers this pair has had, as far as this gateway knows.
+    pub fn generation(&self) -> u32 {
+        self.generation.0
+    }
+
+    /// Whether routes lead to this gateway, by a word of EC2 that is not older than the last takeover known.
+    pub fn holds(&self) -> bool {
+        self.ways.is_some_and(|ways| ways.here > 0) && self.word_of >= self.generation.1
+    }
+
+    /// Somebody has spoken of this takeover.
+    fn learn(&mut self, now: u64, generation: u32) {
+        if generation > self.generation.0 {
+            self.generation = (generation, now);
+        }
+    }
+
+    /// This gateway has the routes, as EC2 said when it was asked `at`: a takeover that nobody has spoken of yet.
+    fn leads(&mut self, at: u64) {
+        self.generation = (self.generation.0.saturating_add(1), at);
+        self.announced = true;
+    }
+
     /// Takes note of an event at `now`, which never goes back, and returns what is to be done, in order.
     pub fn on(&mut self, now: u64, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -271,6 +302,7 @@ impl Pair {
             Event::Routes { asked, ways } if self.believes(asked) => self.routes(now, asked, ways, &mut actions),
             Event::Routes { .. } => {}
             Event::Moved { wanted, moved } => self.moved(now, wanted, moved, &mut actions),
+            Event::Generation(generation) => self.learn(now, generation),
         }
         actions
     }
@@ -288,6 +320,7 @@ impl Pair {
         }
         if moved > 0 && moved == wanted {
             (self.pause, self.halfway) = (0, false);
+            self.leads(now);
             // If EC2 shows something else next, then the other one has moved it.
             self.ways = self.ways.map(|ways| {
                 let left = if private { 0 } else { ways.private };
@@ -306,6 +339,8 @@ impl Pair {
 
     fn beat(&mut self, now: u64, says: Says, actions: &mut Vec<Action>) {
         (self.heard, self.took) = (Some((now, says)), false);
+        self.announced &= says.leaving;
+        self.learn(now, says.generation);
         (self.doubted, self.answered, self.silent) = (false, None, None);
         self.halfway &= says.leaving || !says.health.is_fit();
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
@@ -324,6 +359,9 @@ impl Pair {
         if ways.here > before.here && ways.there < before.there && !self.halfway {
             // An attempt that seemed to fail, or an operator.
             self.moves.push(now);
+        }
+        if ways.here > before.here && ways.there < before.there && ways.there == 0 {
+            self.leads(asked);
         }
         self.halfway &= ways.there > 0;
         if ways.here < before.here && ways.there > before.there {
@@ -351,6 +389,9 @@ impl Pair {
         self.tick = now;
         self.moves.retain(|at| now - at < WINDOW);
         let (peer, anew) = self.judge(now, actions);
+        if !self.holds() && self.ways.is_some_and(|ways| ways.here > 0) {
+            self.look(now, actions);
+        }
         let waits = match peer {
             Peer::Dead if !anew => self.judgement.waits,
             Peer::Dead if !self.proven || self.unanswered >= PROBES => Some(Wait::Mute),
@@ -452,7 +493,13 @@ impl Pair {
             _ if handed && self.leaving.is_some() => Some(Wait::Leaving),
             _ if !own.is_able() => Some(Wait::Own(own)),
             _ if self.moving.is_some() => None,
-            Some(Ways { there: 0, .. }) => Some(Wait::NothingThere),
+            Some(Ways { there: 0, .. }) => {
+                // There is nothing to move here, but far ends may send to the one that is dead or hands over.
+                if self.holds() && !self.announced {
+                    self.leads(self.word_of);
+                }
+                Some(Wait::NothingThere)
+            }
             Some(Ways { there, private, .. }) if private > 0 && !own.tunnel && (handed || there == private) => {
                 Some(Wait::Own(own))
             }

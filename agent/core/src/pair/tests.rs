@@ -1,4 +1,5 @@
 mod beats;
 mod both;
+mod far;
 mod judging;
 mod leaving;

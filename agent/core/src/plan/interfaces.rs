@@ -1,6 +1,6 @@
 //! The steps for interfaces, policy rules and routes, and those that bring live tunnels to their interfaces.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use ipnet::Ipv4Net;
 
@@ -8,7 +8,7 @@ use super::Step;
 use crate::{
     model::{ConnName, Place, Realm},
     swanctl::{Summary, place},
-    system::{Charon, Configuration, RoutingChange, System, Via},
+    system::{Charon, Configuration, Followed, RoutingChange, System, Via},
 };
 
 /// The connections of a configuration by the networks that they reach and their places.
@@ -26,8 +26,21 @@ pub(super) fn owners(configuration: &Configuration) -> Owners<'_> {
 }
 
 /// The steps for interfaces, rules and routes: those that add something, and those that take something away.
-pub(super) fn routing(target: &Configuration, current: &System) -> (Vec<Step>, Vec<Step>) {
-    let changes = target.routing.changes_from(&current.routing);
+pub(super) fn routing(target: &Configuration, current: &System, said: &Followed) -> (Vec<Step>, Vec<Step>) {
+    // A word that came since this was decided, even in the middle of the pass, goes before it: of a gateway that is to stay.
+    let spoken_for = if said.is_empty() { Owners::new() } else { owners(target) };
+    let counts = |net: &Ipv4Net| {
+        let followee = said.behind(net)?;
+        (spoken_for.get(&(*net, followee.place)) == Some(&&followee.connection)).then_some(followee.place)
+    };
+    let mut wanted = Cow::Borrowed(&target.routing);
+    for net in target.routing.routes.keys() {
+        let Some(place) = counts(net) else { continue };
+        if let Some(via) = wanted.to_mut().routes.get_mut(net) {
+            via.place = place;
+        }
+    }
+    let changes = wanted.changes_from(&current.routing);
     if changes.is_empty() {
         return (Vec::new(), Vec::new());
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::system::ChildSa;
 use crate::{
     model::Place,
-    system::{Files, Routing, Sa, Touched},
+    system::{Files, Followed, Followee, Routing, Sa, Touched},
 };
 
 mod segments;
@@ -444,4 +444,38 @@ fn a_mode_without_tunnels_gives_up_its_interfaces_without_charon() {
         steps.ends_with(&["delete interface cw2", "remove routing.batch", "remove iptables.rules"].map(str::to_owned)),
         "{steps:#?}"
     );
+}
+
+/// The word by which the peer `n`, at the second place, is followed.
+fn word(n: u8) -> Followed {
+    let mut followed = Followed::default();
+    let connection = format!("crosswan-vpc-0000000{n}").parse().unwrap();
+    let (networks, at) = (["10.1.0.0/16".parse().unwrap()].into(), crate::model::Timestamp(1));
+    let word = Followee { connection, place: Place::Two, generation: 1, networks, at, overruled: false };
+    assert!(followed.follow("party", word));
+    followed
+}
+
+#[test]
+fn a_word_that_comes_in_the_middle_of_a_pass_goes_before_what_was_decided() {
+    let peers = [peer_at(Place::One, 1, 1, &["10.1.0.0/16"]), peer_at(Place::Two, 2, 2, &["10.1.0.0/16"])];
+    let at = |place| routed(&peers, &[("10.1.0.0/16", place)]);
+    let shown = |steps: Vec<Step>| steps.iter().map(Step::to_string).collect::<Vec<_>>();
+    let decided = at(Place::One);
+    let before = System { followed: word(2), ..applied(at(Place::One)) };
+    assert_eq!(shown(plan(&decided, &before)), ["route 10.1.0.0/16 dev cw2 src 10.0.0.5"], "it is to be followed");
+    let moved = System { routing: at(Place::Two).routing, ..applied(at(Place::One)) };
+    let after = System { followed: word(2), ..System { routing: at(Place::Two).routing, ..applied(at(Place::One)) } };
+    assert_eq!(shown(plan(&decided, &after)), [] as [String; 0], "a pass that reads back finds nothing left to do");
+    assert_eq!(
+        shown(plan(&decided, &moved)),
+        ["route 10.1.0.0/16 dev cw1 src 10.0.0.5"],
+        "without it, it is a difference"
+    );
+    // Of a gateway that the pass removes, or whose network is somebody else's, it does not count.
+    let gone = routed(&peers[..1], &[("10.1.0.0/16", Place::One)]);
+    let still = plan(&gone, &System { followed: word(2), ..applied(at(Place::One)) });
+    assert!(!shown(still).iter().any(|step| step.starts_with("route ")));
+    let others = plan(&decided, &System { followed: word(3), ..applied(at(Place::One)) });
+    assert_eq!(shown(others), [] as [String; 0]);
 }

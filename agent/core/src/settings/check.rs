@@ -117,6 +117,8 @@ impl Draft {
                 at("pair.enabled")
             )
         });
+        // The table's bounds are those of a port.
+        let pair_port = u16::try_from(self.pair_port).unwrap_or(u16::MAX);
         Ok(Settings {
             mode,
             private_net,
@@ -148,9 +150,11 @@ impl Draft {
                 confirmed_after: self.confirmed_after,
             },
             keep: Keep { interval: self.keep_interval },
+            far_port: (method == AuthMethod::Key
+                && (mode == Mode::VpnHub || self.pair_enabled && mode == Mode::NatVpn))
+                .then_some(pair_port),
             pair: (self.pair_enabled && mode != Mode::VpnHub && method == AuthMethod::Key).then_some(Pairing {
-                // The table's bounds are those of a port.
-                port: u16::try_from(self.pair_port).unwrap_or(u16::MAX),
+                port: pair_port,
                 interval: self.pair_interval,
                 misses: self.pair_misses,
             }),

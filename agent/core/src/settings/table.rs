@@ -260,9 +260,10 @@ settings! {
         "With `true` this gateway and another one of its mode in its VPC are a pair: each watches the other, and the one that lives \
          takes the VPC's routes from the one that is dead. It needs keys, so not `auth.method = \"psk\"`; a nat-hub makes one for this alone.";
     "pair.port", "CROSSWAN_PAIR_PORT", pair_port: u32 = |raw| parse::count(raw, 1024..=65535),
-        accepts "a whole number from 1024 to 65535", default Value("4795"), modes NAT,
+        accepts "a whole number from 1024 to 65535", default Value("4795"), modes ALL,
         "The members of a pair send their beats to this port, UDP, and ask each other's kernel at the same port, TCP. \
-         Security groups must let both pass between them, and both must have the same.";
+         Security groups must let both pass between them, and both must have the same. Inside their tunnels they send beats to \
+         the hub, which must have the same port, too.";
     "pair.interval", "CROSSWAN_PAIR_INTERVAL", pair_interval: Duration = |raw| parse::duration(raw, SECOND / 20, 5 * SECOND),
         accepts "a duration from \"50ms\" to \"5s\"", default Value("\"100ms\""), modes NAT,
         "A member sends a beat this often. Where the two differ, the slower one counts. Burstable instance types may need \

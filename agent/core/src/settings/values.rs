@@ -61,6 +61,8 @@ pub struct Settings {
     pub keep: Keep,
     /// The pair that this gateway makes with another of its mode in its VPC; `None` if settings ask for none.
     pub pair: Option<Pairing>,
+    /// The port of the beats that come out of tunnels, UDP: on every hub that has keys, and on a member of a pair; `None` elsewhere.
+    pub far_port: Option<u16>,
     /// The limits on asking EC2.
     pub ec2: Ec2,
     /// Settings that are accepted but should be changed, a line each.
@@ -228,6 +230,7 @@ impl Settings {
             segments: None,
             // Who the other member is, a pass finds out.
             beats: None,
+            far: self.far_port,
         }
     }
 }

@@ -124,6 +124,7 @@ fn gateway(scope: &Scope, i: &Instance) -> Result<Gateway, String> {
         account: scope.account.clone(),
         vpc: given("VPC", &i.vpc_id)?.parse().map_err(|e| format!("its VPC id is not valid: {e}"))?,
         public: i.public_ip_address.as_deref().map(|found| address("public address", found)).transpose()?,
+        address: i.private_ip_address.as_deref().and_then(|found| found.parse().ok()),
         launched: launched(i).ok_or("EC2 shows no launch time for it")?,
         cidrs: BTreeSet::new(),
         segment: None,

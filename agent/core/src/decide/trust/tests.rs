@@ -21,6 +21,7 @@ fn gateway(n: u32, tags: KeyTags) -> Gateway {
         account: None,
         vpc,
         public: Some([198, 51, 100, 1].into()),
+        address: None,
         launched: Timestamp(i64::from(n)),
         cidrs: Default::default(),
         segment: None,

@@ -28,6 +28,7 @@ enum Due {
         fit: bool,
         holds: bool,
         leaving: bool,
+        generation: u32,
     },
     Tick,
     /// EC2 is asked from time to time.
@@ -181,15 +182,15 @@ impl World {
                 self.on(member, Event::Leaving(leaving));
                 self.on(member, Event::Tick(Health { uplink: fit, ..WELL }));
                 if !self.has(Trouble::Deaf(other)) {
-                    let holds = self.pairs[member].ways().is_some_and(|ways| ways.here > 0);
-                    self.plan(self.now + LATENCY, Due::Beat { fit, holds, leaving }, other);
+                    let (holds, generation) = (self.pairs[member].holds(), self.pairs[member].generation());
+                    self.plan(self.now + LATENCY, Due::Beat { fit, holds, leaving, generation }, other);
                 }
                 self.plan(self.now + INTERVAL, Due::Tick, member);
             }
-            Due::Beat { fit, holds, leaving } => {
+            Due::Beat { fit, holds, leaving, generation } => {
                 let health = Health { uplink: fit, ..WELL };
                 let interval = Duration::from_millis(INTERVAL);
-                self.on(member, Event::Beat(Says { health, holds, leaving, interval }));
+                self.on(member, Event::Beat(Says { health, holds, leaving, interval, generation }));
             }
             Due::Ask { asked, wait } => {
                 let lost = self.has(Trouble::Deaf(other)) || self.has(Trouble::Deaf(member));

@@ -26,6 +26,8 @@ struct World {
     accepts: bool,
     /// Whether it hands over.
     leaves: bool,
+    /// The takeovers of which the other one knows.
+    generation: u32,
 }
 
 const ITS: Ways = Ways { here: 0, there: 2, private: 1 };
@@ -39,6 +41,7 @@ const FINE: World = World {
     tick: INTERVAL,
     accepts: true,
     leaves: false,
+    generation: 0,
 };
 
 struct Run {
@@ -97,7 +100,8 @@ impl Run {
             if let Some(health) = world.beats {
                 let holds = world.ways.there > 0;
                 let (leaving, interval) = (world.leaves, Duration::from_millis(INTERVAL));
-                self.on(world, Event::Beat(Says { health, holds, leaving, interval }));
+                let says = Says { health, holds, leaving, interval, generation: world.generation };
+                self.on(world, Event::Beat(says));
             }
             while let Some((_, asked)) = self.asked.pop_front_if(|(due, _)| *due <= self.now) {
                 self.on(world, Event::Silent { asked });
@@ -475,7 +479,8 @@ fn what_is_handed_over_in_parts_is_one_move_for_both() {
 fn an_old_word_that_the_other_one_hands_over_does_not_count_after_a_sleep() {
     let (mut run, mut world) = (Run::new(), FINE);
     run.lives(&mut world, 1000);
-    let says = Says { health: WELL, holds: true, leaving: true, interval: Duration::from_millis(INTERVAL) };
+    let says =
+        Says { health: WELL, holds: true, leaving: true, interval: Duration::from_millis(INTERVAL), generation: 0 };
     run.on(&mut world, Event::Beat(says));
     run.now += 10_000;
     run.on(&mut world, Event::Tick(WELL));
@@ -502,6 +507,7 @@ fn stretch() -> impl Strategy<Value = (World, u64)> {
         tick,
         accepts,
         leaves: false,
+        generation: 0,
     });
     (worlds, prop_oneof![0..1000_u64, 0..100_000_u64])
 }
@@ -576,4 +582,79 @@ proptest! {
         prop_assert_eq!(run.taken.len(), before + 1);
         prop_assert!(run.taken[before] - died <= BUDGET);
     }
+}
+
+/// What far ends are told: whether this gateway holds the routes, and the generation.
+fn word(run: &Run) -> (bool, u32) {
+    (run.pair.holds(), run.pair.generation())
+}
+
+#[test]
+fn a_takeover_that_is_complete_is_one_more_than_all_that_were_heard_of() {
+    let dead = World { beats: None, kernel: false, ..FINE };
+    let (run, _) = Run::after(dead);
+    assert_eq!(word(&run), (true, 1));
+    // It has heard of seven from the other one, and of nine from a far end.
+    let (mut run, mut world) = (Run::new(), World { generation: 7, ..FINE });
+    run.lives(&mut world, 1000);
+    assert_eq!(word(&run), (false, 7));
+    run.on(&mut world, Event::Generation(9));
+    let mut world = World { generation: 7, ..dead };
+    run.lives(&mut world, 5000);
+    assert_eq!(word(&run), (true, 10));
+    // A move that EC2 does not accept is none.
+    let (run, _) = Run::after(World { accepts: false, ..dead });
+    assert_eq!(word(&run), (false, 0));
+    // Nor one of which some routes are still to follow.
+    let mut pair = Run::new();
+    pair.lives(&mut FINE.clone(), 1000);
+    pair.pair.on(pair.now, Event::Moved { wanted: 2, moved: 1 });
+    assert_eq!(word(&pair), (false, 0));
+}
+
+#[test]
+fn the_death_of_one_that_had_no_routes_is_told_to_far_ends_once() {
+    let ours = World { ways: OURS, ..FINE };
+    let (mut run, mut world) = (Run::new(), ours);
+    run.lives(&mut world, 1000);
+    world.beats = None;
+    world.kernel = false;
+    run.lives(&mut world, 60_000);
+    assert_eq!(word(&run), (true, 1), "far ends may still send to it");
+    assert!(run.taken.is_empty());
+    let mut world = World { generation: 1, ..ours };
+    run.lives(&mut world, 1000);
+    assert_eq!(word(&run), (true, 1));
+    // One that is not well itself says nothing.
+    let (mut run, mut world) = (Run::new(), World { own: Health { charon: false, ..WELL }, ..ours });
+    run.lives(&mut world, 1000);
+    (world.beats, world.kernel) = (None, false);
+    run.lives(&mut world, 60_000);
+    assert_eq!(word(&run), (true, 0));
+}
+
+#[test]
+fn one_that_returns_does_not_say_that_it_holds_what_was_taken_meanwhile() {
+    // It was cut off, had all routes, and EC2's word is from before.
+    let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
+    run.lives(&mut world, 1000);
+    run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+    assert_eq!(word(&run), (true, 0));
+    world.ec2 = false;
+    world.generation = 1;
+    world.ways = ITS;
+    run.lives(&mut world, 100);
+    assert_eq!(word(&run), (false, 1), "it has heard that the other one took over, and EC2 does not answer it");
+    run.lives(&mut world, 5000);
+    assert_eq!(word(&run), (false, 1));
+    world.ec2 = true;
+    run.lives(&mut world, 5000);
+    assert_eq!(word(&run), (false, 1));
+    assert_eq!(run.stood_down.len(), 1);
+    // Where EC2 says that the routes are here still, it does: an operator has moved them, or it has started anew.
+    world.ways = OURS;
+    world.generation = 2;
+    run.lives(&mut world, 5000);
+    run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+    assert_eq!(word(&run), (true, 3));
 }

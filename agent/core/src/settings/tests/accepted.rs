@@ -45,6 +45,7 @@ fn defaults() {
             },
             keep: Keep { interval: Duration::from_secs(15) },
             pair: None,
+            far_port: None,
             ec2: Ec2 { timeout: Duration::from_secs(60) },
             warnings: vec![],
         }
@@ -126,6 +127,7 @@ fn every_key_in_toml_and_in_the_environment() {
         },
         keep: Keep { interval: Duration::from_secs(60) },
         pair: None,
+        far_port: None,
         ec2: Ec2 { timeout: Duration::from_secs(1) },
         warnings: vec![],
     };

@@ -97,6 +97,7 @@ prop_compose! {
             removal: Removal { after_misses, spacing: Duration::from_secs(spacing), hold_above, hold_floor, confirmed_after },
             keep: Keep { interval: Duration::from_millis(interval) },
             pair: None,
+            far_port: None,
             ec2: Ec2 { timeout: Duration::from_millis(timeout) },
             warnings: vec![],
         }

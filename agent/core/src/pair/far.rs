@@ -1,0 +1,140 @@
+//! The other end of a tunnel, and the beats that the two ends exchange inside it.
+//!
+//! They say at the far end which member of a pair is to be used. An end says what it has to say every [`IDLE`], as all that counts is what
+//! changes: then it says it at once, and again until the other end is seen to know it. The end that has started anew is answered at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use ipnet::Ipv4Net;
+
+use super::{Beat, Hearing, Refused, Says};
+use crate::{
+    model::{ConnName, InstanceId, Place, PublicKey},
+    swanctl::{self, Summary, peer_keys, place},
+};
+
+/// The time between two beats of an end that has nothing new to say, in milliseconds. For 2,000 gateways at the far ends of a hub that are
+/// 400 beats a second to sign and as many to check, at 30 and 90 µs each: 5 % of a core.
+pub const IDLE: u64 = 5_000;
+/// The time between two beats while something new is not known to have been heard, and how many of these are sent.
+const AGAIN: u64 = 100;
+const TIMES: u32 = 50;
+/// An answer follows the beat before no sooner than this.
+const ANSWER: u64 = 20;
+
+/// The other end of a tunnel, as the file of connections has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FarEnd {
+    /// The connection.
+    pub name: ConnName,
+    /// The place, which tells the interface.
+    pub place: Place,
+    /// This gateway's private address, from which beats are sent.
+    pub local: Ipv4Addr,
+    /// The other end's private address, where EC2 shows it: on a hub.
+    pub address: Option<Ipv4Addr>,
+    /// The IKE identities of this end and of the other one, as they stand in the file.
+    pub ids: [String; 2],
+    /// The keys that the other end may sign with.
+    pub keys: Vec<PublicKey>,
+    /// The networks behind the other end.
+    pub networks: BTreeSet<Ipv4Net>,
+}
+
+/// The ends of the tunnels in the text of the file of connections, those with keys. `address` knows the private address of an instance.
+///
+/// On a hub these are only the gateways of VPCs with two of them, as of one alone nobody has to know which is used.
+pub fn far_ends(connections: &str, address: impl Fn(&InstanceId) -> Option<Ipv4Addr>) -> Vec<FarEnd> {
+    let tree = swanctl::parse(connections).unwrap_or_default();
+    let end = |(name, tree): (String, swanctl::Tree)| {
+        let name: ConnName = name.parse().ok()?;
+        let Summary { local_addrs, local_id, remote_id, children, .. } = Summary::of(&tree);
+        let networks = children.values().flat_map(|child| &child.remote_ts).filter_map(|net| net.parse().ok());
+        let gateway = name.gateway();
+        Some(FarEnd {
+            place: place(&tree)?,
+            local: local_addrs.first()?.parse().ok()?,
+            address: gateway.as_ref().and_then(|(_, instance)| address(instance)),
+            ids: [local_id?, remote_id?],
+            keys: Some(peer_keys(&tree)).filter(|keys| !keys.is_empty())?,
+            networks: networks.collect(),
+            name,
+        })
+    };
+    let ends: Vec<FarEnd> = swanctl::connections(tree).into_iter().filter_map(end).collect();
+    let mut places: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
+    for end in &ends {
+        places.entry(end.name.party().to_owned()).or_default().insert(end.place);
+    }
+    ends.into_iter().filter(|end| end.name.hub().is_some() || places[end.name.party()].len() > 1).collect()
+}
+
+/// The exchange of beats with one far end.
+#[derive(Debug)]
+pub struct Exchange {
+    hearing: Hearing,
+    session: u64,
+    sequence: u64,
+    /// What was said last, and what was heard last: whether the sender holds, and the generation.
+    said: Option<(bool, u32)>,
+    heard: Option<(bool, u32)>,
+    sent: Option<u64>,
+    due: u64,
+    /// So many times what is new is said again.
+    again: u32,
+}
+
+impl Exchange {
+    /// At `now` nothing was said or heard. `seed` is random and nobody else knows it; `session` is the number of this process. The first
+    /// beat is due within [`IDLE`]/10, at a time that `seed` tells, so that not all are sent at once.
+    pub fn new(now: u64, seed: [u8; 32], session: u64) -> Exchange {
+        let due = now + u64::from(seed[0]) * IDLE / 10 / 256;
+        let hearing = Hearing::new(seed);
+        Exchange { hearing, session, sequence: 0, said: None, heard: None, sent: None, due, again: 0 }
+    }
+
+    /// The beat that is due at `now`, if one is; `says` is what this end has to say then.
+    pub fn beat(&mut self, now: u64, says: Says) -> Option<Beat> {
+        let word = (says.holds, says.generation);
+        if self.said.is_some_and(|said| said != word) {
+            (self.due, self.again) = (now, TIMES);
+        }
+        if now < self.due {
+            return None;
+        }
+        // The other end knows it.
+        if self.heard.is_some_and(|(_, known)| known >= says.generation) {
+            self.again = 0;
+        }
+        self.due = now + if self.again > 0 { AGAIN } else { IDLE };
+        self.again = self.again.saturating_sub(1);
+        self.sequence += 1;
+        (self.said, self.sent) = (Some(word), Some(now));
+        let (challenge, echo) = (self.hearing.challenge(), self.hearing.echo());
+        Some(Beat { says, session: self.session, sequence: self.sequence, challenge, echo })
+    }
+
+    /// What a datagram that came from the address of `end` says, if it counts. One that is new, or of a process that has just started, is
+    /// answered at once.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    pub fn hear(&mut self, now: u64, datagram: &[u8], end: &FarEnd) -> Result<Says, Refused> {
+        let [own, other] = &end.ids;
+        let heard = self.hearing.hear_in_tunnel(now, datagram, &end.keys, other, own);
+        let answer = match &heard {
+            Ok((says, first)) => {
+                let word = (says.holds, says.generation);
+                self.heard.replace(word) != Some(word) || *first
+            }
+            Err(why) => *why == Refused::Unproven,
+        };
+        if answer {
+            self.due = self.due.min(self.sent.map_or(now, |sent| now.max(sent + ANSWER)));
+        }
+        heard.map(|(says, _)| says)
+    }
+}

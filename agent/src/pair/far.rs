@@ -1,0 +1,344 @@
+//! What pairs at the far ends of tunnels say, and what this gateway says to them: on a hub all of it, on a member of a pair its own word to
+//! the hub.
+//!
+//! It has no right to move a route. It writes who is followed to a file, and `crosswan watch` moves the routes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    net::Ipv4Addr,
+    path::Path,
+    time::Duration,
+};
+
+use sd_notify::NotifyState;
+use tokio::{
+    net::UdpSocket,
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch,
+    },
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    random,
+    socket::{Received, TTL, receive, to_tunnels},
+    tasks::Back,
+};
+use crate::{
+    files::{self, Stamp},
+    followed,
+    host::{self, notify},
+    keyring,
+    paths::Paths,
+};
+use crosswan_core::{
+    error::{Error, Result},
+    model::{ConnName, InstanceId, Place, PrivateKey},
+    pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Refused, Says, far_ends},
+    state::State,
+    system::{ChildSa, Followee},
+};
+use crosswan_vici::Vici;
+
+/// The own timer, which finds the beats that are due.
+const TICK: Duration = Duration::from_millis(50);
+/// How often files and interfaces are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// The datagrams that are read in one [`TICK`]; what is above waits in the kernel or is lost there, so that a flood costs a bounded share of
+/// a processor.
+const DATAGRAMS: u32 = 500;
+/// How long charon has to say whether a tunnel carries packets. The word came through it, so no answer is none against it.
+const CHARON: Duration = Duration::from_millis(500);
+/// What is wrong with an end's datagrams is said again after so long.
+const SAID: Duration = Duration::from_mins(10);
+
+/// A member of a pair, as the far ends are told of it.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Whether it holds the routes, and the generation.
+    pub says: watch::Receiver<(bool, u32)>,
+    /// Who is told of the generations that far ends know.
+    pub back: UnboundedSender<Back>,
+}
+
+#[derive(Debug)]
+struct End {
+    end: FarEnd,
+    exchange: Exchange,
+    /// Where it is reached: as EC2 shows it, else as its first good beat did.
+    address: Option<Ipv4Addr>,
+    /// charon is being asked about its tunnel.
+    asked: bool,
+}
+
+struct Socket {
+    socket: UdpSocket,
+    /// What it is bound to.
+    bound: (u32, Ipv4Addr),
+}
+
+/// Whether the tunnel of a connection carries packets, whose gateway spoke of this generation.
+type Carries = (ConnName, u32, bool);
+
+struct Far {
+    port: u16,
+    paths: Paths,
+    start: Instant,
+    session: u64,
+    member: Option<Member>,
+    ends: BTreeMap<ConnName, End>,
+    follows: BTreeMap<String, Follow<ConnName>>,
+    sockets: [Option<Socket>; 2],
+    key: Option<PrivateKey>,
+    read: Option<[[Stamp; 2]; 3]>,
+    carries: UnboundedSender<Carries>,
+    /// What was said last of datagrams that do not count: of whom, and why.
+    said: BTreeMap<(String, Refused), Instant>,
+}
+
+/// Speaks with the far ends, on behalf of a `member` or as a hub, for which it also tells systemd how it is.
+///
+/// # Errors
+/// The kernel gives no random bytes.
+pub(super) async fn run(port: u16, paths: &Paths, member: Option<Member>) -> Result<Infallible> {
+    let session = u64::from_be_bytes(random()?).max(1);
+    let (carries, mut results) = unbounded_channel();
+    let words = followed::read(paths);
+    let follow =
+        |(party, word): (&String, &Followee)| (party.clone(), Follow::known(word.connection.clone(), word.generation));
+    let mut far = Far {
+        port,
+        paths: paths.clone(),
+        start: Instant::now(),
+        session,
+        member,
+        ends: BTreeMap::new(),
+        follows: words.all().map(follow).collect(),
+        sockets: [None, None],
+        key: None,
+        read: None,
+        carries,
+        said: BTreeMap::new(),
+    };
+    far.look();
+    if far.member.is_none() {
+        notify(&[NotifyState::Ready]);
+    }
+    Ok(far.forever(&mut results).await)
+}
+
+impl Far {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn forever(&mut self, results: &mut UnboundedReceiver<Carries>) -> Infallible {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looked, mut left) = (Instant::now(), DATAGRAMS);
+        let [mut one, mut two] = [[0; LENGTH + 1]; 2];
+        loop {
+            let of = |place: usize| self.sockets[place].as_ref().map(|socket| &socket.socket);
+            let (received, place) = tokio::select! {
+                received = receive(of(0), &mut one), if left > 0 => ((received, &one), Place::One),
+                received = receive(of(1), &mut two), if left > 0 => ((received, &two), Place::Two),
+                Some((name, generation, carries)) = results.recv() => {
+                    self.follow(&name, generation, carries);
+                    continue;
+                }
+                () = news(&mut self.member) => {
+                    self.send_all();
+                    continue;
+                }
+                _ = ticks.tick() => {
+                    left = DATAGRAMS;
+                    if looked.elapsed() >= LOOK {
+                        looked = Instant::now();
+                        self.look();
+                        if self.member.is_none() {
+                            notify(&[NotifyState::Watchdog]);
+                        }
+                    }
+                    self.send_all();
+                    continue;
+                }
+            };
+            left -= 1;
+            let (Received { length, from, ttl }, datagram) = received;
+            let datagram = datagram[..length].to_vec();
+            self.heard(place, from, ttl, &datagram);
+        }
+    }
+
+    /// Looks at the files and the interfaces.
+    fn look(&mut self) {
+        let now = [&self.paths.connections, &self.paths.key, &self.paths.state].map(|path| files::stamps(path));
+        if self.read != Some(now) {
+            self.read = Some(now);
+            self.key = keyring::read(&self.paths).ok().flatten().map(|ring| ring.current);
+            self.read_ends();
+        }
+        let local = self.ends.values().next().map(|end| end.end.local);
+        for (place, open) in Place::ALL.into_iter().zip(&mut self.sockets) {
+            let index = nix::net::if_::if_nametoindex(place.interface()).ok();
+            let wanted = index.zip(local);
+            if open.as_ref().map(|open| open.bound) != wanted {
+                // One that cannot be opened, as the interface has just gone or has no right name, is tried again a second later.
+                *open = wanted.and_then(|bound| {
+                    let opened = to_tunnels(place, bound.1, self.port);
+                    let failed = |e: &std::io::Error| debug!(reason = %e, "cannot hear {}", place.interface());
+                    Some(Socket { socket: opened.inspect_err(failed).ok()?, bound })
+                });
+            }
+        }
+    }
+
+    fn read_ends(&mut self) {
+        let text = files::read(&self.paths.connections).ok().flatten().map(|(text, _)| text).unwrap_or_default();
+        let addresses = addresses(&self.paths.state);
+        let all = far_ends(&text, |instance| addresses.get(instance).copied());
+        let names: BTreeSet<ConnName> = all.iter().map(|end| end.name.clone()).collect();
+        self.ends.retain(|name, _| names.contains(name));
+        for end in all {
+            let known = self.ends.remove(&end.name).filter(|known| known.end.ids == end.ids);
+            let (exchange, learnt, asked) = match known {
+                Some(known) => (known.exchange, known.address, known.asked),
+                None => {
+                    let Ok(seed) = random() else { continue };
+                    (Exchange::new(self.now(), seed, self.session), None, false)
+                }
+            };
+            let address = end.address.or(learnt);
+            self.ends.insert(end.name.clone(), End { end, exchange, address, asked });
+        }
+    }
+
+    /// What this gateway says to an end.
+    fn says(&self, name: &ConnName) -> Says {
+        let (holds, generation) = match (&self.member, self.follows.get(name.party())) {
+            (Some(member), _) => *member.says.borrow(),
+            (None, Some(follow)) => (follow.followed() == Some(name), follow.generation()),
+            (None, None) => (false, 0),
+        };
+        Says { health: Health::default(), holds, leaving: false, interval: Duration::from_millis(IDLE), generation }
+    }
+
+    fn send_all(&mut self) {
+        let names: Vec<ConnName> = self.ends.keys().cloned().collect();
+        names.iter().for_each(|name| self.send(name));
+    }
+
+    /// Sends the beat that is due, if one is.
+    fn send(&mut self, name: &ConnName) {
+        let (now, says) = (self.now(), self.says(name));
+        let (Some(key), Some(to)) = (&self.key, self.ends.get_mut(name)) else { return };
+        let Some(socket) = &self.sockets[usize::from(to.end.place == Place::Two)] else { return };
+        let Some(address) = to.address else { return };
+        let Some(beat) = to.exchange.beat(now, says) else { return };
+        let [own, other] = &to.end.ids;
+        if let Some(datagram) = beat.signed_in_tunnel(key, own, other) {
+            // One that the kernel cannot send now is as one that was lost.
+            let _ = socket.socket.try_send_to(&datagram, (address, self.port).into());
+        }
+    }
+
+    fn heard(&mut self, place: Place, from: Ipv4Addr, ttl: i32, datagram: &[u8]) {
+        let now = self.now();
+        let at = |end: &&mut End| end.end.place == place && end.address.is_none_or(|address| address == from);
+        let Some(End { end, exchange, address, asked }) = self.ends.values_mut().find(at).filter(|_| ttl == TTL) else {
+            return self.refused(place.interface(), Refused::Stranger);
+        };
+        let heard = exchange.hear(now, datagram, end);
+        if matches!(heard, Ok(_) | Err(Refused::Unproven)) {
+            *address = Some(from);
+        }
+        let name = end.name.clone();
+        match (heard, &self.member) {
+            (Ok(says), Some(member)) => drop(member.back.send(Back::Far(says.generation))),
+            (Ok(says), None) => {
+                let follow = self.follows.entry(name.party().to_owned()).or_default();
+                if follow.is_news(&says) && !std::mem::replace(asked, true) {
+                    ask_charon(&self.paths.vici, end, says.generation, &self.carries);
+                }
+            }
+            // Each process's first beats.
+            (Err(Refused::Unproven), _) => {}
+            (Err(why), _) => self.refused(name.as_str(), why),
+        }
+        self.send(&name);
+    }
+
+    /// Says that datagrams do not count, but not of each one.
+    fn refused(&mut self, of: &str, why: Refused) {
+        let now = Instant::now();
+        self.said.retain(|_, at| now - *at < SAID);
+        if self.said.insert((of.to_owned(), why), now).is_none() {
+            warn!("a datagram from the tunnel {of} does not count: {why}");
+        }
+    }
+
+    /// Follows the gateway of this connection, if its tunnel carries packets.
+    fn follow(&mut self, name: &ConnName, generation: u32, carries: bool) {
+        let Some(End { end, asked, .. }) = self.ends.get_mut(name) else { return };
+        *asked = false;
+        let party = name.party();
+        let follow = self.follows.entry(party.to_owned()).or_default();
+        if generation <= follow.generation() {
+            return;
+        }
+        if !carries {
+            return self.refused(name.as_str(), Refused::NoTunnel);
+        }
+        let (place, networks) = (end.place, end.networks.clone());
+        let word =
+            Followee { connection: name.clone(), place, generation, networks, at: host::now(), overruled: false };
+        match followed::change(&self.paths, |followed| followed.follow(party, word)) {
+            Ok(_) => {
+                follow.follow(name.clone(), generation);
+                info!(connection = %name, generation, "{party} is reached by {name} from now on, as its pair says: takeover {generation}");
+            }
+            Err(e) => warn!(reason = %e.chain(), "{name} has taken over and cannot be followed"),
+        }
+        // It repeats its word until it is answered.
+        self.send_all();
+    }
+}
+
+/// Returns when the member has something new to say; never on a hub.
+async fn news(member: &mut Option<Member>) {
+    let open = match member {
+        Some(member) => member.says.changed().await.is_ok(),
+        None => false,
+    };
+    if !open {
+        std::future::pending().await
+    }
+}
+
+/// The private addresses of gateways, as EC2 showed them.
+fn addresses(state: &Path) -> BTreeMap<InstanceId, Ipv4Addr> {
+    let state: State =
+        files::read_json(state).inspect_err(|e: &Error| debug!(reason = %e.chain())).ok().flatten().unwrap_or_default();
+    let shown = state.regions.values().flat_map(|last| &last.view.gateways);
+    let all = state.peers.values().map(|peer| &peer.gateway).chain(shown);
+    all.filter_map(|gateway| Some((gateway.instance.clone(), gateway.address?))).collect()
+}
+
+/// Asks charon whether the tunnel of `end` carries packets.
+fn ask_charon(vici: &Path, end: &FarEnd, generation: u32, carries: &UnboundedSender<Carries>) {
+    let (vici, name, place, carries) = (vici.to_owned(), end.name.clone(), end.place, carries.clone());
+    tokio::spawn(async move {
+        let asked = async { Vici::connect(&vici, CHARON).await?.sas().await };
+        let up = |child: &ChildSa| child.is_up() && child.place() == Some(place);
+        let is = match timeout(CHARON, asked).await {
+            Ok(Ok(sas)) => {
+                sas.iter().any(|sa| sa.conn == name.as_str() && sa.is_authenticated() && sa.children.iter().any(up))
+            }
+            _ => true,
+        };
+        let _ = carries.send((name, generation, is));
+    });
+}
