@@ -11,7 +11,7 @@ use crosswan_core::{
     error::Result,
     model::ConnName,
     swanctl::Summary,
-    system::{Configuration, Followed, Followee, RoutingChange},
+    system::{Configuration, Followed, Followee, RoutingChange, Via},
 };
 
 /// How long the other writer may hold the file.
@@ -57,7 +57,7 @@ pub(crate) fn as_said(paths: &Paths, change: RoutingChange, peer: Option<&ConnNa
     let followed = read(paths);
     let theirs = |followee: &&Followee| peer.is_none_or(|peer| peer.party() == followee.connection.party());
     match followed.behind(&net).filter(theirs) {
-        Some(_) => RoutingChange::SetRoute(net, followed.via(&net, via)),
+        Some(followee) => RoutingChange::SetRoute(net, Via { place: followee.place, ..via }),
         None => change,
     }
 }

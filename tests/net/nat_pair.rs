@@ -95,7 +95,7 @@ fn of_two_nat_hub_the_one_that_lives_takes_the_routes_and_the_one_that_returns_t
     let refused = || Ok::<_, anyhow::Error>(status(&one)?["pair"]["refused"].clone());
     let before = refused()?;
     let flood = format!(
-        "import socket; [socket.socket(2, 2).sendto(bytes(104), ('{}', 4795)) for _ in range(50)]",
+        "import socket; [socket.socket(2, 2).sendto(bytes(108), ('{}', 4795)) for _ in range(50)]",
         one.address
     );
     host.exec("python3", &["-c", &flood])?;

@@ -90,6 +90,8 @@ struct Far {
     session: u64,
     member: Option<Member>,
     ends: BTreeMap<ConnName, End>,
+    /// The ends by their places and addresses.
+    at: BTreeMap<(Place, Ipv4Addr), ConnName>,
     follows: BTreeMap<String, Follow<ConnName>>,
     sockets: [Option<Socket>; 2],
     key: Option<PrivateKey>,
@@ -116,6 +118,7 @@ pub(super) async fn run(port: u16, paths: &Paths, member: Option<Member>) -> Res
         session,
         member,
         ends: BTreeMap::new(),
+        at: BTreeMap::new(),
         follows: words.all().map(follow).collect(),
         sockets: [None, None],
         key: None,
@@ -214,48 +217,44 @@ impl Far {
             let address = end.address.or(learnt);
             self.ends.insert(end.name.clone(), End { end, exchange, address, asked });
         }
+        let at = |end: &End| Some(((end.end.place, end.address?), end.end.name.clone()));
+        self.at = self.ends.values().filter_map(at).collect();
     }
 
-    /// What this gateway says to an end.
-    fn says(&self, name: &ConnName) -> Says {
-        let (holds, generation) = match (&self.member, self.follows.get(name.party())) {
-            (Some(member), _) => *member.says.borrow(),
-            (None, Some(follow)) => (follow.followed() == Some(name), follow.generation()),
-            (None, None) => (false, 0),
-        };
-        Says { health: Health::default(), holds, leaving: false, interval: Duration::from_millis(IDLE), generation }
-    }
-
+    /// Sends each beat that is due.
     fn send_all(&mut self) {
-        let names: Vec<ConnName> = self.ends.keys().cloned().collect();
-        names.iter().for_each(|name| self.send(name));
+        let now = self.now();
+        let Some(key) = &self.key else { return };
+        for (name, end) in &mut self.ends {
+            let says = says(self.member.as_ref(), &self.follows, name);
+            send(end, now, says, key, &self.sockets, self.port);
+        }
     }
 
-    /// Sends the beat that is due, if one is.
-    fn send(&mut self, name: &ConnName) {
-        let (now, says) = (self.now(), self.says(name));
-        let (Some(key), Some(to)) = (&self.key, self.ends.get_mut(name)) else { return };
-        let Some(socket) = &self.sockets[usize::from(to.end.place == Place::Two)] else { return };
-        let Some(address) = to.address else { return };
-        let Some(beat) = to.exchange.beat(now, says) else { return };
-        let [own, other] = &to.end.ids;
-        if let Some(datagram) = beat.signed_in_tunnel(key, own, other) {
-            // One that the kernel cannot send now is as one that was lost.
-            let _ = socket.socket.try_send_to(&datagram, (address, self.port).into());
+    /// Sends the beat that is due to this end, if one is.
+    fn answer(&mut self, name: &ConnName) {
+        let now = self.now();
+        if let (Some(key), Some(end)) = (&self.key, self.ends.get_mut(name)) {
+            let says = says(self.member.as_ref(), &self.follows, name);
+            send(end, now, says, key, &self.sockets, self.port);
         }
     }
 
     fn heard(&mut self, place: Place, from: Ipv4Addr, ttl: i32, datagram: &[u8]) {
         let now = self.now();
-        let at = |end: &&mut End| end.end.place == place && end.address.is_none_or(|address| address == from);
-        let Some(End { end, exchange, address, asked }) = self.ends.values_mut().find(at).filter(|_| ttl == TTL) else {
+        // A member knows its few hubs by their first good beat.
+        let unknown = |end: &&End| end.end.place == place && end.address.is_none();
+        let name = || self.at.get(&(place, from)).or_else(|| self.ends.values().find(unknown).map(|end| &end.end.name));
+        let name = (ttl == TTL).then(name).flatten().cloned();
+        let Some(End { end, exchange, address, asked }) = name.and_then(|name| self.ends.get_mut(&name)) else {
             return self.refused(place.interface(), Refused::Stranger);
         };
         let heard = exchange.hear(now, datagram, end);
-        if matches!(heard, Ok(_) | Err(Refused::Unproven)) {
-            *address = Some(from);
-        }
         let name = end.name.clone();
+        if address.is_none() && matches!(heard, Ok(_) | Err(Refused::Unproven)) {
+            *address = Some(from);
+            self.at.insert((place, from), name.clone());
+        }
         match (heard, &self.member) {
             (Ok(says), Some(member)) => drop(member.back.send(Back::Far(says.generation))),
             (Ok(says), None) => {
@@ -268,7 +267,7 @@ impl Far {
             (Err(Refused::Unproven), _) => {}
             (Err(why), _) => self.refused(name.as_str(), why),
         }
-        self.send(&name);
+        self.answer(&name);
     }
 
     /// Says that datagrams do not count, but not of each one.
@@ -304,6 +303,28 @@ impl Far {
         }
         // It repeats its word until it is answered.
         self.send_all();
+    }
+}
+
+/// What this gateway says to the end of this connection: a member its own word, and a hub whom it follows.
+fn says(member: Option<&Member>, follows: &BTreeMap<String, Follow<ConnName>>, name: &ConnName) -> Says {
+    let (holds, generation) = match (member, follows.get(name.party())) {
+        (Some(member), _) => *member.says.borrow(),
+        (None, Some(follow)) => (follow.followed() == Some(name), follow.generation()),
+        (None, None) => (false, 0),
+    };
+    Says { health: Health::default(), holds, leaving: false, interval: Duration::from_millis(IDLE), generation }
+}
+
+/// Sends the beat that is due to an end, if one is, through the interface of its place.
+fn send(to: &mut End, now: u64, says: Says, key: &PrivateKey, sockets: &[Option<Socket>; 2], port: u16) {
+    let Some(socket) = &sockets[usize::from(to.end.place == Place::Two)] else { return };
+    let Some(address) = to.address else { return };
+    let Some(beat) = to.exchange.beat(now, says) else { return };
+    let [own, other] = &to.end.ids;
+    if let Some(datagram) = beat.signed_in_tunnel(key, own, other) {
+        // One that the kernel cannot send now is as one that was lost.
+        let _ = socket.socket.try_send_to(&datagram, (address, port).into());
     }
 }
 

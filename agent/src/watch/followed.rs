@@ -61,15 +61,17 @@ async fn look(followed: &Path, routing: &Path, before: &mut Option<Followed>) ->
     }
     let Some((text, _)) = files::read(routing)? else { return Ok(()) };
     let want = words.over(Routing::parse(&text));
+    let networks = words.by_network();
     let spoken_for = |routes: &Routing| -> Vec<RoutingChange> {
-        let all =
-            want.routes.iter().filter(|(net, via)| words.behind(net).is_some() && routes.routes.get(net) != Some(via));
-        all.map(|(net, via)| RoutingChange::SetRoute(*net, *via)).collect()
+        let all = networks.keys().filter_map(|net| Some((*net, *want.routes.get(net)?)));
+        let wrong = all.filter(|(net, via)| routes.routes.get(net) != Some(via));
+        wrong.map(|(net, via)| RoutingChange::SetRoute(net, via)).collect()
     };
     let netlink = Netlink::open()?;
     let known = before.take().unwrap_or_default();
+    let known = known.by_network();
     let new = |change: &RoutingChange| match change {
-        RoutingChange::SetRoute(net, _) => words.behind(net) != known.behind(net),
+        RoutingChange::SetRoute(net, _) => networks.get(net) != known.get(net),
         _ => false,
     };
     let mut made: Vec<RoutingChange> = spoken_for(&Routing::default()).into_iter().filter(new).collect();
@@ -84,7 +86,7 @@ async fn look(followed: &Path, routing: &Path, before: &mut Option<Followed>) ->
     if !made.is_empty() {
         info!(what = %in_words(&made), "routes follow the word of their pair");
     }
-    *before = Some(words);
+    *before = Some(words.clone());
     Ok(())
 }
 

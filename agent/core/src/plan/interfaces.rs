@@ -29,15 +29,13 @@ pub(super) fn owners(configuration: &Configuration) -> Owners<'_> {
 pub(super) fn routing(target: &Configuration, current: &System, said: &Followed) -> (Vec<Step>, Vec<Step>) {
     // A word that came since this was decided, even in the middle of the pass, goes before it: of a gateway that is to stay.
     let spoken_for = if said.is_empty() { Owners::new() } else { owners(target) };
-    let counts = |net: &Ipv4Net| {
-        let followee = said.behind(net)?;
-        (spoken_for.get(&(*net, followee.place)) == Some(&&followee.connection)).then_some(followee.place)
-    };
     let mut wanted = Cow::Borrowed(&target.routing);
-    for net in target.routing.routes.keys() {
-        let Some(place) = counts(net) else { continue };
-        if let Some(via) = wanted.to_mut().routes.get_mut(net) {
-            via.place = place;
+    for (net, followee) in said.by_network() {
+        if spoken_for.get(&(net, followee.place)) != Some(&&followee.connection) {
+            continue;
+        }
+        if let Some(via) = wanted.to_mut().routes.get_mut(&net) {
+            via.place = followee.place;
         }
     }
     let changes = wanted.changes_from(&current.routing);

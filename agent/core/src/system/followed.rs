@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::{Routing, Via};
+use super::Routing;
 use crate::model::{ConnName, Place, Timestamp};
 
 /// The words that count, by the party that they are of ([`ConnName::party`]).
@@ -58,6 +58,12 @@ impl Followed {
         self.0.values().find(|followee| !followee.overruled && followee.networks.contains(net))
     }
 
+    /// All of them whose words count, by the networks behind them.
+    pub fn by_network(&self) -> BTreeMap<Ipv4Net, &Followee> {
+        let counting = self.0.values().filter(|followee| !followee.overruled);
+        counting.flat_map(|followee| followee.networks.iter().map(move |net| (*net, followee))).collect()
+    }
+
     /// Takes note that a party is reached through `followee`. Returns whether that is new: an earlier word changes nothing.
     pub fn follow(&mut self, party: &str, followee: Followee) -> bool {
         let new = self.of(party).is_none_or(|known| known.generation < followee.generation);
@@ -69,15 +75,12 @@ impl Followed {
 
     /// The routes as they should be: each network that somebody has spoken for leads to that place.
     pub fn over(&self, mut routing: Routing) -> Routing {
-        for (net, via) in &mut routing.routes {
-            *via = self.via(net, *via);
+        for (net, followee) in self.by_network() {
+            if let Some(via) = routing.routes.get_mut(&net) {
+                via.place = followee.place;
+            }
         }
         routing
-    }
-
-    /// Where the route to this network should lead, which would be `via` without anybody's word.
-    pub fn via(&self, net: &Ipv4Net, via: Via) -> Via {
-        self.behind(net).map_or(via, |followee| Via { place: followee.place, ..via })
     }
 
     /// The words that `routing` goes against: by party, the generation.
@@ -119,6 +122,7 @@ impl Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::Via;
 
     fn followee(n: u32, place: Place, generation: u32) -> Followee {
         let connection = format!("crosswan-vpc-0000000a-i-{n:08x}").parse().unwrap();
