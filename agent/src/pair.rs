@@ -9,6 +9,7 @@
 mod far;
 mod health;
 mod leaving;
+mod random;
 mod shown;
 mod socket;
 mod tasks;
@@ -16,7 +17,6 @@ mod watched;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use ring::rand::{SecureRandom, SystemRandom};
 use sd_notify::NotifyState;
 use tokio::{
     net::UdpSocket,
@@ -42,6 +42,7 @@ use crosswan_core::{
     settings::{Pairing, Tag},
 };
 use leaving::Leaves;
+use random::random;
 use shown::{shown, taken};
 use tasks::Back;
 use watched::Watched;
@@ -155,14 +156,6 @@ pub async fn hear(port: u16, paths: &Paths, shutdown: impl Future) -> Result<()>
     }
     notify(&[NotifyState::Stopping]);
     Ok(())
-}
-
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Error::new(Kind::Other, "start: the kernel returns no random bytes"))?;
-    Ok(bytes)
 }
 
 impl Resident {

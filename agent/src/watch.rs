@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
 mod asking;
+mod both;
 mod followed;
 mod pace;
 mod traffic;
@@ -31,6 +32,7 @@ use crate::{
     observe::live,
 };
 use asking::Asking;
+use both::{POLL, changed, in_words};
 use crosswan_core::{
     error::{Error, Kind, Result},
     iptables::{Rules, plan},
@@ -40,8 +42,6 @@ use crosswan_core::{
 use crosswan_netlink::{Events, Netlink, Topic};
 use pace::Pace;
 
-/// The time between two looks when nothing happens.
-const POLL: Duration = Duration::from_secs(3);
 /// The time to the next look while a refresh is at work.
 const SOON: Duration = Duration::from_millis(300);
 /// The time after a start in which failures are normal: the kernel refuses a route whose source address DHCP has yet to bring.
@@ -163,15 +163,6 @@ async fn forever(cfg: &Config) -> Infallible {
     }
 }
 
-/// Returns at the next change, or never if there is no subscription.
-async fn changed(events: &mut Option<Events>) {
-    let Some(open) = events else { return std::future::pending().await };
-    if let Err(e) = open.next().await {
-        warn!(reason = %e.chain(), "the kernel's events have ended; looking every {POLL:?} instead");
-        *events = None;
-    }
-}
-
 /// Compares once, and puts back what is not as the last refresh left it.
 async fn look(cfg: &Config, boot: &mut Boot) -> Result<Look> {
     let _held = match files::lock(&cfg.lock, Hold::Shared, Duration::ZERO, "a refresh") {
@@ -245,13 +236,6 @@ async fn routing(cfg: &Config, boot: &mut Boot) -> Result<Option<String>> {
         warn!(%what, "another program changed this gateway's interfaces or routes; they were put back");
     }
     Ok(Some(what))
-}
-
-/// The first few changes, and how many more there are.
-fn in_words(changes: &[RoutingChange]) -> String {
-    let shown = changes.iter().take(4).map(RoutingChange::to_string).collect::<Vec<_>>().join(", ");
-    let more = changes.len().saturating_sub(4);
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 fn record(path: &Path, what: String) -> Result<()> {

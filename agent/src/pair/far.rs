@@ -23,7 +23,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    random,
+    random::random,
     socket::{Received, TTL, receive, to_tunnels},
     tasks::Back,
 };

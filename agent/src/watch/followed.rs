@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{changed, in_words};
+use super::both::{POLL, changed, in_words};
 use crate::files;
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
@@ -25,8 +25,6 @@ use crosswan_core::{
 };
 use crosswan_netlink::{Events, Netlink, Topic};
 
-/// The time between two looks when nothing happens.
-const POLL: Duration = Duration::from_secs(3);
 /// After a look there is none for so long, so that a storm of events costs a bounded share of a processor.
 const REST: Duration = Duration::from_millis(20);
 
