@@ -79,6 +79,7 @@ pub async fn observe(
     let mut observed = Observed {
         state: state.for_vpc(&me.vpc),
         elsewhere,
+        heard: disk::heard(paths, now),
         unasked: imds_failed.into_iter().collect(),
         ..Observed::new(settings, me, host::default_route_interface()?, now)
     };

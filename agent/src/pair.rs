@@ -259,6 +259,7 @@ impl Resident {
             refused: BTreeMap::new(),
             forged_since: None,
             tables: BTreeMap::new(),
+            nowhere: BTreeMap::new(),
             decided: None,
             ordered: Vec::new(),
             taken: None,
@@ -321,6 +322,7 @@ impl Resident {
                 self.unasked = None;
                 if let Some(watched) = self.watched.as_mut().filter(|watched| watched.pair.believes(asked)) {
                     watched.tables = tables;
+                    let new = watched.note_nowhere();
                     let ways = watched.members.ways(&watched.tables);
                     let held = watched.members.held(&watched.tables);
                     if !watched.ordered.is_empty() && watched.ordered.iter().all(|route| held.contains(route)) {
@@ -329,6 +331,11 @@ impl Resident {
                         self.took(routes);
                     }
                     self.event(Event::Routes { asked, ways });
+                    if let Some((table, to)) = new {
+                        // Whose it is, a pass decides.
+                        self.pass = None;
+                        self.ask_for_a_pass(&format!("{to} of {table} leads nowhere"));
+                    }
                 }
             }
             Back::Routes(_, Err(why)) => {

@@ -197,13 +197,12 @@ fn tag(lab: &Lab, of: &str, key: &str, value: &str) -> Result<()> {
     lab.ec2().call(REGION, "CreateTags", &[("ResourceId.1", of), ("Tag.1.Key", key), ("Tag.1.Value", value)]).map(drop)
 }
 
-/// A subnet in a zone, with a route table of its own that gateways may write into.
+/// A subnet in a zone, with a route table of its own. Gateways may write into it once it has the tag.
 fn subnet(lab: &Lab, vpc: &str, zone: &str, cidr: &str) -> Result<[String; 2]> {
     let zone = format!("{REGION}{zone}");
     let subnet =
         made(lab, "CreateSubnet", &[("VpcId", vpc), ("CidrBlock", cidr), ("AvailabilityZone", &zone)], "subnetId")?;
     let table = made(lab, "CreateRouteTable", &[("VpcId", vpc)], "routeTableId")?;
-    tag(lab, &table, "crosswan-routes", "managed")?;
     lab.ec2().call(REGION, "AssociateRouteTable", &[("RouteTableId", &table), ("SubnetId", &subnet)])?;
     Ok([subnet, table])
 }
@@ -234,8 +233,10 @@ fn each_zone_s_table_is_its_own_member_s_at_launch_and_the_other_one_s_after_its
         publics.push(subnet_id);
         let [subnet_id, table] = subnet(&lab, &vpc, zone, private)?;
         launch(&lab, &subnet_id, zone, None)?;
+        tag(&lab, &table, "crosswan-routes", "managed")?;
         tables.push(table);
     }
+    let [_, later] = subnet(&lab, &vpc, "b", "10.0.33.0/24")?;
     for (n, subnet) in publics.iter().enumerate() {
         launch(&lab, subnet, "nat-hub", Some(&format!("198.51.100.{}", 200 + n)))?;
     }
@@ -268,11 +269,20 @@ fn each_zone_s_table_is_its_own_member_s_at_launch_and_the_other_one_s_after_its
         host.wait_for(internet, UP)?;
         ensure!(host.whoami_tcp(internet).map(Some)? == gateway.public(), "each zone leaves by its own member");
     }
-    let _watching = [a.spawn_agent(&["pair"])?, b.spawn_agent(&["pair"])?];
+    let (_watch_a, watch_b) = (a.spawn_agent(&["pair"])?, b.spawn_agent(&["pair"])?);
     for gateway in [&a, &b] {
         believes(gateway, "alive")?;
         eventually(SOON, "each has some of the routes", || Ok(status(gateway)?["pair"]["role"] == "shared"))?;
     }
+
+    // A table that comes later is its owner's, too, which sees it by itself. The other one leaves it that long.
+    tag(lab, &later, "crosswan-routes", "managed")?;
+    let report = refresh_with(&a, &[], 3)?;
+    let owner = format!("{DEFAULT} of {later}: it belongs to {}, the member in {REGION}b, which ", b.instance);
+    ensure!(report["awaited"].to_string().contains(&owner), "{report:#}");
+    watch_b.wait_for_log(&format!("{DEFAULT} of {later} leads nowhere: asked for a refresh"), SOON)?;
+    refresh(&b)?;
+    ensure!(leads_to(lab, &b, &later)?);
 
     // One dies: its zone goes on by the other one, and stays there when it is back.
     b.ns()?.nft(CUT)?;

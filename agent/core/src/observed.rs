@@ -11,6 +11,7 @@ use crate::{
         Answers, AskError, ElasticIp, Identity, Interface, OwnInterface, OwnKeys, OwnTags, OwnVpc, Secret, SegmentTag,
         Timestamp, VpcId,
     },
+    pair::PairStatus,
     settings::Settings,
     state::State,
     system::System,
@@ -41,6 +42,8 @@ pub struct Observed {
     pub vpc: Option<Result<OwnVpc, AskError>>,
     /// What the own VPC's tag says of its segment; `None` where EC2 was not asked, `Err` where it did not answer.
     pub segment: Option<Result<SegmentTag, AskError>>,
+    /// What `crosswan pair` hears of the other member just now; `None` where it does not run, or has no other member.
+    pub heard: Option<PairStatus>,
     /// The Elastic IPs that settings ask for; `None` if they ask for none, `Err` where EC2 did not answer.
     pub addresses: Option<Result<Vec<ElasticIp>, AskError>>,
     /// The managed files, charon and iptables.
@@ -80,6 +83,7 @@ impl Observed {
             tags: None,
             vpc: None,
             segment: None,
+            heard: None,
             addresses: None,
             system: System::default(),
             traffic: Traffic::of(settings.mode, &settings.nat(&me, &uplink), &uplink),

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::{files, followed, keyring, paths::Paths};
 use crosswan_core::{
     error::Result,
-    model::{PrivateKey, plain},
+    model::{PrivateKey, Timestamp, plain},
+    pair::PairStatus,
     state::State,
     swanctl::{peer_keys, place},
     system::{Configuration, Files, ManagedFile, System, Touched},
@@ -53,6 +54,11 @@ pub fn system(paths: &Paths) -> Result<System> {
     let believed = Configuration { keys: keys.clone(), ..believed };
     let followed = followed::read(paths);
     Ok(System { files, wrong_mode, believed, doubt, places, peer_keys, keys, followed, ..System::default() })
+}
+
+/// What `crosswan pair` hears of the other member, if it has just been written. What cannot be read says no more than what is not there.
+pub fn heard(paths: &Paths, now: Timestamp) -> Option<PairStatus> {
+    files::read_json(&paths.pair_status).ok().flatten().filter(|heard: &PairStatus| heard.is_fresh(now))
 }
 
 /// The state of the last good pass. If it cannot be used, an empty one with a note for the report: a pass works without it.

@@ -23,6 +23,7 @@ pub(super) fn shown(watched: &Watched, health: Health, hands_over: Option<HandsO
         role: ways.into(),
         routes_here: ways.map(|ways| ways.here),
         routes_there: ways.map(|ways| ways.there),
+        nowhere_s: watched.nowhere.values().min().map(|since| since.elapsed().as_secs()),
         refused: watched.refused.iter().map(|(why, times)| (why.to_string(), *times)).collect(),
         taken: watched.taken.clone(),
         hands_over,

@@ -25,9 +25,23 @@ pub(super) struct Watched {
     /// Since when nothing counted and signatures were wrong: the other one may have a key that the last pass did not see.
     pub forged_since: Option<Instant>,
     pub tables: BTreeMap<RouteTableId, RouteTable>,
+    /// The routes of these that lead nowhere, and since when that is known.
+    pub nowhere: BTreeMap<(RouteTableId, Ipv4Net), Instant>,
     /// When a move was decided last, and when a beat had counted last by then.
     pub decided: Option<(Instant, Option<Instant>)>,
     /// The routes that it was to move, until all of them read back.
     pub ordered: Vec<(RouteTableId, Ipv4Net)>,
     pub taken: Option<Taken>,
+}
+
+impl Watched {
+    /// Takes note of the routes that lead nowhere by the tables that EC2 has just shown. Returns one that did not before.
+    pub(super) fn note_nowhere(&mut self) -> Option<(RouteTableId, Ipv4Net)> {
+        let (before, now) = (std::mem::take(&mut self.nowhere), Instant::now());
+        let all = self.members.nowhere(&self.tables);
+        let new = all.iter().find(|route| !before.contains_key(*route)).cloned();
+        let since = |route: (RouteTableId, Ipv4Net)| (before.get(&route).copied().unwrap_or(now), route);
+        self.nowhere = all.into_iter().map(since).map(|(since, route)| (route, since)).collect();
+        new
+    }
 }

@@ -9,7 +9,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::Ways;
-use crate::model::{InstanceId, InterfaceId, PublicKey, Region, RouteTable, RouteTableId, SubnetId, VpcId};
+use crate::model::{
+    InstanceId, InterfaceId, PublicKey, Region, RouteTable, RouteTableId, RouteTarget, SubnetId, VpcId, VpcRoute,
+};
 
 /// This gateway and the other one of its pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +79,18 @@ impl Members {
     /// The routes that lead to this gateway and may be moved.
     pub fn held(&self, tables: &BTreeMap<RouteTableId, RouteTable>) -> Vec<(RouteTableId, Ipv4Net)> {
         self.leading(tables, &self.me.instance, &self.me.interface).collect()
+    }
+
+    /// The routes that a gateway takes and that lead nowhere: there is none, or EC2 says that nothing is at its end any more.
+    pub fn nowhere(&self, tables: &BTreeMap<RouteTableId, RouteTable>) -> BTreeSet<(RouteTableId, Ipv4Net)> {
+        let all = tables.iter().flat_map(|(id, table)| self.destinations.iter().map(move |to| (id, table, to)));
+        let may = all.filter(|(_, table, to)| !(table.own && **to == Ipv4Net::default()));
+        let gone = may.filter(|(_, table, to)| match table.routes.get(*to) {
+            None => true,
+            Some(VpcRoute { target: RouteTarget::Local | RouteTarget::InternetGateway(_), .. }) => false,
+            Some(route) => route.blackhole,
+        });
+        gone.map(|(id, _, to)| (id.clone(), *to)).collect()
     }
 
     /// How many routes lead to each.

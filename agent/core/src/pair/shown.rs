@@ -35,6 +35,9 @@ pub struct PairStatus {
     pub routes_here: Option<usize>,
     /// How many lead to the other member.
     pub routes_there: Option<usize>,
+    /// For how many seconds EC2 has shown one that leads nowhere; `None` if there is none.
+    #[serde(default)]
+    pub nowhere_s: Option<u64>,
     /// The datagrams from its address that did not count, by the reason.
     pub refused: BTreeMap<String, u64>,
     /// What this gateway took over last, since its `crosswan pair` started.
