@@ -47,9 +47,14 @@ pub fn takeover(demo: &mut Demo) -> Result<String> {
         }
     }
     ensure!(code == 0, "{}: crosswan refresh ended with exit code {code}", new.name);
-    // It has proved that it works.
-    demo.crosswan(&hub, &["refresh"], Show::Nothing)?;
     is(&old, "active").and_then(|()| is(&new, "standby"))?;
+    // A hub that goes by its passes sends to the newer one, once it has found that tunnel up.
+    for _ in 0..3 {
+        demo.crosswan(&hub, &["refresh"], Show::Awaited)?;
+        if hub.agent(&["status"])?.stdout.contains(&format!("{} in the same VPC is in use", new.instance)) {
+            break;
+        }
+    }
     demo.check(true, &format!("{} is active, {} stands by, and each hears the other", old.name, new.name));
 
     let (from, to) = (demo.lab.host("a/host")?, demo.lab.host("hub/host")?);
