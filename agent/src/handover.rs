@@ -260,6 +260,8 @@ impl<F: Fn(&str)> Run<'_, F> {
     /// Waits until the kernel has forwarded nothing for some seconds, and looks again where the routes lead then.
     async fn until_quiet(&mut self, handover: &mut Handover, deadline: Instant) -> Result<()> {
         handover.outcome = Outcome::StillForwards;
+        // What moved at the last moment is looked at all the same.
+        let deadline = deadline.max(Instant::now() + Duration::from_millis(QUIET) + 2 * LOOK);
         let now = |began: Instant| u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut quiet = Quiet::new(now(self.began), count()?);
         loop {

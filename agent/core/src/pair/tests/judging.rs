@@ -438,6 +438,11 @@ fn the_one_that_hands_over_says_what_becomes_of_it_and_takes_only_from_one_that_
         run.lives(&mut world, 1000);
     }
     assert_eq!((run.taken.len(), run.stood_down.len()), (2, 2), "{:?} {:?}", run.taken, run.stood_down);
+    let asked = run.now;
+    world.ways = OURS;
+    run.on(&mut world, Event::Routes { asked, ways: OURS });
+    run.lives(&mut world, 1000);
+    assert_eq!(run.pair.judgement().waits, Some(Wait::Handing(Handing::TooMany)));
     let both = World { leaves: true, ways: OURS, ..FINE };
     let mut run = Run::new();
     run.on(&mut FINE.clone(), Event::Leaving(true));
