@@ -47,6 +47,12 @@ pub(super) fn pair(x: &Examined) -> Vec<(String, Verdict)> {
             );
             Err(warning(judgement, wanted, remedy))
         }
+        Some(PairStatus { state: PeerState::Deaf, judgement, .. }) => {
+            let remedy = format!(
+                "the security groups and the network ACL of {member}: they let nothing in, or its own firewall does not"
+            );
+            Err(warning(judgement, wanted, remedy))
+        }
         // For ten minutes at most.
         Some(PairStatus { state: PeerState::Leaving, judgement, .. }) => {
             Err(warning(judgement, wanted, format!("crosswan status on {member}, which says why")))

@@ -106,6 +106,8 @@ pub enum Peer {
     NoCharon,
     /// Its beats come, and say that it does not carry traffic.
     Unfit(Health),
+    /// Its beats come, and nothing reaches it: they say that EC2 does not answer it, and its kernel, which has answered, does not any more.
+    Deaf,
     /// Its beats come, and say that it hands over.
     Leaving,
     /// Its beats do not come, and its kernel answers: `crosswan pair` is dead there, and the data path is not.
@@ -342,7 +344,7 @@ impl Pair {
         self.announced &= says.leaving;
         self.learn(now, says.generation);
         (self.doubted, self.answered, self.silent) = (false, None, None);
-        self.halfway &= says.leaving || !says.health.is_fit();
+        self.halfway &= says.leaving || !says.health.is_fit() || self.judgement.peer == Peer::Deaf;
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
         self.no_charon_since = if says.health.charon { None } else { self.no_charon_since.or(Some(now)) };
         // The route table is the arbiter: if one believes that it has all routes, and the other one that it has some, EC2 says who is right.
@@ -394,9 +396,10 @@ impl Pair {
         }
         let waits = match peer {
             Peer::Dead if !anew => self.judgement.waits,
-            Peer::Dead if !self.proven || self.unanswered >= PROBES => Some(Wait::Mute),
+            Peer::Dead if !self.proven || self.is_mute() => Some(Wait::Mute),
             Peer::Dead => self.take_over(now, own, false, actions),
             Peer::Leaving => self.take_over(now, own, true, actions),
+            Peer::Deaf => self.take_over(now, own, false, actions),
             Peer::Unfit(_) if self.unfit_since.is_some_and(|since| now - since >= self.limit()) => {
                 self.take_over(now, own, false, actions)
             }
@@ -413,6 +416,11 @@ impl Pair {
     fn pace(&self) -> u64 {
         let its = self.says().map_or(0, |says| u64::try_from(says.interval.as_millis()).unwrap_or(u64::MAX));
         self.interval.max(its)
+    }
+
+    /// Whether its kernel, which has answered once, has not answered while its beats came.
+    fn is_mute(&self) -> bool {
+        self.proven && self.unanswered >= PROBES
     }
 
     fn limit(&self) -> u64 {
@@ -450,6 +458,7 @@ impl Pair {
                 _ if !says.health.is_fit() => (Peer::Unfit(says.health), true),
                 // What came before this gateway was awake again may not be so any more.
                 _ if says.leaving && heard > self.judges_from => (Peer::Leaving, true),
+                _ if !says.health.ec2 && self.is_mute() && heard > self.judges_from => (Peer::Deaf, true),
                 _ if self.no_charon_since.is_some_and(|since| now - since >= CHARON) => (Peer::NoCharon, true),
                 _ => (Peer::Alive, true),
             };
@@ -467,7 +476,8 @@ impl Pair {
 
     /// What is to be expected where this gateway hands over, and the other one takes nothing from it by its own judgement.
     fn hands_over(&self, peer: Peer) -> Option<Wait> {
-        let (Some(_), Some(says), Peer::Alive | Peer::NoCharon | Peer::Unfit(_)) = (self.leaving, self.says(), peer)
+        let (Some(_), Some(says), Peer::Alive | Peer::NoCharon | Peer::Unfit(_) | Peer::Deaf) =
+            (self.leaving, self.says(), peer)
         else {
             return None;
         };
@@ -543,6 +553,9 @@ impl fmt::Display for Judgement {
             Peer::Alive => f.write_str("alive")?,
             Peer::NoCharon => f.write_str("alive, and its charon is away: its NAT goes on, and nothing moves")?,
             Peer::Unfit(health) => write!(f, "does not carry traffic by its own word: {health}")?,
+            Peer::Deaf => f.write_str(
+                "alive, and nothing reaches it: by its word EC2 does not answer it, nor does its kernel answer here",
+            )?,
             Peer::Leaving => f.write_str("alive, and hands over")?,
             Peer::AgentDead => f.write_str("its crosswan pair is silent and its kernel answers: nothing moves")?,
             Peer::Dead => f.write_str("dead: neither its crosswan pair nor its kernel answers")?,

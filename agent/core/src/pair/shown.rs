@@ -75,6 +75,8 @@ pub enum PeerState {
     NoCharon,
     /// [`Peer::Unfit`]
     Unfit,
+    /// [`Peer::Deaf`]
+    Deaf,
     /// [`Peer::Leaving`]
     Leaving,
     /// [`Peer::AgentDead`]
@@ -90,6 +92,7 @@ impl From<Peer> for PeerState {
             Peer::Alive => PeerState::Alive,
             Peer::NoCharon => PeerState::NoCharon,
             Peer::Unfit(_) => PeerState::Unfit,
+            Peer::Deaf => PeerState::Deaf,
             Peer::Leaving => PeerState::Leaving,
             Peer::AgentDead => PeerState::AgentDead,
             Peer::Dead => PeerState::Dead,

@@ -125,22 +125,26 @@ pub fn mute(stage: &mut PairStage) -> Result<Healed> {
     Healed::by(how, seen.internet.longest_gap)
 }
 
-/// Nothing reaches the active member any more: it is heard, says that it is well, and carries nothing.
+/// Nothing reaches the active member any more: it is heard, and carries nothing. After a minute EC2 has not answered it, and its kernel is mute.
 pub fn deaf(stage: &mut PairStage) -> Result<Healed> {
     let one = stage.pair.one.clone();
     let half = "table ip cut { chain in { type filter hook prerouting priority -400; iif != lo drop; }\n}";
     let seen = stage.during(|stage| {
         one.ns()?.nft(half)?;
         believes(&one, DEAD)?;
-        lasts(stage);
-        one.ns()?.nft(UNCUT)?;
-        stage.both_live()?;
-        stage.passes()
+        believes(&stage.pair.two, "alive, and nothing reaches it")?;
+        stage.heals_by_two()
     })?;
-    // The deaf one takes nothing. That the other one takes nothing either is what a pair does not find out (decision 53).
-    ensure!(seen.took[0] == 0, "the one that hears nothing took over {} times", seen.took[0]);
-    let moved = if seen.calls == 0 { "nothing moves: it believes itself well" } else { "the other one" };
-    Healed::by(format!("{moved}; its network, {}; outage", seen.lost()), seen.internet.longest_gap)
+    stage.two_took_all(&seen)?;
+    let back = stage.during(|stage| {
+        one.ns()?.nft(UNCUT)?;
+        stage.pair.watch_one.wait_for_log(STANDS_BY, SOON)?;
+        stage.both_live()
+    })?;
+    back.moved_nothing()?;
+    back.lost_nothing()?;
+    let how = format!("the other one, {}; its return lost 0 of {}; longest gap", seen.lost(), back.internet.sent);
+    Healed::by(how, seen.internet.longest_gap)
 }
 
 /// EC2 answers nothing from before the death: nothing can move, and moves once EC2 answers.

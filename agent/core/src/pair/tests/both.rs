@@ -246,7 +246,7 @@ impl World {
                 Action::TakeOver { private } => {
                     assert!(!self.has(Trouble::Unfit(member)), "one that is not well takes over");
                     let peer = self.pairs[member].judgement().peer;
-                    let down = matches!(peer, Peer::Dead | Peer::Unfit(_));
+                    let down = matches!(peer, Peer::Dead | Peer::Unfit(_) | Peer::Deaf);
                     assert!(
                         down || !self.has(Trouble::Leaves(member)),
                         "one that hands over takes from one that lives"

@@ -259,6 +259,25 @@ fn the_one_that_returns_takes_nothing_back_and_the_loser_stands_down() {
 }
 
 #[test]
+fn one_that_hears_nothing_is_found_out_by_its_own_word_and_its_mute_kernel_together() {
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.lives(&mut world, 40_000);
+    for (beats, kernel) in [(Health { ec2: false, ..WELL }, true), (WELL, false), (WELL, true)] {
+        (world.beats, world.kernel) = (Some(beats), kernel);
+        run.lives(&mut world, 120_000);
+        assert_eq!((run.taken.len(), run.pair.judgement().peer), (0, Peer::Alive));
+    }
+    let began = run.now;
+    (world.beats, world.kernel) = (Some(Health { ec2: false, ..WELL }), false);
+    run.lives(&mut world, 60_000);
+    assert_eq!((run.taken.len(), run.pair.judgement().peer, world.ways), (1, Peer::Deaf, OURS));
+    assert!((10_000..45_000).contains(&(run.taken[0] - began)), "{} ms", run.taken[0] - began);
+    (world.beats, world.kernel) = (Some(WELL), true);
+    run.lives(&mut world, 120_000);
+    assert_eq!((run.taken.len(), run.stood_down.len(), run.pair.judgement().peer), (1, 0, Peer::Alive));
+}
+
+#[test]
 fn a_member_that_is_silent_for_an_hour_costs_ec2_nothing() {
     let dead = World { beats: None, kernel: false, ..FINE };
     let unable = Health { charon: false, ..WELL };
