@@ -118,7 +118,7 @@ class Images(unittest.TestCase):
         cls.ec2 = Ec2(WORK, cls.instance.launch)
 
     def test_vpn_hub(self):
-        self.each_arch("vpn-hub", NAT_UNITS | IPSEC_UNITS, {"regions": REGIONS, "environment_tag": {"key": "env", "value": "prod"}})
+        self.each_arch("vpn-hub", NAT_UNITS | IPSEC_UNITS | {"crosswan-pair.service"}, {"regions": REGIONS, "environment_tag": {"key": "env", "value": "prod"}})
 
     def test_nat_hub(self):
         self.each_arch("nat-hub", NAT_UNITS, {"environment_tag": {"key": "env", "value": "prod"}})
