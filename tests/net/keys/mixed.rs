@@ -76,7 +76,10 @@ fn a_fleet_moves_from_a_pre_shared_key_to_keys() -> Result<()> {
         // With keys it hears pairs, by a rule. No connection is touched.
         let steps: Vec<_> = lines(&report, "steps").into_iter().filter(|step| !step.contains("CROSSWAN-IN")).collect();
         let begins = ["load this gateway's key", "write iptables.rules", "announce "];
-        ensure!(steps.iter().zip(begins).all(|(step, begin)| step.starts_with(begin)) && steps.len() == 3, "{report:#}");
+        ensure!(
+            steps.iter().zip(begins).all(|(step, begin)| step.starts_with(begin)) && steps.len() == 3,
+            "{report:#}"
+        );
         ensure!(announced(&region.lab, &hub)? == [ring(&hub)?.current.public]);
         ensure!(!by_key(&hub, &vpc_a)? && !by_key(&hub, &vpc_b)?);
         ensure!(lines(&report, "refused").is_empty() && lines(&report, "unasked").is_empty(), "{report:#}");
