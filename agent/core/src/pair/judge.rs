@@ -191,6 +191,8 @@ pub struct Pair {
     word_of: u64,
     /// When EC2 was last asked to show the routes for a decision.
     asked_ec2: Option<u64>,
+    /// How long EC2 took for its last answer.
+    latency: u64,
     /// Whether the move under way is one of the routes to the private network, too; `None` if nothing is being moved.
     moving: Option<bool>,
     /// Some of the routes of a takeover have moved, and the others are still to follow.
@@ -230,6 +232,7 @@ impl Pair {
             looked: None,
             word_of: now,
             asked_ec2: None,
+            latency: 0,
             moving: None,
             halfway: false,
             not_before: now,
@@ -316,8 +319,11 @@ impl Pair {
 
     fn moved(&mut self, now: u64, wanted: usize, moved: usize, actions: &mut Vec<Action>) {
         let private = self.moving.take().unwrap_or_default();
-        // The routes that follow later are of the same move.
-        if moved > 0 && !self.halfway {
+        // The routes that follow later are of the same move, which counts from its last one.
+        if moved > 0 {
+            if self.halfway {
+                self.moves.pop();
+            }
             self.moves.push(now);
         }
         if moved > 0 && moved == wanted {
@@ -356,7 +362,7 @@ impl Pair {
 
     fn routes(&mut self, now: u64, asked: u64, ways: Ways, actions: &mut Vec<Action>) {
         let before = self.ways.replace(ways);
-        (self.looked, self.word_of) = (Some(now), asked);
+        (self.looked, self.word_of, self.latency) = (Some(now), asked, now.saturating_sub(asked));
         let Some(before) = before else { return };
         if ways.here > before.here && ways.there < before.there && !self.halfway {
             // An attempt that seemed to fail, or an operator.
@@ -367,13 +373,14 @@ impl Pair {
         }
         self.halfway &= ways.there > 0;
         if ways.here < before.here && ways.there > before.there {
-            // What is handed over in parts is one move.
+            // What is handed over in parts is one move, which counts from its last part.
             let part =
                 self.leaving.is_some_and(|since| self.gave >= Some(since)) && self.moves.last() == self.gave.as_ref();
-            if !part {
-                self.moves.push(now);
-                self.gave = Some(now);
+            if part {
+                self.moves.pop();
             }
+            self.moves.push(now);
+            self.gave = Some(now);
             (self.took, self.halfway) = (true, false);
             if ways.here == 0 {
                 actions.push(Action::StandDown);
@@ -532,10 +539,12 @@ impl Pair {
         wait
     }
 
-    /// Asks EC2 for the routes, unless it has said or been asked a moment ago.
+    /// Asks EC2 for the routes, unless it has said or been asked a moment ago. An answer that takes longer than the spacing is waited for:
+    /// only the newest question's counts, and there would be a newer one each time.
     fn look(&mut self, now: u64, actions: &mut Vec<Action>) {
-        let recent = |at: Option<u64>| at.is_some_and(|at| now - at < SPACING);
-        if self.moving.is_none() && !recent(self.looked) && !recent(self.asked_ec2) {
+        let recent = |at: Option<u64>, spacing: u64| at.is_some_and(|at| now - at < spacing);
+        let answers = SPACING.max(2 * self.latency);
+        if self.moving.is_none() && !recent(self.looked, SPACING) && !recent(self.asked_ec2, answers) {
             self.asked_ec2 = Some(now);
             actions.push(Action::LookAtRoutes);
         }

@@ -387,7 +387,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     #[test]
     fn whoever_hands_over_takes_nothing_from_one_that_lives_and_there_are_three_moves_in_ten_minutes_whatever_happens(
