@@ -130,15 +130,3 @@ fn a_cast_is_measured_beside_a_script_that_makes_as_many_calls() {
     assert!(questions > 40 && script[1].abs_diff(questions) < questions / 4, "{text}");
     assert_eq!(text.matches("not judged").count(), 2, "{text}");
 }
-
-#[test]
-fn a_member_of_a_pair_that_dies_is_measured_beside_its_baselines() {
-    let out = tempfile::tempdir().unwrap();
-    let text = bench(out.path(), &["pair"]);
-    let time = |cell: &str| cell.trim_end_matches(" s").parse::<f64>().unwrap();
-    let killed = row(&text, "| what | new connection |", "pair, EC2 0 s, death 1");
-    let cold = row(&text, "| what | new connection |", "cold standby");
-    assert!((1..4).all(|n| time(killed[n]) > 0.0 && time(cold[n]) > 0.0), "{text}");
-    assert_eq!(row(&text, "| what | new connection |", "replacement, as fck-nat")[2], "–");
-    assert_eq!(text.matches("not judged").count(), 5, "{text}");
-}
