@@ -333,8 +333,7 @@ impl Resident {
                     self.event(Event::Routes { asked, ways });
                     if let Some((table, to)) = new {
                         // Whose it is, a pass decides.
-                        self.pass = None;
-                        self.ask_for_a_pass(&format!("{to} of {table} leads nowhere"));
+                        self.ask_at_once(&format!("{to} of {table} leads nowhere"));
                     }
                 }
             }
