@@ -6,7 +6,7 @@ mod handover;
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan_faults::pair::{CLIENT, CUT, SOON, Two, believes};
+use crosswan_faults::pair::{CLIENT, CUT, SOON, Two, believes, cut_from};
 use crosswan_lab::{Fault, Gateway};
 
 use serde_json::Value;
@@ -213,12 +213,7 @@ fn two_that_live_and_cannot_hear_each_other_move_the_routes_once() -> Result<()>
     let Two { one, two, .. } = &pair;
     let moves = pair.moves();
     let report = pair.pings(|| {
-        one.ns()?.nft(&format!(
-            "table ip cut {{ chain in {{ type filter hook prerouting priority -400; ip saddr {0} drop; }}
-            chain out {{ type filter hook output priority -400; ip daddr {0} drop; }}
-}}",
-            two.address
-        ))?;
+        one.ns()?.nft(&cut_from(two.address))?;
         eventually(SOON, "the route has moved", || pair.leads_to(two))?;
         pair.watch_one.wait_for_log("this gateway stands by", SOON)?;
         believes(one, "has not been heard")?;

@@ -26,6 +26,15 @@ pub const CUT: &str = "table ip cut { chain in { type filter hook prerouting pri
     chain out { type filter hook output priority -400; oif != lo drop; }
 }";
 
+/// As [`CUT`], of all that comes from one address or goes there.
+pub fn cut_from(address: Ipv4Addr) -> String {
+    format!(
+        "table ip cut {{ chain in {{ type filter hook prerouting priority -400; ip saddr {address} drop; }}
+    chain out {{ type filter hook output priority -400; ip daddr {address} drop; }}
+}}"
+    )
+}
+
 /// Whether a route of this table leads to this gateway. EC2 shows its instance or its interface.
 pub fn leads_to(lab: &Lab, gateway: &Gateway, table: &str, to: &str) -> Result<bool> {
     let answer = lab.ec2().call(CLIENT, "DescribeRouteTables", &[("RouteTableId.1", table)])?.0;

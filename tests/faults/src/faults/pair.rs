@@ -14,7 +14,7 @@ use nix::libc::{SIGCONT, SIGKILL, SIGSTOP};
 use super::Healed;
 use crate::{
     pair::{
-        CUT, SOON, believes,
+        CUT, SOON, believes, cut_from,
         stage::{PairStage, Seen},
     },
     region::{eventually, status},
@@ -107,32 +107,25 @@ pub fn charon_killed(stage: &mut PairStage) -> Result<Healed> {
 
 /// Nothing leaves the active member any more: it hears, and is not heard.
 pub fn mute(stage: &mut PairStage) -> Result<Healed> {
-    let one = stage.pair.one.clone();
     let half = "table ip cut { chain out { type filter hook postrouting priority 400; oif != lo drop; }\n}";
-    let seen = stage.during(|stage| {
-        one.ns()?.nft(half)?;
-        stage.heals_by_two()
-    })?;
-    stage.two_took_all(&seen)?;
-    let back = stage.during(|stage| {
-        one.ns()?.nft(UNCUT)?;
-        stage.pair.watch_one.wait_for_log(STANDS_BY, SOON)?;
-        stage.both_live()
-    })?;
-    back.moved_nothing()?;
-    back.lost_nothing()?;
-    let how = format!("the other one, {}; its return lost 0 of {}; longest gap", seen.lost(), back.internet.sent);
-    Healed::by(how, seen.internet.longest_gap)
+    half_dead(stage, half, |_| Ok(()))
 }
 
 /// Nothing reaches the active member any more: it is heard, and carries nothing. After a minute EC2 has not answered it, and its kernel is mute.
 pub fn deaf(stage: &mut PairStage) -> Result<Healed> {
-    let one = stage.pair.one.clone();
     let half = "table ip cut { chain in { type filter hook prerouting priority -400; iif != lo drop; }\n}";
+    half_dead(stage, half, |stage| {
+        believes(&stage.pair.one, DEAD)?;
+        believes(&stage.pair.two, "alive, and nothing reaches it")
+    })
+}
+
+/// The active member's network is dead one way, and what both think of it is seen: the other one takes the routes, and keeps them.
+fn half_dead(stage: &mut PairStage, half: &str, seen_as: impl FnOnce(&PairStage) -> Result<()>) -> Result<Healed> {
+    let one = stage.pair.one.clone();
     let seen = stage.during(|stage| {
         one.ns()?.nft(half)?;
-        believes(&one, DEAD)?;
-        believes(&stage.pair.two, "alive, and nothing reaches it")?;
+        seen_as(stage)?;
         stage.heals_by_two()
     })?;
     stage.two_took_all(&seen)?;
@@ -220,12 +213,7 @@ pub fn clocks(stage: &mut PairStage) -> Result<Healed> {
 pub fn split(stage: &mut PairStage) -> Result<Healed> {
     let (one, two) = (stage.pair.one.clone(), stage.pair.two.clone());
     let seen = stage.during(|stage| {
-        one.ns()?.nft(&format!(
-            "table ip cut {{ chain in {{ type filter hook prerouting priority -400; ip saddr {0} drop; }}
-            chain out {{ type filter hook output priority -400; ip daddr {0} drop; }}
-}}",
-            two.address
-        ))?;
+        one.ns()?.nft(&cut_from(two.address))?;
         stage.heals_by_two()?;
         stage.pair.watch_one.wait_for_log(STANDS_BY, SOON)?;
         thread::sleep(if stage.quick { Duration::ZERO } else { HOLD_DOWN });
