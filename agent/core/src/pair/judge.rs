@@ -349,6 +349,10 @@ impl Pair {
         (self.heard, self.took) = (Some((now, says)), false);
         self.announced &= says.leaving;
         self.learn(now, says.generation);
+        if self.doubted && self.answered.is_none() {
+            // What was asked in doubt proves nothing of its kernel, so that is asked again now, and not half a minute later.
+            self.probed = None;
+        }
         (self.doubted, self.answered, self.silent) = (false, None, None);
         self.halfway &= says.leaving || !says.health.is_fit() || self.judgement.peer == Peer::Deaf;
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
