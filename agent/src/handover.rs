@@ -18,7 +18,7 @@ use crate::{
 };
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
-    model::{InstanceId, Mode},
+    model::InstanceId,
     pair::{Members, PairStatus, QUIET, Quiet, forwarded},
     settings::{AuthMethod, Settings, Tag},
 };
@@ -79,10 +79,9 @@ impl Handover {
 
 /// Why there is no pair by these settings; `None` if there may be one.
 pub fn no_pair(settings: &Settings) -> Option<&'static str> {
-    match (settings.mode, settings.auth.method, &settings.pair) {
-        (_, _, Some(_)) => None,
-        (Mode::VpnHub, ..) => Some("a vpn-hub cannot be one of a pair"),
-        (_, AuthMethod::Psk, _) => Some("auth.method is \"psk\", and beats are signed with keys"),
+    match (settings.auth.method, &settings.pair) {
+        (_, Some(_)) => None,
+        (AuthMethod::Psk, _) => Some("auth.method is \"psk\", and beats are signed with keys"),
         _ => Some("pair.enabled is false"),
     }
 }

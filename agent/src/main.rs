@@ -124,8 +124,8 @@ async fn run(cli: Cli) -> Result<u8> {
                 say(format_args!("no pair: {why}"))?;
                 return Ok(0);
             };
-            let tunnels = settings.mode.has_ipsec();
-            pair::run(pair::Config { pairing, routes_tag: settings.routes_tag, tunnels, paths }, interrupted()).await?;
+            let (mode, routes_tag) = (settings.mode, settings.routes_tag);
+            pair::run(pair::Config { pairing, routes_tag, mode, paths }, interrupted()).await?;
             Ok(0)
         }
         Command::Handover { cancel: true, .. } => {

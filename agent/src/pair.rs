@@ -37,7 +37,7 @@ use crate::{
 };
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
-    model::{Holder, PrivateKey},
+    model::{Holder, Mode, PrivateKey},
     pair::{Action, Beat, Event, Health, Hearing, LENGTH, Members, Moves, Pair, Peer, Refused, Says, Unverified},
     settings::{Pairing, Tag},
 };
@@ -69,8 +69,8 @@ pub struct Config {
     pub pairing: Pairing,
     /// The tag of the route tables that may be written.
     pub routes_tag: Tag,
-    /// Whether its mode has tunnels, and so needs charon.
-    pub tunnels: bool,
+    /// Its mode: what has tunnels needs charon.
+    pub mode: Mode,
     /// The files: the members, the key, and what is written for `status`.
     pub paths: Paths,
 }
@@ -88,7 +88,8 @@ struct Resident {
     health: Health,
     /// The last look found that this gateway does not carry traffic any more, and the next one decides.
     doubted: bool,
-    tunnel: bool,
+    /// To how many parties its tunnels carry packets.
+    tunnels: u16,
     /// When EC2 answered last, and when it was asked last.
     answered: Option<Instant>,
     asked: Option<Instant>,
@@ -124,7 +125,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         clients,
         health: Health::default(),
         doubted: false,
-        tunnel: false,
+        tunnels: 0,
         answered: None,
         asked: None,
         unasked: None,
@@ -186,7 +187,8 @@ impl Resident {
                         notify(&[NotifyState::Watchdog]);
                     }
                     let ec2 = self.answered.is_some_and(|at| at.elapsed() < ANSWERED);
-                    let own = Health { ec2, tunnel: self.tunnel && self.health.charon, ..self.health };
+                    let tunnels = if self.health.charon { self.tunnels } else { 0 };
+                    let own = Health { ec2, tunnels, ..self.health };
                     self.event(Event::Tick(own));
                     self.send(socket, own);
                 }
@@ -196,7 +198,7 @@ impl Resident {
 
     /// Looks at this gateway and at the files, and at the routes when it is time for that.
     async fn look(&mut self) {
-        let vici = self.cfg.tunnels.then_some(&self.cfg.paths.vici);
+        let vici = self.cfg.mode.has_ipsec().then_some(&self.cfg.paths.vici);
         let found = health::look(vici).await;
         // What it says of itself moves routes. A link that DHCP renews, or a table that is just being written, is none of that.
         self.doubted = self.health.is_fit() && !found.is_fit() && !self.doubted;
@@ -205,7 +207,7 @@ impl Resident {
         }
         match vici {
             Some(vici) => tasks::ask_charon(vici, &self.back),
-            None => self.tunnel = true,
+            None => self.tunnels = 1,
         }
         let text = files::read(&self.cfg.paths.pair).ok().flatten().map(|(text, _)| text);
         let members = text.as_deref().and_then(Members::parse).filter(|members| members.port == self.cfg.pairing.port);
@@ -247,7 +249,11 @@ impl Resident {
         info!(member = %instance, %address, "this gateway and {instance} are a pair");
         let before = files::read(&self.cfg.paths.pair_moves).ok().flatten().map(|(text, _)| text);
         let moves = Moves::read(&before.unwrap_or_default(), instance, self.now());
-        let pair = Pair::new(self.now(), self.cfg.pairing.interval, self.cfg.pairing.misses).remembering(moves.clone());
+        let mut pair =
+            Pair::new(self.now(), self.cfg.pairing.interval, self.cfg.pairing.misses).remembering(moves.clone());
+        if self.cfg.mode == Mode::VpnHub {
+            pair = pair.of_hubs(members.me.instance < members.other.instance);
+        }
         self.watched = Some(Watched {
             members,
             key,
@@ -314,7 +320,7 @@ impl Resident {
         match back {
             Back::Answer => self.event(Event::Answer),
             Back::Silent(asked) => self.event(Event::Silent { asked }),
-            Back::Tunnel(up) => self.tunnel = up,
+            Back::Tunnels(up) => self.tunnels = up,
             Back::Notices(notices) => self.leaves.told(self.now(), notices),
             Back::Far(generation) => self.event(Event::Generation(generation)),
             Back::Routes(asked, Ok(tables)) => {
@@ -410,7 +416,7 @@ impl Resident {
     /// Far ends are told what has changed, at once.
     fn tell_far_ends(&self) {
         let Some(watched) = &self.watched else { return };
-        let now = (watched.pair.holds() && self.tunnel, watched.pair.generation());
+        let now = (watched.pair.holds() && self.tunnels > 0, watched.pair.generation());
         self.far.send_if_modified(|said| std::mem::replace(said, now) != now);
     }
 
@@ -431,7 +437,8 @@ impl Resident {
         let Some(watched) = &mut self.watched else { return };
         watched.sequence += 1;
         let (holds, generation) = (watched.pair.holds(), watched.pair.generation());
-        let says = Says { health: own, holds, leaving, interval: self.cfg.pairing.interval, generation };
+        let interval = self.cfg.pairing.interval;
+        let says = Says { health: own, holds, leaving, interval, generation, follows: false, known: 0 };
         let (challenge, echo) = (watched.hearing.challenge(), watched.hearing.echo());
         let beat = Beat { says, session: self.session, sequence: watched.sequence, challenge, echo };
         let Members { me, other, port, .. } = &watched.members;
@@ -446,7 +453,7 @@ impl Resident {
         let Some(watched) = &self.watched else {
             return notify(&[NotifyState::Status("no second gateway in this VPC")]);
         };
-        let health = Health { tunnel: self.tunnel, ..self.health };
+        let health = Health { tunnels: self.tunnels, ..self.health };
         let status = shown(watched, health, self.leaves.shown(self.now()));
         notify(&[NotifyState::Status(&status.to_string())]);
         if let Err(e) = files::write_json(&self.cfg.paths.pair_status, &status, 0o644) {

@@ -2,6 +2,7 @@
 
 mod far;
 mod handover;
+mod hubs;
 
 use std::{thread, time::Duration};
 
@@ -24,10 +25,10 @@ out = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
 out.settimeout(20)
 while True:
     packet = out.recv(2000)
-    if packet[9] == 17 and len(packet) == 28 + 108 and packet[16:20] == socket.inet_aton(to): break
+    if packet[9] == 17 and len(packet) == 28 + 114 and packet[16:20] == socket.inet_aton(to): break
 beat = packet[28:]
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for datagram in [beat, beat[:20] + os.urandom(1) + beat[21:], beat[:-1], b'', beat[:8] + os.urandom(100), os.urandom(108)]:
+for datagram in [beat, beat[:20] + os.urandom(1) + beat[21:], beat[:-1], b'', beat[:8] + os.urandom(100), os.urandom(114)]:
     for _ in range(5): udp.sendto(datagram, (to, port))
 "#;
 
@@ -70,7 +71,7 @@ fn two_members_that_live_move_nothing_whatever_is_sent_to_them_and_whatever_beco
     believes(one, "alive")?;
     let before = status(one)?["pair"]["refused"].clone();
     let to = one.address;
-    let flood = format!("import socket; [socket.socket(2, 2).sendto(bytes(108), ('{to}', 4795)) for _ in range(50)]");
+    let flood = format!("import socket; [socket.socket(2, 2).sendto(bytes(114), ('{to}', 4795)) for _ in range(50)]");
     host.exec("python3", &["-c", &flood])?;
     thread::sleep(Duration::from_secs(2));
     ensure!(status(one)?["pair"]["refused"] == before, "a stranger's datagrams reach nobody");

@@ -43,8 +43,9 @@ pub struct Health {
     pub charon: bool,
     /// EC2 has answered it within a minute.
     pub ec2: bool,
-    /// A tunnel of its is up, or it is a `nat-hub`, which has none and no route that needs one.
-    pub tunnel: bool,
+    /// To how many parties its tunnels carry packets: on a hub the VPCs, on a `nat-vpn` the hubs as one. 1 on a `nat-hub`, which has no
+    /// tunnel and no route that needs one.
+    pub tunnels: u16,
 }
 
 impl Health {
@@ -66,7 +67,7 @@ impl fmt::Display for Health {
             (self.uplink, "its uplink is gone"),
             (self.charon, "its charon is away"),
             (self.ec2, "EC2 has not answered it for a minute"),
-            (self.tunnel, "no tunnel of its is up"),
+            (self.tunnels > 0, "no tunnel of its is up"),
         ];
         let wrong: Vec<_> = wrong.into_iter().filter(|(well, _)| !well).map(|(_, what)| what).collect();
         f.write_str(if wrong.is_empty() { "well".into() } else { wrong.join(", ") }.as_str())

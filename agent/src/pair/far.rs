@@ -1,5 +1,4 @@
-//! What pairs at the far ends of tunnels say, and what this gateway says to them: on a hub all of it, on a member of a pair its own word to
-//! the hub.
+//! What the pairs at the far ends of tunnels say, and what this gateway says to them: whom it follows, and as a member of a pair its own word.
 //!
 //! It has no right to move a route. It writes who is followed to a file, and `crosswan watch` moves the routes.
 
@@ -202,7 +201,7 @@ impl Far {
     fn read_ends(&mut self) {
         let text = files::read(&self.paths.connections).ok().flatten().map(|(text, _)| text).unwrap_or_default();
         let addresses = addresses(&self.paths.state);
-        let all = far_ends(&text, |instance| addresses.get(instance).copied());
+        let all = far_ends(&text, self.member.is_some(), |instance| addresses.get(instance).copied());
         let names: BTreeSet<ConnName> = all.iter().map(|end| end.name.clone()).collect();
         self.ends.retain(|name, _| names.contains(name));
         for end in all {
@@ -255,17 +254,19 @@ impl Far {
             *address = Some(from);
             self.at.insert((place, from), name.clone());
         }
-        match (heard, &self.member) {
-            (Ok(says), Some(member)) => drop(member.back.send(Back::Far(says.generation))),
-            (Ok(says), None) => {
+        match heard {
+            Ok(says) => {
+                if let Some(member) = &self.member {
+                    let _ = member.back.send(Back::Far(says.known));
+                }
                 let follow = self.follows.entry(name.party().to_owned()).or_default();
                 if follow.is_news(&says) && !std::mem::replace(asked, true) {
                     ask_charon(&self.paths.vici, end, says.generation, &self.carries);
                 }
             }
             // Each process's first beats.
-            (Err(Refused::Unproven), _) => {}
-            (Err(why), _) => self.refused(name.as_str(), why),
+            Err(Refused::Unproven) => {}
+            Err(why) => self.refused(name.as_str(), why),
         }
         self.answer(&name);
     }
@@ -306,14 +307,13 @@ impl Far {
     }
 }
 
-/// What this gateway says to the end of this connection: a member its own word, and a hub whom it follows.
+/// What this gateway says to the end of this connection: a member its own word, and everybody whom it follows.
 fn says(member: Option<&Member>, follows: &BTreeMap<String, Follow<ConnName>>, name: &ConnName) -> Says {
-    let (holds, generation) = match (member, follows.get(name.party())) {
-        (Some(member), _) => *member.says.borrow(),
-        (None, Some(follow)) => (follow.followed() == Some(name), follow.generation()),
-        (None, None) => (false, 0),
-    };
-    Says { health: Health::default(), holds, leaving: false, interval: Duration::from_millis(IDLE), generation }
+    let (holds, generation) = member.map_or((false, 0), |member| *member.says.borrow());
+    let (follows, known) =
+        follows.get(name.party()).map_or((false, 0), |follow| (follow.followed() == Some(name), follow.generation()));
+    let interval = Duration::from_millis(IDLE);
+    Says { health: Health::default(), holds, leaving: false, interval, generation, follows, known }
 }
 
 /// Sends the beat that is due to an end, if one is, through the interface of its place.

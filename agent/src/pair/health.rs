@@ -16,13 +16,13 @@ use crosswan_core::pair::Health;
 /// How long a connection to charon's socket may take.
 const CHARON: Duration = Duration::from_millis(50);
 
-/// Looks once, at charon only where its mode has one. Whether EC2 answers, and whether a tunnel is up, is not known here.
+/// Looks once, at charon only where its mode has one. Whether EC2 answers, and which tunnels are up, is not known here.
 pub(super) async fn look(vici: Option<&PathBuf>) -> Health {
     let charon = match vici {
         Some(vici) => charon(vici).await,
         None => true,
     };
-    Health { forwards: forwards(), uplink: uplink(), charon, ec2: false, tunnel: false }
+    Health { forwards: forwards(), uplink: uplink(), charon, ec2: false, tunnels: 0 }
 }
 
 fn forwards() -> bool {

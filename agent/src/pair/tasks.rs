@@ -1,6 +1,13 @@
 //! What the loop of a pair does not wait for: the other member's kernel, and EC2. Each task sends back what came of it.
 
-use std::{collections::BTreeMap, io::ErrorKind, path::Path, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::{net::TcpStream, sync::mpsc::UnboundedSender, time::timeout};
@@ -8,7 +15,7 @@ use tokio::{net::TcpStream, sync::mpsc::UnboundedSender, time::timeout};
 use crate::observe::ec2::{self, Clients};
 use crosswan_core::{
     decide::{Needs, TakeRoute},
-    model::{RouteTable, RouteTableId},
+    model::{ConnName, RouteTable, RouteTableId},
     pair::{Members, Notices},
     settings::Tag,
     system::{ChildSa, Sa},
@@ -32,8 +39,8 @@ pub(super) enum Back {
     Routes(u64, Result<BTreeMap<RouteTableId, RouteTable>, String>),
     /// A far end knows of so many takeovers.
     Far(u32),
-    /// Whether a tunnel of this gateway is up.
-    Tunnel(bool),
+    /// To how many parties tunnels of this gateway are up.
+    Tunnels(u16),
     /// Each route that was to move, or why it does not read back.
     Moved(Vec<Result<String, String>>),
     /// What EC2 tells of this instance's end.
@@ -74,14 +81,16 @@ pub(super) fn ask_kernel(asked: u64, wait: Duration, members: &Members, back: &U
     });
 }
 
-/// Asks charon whether a tunnel is up. One that does not answer in time has none that could be taken for granted.
+/// Asks charon to how many parties tunnels are up. One that does not answer in time has none that could be taken for granted.
 pub(super) fn ask_charon(vici: &Path, back: &UnboundedSender<Back>) {
     let (vici, back) = (vici.to_owned(), back.clone());
     tokio::spawn(async move {
         let asked = async { Vici::connect(&vici, CHARON).await?.sas().await };
         let sas = timeout(CHARON, asked).await.ok().and_then(Result::ok).unwrap_or_default();
         let up = |sa: &Sa| sa.is_authenticated() && sa.children.iter().any(ChildSa::is_up);
-        let _ = back.send(Back::Tunnel(sas.iter().any(up)));
+        let names: Vec<ConnName> = sas.iter().filter(|sa| up(sa)).filter_map(|sa| sa.conn.parse().ok()).collect();
+        let parties: BTreeSet<&str> = names.iter().map(ConnName::party).collect();
+        let _ = back.send(Back::Tunnels(u16::try_from(parties.len()).unwrap_or(u16::MAX)));
     });
 }
 

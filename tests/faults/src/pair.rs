@@ -1,5 +1,6 @@
 //! Two nat-vpn in one VPC that are a pair: the set-up that the tests, the faults and the benchmarks of pairs share.
 
+pub mod hubs;
 pub mod stage;
 
 use std::{cell::Cell, net::Ipv4Addr, sync::Arc, thread, time::Duration};
@@ -36,10 +37,10 @@ pub fn cut_from(address: Ipv4Addr) -> String {
 }
 
 /// Whether a route of this table leads to this gateway. EC2 shows its instance or its interface.
-pub fn leads_to(lab: &Lab, gateway: &Gateway, table: &str, to: &str) -> Result<bool> {
-    let answer = lab.ec2().call(CLIENT, "DescribeRouteTables", &[("RouteTableId.1", table)])?.0;
+pub fn leads_to(lab: &Lab, region: &str, gateway: &Gateway, table: &str, to: &str) -> Result<bool> {
+    let answer = lab.ec2().call(region, "DescribeRouteTables", &[("RouteTableId.1", table)])?.0;
     let route = answer.split("<item>").find(|item| item.contains(&format!("<destinationCidrBlock>{to}<")));
-    let interface = lab.ec2().instance(CLIENT, &gateway.instance)?.interface;
+    let interface = lab.ec2().instance(region, &gateway.instance)?.interface;
     Ok(route.is_some_and(|route| [&gateway.instance, &interface].iter().any(|id| route.contains(&format!(">{id}<")))))
 }
 
@@ -129,7 +130,7 @@ impl Two {
         let lab = &self.region.lab;
         let [public, private] = lab.route_tables("a")?;
         let all = [(&private, DEFAULT), (&private, PRIVATE), (&public, PRIVATE)];
-        all.into_iter().try_fold(true, |all, (table, to)| Ok(all && leads_to(lab, gateway, table, to)?))
+        all.into_iter().try_fold(true, |all, (table, to)| Ok(all && leads_to(lab, CLIENT, gateway, table, to)?))
     }
 
     /// The calls of EC2 that would move or make a route, by anybody. Where EC2 is slow, the SDK makes a call again that has worked.

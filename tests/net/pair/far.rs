@@ -29,7 +29,7 @@ raw.bind((device.decode(), 3))
 raw.settimeout(60)
 while True:
     packet = raw.recv(2000)
-    if packet[9] == 17 and len(packet) == 28 + 108 and packet[16:20] == socket.inet_aton(to): break
+    if packet[9] == 17 and len(packet) == 28 + 114 and packet[16:20] == socket.inet_aton(to): break
 beat = packet[28:]
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -37,7 +37,7 @@ udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
 udp.bind((socket.inet_ntoa(packet[12:16]), port))
 udp.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
 later = beat[:16] + bytes([255] * 8) + beat[24:40] + bytes([0, 0, 1, 0]) + beat[44:]
-for datagram in [beat, later, os.urandom(108), beat[:-1]]:
+for datagram in [beat, later, os.urandom(114), beat[:-1]]:
     for _ in range(3): udp.sendto(datagram, (to, port))
 print(beat.hex())
 "#;
@@ -49,7 +49,7 @@ to, port, beat = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3])
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
 later = beat[:16] + bytes([255] * 8) + beat[24:40] + bytes([0, 0, 1, 0]) + beat[44:]
-for datagram in [beat, later, os.urandom(108)]:
+for datagram in [beat, later, os.urandom(114)]:
     for _ in range(5): udp.sendto(datagram, (to, port))
 "#;
 

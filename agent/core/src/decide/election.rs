@@ -48,7 +48,7 @@ pub(super) struct Elected {
 pub(super) enum Waiting {
     /// It is newer than the one in use, and has not worked yet.
     Newcomer,
-    /// It is older than the one in use, or has lost the VPC to it.
+    /// It is older than the one in use, or has lost the VPC to it, or its pair has said that the other one is to be used.
     Standby,
 }
 
@@ -85,8 +85,9 @@ impl Election<'_> {
         lost.retain(|instance| *instance != in_use.instance);
         let excess = lost.len().saturating_sub(REMEMBERED);
         lost.drain(..excess);
+        let is_said = |g: &Gateway| (self.followed)(&(self.connection)(g));
         let standing = |g: &Gateway| {
-            let newcomer = age(g) > age(in_use) && !lost.contains(&g.instance);
+            let newcomer = age(g) > age(in_use) && !lost.contains(&g.instance) && !is_said(in_use);
             if newcomer { Waiting::Newcomer } else { Waiting::Standby }
         };
         let others = vpc.gateways.values().filter(|g| g.instance != in_use.instance);
@@ -95,7 +96,7 @@ impl Election<'_> {
     }
 
     /// The gateway that takes the VPC from one that EC2 still shows: the newest of those that work beside it, if it is newer,
-    /// has settled and has not lost the VPC before, or if the tunnel in use has been down for a while.
+    /// has settled and has not lost the VPC before, and no pair has spoken; or if the tunnel in use has been down for a while.
     fn successor<'v>(
         &self,
         vpc: &'v Vpc,
@@ -104,7 +105,10 @@ impl Election<'_> {
         down_since: Option<Timestamp>,
     ) -> Option<&'v Gateway> {
         let is_down = down_since.is_some_and(|since| self.now.0.abs_diff(since.0) >= DOWN);
-        let may = |g: &&Gateway| is_down || (age(g) > age(was) && self.has_settled(g) && !lost.contains(&g.instance));
+        // Of a pair none is preferred to the one that it has spoken for.
+        let said = (self.followed)(&(self.connection)(was));
+        let newer = |g: &Gateway| age(g) > age(was) && self.has_settled(g) && !lost.contains(&g.instance);
+        let may = |g: &&Gateway| is_down || (!said && newer(g));
         let others = vpc.gateways.values().filter(|g| g.instance != was.instance && self.works_as(g, was));
         others.filter(may).max_by_key(|g| age(g))
     }

@@ -1,5 +1,5 @@
-//! Which hubs a spoke has a tunnel to, and which of two is in use where EC2 does not show both: the one that the routes lead to, until
-//! its tunnel is down and the other one's is up. Nothing else remembers it.
+//! Which hubs a spoke has a tunnel to, and which of two is in use where EC2 does not show both: the one that has said so as a member of a
+//! pair, else the one that the routes lead to, until its tunnel is down and the other one's is up. Nothing else remembers it.
 
 use std::net::Ipv4Addr;
 
@@ -94,13 +94,15 @@ fn is_shown(facts: &Facts, address: Ipv4Addr) -> bool {
     facts.answers.values().flatten().flat_map(|view| &view.gateways).any(|gateway| gateway.public == Some(address))
 }
 
-/// The hub in use, of those that this spoke can have a tunnel to: the one that the routes lead to, at first the first one. It is
-/// followed by another only if no packet can pass by it and packets can pass by the other, so a move costs nothing and needs no
-/// patience. One that comes back takes nothing. One that is only drained is not used.
+/// The hub in use, of those that this spoke can have a tunnel to: the one that has said so, else the one that the routes lead to, at first
+/// the first one. It is followed by another only if no packet can pass by it and packets can pass by the other, so a move costs nothing and
+/// needs no patience. One that comes back takes nothing. One that is only drained is not used.
 pub(super) fn in_use<'h, 'a>(facts: &Facts, hubs: &'h [Hub<'a>], drained: Option<&ConnName>) -> Option<&'h Hub<'a>> {
     let routed = facts.routed_hub();
     let mut usable = hubs.iter().filter(|hub| Some(&hub.name) != drained);
-    let was = usable.clone().find(|hub| Some(&hub.name) == routed).or(usable.clone().next())?;
+    let said = usable.clone().find(|hub| facts.followed(&hub.name).is_some());
+    let was =
+        said.or_else(|| usable.clone().find(|hub| Some(&hub.name) == routed)).or_else(|| usable.clone().next())?;
     let works = |hub: &&Hub| facts.contacts.carries_as(&hub.name, &was.name);
     let next = usable.find(|hub| facts.contacts.is_dead(&was.name) && works(hub));
     Some(next.unwrap_or(was))

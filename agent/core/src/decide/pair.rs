@@ -74,9 +74,10 @@ fn no_role() -> String {
     "no pair: this gateway may not look at its VPC, where it would find the other one; give it the role of docs/iam/nat-hub.json".into()
 }
 
-/// The mode by its key, if that is another one than `own`.
+/// The mode by its key, if that is another one than `own`. Hubs have a tag of their own, and sign as a `nat-vpn` does.
 fn other_mode(own: Mode, vpc: &VpcId, instance: &InstanceId, member: &Member) -> Option<Mode> {
     let (key, holder) = (member.tags.key.read()?, Holder { vpc, instance });
+    let own = if own == Mode::VpnHub { Mode::NatVpn } else { own };
     [Mode::NatHub, Mode::NatVpn].into_iter().find(|mode| *mode != own && key.is_in(*mode, &holder))
 }
 

@@ -2,15 +2,17 @@
 //!
 //! | bytes | hold |
 //! |---|---|
-//! | 0..4 | `cwb`, and the version: 2 |
-//! | 4..6 | flags: [`Health`], whether routes lead to the sender (from a hub: whether its route leads to the receiver), and whether it hands over; unknown ones mean nothing |
+//! | 0..4 | `cwb`, and the version: 3 |
+//! | 4..6 | flags: [`Health`], whether the sender is the one to be used, whether it hands over, and whether its own route leads to the receiver; unknown ones mean nothing |
 //! | 6..8 | the sender's interval, in milliseconds |
 //! | 8..16 | the sender's session: a random number of its process |
 //! | 16..24 | the number of the beat in that session, from 1 |
 //! | 24..32 | a challenge: a random number that proves to the sender, once it comes back, that the answer is not an old one |
 //! | 32..40 | the challenge that the sender has heard last from the receiver; 0 before that |
-//! | 40..44 | the generation: how many takeovers this pair has had, as far as the sender knows |
-//! | 44..108 | the sender's Ed25519 signature of all this, its instance and VPC, and the receiver's instance; inside a tunnel of this and the
+//! | 40..44 | the generation: how many takeovers the sender's pair has had, as far as it knows |
+//! | 44..48 | the same of the receiver's pair, between the ends of a tunnel |
+//! | 48..50 | to how many parties the sender's tunnels carry packets |
+//! | 50..114 | the sender's Ed25519 signature of all this, its instance and VPC, and the receiver's instance; inside a tunnel of this and the
 //!   IKE identities of both ends |
 //!
 //! Numbers are big-endian. The signed text is one of `model::signature`, so nothing else that a key signs can be taken for a beat.
@@ -22,31 +24,35 @@ use crate::model::{Holder, InstanceId, PrivateKey, PublicKey, Signature, signatu
 
 /// The bytes of a beat with its signature.
 pub const LENGTH: usize = BODY + 64;
-const BODY: usize = 44;
+const BODY: usize = 50;
 /// What a beat begins with: three letters and the version.
-const MAGIC: [u8; 4] = [b'c', b'w', b'b', 2];
+const MAGIC: [u8; 4] = [b'c', b'w', b'b', 3];
 
 const FORWARDS: u16 = 1;
 const UPLINK: u16 = 1 << 1;
 const CHARON: u16 = 1 << 2;
 const EC2: u16 = 1 << 3;
 const HOLDS: u16 = 1 << 4;
-const TUNNEL: u16 = 1 << 5;
-const LEAVING: u16 = 1 << 6;
+const LEAVING: u16 = 1 << 5;
+const FOLLOWS: u16 = 1 << 6;
 
 /// What a member tells about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Says {
     /// How it is.
     pub health: Health,
-    /// Whether EC2 showed it that routes lead to it.
+    /// Whether it is the one to be used, of its pair: routes lead to it, or it takes over.
     pub holds: bool,
     /// Whether it hands over: the other member is to take its routes.
     pub leaving: bool,
     /// The time between its beats, 1 to 65,535 ms.
     pub interval: Duration,
-    /// How many takeovers this pair has had, as far as the sender knows.
+    /// How many takeovers its pair has had, as far as it knows.
     pub generation: u32,
+    /// Whether its own route leads to the receiver, at the other end of a tunnel.
+    pub follows: bool,
+    /// How many takeovers the receiver's pair has had, as far as it knows, at the other end of a tunnel.
+    pub known: u32,
 }
 
 /// A beat without its signature.
@@ -84,7 +90,7 @@ impl Beat {
     }
 
     fn body(&self) -> [u8; BODY] {
-        let Says { health, holds, leaving, interval, generation } = self.says;
+        let Says { health, holds, leaving, interval, generation, follows, known } = self.says;
         let flag = |is: bool, flag: u16| if is { flag } else { 0 };
         let flags = flag(health.forwards, FORWARDS)
             | flag(health.uplink, UPLINK)
@@ -92,7 +98,7 @@ impl Beat {
             | flag(health.ec2, EC2)
             | flag(holds, HOLDS)
             | flag(leaving, LEAVING)
-            | flag(health.tunnel, TUNNEL);
+            | flag(follows, FOLLOWS);
         let interval = u16::try_from(interval.as_millis()).unwrap_or(u16::MAX);
         let mut body = [0; BODY];
         body[..4].copy_from_slice(&MAGIC);
@@ -101,7 +107,9 @@ impl Beat {
         for (at, number) in [self.session, self.sequence, self.challenge, self.echo].into_iter().enumerate() {
             body[8 + 8 * at..16 + 8 * at].copy_from_slice(&number.to_be_bytes());
         }
-        body[40..].copy_from_slice(&generation.to_be_bytes());
+        body[40..44].copy_from_slice(&generation.to_be_bytes());
+        body[44..48].copy_from_slice(&known.to_be_bytes());
+        body[48..].copy_from_slice(&health.tunnels.to_be_bytes());
         body
     }
 }
@@ -127,11 +135,13 @@ impl<'a> Unverified<'a> {
             return None;
         }
         let is = |flag: u16| flags & flag != 0;
-        let health =
-            Health { forwards: is(FORWARDS), uplink: is(UPLINK), charon: is(CHARON), ec2: is(EC2), tunnel: is(TUNNEL) };
-        let generation = u32::from_be_bytes(body.get(40..)?.try_into().ok()?);
+        let (forwards, uplink, charon, ec2) = (is(FORWARDS), is(UPLINK), is(CHARON), is(EC2));
+        let health = Health { forwards, uplink, charon, ec2, tunnels: short(48) };
+        let takeovers = |at: usize| Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().ok()?));
+        let (generation, known) = (takeovers(40)?, takeovers(44)?);
         let interval = Duration::from_millis(interval.into());
-        let says = Says { health, holds: is(HOLDS), leaving: is(LEAVING), interval, generation };
+        let (holds, leaving, follows) = (is(HOLDS), is(LEAVING), is(FOLLOWS));
+        let says = Says { health, holds, leaving, interval, generation, follows, known };
         let (session, sequence) = (number(8)?, number(16)?);
         let beat = Beat { says, session, sequence, challenge: number(24)?, echo: number(32)? };
         Some(Unverified { beat, body, signature: Signature::new(signature.try_into().ok()?) })

@@ -1,6 +1,6 @@
 //! The other end of a tunnel, and the beats that the two ends exchange inside it.
 //!
-//! They say at the far end which member of a pair is to be used. An end says what it has to say every [`IDLE`], as all that counts is what
+//! Each says whether it is the member of its pair to be used, and which takeover of the other end's pair it knows. An end says what it has to say every [`IDLE`], as all that counts is what
 //! changes: then it says it at once, and again until the other end is seen to know it. The end that has started anew is answered at once.
 
 use std::{
@@ -46,8 +46,9 @@ pub struct FarEnd {
 
 /// The ends of the tunnels in the text of the file of connections, those with keys. `address` knows the private address of an instance.
 ///
-/// On a hub these are only the gateways of VPCs with two of them, as of one alone nobody has to know which is used.
-pub fn far_ends(connections: &str, address: impl Fn(&InstanceId) -> Option<Ipv4Addr>) -> Vec<FarEnd> {
+/// On a hub these are only the gateways of VPCs with two of them, as of one alone nobody has to know which is used; all of them on one that
+/// is a `member` of a pair itself.
+pub fn far_ends(connections: &str, member: bool, address: impl Fn(&InstanceId) -> Option<Ipv4Addr>) -> Vec<FarEnd> {
     let tree = swanctl::parse(connections).unwrap_or_default();
     let end = |(name, tree): (String, swanctl::Tree)| {
         let name: ConnName = name.parse().ok()?;
@@ -69,8 +70,11 @@ pub fn far_ends(connections: &str, address: impl Fn(&InstanceId) -> Option<Ipv4A
     for end in &ends {
         places.entry(end.name.party().to_owned()).or_default().insert(end.place);
     }
-    ends.into_iter().filter(|end| end.name.hub().is_some() || places[end.name.party()].len() > 1).collect()
+    ends.into_iter().filter(|end| member || end.name.hub().is_some() || places[end.name.party()].len() > 1).collect()
 }
+
+/// What counts of what an end says: whether it is to be used, and by which takeover; whether it follows the other end, and by which.
+type Words = [(bool, u32); 2];
 
 /// The exchange of beats with one far end.
 #[derive(Debug)]
@@ -78,9 +82,8 @@ pub struct Exchange {
     hearing: Hearing,
     session: u64,
     sequence: u64,
-    /// What was said last, and what was heard last: whether the sender holds, and the generation.
-    said: Option<(bool, u32)>,
-    heard: Option<(bool, u32)>,
+    said: Option<Words>,
+    heard: Option<Words>,
     sent: Option<u64>,
     due: u64,
     /// So many times what is new is said again.
@@ -98,15 +101,15 @@ impl Exchange {
 
     /// The beat that is due at `now`, if one is; `says` is what this end has to say then.
     pub fn beat(&mut self, now: u64, says: Says) -> Option<Beat> {
-        let word = (says.holds, says.generation);
+        let word = words(&says);
         if self.said.is_some_and(|said| said != word) {
             (self.due, self.again) = (now, TIMES);
         }
         if now < self.due {
             return None;
         }
-        // The other end knows it.
-        if self.heard.is_some_and(|(_, known)| known >= says.generation) {
+        // The other end knows it, and more of its own pair than is known here.
+        if self.heard.is_some_and(|[(_, own), (_, known)]| known >= says.generation && own >= says.known) {
             self.again = 0;
         }
         self.due = now + if self.again > 0 { AGAIN } else { IDLE };
@@ -127,7 +130,7 @@ impl Exchange {
         let heard = self.hearing.hear_in_tunnel(now, datagram, &end.keys, other, own);
         let answer = match &heard {
             Ok((says, first)) => {
-                let word = (says.holds, says.generation);
+                let word = words(says);
                 self.heard.replace(word) != Some(word) || *first
             }
             Err(why) => *why == Refused::Unproven,
@@ -137,4 +140,8 @@ impl Exchange {
         }
         heard.map(|(says, _)| says)
     }
+}
+
+fn words(says: &Says) -> Words {
+    [(says.holds, says.generation), (says.follows, says.known)]
 }

@@ -131,6 +131,13 @@ pub enum Wait {
     HoldDown,
     /// There have been three moves in ten minutes.
     TooMany,
+    /// The tunnels of the one that hands over carry packets to more parties than those of this gateway: it lives, and they would be cut off.
+    Fewer {
+        /// To so many lead this gateway's.
+        own: u16,
+        /// And to so many the other one's.
+        its: u16,
+    },
     /// Both hand over.
     Leaving,
     /// This gateway hands over to the other one.
@@ -144,6 +151,13 @@ pub enum Handing {
     Taking,
     /// It is not well enough.
     Unable(Health),
+    /// Its tunnels carry packets to fewer parties than this gateway's.
+    Fewer {
+        /// To so many.
+        its: u16,
+        /// And this gateway's to so many.
+        own: u16,
+    },
     /// There have been three moves in ten minutes.
     TooMany,
 }
@@ -202,8 +216,15 @@ pub struct Pair {
     pause: u64,
     /// How many takeovers are known, and since when. What EC2 said before that of routes that lead here may be over.
     generation: (u32, u64),
-    /// Since the other one was heard last it has been announced that this gateway has all routes.
+    /// Whether this gateway tells far ends to use it where routes do not decide that and nobody has told them yet; `None` where they choose
+    /// by themselves until the first takeover.
+    first: Option<bool>,
+    /// The last takeover that is known is this gateway's own.
+    mine: bool,
+    /// Since the other one was heard last far ends have been told that this gateway is the one to be used.
     announced: bool,
+    /// When they were last told so before EC2 had shown it.
+    claimed: Option<u64>,
     moves: Vec<u64>,
     judgement: Judgement,
 }
@@ -238,7 +259,10 @@ impl Pair {
             not_before: now,
             pause: 0,
             generation: (0, now),
+            first: None,
+            mine: false,
             announced: false,
+            claimed: None,
             moves: Vec::new(),
             judgement: Judgement { peer: Peer::Unheard, waits: None },
         }
@@ -247,6 +271,12 @@ impl Pair {
     /// The same, with moves of before: those of [`Moves::read`](super::Moves::read).
     pub fn remembering(self, moves: Vec<u64>) -> Pair {
         Pair { moves, ..self }
+    }
+
+    /// The same of a hub: clients are told which one to use as soon as there are two, before any takeover: the one that has the VPC's routes.
+    /// Where none has all of them it is the one of `first`.
+    pub fn of_hubs(self, first: bool) -> Pair {
+        Pair { first: Some(first), ..self }
     }
 
     /// When there were moves, whoever made them, as far as they still count.
@@ -274,22 +304,23 @@ impl Pair {
         self.generation.0
     }
 
-    /// Whether routes lead to this gateway, by a word of EC2 that is not older than the last takeover known.
+    /// Whether this gateway is the one to be used: the last takeover known is its own, or routes lead to it by a word of EC2 that is not
+    /// older than that.
     pub fn holds(&self) -> bool {
-        self.ways.is_some_and(|ways| ways.here > 0) && self.word_of >= self.generation.1
+        self.mine || self.ways.is_some_and(|ways| ways.here > 0) && self.word_of >= self.generation.1
     }
 
     /// Somebody has spoken of this takeover.
     fn learn(&mut self, now: u64, generation: u32) {
         if generation > self.generation.0 {
-            self.generation = (generation, now);
+            (self.generation, self.mine) = ((generation, now), false);
         }
     }
 
-    /// This gateway has the routes, as EC2 said when it was asked `at`: a takeover that nobody has spoken of yet.
+    /// This gateway is the one to be used since `at`: a takeover that nobody has spoken of yet.
     fn leads(&mut self, at: u64) {
         self.generation = (self.generation.0.saturating_add(1), at);
-        self.announced = true;
+        (self.mine, self.announced) = (true, true);
     }
 
     /// Takes note of an event at `now`, which never goes back, and returns what is to be done, in order.
@@ -387,6 +418,7 @@ impl Pair {
             self.gave = Some(now);
             (self.took, self.halfway) = (true, false);
             if ways.here == 0 {
+                self.mine = false;
                 actions.push(Action::StandDown);
             }
         }
@@ -405,6 +437,7 @@ impl Pair {
         if !self.holds() && self.ways.is_some_and(|ways| ways.here > 0) {
             self.look(now, actions);
         }
+        self.speak_first(now, peer, own);
         let waits = match peer {
             Peer::Dead if !anew => self.judgement.waits,
             Peer::Dead if !self.proven || self.is_mute() => Some(Wait::Mute),
@@ -414,7 +447,7 @@ impl Pair {
             Peer::Unfit(_) if self.unfit_since.is_some_and(|since| now - since >= self.limit()) => {
                 self.take_over(now, own, false, actions)
             }
-            _ => self.hands_over(peer),
+            _ => self.hands_over(peer, own),
         };
         let judgement = Judgement { peer, waits };
         if judgement != self.judgement {
@@ -486,15 +519,17 @@ impl Pair {
     }
 
     /// What is to be expected where this gateway hands over, and the other one takes nothing from it by its own judgement.
-    fn hands_over(&self, peer: Peer) -> Option<Wait> {
+    fn hands_over(&self, peer: Peer, own: Health) -> Option<Wait> {
         let (Some(_), Some(says), Peer::Alive | Peer::NoCharon | Peer::Unfit(_) | Peer::Deaf) =
             (self.leaving, self.says(), peer)
         else {
             return None;
         };
+        let its = says.health;
         let handing = match self.ways? {
             Ways { here: 0, .. } => return None,
-            _ if !(says.health.is_able() && says.health.tunnel) => Handing::Unable(says.health),
+            _ if !its.is_able() || its.tunnels == 0 => Handing::Unable(its),
+            _ if its.tunnels < own.tunnels => Handing::Fewer { its: its.tunnels, own: own.tunnels },
             _ if self.moves.len() >= MOVES => Handing::TooMany,
             _ => Handing::Taking,
         };
@@ -509,26 +544,26 @@ impl Pair {
         };
         let held = !handed && !self.halfway && self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
         let too_many = !self.halfway && self.moves.len() >= MOVES;
+        let its = self.says().filter(|_| handed).map_or(0, |says| says.health.tunnels);
+        let fewer = (1..its).contains(&own.tunnels).then_some(Wait::Fewer { own: own.tunnels, its });
+        if !(handed && self.leaving.is_some()) && own.is_able() && own.tunnels > 0 && fewer.is_none() {
+            self.claim(now, held || too_many);
+        }
         let wait = match self.ways {
             // From one that is dead it takes what it may have to hand over soon: nobody else is there.
             _ if handed && self.leaving.is_some() => Some(Wait::Leaving),
             _ if !own.is_able() => Some(Wait::Own(own)),
             _ if self.moving.is_some() => None,
-            Some(Ways { there: 0, .. }) => {
-                // There is nothing to move here, but far ends may send to the one that is dead or hands over.
-                if self.holds() && !self.announced {
-                    self.leads(self.word_of);
-                }
-                Some(Wait::NothingThere)
-            }
-            Some(Ways { there, private, .. }) if private > 0 && !own.tunnel && (handed || there == private) => {
+            Some(Ways { there: 0, .. }) => Some(Wait::NothingThere),
+            Some(Ways { there, private, .. }) if private > 0 && own.tunnels == 0 && (handed || there == private) => {
                 Some(Wait::Own(own))
             }
+            _ if fewer.is_some() => fewer,
             _ if held => Some(Wait::HoldDown),
             _ if too_many => Some(Wait::TooMany),
             Some(_) if fresh(self) && now >= self.not_before => {
-                self.moving = Some(own.tunnel);
-                actions.push(Action::TakeOver { private: own.tunnel });
+                self.moving = Some(own.tunnels > 0);
+                actions.push(Action::TakeOver { private: own.tunnels > 0 });
                 None
             }
             _ => Some(Wait::Routes),
@@ -541,6 +576,36 @@ impl Pair {
             self.look(now, actions);
         }
         wait
+    }
+
+    fn speak_first(&mut self, now: u64, peer: Peer, own: Health) {
+        let (Some(first), Some(ways), Peer::Alive, 0) = (self.first, self.ways, peer, self.generation.0) else {
+            return;
+        };
+        let is = match (ways.here > 0, ways.there > 0) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => first,
+        };
+        if is && own.is_able() && own.tunnels > 0 {
+            self.leads(now);
+        }
+    }
+
+    /// Tells far ends that this gateway is the one to be used, as the other one is dead or hands over. Their packets need not wait for EC2:
+    /// both ends' tunnels are up, so that a word too much harms nothing. Where routes are to follow it is the beginning of their move.
+    fn claim(&mut self, now: u64, stays: bool) {
+        let nothing = self.ways.is_some_and(|ways| ways.there == 0);
+        let rests = stays || self.claimed.is_some_and(|at| now - at < HOLD_DOWN);
+        if self.announced || rests && !(nothing && self.holds()) {
+            return;
+        }
+        if !self.holds() {
+            self.moves.push(now);
+            self.halfway = !nothing;
+        }
+        self.claimed = Some(now);
+        self.leads(now);
     }
 
     /// Asks EC2 for the routes, unless it has said or been asked a moment ago. An answer that takes longer than the spacing is waited for:
@@ -585,6 +650,10 @@ impl fmt::Display for Judgement {
             Some(Wait::Routes) => f.write_str("; EC2 is asked where the routes lead"),
             Some(Wait::HoldDown) => f.write_str("; its routes stay, as the last move is less than a minute ago"),
             Some(Wait::TooMany) => f.write_str("; its routes stay, as there have been three moves in ten minutes"),
+            Some(Wait::Fewer { own, its }) => write!(
+                f,
+                "; nothing is taken over, as this gateway's tunnels carry packets to {own} parties, and the other one's to {its}"
+            ),
             Some(Wait::Leaving) => f.write_str("; nothing moves, as this gateway hands over itself"),
             Some(Wait::Handing(handing)) => write!(f, "; this gateway hands over to it{handing}"),
         }
@@ -599,6 +668,10 @@ impl fmt::Display for Handing {
             Handing::Unable(health) => {
                 write!(f, ", and keeps its routes, as the other one is not well enough: {health}")
             }
+            Handing::Fewer { its, own } => write!(
+                f,
+                ", and keeps its routes, as the other one's tunnels carry packets to {its} parties, and this gateway's to {own}"
+            ),
             Handing::TooMany => f.write_str(
                 ", and keeps its routes, as there have been three moves in ten minutes; wait for that, and try again",
             ),

@@ -110,7 +110,7 @@ impl Draft {
             }
             (Mode::NatVpn, []) => {}
         }
-        let unsigned = self.pair_enabled && mode != Mode::VpnHub && method == AuthMethod::Psk;
+        let unsigned = self.pair_enabled && method == AuthMethod::Psk;
         let warnings = unsigned.then(|| {
             format!(
                 "{}: pair.enabled: no pair is made, as beats are signed with keys and auth.method is \"psk\"",
@@ -153,7 +153,7 @@ impl Draft {
             far_port: (method == AuthMethod::Key
                 && (mode == Mode::VpnHub || self.pair_enabled && mode == Mode::NatVpn))
                 .then_some(pair_port),
-            pair: (self.pair_enabled && mode != Mode::VpnHub && method == AuthMethod::Key).then_some(Pairing {
+            pair: (self.pair_enabled && method == AuthMethod::Key).then_some(Pairing {
                 port: pair_port,
                 interval: self.pair_interval,
                 misses: self.pair_misses,

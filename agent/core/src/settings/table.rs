@@ -121,8 +121,6 @@ const ALL: &[Mode] = &Mode::ALL;
 const VPN: &[Mode] = &[Mode::VpnHub, Mode::NatVpn];
 const HUB: &[Mode] = &[Mode::VpnHub];
 const CLIENT: &[Mode] = &[Mode::NatVpn];
-/// Those that can be a pair.
-const NAT: &[Mode] = &[Mode::NatHub, Mode::NatVpn];
 
 settings! {
     "mode", "CROSSWAN_MODE", mode: Mode = parse::word,
@@ -256,7 +254,7 @@ settings! {
         accepts "a duration from \"1s\" to \"1min\"", default Value("\"15s\""), modes VPN,
         "`crosswan keep` looks at charon this often.";
     "pair.enabled", "CROSSWAN_PAIR_ENABLED", pair_enabled: bool = parse::boolean,
-        accepts "true or false", default Value("false"), modes NAT,
+        accepts "true or false", default Value("false"), modes ALL,
         "With `true` this gateway and another one of its mode in its VPC are a pair: each watches the other, and the one that lives \
          takes the VPC's routes from the one that is dead. It needs keys, so not `auth.method = \"psk\"`; a nat-hub makes one for this alone.";
     "pair.port", "CROSSWAN_PAIR_PORT", pair_port: u32 = |raw| parse::count(raw, 1024..=65535),
@@ -265,11 +263,11 @@ settings! {
          Security groups must let both pass between them, and both must have the same. Inside their tunnels they send beats to \
          the hub, which must have the same port, too.";
     "pair.interval", "CROSSWAN_PAIR_INTERVAL", pair_interval: Duration = |raw| parse::duration(raw, SECOND / 20, 5 * SECOND),
-        accepts "a duration from \"50ms\" to \"5s\"", default Value("\"100ms\""), modes NAT,
+        accepts "a duration from \"50ms\" to \"5s\"", default Value("\"100ms\""), modes ALL,
         "A member sends a beat this often. Where the two differ, the slower one counts. Burstable instance types may need \
          `\"200ms\"`.";
     "pair.misses", "CROSSWAN_PAIR_MISSES", pair_misses: u32 = |raw| parse::count(raw, 3..=50),
-        accepts "a whole number from 3 to 50", default Value("4"), modes NAT,
+        accepts "a whole number from 3 to 50", default Value("4"), modes ALL,
         "After this many beats that do not come, and no answer of its kernel, the other member is dead.";
     "ec2.timeout", "CROSSWAN_EC2_TIMEOUT", ec2_timeout: Duration = |raw| parse::duration(raw, SECOND, 10 * MINUTE),
         accepts "a duration from \"1s\" to \"10min\"", default Value("\"60s\""), modes VPN,

@@ -10,9 +10,16 @@ use crate::{
     pair::{Beat, Health, Hearing, LENGTH, Refused, Says, Unverified},
 };
 
-const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true };
-const SAYS: Says =
-    Says { health: WELL, holds: true, leaving: false, interval: Duration::from_millis(100), generation: 7 };
+const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnels: 1 };
+const SAYS: Says = Says {
+    health: WELL,
+    holds: true,
+    leaving: false,
+    interval: Duration::from_millis(100),
+    generation: 7,
+    follows: false,
+    known: 0,
+};
 
 /// A member's process: what it sends, and what it has heard.
 struct Member {
@@ -71,10 +78,19 @@ fn pair() -> [Member; 2] {
 #[test]
 fn a_beat_says_what_was_put_into_it_and_every_bit_is_signed() {
     let [mut a, mut b] = pair();
-    for health in [WELL, Health::default(), Health { charon: false, ..WELL }, Health { ec2: true, ..Health::default() }]
+    for health in
+        [WELL, Health::default(), Health { charon: false, ..WELL }, Health { tunnels: 0x090a, ..Health::default() }]
     {
         let interval = Duration::from_millis(1500);
-        let says = Says { health, holds: false, leaving: true, interval, generation: 0x0102_0304 };
+        let says = Says {
+            health,
+            holds: false,
+            leaving: true,
+            interval,
+            generation: 0x0102_0304,
+            follows: true,
+            known: 0x0506_0708,
+        };
         let beat = Beat { says, session: 7, sequence: 8, challenge: 9, echo: 10 };
         let datagram = beat.signed(&a.key, &Holder { vpc: &a.vpc, instance: &a.instance }, &b.instance).unwrap();
         assert_eq!(Unverified::read(&datagram).unwrap().beat, beat);

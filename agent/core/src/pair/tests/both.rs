@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::pair::{Action, Event, Health, Judgement, Pair, Peer, Says, Wait, Ways};
 
-const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true };
+const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnels: 1 };
 const INTERVAL: u64 = 100;
 const MISSES: u32 = 4;
 /// From one host to another.
@@ -190,7 +190,10 @@ impl World {
             Due::Beat { fit, holds, leaving, generation } => {
                 let health = Health { uplink: fit, ..WELL };
                 let interval = Duration::from_millis(INTERVAL);
-                self.on(member, Event::Beat(Says { health, holds, leaving, interval, generation }));
+                self.on(
+                    member,
+                    Event::Beat(Says { health, holds, leaving, interval, generation, follows: false, known: 0 }),
+                );
             }
             Due::Ask { asked, wait } => {
                 let lost = self.has(Trouble::Deaf(other)) || self.has(Trouble::Deaf(member));

@@ -13,7 +13,13 @@ use crate::{
 };
 
 fn says(holds: bool, generation: u32) -> Says {
-    Says { health: Health::default(), holds, leaving: false, interval: Duration::from_secs(5), generation }
+    let interval = Duration::from_secs(5);
+    Says { health: Health::default(), holds, leaving: false, interval, generation, follows: false, known: 0 }
+}
+
+/// What the other end of a member's tunnel says of it.
+fn follows(known: u32) -> Says {
+    Says { follows: true, known, ..says(false, 0) }
 }
 
 /// One end of the tunnel between gateway 1 and a hub: what it sends, and what it has heard.
@@ -82,14 +88,14 @@ fn two_ends_know_each_other_after_two_beats_and_then_are_quiet_until_there_is_so
     assert_eq!((sent[0], heard[1]), (1, Some(says(true, 1))));
     let (sent, _) = live(&mut sides, 61_010, 20_000, [says(true, 1), says(false, 0)]);
     assert!((50..60).contains(&sent[0]), "one that does not follow is not told for ever: {sent:?}");
-    let (sent, _) = live(&mut sides, 90_000, 1000, [says(true, 2), says(false, 2)]);
+    let (sent, _) = live(&mut sides, 90_000, 1000, [says(true, 2), follows(2)]);
     assert!(sent[0] <= 3, "the other end knows it: {sent:?}");
 }
 
 #[test]
 fn an_end_that_starts_anew_is_heard_at_once_and_nothing_recorded_counts() {
     let mut sides = [Side::new(0, 11, 0), Side::new(1, 22, 0)];
-    live(&mut sides, 0, 1000, [says(true, 3), says(false, 3)]);
+    live(&mut sides, 0, 1000, [says(true, 3), follows(3)]);
     let recorded: Vec<_> = (1..4).map(|n| sides[0].sends(10_000 * n, says(true, 3)).unwrap()).collect();
     for datagram in &recorded {
         assert_eq!(sides[1].hears(40_000, datagram), Ok(says(true, 3)));
@@ -152,17 +158,18 @@ fn the_ends_are_those_of_the_file_that_have_keys_and_on_a_hub_those_of_vpcs_with
         of(4, 4, 1, &keys(4)),
         of(4, 5, 2, "auth = psk")
     );
-    let ends = far_ends(&text, |instance| (*instance == holder(1).1).then_some([10, 1, 0, 4].into()));
+    let ends = far_ends(&text, false, |instance| (*instance == holder(1).1).then_some([10, 1, 0, 4].into()));
     let shown: Vec<_> = ends.iter().map(|end| (end.name.as_str(), end.address, end.place.if_id())).collect();
     let [one, two] = [1, 2].map(|n| format!("crosswan-{}-{}", holder(1).0, holder(n).1));
     assert_eq!(shown, [(one.as_str(), Some([10, 1, 0, 4].into()), 1), (two.as_str(), None, 2)]);
+    assert_eq!(far_ends(&text, true, |_| None).len(), 4, "a member of a pair has something to say to each");
     let end = &ends[1];
     assert_eq!((&end.keys, end.local), (&vec![key_pair(2).public], [10, 0, 0, 10].into()));
     assert_eq!(end.ids, ["198.51.100.100".to_owned(), format!("{}/{}", holder(1).0, holder(2).1)]);
     assert_eq!(end.networks, ["10.1.0.0/16".parse().unwrap()].into());
     let hub = connection("crosswan-hub-198-51-100-100", "198.51.100.100", 1, &keys(9));
-    assert_eq!(far_ends(&format!("connections {{\n{hub}}}\n"), |_| None).len(), 1, "a spoke hears its one hub");
-    assert!(far_ends("connections {", |_| None).is_empty());
+    assert_eq!(far_ends(&format!("connections {{\n{hub}}}\n"), false, |_| None).len(), 1, "a spoke hears its one hub");
+    assert!(far_ends("connections {", true, |_| None).is_empty());
 }
 
 /// What happens to two members and a far end: a takeover by one of them, a word that arrives or is lost, one of long ago, a restart of a

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::pair::{Action, Event, Handing, Health, Judgement, Pair, Peer, Says, Wait, Ways};
 
-const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnel: true };
+const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnels: 1 };
 const INTERVAL: u64 = 100;
 const MISSES: u32 = 4;
 /// From the last beat to the order: four intervals, one until the own timer fires, and one until its kernel counts as silent.
@@ -100,7 +100,8 @@ impl Run {
             if let Some(health) = world.beats {
                 let holds = world.ways.there > 0;
                 let (leaving, interval) = (world.leaves, Duration::from_millis(INTERVAL));
-                let says = Says { health, holds, leaving, interval, generation: world.generation };
+                let says =
+                    Says { health, holds, leaving, interval, generation: world.generation, follows: false, known: 0 };
                 self.on(world, Event::Beat(says));
             }
             while let Some((_, asked)) = self.asked.pop_front_if(|(due, _)| *due <= self.now) {
@@ -292,7 +293,7 @@ fn a_member_that_is_silent_for_an_hour_costs_ec2_nothing() {
 
 #[test]
 fn routes_to_the_private_network_are_taken_once_a_tunnel_is_up() {
-    let without = Health { tunnel: false, ..WELL };
+    let without = Health { tunnels: 0, ..WELL };
     let (mut run, mut world) = Run::after(World { beats: None, kernel: false, own: without, ..FINE });
     assert_eq!((run.taken.len(), world.ways), (1, Ways { here: 1, there: 1, private: 1 }));
     assert_eq!(run.pair.judgement().waits, Some(Wait::Own(without)));
@@ -405,7 +406,7 @@ fn nothing_is_handed_over_to_one_that_is_not_well_and_it_is_taken_whole() {
         Health { ec2: false, ..WELL },
         Health { uplink: false, ..WELL },
         // Without a tunnel it could take the default route, but not the rest.
-        Health { tunnel: false, ..WELL },
+        Health { tunnels: 0, ..WELL },
     ];
     for own in unwell {
         let (run, world) = Run::after(World { leaves: true, own, ..FINE });
@@ -413,7 +414,7 @@ fn nothing_is_handed_over_to_one_that_is_not_well_and_it_is_taken_whole() {
         assert_eq!(run.pair.judgement(), Judgement { peer: Peer::Leaving, waits: Some(Wait::Own(own)) });
     }
     let only_default = Ways { private: 0, ..ITS };
-    let own = Health { tunnel: false, ..WELL };
+    let own = Health { tunnels: 0, ..WELL };
     let (run, world) = Run::after(World { leaves: true, own, ways: only_default, ..FINE });
     assert_eq!((run.taken.len(), world.ways), (1, OURS));
 }
@@ -503,8 +504,15 @@ fn what_is_handed_over_in_parts_is_one_move_for_both() {
 fn an_old_word_that_the_other_one_hands_over_does_not_count_after_a_sleep() {
     let (mut run, mut world) = (Run::new(), FINE);
     run.lives(&mut world, 1000);
-    let says =
-        Says { health: WELL, holds: true, leaving: true, interval: Duration::from_millis(INTERVAL), generation: 0 };
+    let says = Says {
+        health: WELL,
+        holds: true,
+        leaving: true,
+        interval: Duration::from_millis(INTERVAL),
+        generation: 0,
+        follows: false,
+        known: 0,
+    };
     run.on(&mut world, Event::Beat(says));
     run.now += 10_000;
     run.on(&mut world, Event::Tick(WELL));
@@ -518,7 +526,7 @@ fn an_old_word_that_the_other_one_hands_over_does_not_count_after_a_sleep() {
 
 /// A stretch of time in some world.
 fn stretch() -> impl Strategy<Value = (World, u64)> {
-    let health = || prop_oneof![3 => Just(WELL), 1 => any::<[bool; 5]>().prop_map(|[forwards, uplink, charon, ec2, tunnel]| Health { forwards, uplink, charon, ec2, tunnel })];
+    let health = || prop_oneof![3 => Just(WELL), 1 => any::<[bool; 4]>().prop_flat_map(|[forwards, uplink, charon, ec2]| (0..3_u16).prop_map(move |tunnels| Health { forwards, uplink, charon, ec2, tunnels }))];
     let ways = prop_oneof![2 => Just(ITS), 1 => Just(OURS), 1 => Just(Ways::default())];
     let tick = prop_oneof![4 => Just(INTERVAL), 1 => Just(150_u64), 1 => Just(1000_u64)];
     let worlds = (proptest::option::of(health()), any::<bool>(), ways, any::<bool>(), health(), tick, any::<bool>());
@@ -614,10 +622,10 @@ fn word(run: &Run) -> (bool, u32) {
 }
 
 #[test]
-fn a_takeover_that_is_complete_is_one_more_than_all_that_were_heard_of() {
+fn a_takeover_is_one_more_than_all_that_were_heard_of_and_another_one_once_it_is_complete() {
     let dead = World { beats: None, kernel: false, ..FINE };
     let (run, _) = Run::after(dead);
-    assert_eq!(word(&run), (true, 1));
+    assert_eq!(word(&run), (true, 2));
     // It has heard of seven from the other one, and of nine from a far end.
     let (mut run, mut world) = (Run::new(), World { generation: 7, ..FINE });
     run.lives(&mut world, 1000);
@@ -625,15 +633,89 @@ fn a_takeover_that_is_complete_is_one_more_than_all_that_were_heard_of() {
     run.on(&mut world, Event::Generation(9));
     let mut world = World { generation: 7, ..dead };
     run.lives(&mut world, 5000);
-    assert_eq!(word(&run), (true, 10));
-    // A move that EC2 does not accept is none.
-    let (run, _) = Run::after(World { accepts: false, ..dead });
+    assert_eq!(word(&run), (true, 11));
+    // A move that EC2 does not accept, or of which some routes are still to follow, is not complete.
+    let (mut run, mut world) = Run::after(World { accepts: false, ..dead });
+    assert_eq!(word(&run), (true, 1));
+    run.on(&mut world, Event::Moved { wanted: 2, moved: 1 });
+    assert_eq!(word(&run), (true, 1));
+}
+
+#[test]
+fn far_ends_are_told_of_a_takeover_before_ec2_has_answered_and_not_more_often_than_routes_may_move() {
+    let dead = World { beats: None, kernel: false, ec2: false, ..FINE };
+    let (mut run, mut fine) = (Run::new(), FINE);
+    run.lives(&mut fine, 1000);
+    run.lives(&mut dead.clone(), BUDGET);
+    assert_eq!((word(&run), run.taken.len(), run.pair.moves().len()), ((true, 1), 0, 1));
+    // It flaps, and nobody else has spoken of a takeover: far ends follow already.
+    for _ in 0..20 {
+        run.lives(&mut World { ec2: false, generation: 1, ..FINE }, 1000);
+        run.lives(&mut dead.clone(), 1000);
+    }
+    assert_eq!((word(&run), run.pair.moves().len()), ((true, 1), 1), "within the hold-down");
+    // The other one takes over each time that it is back: then the limit holds.
+    for generation in 2..20 {
+        run.lives(&mut World { ec2: false, generation: 10 * generation, ..FINE }, 61_000);
+        run.lives(&mut dead.clone(), 1000);
+    }
+    assert_eq!(run.pair.moves().len(), 3);
+    assert!(!run.pair.holds());
+    // Without routes in the VPC there is nothing that EC2 would show, and far ends decide alone.
+    let none = World { ways: Ways::default(), ..FINE };
+    let (mut run, mut world) = (Run::new(), none);
+    run.lives(&mut world, 1000);
+    run.on(&mut world, Event::Routes { asked: run.now, ways: Ways::default() });
+    run.lives(&mut World { beats: None, kernel: false, ..none }, 60_000);
+    assert_eq!((word(&run), run.taken.len(), run.pair.moves().len()), ((true, 1), 0, 1));
+    // Nobody is told by one whose tunnels carry nothing.
+    let (run, _) = Run::after(World { own: Health { tunnels: 0, ..WELL }, ..dead });
     assert_eq!(word(&run), (false, 0));
-    // Nor one of which some routes are still to follow.
-    let mut pair = Run::new();
-    pair.lives(&mut FINE.clone(), 1000);
-    pair.pair.on(pair.now, Event::Moved { wanted: 2, moved: 1 });
-    assert_eq!(word(&pair), (false, 0));
+}
+
+#[test]
+fn a_hub_that_has_the_routes_says_so_once_there_are_two_and_where_none_has_them_it_is_the_first() {
+    let of = |ways: Ways, first: bool, generation: u32| {
+        let (mut run, mut world) = (Run::new(), World { ways, generation, ..FINE });
+        run.pair = Pair::new(1000, Duration::from_millis(INTERVAL), MISSES).of_hubs(first);
+        run.lives(&mut world, 1000);
+        assert_eq!(word(&run), (false, generation), "EC2 has not said where the routes lead");
+        run.on(&mut world, Event::Routes { asked: run.now, ways });
+        run.lives(&mut world, 1000);
+        word(&run)
+    };
+    let shared = Ways { here: 1, there: 1, private: 1 };
+    for first in [true, false] {
+        assert_eq!(of(OURS, first, 0), (true, 1));
+        assert_eq!(of(ITS, first, 0), (false, 0));
+        assert_eq!(of(Ways::default(), first, 0), (first, u32::from(first)));
+        assert_eq!(of(shared, first, 0), (true, u32::from(first)));
+        assert_eq!(of(ITS, first, 3), (false, 3), "somebody has spoken");
+    }
+    let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
+    run.lives(&mut world, 1000);
+    run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+    run.lives(&mut world, 1000);
+    assert_eq!(word(&run), (true, 0), "the hub chooses between two clients by itself");
+}
+
+#[test]
+fn nothing_is_handed_over_to_one_that_reaches_fewer_parties_and_the_dead_ones_routes_are_taken_all_the_same() {
+    let (few, many) = (Health { tunnels: 4, ..WELL }, Health { tunnels: 5, ..WELL });
+    let hands = World { leaves: true, beats: Some(many), own: few, ..FINE };
+    let (run, _) = Run::after(hands);
+    assert_eq!(run.pair.judgement().waits, Some(Wait::Fewer { own: 4, its: 5 }));
+    assert_eq!((word(&run), run.taken.len()), ((false, 0), 0), "who lives carries them all");
+    let (run, _) = Run::after(World { own: many, ..hands });
+    assert_eq!(run.taken.len(), 1);
+    let (run, _) = Run::after(World { beats: None, kernel: false, ..hands });
+    assert_eq!(run.taken.len(), 1, "it is dead");
+    // The one that hands over says it, too.
+    let (mut run, mut world) = (Run::new(), World { ways: OURS, own: many, beats: Some(few), ..FINE });
+    run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+    run.on(&mut world, Event::Leaving(true));
+    run.lives(&mut world, 1000);
+    assert_eq!(run.pair.judgement().waits, Some(Wait::Handing(Handing::Fewer { its: 4, own: 5 })));
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! Two vpn-hub in one VPC: clients follow the one that has taken over by its word through its own tunnel, and hosts of the hubs' VPC by EC2's
+//! route.
+
+use anyhow::{Result, ensure};
+use crosswan_faults::pair::hubs::{Hubs, generation};
+use crosswan_lab::{Gateway, PingReport};
+
+use super::{CUT, SOON, believes};
+use crate::region::{eventually, status};
+
+/// From client to client, and between the hubs' VPC and a client.
+const WAYS: [(&str, &str); 3] = [("a", "b"), ("hub", "a"), ("b", "hub")];
+
+fn lost_nothing(what: &str, reports: &[PingReport]) -> Result<()> {
+    let of = |report: &PingReport| format!("{} of {}", report.lost, report.sent);
+    println!("hubs: {what}: lost {}", reports.iter().map(of).collect::<Vec<_>>().join(", "));
+    ensure!(reports.iter().all(|report| report.lost == 0 && report.sent > 0), "{reports:?}");
+    Ok(())
+}
+
+/// Everybody that lives refreshes, and nothing moves and nothing is lost.
+fn refreshes_disturb_nobody(hubs: &Hubs, active: &Gateway, dead: Option<&Gateway>) -> Result<()> {
+    let reports = hubs.pings(&WAYS, || {
+        for gateway in hubs.all().filter(|gateway| dead.is_none_or(|dead| dead.name != gateway.name)) {
+            gateway.agent(&["refresh"])?;
+        }
+        Ok(())
+    })?;
+    ensure!(hubs.vpc_leads_to(active)? && hubs.clients_lead_to(active)?);
+    lost_nothing("everybody refreshed", &reports)
+}
+
+/// The dead one is cut off, and everybody comes to the heir.
+fn dies(hubs: &Hubs, dead: &Gateway, heir: &Gateway) -> Result<()> {
+    let before = generation(&hubs.clients[0])?;
+    let reports = hubs.pings(&WAYS, || {
+        dead.ns()?.nft(CUT)?;
+        eventually(SOON, "clients follow", || hubs.clients_lead_to(heir))?;
+        eventually(SOON, "the VPC's routes have moved", || hubs.vpc_leads_to(heir))?;
+        for (from, to) in WAYS {
+            hubs.host(from)?.wait_for(hubs.host(to)?.address, SOON)?;
+        }
+        Ok(())
+    })?;
+    let gaps: Vec<_> = reports.iter().map(|report| format!("{:.0?}", report.longest_gap)).collect();
+    println!(
+        "hubs: {} was cut off: nothing passed from client to client, from and to the hubs' VPC for {}",
+        dead.name,
+        gaps.join(", ")
+    );
+    ensure!(reports.iter().all(|report| report.lost > 0 && report.longest_gap < SOON), "{reports:?}");
+    let taken = &status(heir)?["pair"]["taken"];
+    println!("hubs: decided {} ms after the last beat, calls of EC2 {} ms", taken["silent_ms"], taken["calls_ms"]);
+    ensure!(generation(&hubs.clients[0])? > before);
+    Ok(())
+}
+
+#[test]
+fn clients_follow_the_hub_that_takes_over_and_the_one_that_returns_disturbs_nobody() -> Result<()> {
+    let hubs = Hubs::up()?;
+    let Hubs { one, two, .. } = &hubs;
+    refreshes_disturb_nobody(&hubs, one, None)?;
+    dies(&hubs, one, two)?;
+    refreshes_disturb_nobody(&hubs, two, Some(one))?;
+
+    // It is back, stands by, and no pass of anybody takes anything back.
+    let back = hubs.pings(&WAYS, || {
+        one.ns()?.nft("delete table ip cut")?;
+        believes(one, "alive")?;
+        believes(two, "alive")?;
+        eventually(SOON, "it stands by", || Ok(status(one)?["pair"]["role"] == "standby"))?;
+        eventually(SOON, "clients have their tunnels to it again", || Ok(reached(one)? == 2))
+    })?;
+    lost_nothing("the dead one returned", &back)?;
+    refreshes_disturb_nobody(&hubs, two, None)?;
+
+    // It is handed back by order.
+    let moved = hubs.pings(&WAYS, || {
+        let output = two.agent(&["handover", "--timeout", "60s"])?;
+        println!("{}", output.stdout);
+        // Packets pass as long as the streams run.
+        ensure!(output.stdout.contains("no route leads here any more"), "{output:?}");
+        eventually(SOON, "clients follow", || hubs.clients_lead_to(one))
+    })?;
+    ensure!(hubs.vpc_leads_to(one)?);
+    lost_nothing("handed over", &moved)?;
+    refreshes_disturb_nobody(&hubs, one, None)
+}
+
+/// To how many clients this hub's tunnels are up.
+fn reached(hub: &Gateway) -> Result<usize> {
+    let status = status(hub)?;
+    Ok(status["tunnels"].as_array().into_iter().flatten().filter(|tunnel| tunnel["up"] == true).count())
+}
