@@ -38,7 +38,7 @@ use crate::{
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::{Holder, Mode, PrivateKey},
-    pair::{Action, Beat, Event, Health, Hearing, LENGTH, Members, Moves, Pair, Peer, Refused, Says, Unverified},
+    pair::{Action, Beat, Event, Health, Hearing, LENGTH, Members, Moves, Pair, Peer, Refused, Says, Unverified, Word},
     settings::{Pairing, Tag},
 };
 use leaving::Leaves;
@@ -82,8 +82,8 @@ struct Resident {
     up: Duration,
     session: u64,
     back: UnboundedSender<Back>,
-    /// What far ends are told: whether this gateway holds the routes, and the generation.
-    far: watch::Sender<(bool, u32)>,
+    /// What far ends are told.
+    far: watch::Sender<Word>,
     clients: (Arc<Clients>, Instant),
     health: Health,
     /// The last look found that this gateway does not carry traffic any more, and the next one decides.
@@ -110,7 +110,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     let failed = || Error::new(Kind::Other, format!("listen on UDP {port} (pair.port)"));
     let socket = socket::to_member(port).await.context(failed)?;
     let (back, mut results) = unbounded_channel();
-    let (far, says) = watch::channel((false, 0));
+    let (far, says) = watch::channel(Word::default());
     let (member, paths) = (far::Member { says, back: back.clone() }, cfg.paths.clone());
     let start = Instant::now();
     let session = u64::from_be_bytes(random()?).max(1);
@@ -416,7 +416,8 @@ impl Resident {
     /// Far ends are told what has changed, at once.
     fn tell_far_ends(&self) {
         let Some(watched) = &self.watched else { return };
-        let now = (watched.pair.holds() && self.tunnels > 0, watched.pair.generation());
+        let word = watched.pair.word();
+        let now = Word { holds: word.holds && self.tunnels > 0, ..word };
         self.far.send_if_modified(|said| std::mem::replace(said, now) != now);
     }
 

@@ -21,10 +21,10 @@ mod tests;
 use std::fmt;
 
 pub use beat::{Beat, LENGTH, Says, Unverified};
-pub use far::{Exchange, FarEnd, IDLE, far_ends};
+pub use far::{Exchange, FarEnd, IDLE, far_ends, known_by_most};
 pub use follow::Follow;
 pub use hearing::{Hearing, Refused};
-pub use judge::{Action, Event, Handing, Judgement, Pair, Peer, Wait, Ways};
+pub use judge::{Action, Event, Handing, Judgement, Pair, Peer, Wait, Ways, Word};
 pub use leaving::{LONGEST, Leaving, handover_patience};
 pub use members::{Me, Members, Other};
 pub use moves::Moves;

@@ -36,7 +36,7 @@ use crate::{
 use crosswan_core::{
     error::{Error, Result},
     model::{ConnName, InstanceId, Place, PrivateKey},
-    pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Refused, Says, far_ends},
+    pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Refused, Says, Word, far_ends, known_by_most},
     state::State,
     system::{ChildSa, Followee},
 };
@@ -57,9 +57,9 @@ const SAID: Duration = Duration::from_mins(10);
 /// A member of a pair, as the far ends are told of it.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Whether it holds the routes, and the generation.
-    pub says: watch::Receiver<(bool, u32)>,
-    /// Who is told of the generations that far ends know.
+    /// Its word.
+    pub says: watch::Receiver<Word>,
+    /// Who is told how many takeovers most far ends know.
     pub back: UnboundedSender<Back>,
 }
 
@@ -88,6 +88,8 @@ struct Far {
     start: Instant,
     session: u64,
     member: Option<Member>,
+    /// Of how many takeovers most far ends know; `None` if one has been heard since that was counted.
+    known: Option<u32>,
     ends: BTreeMap<ConnName, End>,
     /// The ends by their places and addresses.
     at: BTreeMap<(Place, Ipv4Addr), ConnName>,
@@ -116,6 +118,7 @@ pub(super) async fn run(port: u16, paths: &Paths, member: Option<Member>) -> Res
         start: Instant::now(),
         session,
         member,
+        known: None,
         ends: BTreeMap::new(),
         at: BTreeMap::new(),
         follows: words.all().map(follow).collect(),
@@ -157,6 +160,7 @@ impl Far {
                 }
                 _ = ticks.tick() => {
                     left = DATAGRAMS;
+                    self.learn();
                     if looked.elapsed() >= LOOK {
                         looked = Instant::now();
                         self.look();
@@ -224,17 +228,32 @@ impl Far {
     fn send_all(&mut self) {
         let now = self.now();
         let Some(key) = &self.key else { return };
-        for (name, end) in &mut self.ends {
-            let says = says(self.member.as_ref(), &self.follows, name);
+        for end in self.ends.values_mut() {
+            let says = says(self.member.as_ref(), &self.follows, end);
             send(end, now, says, key, &self.sockets, self.port);
         }
+    }
+
+    /// Tells the member how many takeovers most far ends know, of those that were heard: one number for each party, whatever its gateways.
+    fn learn(&mut self) {
+        let (Some(member), None) = (&self.member, self.known) else { return };
+        let mut parties: BTreeMap<&str, u32> = BTreeMap::new();
+        for (name, end) in &self.ends {
+            if let Some((_, known)) = end.exchange.known() {
+                let most = parties.entry(name.party()).or_default();
+                *most = known.max(*most);
+            }
+        }
+        let known = known_by_most(parties.into_values().collect());
+        self.known = Some(known);
+        let _ = member.back.send(Back::Far(known));
     }
 
     /// Sends the beat that is due to this end, if one is.
     fn answer(&mut self, name: &ConnName) {
         let now = self.now();
         if let (Some(key), Some(end)) = (&self.key, self.ends.get_mut(name)) {
-            let says = says(self.member.as_ref(), &self.follows, name);
+            let says = says(self.member.as_ref(), &self.follows, end);
             send(end, now, says, key, &self.sockets, self.port);
         }
     }
@@ -256,9 +275,7 @@ impl Far {
         }
         match heard {
             Ok(says) => {
-                if let Some(member) = &self.member {
-                    let _ = member.back.send(Back::Far(says.known));
-                }
+                self.known = None;
                 let follow = self.follows.entry(name.party().to_owned()).or_default();
                 if follow.is_news(&says) && !std::mem::replace(asked, true) {
                     ask_charon(&self.paths.vici, end, says.generation, &self.carries);
@@ -308,8 +325,9 @@ impl Far {
 }
 
 /// What this gateway says to the end of this connection: a member its own word, and everybody whom it follows.
-fn says(member: Option<&Member>, follows: &BTreeMap<String, Follow<ConnName>>, name: &ConnName) -> Says {
-    let (holds, generation) = member.map_or((false, 0), |member| *member.says.borrow());
+fn says(member: Option<&Member>, follows: &BTreeMap<String, Follow<ConnName>>, to: &End) -> Says {
+    let (name, word) = (&to.end.name, member.map_or_else(Word::default, |member| *member.says.borrow()));
+    let (holds, generation) = (word.holds, word.for_end(to.exchange.known()));
     let (follows, known) =
         follows.get(name.party()).map_or((false, 0), |follow| (follow.followed() == Some(name), follow.generation()));
     let interval = Duration::from_millis(IDLE);

@@ -37,7 +37,7 @@ pub(super) enum Back {
     Silent(u64),
     /// When EC2 was asked for the managed tables, and these, or why it could not be asked.
     Routes(u64, Result<BTreeMap<RouteTableId, RouteTable>, String>),
-    /// A far end knows of so many takeovers.
+    /// Most far ends know of so many takeovers.
     Far(u32),
     /// To how many parties tunnels of this gateway are up.
     Tunnels(u16),

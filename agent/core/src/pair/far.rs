@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::{Beat, Hearing, Refused, Says};
+use super::{Beat, Hearing, Refused, Says, Word};
 use crate::{
     model::{ConnName, InstanceId, Place, PublicKey},
     swanctl::{self, Summary, peer_keys, place},
@@ -90,6 +90,17 @@ pub struct Exchange {
     again: u32,
 }
 
+impl Word {
+    /// The takeover to speak of to an end that knows `known` of this pair: whether it follows this gateway, and how many takeovers. One that
+    /// has heard of a later one, of which most do not know, is told of one more, or it would never follow.
+    pub fn for_end(&self, known: Option<(bool, u32)>) -> u32 {
+        match known {
+            Some((false, known)) if self.mine && known > self.generation => known.saturating_add(1),
+            _ => self.generation,
+        }
+    }
+}
+
 impl Exchange {
     /// At `now` nothing was said or heard. `seed` is random and nobody else knows it; `session` is the number of this process. The first
     /// beat is due within [`IDLE`]/10, at a time that `seed` tells, so that not all are sent at once.
@@ -120,6 +131,11 @@ impl Exchange {
         Some(Beat { says, session: self.session, sequence: self.sequence, challenge, echo })
     }
 
+    /// Whether the other end follows this one, and how many takeovers of this end's pair it knows; `None` if it was not heard yet.
+    pub fn known(&self) -> Option<(bool, u32)> {
+        self.heard.map(|[_, known]| known)
+    }
+
     /// What a datagram that came from the address of `end` says, if it counts. One that is new, or of a process that has just started, is
     /// answered at once.
     ///
@@ -140,6 +156,14 @@ impl Exchange {
         }
         heard.map(|(says, _)| says)
     }
+}
+
+/// Of how many takeovers more than half of all parties know, each of which says its number: so a few of them that lie, or whom nobody else
+/// has heard, neither move anything nor keep the others from hearing of the next one.
+pub fn known_by_most(mut known: Vec<u32>) -> u32 {
+    known.sort_unstable();
+    // With an even number this is the lower one of the two in the middle.
+    known.get(known.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }
 
 fn words(says: &Says) -> Words {

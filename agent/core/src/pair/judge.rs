@@ -70,7 +70,7 @@ pub enum Event {
         /// How many of these read back as moved.
         moved: usize,
     },
-    /// A far end has said of how many takeovers of this pair it knows.
+    /// Most far ends know of so many takeovers of this pair.
     Generation(u32),
 }
 
@@ -160,6 +160,17 @@ pub enum Handing {
     },
     /// There have been three moves in ten minutes.
     TooMany,
+}
+
+/// What a member of a pair has to say to far ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Word {
+    /// Whether it is the one to be used.
+    pub holds: bool,
+    /// Whether the last takeover that it knows is its own.
+    pub mine: bool,
+    /// How many takeovers its pair has had, as far as it knows.
+    pub generation: u32,
 }
 
 /// What this gateway thinks of the other one.
@@ -308,6 +319,11 @@ impl Pair {
     /// older than that.
     pub fn holds(&self) -> bool {
         self.mine || self.ways.is_some_and(|ways| ways.here > 0) && self.word_of >= self.generation.1
+    }
+
+    /// What this gateway has to say to far ends.
+    pub fn word(&self) -> Word {
+        Word { holds: self.holds(), mine: self.mine, generation: self.generation.0 }
     }
 
     /// Somebody has spoken of this takeover.

@@ -9,7 +9,7 @@ use crate::{
         PrivateKey,
         private_key::tests::{holder, key_pair},
     },
-    pair::{Exchange, FarEnd, Follow, Health, LENGTH, Refused, Says, far_ends},
+    pair::{Exchange, FarEnd, Follow, Health, LENGTH, Refused, Says, Word, far_ends, known_by_most},
 };
 
 fn says(holds: bool, generation: u32) -> Says {
@@ -107,6 +107,28 @@ fn an_end_that_starts_anew_is_heard_at_once_and_nothing_recorded_counts() {
     }
     let (_, heard) = live(&mut sides, 60_000, 1000, [says(true, 3), says(false, 0)]);
     assert_eq!(heard, [Some(says(false, 0)), Some(says(true, 3))]);
+}
+
+#[test]
+fn a_few_far_ends_that_lie_are_told_what_they_want_and_the_others_what_is_so() {
+    for (known, most) in
+        [(&[][..], 0), (&[7], 7), (&[3, u32::MAX], 3), (&[4, 4, u32::MAX], 4), (&[9, 9, 4, 4], 4), (&[0, 5, 5], 5)]
+    {
+        assert_eq!(known_by_most(known.to_vec()), most, "{known:?}");
+    }
+    let word = Word { holds: true, mine: true, generation: 4 };
+    for (known, said) in [
+        (None, 4),
+        (Some((false, 0)), 4),
+        (Some((false, 4)), 4),
+        (Some((false, 9)), 10),
+        (Some((true, 9)), 4),
+        (Some((false, u32::MAX)), u32::MAX),
+    ] {
+        assert_eq!(word.for_end(known), said, "{known:?}");
+    }
+    let other = Word { mine: false, ..word };
+    assert_eq!(other.for_end(Some((false, 9))), 4, "two would tell it more and more in turn");
 }
 
 #[test]
