@@ -174,11 +174,11 @@ pub enum Command {
     Watch,
     /// Watch the other gateway of this one's pair, and take its routes when it is dead, until stopped
     ///
-    /// Two nat-vpn in one VPC with the setting pair.enabled are a pair. Each sends a signed beat ten times a second to the other
+    /// Two nat-vpn, or two nat-hub, in one VPC are a pair, unless pair.enabled is false. Each sends a signed beat ten times a second to the other
     /// one's pair.port. When beats stop, the other one's kernel is asked: if it answers, only its `crosswan pair` is dead, and
     /// nothing moves. If it does not, the routes of managed tables that lead to it are led here. Nothing is ever taken
-    /// back. `crosswan status` shows what is heard. Without a second gateway it waits for one; without pair.enabled it ends at
-    /// once.
+    /// back. `crosswan status` shows what is heard. Without a second gateway it waits for one; where pair.enabled is false it
+    /// ends at once.
     ///
     /// On a vpn-hub it hears, through the tunnels, which of two gateways of a VPC has taken over, and has `crosswan watch` lead the VPC's
     /// route there.

@@ -107,6 +107,10 @@ pub fn ready(settings: &Settings, paths: &Paths, me: &Identity, now: Timestamp, 
         return Ok(Ready { ring, notes: missing.into_iter().collect(), problem: None });
     }
     match ensure(paths, &me.instance, now, rotate) {
+        // Nobody has asked it for a key: it works alone, as ever.
+        Err(e) if !settings.needs_key() => {
+            Ok(Ready { notes: vec![format!("no pair: {}", e.chain())], ..Ready::default() })
+        }
         Ok((ring, note)) => Ok(Ready { ring: Some(ring), notes: note.into_iter().collect(), problem: None }),
         // A full disk must not take a tunnel down.
         Err(e) if e.kind() == Kind::Apply => {

@@ -80,6 +80,7 @@ pub async fn observe(
         state: state.for_vpc(&me.vpc),
         elsewhere,
         heard: disk::heard(paths, now),
+        may_not_announce: files::read(&paths.may_not_announce)?.is_some(),
         unasked: imds_failed.into_iter().collect(),
         ..Observed::new(settings, me, host::default_route_interface()?, now)
     };

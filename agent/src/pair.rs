@@ -206,7 +206,9 @@ impl Resident {
             self.health = found;
         }
         match vici {
-            Some(vici) => tasks::ask_charon(vici, &self.back),
+            // Alone it has nobody to whom that matters.
+            Some(vici) if self.watched.is_some() => tasks::ask_charon(vici, &self.back),
+            Some(_) => self.tunnels = 0,
             None => self.tunnels = 1,
         }
         let text = files::read(&self.cfg.paths.pair).ok().flatten().map(|(text, _)| text);

@@ -29,6 +29,8 @@ pub struct Paths {
     pub handover: PathBuf,
     /// The file that says that this gateway stays whatever EC2 has told; `crosswan pair` removes it when it has taken note.
     pub stay: PathBuf,
+    /// The file that says that the role does not let this gateway announce a key which it can do without.
+    pub may_not_announce: PathBuf,
     /// The moves of the last minutes, for a `crosswan pair` that starts anew.
     pub pair_moves: PathBuf,
     /// The far gateways that are followed by their own word.
@@ -81,6 +83,7 @@ impl Paths {
             pair_status: root.join("run/crosswan/pair.json"),
             handover: root.join("run/crosswan/handover.lock"),
             stay: root.join("run/crosswan/stay"),
+            may_not_announce: root.join("run/crosswan/may-not-announce"),
             pair_moves: root.join("run/crosswan/pair-moves.json"),
             followed: root.join("run/crosswan/followed.json"),
             followed_lock: root.join("run/crosswan/followed.lock"),

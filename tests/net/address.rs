@@ -4,6 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_faults::look::sas;
+use crosswan_faults::pair::alone;
 use crosswan_lab::{Auth, Builder, Fault, Gateway, Lab, Role, Side, VpcSpec};
 use serde_json::Value;
 
@@ -65,6 +66,7 @@ fn beside(region: &mut Region, old: &Gateway, role: Role) -> Result<(Arc<Gateway
     let new = region.lab.add_gateway(vpc, role)?;
     // As an image of the same launch template has it.
     new.write_file("/etc/crosswan/conf.d/address.toml", &old.read_file("/etc/crosswan/conf.d/address.toml")?, 0o644)?;
+    alone(&new)?;
     if role != Role::NatHub {
         new.start_charon()?;
     }

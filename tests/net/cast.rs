@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
+use crosswan_faults::pair::alone;
 use crosswan_lab::{Gateway, Lab, Role, account};
 
 use crate::{
@@ -80,6 +81,7 @@ fn a_cast_and_gateways_that_take_their_place_leave_each_others_routes_alone() ->
 
     let watched = Watch::over(&region, &[("a/host", "hub/host"), ("hub/host", "a/host")])?;
     let second = region.lab.add_gateway("a", Role::NatVpn)?;
+    alone(&second)?;
     second.start_charon()?;
     pass(&second)?;
     region.keepers.insert(second.name.clone(), second.spawn_agent(&["keep"])?);

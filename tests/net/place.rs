@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use crosswan_faults::look::{sas, untidy};
+use crosswan_faults::pair::alone;
 use crosswan_lab::{Auth, Fault, Gateway, Role, Side};
 use serde_json::Value;
 
@@ -198,6 +199,7 @@ fn a_client_gateway_that_is_replaced_takes_the_routes_once_it_works_and_no_packe
     eventually(UP, "packets go by the new routes", || region.lab.host("a/host")?.reaches(region.address("hub/host")?))?;
     let watched = Watch::over(&region, &all)?;
     let new = region.lab.add_gateway("a", Role::NatVpn)?;
+    [&old, &new].into_iter().try_for_each(|gateway| alone(gateway))?;
     // Dead so far: the hub has not looked, so its tunnel is not up.
     let report = boot(&mut region, &new)?;
     for to in [PRIVATE, DEFAULT] {
@@ -244,6 +246,7 @@ fn a_hub_that_is_replaced_takes_the_route_once_it_has_every_tunnel_and_no_packet
     eventually(UP, "packets go by the new routes", || region.lab.host("a/host")?.reaches(region.address("hub/host")?))?;
     let watched = Watch::over(&region, &all)?;
     let new = region.lab.add_gateway("hub", Role::VpnHub)?;
+    alone(&new)?;
     boot(&mut region, &new)?;
     // One of two clients knows it.
     pass(&spokes[0])?;
@@ -278,6 +281,7 @@ fn routes_that_take_effect_late_cost_no_packet_and_answers_that_are_old_are_not_
     region.lab.ec2_effect_delay(std::time::Duration::from_secs(2));
     let watched = Watch::over(&region, &all)?;
     let new = region.lab.add_gateway("a", Role::NatVpn)?;
+    alone(&new)?;
     boot(&mut region, &new)?;
     pass(&hub)?;
     let beside = || Ok(sas(&new)?.iter().any(|sa| sa.children.iter().any(|child| child.is_up())));

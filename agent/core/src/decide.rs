@@ -15,6 +15,7 @@ mod findings;
 mod gateways;
 mod hub;
 mod hubs;
+mod met;
 mod own_tags;
 mod pair;
 mod places;
@@ -120,7 +121,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
     };
     let address = address(settings, observed);
     let Tunnels { mut tunnels, mut routes, removed, held, presence, state } = match settings.mode {
-        Mode::NatHub => Tunnels { presence: own_tags::of_nat_hub(observed), ..Tunnels::default() },
+        Mode::NatHub => Tunnels { presence: own_tags::of_nat_hub(settings, observed), ..Tunnels::default() },
         Mode::VpnHub => hub::hub(&facts, &mut findings)?,
         Mode::NatVpn => spoke::spoke(&facts, &mut findings),
     };
@@ -144,14 +145,20 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         None => routing,
     };
     let overruled = observed.system.followed.against(&routing);
+    let base = settings.nat(&observed.me, &observed.uplink);
+    let to_hubs = tunnels.iter().filter(|(name, tunnel)| name.hub().is_some() && !tunnel.children.is_empty());
+    let has_two_hubs = to_hubs.count() > 1;
     let nat = Nat {
         segments: segments.as_ref().map(|segments| segments.rules.clone()),
         beats: pair.as_ref().map(|pair| (pair.port, pair.other.address)),
-        ..settings.nat(&observed.me, &observed.uplink)
+        // A client's gateway that is alone has nothing to say to its only hub, nor to hear.
+        far: base.far.filter(|_| settings.mode == Mode::VpnHub || pair.is_some() || has_two_hubs),
+        ..base
     };
     let vpc_routes = vpc_routes(settings, observed, address.awaited());
     findings.awaited.extend(vpc_routes.left.iter().cloned());
     let routes = vpc_routes.held.clone();
+    let met = met::met(observed, pair.as_ref());
     Ok(Decided {
         tunnels,
         routing,
@@ -170,6 +177,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
             disabled: regions.refused,
             routes,
             segment: segments.as_ref().and_then(|segments| segments.tag.clone()),
+            met,
             ..state
         },
         segments,

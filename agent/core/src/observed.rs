@@ -44,6 +44,8 @@ pub struct Observed {
     pub segment: Option<Result<SegmentTag, AskError>>,
     /// What `crosswan pair` hears of the other member just now; `None` where it does not run, or has no other member.
     pub heard: Option<PairStatus>,
+    /// Whether the role has refused to let this gateway announce its key, since boot or since it last did.
+    pub may_not_announce: bool,
     /// The Elastic IPs that settings ask for; `None` if they ask for none, `Err` where EC2 did not answer.
     pub addresses: Option<Result<Vec<ElasticIp>, AskError>>,
     /// The managed files, charon and iptables.
@@ -66,6 +68,11 @@ impl Observed {
         self.tags.as_ref()?.as_ref().ok()?.source_dest_check
     }
 
+    /// Whether EC2 shows another running gateway of the own kind in the VPC, with which this one could be a pair.
+    pub fn has_company(&self) -> bool {
+        self.vpc.iter().flatten().flat_map(|vpc| &vpc.members).any(|members| !members.is_empty())
+    }
+
     /// The own instance's first interface in EC2; `None` if that is not known.
     pub fn own_interface(&self) -> Option<&OwnInterface> {
         self.tags.as_ref()?.as_ref().ok()?.interface.as_ref()
@@ -84,6 +91,7 @@ impl Observed {
             vpc: None,
             segment: None,
             heard: None,
+            may_not_announce: false,
             addresses: None,
             system: System::default(),
             traffic: Traffic::of(settings.mode, &settings.nat(&me, &uplink), &uplink),

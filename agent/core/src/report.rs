@@ -270,7 +270,9 @@ impl Report {
             Some(why) => report.unasked.push(format!("look up the zones of the VPC's subnets: {why}")),
             None => {}
         }
-        let unannounced = outcome.unannounced.as_ref();
+        // Nobody misses the key of one that is alone and was not to be anything else.
+        let missed = settings.needs_key() || observed.has_company();
+        let unannounced = outcome.unannounced.as_ref().filter(|_| missed);
         report.notes.extend(unannounced.map(|why| format!("no pair: this gateway may not announce its key: {why}")));
         // Where EC2 could not be asked, that is said already.
         let not_looked_at = check.is_none() && !matches!(observed.tags, Some(Err(_)));

@@ -25,6 +25,8 @@ pub struct State {
     pub routes: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
     /// What the tag of the own VPC said of its segment; `None` where it was not asked for.
     pub segment: Option<SegmentTag>,
+    /// The other member of the pair, as passes have met it; `None` without a pair.
+    pub met: Option<Met>,
     /// On a spoke: the hub that settings no longer name, and whose tunnel stays until the next pass.
     pub drained: Option<Ipv4Addr>,
 }
@@ -48,13 +50,15 @@ struct Stored {
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<SegmentTag>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    met: Option<Met>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     drained: Option<Ipv4Addr>,
 }
 
 impl From<State> for Stored {
-    fn from(State { identity, regions, peers, disabled, routes, segment, drained }: State) -> Stored {
+    fn from(State { identity, regions, peers, disabled, routes, segment, met, drained }: State) -> Stored {
         let ((regions, accounts), (disabled, accounts_disabled)) = (split(regions), split(disabled));
-        Stored { identity, regions, peers, disabled, accounts, accounts_disabled, routes, segment, drained }
+        Stored { identity, regions, peers, disabled, accounts, accounts_disabled, routes, segment, met, drained }
     }
 }
 
@@ -69,17 +73,29 @@ impl From<Stored> for State {
             accounts_disabled,
             routes,
             segment,
+            met,
             drained,
         } = stored;
         regions.extend(accounts);
         disabled.extend(accounts_disabled);
-        State { identity, regions, peers, disabled, routes, segment, drained }
+        State { identity, regions, peers, disabled, routes, segment, met, drained }
     }
 }
 
 /// What belongs to the own account, and the rest.
 fn split<T>(all: BTreeMap<Scope, T>) -> (BTreeMap<Scope, T>, BTreeMap<Scope, T>) {
     all.into_iter().partition(|(scope, _)| scope.account.is_none())
+}
+
+/// The other gateway of a pair, as passes have met it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    /// The gateway.
+    pub member: InstanceId,
+    /// When a pass first found it.
+    pub since: Timestamp,
+    /// Whether it has ever been heard: then it is known to watch this gateway, whatever becomes of the processes that do so.
+    pub heard: bool,
 }
 
 /// A route of the own VPC that has led here.

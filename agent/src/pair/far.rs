@@ -96,7 +96,7 @@ struct Far {
     follows: BTreeMap<String, Follow<ConnName>>,
     sockets: [Option<Socket>; 2],
     key: Option<PrivateKey>,
-    read: Option<[[Stamp; 2]; 3]>,
+    read: Option<[[Stamp; 2]; 4]>,
     carries: UnboundedSender<Carries>,
     /// What was said last of datagrams that do not count: of whom, and why.
     said: BTreeMap<(String, Refused), Instant>,
@@ -181,7 +181,8 @@ impl Far {
 
     /// Looks at the files and the interfaces.
     fn look(&mut self) {
-        let now = [&self.paths.connections, &self.paths.key, &self.paths.state].map(|path| files::stamps(path));
+        let read = [&self.paths.connections, &self.paths.key, &self.paths.state, &self.paths.pair];
+        let now = read.map(|path| files::stamps(path));
         if self.read != Some(now) {
             self.read = Some(now);
             self.key = keyring::read(&self.paths).ok().flatten().map(|ring| ring.current);
@@ -203,9 +204,12 @@ impl Far {
     }
 
     fn read_ends(&mut self) {
-        let text = files::read(&self.paths.connections).ok().flatten().map(|(text, _)| text).unwrap_or_default();
+        let text = |path: &Path| files::read(path).ok().flatten().map(|(text, _)| text);
+        // A hub that is alone has nothing to say of itself, and a client's gateway only answers.
+        let paired = self.member.is_some() && text(&self.paths.pair).is_some();
+        let text = text(&self.paths.connections).unwrap_or_default();
         let addresses = addresses(&self.paths.state);
-        let all = far_ends(&text, self.member.is_some(), |instance| addresses.get(instance).copied());
+        let all = far_ends(&text, paired, |instance| addresses.get(instance).copied());
         let names: BTreeSet<ConnName> = all.iter().map(|end| end.name.clone()).collect();
         self.ends.retain(|name, _| names.contains(name));
         for end in all {

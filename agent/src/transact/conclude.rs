@@ -82,10 +82,12 @@ impl Conclude<'_> {
                     match ec2::announce(&self.ec2, region, instance, tags, self.timeout).await {
                         Ok(()) => {
                             self.outcome.announced = true;
+                            files::remove(&self.paths.may_not_announce).unwrap_or_default();
                             self.record(conclusion);
                         }
                         Err(AnnounceError::Unasked(why)) if !needed && why.is_about_rights() => {
                             self.outcome.unannounced = Some(why.to_string());
+                            files::touch(&self.paths.may_not_announce).unwrap_or_default();
                         }
                         Err(why) => self.outcome.unasked.push(format!("announce this gateway's key: {why}")),
                     }

@@ -59,6 +59,7 @@ fn a_hub_that_is_replaced_while_both_live_costs_no_packet() -> Result<()> {
         delay(&region, milliseconds)?;
         let watched = watch(&region)?;
         let new = region.lab.add_gateway("hub", Role::VpnHub)?;
+        crosswan_faults::pair::alone(&new)?;
         region.boot(&new)?;
         spokes.iter().try_for_each(|spoke| pass(spoke).map(drop))?;
         pass(&new)?;

@@ -18,9 +18,13 @@ pub(super) fn announce(presence: Option<&Presence>, observed: &Observed) -> Vec<
     presence.map(|p| p.announce.missing_from(there.key.as_deref(), there.next.as_deref())).unwrap_or_default()
 }
 
-/// What a `nat-hub` announces: nothing before EC2 has shown its own instance, as it may have no role. Its next key takes over a pass after it
+/// What a `nat-hub` announces: nothing before EC2 has shown its own instance, as it may have no role, and nothing again where its role does
+/// not permit that and nobody is there who would read it. Its next key takes over a pass after it
 /// was announced, so that the others of its VPC can have read it.
-pub(super) fn of_nat_hub(observed: &Observed) -> Option<Presence> {
+pub(super) fn of_nat_hub(settings: &Settings, observed: &Observed) -> Option<Presence> {
+    if observed.may_not_announce && !settings.needs_key() && !observed.has_company() {
+        return None;
+    }
     let (own, Some(Ok(tags))) = (observed.own.as_ref()?, &observed.tags) else { return None };
     let next = KeyTags::of(None, tags.next.as_deref()).next;
     let shown = next.read().is_some_and(|succession| Some(succession.next) == own.next_key());
@@ -86,7 +90,7 @@ mod tests {
     #[test]
     fn a_nat_hub_announces_nothing_before_ec2_has_shown_its_instance_and_is_the_writer_of_its_own_tag() {
         let mut observed = rotating();
-        let presence = of_nat_hub(&observed).unwrap();
+        let presence = of_nat_hub(&Settings::of_toml(NAT_HUB), &observed).unwrap();
         let told = announce(Some(&presence), &observed);
         assert_eq!(told.first().map(|(tag, _)| *tag), Some(KEY_TAG));
         observed.tags = Some(Ok(OwnTags { key: Some(told[0].1.clone()), ..OwnTags::default() }));
@@ -94,28 +98,43 @@ mod tests {
         let client = Settings::of_toml("mode = 'nat-vpn'\nprivate_net = ['10.0.0.0/8']\nregions = ['us-west-2']");
         assert!(tampered(&client, &observed).is_some(), "no key of a tunnel");
         observed.tags = None;
-        assert_eq!(of_nat_hub(&observed), None);
+        assert_eq!(of_nat_hub(&Settings::of_toml(NAT_HUB), &observed), None);
+    }
+
+    #[test]
+    fn what_the_role_refuses_is_not_tried_again_for_a_gateway_that_is_alone_by_no_order() {
+        let mut observed = rotating();
+        observed.may_not_announce = true;
+        let [asked, not] = [NAT_HUB, NAT_HUB.strip_suffix("\npair.enabled = true").unwrap()].map(Settings::of_toml);
+        assert!(of_nat_hub(&asked, &observed).is_some());
+        assert_eq!(of_nat_hub(&not, &observed), None);
+        let company = [(holder(7).1, member())].into();
+        observed.vpc = Some(Ok(OwnVpc { members: Some(company), ..OwnVpc::default() }));
+        assert!(of_nat_hub(&not, &observed).is_some());
+        (observed.vpc, observed.may_not_announce) = (None, false);
+        assert!(of_nat_hub(&not, &observed).is_some());
+    }
+
+    fn member() -> crate::model::Member {
+        crate::model::Member {
+            address: [10, 0, 0, 5].into(),
+            interface: "eni-00000007".parse().unwrap(),
+            zone: None,
+            launched: Timestamp(1),
+            tags: KeyTags::default(),
+        }
     }
 
     #[test]
     fn a_nat_hub_s_next_key_takes_over_once_the_other_one_can_have_read_it() {
         let mut observed = rotating();
-        assert!(of_nat_hub(&observed).unwrap().promote, "alone it waits for nobody");
-        let members = [(
-            holder(7).1,
-            crate::model::Member {
-                address: [10, 0, 0, 5].into(),
-                interface: "eni-00000007".parse().unwrap(),
-                zone: None,
-                launched: Timestamp(1),
-                tags: KeyTags::default(),
-            },
-        )];
+        assert!(of_nat_hub(&Settings::of_toml(NAT_HUB), &observed).unwrap().promote, "alone it waits for nobody");
+        let members = [(holder(7).1, member())];
         observed.vpc = Some(Ok(OwnVpc { members: Some(members.into()), ..OwnVpc::default() }));
-        let presence = of_nat_hub(&observed).unwrap();
+        let presence = of_nat_hub(&Settings::of_toml(NAT_HUB), &observed).unwrap();
         assert_eq!((presence.promote, presence.waiting), (false, [holder(7).1.to_string()].into()));
         let next = presence.announce.next.unwrap().to_string();
         observed.tags = Some(Ok(OwnTags { next: Some(next), ..OwnTags::default() }));
-        assert!(of_nat_hub(&observed).unwrap().promote);
+        assert!(of_nat_hub(&Settings::of_toml(NAT_HUB), &observed).unwrap().promote);
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     model::{Holder, InstanceId, Member, Mode, OwnVpc, PublicKey, VpcId},
     observed::Observed,
     pair::{Me, Members, Other},
-    settings::Settings,
+    settings::{Pairing, Settings},
 };
 
 /// The members.
@@ -15,11 +15,12 @@ use crate::{
 /// # Errors
 /// There is no pair; with a line for the report where two gateways could be one.
 pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Members, Option<String>> {
-    let port = settings.pair.ok_or(None)?.port;
+    let Pairing { port, asked, .. } = settings.pair.ok_or(None)?;
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else {
         let last = observed.system.files.pair.as_deref().and_then(Members::parse);
         let last = last.filter(|last| last.me.instance == observed.me.instance);
-        let last = last.ok_or_else(|| (settings.mode == Mode::NatHub && observed.tags.is_none()).then(no_role))?;
+        let last =
+            last.ok_or_else(|| (asked && settings.mode == Mode::NatHub && observed.tags.is_none()).then(no_role))?;
         return Ok(Members { port, destinations: settings.destinations(), ..last });
     };
     let vpc_id = &observed.me.vpc;
@@ -33,7 +34,7 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
             let why = |(instance, mode): (&InstanceId, Mode)| {
                 format!("no pair with {instance}: it is a {mode} by its key, and this gateway a {}", settings.mode)
             };
-            return Err(stranger.map(why));
+            return Err(stranger.filter(|_| asked).map(why));
         }
         (Some((one, _)), Some((another, _))) => {
             return Err(Some(format!(

@@ -2,7 +2,8 @@
 //!
 //! A gateway takes a route once it has worked. What leads elsewhere and lives is another's, and stays, unless it led here before. Of two
 //! gateways of the same mode the newer one has the route: the older one never takes it back, so that two that work do not take it from
-//! each other at every pass. Of a pair the one that has it keeps it, and one that leads nowhere is its owner's, if that one boots just now.
+//! each other at every pass. Of a pair whose members have heard each other the one that has it keeps it, and one that leads nowhere is its
+//! owner's, if that one boots just now.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +13,10 @@ use std::{
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::zones::{Owner, Two};
+use super::{
+    met::met,
+    zones::{Owner, Two},
+};
 use crate::{
     model::{
         ConnName, InstanceId, InterfaceId, Mode, OwnInterface, OwnVpc, RouteTable, RouteTableId, RouteTarget, Tunnel,
@@ -32,7 +36,8 @@ pub struct VpcRoutes {
     pub are: BTreeMap<(RouteTableId, Ipv4Net), RouteIs>,
     /// The member of the pair that each table belongs to; empty where there are no two.
     pub owners: BTreeMap<RouteTableId, Owner>,
-    /// Those that lead nowhere and are left to their owner for now, a line each. Another pass has to follow soon.
+    /// Those that lead nowhere and are left to their owner for now, or to a gateway of which it is not known yet whether it is the other
+    /// member of the pair, a line each. Another pass has to follow soon.
     pub left: Vec<String>,
     /// What to remember of them.
     pub held: BTreeMap<RouteTableId, BTreeMap<Ipv4Net, HeldRoute>>,
@@ -94,7 +99,8 @@ struct Own<'a> {
 enum Judgement {
     Here,
     Left(String),
-    Member(String),
+    /// Where it leads, and whether this gateway would take it if there were no pair.
+    Member(String, bool),
     /// How it was, and whether a gateway that works has it.
     Take(String, bool),
 }
@@ -107,7 +113,7 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
     // What is remembered of a table that has lost its tag means nothing any more.
     routes.held.retain(|table, _| vpc.tables.contains_key(table));
     let pair = super::pair::members(settings, observed).ok();
-    let member = pair.as_ref().map(|pair| &pair.other.instance);
+    let met = met(observed, pair.as_ref()).filter(|met| met.counts(observed.now));
     let two = Two::of(settings, observed, vpc, own);
     let own = Own { instance: &observed.me.instance, interface: own };
     let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned()).or(address);
@@ -127,13 +133,29 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
                 continue;
             }
             let held = routes.held.get(id).and_then(|table| table.get(&to)).copied();
-            let (held, is) = match own.judge(vpc, table, to, held, (settings.routes_overrule, member)) {
+            let (held, is) = match own.judge(
+                vpc,
+                table,
+                to,
+                held,
+                (settings.routes_overrule, met.as_ref().map(|met| &met.member)),
+            ) {
                 Judgement::Here => {
                     let changed = held.map_or(0, |held| held.changed);
                     (Some(HeldRoute { here: true, changed }), Some(RouteIs::Here))
                 }
                 Judgement::Left(why) => (None, Some(RouteIs::Left(why))),
-                Judgement::Member(how) => (None, Some(RouteIs::Member(how))),
+                Judgement::Member(how, would_take) => {
+                    let unsure =
+                        met.as_ref().filter(|met| would_take && blocked.is_none() && met.is_expected(observed.now));
+                    routes.left.extend(unsure.map(|met| {
+                        format!(
+                            "{to} of {id} {how}, and {} has not been heard yet: else this gateway takes it",
+                            met.member
+                        )
+                    }));
+                    (None, Some(RouteIs::Member(how)))
+                }
                 Judgement::Take(was, taken_over) => {
                     // What led here goes back here, and what works elsewhere is not its owner's yet either.
                     let left = leaves.as_ref().filter(|_| !taken_over && held.is_none());
@@ -186,13 +208,14 @@ impl Own<'_> {
                 Some((id, neighbour)) if !neighbour.running || route.blackhole => {
                     return Judgement::Take(format!("it led to {id}, which does not run"), false);
                 }
-                Some((id, _)) if member == Some(id) => {
-                    return Judgement::Member(format!("leads to {id}, the other member of the pair"));
+                Some((id, neighbour)) => {
+                    let older = (neighbour.launched, id) < (self.interface.launched, self.instance);
+                    return match (member == Some(id), older) {
+                        (true, _) => Judgement::Member(format!("leads to {id}, the other member of the pair"), older),
+                        (false, true) => Judgement::Take(format!("it led to {id}, which is older"), true),
+                        (false, false) => Judgement::Left(format!("leads to {id}, a newer gateway of this mode")),
+                    };
                 }
-                Some((id, neighbour)) if (neighbour.launched, id) < (self.interface.launched, self.instance) => {
-                    return Judgement::Take(format!("it led to {id}, which is older"), true);
-                }
-                Some((id, _)) => return Judgement::Left(format!("leads to {id}, a newer gateway of this mode")),
                 None => {}
             }
         }

@@ -80,7 +80,7 @@ pub(super) fn ec2(x: &Examined) -> Verdict {
 pub(super) fn actions(x: &Examined) -> Vec<(String, Verdict)> {
     let all = |matter| vec![("iam-<action>".to_owned(), Err(matter))];
     let Ok(settings) = x.settings.as_ref() else { return all(Matter::Blocked("settings")) };
-    let keys = settings.has_key();
+    let keys = x.needs_key();
     let hub = settings.mode == Mode::VpnHub;
     let of_place = ["modify-instance-attribute", "create-route", "replace-route", "associate-address"];
     let of_place = of_place.map(|action| (action, x.allowed.contains_key(action)));

@@ -134,7 +134,13 @@ impl Examined {
 
     /// Whether passes with these settings have to ask EC2; if settings are wrong, it does not matter.
     pub fn asks_ec2(&self) -> bool {
-        let needs = |s: &Settings| s.has_key() || s.mode.has_ipsec() && s.asks();
+        let needs = |s: &Settings| self.needs_key() || s.mode.has_ipsec() && s.asks();
         self.settings.as_ref().is_ok_and(needs)
+    }
+
+    /// Whether these settings need a key; or could use one, and there is another gateway for which it matters.
+    pub fn needs_key(&self) -> bool {
+        let company = || matches!(self.pair, Ok(Some(_)));
+        self.settings.as_ref().is_ok_and(|s| s.needs_key() || s.has_key() && company())
     }
 }

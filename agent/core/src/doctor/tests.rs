@@ -249,7 +249,7 @@ fn what_a_mode_does_not_have_is_no_failure() {
     x.settings = Ok(Settings::of_toml("mode = \"nat-hub\"\nprivate_net = [\"10.0.0.0/8\"]\n"));
     x.own = Some(Err(AskError::NoCredentials { why: "none".into() }));
     (x.charon, x.keyring, x.wanted_routing) = (Err("no socket".into()), Ok(None), Ok(None));
-    x.allowed.clear();
+    (x.pair, x.allowed) = (Ok(None), BTreeMap::new());
     let diagnosis = diagnose(&x);
     assert_eq!(diagnosis.exit_code, 0, "{diagnosis}");
     let absent = [
@@ -275,6 +275,17 @@ fn what_a_mode_does_not_have_is_no_failure() {
         "peer-<vpc>",
     ];
     assert_eq!(in_state(&diagnosis, State::NotLookedAt), absent, "{diagnosis}");
+
+    // It has a key, which its role did not let it announce: that matters once there is another one, or where settings ask for a pair.
+    x.own = Some(Ok(OwnTags { source_dest_check: Some(false), ..OwnTags::default() }));
+    x.keyring = well().keyring;
+    let told = |x: &Examined| in_state(&diagnose(x), State::Failure).contains(&"key-tag");
+    assert!(!told(&x), "{}", diagnose(&x));
+    x.pair = Ok(Some(("i-00000009".parse().unwrap(), Some(paired("alive")))));
+    assert!(told(&x), "{}", diagnose(&x));
+    x.pair = Ok(None);
+    x.settings = Ok(Settings::of_toml("mode = 'nat-hub'\nprivate_net = ['10.0.0.0/8']\npair.enabled = true"));
+    assert!(told(&x), "{}", diagnose(&x));
 
     let mut x = well();
     let psk = format!("{SETTINGS_FILE}\n[auth]\nmethod = \"psk\"\n");

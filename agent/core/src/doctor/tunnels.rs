@@ -61,7 +61,8 @@ pub(super) fn swanctl_include(x: &Examined) -> Verdict {
 /// Nothing about keys is looked at where this gateway has none: with pre-shared keys only, and on a `nat-hub` that is to be alone.
 fn with_keys(x: &Examined) -> Result<(), Matter> {
     match &x.settings {
-        Ok(settings) if settings.has_key() => Ok(()),
+        Ok(_) if x.needs_key() => Ok(()),
+        Ok(settings) if settings.has_key() => Err(Matter::Absent("alone this gateway needs no key".into())),
         Ok(settings) if settings.auth.method == AuthMethod::Psk => {
             with_tunnels(x).and(Err(Matter::Absent("auth.method is psk".into())))
         }

@@ -110,7 +110,8 @@ impl Draft {
             }
             (Mode::NatVpn, []) => {}
         }
-        let unsigned = self.pair_enabled && method == AuthMethod::Psk;
+        let asked = self.pair_enabled && self.origins.contains_key("pair.enabled");
+        let unsigned = asked && method == AuthMethod::Psk;
         let warnings = unsigned.then(|| {
             format!(
                 "{}: pair.enabled: no pair is made, as beats are signed with keys and auth.method is \"psk\"",
@@ -154,6 +155,7 @@ impl Draft {
                 && (mode == Mode::VpnHub || self.pair_enabled && mode == Mode::NatVpn))
                 .then_some(pair_port),
             pair: (self.pair_enabled && method == AuthMethod::Key).then_some(Pairing {
+                asked,
                 port: pair_port,
                 interval: self.pair_interval,
                 misses: self.pair_misses,

@@ -254,9 +254,10 @@ settings! {
         accepts "a duration from \"1s\" to \"1min\"", default Value("\"15s\""), modes VPN,
         "`crosswan keep` looks at charon this often.";
     "pair.enabled", "CROSSWAN_PAIR_ENABLED", pair_enabled: bool = parse::boolean,
-        accepts "true or false", default Value("false"), modes ALL,
-        "With `true` this gateway and another one of its mode in its VPC are a pair: each watches the other, and the one that lives \
-         takes the VPC's routes from the one that is dead. It needs keys, so not `auth.method = \"psk\"`; a nat-hub makes one for this alone.";
+        accepts "true or false", default Value("true"), modes ALL,
+        "This gateway and another one of its mode in its VPC are a pair: each watches the other, and the one that lives takes the \
+         VPC's routes from the one that is dead. With `false` on either they are none, and the newer one takes the routes. It needs \
+         keys, so not `auth.method = \"psk\"`; a nat-hub makes one for this alone.";
     "pair.port", "CROSSWAN_PAIR_PORT", pair_port: u32 = |raw| parse::count(raw, 1024..=65535),
         accepts "a whole number from 1024 to 65535", default Value("4795"), modes ALL,
         "The members of a pair send their beats to this port, UDP, and ask each other's kernel at the same port, TCP. \

@@ -59,7 +59,7 @@ pub struct Settings {
     pub removal: Removal,
     /// The pace of `crosswan keep`.
     pub keep: Keep,
-    /// The pair that this gateway makes with another of its mode in its VPC; `None` if settings ask for none.
+    /// The pair that this gateway makes with another of its mode in its VPC; `None` if settings want none, or it can be of none.
     pub pair: Option<Pairing>,
     /// The port of the beats that come out of tunnels, UDP: on every hub that has keys, and on a member of a pair; `None` elsewhere.
     pub far_port: Option<u16>,
@@ -81,6 +81,8 @@ pub struct Segmentation {
 /// How the members of a pair watch each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pairing {
+    /// Whether settings ask for it in so many words. If not, what stands against a pair matters to nobody before there is a second gateway.
+    pub asked: bool,
     /// The port of the beats, UDP; TCP to it is what a living kernel refuses.
     pub port: u16,
     /// The time between two beats, 50 ms to 5 s.
@@ -208,6 +210,11 @@ impl Settings {
     /// Whether this gateway has a key of its own: for its tunnels, or for the beats of a pair.
     pub fn has_key(&self) -> bool {
         self.auth.method == AuthMethod::Key && (self.mode.has_ipsec() || self.pair.is_some())
+    }
+
+    /// Whether this gateway cannot do without that key, however alone it is.
+    pub fn needs_key(&self) -> bool {
+        self.has_key() && (self.mode.has_ipsec() || self.pair.is_some_and(|pair| pair.asked))
     }
 
     /// The destinations whose routes in the VPC should lead to this gateway, by the mode.

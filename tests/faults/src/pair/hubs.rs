@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use crosswan_core::{model::Place, swanctl, system::Followed};
 use crosswan_lab::{AgentProcess, Auth, Builder, Gateway, Host, Lab, PingReport, Role, VpcSpec};
 
-use super::{SOON, believes, enable, leads_to};
+use super::{SOON, believes, leads_to};
 use crate::{
     look::CONNECTIONS,
-    region::{Region, agent, eventually, refresh, status},
+    region::{Region, agent, eventually, status},
 };
 
 /// Where the routes to the private network of the hub's VPC are.
@@ -52,12 +52,9 @@ impl Hubs {
         region.settle()?;
         let mut residents = BTreeMap::new();
         for gateway in clients.iter().chain([&one]) {
-            enable(gateway)?;
-            refresh(gateway)?;
             residents.insert(gateway.name.clone(), Residents::of(gateway)?);
         }
         let two = region.lab.add_gateway("hub", Role::VpnHub)?;
-        enable(&two)?;
         two.start_charon()?;
         let _ = two.agent(&["refresh"])?;
         region.keepers.insert(two.name.clone(), two.spawn_agent(&["keep"])?);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Capture, Gateway, PingReport, PingStream, VpcSpec};
 use serde_json::Value;
 
-use super::{SETTING, SOON, TOOK, Two, believes};
+use super::{SOON, TOOK, Two, alone, believes};
 use crate::{
     attended::Attended,
     clock::Clock,
@@ -242,7 +242,7 @@ impl<'a> PairStage<'a> {
     /// From now on they are two gateways of one VPC and no pair.
     pub fn part(&mut self) -> Result<()> {
         for member in [&self.pair.one, &self.pair.two] {
-            member.write_file(SETTING, "pair.enabled = false\n", 0o644)?;
+            alone(member)?;
             member.agent(&["refresh"])?;
         }
         for watch in [&self.pair.watch_one, &self.pair.watch_two] {

@@ -12,7 +12,6 @@ use super::boot::UP;
 use super::screen::seconds;
 use super::{Demo, signals};
 
-const SETTING: &str = "/etc/crosswan/conf.d/60-pair.toml";
 /// The newcomer's first passes wait for the hub, which accepts its key, and for its tunnel.
 const TRIES: usize = 8;
 const EVERY: Duration = Duration::from_millis(50);
@@ -22,14 +21,10 @@ const MOST: u32 = 10_000;
 /// The gap that two hosts see.
 pub fn takeover(demo: &mut Demo) -> Result<String> {
     demo.screen.text(
-        "A second gateway boots in client A's VPC, with pair.enabled on both. They watch each other by signed beats; the routes stay with \
-         the older one.",
+        "A second gateway boots in client A's VPC. They watch each other by signed beats; the routes stay with the older one.",
     );
     let (hub, old) = (demo.lab.gateway("hub/vpn-hub")?, demo.lab.gateway("a/nat-vpn")?);
     let new = demo.lab.add_gateway("a", Role::NatVpn)?;
-    for gateway in [&old, &new] {
-        gateway.write_file(SETTING, "pair.enabled = true\n", 0o644)?;
-    }
     demo.screen.command(&new.name, "charon; crosswan keep & crosswan pair &");
     new.start_charon()?;
     demo.crosswan(&new, &["refresh"], Show::Verdict)?;

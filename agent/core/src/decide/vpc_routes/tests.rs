@@ -8,6 +8,8 @@ use crate::{
         AskError, Auth, Holder, Identity, IkeId, KeyTags, Member, Neighbour, OwnTags, Place, RegionView, Secret,
         Selectors, Timestamp, VpcRoute, private_key::tests::key_pair,
     },
+    pair::PairStatus,
+    state::Met,
     system::ChildSa,
 };
 
@@ -162,28 +164,78 @@ fn with_members(members: &[(&str, Member)]) -> impl FnOnce(&mut Observed) {
 
 #[test]
 fn a_route_stays_with_the_other_member_of_the_pair_as_long_as_that_lives() {
-    let paired = format!("{CLIENT}\npair.enabled = true");
+    let (paired, alone) = (CLIENT, format!("{CLIENT}\npair.enabled = false"));
     let older = "i-0000001d";
     let routes = [("0.0.0.0/0", instance(older)), ("10.0.0.0/8", instance(older))];
     let words = |toml: &str, signed_for: &str| all(toml, &routes, with_members(&[(older, member(signed_for))]));
     let took = |words: &[String], to: &str| words.iter().any(|line| line.starts_with(&format!("lead {to} ")));
-    let found = words(&paired, older);
+    let found = words(paired, older);
     assert_eq!(found.len(), 2);
     assert!(
         found.iter().all(|line| line.ends_with("Member(\"leads to i-0000001d, the other member of the pair\")")),
         "{found:?}"
     );
-    assert!(took(&words(CLIENT, older), "0.0.0.0/0"), "without the setting all is as it was");
-    assert!(took(&words(&paired, ME), "0.0.0.0/0"), "a key that is another's makes no member");
+    assert!(took(&all(&alone, &routes, |_| {}), "0.0.0.0/0"), "without the setting all is as it was");
+    assert!(took(&words(paired, ME), "0.0.0.0/0"), "a key that is another's makes no member");
     let three = [(older, member(older)), ("i-0000002e", member("i-0000002e"))];
-    assert!(took(&all(&paired, &routes, with_members(&three)), "0.0.0.0/0"), "three are no pair");
+    assert!(took(&all(paired, &routes, with_members(&three)), "0.0.0.0/0"), "three are no pair");
     let dead = [("0.0.0.0/0", gone(instance(older)))];
-    assert!(took(&all(&paired, &dead, with_members(&[(older, member(older))])), "0.0.0.0/0"));
+    assert!(took(&all(paired, &dead, with_members(&[(older, member(older))])), "0.0.0.0/0"));
+}
+
+/// Any gateway with a key could be a member: one of an older version, or one without `crosswan pair`, is replaced as ever.
+#[test]
+fn an_older_gateway_that_is_never_heard_loses_its_routes_to_the_newer_one_and_one_that_was_heard_keeps_them() {
+    let older = "i-0000001d";
+    let settings = Settings::of_toml(CLIENT);
+    let pass = |id: &str, met: Option<Met>, heard: Option<PairStatus>| {
+        let mut observed = observed(&settings, &[("0.0.0.0/0", instance(id)), ("10.0.0.0/8", instance(id))]);
+        with_members(&[(id, member(id))])(&mut observed);
+        (observed.state.met, observed.heard) = (met, heard);
+        let met = super::super::met::met(&observed, super::super::pair::members(&settings, &observed).ok().as_ref());
+        (vpc_routes(&settings, &observed, None), met)
+    };
+    let status = |heard_ms: Option<u64>, of: &str| -> Option<PairStatus> {
+        let status = serde_json::json!({
+            "at": 999, "member": of, "address": "10.1.0.6", "state": "unheard", "judgement": "", "heard_ms": heard_ms,
+            "its_health": null, "own_health": "well", "role": "standby", "routes_here": 0, "routes_there": 2, "refused": {}, "taken": null
+        });
+        Some(serde_json::from_value(status).unwrap())
+    };
+    let since = |since: i64, heard: bool| Some(Met { member: older.parse().unwrap(), since: Timestamp(since), heard });
+    // The first pass that finds it, and those that follow soon: it may be heard yet.
+    for met in [None, since(1000, false), since(881, false), since(1001, false)] {
+        let (routes, now) = pass(older, met.clone(), None);
+        assert!(routes.take.is_empty() && routes.left.len() == 2, "{met:?}: {routes:?}");
+        assert!(routes.left[0].contains("0.0.0.0/0 of rtb-00000001 leads to i-0000001d"), "{:?}", routes.left);
+        assert!(now.is_some_and(|now| !now.heard && now.since.0 <= 1000), "the wait has an end");
+    }
+    // Nobody hears it, whether `crosswan pair` runs here or not; and what another one is heard of is nothing of its.
+    for heard in [None, status(None, older), status(Some(5), "i-0000004a")] {
+        let (routes, now) = pass(older, since(880, false), heard);
+        assert_eq!((routes.take.len(), routes.left.len()), (2, 0), "{routes:?}");
+        assert_eq!(now, since(880, false), "a pass that follows takes them, too");
+        assert!(
+            routes.take.iter().all(|take| take.needs == Needs::Tunnel),
+            "what works there has to work here: {routes:?}"
+        );
+    }
+    // Once it was heard, nothing but EC2 ends that: neither its silence nor that of this gateway's own processes.
+    for (met, heard) in
+        [(since(10, false), status(Some(5), older)), (since(10, true), None), (since(10, true), status(None, older))]
+    {
+        let (routes, now) = pass(older, met, heard);
+        assert!(routes.take.is_empty() && routes.left.is_empty(), "{routes:?}");
+        assert_eq!(now, since(10, true));
+    }
+    // Whose newer one has the routes waits for nothing.
+    let (routes, _) = pass("i-0000002e", None, None);
+    assert!(routes.take.is_empty() && routes.left.is_empty(), "{routes:?}");
 }
 
 #[test]
 fn a_route_to_nowhere_is_left_to_the_member_in_its_zone_while_that_boots_and_never_for_long() {
-    let paired = format!("{NAT}\npair.enabled = true");
+    let (paired, alone) = (NAT, format!("{NAT}\npair.enabled = false"));
     let (a, b): (crate::model::Zone, crate::model::Zone) =
         ("us-west-2a".parse().unwrap(), "us-west-2b".parse().unwrap());
     // The other one was launched 20 s ago, in zone b, and has not announced its key.
@@ -199,7 +251,7 @@ fn a_route_to_nowhere_is_left_to_the_member_in_its_zone_while_that_boots_and_nev
             let vpc = observed.vpc.as_mut().unwrap().as_mut().unwrap();
             vpc.zone = Some(a.clone());
             vpc.tables.values_mut().for_each(|table| table.zones = [zone.clone()].into());
-            if !toml.contains("pair") {
+            if toml.contains("pair") {
                 vpc.members = None;
             }
             more(observed);
@@ -207,29 +259,91 @@ fn a_route_to_nowhere_is_left_to_the_member_in_its_zone_while_that_boots_and_nev
         .remove(0)
     };
     let plain: &dyn Fn(&mut Observed) = &|_| {};
-    let left = words(&paired, &b, &[], &booting, plain);
+    let left = words(paired, &b, &[], &booting, plain);
     let why = "it belongs to i-0000004a, the member in us-west-2b, which was launched 20 s ago";
     assert_eq!(left, format!("0.0.0.0/0 Waits(\"{why}\")"));
-    assert!(words(&paired, &b, &[("0.0.0.0/0", gone(peering()))], &booting, plain).contains("Waits"));
+    assert!(words(paired, &b, &[("0.0.0.0/0", gone(peering()))], &booting, plain).contains("Waits"));
     let took = |words: String| words.starts_with("lead 0.0.0.0/0 ");
-    assert!(took(words(&paired, &a, &[], &booting, plain)), "its own zone's");
-    assert!(took(words(NAT, &b, &[], &booting, plain)), "without the setting all is as it was");
+    assert!(took(words(paired, &a, &[], &booting, plain)), "its own zone's");
+    assert!(took(words(&alone, &b, &[], &booting, plain)), "without the setting all is as it was");
     assert!(
-        took(words(&paired, &b, &[], &Member { launched: Timestamp(880), ..booting.clone() }, plain)),
+        took(words(paired, &b, &[], &Member { launched: Timestamp(880), ..booting.clone() }, plain)),
         "it does not come"
     );
     assert!(
-        took(words(&paired, &b, &[("0.0.0.0/0", instance("i-0000001d"))], &booting, plain)),
+        took(words(paired, &b, &[("0.0.0.0/0", instance("i-0000001d"))], &booting, plain)),
         "what works is no new route"
     );
     let led_here = |observed: &mut Observed| {
         let held = HeldRoute { here: true, changed: 0 };
         observed.state.routes = [(table(), [(Ipv4Net::default(), held)].into())].into();
     };
-    assert!(took(words(&paired, &b, &[], &booting, &led_here)), "what led here goes back");
+    assert!(took(words(paired, &b, &[], &booting, &led_here)), "what led here goes back");
     // One that is there for long has the time of a pass, and a pair exists: it is not waited for.
     let there = Member { launched: Timestamp(100), ..member("i-0000004a") };
-    assert!(took(words(&paired, &b, &[], &Member { zone: Some(b.clone()), ..there }, plain)));
+    assert!(took(words(paired, &b, &[], &Member { zone: Some(b.clone()), ..there }, plain)));
+}
+
+/// Two nat-vpn in two zones: what is a zone's is all that its member takes, the private network as well as the default.
+#[test]
+fn of_two_nat_vpn_in_two_zones_each_takes_the_tables_of_its_own_and_leaves_those_that_work() {
+    let settings = Settings::of_toml(CLIENT);
+    let other = "i-0000004a";
+    let zone = |name: &str| -> crate::model::Zone { format!("us-west-2{name}").parse().unwrap() };
+    let tables: [RouteTableId; 2] = ["rtb-0000000a", "rtb-0000000b"].map(|id| id.parse().unwrap());
+    // The own zone is a. What is in the tables of zones a and b, how long the other one has run, and whether it is heard.
+    let pass = |routes: [&[(&str, VpcRoute)]; 2], launched: i64, heard: Option<&str>| {
+        let mut observed = observed(&settings, &[]);
+        let member = Member { zone: Some(zone("b")), launched: Timestamp(launched), ..member(other) };
+        with_members(&[(other, member)])(&mut observed);
+        let vpc = observed.vpc.as_mut().unwrap().as_mut().unwrap();
+        vpc.zone = Some(zone("a"));
+        let neighbour = Neighbour { running: heard != Some("stopped"), launched: Timestamp(launched), same_mode: true };
+        vpc.neighbours.insert(other.parse().unwrap(), neighbour);
+        let table = |name: &str, routes: &[(&str, VpcRoute)]| {
+            let routes = routes.iter().map(|(to, route)| (net(to), route.clone())).collect();
+            RouteTable { own: false, zones: [zone(name)].into(), routes }
+        };
+        vpc.tables = tables.iter().cloned().zip([table("a", routes[0]), table("b", routes[1])]).collect();
+        observed.heard = heard.map(|state| {
+            serde_json::from_value(serde_json::json!({
+                "at": 999, "member": other, "address": "10.1.0.6", "state": state.replace("stopped", "dead"), "judgement": "", "heard_ms": 5,
+                "its_health": "well", "own_health": "well", "role": "shared", "routes_here": 0, "routes_there": 0, "refused": {}, "taken": null
+            }))
+            .unwrap()
+        });
+        let routes = vpc_routes(&settings, &observed, None);
+        let of = |table: &RouteTableId| {
+            let takes =
+                routes.take.iter().filter(|take| take.table == *table).map(|take| (take.to.to_string(), take.needs));
+            let is = routes.are.iter().filter(|((of, _), _)| of == table).map(|(_, is)| is.clone());
+            (takes.collect::<Vec<_>>(), is.collect::<Vec<_>>())
+        };
+        (of(&tables[0]), of(&tables[1]), routes.left.len())
+    };
+    let both = [("0.0.0.0/0".to_owned(), Needs::Rules), ("10.0.0.0/8".to_owned(), Needs::Tunnel)];
+    let all = |route: VpcRoute| [("0.0.0.0/0", route.clone()), ("10.0.0.0/8", route)];
+    let (mine, theirs) = (all(here()), all(instance(other)));
+    // At launch: both routes of the own zone's table, and none of the other's, which boots, or lives.
+    for (launched, heard) in [(980, None), (100, Some("alive"))] {
+        let (a, b, left) = pass([&[], &[]], launched, heard);
+        assert_eq!((a.0, left), (both.to_vec(), 2));
+        assert!(b.0.is_empty() && b.1.iter().all(|is| matches!(is, RouteIs::Waits(_))), "{b:?}");
+    }
+    // Each has its own: nothing moves, also while the other one's tunnels are down.
+    for state in ["alive", "no-charon", "agent-dead", "dead"] {
+        let (a, b, left) = pass([&mine, &theirs], 100, Some(state));
+        assert!(a.0.is_empty() && b.0.is_empty() && left == 0, "{state}: {a:?} {b:?}");
+    }
+    // After its death all lead here, and nobody gives anything back when it returns.
+    let (a, b, left) = pass([&mine, &mine], 980, Some("alive"));
+    assert!(a.0.is_empty() && b.0.is_empty() && left == 0 && b.1 == [RouteIs::Here, RouteIs::Here], "{a:?} {b:?}");
+    // What led to one that EC2 shows as stopped is taken by a pass, too.
+    let (_, b, _) = pass([&mine, &theirs], 100, Some("stopped"));
+    assert_eq!(b.0, both.to_vec());
+    // One that has led nowhere for long is not left to a zone for ever.
+    let (_, b, left) = pass([&mine, &[]], 100, Some("dead"));
+    assert_eq!((b.0, left), (both.to_vec(), 0));
 }
 
 #[test]

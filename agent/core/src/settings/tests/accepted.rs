@@ -44,7 +44,7 @@ fn defaults() {
                 confirmed_after: 24,
             },
             keep: Keep { interval: Duration::from_secs(15) },
-            pair: None,
+            pair: Some(Pairing { asked: false, port: 4795, interval: Duration::from_millis(100), misses: 4 }),
             far_port: None,
             ec2: Ec2 { timeout: Duration::from_secs(60) },
             warnings: vec![],
@@ -126,8 +126,8 @@ fn every_key_in_toml_and_in_the_environment() {
             confirmed_after: 7,
         },
         keep: Keep { interval: Duration::from_secs(60) },
-        pair: None,
-        far_port: None,
+        pair: Some(Pairing { asked: false, port: 4795, interval: Duration::from_millis(100), misses: 4 }),
+        far_port: Some(4795),
         ec2: Ec2 { timeout: Duration::from_secs(1) },
         warnings: vec![],
     };
@@ -394,18 +394,27 @@ fn limits_are_inclusive() {
 }
 
 #[test]
-fn a_pair_is_of_gateways_that_do_nat_and_have_keys() {
+fn a_pair_is_of_gateways_that_have_keys() {
     let of = |mode: &str, more: &str| {
-        let needs = "private_net = ['10.0.0.0/8']\nregions = ['us-west-2']\npair.enabled = true";
+        let needs = "private_net = ['10.0.0.0/8']\nregions = ['us-west-2']";
         only(&format!("mode = '{mode}'\n{needs}\n{more}")).unwrap()
     };
     let hub = |more: &str| of("nat-hub", more);
-    assert!(hub("").pair.is_some() && hub("").has_key());
-    let without = hub("auth.method = 'psk'");
-    assert!(without.pair.is_none() && !without.has_key());
-    assert!(without.warnings[0].contains("pair.enabled: no pair is made"), "{:?}", without.warnings);
-    let alone = with("").unwrap();
+    let asked = hub("pair.enabled = true");
+    assert!(asked.pair.is_some_and(|pair| pair.asked) && asked.has_key() && asked.needs_key());
+    let default = hub("");
+    assert!(default.pair.is_some_and(|pair| !pair.asked) && default.has_key() && !default.needs_key());
+    assert!(of("nat-vpn", "").needs_key(), "its tunnels do");
+    for (more, told) in [("pair.enabled = true\nauth.method = 'psk'", true), ("auth.method = 'psk'", false)] {
+        let without = hub(more);
+        assert!(without.pair.is_none() && !without.has_key());
+        let warned = without.warnings.iter().any(|line| line.contains("pair.enabled: no pair is made"));
+        assert_eq!((warned, without.warnings.len()), (told, usize::from(told)), "{more}: {:?}", without.warnings);
+    }
+    let alone = hub("pair.enabled = false");
     assert!(!alone.has_key() && alone.warnings.is_empty(), "a nat-hub that is to be alone needs no key");
-    let centre = of("vpn-hub", "auth.method = 'psk'");
-    assert!(centre.pair.is_none() && centre.warnings.is_empty(), "an image's settings may be shared");
+    assert!(of("nat-vpn", "pair.enabled = false").far_port.is_none());
+    assert!(of("vpn-hub", "").pair.is_some());
+    let centre = of("vpn-hub", "pair.enabled = true\nauth.method = 'psk'");
+    assert!(centre.pair.is_none() && centre.warnings.len() == 1);
 }
