@@ -181,12 +181,16 @@ fn the_other_member_takes_over_when_the_machine_stops_and_not_when_the_unit_does
         path.to_str().unwrap().to_owned()
     };
     let crosswan = program("crosswan", "echo \"$@\"");
+    let members = bin.path().join("pair.json");
     let script = script.replace("$$", "$").replace("/usr/bin/crosswan", &crosswan);
+    let script = script.replace(Paths::below(Path::new("/")).pair.to_str().unwrap(), members.to_str().unwrap());
     let called = |state: &str| {
         program("systemctl", &format!("[ \"$*\" = is-system-running ] && echo {state}; [ {state} = running ]"));
         let out = Command::new("/bin/sh").args(["-c", &script]).env("PATH", bin.path()).output().unwrap();
         String::from_utf8_lossy(&out.stdout).into_owned()
     };
+    assert_eq!(called("stopping"), "", "one that is alone has nobody to hand over to");
+    fs::write(&members, "{}").unwrap();
     assert_eq!(called("stopping"), "handover --timeout 20s --reason this machine shuts down\n");
     for state in ["running", "degraded", "starting", "maintenance", "offline", ""] {
         assert_eq!(called(state), "", "{state}");
