@@ -205,7 +205,7 @@ impl Far {
 
     fn read_ends(&mut self) {
         let text = |path: &Path| files::read(path).ok().flatten().map(|(text, _)| text);
-        // A hub that is alone has nothing to say of itself, and a client's gateway only answers.
+        // One that is alone has nothing to say of itself, and a client's gateway only answers.
         let paired = self.member.is_some() && text(&self.paths.pair).is_some();
         let text = text(&self.paths.connections).unwrap_or_default();
         let addresses = addresses(&self.paths.state);

@@ -39,7 +39,7 @@ const POINTS: [(&str, Show); 9] = [
     ("A route of the hub VPC is deleted: the hub's next refresh puts it back", place::put_back),
     ("A refresh with nothing new changes nothing, and says so", steady::unchanged),
     ("crosswan status, on the hub", steady::status),
-    ("A second gateway makes a pair with client A's; the active one is killed while hosts talk", pair::takeover),
+    ("A second hub makes a pair with the first; the active one is killed while two clients talk", pair::takeover),
 ];
 
 /// What the points work with. Ends in the order of its fields: agents before the lab they run in.

@@ -46,8 +46,8 @@ pub struct FarEnd {
 
 /// The ends of the tunnels in the text of the file of connections, those with keys. `address` knows the private address of an instance.
 ///
-/// On a hub these are only the gateways of VPCs with two of them, as of one alone nobody has to know which is used; all of them on one that
-/// is a `member` of a pair itself.
+/// These are only the gateways of VPCs with two of them, and the hubs where there are two, as of one alone nobody has to know which is used;
+/// all of them on a `member` of a pair, which has something to say itself.
 pub fn far_ends(connections: &str, member: bool, address: impl Fn(&InstanceId) -> Option<Ipv4Addr>) -> Vec<FarEnd> {
     let tree = swanctl::parse(connections).unwrap_or_default();
     let end = |(name, tree): (String, swanctl::Tree)| {
@@ -70,7 +70,7 @@ pub fn far_ends(connections: &str, member: bool, address: impl Fn(&InstanceId) -
     for end in &ends {
         places.entry(end.name.party().to_owned()).or_default().insert(end.place);
     }
-    ends.into_iter().filter(|end| member || end.name.hub().is_some() || places[end.name.party()].len() > 1).collect()
+    ends.into_iter().filter(|end| member || places[end.name.party()].len() > 1).collect()
 }
 
 /// What counts of what an end says: whether it is to be used, and by which takeover; whether it follows the other end, and by which.

@@ -190,7 +190,14 @@ fn the_ends_are_those_of_the_file_that_have_keys_and_on_a_hub_those_of_vpcs_with
     assert_eq!(end.ids, ["198.51.100.100".to_owned(), format!("{}/{}", holder(1).0, holder(2).1)]);
     assert_eq!(end.networks, ["10.1.0.0/16".parse().unwrap()].into());
     let hub = connection("crosswan-hub-198-51-100-100", "198.51.100.100", 1, &keys(9));
-    assert_eq!(far_ends(&format!("connections {{\n{hub}}}\n"), false, |_| None).len(), 1, "a spoke hears its one hub");
+    let only = format!("connections {{\n{hub}}}\n");
+    assert_eq!(
+        [false, true].map(|member| far_ends(&only, member, |_| None).len()),
+        [0, 1],
+        "nobody else could be used"
+    );
+    let other = connection("crosswan-hub-198-51-100-101", "198.51.100.101", 2, &keys(8));
+    assert_eq!(far_ends(&format!("connections {{\n{hub}{other}}}\n"), false, |_| None).len(), 2);
     assert!(far_ends("connections {", true, |_| None).is_empty());
 }
 
