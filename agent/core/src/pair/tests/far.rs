@@ -109,6 +109,25 @@ fn an_end_that_starts_anew_is_heard_at_once_and_nothing_recorded_counts() {
     assert_eq!(heard, [Some(says(false, 0)), Some(says(true, 3))]);
 }
 
+/// What nobody has proven is no word, and it is answered all the same: only the answer brings the challenge that proves it.
+#[test]
+fn an_end_that_starts_anew_is_answered_at_once_and_not_when_the_next_beat_is_due() {
+    for restarts in [0, 1] {
+        let mut sides = [Side::new(0, 11, 0), Side::new(1, 22, 0)];
+        live(&mut sides, 0, 10_000, [says(true, 3), says(false, 3)]);
+        let lives = 1 - restarts;
+        let words = [says(true, 3), says(false, 3)];
+        let sent = (10_000..).find(|now| sides[lives].sends(*now, words[lives]).is_some()).unwrap();
+        sides[restarts] = Side::new(restarts, 33, sent);
+        let (_, heard) = live(&mut sides, sent + 1, 500, words);
+        assert_eq!(
+            heard,
+            [Some(words[1]), Some(words[0])],
+            "{restarts} has started anew, long before the next beat of the other one"
+        );
+    }
+}
+
 #[test]
 fn a_few_far_ends_that_lie_are_told_what_they_want_and_the_others_what_is_so() {
     for (known, most) in

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     model::Timestamp,
-    pair::{LONGEST, Leaving, Notices, QUIET, Quiet, forwarded, handover_patience},
+    pair::{Event, LONGEST, Leaving, Notices, Pair, QUIET, Quiet, Ways, forwarded, handover_patience},
 };
 
 fn told(reasons: &[&str]) -> BTreeSet<String> {
@@ -123,6 +123,45 @@ fn what_ec2_tells_is_read_and_what_is_none_of_it_is_no_reason() {
     }
     let hostile = reasons(0, "{\"action\": \"\\u001b[31m\", \"time\": \"\\n\"}");
     assert!(hostile.chars().all(|c| (' '..='~').contains(&c)), "{hostile:?}");
+}
+
+/// What EC2 shows of three routes while they are led away one by one.
+#[test]
+fn what_is_handed_over_in_parts_is_one_move_and_none_of_before() {
+    let pair = || Pair::new(0, std::time::Duration::from_millis(100), 4);
+    let shows = |pair: &mut Pair, at: u64, here: usize| {
+        pair.on(at, Event::Routes { asked: at, ways: Ways { here, there: 3 - here, private: 0 } });
+        pair.moves().to_vec()
+    };
+    let mut parts = pair();
+    shows(&mut parts, 1000, 3);
+    parts.on(2000, Event::Leaving(true));
+    let moves = [(3000, 2), (4000, 1), (5000, 0)].map(|(at, here)| shows(&mut parts, at, here));
+    assert_eq!(moves, [[3000], [4000], [5000]], "it counts from its last part");
+
+    // Without a handover each is a move of its own: somebody takes them one by one.
+    let mut taken = pair();
+    shows(&mut taken, 1000, 3);
+    shows(&mut taken, 3000, 2);
+    assert_eq!(shows(&mut taken, 4000, 1), [3000, 4000]);
+
+    // A move that led routes here is no part of it, nor is one that led them back meanwhile.
+    let mut before = pair();
+    shows(&mut before, 1000, 0);
+    shows(&mut before, 2000, 3);
+    before.on(2500, Event::Leaving(true));
+    assert_eq!(shows(&mut before, 3000, 2), [2000, 3000]);
+    assert_eq!(shows(&mut before, 4000, 3), [2000, 3000, 4000]);
+    assert_eq!(shows(&mut before, 5000, 0), [2000, 3000, 4000, 5000]);
+
+    // Nor is what was given by an earlier handover.
+    let mut twice = pair();
+    shows(&mut twice, 1000, 3);
+    twice.on(2000, Event::Leaving(true));
+    shows(&mut twice, 3000, 1);
+    twice.on(4000, Event::Leaving(false));
+    twice.on(5000, Event::Leaving(true));
+    assert_eq!(shows(&mut twice, 6000, 0), [3000, 6000]);
 }
 
 #[test]
