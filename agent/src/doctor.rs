@@ -20,7 +20,7 @@ use crate::{
     settings, status,
 };
 use crosswan_core::{
-    doctor::{Examined, Found, Lead, Surroundings, to_try},
+    doctor::{Examined, Found, Lead, Surroundings, hears, to_try},
     error::Result,
     forwarding::{Obstacles, Traffic},
     iptables::Rules,
@@ -64,6 +64,9 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
     let (instance, foreign, driver, tried) =
         tokio::join!(instance(&settings, &me, all), foreign(traffic, &saved, all), driver, ike::probe(&closed));
     let Instance { elsewhere, own, vpc, addresses, around, accounts, allowed } = instance;
+    let far_port = settings.as_ref().ok().and_then(|settings| settings.far_port);
+    let heard = found(files::read(Path::new("/proc/net/udp")));
+    let hears = heard.map(|file| far_port.zip(file).is_some_and(|(port, (text, _))| hears(&text, port)));
     let text = |path: &Path| found(files::read(path)).map(|file| file.map(|(text, _)| text));
     Examined {
         now,
@@ -96,6 +99,8 @@ pub async fn examine(root: &Path, env: &BTreeMap<String, String>, flags: &Flags,
         unreached: found(includes::unreached(paths)),
         keyring: found(keyring::read(paths)),
         pair: found(status::pair(paths)),
+        followed: followed::read(paths),
+        hears,
         report,
         failed: found(files::read_json(&paths.failure)),
         settings,

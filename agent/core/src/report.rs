@@ -24,6 +24,7 @@ use crate::{
     outcome::{Outcome, PeerFailure, Verdict},
     plan::leads_to,
     settings::{AuthMethod, Settings},
+    system::Followed,
 };
 
 /// The note where EC2's check is not known: EC2 is asked about the own instance only if this gateway has a key.
@@ -139,6 +140,9 @@ pub struct Report {
     /// The peers whose part of this pass failed, by their connections (exit code 4).
     #[serde(default)]
     pub failed: BTreeMap<String, PeerFailure>,
+    /// The pairs at far ends of which a member has said that it is to be used, and whether this pass went against that.
+    #[serde(default, skip_serializing_if = "Followed::is_empty")]
+    pub followed: Followed,
     /// The Elastic IP that settings ask for (exit code 6 if this gateway waits for it); `None` if they ask for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<AddressIs>,
@@ -217,6 +221,7 @@ impl Report {
             removed: removed.cloned().collect(),
             held: decided.held.clone(),
             replacing: findings.replacing.clone(),
+            followed: observed.system.followed.without(&decided.overruled),
             address: address(decided, &outcome),
             segments: decided
                 .segments

@@ -153,6 +153,17 @@ impl Heard {
         self.watch.wait_for_log("routes follow the word of their pair", SOON)
     }
 
+    /// What doctor says on the hub of the pair, and whether it names the gateway that the hub's route leads to.
+    fn checked(&self) -> Result<(String, bool)> {
+        let said: serde_json::Value = serde_json::from_str(&self.hub.agent(&["doctor", "--json"])?.stdout)?;
+        let id = format!("followed-{}", self.pair.region.lab.vpc_id("a")?);
+        let check = said["checks"].as_array().into_iter().flatten().find(|check| check["id"] == *id);
+        let check = check.with_context(|| format!("no {id} in {said:#}"))?;
+        let used = if self.leads_to(&self.pair.one)? { &self.pair.one } else { &self.pair.two };
+        let names = check["found"].as_str().unwrap_or_default().contains(&used.instance);
+        Ok((check["state"].as_str().unwrap_or_default().to_owned(), names))
+    }
+
     /// Two refreshes of the hub, and of both members.
     fn refreshes(&self) -> Result<()> {
         for gateway in [&*self.hub, &self.pair.one, &self.hub, &self.pair.two] {
@@ -188,8 +199,12 @@ fn the_hub_follows_the_member_that_lives_before_any_pass_and_no_return_or_refres
     );
     let shown = hub.sh(&held)?.ok()?.stdout;
     ensure!(shown.contains(heard.place(one)?.interface()), "{shown}");
+    let word = format!("follows {} by its word", one.instance);
     let status = hub.agent(&["status"])?.stdout;
-    ensure!(status.contains(&format!("follows {} by its word", one.instance)), "{status}");
+    ensure!(status.contains(&word), "{status}");
+    let report = hub.agent(&["refresh"])?.stdout;
+    ensure!(report.contains(&word), "{report}");
+    ensure!(heard.checked()? == ("ok".to_owned(), true), "{:?}", heard.checked()?);
 
     // The one that has the routes dies while the hub refreshes all the time.
     let ends = AtomicBool::new(false);
@@ -223,7 +238,10 @@ fn the_hub_follows_the_member_that_lives_before_any_pass_and_no_return_or_refres
     heard.undisturbed(two, "refreshes after its return", || heard.refreshes())?;
     let report = refresh(hub)?;
     ensure!(report["outcome"] == "unchanged", "{report:#}");
-    Ok(())
+    // A hub that hears nobody says so, and not only when the route should have moved.
+    ensure!(heard.checked()? == ("ok".to_owned(), true), "{:?}", heard.checked()?);
+    hub.sh(&format!("kill -9 {}", heard.hears.pid()))?.ok()?;
+    eventually(SOON, "doctor says that nobody hears", || Ok(heard.checked()?.0 == "warning"))
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The list of checks: what each is called, which others must pass before it says anything, and what it looks at.
 
-use super::{cloud, examined::Examined, host, passes, path, routes, tunnels, verdict::Verdict, vpc};
+use super::{cloud, examined::Examined, host, pairs, passes, path, routes, tunnels, verdict::Verdict, vpc};
 use crate::error::{NOT_IN_FORCE, STOPPED, TUNNEL_DOWN, WAITING};
 
 /// One check, or one for each thing of a kind.
@@ -81,6 +81,7 @@ pub const CHECKS: &[Check] = &[
     one("interfaces-and-routes", &["root"], NOT_IN_FORCE, host::interfaces_and_routes),
     one("foreign-routes", &[], STOPPED, host::foreign_routes),
     each("pair-<instance>", &["settings"], NOT_AS_PLANNED, passes::pair),
+    each("followed-<vpc>", &["settings", "interfaces-and-routes"], NOT_IN_FORCE, pairs::followed),
     one("key-file", &["root"], NOT_AS_PLANNED, tunnels::key_file),
     one("key-loaded", &["key-file", "charon"], NOT_AS_PLANNED, tunnels::key_loaded),
     one("key-tag", &["ec2", "key-file"], NOT_AS_PLANNED, tunnels::key_tag),

@@ -13,7 +13,7 @@ use crate::{
     report::{FailedPass, Report},
     settings::Settings,
     state::State,
-    system::{Charon, Conntrack, Routing},
+    system::{Charon, Conntrack, Followed, Routing},
 };
 
 /// What was found, or why it could not be asked. "Could not ask" is never "nothing there".
@@ -77,6 +77,10 @@ pub struct Examined {
     pub keyring: Found<Option<Keyring>>,
     /// The other member of the pair that the last refresh found, and what `crosswan pair` shows of it if it runs; `None` without a pair.
     pub pair: Found<Option<(InstanceId, Option<PairStatus>)>>,
+    /// The far gateways that are followed by their own word.
+    pub followed: Followed,
+    /// Whether a program hears `pair.port`, UDP.
+    pub hears: Found<bool>,
     /// The last report since boot.
     pub report: Found<Option<Report>>,
     /// The last pass, if it ended without a report.

@@ -13,15 +13,15 @@ use crate::{
     iptables::Rules,
     model::{
         AclEntry, AddressHolder, AskError, ElasticIp, FarEnd, Holder, Identity, Keyring, Mode, NetworkAcl,
-        OwnInterface, OwnKeys, OwnTags, OwnVpc, Packets, RouteTable, RouteTarget, SecurityGroups, Timestamp, VpcRoute,
-        Way, private_key::tests::key_pair,
+        OwnInterface, OwnKeys, OwnTags, OwnVpc, Packets, Place, RouteTable, RouteTarget, SecurityGroups, Timestamp,
+        VpcRoute, Way, private_key::tests::key_pair,
     },
     pair::PairStatus,
     report::{Report, TunnelReport},
     settings::Settings,
     state::{HeldRoute, State as Remembered},
     swanctl::Summary,
-    system::{Charon, ChildSa, Conntrack, Routing, Sa},
+    system::{Charon, ChildSa, Conntrack, Followed, Followee, Routing, Sa, Via},
 };
 
 const PEER: &str = "crosswan-vpc-00000001-i-00000001";
@@ -128,6 +128,8 @@ fn well() -> Examined {
         paths: BTreeMap::new(),
         unreached: Ok(None),
         keyring: Ok(Some(ring)),
+        followed: Followed::default(),
+        hears: Ok(true),
         pair: Ok(Some(("i-00000009".parse().unwrap(), Some(paired("alive"))))),
         report: Ok(Some(report())),
         failed: Ok(None),

@@ -25,6 +25,7 @@ fn report() -> Report {
         removed: BTreeSet::new(),
         held: None,
         replacing: Vec::new(),
+        followed: Followed::default(),
         address: None,
         segments: None,
         routes: Vec::new(),
@@ -189,4 +190,20 @@ fn what_two_passes_did_is_one_report() {
     let both = second.after(first);
     assert_eq!((both.steps.len(), both.outcome), (2, Verdict::Changed));
     assert_eq!(both.steps[0], "took an address");
+}
+
+#[test]
+fn a_pair_at_a_far_end_is_told_with_whom_it_follows_and_what_a_pass_made_of_that() {
+    let word = |overruled| {
+        serde_json::json!({"vpc-00000001": {
+            "connection": "crosswan-vpc-00000001-i-00000002", "place": 2, "generation": 3, "networks": ["10.1.0.0/16"], "at": 5,
+            "overruled": overruled
+        }})
+    };
+    let of = |overruled| Report { followed: serde_json::from_value(word(overruled)).unwrap(), ..report() };
+    let line = "pair      vpc-00000001 follows i-00000002 by its word: takeover 3";
+    assert!(of(false).findings().contains(&line.to_owned()), "{:?}", of(false).findings());
+    let over = format!("{line}; a refresh has overruled that, as no packet could pass there");
+    assert!(of(true).findings().contains(&over), "{:?}", of(true).findings());
+    assert!(!serde_json::to_string(&report()).unwrap().contains("followed"), "nothing where there is none");
 }

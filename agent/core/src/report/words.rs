@@ -90,6 +90,11 @@ impl Report {
             RouteIs::Waits(what) => format!("WAITING   {to} of {table} is not led here yet: {what}"),
             RouteIs::Failed => format!("FAILED    {to} of {table} does not lead here"),
         }));
+        out.extend(
+            self.followed
+                .all()
+                .map(|(party, word)| format!("pair      {party} follows {word}{}", word.overruled_in_words())),
+        );
         if let Some(segments) = &self.segments {
             let may = |(name, to): (&SegmentName, &BTreeSet<SegmentName>)| {
                 let to: Vec<&str> = to.iter().map(SegmentName::as_str).collect();

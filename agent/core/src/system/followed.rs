@@ -1,7 +1,10 @@
 //! Which far gateways are followed by their own word: `followed.json`. `crosswan pair` writes it, a pass strikes out what no longer counts,
 //! and wherever it is said how routes should be, the word of a pair at the far end goes before what the last pass has decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,21 @@ pub struct Followee {
     /// A pass has moved the routes to another one since, as no packet could pass by this one: its word no longer counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overruled: bool,
+}
+
+impl fmt::Display for Followee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instance =
+            self.connection.gateway().map_or(self.connection.to_string(), |(_, instance)| instance.to_string());
+        write!(f, "{instance} by its word: takeover {}", self.generation)
+    }
+}
+
+impl Followee {
+    /// That its word no longer counts, for the end of a line.
+    pub fn overruled_in_words(&self) -> &'static str {
+        if self.overruled { "; a refresh has overruled that, as no packet could pass there" } else { "" }
+    }
 }
 
 impl Followed {

@@ -18,6 +18,63 @@ fn after(harm: impl FnOnce(&mut Examined)) -> (String, State, u8, String) {
     (one.id.clone(), one.state, diagnosis.exit_code, one.remedy.clone().unwrap())
 }
 
+/// The peer's VPC gets a second gateway, which stands by.
+fn with_a_pair(x: &mut Examined) {
+    let second = PEER.replace("-i-0", "-i-1");
+    let report = x.report.as_mut().unwrap().as_mut().unwrap();
+    let tunnel = report.tunnels.get_mut(PEER).unwrap();
+    tunnel.peer_keys = vec!["SHA256:one".into()];
+    let stands_by = TunnelReport { stands_by: true, ..tunnel.clone() };
+    report.tunnels.insert(second.clone(), stands_by);
+    let charon = x.charon.as_mut().unwrap();
+    let sa = Sa { conn: second.clone(), ..charon.sas[0].clone() };
+    charon.sas.push(sa);
+    charon.connections.insert(second, charon.connections[PEER].clone());
+    let net = "10.1.0.0/16".parse().unwrap();
+    let via = Via { place: Place::One, source: x.me.as_ref().unwrap().private, realm: None };
+    x.routing.as_mut().unwrap().own.routes.insert(net, via);
+    x.wanted_routing.as_mut().unwrap().as_mut().unwrap().routes.insert(net, via);
+}
+
+/// The first gateway of that VPC, or the second one, has taken over.
+fn followee(n: u32) -> Followee {
+    let connection = if n == 1 { PEER.to_owned() } else { PEER.replace("-i-0", "-i-1") };
+    Followee {
+        connection: connection.parse().unwrap(),
+        place: if n == 1 { Place::One } else { Place::Two },
+        generation: 3,
+        networks: ["10.1.0.0/16".parse().unwrap()].into(),
+        at: Timestamp(900),
+        overruled: false,
+    }
+}
+
+/// What doctor says of the pair in the peer's VPC.
+fn of_the_pair(x: &Examined) -> (State, String) {
+    let diagnosis = diagnose(x);
+    let found = diagnosis.checks.iter().find(|check| check.id == "followed-vpc-00000001");
+    found
+        .map(|check| (check.state, check.found.clone()))
+        .unwrap_or_else(|| (State::NotLookedAt, "no such check".into()))
+}
+
+#[test]
+fn a_hub_tells_at_which_member_each_far_pair_is_followed() {
+    assert_eq!(of_the_pair(&well()).1, "no such check", "one gateway is no pair");
+    let mut x = well();
+    with_a_pair(&mut x);
+    assert_eq!(of_the_pair(&x), (State::Ok, "none of the two has taken over: passes decide which is used".into()));
+    x.followed.follow("vpc-00000001", followee(1));
+    let instance = followee(1).connection.gateway().unwrap().1;
+    assert_eq!(of_the_pair(&x), (State::Ok, format!("reached through {instance} by its word, takeover 3")));
+    x.followed = x.followed.without(&[("vpc-00000001".to_owned(), 3)].into());
+    assert!(of_the_pair(&x).1.contains("was overruled"), "{:?}", of_the_pair(&x));
+    // With pre-shared keys nobody says anything in a tunnel, and a spoke follows nobody by this.
+    let tunnels = &mut x.report.as_mut().unwrap().as_mut().unwrap().tunnels;
+    tunnels.values_mut().for_each(|tunnel| tunnel.peer_keys.clear());
+    assert_eq!(of_the_pair(&x).1, "no such check");
+}
+
 #[test]
 fn one_cause_is_one_failure_with_its_remedy() {
     use State::{Failure, Warning};
@@ -278,6 +335,27 @@ fn one_cause_is_one_failure_with_its_remedy() {
             6,
             "systemctl status strongswan on i-00000009",
             Box::new(|x| x.pair.as_mut().unwrap().as_mut().unwrap().1 = Some(paired("no-charon"))),
+        ),
+        (
+            "followed-vpc-00000001",
+            Warning,
+            6,
+            "systemctl enable --now crosswan-pair",
+            Box::new(|x| {
+                with_a_pair(x);
+                x.hears = Ok(false);
+            }),
+        ),
+        (
+            "followed-vpc-00000001",
+            Failure,
+            9,
+            "systemctl restart crosswan-watch",
+            Box::new(|x| {
+                with_a_pair(x);
+                let word = followee(2);
+                assert!(x.followed.follow("vpc-00000001", word));
+            }),
         ),
         (
             "ena-allowance",
