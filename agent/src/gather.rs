@@ -233,6 +233,7 @@ fn files_below(root: &Path, paths: &Paths) -> Vec<Part> {
         &paths.unfinished,
         &paths.pair_status,
         &paths.pair_moves,
+        &paths.pair_taken,
         &paths.followed,
     ];
     let own = managed.into_iter().map(|file| paths.of(file).to_owned()).chain(own.into_iter().cloned());

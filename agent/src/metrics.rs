@@ -143,8 +143,8 @@ pub fn of(status: &Status, traffic: Option<&Traffic>, success: Option<Timestamp>
         if pair.role != MemberRole::Unknown {
             all.add(PAIR_ACTIVE, &[], truth(pair.role == MemberRole::Active));
         }
-        all.add_time(PAIR_TAKEN, &[], pair.taken.as_ref().map(|taken| taken.at));
     }
+    all.add_time(PAIR_TAKEN, &[], status.takeovers.last.as_ref().map(|taken| taken.at));
     for word in status.followed.all().map(|(_, word)| word).filter(|word| !word.overruled) {
         let Some((vpc, instance)) = word.connection.gateway() else { continue };
         let labels = [("vpc", vpc.as_str()), ("instance", instance.as_str())];

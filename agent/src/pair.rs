@@ -38,7 +38,10 @@ use crate::{
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::{Holder, Mode, PrivateKey},
-    pair::{Action, Beat, Event, Health, Hearing, LENGTH, Members, Moves, Pair, Peer, Refused, Says, Unverified, Word},
+    pair::{
+        Action, Beat, Event, Health, Hearing, LENGTH, Members, Moves, Pair, Peer, Refused, Says, Taken, Unverified,
+        Word,
+    },
     settings::{Pairing, Tag},
 };
 use leaving::Leaves;
@@ -251,6 +254,8 @@ impl Resident {
         info!(member = %instance, %address, "this gateway and {instance} are a pair");
         let before = files::read(&self.cfg.paths.pair_moves).ok().flatten().map(|(text, _)| text);
         let moves = Moves::read(&before.unwrap_or_default(), instance, self.now());
+        let taken: Option<Taken> = files::read_json(&self.cfg.paths.pair_taken).ok().flatten();
+        let taken = taken.filter(|taken| taken.from == *instance);
         let mut pair =
             Pair::new(self.now(), self.cfg.pairing.interval, self.cfg.pairing.misses).remembering(moves.clone());
         if self.cfg.mode == Mode::VpnHub {
@@ -270,7 +275,7 @@ impl Resident {
             nowhere: BTreeMap::new(),
             decided: None,
             ordered: Vec::new(),
-            taken: None,
+            taken,
         });
     }
 
@@ -379,6 +384,10 @@ impl Resident {
         }
         let taken = taken(routes, watched);
         warn!(member = %taken.from, routes = %taken.routes.join(", "), "took over {taken}");
+        // It is asked for when the other member is gone, too.
+        if let Err(e) = files::write_json(&self.cfg.paths.pair_taken, &taken, 0o644) {
+            warn!(reason = %e.chain(), "cannot write down what was taken over");
+        }
         watched.taken = Some(taken);
         let now = Instant::now();
         self.read_back = READ_BACK.map(|after| now + Duration::from_secs(after)).into();

@@ -33,6 +33,8 @@ pub struct Paths {
     pub may_not_announce: PathBuf,
     /// The moves of the last minutes, for a `crosswan pair` that starts anew.
     pub pair_moves: PathBuf,
+    /// What `crosswan pair` took over last.
+    pub pair_taken: PathBuf,
     /// The far gateways that are followed by their own word.
     pub followed: PathBuf,
     /// The lock of that file.
@@ -85,6 +87,7 @@ impl Paths {
             stay: root.join("run/crosswan/stay"),
             may_not_announce: root.join("run/crosswan/may-not-announce"),
             pair_moves: root.join("run/crosswan/pair-moves.json"),
+            pair_taken: root.join("run/crosswan/pair-taken.json"),
             followed: root.join("run/crosswan/followed.json"),
             followed_lock: root.join("run/crosswan/followed.lock"),
             state: root.join("var/lib/crosswan/state.json"),

@@ -23,7 +23,7 @@ use crosswan_core::{
     error::{Error, Kind, NOT_IN_FORCE, Result, STOPPED, TUNNEL_DOWN},
     iptables,
     model::{ConnName, InstanceId},
-    pair::{Members, PairStatus},
+    pair::{Members, PairStatus, Takeovers},
     report::{FailedPass, Report},
     system::{Charon, Conntrack, Followed, Routing, Sa},
 };
@@ -53,6 +53,8 @@ pub struct Status {
     pub put_back: Option<PutBack>,
     /// What `crosswan pair` hears of the other gateway of the pair; `None` without a pair.
     pub pair: Option<PairStatus>,
+    /// What this gateway took over last, also from a member that is gone, and how often routes have moved lately.
+    pub takeovers: Takeovers,
     /// The pairs at the far ends that have said which of them is to be used, by VPC.
     pub followed: Followed,
     /// The kernel's table of tracked connections.
@@ -153,6 +155,7 @@ pub async fn look(paths: &Paths) -> Status {
         stopped,
         put_back: json(&paths.put_back, &mut unasked),
         pair: shown(paths, &mut unasked),
+        takeovers: takeovers(paths, &mut unasked),
         followed: followed::read(paths),
         conntrack: kernel::conntrack(),
         age,
@@ -187,6 +190,13 @@ fn shown(paths: &Paths, unasked: &mut Vec<String>) -> Option<PairStatus> {
         ));
     }
     heard
+}
+
+/// What `crosswan pair` has written down of its moves.
+fn takeovers(paths: &Paths, unasked: &mut Vec<String>) -> Takeovers {
+    let moves = files::read(&paths.pair_moves).map_err(|e| unasked.push(e.chain())).ok().flatten();
+    let now = u64::try_from(crate::host::since_boot().as_millis()).unwrap_or(u64::MAX);
+    Takeovers::of(json(&paths.pair_taken, unasked), &moves.map_or(String::new(), |(text, _)| text), now)
 }
 
 /// As [`files::read_json`]. A failure goes to `unasked`.

@@ -146,6 +146,15 @@ fn of_two_nat_hub_the_one_that_lives_takes_the_routes_and_the_one_that_returns_t
         refresh(gateway)?;
         ensure!(input(gateway)?.is_empty() && gateway.read_file("/var/lib/crosswan/pair.json").is_err());
     }
+    // What was taken over is still told.
+    let told = status(&two)?;
+    let last = &told["takeovers"]["last"];
+    ensure!(told["pair"].is_null() && last["from"] == one.instance.as_str() && last["calls_ms"].is_u64(), "{told:#}");
+    ensure!(
+        last["silent_ms"].as_u64().is_some_and(|silent| silent > 0) && told["takeovers"]["recent"] == 1,
+        "{told:#}"
+    );
+    ensure!(status(&one)?["takeovers"]["last"].is_null());
     ensure!(host.reaches(internet)?);
     Ok(())
 }

@@ -15,6 +15,7 @@ mod moves;
 mod notices;
 mod quiet;
 mod shown;
+mod takeovers;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ pub use moves::Moves;
 pub use notices::Notices;
 pub use quiet::{QUIET, Quiet, forwarded};
 pub use shown::{HandsOver, MemberRole, PairStatus, PeerState, Taken};
+pub use takeovers::Takeovers;
 
 /// How a member is, as it sees itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

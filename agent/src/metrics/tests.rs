@@ -7,7 +7,7 @@ use crate::{
 };
 use crosswan_core::{
     model::Place,
-    pair::PairStatus,
+    pair::{PairStatus, Takeovers},
     report::FailedPass,
     system::{Conntrack, Followed, Followee},
     traffic::KernelSa,
@@ -93,6 +93,7 @@ fn status() -> Status {
         stopped: vec![],
         put_back: Some(PutBack { at: Timestamp(1_700_000_100), what: "a rule".into() }),
         pair: Some(pair()),
+        takeovers: Takeovers::of(pair().taken, "", 0),
         followed: followed(),
         conntrack: Some(Conntrack { entries: 12, max: 262_144, dropped: 3, raced: 0 }),
         charon: Some("5.9.8".into()),
@@ -213,6 +214,7 @@ fn what_could_not_be_read_is_missing_and_never_0() {
         tunnels: vec![away],
         nat: NatStatus { in_force: None, rules: vec![], mismatches: vec![] },
         pair: None,
+        takeovers: Takeovers::default(),
         followed: Followed::default(),
         conntrack: None,
         unasked: vec!["iptables".into(), "charon".into()],

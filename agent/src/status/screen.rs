@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::status::{ChildStatus, NatStatus};
-    use crosswan_core::system::Followed;
+    use crosswan_core::{pair::Takeovers, system::Followed};
 
     fn tunnel(n: usize, up: Option<bool>, bytes: u64) -> TunnelStatus {
         let child = ChildStatus {
@@ -185,6 +185,7 @@ mod tests {
             stopped: vec!["the policy drop\u{1b}[2J".into(); problems],
             pair: None,
             followed: Followed::default(),
+            takeovers: Takeovers::default(),
             put_back: None,
             conntrack: None,
             charon: None,

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Status;
-use crosswan_core::{report::Report, text::bytes};
+use crosswan_core::{report::Report, system::Followed, text::bytes};
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,14 +54,14 @@ impl fmt::Display for Status {
         if let Some(pair) = &self.pair {
             writeln!(f, "  {pair}")?;
         }
+        if !self.takeovers.is_empty() {
+            let at = self.takeovers.last.as_ref().and_then(|taken| u64::try_from(taken.at.0).ok());
+            let ago = at.map(|at| format!("{} ago, ", age(self.now.saturating_sub(at)))).unwrap_or_default();
+            writeln!(f, "  takeover  {ago}{}", self.takeovers)?;
+        }
         for (party, word) in self.followed.all() {
             let ago = self.now.saturating_sub(u64::try_from(word.at.0).unwrap_or_default());
-            let instance =
-                word.connection.gateway().map_or(word.connection.to_string(), |(_, instance)| instance.to_string());
-            let over =
-                if word.overruled { "; a refresh has overruled that, as no packet could pass there" } else { "" };
-            let (generation, ago) = (word.generation, age(ago));
-            writeln!(f, "  pair      {party} follows {instance} by its word: takeover {generation}, {ago} ago{over}")?;
+            writeln!(f, "  pair      {party} follows {word}, {} ago{}", age(ago), word.overruled_in_words())?;
         }
         for line in &self.stopped {
             writeln!(f, "  PROBLEM   {line}")?;
@@ -74,8 +74,8 @@ impl fmt::Display for Status {
         }
         let Some(report) = &self.last_refresh else { return Ok(()) };
         writeln!(f, "last report, {} ago: {}", age(self.age.unwrap_or_default()), report.verdict())?;
-        // What stops packets now is printed above.
-        let rest = Report { stopped: Vec::new(), ..report.clone() };
+        // What stops packets now, and who is followed now, is printed above.
+        let rest = Report { stopped: Vec::new(), followed: Followed::default(), ..report.clone() };
         for line in rest.findings().iter().chain(&rest.actions()) {
             writeln!(f, "  {line}")?;
         }

@@ -24,6 +24,7 @@ fn status(in_force: Option<bool>, up: Option<bool>) -> Status {
         stopped: Vec::new(),
         pair: None,
         followed: Followed::default(),
+        takeovers: Takeovers::default(),
         conntrack: None,
         put_back: None,
         charon: None,
@@ -56,4 +57,20 @@ fn what_could_not_be_asked_is_unknown_and_not_down() {
     assert!(!text.contains("NOT LOADED") && !text.contains("RULES"), "{text}");
     let json = serde_json::to_value(status(None, None)).unwrap();
     assert!(json["tunnels"][1]["up"].is_null() && json["nat"]["in_force"].is_null(), "{json}");
+}
+
+#[test]
+fn the_last_takeover_is_shown_without_a_pair() {
+    let taken = serde_json::json!({
+        "at": 100, "from": "i-0000000c", "routes": ["0.0.0.0/0 of rtb-0000000c"], "silent_ms": 410, "calls_ms": 90
+    });
+    let moves = "{\"member\": \"i-0000000c\", \"at\": [5]}";
+    let takeovers = Takeovers::of(serde_json::from_value(taken.clone()).unwrap(), moves, 10);
+    let shown = Status { now: 160, takeovers, ..status(Some(true), Some(true)) };
+    let line = "  takeover  1m ago, this gateway took 0.0.0.0/0 of rtb-0000000c from i-0000000c, 410 ms after its last beat, in 90 ms; 1 move in \
+                the last ten minutes\n";
+    assert!(shown.to_string().contains(line), "{shown}");
+    let json = serde_json::to_value(&shown).unwrap();
+    assert_eq!((&json["takeovers"]["last"]["calls_ms"], &json["takeovers"]["recent"]), (&taken["calls_ms"], &1.into()));
+    assert!(!status(Some(true), Some(true)).to_string().contains("takeover"));
 }

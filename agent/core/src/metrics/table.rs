@@ -45,7 +45,7 @@ metrics! {
     CONNTRACK_DROPPED Counter "nat_conntrack_dropped_total" "Packets dropped, and connections removed early, because the table was full."
     PAIR_UP Gauge "pair_member_up" "Whether the other member of the pair is heard and carries traffic, by crosswan pair here."
     PAIR_ACTIVE Gauge "pair_active" "Whether all routes of managed tables that lead to a member of the pair lead here."
-    PAIR_TAKEN Gauge "pair_takeover_timestamp_seconds" "When this gateway took over the other member's routes last, since its crosswan pair started."
+    PAIR_TAKEN Gauge "pair_takeover_timestamp_seconds" "When this gateway took over the other member's routes last, since boot."
     PAIR_FOLLOWED Gauge "pair_followed_generation" "The takeover since which this gateway of a VPC at a far end is used, as it said itself, by crosswan pair here."
     PAIR_FOLLOWED_AT Gauge "pair_followed_timestamp_seconds" "When it was followed."
     ROUTE_OWNED Gauge "route_owned" "Whether this route of a tagged route table led here at the last refresh."

@@ -19,12 +19,23 @@ impl Moves {
     /// Those of a file's text that count at `now`, in order: none with another member, from the future or older than the window, and no
     /// more than the latest that already stop everything. A text that is something else has none.
     pub fn read(text: &str, member: &InstanceId, now: u64) -> Vec<u64> {
-        let read: Option<Moves> = serde_json::from_str(text).ok().filter(|moves: &Moves| moves.member == *member);
-        let mut at = read.map(|moves| moves.at).unwrap_or_default();
-        at.retain(|at| now.checked_sub(*at).is_some_and(|ago| ago < WINDOW));
+        let mut at =
+            Moves::counting(text, now).filter(|moves| moves.member == *member).map_or(Vec::new(), |moves| moves.at);
         at.sort_unstable();
         at.drain(..at.len().saturating_sub(MOVES));
         at
+    }
+
+    /// How many of a file's text count at `now`, whoever the other member is or was.
+    pub fn recent(text: &str, now: u64) -> usize {
+        Moves::counting(text, now).map_or(0, |moves| moves.at.len())
+    }
+
+    /// Those of the text that are in the window; `None` if it is something else.
+    fn counting(text: &str, now: u64) -> Option<Moves> {
+        let mut moves: Moves = serde_json::from_str(text).ok()?;
+        moves.at.retain(|at| now.checked_sub(*at).is_some_and(|ago| ago < WINDOW));
+        Some(moves)
     }
 }
 

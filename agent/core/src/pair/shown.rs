@@ -40,7 +40,7 @@ pub struct PairStatus {
     pub nowhere_s: Option<u64>,
     /// The datagrams from its address that did not count, by the reason.
     pub refused: BTreeMap<String, u64>,
-    /// What this gateway took over last, since its `crosswan pair` started.
+    /// What this gateway took over from that member last, since boot.
     pub taken: Option<Taken>,
     /// Since when this gateway hands over, and why; `None` if it does not.
     #[serde(default)]
@@ -177,9 +177,6 @@ impl fmt::Display for PairStatus {
         write!(f, "; {}", self.role)?;
         if let Some(HandsOver { seconds, why }) = &self.hands_over {
             write!(f, "; it hands over since {seconds}s, because {why}")?;
-        }
-        if let Some(taken) = &self.taken {
-            write!(f, "; it took over {taken}")?;
         }
         let refused: Vec<_> = self.refused.iter().map(|(why, times)| format!("{times} {why}")).collect();
         if refused.is_empty() { Ok(()) } else { write!(f, "; refused: {}", refused.join(", ")) }
