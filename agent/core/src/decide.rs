@@ -24,6 +24,7 @@ mod roster;
 pub mod rotation;
 mod segments;
 mod spoke;
+mod third;
 pub mod trust;
 mod vpc_routes;
 mod zones;
@@ -138,6 +139,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
     };
     let pair = pair::members(settings, observed);
     findings.notes.extend(pair.as_ref().err().cloned().flatten());
+    findings.notes.extend(third::note(settings, observed));
     let pair = pair.ok();
     let segments = segments::segments(settings, observed, &state.peers, &mut findings);
     let routing = match &segments {

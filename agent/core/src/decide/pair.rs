@@ -1,10 +1,11 @@
 //! Which other gateway of the own mode and VPC is the second member of the pair.
 //!
-//! There is a pair only of two: of three gateways none could say whose routes another may take. EC2 and the keys that it shows decide; where
-//! EC2 does not answer, the members of the last pass stay. A gateway's key says its mode: the tags of `nat-hub` and `nat-vpn` are the same.
+//! EC2 and the keys that it shows decide; where EC2 does not answer, the members of the last pass stay. A gateway's key says its mode: the
+//! tags of `nat-hub` and `nat-vpn` are the same. Which two of more than two gateways are the pair, `third` says.
 
+use super::third::{Standing, standing, waits};
 use crate::{
-    model::{Holder, InstanceId, Member, Mode, OwnVpc, PublicKey, VpcId},
+    model::{Holder, InstanceId, KeyTags, Member, Mode, OwnVpc, PublicKey, VpcId},
     observed::Observed,
     pair::{Me, Members, Other},
     settings::{Pairing, Settings},
@@ -24,23 +25,17 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
         return Ok(Members { port, destinations: settings.destinations(), ..last });
     };
     let vpc_id = &observed.me.vpc;
-    let others = || vpc.members.iter().flatten();
     let stranger = |(instance, member): &(&InstanceId, &Member)| other_mode(settings.mode, vpc_id, instance, member);
-    let mut members = others().filter(|other| stranger(other).is_none());
-    let (instance, other) = match (members.next(), members.next()) {
-        (Some(member), None) => member,
-        (None, _) => {
-            let stranger = others().find_map(|other| Some((other.0, stranger(&other)?)));
+    let (instance, other) = match standing(settings, observed, vpc, own).0 {
+        Standing::With(instance, member) => (instance, member),
+        Standing::Alone => {
+            let stranger = vpc.members.iter().flatten().find_map(|other| Some((other.0, stranger(&other)?)));
             let why = |(instance, mode): (&InstanceId, Mode)| {
                 format!("no pair with {instance}: it is a {mode} by its key, and this gateway a {}", settings.mode)
             };
             return Err(stranger.filter(|_| asked).map(why));
         }
-        (Some((one, _)), Some((another, _))) => {
-            return Err(Some(format!(
-                "no pair: beside this gateway {one} and {another} are in its VPC, and a pair has two members; end one of the three"
-            )));
-        }
+        Standing::Waits(two) => return Err(Some(waits(two))),
     };
     let keys = keys(settings.mode, vpc_id, instance, other);
     if keys.is_empty() {
@@ -64,11 +59,14 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
     })
 }
 
-/// The only other gateway of this VPC that is one of the own mode, or may be, as it has not announced a key yet.
-pub(super) fn only_other<'a>(own: Mode, id: &VpcId, vpc: &'a OwnVpc) -> Option<(&'a InstanceId, &'a Member)> {
-    let mut others =
-        vpc.members.iter().flatten().filter(|(instance, member)| other_mode(own, id, instance, member).is_none());
-    others.next().filter(|_| others.next().is_none())
+/// The other gateways of this VPC that are of the own mode, or may be, as they have not announced a key yet.
+pub(super) fn others<'a>(own: Mode, id: &VpcId, vpc: &'a OwnVpc) -> impl Iterator<Item = (&'a InstanceId, &'a Member)> {
+    vpc.members.iter().flatten().filter(move |(instance, member)| other_mode(own, id, instance, member).is_none())
+}
+
+/// Whether these tags announce a key with the proof that this instance, in this mode, has it.
+pub(super) fn is_in_mode(mode: Mode, vpc: &VpcId, instance: &InstanceId, tags: &KeyTags) -> bool {
+    tags.key.read().is_some_and(|key| key.is_in(mode, &Holder { vpc, instance }))
 }
 
 fn no_role() -> String {
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn two_are_a_pair_by_the_key_that_the_other_one_proves_and_three_are_none() {
+    fn two_are_a_pair_by_the_key_that_the_other_one_proves() {
         let pair = of(PAIRED, &[(2, 2)]).unwrap();
         assert_eq!(
             (&pair.other.instance, &pair.other.keys[..], pair.port),
@@ -154,7 +152,6 @@ mod tests {
         assert_eq!(Members::parse(&pair.text()), Some(pair));
         assert_eq!(of(PAIRED, &[]), Err(None), "one alone is nothing to talk about");
         assert!(of(PAIRED, &[(2, 3)]).unwrap_err().unwrap().contains("announces no key of its own"));
-        assert!(of(PAIRED, &[(2, 2), (3, 3)]).unwrap_err().unwrap().contains("a pair has two members"));
         for off in ["false", "true\nauth.method = 'psk'"] {
             let toml = PAIRED.replace("true", off);
             assert_eq!(of(&toml, &[(2, 2)]), Err(None), "{off}");
@@ -173,7 +170,8 @@ mod tests {
             let why = of(&[(2, 2, other)]).unwrap_err().unwrap();
             assert!(why.contains(&format!("no pair with {}: it is {as_other}", holder(2).1)), "{why}");
             assert_eq!(of(&[(2, 2, other), (3, 3, mode)]).unwrap().other.instance, holder(3).1);
-            assert!(of(&[(2, 2, mode), (3, 3, mode), (4, 4, other)]).is_err(), "three of the mode");
+            let why = of(&[(2, 2, mode), (3, 3, mode), (4, 4, other)]).unwrap_err().unwrap();
+            assert!(why.contains("waits beside them"), "three of the mode: {why}");
         }
     }
 

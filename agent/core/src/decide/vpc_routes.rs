@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     met::met,
+    third::{waits, waits_beside},
     zones::{Owner, Two},
 };
 use crate::{
@@ -115,8 +116,11 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
     let pair = super::pair::members(settings, observed).ok();
     let met = met(observed, pair.as_ref()).filter(|met| met.counts(observed.now));
     let two = Two::of(settings, observed, vpc, own);
+    let beside = waits_beside(settings, observed, vpc, own);
     let own = Own { instance: &observed.me.instance, interface: own };
     let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned()).or(address);
+    // Nothing is taken from a pair, nor behind its back: what leads nowhere is theirs.
+    let blocked = blocked.or_else(|| beside.map(waits));
     // The gateway that has the route may serve VPCs there, which this one would cut off without knowing them.
     let silent = observed.answers.iter().find(|(_, answer)| answer.is_err());
     let unsure = silent.map(|(scope, _)| format!("{scope} did not answer"));
@@ -130,6 +134,15 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
             // By the default route of its own subnet this gateway itself reaches the internet, whatever is in it now.
             let public = table.own || matches!(found, Some(RouteTarget::InternetGateway(_)));
             if matches!(found, Some(RouteTarget::Local)) || (!private && public) {
+                continue;
+            }
+            if let Some(member) =
+                beside.into_iter().flatten().find(|member| found.is_some_and(|at| at.is(member, None)))
+            {
+                routes
+                    .are
+                    .insert((id.clone(), to), RouteIs::Member(format!("leads to {member}, a member of the pair")));
+                routes.held.get_mut(id).and_then(|table| table.remove(&to));
                 continue;
             }
             let held = routes.held.get(id).and_then(|table| table.get(&to)).copied();

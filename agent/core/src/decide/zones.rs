@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::pair::only_other;
+use super::third::{self, standing};
 use crate::{
     model::{InstanceId, OwnInterface, OwnVpc, RouteTable, Timestamp, Zone},
     observed::Observed,
@@ -65,7 +65,7 @@ impl<'a> Two<'a> {
         vpc: &'a OwnVpc,
         own: &'a OwnInterface,
     ) -> Option<Two<'a>> {
-        let (instance, other) = only_other(settings.mode, &observed.me.vpc, vpc)?;
+        let third::Standing::With(instance, other) = standing(settings, observed, vpc, own).0 else { return None };
         let me = Standing { instance: &observed.me.instance, zone: vpc.zone.as_ref(), launched: own.launched };
         let other = Standing { instance, zone: other.zone.as_ref(), launched: other.launched };
         let heard = observed.heard.as_ref().filter(|heard| heard.member == *instance);

@@ -1,0 +1,294 @@
+//! Of more than two gateways of a mode in one VPC, which two are the pair.
+//!
+//! Each of them answers that by what EC2 shows to all of them alike, and by nothing that it remembers or has heard: so two passes that
+//! saw different things agree again by the next ones. A gateway that routes lead to comes before one that none leads to, and of two alike
+//! the older one comes first. So a newcomer takes the place of nobody who is there, and gets the place of the first that is gone.
+
+use std::cmp::Reverse;
+
+use super::pair::{is_in_mode, others};
+use crate::{
+    model::{InstanceId, InterfaceId, KeyTags, Member, OwnInterface, OwnTags, OwnVpc, Timestamp},
+    observed::Observed,
+    settings::Settings,
+};
+
+/// What this gateway is among those of its mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing<'a> {
+    /// The only one.
+    Alone,
+    /// One of the pair, with this other one.
+    With(&'a InstanceId, &'a Member),
+    /// Neither of these two, who are the pair.
+    Waits([&'a InstanceId; 2]),
+}
+
+/// One of the gateways.
+struct Candidate<'a> {
+    instance: &'a InstanceId,
+    /// `None` for this gateway itself.
+    member: Option<&'a Member>,
+    interface: &'a InterfaceId,
+    launched: Timestamp,
+    /// Whether EC2 shows that it has announced a key of this mode. One that has not cannot watch anybody.
+    announced: bool,
+}
+
+impl Candidate<'_> {
+    fn rank(&self, vpc: &OwnVpc) -> (Reverse<bool>, Reverse<bool>, Timestamp, &InstanceId) {
+        let mut targets = vpc.tables.values().flat_map(|table| table.routes.values()).map(|route| &route.target);
+        let holds = targets.any(|target| target.is(self.instance, Some(self.interface)));
+        (Reverse(self.announced), Reverse(holds), self.launched, self.instance)
+    }
+}
+
+/// Where this gateway stands, and the gateways that wait beside the pair, the next one first.
+pub(super) fn standing<'a>(
+    settings: &Settings,
+    observed: &'a Observed,
+    vpc: &'a OwnVpc,
+    own: &'a OwnInterface,
+) -> (Standing<'a>, Vec<&'a InstanceId>) {
+    let nothing = OwnTags::default();
+    let tags = observed.tags.as_ref().and_then(|tags| tags.as_ref().ok()).unwrap_or(&nothing);
+    let announced = |tags: &KeyTags, instance| is_in_mode(settings.mode, &observed.me.vpc, instance, tags);
+    let me = Candidate {
+        instance: &observed.me.instance,
+        member: None,
+        interface: &own.id,
+        launched: own.launched,
+        announced: announced(&KeyTags::of(tags.key.as_deref(), tags.next.as_deref()), &observed.me.instance),
+    };
+    let other = |(instance, member): (&'a InstanceId, &'a Member)| Candidate {
+        instance,
+        member: Some(member),
+        interface: &member.interface,
+        launched: member.launched,
+        announced: announced(&member.tags, instance),
+    };
+    let mut all: Vec<_> = others(settings.mode, &observed.me.vpc, vpc).map(other).chain([me]).collect();
+    all.sort_by(|a, b| a.rank(vpc).cmp(&b.rank(vpc)));
+    let waiting = all.iter().skip(2).map(|waiting| waiting.instance).collect();
+    let standing = match &all[..] {
+        [one, two, ..] => match (one.member, two.member) {
+            (Some(member), None) => Standing::With(one.instance, member),
+            (None, Some(member)) => Standing::With(two.instance, member),
+            _ => Standing::Waits([one.instance, two.instance]),
+        },
+        _ => Standing::Alone,
+    };
+    (standing, waiting)
+}
+
+/// The two that this gateway waits beside; `None` if it is one of them, or if there are no two.
+pub(super) fn waits_beside<'a>(
+    settings: &Settings,
+    observed: &'a Observed,
+    vpc: &'a OwnVpc,
+    own: &'a OwnInterface,
+) -> Option<[&'a InstanceId; 2]> {
+    settings.pair?;
+    match standing(settings, observed, vpc, own).0 {
+        Standing::Waits(two) => Some(two),
+        Standing::Alone | Standing::With(..) => None,
+    }
+}
+
+/// What a member of the pair has to say of those that wait beside it; `None` if nobody does.
+pub(super) fn note(settings: &Settings, observed: &Observed) -> Option<String> {
+    settings.pair?;
+    let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return None };
+    let (Standing::With(other, _), waiting) = standing(settings, observed, vpc, own) else { return None };
+    let next = waiting.first()?;
+    Some(format!(
+        "{next} waits beside the pair of this gateway and {other}, and takes the place of the first of the two that is gone: \
+         crosswan handover on that one, then end it"
+    ))
+}
+
+/// The same for one that waits.
+pub(super) fn waits([one, two]: [&InstanceId; 2]) -> String {
+    format!(
+        "{one} and {two} are the pair, and this gateway waits beside them: it takes the place of the first of the two that is gone; \
+         crosswan handover on that one, then end it"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        decide::{RouteIs, vpc_routes},
+        model::{
+            Holder, Identity, Mode, RouteTable, RouteTarget, VpcId, VpcRoute,
+            private_key::tests::{holder, key_pair},
+        },
+        pair::Members,
+    };
+
+    const SETTINGS: &str = "mode = 'nat-hub'\nprivate_net = ['10.0.0.0/8']\npair.enabled = true";
+
+    /// A gateway of the VPC as EC2 shows it.
+    #[derive(Debug, Clone, Copy)]
+    struct Shown {
+        n: u32,
+        launched: i64,
+        announced: bool,
+        /// Whether the default route of a table of its own leads to it.
+        holds: bool,
+    }
+
+    fn shown(n: u32, launched: i64, holds: bool) -> Shown {
+        Shown { n, launched, announced: true, holds }
+    }
+
+    fn vpc() -> VpcId {
+        holder(1).0
+    }
+
+    fn id(n: u32) -> InstanceId {
+        holder(n).1
+    }
+
+    fn interface(n: u32) -> InterfaceId {
+        format!("eni-{n:08x}").parse().unwrap()
+    }
+
+    /// What gateway `n` sees, where EC2 shows all these.
+    fn seen(n: u32, all: &[Shown]) -> Observed {
+        let settings = Settings::of_toml(SETTINGS);
+        let me = Identity {
+            instance: id(n),
+            region: "us-west-2".parse().unwrap(),
+            vpc: vpc(),
+            cidrs: ["10.1.0.0/16".parse().unwrap()].into(),
+            private: [10, 1, 0, 4].into(),
+            public: None,
+        };
+        let mut observed = Observed::new(&settings, me, "ens5".parse().unwrap(), Timestamp(10_000));
+        let key = |of: &Shown| {
+            let proven =
+                key_pair(of.n as u8).proven_in(Mode::NatHub, &Holder { vpc: &vpc(), instance: &id(of.n) }).unwrap();
+            of.announced.then(|| proven.to_string())
+        };
+        let own = all.iter().find(|shown| shown.n == n).unwrap();
+        let subnet = "subnet-00000001".parse().unwrap();
+        let place = OwnInterface { id: interface(n), subnet, launched: Timestamp(own.launched) };
+        observed.tags = Some(Ok(OwnTags { key: key(own), interface: Some(place), ..OwnTags::default() }));
+        let member = |of: &Shown| {
+            let (address, tags) = ([10, 1, 0, of.n as u8].into(), KeyTags::of(key(of).as_deref(), None));
+            (
+                id(of.n),
+                Member { address, interface: interface(of.n), zone: None, launched: Timestamp(of.launched), tags },
+            )
+        };
+        let table = |of: &Shown| {
+            let target = RouteTarget::Interface { interface: Some(interface(of.n)), instance: Some(id(of.n)) };
+            let routes = [(ipnet::Ipv4Net::default(), VpcRoute { target, blackhole: false })].into();
+            (format!("rtb-{:08x}", of.n).parse().unwrap(), RouteTable { routes, ..RouteTable::default() })
+        };
+        observed.vpc = Some(Ok(OwnVpc {
+            members: Some(all.iter().filter(|shown| shown.n != n).map(member).collect()),
+            tables: all.iter().filter(|shown| shown.holds).map(table).collect(),
+            ..OwnVpc::default()
+        }));
+        observed
+    }
+
+    /// The members, as gateway `n` has them.
+    fn pair(n: u32, all: &[Shown]) -> Result<Members, Option<String>> {
+        super::super::pair::members(&Settings::of_toml(SETTINGS), &seen(n, all))
+    }
+
+    /// The two that are the pair, by the word of each of them.
+    fn two(all: &[Shown]) -> Vec<u32> {
+        let is_one = |n: &u32| pair(*n, all).is_ok();
+        all.iter().map(|shown| shown.n).filter(is_one).collect()
+    }
+
+    #[test]
+    fn whatever_ec2_shows_all_name_the_same_two_and_these_two_name_each_other() {
+        for case in 0..8_u32.pow(3) {
+            let of = |n: u32| {
+                let bits = case >> (3 * (n - 1)) & 7;
+                Shown { n, launched: (bits & 1).into(), announced: bits & 2 > 0, holds: bits & 4 > 0 }
+            };
+            let all = [of(1), of(2), of(3)];
+            let settings = Settings::of_toml(SETTINGS);
+            let mut said = all.map(|of| {
+                let observed = seen(of.n, &all);
+                let Some(Ok(vpc)) = &observed.vpc else { panic!("no VPC") };
+                let mut two = match standing(&settings, &observed, vpc, observed.own_interface().unwrap()).0 {
+                    Standing::Alone => panic!("{all:?}"),
+                    Standing::With(other, _) => [id(of.n), other.clone()],
+                    Standing::Waits(two) => two.map(Clone::clone),
+                };
+                two.sort();
+                (of.n, two)
+            });
+            said.sort();
+            assert!(said.iter().all(|(_, two)| *two == said[0].1), "{all:?}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_takes_the_place_of_nobody_who_is_there_and_that_of_the_first_who_is_gone() {
+        for leads in [[true, false], [false, true], [true, true], [false, false]] {
+            let [one, two] = [shown(1, 100, leads[0]), shown(2, 200, leads[1])];
+            let third = shown(3, 300, false);
+            assert_eq!(self::two(&[one, two, third]), [1, 2], "{leads:?}");
+            assert_eq!(pair(1, &[one, two, third]).unwrap().other.instance, id(2));
+            assert_eq!(self::two(&[two, third]), [2, 3]);
+            assert_eq!(self::two(&[one, third]), [1, 3]);
+            // A fourth waits behind it.
+            assert_eq!(self::two(&[one, two, third, shown(4, 400, false)]), [1, 2]);
+            assert_eq!(self::two(&[two, third, shown(4, 400, false)]), [2, 3]);
+        }
+    }
+
+    #[test]
+    fn neither_an_older_one_that_carries_nothing_nor_one_without_a_key_ends_a_pair() {
+        let active = [shown(2, 200, true), shown(3, 300, true)];
+        let with = |other: Shown| two(&[active[0], active[1], other]);
+        assert_eq!(with(shown(1, 100, false)), [2, 3], "an older one that has its key late");
+        let tag_alone = Shown { announced: false, ..shown(1, 100, false) };
+        assert_eq!(with(tag_alone), [2, 3]);
+        assert_eq!(with(Shown { holds: true, ..tag_alone }), [2, 3]);
+        // One that stands by has its place by its age.
+        assert_eq!(two(&[shown(2, 200, true), shown(3, 300, false), tag_alone]), [2, 3]);
+    }
+
+    #[test]
+    fn what_the_members_and_the_one_that_waits_report_names_all_three() {
+        let all = [shown(1, 100, true), shown(2, 200, false), shown(3, 300, false)];
+        let why = pair(3, &all).unwrap_err().unwrap();
+        assert!(why.starts_with(&format!("{} and {} are the pair, and this gateway waits", id(1), id(2))), "{why}");
+        let settings = Settings::of_toml(SETTINGS);
+        let said = note(&settings, &seen(2, &all)).unwrap();
+        assert!(said.starts_with(&format!("{} waits beside the pair of this gateway and {}", id(3), id(1))), "{said}");
+        assert_eq!(note(&settings, &seen(3, &all)), None);
+        assert_eq!(note(&settings, &seen(1, &all[..2])), None, "two have nobody beside them");
+    }
+
+    #[test]
+    fn one_that_waits_takes_no_route_from_a_member_and_none_that_leads_nowhere() {
+        let all = [shown(1, 100, true), shown(2, 200, false), shown(3, 300, false)];
+        let settings = Settings::of_toml(SETTINGS);
+        let routes = |n: u32| {
+            let mut observed = seen(n, &all);
+            let Some(Ok(vpc)) = &mut observed.vpc else { panic!("no VPC") };
+            vpc.tables.insert("rtb-0000000f".parse().unwrap(), RouteTable::default());
+            let is = crate::model::Neighbour { running: true, launched: Timestamp(100), same_mode: true };
+            vpc.neighbours = [(id(1), is)].into();
+            vpc_routes::vpc_routes(&settings, &observed, None)
+        };
+        let waits = routes(3);
+        assert!(waits.take.is_empty(), "{:?}", waits.take);
+        let words: Vec<_> = waits.are.values().cloned().collect();
+        let [RouteIs::Member(member), RouteIs::Waits(nowhere)] = &words[..] else { panic!("{words:?}") };
+        assert!(member.contains(&format!("leads to {}, a member of the pair", id(1))), "{member}");
+        assert!(nowhere.contains("this gateway waits beside them"), "{nowhere}");
+        assert_eq!(routes(2).take.len(), 1, "a member takes it");
+    }
+}
