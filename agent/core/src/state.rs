@@ -151,6 +151,9 @@ pub struct Peer {
     /// Since when every pass has found its tunnel down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_since: Option<Timestamp>,
+    /// The same of each other gateway of the VPC that has a place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub idle_since: BTreeMap<InstanceId, Timestamp>,
     /// The keys of the other gateways of the VPC.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub others: BTreeMap<InstanceId, Vec<PublicKey>>,
@@ -169,6 +172,7 @@ impl Peer {
             misses: 0,
             missed_at: None,
             down_since: None,
+            idle_since: BTreeMap::new(),
             others: BTreeMap::new(),
             lost: Vec::new(),
         }

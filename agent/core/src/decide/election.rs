@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::{contacts::Contacts, roster::Vpc};
 use crate::model::{ConnName, Gateway, InstanceId, Timestamp};
 
-/// How long, in seconds, a tunnel must have been down before a gateway that stands by takes over. A rekey, a restart of
-/// charon and a look that was too early are over by then.
-const DOWN: u64 = 60;
+/// How long, in seconds, a tunnel must have been down before a gateway that stands by takes over, or another one gets its place. A rekey,
+/// a restart of charon and a look that was too early are over by then.
+pub(super) const DOWN: u64 = 60;
 /// How many gateways of one VPC are remembered as having lost it.
 const REMEMBERED: usize = 16;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     credential::{Credential, Link, NoAuth},
-    election::{Election, Waiting},
+    election::{DOWN, Election, Waiting},
     facts::Facts,
     findings::{Findings, Kept, Replacing},
     roster::{Eligible, Roster, Vpc, roster},
@@ -12,7 +12,7 @@ use super::{
     trust::{Case, Objection, Trust, named, trust},
 };
 use crate::{
-    model::{Auth, ConnName, Gateway, IkeId, InstanceId, Place, PublicKey, Tunnel, VpcId},
+    model::{Auth, ConnName, Gateway, IkeId, InstanceId, Place, PublicKey, Timestamp, Tunnel, VpcId},
     state::Peer,
 };
 
@@ -62,6 +62,7 @@ impl End<'_> {
         for (id, mut vpc) in vpcs {
             let Some(elected) = election.elect(&vpc) else { continue };
             let Some(gateway) = vpc.gateways.remove(&elected.in_use) else { continue };
+            let idle_since = self.idle_since(&vpc);
             let known = vpc.known.filter(|known| known.gateway.instance == gateway.instance);
             let others = vpc.gateways.keys().map(|i| (i.clone(), keys_of(i))).filter(|(_, keys)| !keys.is_empty());
             let peer = Peer {
@@ -69,6 +70,7 @@ impl End<'_> {
                 others: others.collect(),
                 lost: elected.lost,
                 down_since: elected.down_since,
+                idle_since,
                 gateway: gateway.clone(),
                 ..known.unwrap_or_else(|| Peer::new(gateway))
             };
@@ -77,6 +79,16 @@ impl End<'_> {
             chosen.insert(id, Chosen { peer, others: others.collect() });
         }
         (chosen, found)
+    }
+
+    /// Since when every pass has found down the tunnel of each gateway of a VPC that has a place.
+    fn idle_since(&self, vpc: &Vpc) -> BTreeMap<InstanceId, Timestamp> {
+        let before = |instance| vpc.known.as_ref().and_then(|known| known.idle_since.get(instance)).copied();
+        let idle = vpc.gateways.values().filter(|gateway| {
+            let name = (self.connection)(gateway);
+            self.facts.places.held(&name).is_some() && self.facts.contacts.is_dead(&name)
+        });
+        idle.map(|g| (g.instance.clone(), before(&g.instance).unwrap_or(self.facts.observed.now))).collect()
     }
 
     /// The keys that each gateway is known by after this pass.
@@ -147,7 +159,7 @@ impl End<'_> {
 
     /// The connections to the other gateways of a VPC. One of them has its tunnel at the other place, where it disturbs nobody, and
     /// a route moves to it once that is up. Any further one has a connection without a child, by which it can show that it
-    /// works. Adds to the findings why each of them is not used.
+    /// works, and waits for a place. Adds to the findings why each of them is not used.
     pub(super) fn stand_by(
         &self,
         chosen: &Chosen,
@@ -171,7 +183,7 @@ impl End<'_> {
                     let tunnel = Tunnel { remote_addr, remote_id, place, children, auth, ..like.clone() };
                     let name = (self.connection)(gateway);
                     let is_up = self.facts.contacts.carries_as(&name, &(self.connection)(in_use));
-                    beside.push((name, tunnel));
+                    beside.push((name.clone(), tunnel));
                     match (is_second, is_up) {
                         (true, true) => format!(
                             "its tunnel is up beside the one in use; it takes over {} minutes after its launch, when all others have \
@@ -179,6 +191,10 @@ impl End<'_> {
                             self.settles / 60
                         ),
                         (true, false) => "its tunnel is loaded beside the one in use, and is not up yet".into(),
+                        (false, _) if self.facts.contacts.has_authenticated(&name) => {
+                            "it has authenticated, and gets a tunnel when one of the two that have theirs is gone"
+                                .into()
+                        }
                         (false, _) => "it is loaded without a tunnel, and has not authenticated yet".into(),
                     }
                 }
@@ -206,20 +222,18 @@ impl End<'_> {
         beside
     }
 
-    /// The gateway that has its tunnel at the other place: a newcomer that has authenticated, else the one that has that place, else
-    /// the newest. A gateway that cannot be used has none.
+    /// The gateway that has its tunnel at the other place: the one that has it, until its tunnel has been down for a while, as it may be
+    /// one of a pair that leads its VPC's packets into it; else a newcomer that has authenticated, else the newest. A gateway that cannot
+    /// be used has none.
     fn second<'c>(&self, chosen: &'c Chosen, place: Place) -> Option<&'c InstanceId> {
         let rank = |(gateway, waiting): &&(Gateway, Waiting)| {
             let name = (self.connection)(gateway);
             let newcomer = *waiting == Waiting::Newcomer;
             let has_proved = newcomer && self.facts.contacts.has_authenticated(&name);
-            (
-                has_proved,
-                self.facts.places.held(&name) == Some(place),
-                newcomer,
-                gateway.launched,
-                gateway.instance.clone(),
-            )
+            let has_it = self.facts.places.held(&name) == Some(place);
+            let idle = chosen.peer.idle_since.get(&gateway.instance);
+            let is_down = idle.is_some_and(|since| self.facts.observed.now.0.abs_diff(since.0) >= DOWN);
+            (has_it && !is_down, has_proved, has_it, newcomer, gateway.launched, gateway.instance.clone())
         };
         let usable = |(gateway, _): &&(Gateway, Waiting)| {
             let keys = chosen.peer.keys_of(&gateway.instance);

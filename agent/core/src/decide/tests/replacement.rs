@@ -26,7 +26,9 @@ fn at(now: i64, before: Option<Decided>, answers: Answers, sas: &[(u32, bool)]) 
     let places = before.as_ref().map(places).unwrap_or_default();
     let mut state = before.map(|d| d.state).unwrap_or_default();
     for peer in state.peers.values_mut() {
-        peer.down_since = peer.down_since.map(|at| Timestamp(at.0 - (now - 1000)));
+        let before = |at: Timestamp| Timestamp(at.0 - (now - 1000));
+        peer.down_since = peer.down_since.map(before);
+        peer.idle_since.values_mut().for_each(|at| *at = before(*at));
     }
     let none = Psk { secret: None, problem: Some("there is no pre-shared key for it".into()) };
     Pass { answers, state, own: own(), sas, places, psk: none.clone(), ..Pass::default() }.run()
@@ -232,22 +234,43 @@ fn the_next_key_is_used_when_every_peer_has_accepted_it() {
     assert!(d.tunnels.keys().all(|name| !name.is_own_proof()), "no proof is left");
 }
 
-/// A VPC has two places. A third gateway shows that it works without one, then takes that of the gateway that stands by.
+/// A VPC has two places. A third gateway shows that it works without one, and gets that of the one that is gone or has been down.
 #[test]
-fn a_third_gateway_waits_without_a_place_until_it_has_authenticated() {
+fn a_third_gateway_waits_without_a_place_until_one_of_the_two_that_have_theirs_is_gone_or_down() {
     let all = || [of_a(1), of_a(2), of_a(3)];
     let place = |d: &Decided, n| d.tunnels.get(&to_of_a(n)).filter(|t| !t.children.is_empty()).map(|t| t.place);
-    let d = hub(None, &[of_a(1)], &[]);
-    let d = hub(Some(d), &all()[..2], &[(1, true)]);
-    let d = hub(Some(d), &all()[..2], &[(1, true), (2, true)]);
-    assert_eq!((place(&d, 1), place(&d, 2)), (Some(Place::One), Some(Place::Two)));
-    let d = hub(Some(d), &all(), &[(1, true), (2, true)]);
-    assert_eq!([1, 2, 3].map(|n| place(&d, n)), [Some(Place::One), Some(Place::Two), None]);
-    let d = hub(Some(d), &all(), &[(1, true), (2, true), (3, false)]);
-    assert_eq!([1, 2, 3].map(|n| place(&d, n)), [None, Some(Place::Two), Some(Place::One)]);
+    let (one, two) = (Some(Place::One), Some(Place::Two));
+    let waits = || {
+        let d = hub(None, &[of_a(1)], &[]);
+        let d = hub(Some(d), &all()[..2], &[(1, true)]);
+        let d = hub(Some(d), &all()[..2], &[(1, true), (2, true)]);
+        assert_eq!((place(&d, 1), place(&d, 2)), (one, two));
+        let mut d = hub(Some(d), &all(), &[(1, true), (2, true)]);
+        for _ in 0..3 {
+            assert_eq!([1, 2, 3].map(|n| place(&d, n)), [one, two, None]);
+            assert_eq!(d.tunnels[&to_of_a(3)].children.len(), 0, "it can show that it works");
+            d = hub(Some(d), &all(), &[(1, true), (2, true), (3, false)]);
+        }
+        assert!(d.findings.replacing[0].why.contains("it has authenticated, and gets a tunnel when"));
+        d
+    };
+    // Gone: the newcomer has its place, and then the route.
+    let d = hub(Some(waits()), &all()[1..], &[(1, true), (2, true), (3, false)]);
+    assert_eq!([2, 3].map(|n| place(&d, n)), [two, one]);
     assert_eq!(loaded(&d).0, [2], "it has a place, and the route is still another's");
-    let d = hub(Some(d), &all(), &[(1, false), (2, true), (3, true)]);
+    let d = hub(Some(d), &all()[1..], &[(2, true), (3, true)]);
     assert_eq!(loaded(&d).0, [3]);
+
+    // A restart of its charon costs nobody its place, and a minute without a tunnel does, if the newcomer has authenticated.
+    let down =
+        |d: Decided, now, third: &[(u32, bool)]| at(now, Some(d), answered(&all()), &[&[(2, true)], third].concat());
+    let d = down(waits(), 1000, &[(3, false)]);
+    assert_eq!([1, 2, 3].map(|n| place(&d, n)), [one, two, None]);
+    let back = hub(Some(d.clone()), &all(), &[(1, true), (2, true), (3, false)]);
+    let again = down(back, 1100, &[(3, false)]);
+    assert_eq!([1, 2, 3].map(|n| place(&again, n)), [one, two, None], "it was up meanwhile");
+    assert_eq!([1, 2, 3].map(|n| place(&down(d.clone(), 1100, &[]), n)), [one, two, None], "nobody else works");
+    assert_eq!([1, 2, 3].map(|n| place(&down(d.clone(), 1100, &[(3, false)]), n)), [None, two, one]);
 }
 
 /// A gateway keeps its place as long as it has a tunnel: by its live CHILD_SA, else by the file of connections.
