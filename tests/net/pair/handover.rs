@@ -17,7 +17,7 @@ use crate::region::{UP, eventually, status};
 const SPOT: &str = "meta-data/spot/instance-action";
 
 /// `crosswan handover` with these words: its exit code, and what it says came of it.
-fn hand_over(gateway: &Gateway, more: &[&str]) -> Result<(i32, Value)> {
+pub(super) fn hand_over(gateway: &Gateway, more: &[&str]) -> Result<(i32, Value)> {
     let output = gateway.agent(&[&["handover", "--json"], more].concat())?;
     let said = serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))?;
     Ok((output.code, said))
@@ -34,7 +34,7 @@ fn hands_over(gateway: &Gateway) -> Result<Option<String>> {
 }
 
 /// What private hosts lose both ways during `what`, which must be nothing.
-fn loses_nothing(pair: &Two, name: &str, what: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(super) fn loses_nothing(pair: &Two, name: &str, what: impl FnOnce() -> Result<()>) -> Result<()> {
     let far = pair.region.lab.host("hub/host")?;
     let streams = [pair.host.ping_stream(far.address)?, far.ping_stream(pair.host.address)?];
     thread::sleep(Duration::from_secs(1));
@@ -57,7 +57,7 @@ fn loses_nothing(pair: &Two, name: &str, what: impl FnOnce() -> Result<()>) -> R
 }
 
 /// Both have a tunnel, private hosts reach each other, and the hub hears the pair by the two processes.
-fn ready() -> Result<(Two, [AgentProcess; 2])> {
+pub(super) fn ready() -> Result<(Two, [AgentProcess; 2])> {
     let pair = Two::up()?;
     let (hub, far) = (pair.region.gateway("hub/vpn-hub")?, pair.region.address("hub/host")?);
     // By its next pass the hub uses the newer one, so that answers do not come by the gateway that asks went by.

@@ -1,0 +1,158 @@
+//! A third gateway beside a pair: it takes nothing, waits, and is one of the pair once another one is gone.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use crosswan_faults::{
+    look::sas,
+    pair::{CUT, SOON, Two, believes, enable, leads_to},
+};
+use crosswan_lab::{AgentProcess, Gateway, Role};
+use serde_json::Value;
+
+use super::handover::{hand_over, loses_nothing};
+use crate::region::{UP, eventually, lines, status};
+
+/// A gateway that came third, with what runs on it.
+struct Third {
+    gateway: Arc<Gateway>,
+    watch: AgentProcess,
+    _keep: AgentProcess,
+}
+
+/// Launches a third gateway, lets it boot, and has everybody make passes.
+fn launch(pair: &Two) -> Result<Third> {
+    let gateway = pair.region.lab.add_gateway("a", Role::NatVpn)?;
+    enable(&gateway)?;
+    gateway.start_charon()?;
+    let _ = pass(&gateway)?;
+    let keep = gateway.spawn_agent(&["keep"])?;
+    let watch = gateway.spawn_agent(&["pair"])?;
+    Ok(Third { gateway, watch, _keep: keep })
+}
+
+fn pass(gateway: &Gateway) -> Result<Value> {
+    Ok(serde_json::from_str(&gateway.agent(&["refresh", "--json"])?.stdout)?)
+}
+
+fn notes(gateway: &Gateway) -> Result<String> {
+    Ok(lines(&pass(gateway)?, "notes").join("\n"))
+}
+
+/// Whether the hub has a tunnel to this gateway that carries packets.
+fn has_tunnel(pair: &Two, gateway: &Gateway) -> Result<bool> {
+    let connection = pair.region.lab.connection_to(gateway)?;
+    let hub = pair.region.gateway("hub/vpn-hub")?;
+    let sas = sas(&hub)?;
+    Ok(sas.iter().any(|sa| sa.conn == connection && sa.children.iter().any(|child| child.is_up())))
+}
+
+#[test]
+fn a_third_gateway_waits_and_has_the_place_of_the_one_that_was_handed_over_and_ended() -> Result<()> {
+    let (pair, hears) = super::handover::ready()?;
+    let Two { one, two, .. } = &pair;
+    let hub = pair.region.gateway("hub/vpn-hub")?;
+    let moves = pair.moves();
+    let mut third = None;
+    let report = pair.pings(|| {
+        loses_nothing(&pair, "a third one comes", || {
+            let new = third.insert(launch(&pair)?);
+            for _ in 0..3 {
+                for gateway in [&hub, one, two, &new.gateway] {
+                    pass(gateway)?;
+                }
+            }
+            let connection = pair.region.lab.connection_to(&new.gateway)?;
+            let authenticated = || {
+                let sas = sas(&hub)?;
+                Ok(sas.iter().any(|sa| sa.conn == connection && sa.is_established()))
+            };
+            eventually(UP, "the third one authenticates to the hub", authenticated)?;
+            // What it has shown changes nothing while both of the others are there.
+            for gateway in [&hub, &new.gateway, one, two] {
+                pass(gateway)?;
+            }
+            ensure!(has_tunnel(&pair, one)? && has_tunnel(&pair, two)? && !has_tunnel(&pair, &new.gateway)?);
+            Ok(())
+        })
+    })?;
+    let third = third.expect("it was launched");
+    ensure!(report.lost == 0 && pair.moves() == moves && pair.leads_to(one)?, "{report:?}");
+    let said = notes(&third.gateway)?;
+    let waits = format!("{} and {} are the pair, and this gateway waits beside them", one.instance, two.instance);
+    ensure!(said.contains(&waits), "{said}");
+    for (member, other) in [(one, two), (two, one)] {
+        let said = notes(member)?;
+        let waits = format!("{} waits beside the pair of this gateway and {}", third.gateway.instance, other.instance);
+        ensure!(said.contains(&waits), "{said}");
+        believes(member, "alive")?;
+    }
+
+    // An operator hands over and ends that one.
+    loses_nothing(&pair, "the first one is handed over", || {
+        let (code, said) = hand_over(one, &[])?;
+        ensure!(code == 0 || said["outcome"] == "still-forwards", "{code}: {said:#}");
+        ensure!(pair.leads_to(two)?, "{said:#}");
+        Ok(())
+    })?;
+    let report = pair.pings(|| {
+        loses_nothing(&pair, "the first one is ended, and the third one has its place", || {
+            pair.region.lab.terminate(one)?;
+            pair.watch_two
+                .wait_for_log("is dead, and EC2 may have somebody else in its place: asked for a refresh", SOON)?;
+            let said = notes(two)?;
+            ensure!(!said.contains("waits beside"), "{said}");
+            third
+                .watch
+                .wait_for_log("sends beats, and is not known as a member of a pair: asked for a refresh", SOON)?;
+            pass(&third.gateway)?;
+            eventually(SOON, "the hub gives it the free place", || {
+                pass(&hub)?;
+                has_tunnel(&pair, &third.gateway)
+            })?;
+            believes(two, "alive")?;
+            believes(&third.gateway, "alive")?;
+            eventually(SOON, "both are well, and know who has the routes", || {
+                let is = |gateway, role| {
+                    let pair = &status(gateway)?["pair"];
+                    Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
+                };
+                Ok(is(two, "active")? && is(&third.gateway, "standby")?)
+            })
+        })
+    })?;
+    ensure!(report.lost == 0 && pair.leads_to(two)?, "{report:?}");
+
+    // It does what a member does.
+    let report = pair.pings(|| {
+        two.ns()?.nft(CUT)?;
+        eventually(SOON, "the routes have moved", || pair.leads_to(&third.gateway))?;
+        pair.host.wait_for(pair.internet, SOON).map(drop)
+    })?;
+    println!("pair: the third one took over: nothing reached the internet for {:?}", report.longest_gap);
+    ensure!(report.lost > 0 && pair.seen_as()? == third.gateway.public(), "{report:?}");
+    drop(hears);
+    Ok(())
+}
+
+#[test]
+fn a_third_gateway_moves_nothing_while_a_member_is_dead_and_ec2_shows_it() -> Result<()> {
+    let pair = Two::up()?;
+    let Two { one, two, .. } = &pair;
+    let third = launch(&pair)?;
+    pair.dies("the first one is cut off, beside a third one", two, || one.ns()?.nft(CUT))?;
+    let moves = pair.moves();
+    // EC2 shows the dead one as running: the pair is the same, and its routes are the survivor's.
+    for gateway in [two, &third.gateway, two, &third.gateway] {
+        let said = notes(gateway)?;
+        ensure!(said.contains("waits beside"), "{said}");
+    }
+    ensure!(pair.leads_to(two)? && pair.moves() == moves);
+    let [_, private] = pair.region.lab.route_tables("a")?;
+    ensure!(!leads_to(&pair.region.lab, &third.gateway, &private, "0.0.0.0/0")?);
+    one.ns()?.nft("delete table ip cut")?;
+    believes(one, "alive")?;
+    believes(two, "alive")?;
+    ensure!(pair.leads_to(two)? && pair.moves() == moves);
+    Ok(())
+}
