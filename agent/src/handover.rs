@@ -19,7 +19,7 @@ use crate::{
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::InstanceId,
-    pair::{Members, PairStatus, QUIET, Quiet, forwarded},
+    pair::{Beside, Members, PairStatus, QUIET, Quiet, forwarded},
     settings::{AuthMethod, Settings, Tag},
 };
 
@@ -89,6 +89,11 @@ pub fn no_pair(settings: &Settings) -> Option<&'static str> {
 /// The other member, if there is one and `crosswan pair` runs here.
 fn watched(paths: &Paths) -> Result<(Members, PairStatus)> {
     let text = files::read(&paths.pair)?.map(|(text, _)| text);
+    if let Some(Beside { beside: [one, two], .. }) = text.as_deref().and_then(Beside::parse) {
+        return Err(Error::observe(format!(
+            "hand over: this gateway waits beside the pair of {one} and {two}, and has nothing to hand over; run it on the one that is to end"
+        )));
+    }
     let members = text.as_deref().and_then(Members::parse).ok_or_else(|| {
         Error::observe(
             "hand over: no other gateway makes a pair with this one; launch a second one of its mode in this VPC, and run crosswan refresh",

@@ -2,10 +2,12 @@
 //!
 //! It has no right but to send and receive packets and to read files. Its death moves nothing: the kernel goes on, and answers the other
 //! member. Who the other member is comes from the file that a refresh writes; EC2 is asked for the routes only, each minute, so that the
-//! connection is warm when a route has to move. Without a second member it only listens: who sends beats is a reason for a refresh.
+//! connection is warm when a route has to move. Without a second member it only listens: who sends beats is a reason for a refresh. So is,
+//! beside a pair, a route that leads nowhere.
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
+mod beside;
 mod far;
 mod health;
 mod leaving;
@@ -35,6 +37,7 @@ use crate::{
     observe::ec2::Clients,
     paths::Paths,
 };
+use beside::Waiting;
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::{Holder, Mode, PrivateKey},
@@ -101,6 +104,8 @@ struct Resident {
     read_back: Vec<Instant>,
     pass: Option<Instant>,
     watched: Option<Watched>,
+    /// The pair that this gateway waits beside.
+    waiting: Option<Waiting>,
     leaves: Leaves,
 }
 
@@ -135,6 +140,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         read_back: Vec::new(),
         pass: None,
         watched: None,
+        waiting: None,
         leaves: Leaves::new(),
     };
     resident.look().await;
@@ -215,6 +221,7 @@ impl Resident {
             None => self.tunnels = 1,
         }
         let text = files::read(&self.cfg.paths.pair).ok().flatten().map(|(text, _)| text);
+        self.waiting = Waiting::read(text.as_deref(), self.waiting.take());
         let members = text.as_deref().and_then(Members::parse).filter(|members| members.port == self.cfg.pairing.port);
         let key = || keyring::read(&self.cfg.paths).ok().flatten().map(|ring| ring.current);
         match (members.zip(key()), &mut self.watched) {
@@ -242,13 +249,14 @@ impl Resident {
         let often = if leaves && holds { HANDING } else { WARM };
         let due = self.asked.is_none_or(|at| at.elapsed() >= often)
             || self.read_back.iter().any(|at| at.elapsed() > Duration::ZERO);
-        if let (Some(watched), true) = (&self.watched, due) {
+        let me = self.watched.as_ref().map(|watched| &watched.members.me);
+        if let (Some(me), true) = (me.or(self.waiting.as_ref().map(|waiting| &waiting.beside.me)), due) {
             self.read_back.retain(|at| *at > Instant::now());
             if self.clients.1.elapsed() > CLIENTS_AGE {
                 self.clients = (Arc::new(Clients::default()), Instant::now());
             }
             self.asked = Some(Instant::now());
-            tasks::look_at_routes(self.now(), &self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
+            tasks::look_at_routes(self.now(), &self.clients.0, me, &self.cfg.routes_tag, &self.back);
         }
         self.show();
     }
@@ -338,6 +346,11 @@ impl Resident {
             Back::Routes(asked, Ok(tables)) => {
                 self.answered = Some(Instant::now());
                 self.unasked = None;
+                if let Some((new, table, to)) = self.waiting.as_mut().and_then(|waiting| waiting.note_nowhere(&tables))
+                {
+                    let why = format!("{to} of {table} leads nowhere, and the pair may be gone");
+                    if new { self.ask_at_once(&why) } else { self.ask_for_a_pass(&why) }
+                }
                 if let Some(watched) = self.watched.as_mut().filter(|watched| watched.pair.believes(asked)) {
                     watched.tables = tables;
                     let new = watched.note_nowhere();
@@ -406,7 +419,7 @@ impl Resident {
                 Action::AskKernel { wait } => tasks::ask_kernel(now, wait, &watched.members, &self.back),
                 Action::LookAtRoutes => {
                     self.asked = Some(Instant::now());
-                    tasks::look_at_routes(now, &self.clients.0, &watched.members, &self.cfg.routes_tag, &self.back);
+                    tasks::look_at_routes(now, &self.clients.0, &watched.members.me, &self.cfg.routes_tag, &self.back);
                 }
                 Action::TakeOver { private } => {
                     watched.decided = Some((Instant::now(), watched.heard));
@@ -468,7 +481,8 @@ impl Resident {
 
     fn show(&self) {
         let Some(watched) = &self.watched else {
-            return notify(&[NotifyState::Status("no second gateway in this VPC")]);
+            let alone = || "no second gateway in this VPC".to_owned();
+            return notify(&[NotifyState::Status(&self.waiting.as_ref().map_or_else(alone, Waiting::to_string))]);
         };
         let health = Health { tunnels: self.tunnels, ..self.health };
         let status = shown(watched, health, self.leaves.shown(self.now()));

@@ -23,7 +23,7 @@ use crosswan_core::{
     error::{Error, Kind, NOT_IN_FORCE, Result, STOPPED, TUNNEL_DOWN},
     iptables,
     model::{ConnName, InstanceId},
-    pair::{Members, PairStatus, Takeovers},
+    pair::{Beside, Members, PairStatus, Takeovers},
     report::{FailedPass, Report},
     system::{Charon, Conntrack, Followed, Routing, Sa},
 };
@@ -174,6 +174,9 @@ pub async fn look(paths: &Paths) -> Status {
 /// A file cannot be read.
 pub fn pair(paths: &Paths) -> Result<Option<(InstanceId, Option<PairStatus>)>> {
     let Some((text, _)) = files::read(&paths.pair)? else { return Ok(None) };
+    if Beside::parse(&text).is_some() {
+        return Ok(None);
+    }
     let Some(members) = Members::parse(&text) else {
         return Err(Error::new(Kind::Observe, format!("{}: not the members of a pair: refresh", paths.pair.display())));
     };

@@ -53,7 +53,7 @@ use crate::{
     error::Result,
     model::{ConnName, Mode, Nat, Tunnel, VpcId},
     observed::Observed,
-    pair::Members,
+    pair::{Beside, Members},
     settings::Settings,
     state::State,
     system::Routing,
@@ -76,6 +76,8 @@ pub struct Decided {
     pub segments: Option<Segmented>,
     /// The members of the pair, if there is one.
     pub pair: Option<Members>,
+    /// The two that this gateway waits beside, if they are the pair.
+    pub beside: Option<Beside>,
     /// The words of far pairs that this pass goes against, as no packet can pass by those gateways: by party, the generation.
     pub overruled: BTreeMap<String, u32>,
     /// What has to be said about peers, with the reasons.
@@ -168,6 +170,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         vpc_routes,
         nat,
         pair,
+        beside: third::beside(settings, observed),
         overruled,
         findings,
         removed,

@@ -5,6 +5,7 @@
 //! goes back. `docs/decisions.md`, "A pair", has the reasons.
 
 mod beat;
+mod beside;
 mod far;
 mod follow;
 mod hearing;
@@ -22,6 +23,7 @@ mod tests;
 use std::fmt;
 
 pub use beat::{Beat, LENGTH, Says, Unverified};
+pub use beside::Beside;
 pub use far::{Exchange, FarEnd, IDLE, far_ends, known_by_most};
 pub use follow::Follow;
 pub use hearing::{Hearing, Refused};

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Kind, Result},
     iptables,
     model::{Auth, ConnName, Mode, PublicKey, Secret, Tunnel},
-    pair::Members,
+    pair::{Beside, Members},
     system::{Files, Routing},
 };
 
@@ -57,7 +57,7 @@ impl Capabilities {
 /// A template cannot be written, which is a bug.
 pub fn render(mode: Mode, decision: &Decided, charon: Capabilities) -> Result<Files> {
     let rules = Some(iptables::render(&decision.nat));
-    let pair = decision.pair.as_ref().map(Members::text);
+    let pair = decision.pair.as_ref().map(Members::text).or_else(|| decision.beside.as_ref().map(Beside::text));
     if !mode.has_ipsec() {
         return Ok(Files { rules, pair, ..Files::default() });
     }

@@ -16,7 +16,7 @@ use crate::observe::ec2::{self, Clients};
 use crosswan_core::{
     decide::{Needs, TakeRoute},
     model::{ConnName, RouteTable, RouteTableId},
-    pair::{Members, Notices},
+    pair::{Me, Members, Notices},
     settings::Tag,
     system::{ChildSa, Sa},
 };
@@ -95,14 +95,8 @@ pub(super) fn ask_charon(vici: &Path, back: &UnboundedSender<Back>) {
 }
 
 /// Asks EC2 for the managed tables, at `now`.
-pub(super) fn look_at_routes(
-    now: u64,
-    clients: &Arc<Clients>,
-    members: &Members,
-    tag: &Tag,
-    back: &UnboundedSender<Back>,
-) {
-    let (clients, me, tag, back) = (clients.clone(), members.me.clone(), tag.clone(), back.clone());
+pub(super) fn look_at_routes(now: u64, clients: &Arc<Clients>, me: &Me, tag: &Tag, back: &UnboundedSender<Back>) {
+    let (clients, me, tag, back) = (clients.clone(), me.clone(), tag.clone(), back.clone());
     tokio::spawn(async move {
         let found = ec2::tables_of(&clients, &me, &tag, EC2).await.map_err(|why| why.to_string());
         let _ = back.send(Back::Routes(now, found));

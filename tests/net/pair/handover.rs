@@ -24,7 +24,7 @@ pub(super) fn hand_over(gateway: &Gateway, more: &[&str]) -> Result<(i32, Value)
 }
 
 /// What a handover says in words, where it fails: its exit code, and both of its outputs.
-fn refused(gateway: &Gateway, args: &[&str]) -> Result<(i32, String)> {
+pub(super) fn refused(gateway: &Gateway, args: &[&str]) -> Result<(i32, String)> {
     let output = gateway.agent(args)?;
     Ok((output.code, format!("{}{}", output.stdout, output.stderr)))
 }

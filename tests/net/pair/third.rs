@@ -156,3 +156,30 @@ fn a_third_gateway_moves_nothing_while_a_member_is_dead_and_ec2_shows_it() -> Re
     ensure!(pair.leads_to(two)? && pair.moves() == moves);
     Ok(())
 }
+
+#[test]
+fn a_third_gateway_takes_the_routes_when_both_members_are_ended() -> Result<()> {
+    let pair = Two::up()?;
+    let third = launch(&pair)?;
+    let said = notes(&third.gateway)?;
+    ensure!(said.contains("this gateway waits beside them"), "{said}");
+    let (code, said) = super::handover::refused(&third.gateway, &["handover"])?;
+    ensure!(code != 0 && said.contains("this gateway waits beside the pair of"), "{code}: {said}");
+    let began = std::time::Instant::now();
+    for member in [&pair.one, &pair.two] {
+        pair.region.lab.terminate(member)?;
+    }
+    third.watch.wait_for_log("leads nowhere, and the pair may be gone: asked for a refresh", SOON)?;
+    eventually(SOON, "a pass takes what leads nowhere", || {
+        pass(&third.gateway)?;
+        Ok(pair.seen_as().is_ok_and(|address| address == third.gateway.public()))
+    })?;
+    println!("pair: both members were ended, and the third one has their default route {:.0?} later", began.elapsed());
+    // The hub frees a place for it, and then the private network is there, too.
+    let (hub, far) = (pair.region.gateway("hub/vpn-hub")?, pair.region.address("hub/host")?);
+    eventually(SOON, "private packets pass", || {
+        pass(&hub)?;
+        pass(&third.gateway)?;
+        pair.host.reaches(far)
+    })
+}

@@ -5,7 +5,7 @@
 
 use super::third::{Standing, standing, waits};
 use crate::{
-    model::{Holder, InstanceId, KeyTags, Member, Mode, OwnVpc, PublicKey, VpcId},
+    model::{Holder, InstanceId, KeyTags, Member, Mode, OwnInterface, OwnVpc, PublicKey, VpcId},
     observed::Observed,
     pair::{Me, Members, Other},
     settings::{Pairing, Settings},
@@ -43,20 +43,25 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
             "no pair with {instance} yet: its tag crosswan-key announces no key of its own; look at crosswan status there"
         )));
     }
-    let me = &observed.me;
     Ok(Members {
-        me: Me {
-            instance: me.instance.clone(),
-            interface: own.id.clone(),
-            subnet: own.subnet.clone(),
-            vpc: me.vpc.clone(),
-            region: me.region.clone(),
-            address: me.private,
-        },
+        me: me(observed, own),
         other: Other { instance: instance.clone(), interface: other.interface.clone(), address: other.address, keys },
         port,
         destinations: settings.destinations(),
     })
+}
+
+/// This gateway, as the members' file has it.
+pub(super) fn me(observed: &Observed, own: &OwnInterface) -> Me {
+    let me = &observed.me;
+    Me {
+        instance: me.instance.clone(),
+        interface: own.id.clone(),
+        subnet: own.subnet.clone(),
+        vpc: me.vpc.clone(),
+        region: me.region.clone(),
+        address: me.private,
+    }
 }
 
 /// The other gateways of this VPC that are of the own mode, or may be, as they have not announced a key yet.
@@ -93,7 +98,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            AskError, Identity, KeyTags, OwnInterface, OwnTags, OwnVpc, Timestamp,
+            AskError, Identity, OwnTags, Timestamp,
             private_key::tests::{holder, key_pair},
         },
         system::Files,

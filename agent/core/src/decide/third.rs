@@ -6,10 +6,11 @@
 
 use std::cmp::Reverse;
 
-use super::pair::{is_in_mode, others};
+use super::pair::{is_in_mode, me, others};
 use crate::{
     model::{InstanceId, InterfaceId, KeyTags, Member, OwnInterface, OwnTags, OwnVpc, Timestamp},
     observed::Observed,
+    pair::Beside,
     settings::Settings,
 };
 
@@ -93,6 +94,18 @@ pub(super) fn waits_beside<'a>(
         Standing::Waits(two) => Some(two),
         Standing::Alone | Standing::With(..) => None,
     }
+}
+
+/// The same for `crosswan pair`. Where EC2 does not answer, this gateway waits as it did in the last pass.
+pub(super) fn beside(settings: &Settings, observed: &Observed) -> Option<Beside> {
+    settings.pair?;
+    let destinations = settings.destinations();
+    let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else {
+        let last = observed.system.files.pair.as_deref().and_then(Beside::parse);
+        return Some(Beside { destinations, ..last.filter(|last| last.me.instance == observed.me.instance)? });
+    };
+    let beside = waits_beside(settings, observed, vpc, own)?.map(Clone::clone);
+    Some(Beside { me: me(observed, own), beside, destinations })
 }
 
 /// What a member of the pair has to say of those that wait beside it; `None` if nobody does.
@@ -269,6 +282,30 @@ mod tests {
         assert!(said.starts_with(&format!("{} waits beside the pair of this gateway and {}", id(3), id(1))), "{said}");
         assert_eq!(note(&settings, &seen(3, &all)), None);
         assert_eq!(note(&settings, &seen(1, &all[..2])), None, "two have nobody beside them");
+    }
+
+    #[test]
+    fn whom_it_waits_beside_is_written_down_and_stays_so_while_ec2_does_not_answer() {
+        let all = [shown(1, 100, true), shown(2, 200, false), shown(3, 300, false)];
+        let settings = Settings::of_toml(SETTINGS);
+        let said = beside(&settings, &seen(3, &all)).unwrap();
+        assert_eq!((&said.beside, &said.me.instance, said.destinations.len()), (&[id(1), id(2)], &id(3), 1));
+        assert_eq!(Beside::parse(&said.text()), Some(said.clone()));
+        let members = pair(1, &all).unwrap().text();
+        assert!(
+            Members::parse(&said.text()).is_none() && Beside::parse(&members).is_none(),
+            "nobody takes one for the other"
+        );
+        assert_eq!(beside(&settings, &seen(1, &all)), None);
+        let mut silent = seen(3, &all);
+        silent.vpc = Some(Err(crate::model::AskError::NoCredentialSource));
+        assert_eq!(beside(&settings, &silent), None);
+        silent.system.files.pair = Some(said.text());
+        assert_eq!(beside(&settings, &silent), Some(said));
+        assert_eq!(super::super::pair::members(&settings, &silent), Err(None));
+        // A file that came with an image is another gateway's.
+        silent.me.instance = id(7);
+        assert_eq!(beside(&settings, &silent), None);
     }
 
     #[test]

@@ -83,14 +83,7 @@ impl Members {
 
     /// The routes that a gateway takes and that lead nowhere: there is none, or EC2 says that nothing is at its end any more.
     pub fn nowhere(&self, tables: &BTreeMap<RouteTableId, RouteTable>) -> BTreeSet<(RouteTableId, Ipv4Net)> {
-        let all = tables.iter().flat_map(|(id, table)| self.destinations.iter().map(move |to| (id, table, to)));
-        let may = all.filter(|(_, table, to)| !(table.own && **to == Ipv4Net::default()));
-        let gone = may.filter(|(_, table, to)| match table.routes.get(*to) {
-            None => true,
-            Some(VpcRoute { target: RouteTarget::Local | RouteTarget::InternetGateway(_), .. }) => false,
-            Some(route) => route.blackhole,
-        });
-        gone.map(|(id, _, to)| (id.clone(), *to)).collect()
+        nowhere(&self.destinations, tables)
     }
 
     /// How many routes lead to each.
@@ -114,4 +107,19 @@ impl Members {
             routes.map(|(to, _)| (id.clone(), *to))
         })
     }
+}
+
+/// The routes of these tables to `destinations` that lead nowhere, but never the default route of the own subnet's table.
+pub(super) fn nowhere(
+    destinations: &BTreeSet<Ipv4Net>,
+    tables: &BTreeMap<RouteTableId, RouteTable>,
+) -> BTreeSet<(RouteTableId, Ipv4Net)> {
+    let all = tables.iter().flat_map(|(id, table)| destinations.iter().map(move |to| (id, table, to)));
+    let may = all.filter(|(_, table, to)| !(table.own && **to == Ipv4Net::default()));
+    let gone = may.filter(|(_, table, to)| match table.routes.get(*to) {
+        None => true,
+        Some(VpcRoute { target: RouteTarget::Local | RouteTarget::InternetGateway(_), .. }) => false,
+        Some(route) => route.blackhole,
+    });
+    gone.map(|(id, _, to)| (id.clone(), *to)).collect()
 }
