@@ -238,10 +238,8 @@ impl Resident {
             }
             (Some((members, key)), _) => self.begin(members, key),
         }
-        if let Some(watched) = self.watched.as_ref().filter(|watched| watched.pair.judgement().peer == Peer::Dead) {
-            // It may be gone from EC2, and a third gateway have its place, which no pass would find for up to an hour.
-            let instance = watched.members.other.instance.clone();
-            self.ask_for_a_pass(&format!("{instance} is dead, and EC2 may have somebody else in its place"));
+        if let Some(why) = self.watched.as_ref().and_then(Watched::wants_a_pass) {
+            self.ask_for_a_pass(&why);
         }
         let leaves = self.watched.is_some() && self.leaves.look(self.now(), &self.cfg.paths, &self.back);
         self.event(Event::Leaving(leaves));
@@ -276,6 +274,7 @@ impl Resident {
         }
         self.watched = Some(Watched {
             members,
+            since: Instant::now(),
             key,
             hearing: Hearing::new(seed),
             pair,

@@ -1,18 +1,23 @@
 //! The other member of the pair, and all that is known of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::Ipv4Net;
 use tokio::time::Instant;
 
 use crosswan_core::{
     model::{PrivateKey, RouteTable, RouteTableId},
-    pair::{Hearing, Members, Pair, Refused, Taken},
+    pair::{Hearing, Members, Pair, Peer, Refused, Taken},
 };
+
+/// One that has not been heard for so long is looked for, where a third gateway waits.
+const UNHEARD: Duration = Duration::from_mins(1);
 
 /// The second member, and what is known of it.
 pub(super) struct Watched {
     pub members: Members,
+    /// Since when this process has watched it.
+    pub since: Instant,
     pub key: PrivateKey,
     pub hearing: Hearing,
     pub pair: Pair,
@@ -35,6 +40,19 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// Why a pass should look who the other member is; `None` while it is heard. It may be gone from EC2, and a third gateway wait for
+    /// that, which nobody would find for up to an hour. One that was never heard may not watch at all, as long as nobody else could.
+    pub(super) fn wants_a_pass(&self) -> Option<String> {
+        let instance = &self.members.other.instance;
+        match (self.pair.judgement().peer, self.members.waiting.first()) {
+            (Peer::Dead, _) => Some(format!("{instance} is dead, and EC2 may show another gateway instead")),
+            (Peer::Unheard, Some(waiting)) if self.since.elapsed() > UNHEARD => {
+                Some(format!("{instance} is not heard, and {waiting} waits"))
+            }
+            _ => None,
+        }
+    }
+
     /// Takes note of the routes that lead nowhere by the tables that EC2 has just shown. Returns one that did not before.
     pub(super) fn note_nowhere(&mut self) -> Option<(RouteTableId, Ipv4Net)> {
         let (before, now) = (std::mem::take(&mut self.nowhere), Instant::now());

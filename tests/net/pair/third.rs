@@ -48,7 +48,7 @@ fn has_tunnel(pair: &Two, gateway: &Gateway) -> Result<bool> {
 }
 
 #[test]
-fn a_third_gateway_waits_and_has_the_place_of_the_one_that_was_handed_over_and_ended() -> Result<()> {
+fn a_third_gateway_waits_and_is_a_member_when_one_was_handed_over_and_ended() -> Result<()> {
     let (pair, hears) = super::handover::ready()?;
     let Two { one, two, .. } = &pair;
     let hub = pair.region.gateway("hub/vpn-hub")?;
@@ -96,10 +96,10 @@ fn a_third_gateway_waits_and_has_the_place_of_the_one_that_was_handed_over_and_e
         Ok(())
     })?;
     let report = pair.pings(|| {
-        loses_nothing(&pair, "the first one is ended, and the third one has its place", || {
+        loses_nothing(&pair, "the first one is ended, and the third one is a member", || {
             pair.region.lab.terminate(one)?;
             pair.watch_two
-                .wait_for_log("is dead, and EC2 may have somebody else in its place: asked for a refresh", SOON)?;
+                .wait_for_log("is dead, and EC2 may show another gateway instead: asked for a refresh", SOON)?;
             let said = notes(two)?;
             ensure!(!said.contains("waits beside"), "{said}");
             third

@@ -26,7 +26,8 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
     };
     let vpc_id = &observed.me.vpc;
     let stranger = |(instance, member): &(&InstanceId, &Member)| other_mode(settings.mode, vpc_id, instance, member);
-    let (instance, other) = match standing(settings, observed, vpc, own).0 {
+    let (standing, waiting) = standing(settings, observed, vpc, own);
+    let (instance, other) = match standing {
         Standing::With(instance, member) => (instance, member),
         Standing::Alone => {
             let stranger = vpc.members.iter().flatten().find_map(|other| Some((other.0, stranger(&other)?)));
@@ -48,6 +49,7 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
         other: Other { instance: instance.clone(), interface: other.interface.clone(), address: other.address, keys },
         port,
         destinations: settings.destinations(),
+        waiting: waiting.into_iter().cloned().collect(),
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each of them answers that by what EC2 shows to all of them alike, and by nothing that it remembers or has heard: so two passes that
 //! saw different things agree again by the next ones. A gateway that routes lead to comes before one that none leads to, and of two alike
-//! the older one comes first. So a newcomer takes the place of nobody who is there, and gets the place of the first that is gone.
+//! the older one comes first. So a newcomer takes nothing from a member that is there, and is one itself when another is gone.
 
 use std::cmp::Reverse;
 
@@ -115,16 +115,16 @@ pub(super) fn note(settings: &Settings, observed: &Observed) -> Option<String> {
     let (Standing::With(other, _), waiting) = standing(settings, observed, vpc, own) else { return None };
     let next = waiting.first()?;
     Some(format!(
-        "{next} waits beside the pair of this gateway and {other}, and takes the place of the first of the two that is gone: \
-         crosswan handover on that one, then end it"
+        "{next} waits beside the pair of this gateway and {other}, and is a member when one of the two is gone: to replace one, run \
+         crosswan handover there and end it"
     ))
 }
 
 /// The same for one that waits.
 pub(super) fn waits([one, two]: [&InstanceId; 2]) -> String {
     format!(
-        "{one} and {two} are the pair, and this gateway waits beside them: it takes the place of the first of the two that is gone; \
-         crosswan handover on that one, then end it"
+        "{one} and {two} are the pair, and this gateway waits beside them: it is a member when one of the two is gone; to replace one, \
+         run crosswan handover there and end it"
     )
 }
 
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_takes_the_place_of_nobody_who_is_there_and_that_of_the_first_who_is_gone() {
+    fn a_newcomer_displaces_nobody_and_is_a_member_when_another_is_gone() {
         for leads in [[true, false], [false, true], [true, true], [false, false]] {
             let [one, two] = [shown(1, 100, leads[0]), shown(2, 200, leads[1])];
             let third = shown(3, 300, false);
@@ -268,7 +268,7 @@ mod tests {
         let tag_alone = Shown { announced: false, ..shown(1, 100, false) };
         assert_eq!(with(tag_alone), [2, 3]);
         assert_eq!(with(Shown { holds: true, ..tag_alone }), [2, 3]);
-        // One that stands by has its place by its age.
+        // One that stands by is a member by its age.
         assert_eq!(two(&[shown(2, 200, true), shown(3, 300, false), tag_alone]), [2, 3]);
     }
 
@@ -280,6 +280,8 @@ mod tests {
         let settings = Settings::of_toml(SETTINGS);
         let said = note(&settings, &seen(2, &all)).unwrap();
         assert!(said.starts_with(&format!("{} waits beside the pair of this gateway and {}", id(3), id(1))), "{said}");
+        assert_eq!(pair(2, &all).unwrap().waiting, [id(3)], "crosswan pair asks for passes");
+        assert!(pair(2, &all[..2]).unwrap().waiting.is_empty());
         assert_eq!(note(&settings, &seen(3, &all)), None);
         assert_eq!(note(&settings, &seen(1, &all[..2])), None, "two have nobody beside them");
     }

@@ -25,6 +25,9 @@ pub struct Members {
     /// The destinations whose routes may be moved: the default, and the private network's.
     #[serde(default)]
     pub destinations: BTreeSet<Ipv4Net>,
+    /// The gateways that wait beside the two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<InstanceId>,
 }
 
 /// This gateway.
