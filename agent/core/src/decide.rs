@@ -5,6 +5,7 @@
 //! which VPC holds which CIDR (`claims`), and how each tunnel is authenticated (`credential`).
 
 mod address;
+mod beside;
 mod claims;
 mod contacts;
 mod credential;
@@ -141,7 +142,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
     };
     let pair = pair::members(settings, observed);
     findings.notes.extend(pair.as_ref().err().cloned().flatten());
-    findings.notes.extend(third::note(settings, observed));
+    findings.notes.extend(beside::note(settings, observed));
     let pair = pair.ok();
     let segments = segments::segments(settings, observed, &state.peers, &mut findings);
     let routing = match &segments {
@@ -170,7 +171,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         vpc_routes,
         nat,
         pair,
-        beside: third::beside(settings, observed),
+        beside: beside::beside(settings, observed),
         overruled,
         findings,
         removed,

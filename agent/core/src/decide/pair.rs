@@ -3,9 +3,9 @@
 //! EC2 and the keys that it shows decide; where EC2 does not answer, the members of the last pass stay. A gateway's key says its mode: the
 //! tags of `nat-hub` and `nat-vpn` are the same. Which two of more than two gateways are the pair, `third` says.
 
-use super::third::{Standing, standing, waits};
+use super::third::{self, Standing, waits};
 use crate::{
-    model::{Holder, InstanceId, KeyTags, Member, Mode, OwnInterface, OwnVpc, PublicKey, VpcId},
+    model::{Holder, InstanceId, Member, Mode, OwnInterface, OwnVpc, PublicKey, VpcId},
     observed::Observed,
     pair::{Me, Members, Other},
     settings::{Pairing, Settings},
@@ -66,14 +66,18 @@ pub(super) fn me(observed: &Observed, own: &OwnInterface) -> Me {
     }
 }
 
-/// The other gateways of this VPC that are of the own mode, or may be, as they have not announced a key yet.
-pub(super) fn others<'a>(own: Mode, id: &VpcId, vpc: &'a OwnVpc) -> impl Iterator<Item = (&'a InstanceId, &'a Member)> {
-    vpc.members.iter().flatten().filter(move |(instance, member)| other_mode(own, id, instance, member).is_none())
-}
-
-/// Whether these tags announce a key with the proof that this instance, in this mode, has it.
-pub(super) fn is_in_mode(mode: Mode, vpc: &VpcId, instance: &InstanceId, tags: &KeyTags) -> bool {
-    tags.key.read().is_some_and(|key| key.is_in(mode, &Holder { vpc, instance }))
+/// Where this gateway stands among those of this VPC that are of its mode, or may be, as they have not announced a key yet; and those that
+/// wait beside the pair.
+pub(super) fn standing<'a>(
+    settings: &Settings,
+    observed: &'a Observed,
+    vpc: &'a OwnVpc,
+    own: &'a OwnInterface,
+) -> (Standing<'a>, Vec<&'a InstanceId>) {
+    let is_other = |(instance, member): &(&InstanceId, &Member)| {
+        other_mode(settings.mode, &observed.me.vpc, instance, member).is_none()
+    };
+    third::standing(settings.mode, observed, vpc, own, vpc.members.iter().flatten().filter(is_other))
 }
 
 fn no_role() -> String {
@@ -100,7 +104,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            AskError, Identity, OwnTags, Timestamp,
+            AskError, Identity, KeyTags, OwnTags, Timestamp,
             private_key::tests::{holder, key_pair},
         },
         system::Files,

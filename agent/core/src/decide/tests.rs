@@ -5,6 +5,7 @@ mod followed;
 mod hubs;
 mod replacement;
 mod segments;
+mod third;
 
 use std::{net::Ipv4Addr, time::Duration};
 

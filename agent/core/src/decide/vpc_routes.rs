@@ -14,8 +14,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    beside::waits_beside,
     met::met,
-    third::{waits, waits_beside},
+    third::waits,
     zones::{Owner, Two},
 };
 use crate::{

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::third::{self, standing};
+use super::{pair::standing, third};
 use crate::{
     model::{InstanceId, OwnInterface, OwnVpc, RouteTable, Timestamp, Zone},
     observed::Observed,

@@ -1,0 +1,50 @@
+//! What follows where this gateway waits beside a pair, or another one beside the pair that this one is of.
+
+use super::{
+    pair::{me, standing},
+    third::Standing,
+};
+use crate::{
+    model::{InstanceId, OwnInterface, OwnVpc},
+    observed::Observed,
+    pair::Beside,
+    settings::Settings,
+};
+
+/// The two that this gateway waits beside; `None` if it is one of them, or if there are no two.
+pub(super) fn waits_beside<'a>(
+    settings: &Settings,
+    observed: &'a Observed,
+    vpc: &'a OwnVpc,
+    own: &'a OwnInterface,
+) -> Option<[&'a InstanceId; 2]> {
+    settings.pair?;
+    match standing(settings, observed, vpc, own).0 {
+        Standing::Waits(two) => Some(two),
+        Standing::Alone | Standing::With(..) => None,
+    }
+}
+
+/// The same for `crosswan pair`. Where EC2 does not answer, this gateway waits as it did in the last pass.
+pub(super) fn beside(settings: &Settings, observed: &Observed) -> Option<Beside> {
+    settings.pair?;
+    let destinations = settings.destinations();
+    let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else {
+        let last = observed.system.files.pair.as_deref().and_then(Beside::parse);
+        return Some(Beside { destinations, ..last.filter(|last| last.me.instance == observed.me.instance)? });
+    };
+    let beside = waits_beside(settings, observed, vpc, own)?.map(Clone::clone);
+    Some(Beside { me: me(observed, own), beside, destinations })
+}
+
+/// What a member of the pair has to say of those that wait beside it; `None` if nobody does.
+pub(super) fn note(settings: &Settings, observed: &Observed) -> Option<String> {
+    settings.pair?;
+    let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return None };
+    let (Standing::With(other, _), waiting) = standing(settings, observed, vpc, own) else { return None };
+    let next = waiting.first()?;
+    Some(format!(
+        "{next} waits beside the pair of this gateway and {other}, and is a member when one of the two is gone: to replace one, run \
+         crosswan handover there and end it"
+    ))
+}

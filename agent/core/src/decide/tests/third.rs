@@ -1,0 +1,207 @@
+//! Which two of three or more gateways are the pair, and what the others do.
+
+use crate::{
+    decide::{
+        RouteIs,
+        beside::{beside, note},
+        pair::{members, standing},
+        third::Standing,
+        vpc_routes,
+    },
+    model::{
+        AskError, Holder, Identity, InstanceId, InterfaceId, KeyTags, Member, Mode, Neighbour, OwnInterface, OwnTags,
+        OwnVpc, RouteTable, RouteTarget, Timestamp, VpcId, VpcRoute,
+        private_key::tests::{holder, key_pair},
+    },
+    observed::Observed,
+    pair::{Beside, Members},
+    settings::Settings,
+};
+
+const SETTINGS: &str = "mode = 'nat-hub'\nprivate_net = ['10.0.0.0/8']\npair.enabled = true";
+
+/// A gateway of the VPC as EC2 shows it.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    n: u32,
+    launched: i64,
+    announced: bool,
+    /// Whether the default route of a table of its own leads to it.
+    holds: bool,
+}
+
+fn shown(n: u32, launched: i64, holds: bool) -> Shown {
+    Shown { n, launched, announced: true, holds }
+}
+
+fn vpc() -> VpcId {
+    holder(1).0
+}
+
+fn id(n: u32) -> InstanceId {
+    holder(n).1
+}
+
+fn interface(n: u32) -> InterfaceId {
+    format!("eni-{n:08x}").parse().unwrap()
+}
+
+/// What gateway `n` sees, where EC2 shows all these.
+fn seen(n: u32, all: &[Shown]) -> Observed {
+    let settings = Settings::of_toml(SETTINGS);
+    let me = Identity {
+        instance: id(n),
+        region: "us-west-2".parse().unwrap(),
+        vpc: vpc(),
+        cidrs: ["10.1.0.0/16".parse().unwrap()].into(),
+        private: [10, 1, 0, 4].into(),
+        public: None,
+    };
+    let mut observed = Observed::new(&settings, me, "ens5".parse().unwrap(), Timestamp(10_000));
+    let key = |of: &Shown| {
+        let proven =
+            key_pair(of.n as u8).proven_in(Mode::NatHub, &Holder { vpc: &vpc(), instance: &id(of.n) }).unwrap();
+        of.announced.then(|| proven.to_string())
+    };
+    let own = all.iter().find(|shown| shown.n == n).unwrap();
+    let subnet = "subnet-00000001".parse().unwrap();
+    let place = OwnInterface { id: interface(n), subnet, launched: Timestamp(own.launched) };
+    observed.tags = Some(Ok(OwnTags { key: key(own), interface: Some(place), ..OwnTags::default() }));
+    let member = |of: &Shown| {
+        let (address, tags) = ([10, 1, 0, of.n as u8].into(), KeyTags::of(key(of).as_deref(), None));
+        (id(of.n), Member { address, interface: interface(of.n), zone: None, launched: Timestamp(of.launched), tags })
+    };
+    let table = |of: &Shown| {
+        let target = RouteTarget::Interface { interface: Some(interface(of.n)), instance: Some(id(of.n)) };
+        let routes = [(ipnet::Ipv4Net::default(), VpcRoute { target, blackhole: false })].into();
+        (format!("rtb-{:08x}", of.n).parse().unwrap(), RouteTable { routes, ..RouteTable::default() })
+    };
+    observed.vpc = Some(Ok(OwnVpc {
+        members: Some(all.iter().filter(|shown| shown.n != n).map(member).collect()),
+        tables: all.iter().filter(|shown| shown.holds).map(table).collect(),
+        ..OwnVpc::default()
+    }));
+    observed
+}
+
+/// The members, as gateway `n` has them.
+fn pair(n: u32, all: &[Shown]) -> Result<Members, Option<String>> {
+    members(&Settings::of_toml(SETTINGS), &seen(n, all))
+}
+
+/// The two that are the pair, by the word of each of them.
+fn two(all: &[Shown]) -> Vec<u32> {
+    let is_one = |n: &u32| pair(*n, all).is_ok();
+    all.iter().map(|shown| shown.n).filter(is_one).collect()
+}
+
+#[test]
+fn whatever_ec2_shows_all_name_the_same_two_and_these_two_name_each_other() {
+    for case in 0..8_u32.pow(3) {
+        let of = |n: u32| {
+            let bits = case >> (3 * (n - 1)) & 7;
+            Shown { n, launched: (bits & 1).into(), announced: bits & 2 > 0, holds: bits & 4 > 0 }
+        };
+        let all = [of(1), of(2), of(3)];
+        let settings = Settings::of_toml(SETTINGS);
+        let mut said = all.map(|of| {
+            let observed = seen(of.n, &all);
+            let Some(Ok(vpc)) = &observed.vpc else { panic!("no VPC") };
+            let mut two = match standing(&settings, &observed, vpc, observed.own_interface().unwrap()).0 {
+                Standing::Alone => panic!("{all:?}"),
+                Standing::With(other, _) => [id(of.n), other.clone()],
+                Standing::Waits(two) => two.map(Clone::clone),
+            };
+            two.sort();
+            (of.n, two)
+        });
+        said.sort();
+        assert!(said.iter().all(|(_, two)| *two == said[0].1), "{all:?}: {said:?}");
+    }
+}
+
+#[test]
+fn a_newcomer_displaces_nobody_and_is_a_member_when_another_is_gone() {
+    for leads in [[true, false], [false, true], [true, true], [false, false]] {
+        let [one, other] = [shown(1, 100, leads[0]), shown(2, 200, leads[1])];
+        let third = shown(3, 300, false);
+        assert_eq!(two(&[one, other, third]), [1, 2], "{leads:?}");
+        assert_eq!(pair(1, &[one, other, third]).unwrap().other.instance, id(2));
+        assert_eq!(two(&[other, third]), [2, 3]);
+        assert_eq!(two(&[one, third]), [1, 3]);
+        // A fourth waits behind it.
+        assert_eq!(two(&[one, other, third, shown(4, 400, false)]), [1, 2]);
+        assert_eq!(two(&[other, third, shown(4, 400, false)]), [2, 3]);
+    }
+}
+
+#[test]
+fn neither_an_older_one_that_carries_nothing_nor_one_without_a_key_ends_a_pair() {
+    let active = [shown(2, 200, true), shown(3, 300, true)];
+    let with = |other: Shown| two(&[active[0], active[1], other]);
+    assert_eq!(with(shown(1, 100, false)), [2, 3], "an older one that has its key late");
+    let tag_alone = Shown { announced: false, ..shown(1, 100, false) };
+    assert_eq!(with(tag_alone), [2, 3]);
+    assert_eq!(with(Shown { holds: true, ..tag_alone }), [2, 3]);
+    // One that stands by is a member by its age.
+    assert_eq!(two(&[shown(2, 200, true), shown(3, 300, false), tag_alone]), [2, 3]);
+}
+
+#[test]
+fn what_the_members_and_the_one_that_waits_report_names_all_three() {
+    let all = [shown(1, 100, true), shown(2, 200, false), shown(3, 300, false)];
+    let why = pair(3, &all).unwrap_err().unwrap();
+    assert!(why.starts_with(&format!("{} and {} are the pair, and this gateway waits", id(1), id(2))), "{why}");
+    let settings = Settings::of_toml(SETTINGS);
+    let said = note(&settings, &seen(2, &all)).unwrap();
+    assert!(said.starts_with(&format!("{} waits beside the pair of this gateway and {}", id(3), id(1))), "{said}");
+    assert_eq!(pair(2, &all).unwrap().waiting, [id(3)], "crosswan pair asks for passes");
+    assert!(pair(2, &all[..2]).unwrap().waiting.is_empty());
+    assert_eq!(note(&settings, &seen(3, &all)), None);
+    assert_eq!(note(&settings, &seen(1, &all[..2])), None, "two have nobody beside them");
+}
+
+#[test]
+fn whom_it_waits_beside_is_written_down_and_stays_so_while_ec2_does_not_answer() {
+    let all = [shown(1, 100, true), shown(2, 200, false), shown(3, 300, false)];
+    let settings = Settings::of_toml(SETTINGS);
+    let said = beside(&settings, &seen(3, &all)).unwrap();
+    assert_eq!((&said.beside, &said.me.instance, said.destinations.len()), (&[id(1), id(2)], &id(3), 1));
+    assert_eq!(Beside::parse(&said.text()), Some(said.clone()));
+    let of_a_member = pair(1, &all).unwrap().text();
+    assert!(
+        Members::parse(&said.text()).is_none() && Beside::parse(&of_a_member).is_none(),
+        "nobody takes one for the other"
+    );
+    assert_eq!(beside(&settings, &seen(1, &all)), None);
+    let mut silent = seen(3, &all);
+    silent.vpc = Some(Err(AskError::NoCredentialSource));
+    assert_eq!(beside(&settings, &silent), None);
+    silent.system.files.pair = Some(said.text());
+    assert_eq!(beside(&settings, &silent), Some(said));
+    assert_eq!(members(&settings, &silent), Err(None));
+    // A file that came with an image is another gateway's.
+    silent.me.instance = id(7);
+    assert_eq!(beside(&settings, &silent), None);
+}
+
+#[test]
+fn one_that_waits_takes_no_route_from_a_member_and_none_that_leads_nowhere() {
+    let all = [shown(1, 100, true), shown(2, 200, false), shown(3, 300, false)];
+    let settings = Settings::of_toml(SETTINGS);
+    let routes = |n: u32| {
+        let mut observed = seen(n, &all);
+        let Some(Ok(vpc)) = &mut observed.vpc else { panic!("no VPC") };
+        vpc.tables.insert("rtb-0000000f".parse().unwrap(), RouteTable::default());
+        let is = Neighbour { running: true, launched: Timestamp(100), same_mode: true };
+        vpc.neighbours = [(id(1), is)].into();
+        vpc_routes::vpc_routes(&settings, &observed, None)
+    };
+    let waits = routes(3);
+    assert!(waits.take.is_empty(), "{:?}", waits.take);
+    let words: Vec<_> = waits.are.values().cloned().collect();
+    let [RouteIs::Member(member), RouteIs::Waits(nowhere)] = &words[..] else { panic!("{words:?}") };
+    assert!(member.contains(&format!("leads to {}, a member of the pair", id(1))), "{member}");
+    assert!(nowhere.contains("this gateway waits beside them"), "{nowhere}");
+    assert_eq!(routes(2).take.len(), 1, "a member takes it");
+}
