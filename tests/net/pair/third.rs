@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use crosswan_faults::{
     look::sas,
-    pair::{CUT, SOON, Two, believes, enable, leads_to},
+    pair::{CLIENT, CUT, SOON, Two, believes, leads_to},
 };
 use crosswan_lab::{AgentProcess, Gateway, Role};
 use serde_json::Value;
@@ -23,7 +23,6 @@ struct Third {
 /// Launches a third gateway, lets it boot, and has everybody make passes.
 fn launch(pair: &Two) -> Result<Third> {
     let gateway = pair.region.lab.add_gateway("a", Role::NatVpn)?;
-    enable(&gateway)?;
     gateway.start_charon()?;
     let _ = pass(&gateway)?;
     let keep = gateway.spawn_agent(&["keep"])?;
@@ -149,7 +148,7 @@ fn a_third_gateway_moves_nothing_while_a_member_is_dead_and_ec2_shows_it() -> Re
     }
     ensure!(pair.leads_to(two)? && pair.moves() == moves);
     let [_, private] = pair.region.lab.route_tables("a")?;
-    ensure!(!leads_to(&pair.region.lab, &third.gateway, &private, "0.0.0.0/0")?);
+    ensure!(!leads_to(&pair.region.lab, CLIENT, &third.gateway, &private, "0.0.0.0/0")?);
     one.ns()?.nft("delete table ip cut")?;
     believes(one, "alive")?;
     believes(two, "alive")?;
