@@ -174,14 +174,14 @@ pub enum Command {
     Watch,
     /// Watch the other gateway of this one's pair, and take its routes when it is dead, until stopped
     ///
-    /// Two nat-vpn, or two nat-hub, in one VPC are a pair, unless pair.enabled is false. Each sends a signed beat ten times a second to the other
+    /// Two gateways of one mode in one VPC are a pair, unless pair.enabled is false. Each sends a signed beat ten times a second to the other
     /// one's pair.port. When beats stop, the other one's kernel is asked: if it answers, only its `crosswan pair` is dead, and
     /// nothing moves. If it does not, the routes of managed tables that lead to it are led here. Nothing is ever taken
     /// back. `crosswan status` shows what is heard. Without a second gateway it waits for one; where pair.enabled is false it
     /// ends at once.
     ///
-    /// On a vpn-hub it hears, through the tunnels, which of two gateways of a VPC has taken over, and has `crosswan watch` lead the VPC's
-    /// route there.
+    /// Through the tunnels it hears which member of a pair at the far end has taken over, of two gateways of a VPC or of two hubs, and has
+    /// `crosswan watch` lead the route there; and it says there what this gateway has taken over.
     Pair,
     /// Have the other gateway of this one's pair take the routes that lead here, before this one is stopped or upgraded
     ///

@@ -98,7 +98,7 @@ fn a_handover_loses_no_private_packet_and_another_one_gives_the_routes_back() ->
     // Who is none of a pair, and who has no route.
     let hub = pair.region.gateway("hub/vpn-hub")?;
     let (code, said) = refused(&hub, &["handover"])?;
-    ensure!(code == 2 && said.contains("a vpn-hub cannot be one of a pair"), "{code}: {said}");
+    ensure!(code == 3 && said.contains("no other gateway makes a pair with this one"), "{code}: {said}");
     let (code, said) = refused(one, &["handover", "--timeout", "1h"])?;
     ensure!(code == 2 && said.contains("from 1s to 10m"), "{code}: {said}");
     let moves = pair.moves();

@@ -73,6 +73,7 @@ fn clients_follow_the_hub_that_takes_over_and_the_one_that_returns_disturbs_nobo
     })?;
     lost_nothing("the dead one returned", &back)?;
     refreshes_disturb_nobody(&hubs, two, None)?;
+    what_is_shown(&hubs, one, two)?;
 
     // It is handed back by order.
     let moved = hubs.pings(&WAYS, || {
@@ -85,6 +86,23 @@ fn clients_follow_the_hub_that_takes_over_and_the_one_that_returns_disturbs_nobo
     ensure!(hubs.vpc_leads_to(one)?);
     lost_nothing("handed over", &moved)?;
     refreshes_disturb_nobody(&hubs, one, None)
+}
+
+/// What people are shown while `two` is used and `one` stands by.
+fn what_is_shown(hubs: &Hubs, one: &Gateway, two: &Gateway) -> Result<()> {
+    let client = hubs.clients[0].agent(&["status"])?.ok()?.stdout;
+    let public = |hub: &Gateway| hub.public().map(|address| address.to_string()).unwrap_or_default();
+    let by_word = format!("follows crosswan-hub-{}-{} by its word", public(two).replace('.', "-"), two.instance);
+    ensure!(client.contains(&by_word), "{client}");
+    let stands_by = |line: &&str| line.contains(&format!(" to {}: UP", public(one))) && line.ends_with("stands by");
+    ensure!(client.lines().find(stands_by).is_some(), "{client}");
+    for (hub, says) in [(one, "; this gateway stands by"), (two, "; this gateway has the routes")] {
+        let status = hub.agent(&["status"])?.ok()?.stdout;
+        ensure!(status.lines().any(|line| line.contains(": alive, heard ") && line.contains(says)), "{status}");
+        let doctor = hub.agent(&["doctor"])?;
+        ensure!(doctor.code == 0 && doctor.stdout.contains("pair-i-"), "{doctor:?}");
+    }
+    Ok(())
 }
 
 /// To how many clients this hub's tunnels are up.
