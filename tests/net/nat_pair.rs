@@ -366,9 +366,14 @@ fn each_zone_s_table_is_its_own_member_s_at_launch_and_the_other_one_s_after_its
     b.ns()?.nft("delete table ip cut")?;
     believes(&a, "alive")?;
     let before = moves(lab);
-    refresh(&b)?;
+    let its = refresh(&b)?;
     let report = refresh(&a)?;
-    ensure!(moves(lab) == before && leads_to(lab, &a, &tables[1])?, "it takes nothing back");
+    let more = moves(lab) - before;
+    ensure!(
+        more == 0 && leads_to(lab, &a, &tables[1])?,
+        "it takes nothing back: {more} moves, {its:#}\n{}",
+        watch_b.log()
+    );
     let owner =
         &report["routes"].as_array().context("routes")?.iter().find(|route| route["table"] == tables[1].as_str());
     ensure!(
