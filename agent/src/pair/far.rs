@@ -36,7 +36,7 @@ use crate::{
 use crosswan_core::{
     error::{Error, Result},
     model::{ConnName, InstanceId, Place, PrivateKey},
-    pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Refused, Says, Word, far_ends, known_by_most},
+    pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Members, Refused, Says, Word, far_ends, known_by_most},
     state::State,
     system::{ChildSa, Followee},
 };
@@ -205,8 +205,9 @@ impl Far {
 
     fn read_ends(&mut self) {
         let text = |path: &Path| files::read(path).ok().flatten().map(|(text, _)| text);
-        // One that is alone has nothing to say of itself, and a client's gateway only answers.
-        let paired = self.member.is_some() && text(&self.paths.pair).is_some();
+        // One that is alone, or waits beside a pair, has nothing to say of itself, and a client's gateway only answers.
+        let paired =
+            self.member.is_some() && text(&self.paths.pair).is_some_and(|text| Members::parse(&text).is_some());
         let text = text(&self.paths.connections).unwrap_or_default();
         let addresses = addresses(&self.paths.state);
         let all = far_ends(&text, paired, |instance| addresses.get(instance).copied());
