@@ -249,9 +249,12 @@ impl Far {
                 *most = known.max(*most);
             }
         }
+        let heard = !parties.is_empty();
         let known = known_by_most(parties.into_values().collect());
         self.known = Some(known);
-        let _ = member.back.send(Back::Far(known));
+        if heard {
+            let _ = member.back.send(Back::Far(known));
+        }
     }
 
     /// Sends the beat that is due to this end, if one is.

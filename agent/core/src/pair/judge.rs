@@ -70,7 +70,7 @@ pub enum Event {
         /// How many of these read back as moved.
         moved: usize,
     },
-    /// Most far ends know of so many takeovers of this pair.
+    /// A far end has been heard, and most of them know of so many takeovers of this pair.
     Generation(u32),
 }
 
@@ -236,6 +236,8 @@ pub struct Pair {
     announced: bool,
     /// When they were last told so before EC2 had shown it.
     claimed: Option<u64>,
+    /// When a far end was heard last.
+    far_heard: Option<u64>,
     moves: Vec<u64>,
     judgement: Judgement,
 }
@@ -274,6 +276,7 @@ impl Pair {
             mine: false,
             announced: false,
             claimed: None,
+            far_heard: None,
             moves: Vec::new(),
             judgement: Judgement { peer: Peer::Unheard, waits: None },
         }
@@ -354,7 +357,10 @@ impl Pair {
             Event::Routes { asked, ways } if self.believes(asked) => self.routes(now, asked, ways, &mut actions),
             Event::Routes { .. } => {}
             Event::Moved { wanted, moved } => self.moved(now, wanted, moved, &mut actions),
-            Event::Generation(generation) => self.learn(now, generation),
+            Event::Generation(generation) => {
+                self.far_heard = Some(now);
+                self.learn(now, generation);
+            }
         }
         actions
     }
@@ -506,7 +512,8 @@ impl Pair {
             actions.push(ask);
             if !self.doubted {
                 self.doubted = true;
-                self.look(now, actions);
+                // What EC2 has said before does not show that this gateway reaches it now.
+                self.ask_ec2(now, actions);
             }
         } else if self.probed.is_none_or(|at| now - at >= due) {
             self.probed = Some(now);
@@ -556,13 +563,16 @@ impl Pair {
     /// so lives, and so nothing in it could move the routes to and fro but the number of moves.
     fn take_over(&mut self, now: u64, own: Health, handed: bool, actions: &mut Vec<Action>) -> Option<Wait> {
         let fresh = |pair: &Pair| {
-            pair.looked.is_some_and(|at| now - at <= FRESH) && pair.asked_ec2.is_none_or(|at| pair.word_of >= at)
+            let answered = pair.asked_ec2.is_none_or(|at| pair.word_of >= at) && pair.is_of_this_silence(pair.word_of);
+            answered && pair.looked.is_some_and(|at| now - at <= FRESH)
         };
+        let reached = self.looked.is_some() && self.is_of_this_silence(self.word_of)
+            || self.far_heard.is_some_and(|at| self.is_of_this_silence(at));
         let held = !handed && !self.halfway && self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
         let too_many = !self.halfway && self.moves.len() >= MOVES;
         let its = self.says().filter(|_| handed).map_or(0, |says| says.health.tunnels);
         let fewer = (1..its).contains(&own.tunnels).then_some(Wait::Fewer { own: own.tunnels, its });
-        if !(handed && self.leaving.is_some()) && own.is_able() && own.tunnels > 0 && fewer.is_none() {
+        if reached && !(handed && self.leaving.is_some()) && own.is_able() && own.tunnels > 0 && fewer.is_none() {
             self.claim(now, held || too_many);
         }
         let wait = match self.ways {
@@ -624,12 +634,24 @@ impl Pair {
         self.leads(now);
     }
 
-    /// Asks EC2 for the routes, unless it has said or been asked a moment ago. An answer that takes longer than the spacing is waited for:
-    /// only the newest question's counts, and there would be a newer one each time.
+    /// Whether something then was after the last beat, if beats do not come. Who is cut off hears nobody, and what it decides by what it knew
+    /// before would come true once the network is back.
+    fn is_of_this_silence(&self, at: u64) -> bool {
+        !self.doubted || self.heard.is_none_or(|(heard, _)| at > heard)
+    }
+
+    /// Asks EC2 for the routes, unless it has said or been asked a moment ago.
     fn look(&mut self, now: u64, actions: &mut Vec<Action>) {
-        let recent = |at: Option<u64>, spacing: u64| at.is_some_and(|at| now - at < spacing);
+        if self.looked.is_none_or(|at| now - at >= SPACING) {
+            self.ask_ec2(now, actions);
+        }
+    }
+
+    /// The same, whatever it has said. An answer that takes longer than the spacing is waited for:
+    /// only the newest question's counts, and there would be a newer one each time.
+    fn ask_ec2(&mut self, now: u64, actions: &mut Vec<Action>) {
         let answers = SPACING.max(2 * self.latency);
-        if self.moving.is_none() && !recent(self.looked, SPACING) && !recent(self.asked_ec2, answers) {
+        if self.moving.is_none() && self.asked_ec2.is_none_or(|at| now - at >= answers) {
             self.asked_ec2 = Some(now);
             actions.push(Action::LookAtRoutes);
         }

@@ -646,8 +646,12 @@ fn far_ends_are_told_of_a_takeover_before_ec2_has_answered_and_not_more_often_th
     let dead = World { beats: None, kernel: false, ec2: false, ..FINE };
     let (mut run, mut fine) = (Run::new(), FINE);
     run.lives(&mut fine, 1000);
+    run.on(&mut fine, Event::Generation(0));
     run.lives(&mut dead.clone(), BUDGET);
-    assert_eq!((word(&run), run.taken.len(), run.pair.moves().len()), ((true, 1), 0, 1));
+    assert_eq!(word(&run), (false, 0), "nothing reaches it, perhaps");
+    run.on(&mut dead.clone(), Event::Generation(0));
+    run.lives(&mut dead.clone(), INTERVAL);
+    assert_eq!((word(&run), run.taken.len(), run.pair.moves().len()), ((true, 1), 0, 1), "a far end was heard");
     // It flaps, and nobody else has spoken of a takeover: far ends follow already.
     for _ in 0..20 {
         run.lives(&mut World { ec2: false, generation: 1, ..FINE }, 1000);
@@ -657,6 +661,8 @@ fn far_ends_are_told_of_a_takeover_before_ec2_has_answered_and_not_more_often_th
     // The other one takes over each time that it is back: then the limit holds.
     for generation in 2..20 {
         run.lives(&mut World { ec2: false, generation: 10 * generation, ..FINE }, 61_000);
+        run.lives(&mut dead.clone(), 1000);
+        run.on(&mut dead.clone(), Event::Generation(0));
         run.lives(&mut dead.clone(), 1000);
     }
     assert_eq!(run.pair.moves().len(), 3);
@@ -671,6 +677,19 @@ fn far_ends_are_told_of_a_takeover_before_ec2_has_answered_and_not_more_often_th
     // Nobody is told by one whose tunnels carry nothing.
     let (run, _) = Run::after(World { own: Health { tunnels: 0, ..WELL }, ..dead });
     assert_eq!(word(&run), (false, 0));
+}
+
+#[test]
+fn one_that_is_cut_off_orders_nothing_that_would_come_true_once_its_network_is_back() {
+    // EC2 answered a moment before: what it said then does not show that this gateway reaches anybody now.
+    let (mut run, mut fine) = (Run::new(), FINE);
+    run.lives(&mut fine, 1000);
+    run.on(&mut fine, Event::Routes { asked: run.now, ways: ITS });
+    run.lives(&mut World { beats: None, kernel: false, ec2: false, ..FINE }, 5000);
+    assert_eq!(run.pair.judgement(), Judgement { peer: Peer::Dead, waits: Some(Wait::Routes) });
+    assert_eq!((run.taken.len(), word(&run)), (0, (false, 0)));
+    run.lives(&mut fine, 5000);
+    assert_eq!((run.taken.len(), run.pair.judgement().peer), (0, Peer::Alive));
 }
 
 #[test]
