@@ -59,6 +59,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const WARM: Duration = Duration::from_secs(30);
 /// And while routes that lead here are handed over.
 const HANDING: Duration = Duration::from_secs(2);
+/// charon rests for so many times as long as it took to list its SAs, which are thousands on a hub.
+const CHARON_RESTS: u32 = 50;
+/// But for no longer than this.
+const CHARON_AGAIN: Duration = Duration::from_secs(10);
+/// Longer than any answer of charon's is waited for.
+const LONG: Duration = Duration::from_mins(1);
 /// EC2's word counts for so long as proof that it can be reached.
 const ANSWERED: Duration = Duration::from_secs(60);
 /// The clients fetch their credentials once, and those last for hours.
@@ -96,6 +102,8 @@ struct Resident {
     doubted: bool,
     /// To how many parties its tunnels carry packets.
     tunnels: u16,
+    /// When charon is asked for that again.
+    tunnels_due: Instant,
     /// When EC2 answered last, and when it was asked last.
     answered: Option<Instant>,
     asked: Option<Instant>,
@@ -134,6 +142,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         health: Health::default(),
         doubted: false,
         tunnels: 0,
+        tunnels_due: start,
         answered: None,
         asked: None,
         unasked: None,
@@ -216,7 +225,14 @@ impl Resident {
         }
         match vici {
             // Alone it has nobody to whom that matters.
-            Some(vici) if self.watched.is_some() => tasks::ask_charon(vici, &self.back),
+            Some(vici) if self.watched.is_some() => {
+                let now = Instant::now();
+                if now >= self.tunnels_due {
+                    // Its answer says when again.
+                    self.tunnels_due = now + LONG;
+                    tasks::ask_charon(vici, &self.back);
+                }
+            }
             Some(_) => self.tunnels = 0,
             None => self.tunnels = 1,
         }
@@ -339,7 +355,9 @@ impl Resident {
         match back {
             Back::Answer => self.event(Event::Answer),
             Back::Silent(asked) => self.event(Event::Silent { asked }),
-            Back::Tunnels(up) => self.tunnels = up,
+            Back::Tunnels(up, took) => {
+                (self.tunnels, self.tunnels_due) = (up, Instant::now() + (CHARON_RESTS * took).min(CHARON_AGAIN));
+            }
             Back::Notices(notices) => self.leaves.told(self.now(), notices),
             Back::Far(generation) => self.event(Event::Generation(generation)),
             Back::Routes(asked, Ok(tables)) => {

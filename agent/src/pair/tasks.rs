@@ -10,7 +10,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::{net::TcpStream, sync::mpsc::UnboundedSender, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc::UnboundedSender,
+    time::{Instant, timeout},
+};
 
 use crate::observe::ec2::{self, Clients};
 use crosswan_core::{
@@ -27,7 +31,7 @@ const KERNEL: Duration = Duration::from_secs(1);
 /// How long a look at the routes or a move may take.
 const EC2: Duration = Duration::from_secs(8);
 /// How long charon has to list its SAs.
-const CHARON: Duration = Duration::from_secs(1);
+const CHARON: Duration = Duration::from_secs(5);
 
 /// What came of a task.
 pub(super) enum Back {
@@ -39,8 +43,8 @@ pub(super) enum Back {
     Routes(u64, Result<BTreeMap<RouteTableId, RouteTable>, String>),
     /// Most far ends know of so many takeovers.
     Far(u32),
-    /// To how many parties tunnels of this gateway are up.
-    Tunnels(u16),
+    /// To how many parties tunnels of this gateway are up, and how long charon took to say so.
+    Tunnels(u16, Duration),
     /// Each route that was to move, or why it does not read back.
     Moved(Vec<Result<String, String>>),
     /// What EC2 tells of this instance's end.
@@ -85,12 +89,13 @@ pub(super) fn ask_kernel(asked: u64, wait: Duration, members: &Members, back: &U
 pub(super) fn ask_charon(vici: &Path, back: &UnboundedSender<Back>) {
     let (vici, back) = (vici.to_owned(), back.clone());
     tokio::spawn(async move {
+        let began = Instant::now();
         let asked = async { Vici::connect(&vici, CHARON).await?.sas().await };
         let sas = timeout(CHARON, asked).await.ok().and_then(Result::ok).unwrap_or_default();
         let up = |sa: &Sa| sa.is_authenticated() && sa.children.iter().any(ChildSa::is_up);
         let names: Vec<ConnName> = sas.iter().filter(|sa| up(sa)).filter_map(|sa| sa.conn.parse().ok()).collect();
         let parties: BTreeSet<&str> = names.iter().map(ConnName::party).collect();
-        let _ = back.send(Back::Tunnels(u16::try_from(parties.len()).unwrap_or(u16::MAX)));
+        let _ = back.send(Back::Tunnels(u16::try_from(parties.len()).unwrap_or(u16::MAX), began.elapsed()));
     });
 }
 
