@@ -236,8 +236,8 @@ pub struct Pair {
     announced: bool,
     /// When they were last told so before EC2 had shown it.
     claimed: Option<u64>,
-    /// When a far end was heard last.
-    far_heard: Option<u64>,
+    /// When a far end was heard last, and how many takeovers most of them know.
+    far_heard: Option<(u64, u32)>,
     moves: Vec<u64>,
     judgement: Judgement,
 }
@@ -358,7 +358,7 @@ impl Pair {
             Event::Routes { .. } => {}
             Event::Moved { wanted, moved } => self.moved(now, wanted, moved, &mut actions),
             Event::Generation(generation) => {
-                self.far_heard = Some(now);
+                self.far_heard = Some((now, generation));
                 self.learn(now, generation);
             }
         }
@@ -381,7 +381,10 @@ impl Pair {
         }
         if moved > 0 && moved == wanted {
             (self.pause, self.halfway) = (0, false);
-            self.leads(now);
+            // What most far ends have heard at the decision need not be said again.
+            if !(self.mine && self.far_heard.is_some_and(|(_, known)| known == self.generation.0)) {
+                self.leads(now);
+            }
             // If EC2 shows something else next, then the other one has moved it.
             self.ways = self.ways.map(|ways| {
                 let left = if private { 0 } else { ways.private };
@@ -567,7 +570,7 @@ impl Pair {
             answered && pair.looked.is_some_and(|at| now - at <= FRESH)
         };
         let reached = self.looked.is_some() && self.is_of_this_silence(self.word_of)
-            || self.far_heard.is_some_and(|at| self.is_of_this_silence(at));
+            || self.far_heard.is_some_and(|(at, _)| self.is_of_this_silence(at));
         let held = !handed && !self.halfway && self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
         let too_many = !self.halfway && self.moves.len() >= MOVES;
         let its = self.says().filter(|_| handed).map_or(0, |says| says.health.tunnels);

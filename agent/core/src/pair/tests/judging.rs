@@ -634,6 +634,11 @@ fn a_takeover_is_one_more_than_all_that_were_heard_of_and_another_one_once_it_is
     let mut world = World { generation: 7, ..dead };
     run.lives(&mut world, 5000);
     assert_eq!(word(&run), (true, 11));
+    // What was said at the decision is not said again where most far ends know it by then.
+    let (mut run, mut world) = Run::after(World { accepts: false, ..dead });
+    run.on(&mut world, Event::Generation(1));
+    run.lives(&mut World { accepts: true, ..dead }, 60_000);
+    assert_eq!((word(&run), run.taken.is_empty(), run.pair.ways().unwrap().there), ((true, 1), false, 0));
     // A move that EC2 does not accept, or of which some routes are still to follow, is not complete.
     let (mut run, mut world) = Run::after(World { accepts: false, ..dead });
     assert_eq!(word(&run), (true, 1));
