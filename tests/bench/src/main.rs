@@ -5,6 +5,7 @@ mod asking;
 mod cast;
 mod cloud;
 mod hub;
+mod hubs;
 mod joins;
 mod key;
 mod keys;
@@ -12,6 +13,7 @@ mod measure;
 mod pair;
 mod peers;
 mod plot;
+mod probes;
 mod regions;
 mod replacement;
 mod restart;
@@ -78,6 +80,7 @@ Benchmarks:
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   replacement  a gateway that is gone before there is another: until packets pass again
   pair      the active one of two nat-vpn killed: seconds without packets; beside one that only stands by, and fck-nat's way
+  hubs      one of a pair of vpn-hub killed, with two clients, 100 and 1,000; beside one that only stands by; and an hour of load
   joins     a VPC that is new to a running hub: from its gateway's first refresh until packets pass
   cast      cloudcaster, a hub and a client; beside a boto3 script that makes the same calls
   stages    micro-benchmarks of the pure stages, by cargo bench
@@ -88,6 +91,7 @@ Exit codes: 0 every budget was met, 1 one was not, or an error, 2 wrong argument
 Environment:
   CROSSWAN_BIN    the agent, a release build
   CLOUDCASTER_BIN cloudcaster; otherwise the one beside this program
+  CROSSWAN_HOURS  how long hubs are under load, otherwise 1; 0.05 is a try
   CROSSWAN_MOTO   a moto_server, for the lab and for the boto3 beside it";
 
 /// What a benchmark needs to know.
@@ -117,7 +121,7 @@ impl Setup {
 const ASKING: &str = "asking";
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 13] = [
+const ALL: [(&str, Bench); 14] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
@@ -127,6 +131,7 @@ const ALL: [(&str, Bench); 13] = [
     ("restart", restart::bench),
     ("replacement", replacement::bench),
     ("pair", pair::bench),
+    ("hubs", hubs::bench),
     ("joins", joins::bench),
     ("cast", cast::bench),
     ("stages", stages::bench),

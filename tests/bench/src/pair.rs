@@ -1,8 +1,6 @@
 //! A pair of nat-vpn: what is lost when the one that has the routes dies, beside a second one that only stands by, and beside a
 //! replacement whose boot script moves the route, as fck-nat's does. And what it costs to be a pair.
 
-mod probes;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +10,9 @@ use crosswan_faults::pair::{SOON, stage::PairStage};
 use crosswan_faults::region::eventually;
 use crosswan_lab::{Gateway, Role};
 
+use crate::probes::{Connections, Echo, Echoed};
 use crate::results::{Budget, Section, megabytes, seconds, table};
 use crate::{Setup, say};
-use probes::{Connections, Echo, Echoed};
 
 /// The budgets, seconds, to which the time comes that EC2 takes.
 const CONNECTION: f64 = 0.6;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_core::{model::Place, swanctl, system::Followed};
-use crosswan_lab::{AgentProcess, Auth, Builder, Gateway, Host, Lab, PingReport, Role, VpcSpec};
+use crosswan_lab::{AgentProcess, Auth, Gateway, Host, Lab, PingReport, Role, VpcSpec};
 
 use super::{SOON, believes, leads_to};
 use crate::{
@@ -41,14 +41,19 @@ pub struct Hubs {
 impl Hubs {
     /// With clients `a` and `b`, which reach each other and the hubs' VPC.
     pub fn up() -> Result<Hubs> {
+        Hubs::with(&["a", "b"])
+    }
+
+    /// With clients of these names, of which the first has 10.1.0.0/16, and so on.
+    pub fn with(names: &[&str]) -> Result<Hubs> {
         let hub = VpcSpec::hub("hub", HUB_REGION, &["10.0.0.0/16"])?.bare();
-        let a = VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?.bare();
-        let b = VpcSpec::client("b", "eu-west-1", &["10.2.0.0/16"])?.bare();
-        let lab = [hub, a, b].into_iter().fold(Lab::builder(agent()?).auth(Auth::Key), Builder::vpc).build()?;
-        let mut region = Region::booted(lab)?;
+        let mut lab = Lab::builder(agent()?).auth(Auth::Key).vpc(hub);
+        for (name, n) in names.iter().zip(1..) {
+            lab = lab.vpc(VpcSpec::client(name, "eu-west-1", &[&format!("10.{n}.0.0/16")])?.bare());
+        }
+        let mut region = Region::booted(lab.build()?)?;
         let one = region.gateway("hub/vpn-hub")?;
-        let clients =
-            ["a/nat-vpn", "b/nat-vpn"].map(|name| region.gateway(name)).into_iter().collect::<Result<Vec<_>>>()?;
+        let clients = names.iter().map(|name| region.gateway(&format!("{name}/nat-vpn"))).collect::<Result<Vec<_>>>()?;
         region.settle()?;
         let mut residents = BTreeMap::new();
         for gateway in clients.iter().chain([&one]) {
@@ -113,8 +118,8 @@ impl Hubs {
     }
 }
 
-/// How many of a client's tunnels are up.
-fn up_tunnels(client: &Gateway) -> Result<usize> {
+/// How many of a gateway's tunnels are up.
+pub fn up_tunnels(client: &Gateway) -> Result<usize> {
     let status = status(client)?;
     let tunnels = status["tunnels"].as_array().context("tunnels")?;
     Ok(tunnels.iter().filter(|tunnel| tunnel["up"] == true).count())
