@@ -1,205 +1,21 @@
-//! A pair of vpn-hub: what is lost when the one that has the routes dies, is handed over or returns, beside a second one that only stands
-//! by. Clients are few and whole.
+//! A pair of vpn-hub: what is lost when the one that has the routes dies, is handed over or returns, and that nothing is while nobody dies.
 
+mod cold;
+mod few;
+mod load;
+mod many;
+mod mass;
 mod stage;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use anyhow::{Result, ensure};
-use crosswan_faults::pair::SOON;
-use crosswan_lab::Gateway;
-
-use crate::probes::Echoed;
-use crate::results::{Budget, Section, seconds, table};
-use crate::{Setup, say};
-use stage::{Stage, WAYS};
+pub use few::bench as few;
+pub use load::bench as load;
+pub use many::bench as many;
 
 /// The issue's budget, seconds, to which EC2's time comes where EC2 decides.
 const GAP: f64 = 0.6;
-/// How long those that only stand by are left alone before everybody is refreshed by hand.
-const ALONE: Duration = Duration::from_mins(5);
-
-/// What one death cost: the longest time, in seconds, in which nothing arrived at the other host, each way.
-struct Death {
-    name: String,
-    effect: Duration,
-    gaps: [f64; 4],
-    /// By the heir: from the last beat to its decision, and EC2's calls.
-    phases: String,
-}
-
-impl Death {
-    fn spokes(&self) -> f64 {
-        self.gaps[0].max(self.gaps[1])
-    }
-}
-
-/// Echoes lost of those sent, of all streams.
-#[derive(Default, Clone, Copy)]
-struct Lost {
-    lost: u32,
-    sent: u32,
-}
-
-impl Lost {
-    fn and(self, echoes: &[Echoed]) -> Lost {
-        let lost: u32 = echoes.iter().map(|echoed| echoed.sent - echoed.echoed).sum();
-        let sent: u32 = echoes.iter().map(|echoed| echoed.sent).sum();
-        Lost { lost: self.lost + lost, sent: self.sent + sent }
-    }
-
-    fn nothing(self, work: &str) -> Budget {
-        Budget {
-            work: work.into(),
-            budget: "0 lost".into(),
-            baseline: "–".into(),
-            measured: format!("{} of {} lost", self.lost, self.sent),
-            met: self.lost == 0 && self.sent > 0,
-        }
-    }
-}
-
-/// One hub after the other dies, so often, and each returns. What is lost in the returns counts as well.
-fn deaths(stage: &mut Stage, effect: Duration, rounds: usize, returns: &mut Lost) -> Result<Vec<Death>> {
-    let mut deaths = Vec::new();
-    let mut dead = stage.hubs.one.clone();
-    for round in 1..=2 * rounds {
-        say(&format!("death {round} of {}, packets follow EC2 {} s later", 2 * rounds, effect.as_secs()));
-        let heir = stage.other(&dead);
-        stage.forget_moves()?;
-        stage.well(&dead)?;
-        stage.hubs.region.lab.ec2_effect_delay(effect);
-        let echoes = stage.echoes(|stage| {
-            stage.kill(&dead)?;
-            stage.follow(&heir, SOON)
-        })?;
-        stage.hubs.region.lab.ec2_effect_delay(Duration::ZERO);
-        stage.stop(&dead)?;
-        let taken = stage.taken(&heir)?;
-        let gaps = [0, 1, 2, 3].map(|way: usize| echoes[way].there.as_secs_f64());
-        let phases = format!("{} ms, {} ms", taken["silent_ms"], taken["calls_ms"]);
-        say(&format!("nothing for {gaps:.3?} s; {phases}"));
-        deaths.push(Death { name: format!("{} dies", dead.name), effect, gaps, phases });
-        let back = stage.echoes(|stage| {
-            stage.boot(&dead)?;
-            stage.well(&heir)
-        })?;
-        *returns = returns.and(&back);
-        say(&format!("returns have lost {} of {}", returns.lost, returns.sent));
-        dead = heir;
-    }
-    Ok(deaths)
-}
-
-/// The hub that is used hands over, to and fro.
-fn handovers(stage: &mut Stage, rounds: usize) -> Result<Lost> {
-    let mut all = Lost::default();
-    let mut from = stage.hubs.one.clone();
-    for round in 1..=2 * rounds {
-        say(&format!("handover {round} of {}", 2 * rounds));
-        stage.forget_moves()?;
-        stage.well(&from)?;
-        let to = stage.other(&from);
-        let echoes = stage.echoes(|stage| {
-            // Packets pass as long as the streams run, so that it waits for nothing but the routes.
-            let output = from.agent(&["handover", "--timeout", "60s"])?;
-            ensure!(output.stdout.contains("no route leads here any more"), "{output:?}");
-            stage.follow(&to, SOON)
-        })?;
-        all = all.and(&echoes);
-        // Who hands over says so until it is done.
-        from = to;
-    }
-    Ok(all)
-}
-
-/// No pair: what becomes of a death, left alone and then refreshed by hand.
-fn cold_standby(stage: &mut Stage, alone: Duration) -> Result<(Death, Option<Duration>)> {
-    say(&format!("the same without a pair; left alone for at most {} s", alone.as_secs()));
-    let used: Arc<Gateway> = stage.part()?;
-    let mut healed = None;
-    let echoes = stage.echoes(|stage| {
-        stage.kill(&used)?;
-        stage.stop(&used)?;
-        let (passes, after) = stage.left_alone(alone)?;
-        healed = passes.then_some(after);
-        while !passes && !stage.reach()? {
-            stage.refresh_all()?;
-        }
-        Ok(())
-    })?;
-    let gaps = [0, 1, 2, 3].map(|way: usize| echoes[way].there.as_secs_f64());
-    Ok((Death { name: "cold standby".into(), effect: Duration::ZERO, gaps, phases: "–".into() }, healed))
-}
 
 fn middle_and_worst(all: impl Iterator<Item = f64>) -> (f64, f64) {
     let mut all: Vec<f64> = all.collect();
     all.sort_by(f64::total_cmp);
     (all[all.len() / 2], all[all.len() - 1])
-}
-
-/// Everything that the issue on pairs asks of two vpn-hub.
-pub fn bench(setup: &Setup) -> Result<Section> {
-    let quick = setup.quick;
-    say("two hubs and two clients");
-    let mut stage = Stage::new(&["a", "b"])?;
-    let (effects, rounds) = if quick { (&[0_u64][..], 1_usize) } else { (&[0, 2][..], 5) };
-    let mut returns = Lost::default();
-    let mut all = Vec::new();
-    for effect in effects {
-        // With a delay only what EC2 decides is of interest.
-        let rounds = if *effect == 0 { rounds } else { rounds.div_ceil(2) };
-        all.extend(deaths(&mut stage, Duration::from_secs(*effect), rounds, &mut returns)?);
-    }
-    let handed = handovers(&mut stage, if quick { 1 } else { 3 })?;
-    let alone = if quick { Duration::from_secs(2) } else { ALONE };
-    let (cold, healed) = cold_standby(&mut stage, alone)?;
-
-    let baseline = |gap: f64| match healed {
-        Some(_) => seconds(gap),
-        None => format!("none in {} s", alone.as_secs()),
-    };
-    let mut budgets = Vec::new();
-    for effect in effects {
-        let of = |figure: &dyn Fn(&Death) -> f64| {
-            middle_and_worst(all.iter().filter(|death| death.effect.as_secs() == *effect).map(figure))
-        };
-        let count = all.iter().filter(|death| death.effect.as_secs() == *effect).count();
-        let mut budget = |what: &str, budget: f64, cold: f64, (middle, worst): (f64, f64)| {
-            budgets.push(Budget {
-                work: format!("hub killed, {what}, EC2's change takes effect after {effect} s"),
-                budget: seconds(budget),
-                baseline: baseline(cold),
-                measured: format!("{}, at worst {} of {count}", seconds(middle), seconds(worst)),
-                met: worst <= budget,
-            });
-        };
-        budget("spoke to spoke, 2 clients", GAP, cold.spokes(), of(&Death::spokes));
-        budget("hubs' VPC to spoke", GAP + *effect as f64, cold.gaps[2], of(&|death| death.gaps[2]));
-        budget("spoke to hubs' VPC", GAP, cold.gaps[3], of(&|death| death.gaps[3]));
-    }
-    budgets.push(handed.nothing("handover of the hub"));
-    budgets.push(returns.nothing("return of the dead hub"));
-    let rows = all.iter().chain([&cold]).map(|death| {
-        let name = format!("{}, EC2 {} s", death.name, death.effect.as_secs());
-        [name].into_iter().chain(death.gaps.map(seconds)).chain([death.phases.clone()]).collect()
-    });
-    let ways = WAYS.map(|(from, to)| format!("{from} to {to}")).join(" | ");
-    let text = format!(
-        "Two vpn-hub in a VPC, and two clients, whose whole gateways have tunnels to both. All that reaches or leaves the hub that is used is \
-         dropped from one moment on, and it is stopped. Between private hosts of the clients and of the hubs' VPC go fifty datagrams a second, \
-         which are echoed. Each figure is the longest time without an arrival at the other end. EC2 answers at once. Between two deaths \
-         what hubs remember of moves is removed, as there are three in ten minutes at most; the dead one has booted again.\n\n{}\n\
-         Decided: from the last beat heard to the heir's decision, and EC2's calls after that.\n\n\
-         Cold standby: `pair.enabled = false` on all, the second hub runs, and DPD, `keep` and the passes that it asks for do what they do. \
-         It was left alone for {} s, in which {}.\n",
-        table(&format!("what | {ways} | decided"), rows),
-        alone.as_secs(),
-        match healed {
-            Some(after) => format!("all passed again after {}", seconds(after.as_secs_f64())),
-            None => "not all passed again; then everybody was refreshed by hand".into(),
-        },
-    );
-    Ok(Section { name: "hubs", title: "A hub of a pair that dies", budgets, text, plots: Vec::new() })
 }

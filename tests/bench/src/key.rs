@@ -14,9 +14,18 @@ fn seed(n: usize) -> [u8; 32] {
 
 /// What gateway `n` announces in its tag: its public key, signed by itself.
 pub fn announced(n: usize) -> String {
-    let instance: InstanceId = instance_id(n).parse().expect("17 hex digits are an id");
-    let vpc: VpcId = vpc_id(n).parse().expect("17 hex digits are an id");
-    let key = PrivateKey::from_seed(&seed(n), &instance, Timestamp(0));
-    let proven = key.and_then(|key| key.proven(&Holder { vpc: &vpc, instance: &instance }));
+    let (instance, vpc) = ids(n);
+    let proven = private(n).proven(&Holder { vpc: &vpc, instance: &instance });
     proven.expect("32 bytes are a seed").to_string()
+}
+
+/// Its key.
+pub fn private(n: usize) -> PrivateKey {
+    PrivateKey::from_seed(&seed(n), &ids(n).0, Timestamp(0)).expect("32 bytes are a seed")
+}
+
+/// Its instance and VPC.
+pub fn ids(n: usize) -> (InstanceId, VpcId) {
+    let id = "17 hex digits are an id";
+    (instance_id(n).parse().expect(id), vpc_id(n).parse().expect(id))
 }

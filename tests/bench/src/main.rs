@@ -80,7 +80,9 @@ Benchmarks:
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   replacement  a gateway that is gone before there is another: until packets pass again
   pair      the active one of two nat-vpn killed: seconds without packets; beside one that only stands by, and fck-nat's way
-  hubs      one of a pair of vpn-hub killed, with two clients, 100 and 1,000; beside one that only stands by; and an hour of load
+  hubs      one of a pair of vpn-hub killed, handed over, back: what two clients lose; beside one that only stands by
+  hubs-many the same with 100 and 1,000 clients, and what a hub's crosswan pair takes for 1,000 and 5,000
+  hubs-load an hour of full load, rekeyings, passes and other peers that come and go: no takeover, nothing lost
   joins     a VPC that is new to a running hub: from its gateway's first refresh until packets pass
   cast      cloudcaster, a hub and a client; beside a boto3 script that makes the same calls
   stages    micro-benchmarks of the pure stages, by cargo bench
@@ -121,7 +123,7 @@ impl Setup {
 const ASKING: &str = "asking";
 
 type Bench = fn(&Setup) -> Result<Section>;
-const ALL: [(&str, Bench); 14] = [
+const ALL: [(&str, Bench); 16] = [
     ("size", size::bench),
     ("peers", peers::bench),
     ("keys", keys::bench),
@@ -131,7 +133,9 @@ const ALL: [(&str, Bench); 14] = [
     ("restart", restart::bench),
     ("replacement", replacement::bench),
     ("pair", pair::bench),
-    ("hubs", hubs::bench),
+    ("hubs", hubs::few),
+    ("hubs-many", hubs::many),
+    ("hubs-load", hubs::load),
     ("joins", joins::bench),
     ("cast", cast::bench),
     ("stages", stages::bench),

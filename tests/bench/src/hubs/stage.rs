@@ -74,9 +74,21 @@ impl Stage {
     pub fn boot(&mut self, hub: &Arc<Gateway>) -> Result<()> {
         self.hubs.region.lab.start_guarded(hub)?;
         hub.start_charon()?;
+        self.attend(hub)?;
+        self.hubs.residents.insert(hub.name.clone(), Residents::of(hub)?);
+        Ok(())
+    }
+
+    /// From now on nothing but its charon, `crosswan pair` and `crosswan watch` run on this hub: no pass and no `keep` looks at its files.
+    pub fn leave(&mut self, hub: &Gateway) -> Result<()> {
+        self.hubs.region.keepers.remove(&hub.name);
+        self.attended.remove(&hub.name).map_or(Ok(()), |mut attended| attended.end())
+    }
+
+    /// The opposite.
+    pub fn attend(&mut self, hub: &Arc<Gateway>) -> Result<()> {
         self.attended.insert(hub.name.clone(), Attended::refreshed(hub.clone()));
         self.hubs.region.keepers.insert(hub.name.clone(), hub.spawn_agent(&["keep"])?);
-        self.hubs.residents.insert(hub.name.clone(), Residents::of(hub)?);
         Ok(())
     }
 
@@ -166,15 +178,15 @@ impl Stage {
             .try_fold(true, |all, (from, to)| Ok(all && self.hubs.host(from)?.reaches(self.hubs.host(to)?.address)?))
     }
 
-    /// Waits until all ways pass, for at most so long; whether they do, and after how long.
-    pub fn left_alone(&self, limit: Duration) -> Result<(bool, Duration)> {
+    /// Waits until all ways pass, for at most so long; after how long they did.
+    pub fn left_alone(&self, limit: Duration) -> Result<Option<Duration>> {
         let began = Instant::now();
         while began.elapsed() < limit {
             if self.reach()? {
-                return Ok((true, began.elapsed()));
+                return Ok(Some(began.elapsed()));
             }
             std::thread::sleep(Duration::from_millis(500).min(limit / 4));
         }
-        Ok((false, began.elapsed()))
+        Ok(None)
     }
 }

@@ -53,7 +53,8 @@ impl Hubs {
         }
         let mut region = Region::booted(lab.build()?)?;
         let one = region.gateway("hub/vpn-hub")?;
-        let clients = names.iter().map(|name| region.gateway(&format!("{name}/nat-vpn"))).collect::<Result<Vec<_>>>()?;
+        let clients =
+            names.iter().map(|name| region.gateway(&format!("{name}/nat-vpn"))).collect::<Result<Vec<_>>>()?;
         region.settle()?;
         let mut residents = BTreeMap::new();
         for gateway in clients.iter().chain([&one]) {
@@ -126,7 +127,7 @@ pub fn up_tunnels(client: &Gateway) -> Result<usize> {
 }
 
 /// The place that a client has for this hub.
-fn place(client: &Gateway, hub: &Gateway) -> Result<Place> {
+pub fn place(client: &Gateway, hub: &Gateway) -> Result<Place> {
     let text = client.read_file(CONNECTIONS)?;
     let all = swanctl::connections(swanctl::parse(&text)?);
     let address = hub.public().context("the hub's address")?;
