@@ -36,10 +36,10 @@ impl<T: Send + 'static> Job<T> {
     }
 }
 
-/// The longest time between two arrivals, and so without any.
-fn longest(arrivals: impl IntoIterator<Item = Instant>) -> Duration {
-    let arrivals: Vec<Instant> = arrivals.into_iter().collect();
-    arrivals.windows(2).map(|two| two[1] - two[0]).max().unwrap_or(Duration::MAX)
+/// The longest time between two arrivals, and so without any, and when it began.
+fn longest(arrivals: &[Instant]) -> (Duration, Option<Instant>) {
+    let gaps = arrivals.windows(2).map(|two| (two[1] - two[0], Some(two[0])));
+    gaps.max().unwrap_or((Duration::MAX, None))
 }
 
 /// Datagrams from one private host to another, which sends each back.
@@ -56,6 +56,8 @@ pub struct Echoed {
     pub echoed: u32,
     /// The longest time without an arrival at the other host.
     pub there: Duration,
+    /// The last arrival before that.
+    pub since: Option<Instant>,
 }
 
 impl Echo {
@@ -109,7 +111,8 @@ impl Echo {
         std::thread::sleep(LATE);
         let (echoes, arrivals) = (self.hears.end()?, self.answers.end()?);
         let echoed = echoes.iter().map(|(number, _)| number).collect::<BTreeSet<_>>().len() as u32;
-        Ok(Echoed { sent, echoed, there: longest(arrivals) })
+        let (there, since) = longest(&arrivals);
+        Ok(Echoed { sent, echoed, there, since })
     }
 }
 
@@ -136,6 +139,6 @@ impl Connections {
 
     /// The longest time in which none was begun that came to something.
     pub fn stop(self) -> Result<Duration> {
-        Ok(longest(self.0.end()?))
+        Ok(longest(&self.0.end()?).0)
     }
 }

@@ -46,10 +46,8 @@ impl Cold {
 
     /// A figure of these for the table of budgets.
     pub fn baseline(&self, gap: f64) -> String {
-        match self.healed {
-            Some(_) => seconds(gap),
-            None => format!("none in {} s", self.alone.as_secs()),
-        }
+        let alone = self.alone.as_secs_f64();
+        if gap > alone { format!("none in {alone:.0} s") } else { seconds(gap) }
     }
 
     /// What it was.

@@ -22,8 +22,9 @@ const HEALS: Duration = Duration::from_secs(5);
 const MOVES: &str = "/run/crosswan/pair-moves.json";
 
 pub struct Stage {
-    pub hubs: Hubs,
+    /// Ends before the gateways do.
     attended: BTreeMap<String, Attended>,
+    pub hubs: Hubs,
 }
 
 impl Stage {
