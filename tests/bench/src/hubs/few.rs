@@ -159,8 +159,8 @@ pub fn bench(setup: &Setup) -> Result<Section> {
         "Two vpn-hub in a VPC, and two clients, whose whole gateways have tunnels to both. All that reaches or leaves the hub that is used is \
          dropped from one moment on, and what runs in it is killed. Between private hosts of the clients and of the hubs' VPC go fifty \
          datagrams a second, which are echoed. Each figure is the longest time without an arrival at the other end. EC2 answers at once. \
-         Between two deaths the dead one boots again, and what hubs remember of moves is removed, as there are three in ten minutes at \
-         most.\n\n{}\n\
+         Between two deaths the dead one boots again, and what hubs remember of moves is removed, as there are at most three in ten \
+         minutes.\n\n{}\n\
          Decided: from the last beat heard to the heir's decision, and EC2's calls after that.\n\n{}",
         table(&format!("what | {ways} | decided"), rows.into_iter()),
         cold.text(),

@@ -38,10 +38,10 @@ pub fn bench(setup: &Setup) -> Result<Section> {
         met: loaded.is_good(),
     };
     let text = format!(
-        "Two vpn-hub in a VPC that are a pair, and two clients. On each hub runs a loop without end, and all gateways share one processor; \
-         they make passes one after the other, of which {} could not ask everything; each tunnel is rekeyed after the other, and a VPC with a \
-         gateway comes or leaves at each turn. Between private hosts of the clients and of the hubs' VPC go fifty datagrams a second, four ways, \
-         which are echoed. The longest time without an arrival was {}.\n",
+        "Two vpn-hub in a VPC that are a pair, and two clients. On each hub runs a loop without end, and all gateways share one processor. \
+         They make passes one after the other, of which {} could not ask everything; each tunnel is rekeyed after the other, and a VPC with \
+         a gateway comes or leaves at each turn. Between private hosts of the clients and of the hubs' VPC go fifty datagrams a second, \
+         four ways, which are echoed. The longest time without an arrival was {}.\n",
         loaded.unasked,
         seconds(loaded.gap),
     );

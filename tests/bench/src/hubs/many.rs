@@ -76,7 +76,9 @@ fn crowds(many: &mut Many, quick: bool) -> Result<(Vec<Followed>, Vec<[Cost; 2]>
     for (clients, rounds) in sizes {
         many.be(*clients)?;
         let other = many.stage.other(&used);
-        costs.push(many.costs([&used, &other], time)?);
+        let cost = many.costs([&used, &other], time)?;
+        say(&format!("crosswan pair, active and standby: {cost:.1?}"));
+        costs.push(cost);
         for _ in 0..*rounds {
             deaths.push(many.death(&used)?);
             used = many.stage.other(&used);
@@ -97,11 +99,15 @@ fn text(deaths: &[Followed], costs: &[[Cost; 2]]) -> String {
         [vec![active.clients.to_string()], each.concat()].concat()
     });
     format!(
-        "Many clients: {} are whole gateways, and the rest is one process that has an address, a key and an identity for each, its own sockets,          and the code with which a gateway hears, answers and follows. Their beats are signed and come and go through the real tunnels of one          of the whole gateways; they have no IKE_SA, no charon that is asked whether a tunnel works, and no route. Both hubs are whole, and          their `crosswan pair` has a connection in its file for each client. Seconds count from the last packet that \
-         came through the dead hub from one whole client to another, until a client's following has moved.\n\n{}\n\
-         `crosswan pair` of a hub, while nothing happens: memory of its own, at its peak with all that is mapped, CPU an hour.\n\n{}",
+        "Of the clients {} are whole gateways. The rest is one process that has an address, a key and an identity for each, two sockets for \
+         all, and the code with which a gateway hears, answers and follows. Their beats are signed, and come and go through the real tunnels \
+         of one of the whole gateways. They have no IKE_SA, no charon that is asked whether a tunnel works, and no route. Both hubs are \
+         whole, and their `crosswan pair` has a connection in its file for each client. All this runs on one processor. Seconds count from \
+         the last packet that came through the dead hub from one whole client to another, until a client's following has moved; shown \
+         beside it is how long nothing came from one whole client to another.\n\n{}\n\
+         `crosswan pair` of a hub, while nothing happens: memory of its own, at its peak with all that is mapped, and CPU in an hour.\n\n{}",
         WHOLE.len(),
-        table("clients | half follow | 99 % | all | nothing from whole client to whole client | decided", rows),
+        table("clients | half follow | 99 % | all | nothing between whole clients | decided", rows),
         table("clients | active: own | peak | CPU | standby: own | peak | CPU", costs),
     )
 }
@@ -119,7 +125,7 @@ struct Followed {
 }
 
 /// What `crosswan pair` of a hub takes while nothing happens.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Cost {
     pub clients: usize,
     /// Of its own, at its peak with all that is mapped, MB.
@@ -272,11 +278,9 @@ impl Many {
         // The last packet that came through the dead hub from one whole client to another tells when it died, to 20 ms.
         let died = echoes[0].since.min(echoes[1].since).context("nothing ever arrived")?;
         let seen = self.mass()?.seen();
-        let generation = |n: usize| before.moved[n].map_or(0, |moved| moved.generation);
-        let mut after: Vec<f64> = (seen.moved.iter().enumerate())
-            .filter_map(|(n, moved)| moved.filter(|moved| moved.generation > generation(n) && moved.at > died))
-            .map(|moved| moved.at.duration_since(died).as_secs_f64())
-            .collect();
+        let moved = seen.moved.iter().zip(&before.moved).filter(|(now, before)| now != before);
+        let mut after: Vec<f64> =
+            moved.filter_map(|(now, _)| Some(now.as_ref()?.checked_duration_since(died)?.as_secs_f64())).collect();
         after.sort_by(f64::total_cmp);
         let part = |percent: usize| after.get((self.count * percent).div_ceil(100) - 1).copied();
         let taken = self.stage.taken(&heir)?;

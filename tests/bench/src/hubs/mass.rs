@@ -1,7 +1,7 @@
-//! Clients of two hubs by number, in one process: each has an address, a key and an identity, its own exchanges with both hubs and its own
-//! following, by the code that the agent has ([`Exchange`], [`Follow`]). Their beats are real ones, signed and in real tunnels: those of one
-//! whole gateway, behind whose interfaces all their addresses are. What they have not is an IKE_SA each, charon, which a whole gateway asks
-//! before it follows, and a route that moves.
+//! Clients of two hubs by number, in one process: each has an address, a key, an identity, its own exchanges with both hubs and its own
+//! following, by the code that the agent has ([`Exchange`], [`Follow`]). Their beats are signed and come and go in real tunnels: those of
+//! one whole gateway, behind whose interfaces all their addresses are. They have no IKE_SA each, no charon, which a whole gateway asks
+//! before it follows, and no route that moves.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -37,18 +37,11 @@ const TTL: i32 = 255;
 /// Room for all datagrams of one moment: a real client has a socket of its own.
 const ROOM: usize = 8 << 20;
 
-/// That a client follows a hub now.
-#[derive(Clone, Copy, Debug)]
-pub struct Moved {
-    pub at: Instant,
-    pub generation: u32,
-}
-
 /// What is seen of all clients.
 #[derive(Debug, Default, Clone)]
 pub struct Seen {
-    /// The last move of each client, by number.
-    pub moved: Vec<Option<Moved>>,
+    /// When each client began to follow the hub that it follows, by number.
+    pub moved: Vec<Option<Instant>>,
     /// Whom each has heard since it was last forgotten, at the places.
     pub heard: Vec<[bool; 2]>,
     pub refused: BTreeMap<Refused, u64>,
@@ -82,7 +75,7 @@ pub struct Mass {
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-/// The address of client `n`, in the network of the gateway that lends its tunnels: 10.4.0.0/16 behind it.
+/// The address of client `n`.
 pub fn address(first: Ipv4Addr, n: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(first.to_bits() + n as u32)
 }
@@ -215,8 +208,12 @@ impl Run {
                 Ok(says) => {
                     seen.counted += 1;
                     seen.heard[n][index(place)] = true;
-                    if client.follow.is_news(&says) && client.follow.follow(end.name.clone(), says.generation) {
-                        seen.moved[n] = Some(Moved { at: Instant::now(), generation: says.generation });
+                    let before = client.follow.followed().cloned();
+                    if client.follow.is_news(&says)
+                        && client.follow.follow(end.name.clone(), says.generation)
+                        && before.as_ref() != Some(&end.name)
+                    {
+                        seen.moved[n] = Some(Instant::now());
                     }
                 }
                 Err(why) => *seen.refused.entry(why).or_default() += 1,
