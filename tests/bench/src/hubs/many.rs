@@ -173,10 +173,7 @@ impl Many {
             mass.stop()?;
         }
         self.count = clients - WHOLE.len();
-        for hub in self.hubs() {
-            self.stage.leave(&hub)?;
-            self.tell(&hub, self.count)?;
-        }
+        self.tell_all()?;
         let lender = self.lender()?;
         let text = lender.read_file(CONNECTIONS)?;
         let mut ends: Vec<FarEnd> = far_ends(&text, false, |_| None);
@@ -212,6 +209,15 @@ impl Many {
                 seen.refused
             )
         })
+    }
+
+    /// Both hubs know all clients, and nobody looks at their files but `crosswan pair`.
+    fn tell_all(&mut self) -> Result<()> {
+        for hub in self.hubs() {
+            self.stage.leave(&hub)?;
+            self.tell(&hub, self.count)?;
+        }
+        Ok(())
     }
 
     /// Adds the clients by number to what the last pass of this hub has written. Nobody but `crosswan pair` reads it until the next pass.
@@ -265,8 +271,15 @@ impl Many {
     /// The hub that is used dies, and the clients follow the other one.
     pub fn death(&mut self, dead: &Arc<Gateway>) -> Result<Followed> {
         let heir = self.stage.other(dead);
+        // Without keep a tunnel that is lost on a machine as busy as this would stay so.
+        for hub in self.hubs() {
+            self.tell(&hub, 0)?;
+            self.stage.attend(&hub)?;
+        }
         self.stage.forget_moves()?;
         self.stage.well(dead)?;
+        self.tell_all()?;
+        say("all tunnels are up");
         self.hear()?;
         std::thread::sleep(SETTLES);
         let before = self.mass()?.seen();
@@ -311,10 +324,6 @@ impl Many {
         // Its charon would load those that have no tunnel.
         self.tell(dead, 0)?;
         self.stage.boot(dead)?;
-        self.stage.well(&heir)?;
-        self.stage.leave(dead)?;
-        self.tell(dead, self.count)?;
-        self.hear()?;
         Ok(followed)
     }
 
