@@ -12,6 +12,8 @@ use anyhow::{Result, anyhow};
 use crosswan_lab::{Host, WHOAMI};
 
 const EVERY: Duration = Duration::from_millis(20);
+/// Shorter than any takeover, and longer than most of what a busy machine delays.
+const SILENCE: Duration = Duration::from_millis(200);
 /// How long an answer may take after the last datagram.
 const LATE: Duration = Duration::from_secs(2);
 /// A new connection that takes longer is given up for another one: a SYN is not sent again for a second.
@@ -36,10 +38,9 @@ impl<T: Send + 'static> Job<T> {
     }
 }
 
-/// The longest time between two arrivals, and so without any, and when it began.
-fn longest(arrivals: &[Instant]) -> (Duration, Option<Instant>) {
-    let gaps = arrivals.windows(2).map(|two| (two[1] - two[0], Some(two[0])));
-    gaps.max().unwrap_or((Duration::MAX, None))
+/// The longest time between two arrivals, and so without any.
+fn longest(arrivals: &[Instant]) -> Duration {
+    arrivals.windows(2).map(|two| two[1] - two[0]).max().unwrap_or(Duration::MAX)
 }
 
 /// Datagrams from one private host to another, which sends each back.
@@ -56,8 +57,14 @@ pub struct Echoed {
     pub echoed: u32,
     /// The longest time without an arrival at the other host.
     pub there: Duration,
-    /// The last arrival before that.
-    pub since: Option<Instant>,
+    arrivals: Vec<Instant>,
+}
+
+impl Echoed {
+    /// The last arrival before the first silence that lasts beyond `from`.
+    pub fn silent_since(&self, from: Instant) -> Option<Instant> {
+        self.arrivals.windows(2).find(|two| two[1] >= from && two[1] - two[0] >= SILENCE).map(|two| two[0])
+    }
 }
 
 impl Echo {
@@ -111,8 +118,7 @@ impl Echo {
         std::thread::sleep(LATE);
         let (echoes, arrivals) = (self.hears.end()?, self.answers.end()?);
         let echoed = echoes.iter().map(|(number, _)| number).collect::<BTreeSet<_>>().len() as u32;
-        let (there, since) = longest(&arrivals);
-        Ok(Echoed { sent, echoed, there, since })
+        Ok(Echoed { sent, echoed, there: longest(&arrivals), arrivals })
     }
 }
 
@@ -139,6 +145,6 @@ impl Connections {
 
     /// The longest time in which none was begun that came to something.
     pub fn stop(self) -> Result<Duration> {
-        Ok(longest(&self.0.end()?).0)
+        Ok(longest(&self.0.end()?))
     }
 }

@@ -284,12 +284,15 @@ impl Many {
         std::thread::sleep(SETTLES);
         let before = self.mass()?.seen();
         say(&format!("{} dies", dead.name));
+        let mut began = Instant::now();
         let echoes = self.stage.echoes(|stage| {
+            began = Instant::now();
             stage.kill(dead)?;
             stage.follow(&heir, SOON)
         })?;
         // The last packet that came through the dead hub from one whole client to another tells when it died, to 20 ms.
-        let died = echoes[0].since.min(echoes[1].since).context("nothing ever arrived")?;
+        let since = [&echoes[0], &echoes[1]].map(|echoed| echoed.silent_since(began));
+        let died = since.into_iter().flatten().min().context("whole clients did not notice")?;
         let seen = self.mass()?.seen();
         let moved = seen.moved.iter().zip(&before.moved).filter(|(now, before)| now != before);
         let mut after: Vec<f64> =
