@@ -209,6 +209,10 @@ impl Resident {
                     let own = Health { ec2, tunnels, ..self.health };
                     self.event(Event::Tick(own));
                     self.send(socket, own);
+                    if self.watched.is_none() {
+                        // Alone it has nothing to do but to look.
+                        ticks.reset_after(LOOK);
+                    }
                 }
             }
         }
@@ -240,7 +244,7 @@ impl Resident {
         self.waiting = Waiting::read(text.as_deref(), self.waiting.take());
         let members = text.as_deref().and_then(Members::parse).filter(|members| members.port == self.cfg.pairing.port);
         let key = || keyring::read(&self.cfg.paths).ok().flatten().map(|ring| ring.current);
-        match (members.zip(key()), &mut self.watched) {
+        match (members.and_then(|members| Some((members, key()?))), &mut self.watched) {
             (None, None) => {}
             (None, watched) => {
                 info!("no other gateway makes a pair with this one any more");

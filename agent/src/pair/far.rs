@@ -171,6 +171,9 @@ impl Far {
                         }
                     }
                     self.send_all().await;
+                    if self.ends.is_empty() {
+                        ticks.reset_after(LOOK);
+                    }
                     continue;
                 }
             };

@@ -179,7 +179,7 @@ fn rekey(client: &Gateway, round: u32) -> Result<u32> {
     let mut rekeyed = 0;
     for (name, tree) in swanctl::connections(swanctl::parse(&client.read_file(CONNECTIONS)?)?) {
         let child = swanctl::Summary::of(&tree).children.keys().next().cloned();
-        let what = match child.filter(|_| round % 2 == 0) {
+        let what = match child.filter(|_| round.is_multiple_of(2)) {
             Some(child) => ["--rekey".to_owned(), "--child".into(), child],
             None => ["--rekey".into(), "--ike".into(), name],
         };
