@@ -19,8 +19,8 @@ pub(super) fn announce(presence: Option<&Presence>, observed: &Observed) -> Vec<
 }
 
 /// What a `nat-hub` announces: nothing before EC2 has shown its own instance, as it may have no role, and nothing again where its role does
-/// not permit that and nobody is there who would read it. Its next key takes over a pass after it
-/// was announced, so that the others of its VPC can have read it.
+/// not permit that and nobody is there who would read it. Its next key takes over a pass after it was announced, so that the others of its
+/// VPC can have read it.
 pub(super) fn of_nat_hub(settings: &Settings, observed: &Observed) -> Option<Presence> {
     if observed.may_not_announce && !settings.needs_key() && !observed.has_company() {
         return None;

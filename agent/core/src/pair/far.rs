@@ -1,7 +1,8 @@
 //! The other end of a tunnel, and the beats that the two ends exchange inside it.
 //!
-//! Each says whether it is the member of its pair to be used, and which takeover of the other end's pair it knows. An end says what it has to say every [`IDLE`], as all that counts is what
-//! changes: then it says it at once, and again until the other end is seen to know it. The end that has started anew is answered at once.
+//! Each says whether it is the member of its pair to be used, and which takeover of the other end's pair it knows. An end says what it has
+//! to say every [`IDLE`], as all that counts is what changes: then it says it at once, and again until the other end is seen to know it. The
+//! end that has started anew is answered at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -119,7 +120,7 @@ impl Exchange {
         if now < self.due {
             return None;
         }
-        // The other end knows it, and more of its own pair than is known here.
+        // The other end knows it, and nothing is known here of its own pair that it does not know itself.
         if self.heard.is_some_and(|[(_, own), (_, known)]| known >= says.generation && own >= says.known) {
             self.again = 0;
         }

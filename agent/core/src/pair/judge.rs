@@ -607,6 +607,7 @@ impl Pair {
         wait
     }
 
+    /// Has a hub tell clients which of two living ones is to be used, where nobody has told them yet.
     fn speak_first(&mut self, now: u64, peer: Peer, own: Health) {
         let (Some(first), Some(ways), Peer::Alive, 0) = (self.first, self.ways, peer, self.generation.0) else {
             return;
@@ -650,8 +651,8 @@ impl Pair {
         }
     }
 
-    /// The same, whatever it has said. An answer that takes longer than the spacing is waited for:
-    /// only the newest question's counts, and there would be a newer one each time.
+    /// The same, whatever it has said. An answer that takes longer than the spacing is waited for: only the newest question's counts, and
+    /// there would be a newer one each time.
     fn ask_ec2(&mut self, now: u64, actions: &mut Vec<Action>) {
         let answers = SPACING.max(2 * self.latency);
         if self.moving.is_none() && self.asked_ec2.is_none_or(|at| now - at >= answers) {
