@@ -182,6 +182,14 @@ pub struct Judgement {
     pub waits: Option<Wait>,
 }
 
+/// Who has made a takeover, as far as this gateway knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    This,
+    Other,
+    Unknown,
+}
+
 /// One gateway's view of the other one of its pair.
 #[derive(Debug)]
 pub struct Pair {
@@ -230,8 +238,8 @@ pub struct Pair {
     /// Whether this gateway tells far ends to use it where routes do not decide that and nobody has told them yet; `None` where they choose
     /// by themselves until the first takeover.
     first: Option<bool>,
-    /// The last takeover that is known is this gateway's own.
-    mine: bool,
+    /// Who has made the last takeover that is known.
+    by: By,
     /// Since the other one was heard last far ends have been told that this gateway is the one to be used.
     announced: bool,
     /// When they were last told so before EC2 had shown it.
@@ -273,7 +281,7 @@ impl Pair {
             pause: 0,
             generation: (0, now),
             first: None,
-            mine: false,
+            by: By::Unknown,
             announced: false,
             claimed: None,
             far_heard: None,
@@ -321,25 +329,28 @@ impl Pair {
     /// Whether this gateway is the one to be used: the last takeover known is its own, or routes lead to it by a word of EC2 that is not
     /// older than that.
     pub fn holds(&self) -> bool {
-        self.mine || self.ways.is_some_and(|ways| ways.here > 0) && self.word_of >= self.generation.1
+        self.by == By::This || self.ways.is_some_and(|ways| ways.here > 0) && self.word_of >= self.generation.1
     }
 
-    /// What this gateway has to say to far ends.
+    /// What this gateway has to say to far ends. Of a takeover only the one that has made it speaks while EC2 has yet to show it: far ends are
+    /// told at the decision, and would follow whoever speaks of it first.
     pub fn word(&self) -> Word {
-        Word { holds: self.holds(), mine: self.mine, generation: self.generation.0 }
+        let by_other = self.by == By::Other || self.by == By::Unknown && self.leaving.is_some();
+        let holds = self.holds() && !by_other;
+        Word { holds, mine: self.by == By::This, generation: self.generation.0 }
     }
 
     /// Somebody has spoken of this takeover.
-    fn learn(&mut self, now: u64, generation: u32) {
+    fn learn(&mut self, now: u64, generation: u32, by: By) {
         if generation > self.generation.0 {
-            (self.generation, self.mine) = ((generation, now), false);
+            (self.generation, self.by) = ((generation, now), by);
         }
     }
 
     /// This gateway is the one to be used since `at`: a takeover that nobody has spoken of yet.
     fn leads(&mut self, at: u64) {
         self.generation = (self.generation.0.saturating_add(1), at);
-        (self.mine, self.announced) = (true, true);
+        (self.by, self.announced) = (By::This, true);
     }
 
     /// Takes note of an event at `now`, which never goes back, and returns what is to be done, in order.
@@ -359,7 +370,7 @@ impl Pair {
             Event::Moved { wanted, moved } => self.moved(now, wanted, moved, &mut actions),
             Event::Generation(generation) => {
                 self.far_heard = Some((now, generation));
-                self.learn(now, generation);
+                self.learn(now, generation, By::Unknown);
             }
         }
         actions
@@ -382,7 +393,7 @@ impl Pair {
         if moved > 0 && moved == wanted {
             (self.pause, self.halfway) = (0, false);
             // What most far ends have heard at the decision need not be said again.
-            if !(self.mine && self.far_heard.is_some_and(|(_, known)| known == self.generation.0)) {
+            if !(self.by == By::This && self.far_heard.is_some_and(|(_, known)| known == self.generation.0)) {
                 self.leads(now);
             }
             // If EC2 shows something else next, then the other one has moved it.
@@ -403,14 +414,15 @@ impl Pair {
 
     fn beat(&mut self, now: u64, says: Says, actions: &mut Vec<Action>) {
         (self.heard, self.took) = (Some((now, says)), false);
-        self.announced &= says.leaving;
-        self.learn(now, says.generation);
+        let gives = says.leaving || !says.health.is_fit() || self.judgement.peer == Peer::Deaf;
+        self.announced &= gives;
+        self.learn(now, says.generation, if says.holds { By::Other } else { By::Unknown });
         if self.doubted && self.answered.is_none() {
             // What was asked in doubt proves nothing of its kernel, so that is asked again now, and not half a minute later.
             self.probed = None;
         }
         (self.doubted, self.answered, self.silent) = (false, None, None);
-        self.halfway &= says.leaving || !says.health.is_fit() || self.judgement.peer == Peer::Deaf;
+        self.halfway &= gives;
         self.unfit_since = if says.health.is_fit() { None } else { self.unfit_since.or(Some(now)) };
         self.no_charon_since = if says.health.charon { None } else { self.no_charon_since.or(Some(now)) };
         // The route table is the arbiter: if one believes that it has all routes, and the other one that it has some, EC2 says who is right.
@@ -443,7 +455,7 @@ impl Pair {
             self.gave = Some(now);
             (self.took, self.halfway) = (true, false);
             if ways.here == 0 {
-                self.mine = false;
+                self.by = By::Other;
                 actions.push(Action::StandDown);
             }
         }

@@ -755,6 +755,9 @@ fn the_death_of_one_that_had_no_routes_is_told_to_far_ends_once() {
     let mut world = World { generation: 1, ..ours };
     run.lives(&mut world, 1000);
     assert_eq!(word(&run), (true, 1));
+    // One that lives and does not carry traffic by its own word beats on.
+    let (run, _) = Run::after(World { beats: Some(Health { uplink: false, ..WELL }), ..ours });
+    assert_eq!(word(&run), (true, 1));
     // One that is not well itself says nothing.
     let (mut run, mut world) = (Run::new(), World { own: Health { charon: false, ..WELL }, ..ours });
     run.lives(&mut world, 1000);
@@ -787,4 +790,27 @@ fn one_that_returns_does_not_say_that_it_holds_what_was_taken_meanwhile() {
     run.lives(&mut world, 5000);
     run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
     assert_eq!(word(&run), (true, 3));
+}
+
+#[test]
+fn nobody_speaks_to_far_ends_of_a_takeover_that_the_other_one_has_made_while_ec2_shows_the_routes_where_they_were() {
+    let had = || {
+        let (mut run, mut world) = (Run::new(), World { ways: OURS, ..FINE });
+        run.lives(&mut world, 1000);
+        run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+        assert!(run.pair.word().holds);
+        (run, world)
+    };
+    let (mut run, mut world) = had();
+    let interval = Duration::from_millis(INTERVAL);
+    let says = Says { health: WELL, holds: true, leaving: false, interval, generation: 1, follows: false, known: 0 };
+    run.on(&mut world, Event::Beat(says));
+    run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+    assert_eq!((word(&run), run.pair.word().holds), ((true, 1), false));
+    // One that hands over may hear of it from a far end first.
+    let (mut run, mut world) = had();
+    run.on(&mut world, Event::Leaving(true));
+    run.on(&mut world, Event::Generation(1));
+    run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+    assert_eq!((word(&run), run.pair.word().holds), ((true, 1), false));
 }
