@@ -240,7 +240,7 @@ impl Far {
         let Some(key) = &self.key else { return };
         let mut sent = 0;
         for end in self.ends.values_mut() {
-            let says = says(self.member.as_ref(), &self.follows, end);
+            let says = says(now, self.member.as_ref(), &self.follows, end);
             sent += u32::from(send(end, now, says, key, &self.sockets, self.port));
             if sent == BATCH {
                 sent = 0;
@@ -271,7 +271,7 @@ impl Far {
     fn answer(&mut self, name: &ConnName) {
         let now = self.now();
         if let (Some(key), Some(end)) = (&self.key, self.ends.get_mut(name)) {
-            let says = says(self.member.as_ref(), &self.follows, end);
+            let says = says(now, self.member.as_ref(), &self.follows, end);
             send(end, now, says, key, &self.sockets, self.port);
         }
     }
@@ -343,9 +343,9 @@ impl Far {
 }
 
 /// What this gateway says to the end of this connection: a member its own word, and everybody whom it follows.
-fn says(member: Option<&Member>, follows: &BTreeMap<String, Follow<ConnName>>, to: &End) -> Says {
+fn says(now: u64, member: Option<&Member>, follows: &BTreeMap<String, Follow<ConnName>>, to: &End) -> Says {
     let (name, word) = (&to.end.name, member.map_or_else(Word::default, |member| *member.says.borrow()));
-    let (holds, generation) = (word.holds, word.for_end(to.exchange.known()));
+    let (holds, generation) = (word.holds, word.for_end(to.exchange.known_for_long(now)));
     let (follows, known) =
         follows.get(name.party()).map_or((false, 0), |follow| (follow.followed() == Some(name), follow.generation()));
     let interval = Duration::from_millis(IDLE);

@@ -85,6 +85,8 @@ pub struct Exchange {
     sequence: u64,
     said: Option<Words>,
     heard: Option<Words>,
+    /// Since when the other end says that.
+    since: u64,
     sent: Option<u64>,
     due: u64,
     /// So many times what is new is said again.
@@ -108,7 +110,7 @@ impl Exchange {
     pub fn new(now: u64, seed: [u8; 32], session: u64) -> Exchange {
         let due = now + u64::from(seed[0]) * IDLE / 10 / 256;
         let hearing = Hearing::new(seed);
-        Exchange { hearing, session, sequence: 0, said: None, heard: None, sent: None, due, again: 0 }
+        Exchange { hearing, session, sequence: 0, said: None, heard: None, since: now, sent: None, due, again: 0 }
     }
 
     /// The beat that is due at `now`, if one is; `says` is what this end has to say then.
@@ -137,6 +139,11 @@ impl Exchange {
         self.heard.map(|[_, known]| known)
     }
 
+    /// The same, if it has said so for [`IDLE`]. Until then it may know a takeover of which this gateway is about to hear from the other member.
+    pub fn known_for_long(&self, now: u64) -> Option<(bool, u32)> {
+        self.known().filter(|_| now.saturating_sub(self.since) >= IDLE)
+    }
+
     /// What a datagram that came from the address of `end` says, if it counts. One that is new, or of a process that has just started, is
     /// answered at once.
     ///
@@ -148,7 +155,11 @@ impl Exchange {
         let answer = match &heard {
             Ok((says, first)) => {
                 let word = words(says);
-                self.heard.replace(word) != Some(word) || *first
+                let new = self.heard.replace(word) != Some(word);
+                if new {
+                    self.since = now;
+                }
+                new || *first
             }
             Err(why) => *why == Refused::Unproven,
         };

@@ -167,7 +167,7 @@ pub enum Handing {
 pub struct Word {
     /// Whether it is the one to be used.
     pub holds: bool,
-    /// Whether the last takeover that it knows is its own.
+    /// Whether the last takeover that it knows is its own, and it does not hand over.
     pub mine: bool,
     /// How many takeovers its pair has had, as far as it knows.
     pub generation: u32,
@@ -337,7 +337,7 @@ impl Pair {
     pub fn word(&self) -> Word {
         let by_other = self.by == By::Other || self.by == By::Unknown && self.leaving.is_some();
         let holds = self.holds() && !by_other;
-        Word { holds, mine: self.by == By::This, generation: self.generation.0 }
+        Word { holds, mine: self.by == By::This && self.leaving.is_none(), generation: self.generation.0 }
     }
 
     /// Somebody has spoken of this takeover.

@@ -9,7 +9,7 @@ use crate::{
         PrivateKey,
         private_key::tests::{holder, key_pair},
     },
-    pair::{Exchange, FarEnd, Follow, Health, LENGTH, Refused, Says, Word, far_ends, known_by_most},
+    pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Refused, Says, Word, far_ends, known_by_most},
 };
 
 fn says(holds: bool, generation: u32) -> Says {
@@ -279,4 +279,16 @@ proptest! {
         }
         prop_assert!(moves <= takeovers, "{} moves for {} takeovers", moves, takeovers);
     }
+}
+
+#[test]
+fn an_end_that_has_just_heard_of_a_later_takeover_is_not_outbid() {
+    // The heir has told it before this gateway could hear of it.
+    let mut sides = [Side::new(0, 11, 0), Side::new(1, 22, 0)];
+    live(&mut sides, 0, 10_000, [says(true, 2), follows(2)]);
+    assert_eq!(sides[0].exchange.known_for_long(10_000), Some((true, 2)));
+    let other = Says { follows: false, ..follows(3) };
+    live(&mut sides, 10_000, 1000, [says(true, 2), other]);
+    assert_eq!((sides[0].exchange.known(), sides[0].exchange.known_for_long(11_000)), (Some((false, 3)), None));
+    assert_eq!(sides[0].exchange.known_for_long(10_010 + IDLE), Some((false, 3)));
 }

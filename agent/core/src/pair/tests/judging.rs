@@ -813,4 +813,9 @@ fn nobody_speaks_to_far_ends_of_a_takeover_that_the_other_one_has_made_while_ec2
     run.on(&mut world, Event::Generation(1));
     run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
     assert_eq!((word(&run), run.pair.word().holds), ((true, 1), false));
+    // Its own it has made, and yet it outbids nobody.
+    let (mut run, mut world) = Run::after(World { beats: None, kernel: false, ..FINE });
+    assert!(run.pair.word().mine);
+    run.on(&mut world, Event::Leaving(true));
+    assert!(run.pair.word().holds && !run.pair.word().mine);
 }
