@@ -335,9 +335,9 @@ impl Pair {
     /// What this gateway has to say to far ends. Of a takeover only the one that has made it speaks while EC2 has yet to show it: far ends are
     /// told at the decision, and would follow whoever speaks of it first.
     pub fn word(&self) -> Word {
-        let by_other = self.by == By::Other || self.by == By::Unknown && self.leaving.is_some();
-        let holds = self.holds() && !by_other;
-        Word { holds, mine: self.by == By::This && self.leaving.is_none(), generation: self.generation.0 }
+        let (mine, stays) = (self.by == By::This, self.leaving.is_none());
+        let speaks = mine || self.by == By::Unknown && stays;
+        Word { holds: speaks && self.holds(), mine: mine && stays, generation: self.generation.0 }
     }
 
     /// Somebody has spoken of this takeover.
