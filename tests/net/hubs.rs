@@ -42,6 +42,18 @@ fn named(hub: &Gateway) -> Result<(String, PublicKey)> {
     Ok((hub.public().context("the hub's address")?.to_string(), ring(hub)?.current.public))
 }
 
+/// A pass of the spoke, after which it uses the hub at `used` while those at `beside` stand by. Its report.
+fn uses(spoke: &Gateway, used: &str, beside: &[String], when: &str) -> Result<serde_json::Value> {
+    let report = refresh(spoke)?;
+    ensure!(
+        in_use(&report)? == (used.to_owned(), beside.to_vec()),
+        "{when}: {} uses another hub than {used}: {report:#}\n{:#?}",
+        spoke.name,
+        sas(spoke)?
+    );
+    Ok(report)
+}
+
 /// Waits until the hub has a tunnel to both spokes.
 fn has_both(hub: &Gateway) -> Result<()> {
     eventually(LIMIT, "both spokes have a tunnel to it", || {
@@ -95,8 +107,8 @@ fn spokes_that_are_told_two_hubs_survive_the_end_of_one() -> Result<()> {
         for spoke in &spokes {
             let before = sas(spoke)?.into_iter().map(|sa| sa.id).collect::<Vec<_>>();
             spoke.write_settings(&settings(hubs))?;
-            let report = refresh(spoke)?;
-            ensure!(in_use(&report)? == (one.0.clone(), hubs[1..].iter().map(|hub| hub.0.clone()).collect()));
+            let beside: Vec<_> = hubs[1..].iter().map(|hub| hub.0.clone()).collect();
+            let report = uses(spoke, &one.0, &beside, "settings name hubs")?;
             let note = lines(&report, "notes").concat().contains("settings name one hub");
             ensure!(note == (hubs.len() == 1), "{report:#}");
             ensure!(sas(spoke)?.iter().filter(|sa| before.contains(&sa.id)).count() == 1, "{report:#}");
@@ -104,8 +116,7 @@ fn spokes_that_are_told_two_hubs_survive_the_end_of_one() -> Result<()> {
     }
     has_both(&second)?;
     for spoke in &spokes {
-        let report = refresh(spoke)?;
-        ensure!(in_use(&report)? == (one.0.clone(), vec![two.0.clone()]), "{report:#}");
+        uses(spoke, &one.0, std::slice::from_ref(&two.0), "both live")?;
     }
     unharmed(told, "settings have named a second hub")?;
 
@@ -114,8 +125,7 @@ fn spokes_that_are_told_two_hubs_survive_the_end_of_one() -> Result<()> {
     for spoke in &spokes {
         let to_first = |sa: &&Sa| sa.remote_host == one.0 && sa.children.iter().any(ChildSa::is_up);
         eventually(LIMIT, "its tunnel is down", || Ok(sas(spoke)?.iter().all(|sa| !to_first(&sa))))?;
-        let report = refresh(spoke)?;
-        ensure!(in_use(&report)? == (two.0.clone(), vec![one.0.clone()]), "{report:#}");
+        let report = uses(spoke, &two.0, std::slice::from_ref(&one.0), "the first one is dead")?;
         ensure!(lines(&report, "steps").iter().any(|step| step.starts_with("route 10.0.0.0/8 dev cw")), "{report:#}");
     }
     let took = region.lab.host("a/host")?.wait_for(region.address("b/host")?, LIMIT)?;
@@ -129,8 +139,7 @@ fn spokes_that_are_told_two_hubs_survive_the_end_of_one() -> Result<()> {
     region.keepers.insert(first.name.clone(), first.spawn_agent(&["keep"])?);
     has_both(&first)?;
     for spoke in &spokes {
-        let report = refresh(spoke)?;
-        ensure!(in_use(&report)? == (two.0.clone(), vec![one.0.clone()]), "{report:#}");
+        let report = uses(spoke, &two.0, std::slice::from_ref(&one.0), "the first one is back")?;
         ensure!(report["outcome"] == "unchanged", "{report:#}");
     }
     unharmed(back, "the first hub came back")?;
@@ -141,8 +150,7 @@ fn spokes_that_are_told_two_hubs_survive_the_end_of_one() -> Result<()> {
     for beside in [vec![two.0.clone()], vec![]] {
         for spoke in &spokes {
             spoke.write_settings(&settings(std::slice::from_ref(&one)))?;
-            let report = refresh(spoke)?;
-            ensure!(in_use(&report)? == (one.0.clone(), beside.clone()), "{report:#}");
+            let report = uses(spoke, &one.0, &beside, "settings name the other one alone")?;
             let drained = lines(&report, "notes").concat().contains("no longer name, stays until the next refresh");
             ensure!(drained != beside.is_empty(), "{report:#}");
         }
