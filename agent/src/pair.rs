@@ -234,7 +234,7 @@ impl Resident {
                 if now >= self.tunnels_due {
                     // Its answer says when again.
                     self.tunnels_due = now + LONG;
-                    tasks::ask_charon(vici, &self.back);
+                    tasks::ask_charon(vici, self.tunnels, &self.back);
                 }
             }
             Some(_) => self.tunnels = 0,

@@ -18,7 +18,7 @@ pub use self::{
     files::{Files, ManagedFile},
     followed::{Followed, Followee},
     routing::{BACKSTOP_METRIC, PROTOCOL, Routing, RoutingChange, Rule, TABLE, Table, Via, address_of},
-    sa::{ChildSa, Sa},
+    sa::{ChildSa, Sa, all_are_up},
 };
 use crate::{
     iptables::Rules,

@@ -11,7 +11,7 @@ use crosswan_core::{
     forwarding::{self, Knob, Obstacles, Problem, Traffic, judge, sysctl_problems},
     iptables::Rules,
     model::Interface,
-    system::Charon,
+    system::{Charon, all_are_up},
 };
 use crosswan_netlink::{Look, Netlink};
 use crosswan_vici::Vici;
@@ -42,13 +42,14 @@ pub async fn connect(socket: &Path, patience: Duration) -> Result<Vici> {
 /// # Errors
 /// charon does not answer one of the requests.
 pub async fn charon(vici: &mut Vici) -> Result<Charon> {
+    let connections = vici.list_conns().await?;
     Ok(Charon {
         version: vici.version().await?,
         key_exchanges: vici.key_exchanges().await?,
-        connections: vici.list_conns().await?,
+        sas: vici.all_sas(|sas| all_are_up(&connections, sas)).await?,
+        connections,
         secrets: vici.shared_ids().await?,
         keys: vici.key_ids().await?,
-        sas: vici.sas().await?,
     })
 }
 

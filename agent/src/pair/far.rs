@@ -17,7 +17,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         watch,
     },
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tracing::{debug, info, warn};
 
@@ -38,7 +38,7 @@ use crosswan_core::{
     model::{ConnName, InstanceId, Place, PrivateKey},
     pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Members, Refused, Says, Word, far_ends, known_by_most},
     state::State,
-    system::{ChildSa, Followee},
+    system::{ChildSa, Followee, Sa},
 };
 use crosswan_vici::Vici;
 
@@ -51,7 +51,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const DATAGRAMS: u32 = 500;
 /// The beats that are signed, at 30 µs each, before others have their turn.
 const BATCH: u32 = 50;
-/// How long charon has to say whether a tunnel carries packets. The word came through it, so no answer is none against it.
+/// How long charon has for each look at whether a tunnel carries packets. The word came through it, so no answer is none against it.
 const CHARON: Duration = Duration::from_millis(500);
 /// What is wrong with an end's datagrams is said again after so long.
 const SAID: Duration = Duration::from_mins(10);
@@ -386,17 +386,15 @@ fn addresses(state: &Path) -> BTreeMap<InstanceId, Ipv4Addr> {
 }
 
 /// Asks charon whether the tunnel of `end` carries packets.
-fn ask_charon(vici: &Path, end: &FarEnd, generation: u32, carries: &UnboundedSender<Carries>) {
-    let (vici, name, place, carries) = (vici.to_owned(), end.name.clone(), end.place, carries.clone());
+fn ask_charon(vici: &Path, end: &FarEnd, generation: u32, results: &UnboundedSender<Carries>) {
+    let (vici, name, place, results) = (vici.to_owned(), end.name.clone(), end.place, results.clone());
     tokio::spawn(async move {
-        let asked = async { Vici::connect(&vici, CHARON).await?.sas().await };
         let up = |child: &ChildSa| child.is_up() && child.place() == Some(place);
-        let is = match timeout(CHARON, asked).await {
-            Ok(Ok(sas)) => {
-                sas.iter().any(|sa| sa.conn == name.as_str() && sa.is_authenticated() && sa.children.iter().any(up))
-            }
-            _ => true,
+        let carries = |sas: &[Sa]| {
+            sas.iter().any(|sa| sa.conn == name.as_str() && sa.is_authenticated() && sa.children.iter().any(up))
         };
-        let _ = carries.send((name, generation, is));
+        let asked = async { Vici::connect(&vici, CHARON).await?.all_sas(carries).await };
+        let is = asked.await.ok().is_none_or(|sas| carries(&sas));
+        let _ = results.send((name, generation, is));
     });
 }

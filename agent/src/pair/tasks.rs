@@ -85,18 +85,24 @@ pub(super) fn ask_kernel(asked: u64, wait: Duration, members: &Members, back: &U
     });
 }
 
-/// Asks charon to how many parties tunnels are up. One that does not answer in time has none that could be taken for granted.
-pub(super) fn ask_charon(vici: &Path, back: &UnboundedSender<Back>) {
+/// Asks charon to how many parties tunnels are up; to `known` of them, they were. One that does not answer in time has none that could be
+/// taken for granted.
+pub(super) fn ask_charon(vici: &Path, known: u16, back: &UnboundedSender<Back>) {
     let (vici, back) = (vici.to_owned(), back.clone());
     tokio::spawn(async move {
         let began = Instant::now();
-        let asked = async { Vici::connect(&vici, CHARON).await?.sas().await };
+        let asked = async { Vici::connect(&vici, CHARON).await?.all_sas(|sas| parties(sas) >= known).await };
         let sas = timeout(CHARON, asked).await.ok().and_then(Result::ok).unwrap_or_default();
-        let up = |sa: &Sa| sa.is_authenticated() && sa.children.iter().any(ChildSa::is_up);
-        let names: Vec<ConnName> = sas.iter().filter(|sa| up(sa)).filter_map(|sa| sa.conn.parse().ok()).collect();
-        let parties: BTreeSet<&str> = names.iter().map(ConnName::party).collect();
-        let _ = back.send(Back::Tunnels(u16::try_from(parties.len()).unwrap_or(u16::MAX), began.elapsed()));
+        let _ = back.send(Back::Tunnels(parties(&sas), began.elapsed()));
     });
+}
+
+/// To how many parties these tunnels are up.
+fn parties(sas: &[Sa]) -> u16 {
+    let up = |sa: &&Sa| sa.is_authenticated() && sa.children.iter().any(ChildSa::is_up);
+    let names: Vec<ConnName> = sas.iter().filter(up).filter_map(|sa| sa.conn.parse().ok()).collect();
+    let parties: BTreeSet<&str> = names.iter().map(ConnName::party).collect();
+    u16::try_from(parties.len()).unwrap_or(u16::MAX)
 }
 
 /// Asks EC2 for the managed tables, at `now`.

@@ -16,6 +16,7 @@ use crosswan_core::{
     swanctl::{Shared, Summary, Tree},
     system::Sa,
 };
+use tokio::time::sleep;
 
 use crate::{
     client::Vici,
@@ -23,6 +24,11 @@ use crate::{
     message::Message,
     values::{self, ago, millis},
 };
+
+/// How often [`Vici::all_sas`] looks at most: charon works on an SA for some milliseconds, on a busy machine for some tens of them.
+const LOOKS: u32 = 3;
+/// The time between two of these looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The SAs that [`Vici::terminate`] ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +85,27 @@ impl Vici {
     }
 
     /// Every IKE_SA with its CHILD_SAs. One that charon is working on at this moment is left out (`noblock`):
-    /// a single look does not prove that an SA is gone.
+    /// a single look does not prove that an SA is gone, which [`Vici::all_sas`] does.
     pub async fn sas(&mut self) -> Result<Vec<Sa>> {
         let mut all = Vec::new();
         let keep = |event: Message| all.extend(event.sections().map(|(name, sa)| values::ike_sa(name, sa)));
         self.stream("list-sas", "list-sa", Message::new().with("noblock", "yes"), keep).await?;
+        Ok(all)
+    }
+
+    /// As [`Vici::sas`], with further looks until `complete` says that nothing is missing any more, at most three in half a second: an SA
+    /// that one of them has shown is there. Whoever acts on a missing SA, or reports one, asks this.
+    pub async fn all_sas(&mut self, complete: impl Fn(&[Sa]) -> bool) -> Result<Vec<Sa>> {
+        let mut all = self.sas().await?;
+        for _ in 1..LOOKS {
+            if complete(&all) {
+                break;
+            }
+            sleep(LOOK_AGAIN).await;
+            let now = self.sas().await?;
+            all.retain(|seen| now.iter().all(|sa| sa.id != seen.id));
+            all.extend(now);
+        }
         Ok(all)
     }
 

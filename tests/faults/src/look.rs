@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use crosswan_core::{
     model::ConnName,
     swanctl::Summary,
-    system::{Sa, TABLE},
+    system::{Sa, TABLE, all_are_up},
 };
 use crosswan_lab::{Gateway, PingReport, PingStream};
 use crosswan_vici::Vici;
@@ -112,9 +112,12 @@ pub fn ask<T>(gateway: &Gateway, what: impl AsyncFnOnce(&mut Vici) -> crosswan_c
     answer.with_context(|| gateway.name.clone())
 }
 
-/// The IKE_SAs of crosswan's connections.
+/// The IKE_SAs of crosswan's connections: in several looks, while one lacks something, as charon may just be working on that.
 pub fn sas(gateway: &Gateway) -> Result<Vec<Sa>> {
-    let sas = ask(gateway, async |vici| vici.sas().await)?;
+    let sas = ask(gateway, async |vici| {
+        let connections = vici.list_conns().await?;
+        vici.all_sas(|sas| all_are_up(&connections, sas)).await
+    })?;
     Ok(sas.into_iter().filter(|sa| sa.conn.parse::<ConnName>().is_ok()).collect())
 }
 

@@ -31,7 +31,7 @@ pub fn down_and_up(region: &mut Region) -> Result<()> {
             ),
         );
         let unchanged = region.refresh(name)?["outcome"] == "unchanged";
-        // Its keep may still end a duplicate, with which both ends' tunnels are down for a moment.
+        // It looks at charon once, and one look leaves out an SA that charon is working on.
         let until = Instant::now() + UP;
         let mut status = region.vm(name)?.sh("crosswan status")?;
         while status.code != 0 && Instant::now() < until {

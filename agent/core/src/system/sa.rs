@@ -1,8 +1,13 @@
 //! Security associations as charon lists them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
-use crate::model::Place;
+use crate::{
+    model::{ConnName, Place},
+    swanctl::Summary,
+};
 
 /// An IKE_SA. Until it has authenticated, the peer's identity and address are only a claim, and foreign text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -68,6 +73,16 @@ impl Sa {
     pub fn is_connecting(&self) -> bool {
         matches!(self.state.as_str(), "CREATED" | "CONNECTING")
     }
+}
+
+/// Whether every child that crosswan's connections are to have is up in these SAs.
+pub fn all_are_up(connections: &BTreeMap<String, Summary>, sas: &[Sa]) -> bool {
+    let up =
+        sas.iter().flat_map(|sa| sa.children.iter().filter(|child| child.is_up()).map(|child| (&sa.conn, &child.name)));
+    let up: BTreeSet<(&String, &String)> = up.collect();
+    let own = connections.iter().filter(|(name, _)| name.parse::<ConnName>().is_ok());
+    let mut wanted = own.flat_map(|(name, summary)| summary.children.keys().map(move |child| (name, child)));
+    wanted.all(|child| up.contains(&child))
 }
 
 impl ChildSa {

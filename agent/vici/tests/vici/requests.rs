@@ -52,6 +52,39 @@ fn yes() -> Message {
     Message::new().with("success", "yes")
 }
 
+/// charon's answer to `list-sas`: an IKE_SA of this connection and id.
+fn listed(conn: &str, id: &str) -> Message {
+    Message::new().with_section(conn, Message::new().with("uniqueid", id).with("state", "ESTABLISHED"))
+}
+
+#[tokio::test]
+async fn an_sa_that_charon_works_on_in_one_look_is_seen_in_another() {
+    let looks: [&[Message]; 3] = [&[listed("a", "1")], &[listed("b", "2")], &[listed("a", "1"), listed("c", "3")]];
+    let charon = async |mut charon: Charon| {
+        let mut looks = looks.iter();
+        while let Some(packet) = charon.hear().await {
+            match packet {
+                Packet::Request { .. } => {
+                    for message in *looks.next().expect("there are at most three looks") {
+                        charon.say(Packet::Event { name: "list-sa".into(), message: message.clone() }).await;
+                    }
+                    charon.say(Packet::Response(Message::new())).await;
+                }
+                _ => charon.say(Packet::Confirm).await,
+            }
+        }
+    };
+    for (wanted, ids) in [(1, &[1][..]), (2, &[1, 2]), (9, &[1, 2, 3])] {
+        let asked = async |vici: &mut Vici| vici.all_sas(|sas| sas.len() >= wanted).await;
+        let client = async |socket: &std::path::Path| {
+            asked(&mut Vici::connect(socket, Duration::from_secs(5)).await.unwrap()).await
+        };
+        let mut seen: Vec<u32> = play(charon, client).await.unwrap().iter().map(|sa| sa.id).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, ids, "until there are {wanted}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_is_yes_or_the_reason() {
     let load = async |vici: &mut Vici| vici.load_conn("x", &parse("version = 2").unwrap()).await;
