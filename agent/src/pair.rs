@@ -73,6 +73,8 @@ const CLIENTS_AGE: Duration = Duration::from_mins(20);
 const READ_BACK: [u64; 3] = [1, 5, 15];
 /// The time between two passes that are asked for.
 const PASS_SPACING: Duration = Duration::from_mins(5);
+/// And between two for beats of a gateway that is not known: one that boots again may be heard moments after a pass has found it gone.
+const STRANGER_SPACING: Duration = Duration::from_mins(1);
 
 /// What `crosswan pair` needs to know.
 #[derive(Debug, Clone)]
@@ -110,7 +112,9 @@ struct Resident {
     /// Why EC2 could not be asked last, as it was said.
     unasked: Option<String>,
     read_back: Vec<Instant>,
+    /// When a pass was asked for last, and when one for beats of a gateway that is not known.
     pass: Option<Instant>,
+    stranger: Option<Instant>,
     watched: Option<Watched>,
     /// The pair that this gateway waits beside.
     waiting: Option<Waiting>,
@@ -148,6 +152,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         unasked: None,
         read_back: Vec::new(),
         pass: None,
+        stranger: None,
         watched: None,
         waiting: None,
         leaves: Leaves::new(),
@@ -315,8 +320,10 @@ impl Resident {
         let now = self.now();
         let Some(watched) = self.watched.as_mut().filter(|watched| from.ip() == watched.members.other.address) else {
             // A gateway that the last pass did not see, perhaps.
-            if self.watched.is_none() && Unverified::read(datagram).is_some() {
-                self.ask_for_a_pass(&format!("{} sends beats, and is not known as a member of a pair", from.ip()));
+            let again = self.stranger.is_none_or(|at| at.elapsed() >= STRANGER_SPACING);
+            if self.watched.is_none() && again && Unverified::read(datagram).is_some() {
+                self.stranger = Some(Instant::now());
+                self.ask_at_once(&format!("{} sends beats, and is not known as a member of a pair", from.ip()));
             }
             return;
         };
