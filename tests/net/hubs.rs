@@ -13,7 +13,7 @@ use crosswan_lab::{Auth, Gateway, Role};
 use crate::{
     keys::ring,
     place::pass,
-    region::{Region, eventually, lines, refresh},
+    region::{Region, eventually, lines, refresh, told},
 };
 
 /// Until dead peer detection has ended a tunnel, or `keep` has brought it up, on a busy machine.
@@ -64,7 +64,7 @@ fn has_both(hub: &Gateway) -> Result<()> {
 
 /// What people and programs are shown of a spoke that uses the hub at `used`, while the one at `beside` stands by.
 fn which_is_in_use_is_shown(region: &Region, spoke: &Gateway, beside: &str, used: &str) -> Result<()> {
-    let shown = |words: &[&str]| -> Result<String> { Ok(spoke.agent(words)?.ok()?.stdout) };
+    let shown = |words: &[&str]| told(spoke, words);
     let status = shown(&["status"])?;
     let tunnel = |address| status.lines().find(|line| line.contains(&format!(" to {address}: UP")));
     let stands_by = |address| tunnel(address).map(|line| line.ends_with(", stands by"));

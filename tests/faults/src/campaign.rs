@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     faults::{ALL, Fault, Healed, Others, Play},
-    pair::stage::PairStage,
+    pair::{hub_stage::HubStage, stage::PairStage},
     stage::Stage,
 };
 
@@ -18,6 +18,7 @@ use crate::{
 enum Ground<'a> {
     Gateway(Stage<'a>),
     Pair(PairStage<'a>),
+    Hubs(HubStage),
 }
 
 impl<'a> Ground<'a> {
@@ -25,11 +26,17 @@ impl<'a> Ground<'a> {
         Ok(match play {
             Play::Gateway(_) => Ground::Gateway(Stage::new(quick, say)?),
             Play::Pair(_) => Ground::Pair(PairStage::new(quick, say)?),
+            Play::Hubs(_) => Ground::Hubs(HubStage::new(quick, say)?),
         })
     }
 
     fn is_for(&self, play: Play) -> bool {
-        matches!((self, play), (Ground::Gateway(_), Play::Gateway(_)) | (Ground::Pair(_), Play::Pair(_)))
+        matches!(
+            (self, play),
+            (Ground::Gateway(_), Play::Gateway(_))
+                | (Ground::Pair(_), Play::Pair(_))
+                | (Ground::Hubs(_), Play::Hubs(_))
+        )
     }
 
     /// Plays it, and returns to the initial state.
@@ -37,11 +44,13 @@ impl<'a> Ground<'a> {
         let healed = match (&mut *self, play) {
             (Ground::Gateway(stage), Play::Gateway(play)) => play(stage)?,
             (Ground::Pair(stage), Play::Pair(play)) => play(stage)?,
+            (Ground::Hubs(stage), Play::Hubs(play)) => play(stage)?,
             _ => bail!("a fault on the ground of another"),
         };
         match self {
             Ground::Gateway(stage) => stage.undisturbed()?,
             Ground::Pair(stage) => stage.undisturbed()?,
+            Ground::Hubs(stage) => stage.undisturbed()?,
         }
         Ok(healed)
     }
@@ -50,6 +59,7 @@ impl<'a> Ground<'a> {
         match self {
             Ground::Gateway(stage) => stage.next_streams(),
             Ground::Pair(stage) => stage.next_streams(),
+            Ground::Hubs(stage) => stage.next_streams(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use crosswan_lab::Gateway;
+use crosswan_lab::{Gateway, Lab};
 
 const SHIM: &str = include_str!("clock.c");
 
@@ -30,6 +30,15 @@ impl Clock {
         ensure!(output.status.success(), "cc: {}", String::from_utf8_lossy(&output.stderr));
         let clock = Clock { shim, step };
         clock.set(0)?;
+        Ok(clock)
+    }
+
+    /// One for a gateway of this lab alone, which is given to it.
+    pub fn of(lab: &Lab, gateway: &Gateway) -> Result<Clock> {
+        let folder = lab.dir().join(format!("clock-{}", gateway.instance));
+        fs::create_dir_all(&folder)?;
+        let clock = Clock::new(&folder)?;
+        clock.give(gateway);
         Ok(clock)
     }
 

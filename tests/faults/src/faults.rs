@@ -4,6 +4,7 @@ mod charon;
 mod cloud;
 mod disk;
 mod hostile;
+mod hubs;
 pub mod packets;
 mod pair;
 mod passes;
@@ -17,7 +18,10 @@ use std::{fmt, time::Duration};
 
 use anyhow::Result;
 
-use crate::{pair::stage::PairStage, stage::Stage};
+use crate::{
+    pair::{DEAF, MUTE, hub_stage::HubStage, stage::PairStage},
+    stage::Stage,
+};
 
 /// Who loses packets by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub enum Play {
     Gateway(fn(&mut Stage) -> Result<Healed>),
     /// The same with a pair.
     Pair(fn(&mut PairStage) -> Result<Healed>),
+    /// Two hubs and their clients.
+    Hubs(fn(&mut HubStage) -> Result<Healed>),
 }
 
 /// How it was healed, and how soon.
@@ -134,5 +140,20 @@ Pair {
     "pair-split" false Untouched "the members cannot hear each other, and both carry everything" pair::split;
     "pair-flapping" true Untouched "the link of the member with the routes away for 0.7 s and there for 0.7 s, forty times" pair::flapping;
     "pair-standby-killed" false Untouched "the member without routes killed, and booted again" pair::standby_killed;
+}
+Hubs {
+    "hubs-killed" false AllMeet "the hub that is used killed, its instance stopped, and booted again" hubs::killed;
+    "hubs-agent-hung" false AllMeet "its crosswan pair stopped (SIGSTOP)" |s| hubs::hung(s, true, false);
+    "hubs-charon-hung" false AllMeet "its charon stopped (SIGSTOP)" |s| hubs::hung(s, false, true);
+    "hubs-all-hung" false AllMeet "its crosswan pair, keep and charon stopped (SIGSTOP)" |s| hubs::hung(s, true, true);
+    "hubs-charon-killed" false AllMeet "its charon killed, then started by systemd" hubs::charon_killed;
+    "hubs-mute" false AllMeet "nothing that it sends leaves it" |s| hubs::half_dead(s, MUTE);
+    "hubs-deaf" false AllMeet "nothing reaches it" |s| hubs::half_dead(s, DEAF);
+    "hubs-without-ec2" false AllMeet "EC2 answers nothing when it is cut off, and later answers" hubs::without_ec2;
+    "hubs-both" false AllMeet "both hubs killed at once, and booted again" hubs::both;
+    "hubs-clocks" false AllMeet "the clocks of the hubs stepped a day forward and back, apart from each other" hubs::clocks;
+    "hubs-split" false AllMeet "the hubs cannot hear each other, and both carry everything" hubs::split;
+    "hubs-flapping" false AllMeet "the link of the hub that is used away for 0.7 s and there for 0.7 s, forty times" hubs::flapping;
+    "hubs-standby-killed" false AllMeet "the hub that stands by killed, and booted again" hubs::standby_killed;
 }
 }

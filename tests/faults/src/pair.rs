@@ -1,12 +1,13 @@
 //! Two nat-vpn in one VPC that are a pair: the set-up that the tests, the faults and the benchmarks of pairs share.
 
+pub mod hub_stage;
 pub mod hubs;
 pub mod stage;
 
 use std::{cell::Cell, net::Ipv4Addr, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use crosswan_lab::{AgentProcess, Auth, Builder, Gateway, Host, Lab, PingReport, Role, VpcSpec};
+use crosswan_lab::{AgentProcess, Auth, Builder, Capture, Gateway, Host, Lab, PingReport, Role, VpcSpec};
 
 use crate::region::{Region, UP, agent, eventually, refresh, status};
 
@@ -19,12 +20,22 @@ const PRIVATE: &str = "10.0.0.0/8";
 pub const SOON: Duration = Duration::from_mins(2);
 /// Where the setting of a member is.
 pub const SETTING: &str = "/etc/crosswan/conf.d/60-pair.toml";
+/// Where it remembers when routes have moved.
+pub const MOVES: &str = "/run/crosswan/pair-moves.json";
 /// What `crosswan pair` says of its own moves.
 pub const TOOK: &str = "took over ";
 
 /// All that arrives or leaves is dropped, and what runs goes on.
 pub const CUT: &str = "table ip cut { chain in { type filter hook prerouting priority -400; iif != lo drop; }
     chain out { type filter hook output priority -400; oif != lo drop; }
+}";
+
+/// All that leaves is dropped: it hears, and is not heard.
+pub const MUTE: &str = "table ip cut { chain out { type filter hook postrouting priority 400; oif != lo drop; }
+}";
+
+/// All that arrives is dropped: it is heard, and carries nothing.
+pub const DEAF: &str = "table ip cut { chain in { type filter hook prerouting priority -400; iif != lo drop; }
 }";
 
 /// As [`CUT`], of all that comes from one address or goes there.
@@ -206,4 +217,22 @@ impl Two {
 /// It is one of no pair from its next pass on, and takes the routes of an older gateway as soon as it works.
 pub fn alone(gateway: &Gateway) -> Result<()> {
     gateway.write_file(SETTING, "pair.enabled = false\n", 0o644)
+}
+
+/// An error if something private was in the clear since the last time, at the internet's router or at those of the VPCs.
+fn nothing_in_the_clear(lab: &Lab, capture: &mut Capture) -> Result<()> {
+    let packets = std::mem::replace(capture, lab.capture_internet()?).stop()?;
+    let clear = packets.clear_private();
+    ensure!(
+        !packets.all.is_empty() && clear.is_empty(),
+        "{} of {} packets in the clear: {:?}",
+        clear.len(),
+        packets.all.len(),
+        clear.first()
+    );
+    for vpc in ["hub", "a", "b"] {
+        let leaks = lab.leaks(vpc)?;
+        ensure!(leaks.private_out + leaks.clear_from_gateway == 0, "{vpc}: {leaks:?}");
+    }
+    Ok(())
 }

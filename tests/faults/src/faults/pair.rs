@@ -14,7 +14,7 @@ use nix::libc::{SIGCONT, SIGKILL, SIGSTOP};
 use super::Healed;
 use crate::{
     pair::{
-        CUT, SOON, believes, cut_from,
+        CUT, DEAF, MUTE, SOON, believes, cut_from,
         stage::{PairStage, Seen},
     },
     region::{eventually, status},
@@ -107,14 +107,12 @@ pub fn charon_killed(stage: &mut PairStage) -> Result<Healed> {
 
 /// Nothing leaves the active member any more: it hears, and is not heard.
 pub fn mute(stage: &mut PairStage) -> Result<Healed> {
-    let half = "table ip cut { chain out { type filter hook postrouting priority 400; oif != lo drop; }\n}";
-    half_dead(stage, half, |_| Ok(()))
+    half_dead(stage, MUTE, |_| Ok(()))
 }
 
 /// Nothing reaches the active member any more: it is heard, and carries nothing. After a minute EC2 has not answered it, and its kernel is mute.
 pub fn deaf(stage: &mut PairStage) -> Result<Healed> {
-    let half = "table ip cut { chain in { type filter hook prerouting priority -400; iif != lo drop; }\n}";
-    half_dead(stage, half, |stage| {
+    half_dead(stage, DEAF, |stage| {
         believes(&stage.pair.one, DEAD)?;
         believes(&stage.pair.two, "alive, and nothing reaches it")
     })

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Capture, Gateway, PingReport, PingStream, VpcSpec};
 use serde_json::Value;
 
-use super::{SOON, TOOK, Two, alone, believes};
+use super::{MOVES, SOON, TOOK, Two, alone, believes, nothing_in_the_clear};
 use crate::{
     attended::Attended,
     clock::Clock,
@@ -17,8 +17,6 @@ use crate::{
 
 /// Hosts with whose gateways the pair has nothing to do.
 const UNTOUCHED: [(&str, &str); 2] = [("b/host", "hub/host"), ("hub/host", "b/host")];
-/// Where private packets could be in the clear.
-const VPCS: [&str; 3] = ["hub", "a", "b"];
 
 /// The members are well, and each is attended as by systemd, but for the timer.
 pub struct PairStage<'a> {
@@ -80,14 +78,7 @@ impl<'a> PairStage<'a> {
         say("a region with a hub, a pair and another client");
         let pair = Two::beside(vec![VpcSpec::client("b", "ap-southeast-2", &["10.2.0.0/16"])?])?;
         let lab = &pair.region.lab;
-        let clock = |gateway: &Gateway| {
-            let folder = lab.dir().join(format!("clock-{}", gateway.instance));
-            std::fs::create_dir_all(&folder)?;
-            let clock = Clock::new(&folder)?;
-            clock.give(gateway);
-            Ok::<_, anyhow::Error>(clock)
-        };
-        let clocks = [clock(&pair.one)?, clock(&pair.two)?];
+        let clocks = [Clock::of(lab, &pair.one)?, Clock::of(lab, &pair.two)?];
         let capture = lab.capture_internet()?;
         let (attended, streams) = (BTreeMap::new(), Vec::new());
         let mut stage = PairStage { pair, clocks, attended, members: None, capture, streams, quick, say };
@@ -201,7 +192,7 @@ impl<'a> PairStage<'a> {
         let own = if member.name == self.pair.one.name { &mut self.pair.watch_one } else { &mut self.pair.watch_two };
         // The one before it has the port.
         if own.running() {
-            member.sh(&format!("kill -9 {}", own.pid()))?.ok()?;
+            member.sh(&format!("kill -9 {}; rm -f {MOVES}", own.pid()))?.ok()?;
             eventually(SOON, "its end", || Ok(!own.running()))?;
         }
         *own = member.spawn_agent(&["pair"])?;
@@ -278,25 +269,6 @@ impl<'a> PairStage<'a> {
             Snapshot::of(member)?.must_be(wanted, &format!("{} after a further undisturbed pass", member.name))?;
         }
         ensure!(self.pair.leads_to(&one)?, "a pass has moved a route");
-        self.nothing_in_the_clear()
-    }
-
-    /// At the internet's router, and at those of the VPCs.
-    fn nothing_in_the_clear(&mut self) -> Result<()> {
-        let next = self.pair.region.lab.capture_internet()?;
-        let packets = std::mem::replace(&mut self.capture, next).stop()?;
-        let clear = packets.clear_private();
-        ensure!(
-            !packets.all.is_empty() && clear.is_empty(),
-            "{} of {} packets in the clear: {:?}",
-            clear.len(),
-            packets.all.len(),
-            clear.first()
-        );
-        for vpc in VPCS {
-            let leaks = self.pair.region.lab.leaks(vpc)?;
-            ensure!(leaks.private_out + leaks.clear_from_gateway == 0, "{vpc}: {leaks:?}");
-        }
-        Ok(())
+        nothing_in_the_clear(&self.pair.region.lab, &mut self.capture)
     }
 }
