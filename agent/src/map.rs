@@ -88,7 +88,7 @@ fn peer(tunnel: &TunnelStatus, reported: Option<&TunnelReport>, carried: Option<
     };
     Peer {
         vpc: reported.and_then(|t| t.vpc.as_ref()).or(named.as_ref().map(|(vpc, _)| vpc)).map(ToString::to_string),
-        gateway: gateway.or(hub),
+        gateway: gateway.or(hub).or(name.as_ref().and_then(ConnName::other_hub).map(|hub| hub.to_string())),
         cidrs,
         is: match tunnel.up {
             _ if tunnel.stands_by => Is::StandsBy,

@@ -221,6 +221,9 @@ fn peers(status: &Status, traffic: Option<&Traffic>, all: &mut Exposition) {
 /// A connection's VPC, as far as its name has one, and its gateway: the instance, or the hub's address.
 fn names(connection: &str) -> (String, String) {
     let Ok(name) = connection.parse::<ConnName>() else { return (String::new(), connection.into()) };
+    if let Some(instance) = name.other_hub() {
+        return (String::new(), instance.to_string());
+    }
     match (name.gateway(), name.hub()) {
         (Some((vpc, instance)), _) => (vpc.to_string(), instance.to_string()),
         (_, Some((_, Some(instance)))) => (String::new(), instance.to_string()),

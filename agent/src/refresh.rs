@@ -86,7 +86,7 @@ pub async fn files(settings: &Settings, keys: &PreSharedKeys, paths: &Paths) -> 
 fn publish(report: &Report, paths: &Paths) -> Result<()> {
     files::write_json(&paths.status, report, 0o644)?;
     for (waits, marker) in
-        [(report.waits_for_routes(), &paths.route_waits), (report.waits_for_address(), &paths.address_waits)]
+        [(report.waits_for_tunnels(), &paths.route_waits), (report.waits_for_address(), &paths.address_waits)]
     {
         if waits { files::touch(marker) } else { files::remove(marker) }?;
     }

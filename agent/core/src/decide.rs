@@ -4,6 +4,7 @@
 //! peers (`recover`), who is there (`roster`), which keys count ([`trust`]), which gateway of a VPC is used (`election`),
 //! which VPC holds which CIDR (`claims`), and how each tunnel is authenticated (`credential`).
 
+mod across;
 mod address;
 mod beside;
 mod claims;
@@ -124,9 +125,10 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
         own: OwnAuth::of(settings, observed.own.as_ref()),
     };
     let address = address(settings, observed);
+    let pair = pair::members(settings, observed);
     let Tunnels { mut tunnels, mut routes, removed, held, presence, state } = match settings.mode {
         Mode::NatHub => Tunnels { presence: own_tags::of_nat_hub(settings, observed), ..Tunnels::default() },
-        Mode::VpnHub => hub::hub(&facts, &mut findings)?,
+        Mode::VpnHub => hub::hub(&facts, pair.as_ref().ok(), &mut findings)?,
         Mode::NatVpn => spoke::spoke(&facts, &mut findings),
     };
     // A tunnel belongs to an address: it would break as soon as this gateway takes its own. What there is already stays.
@@ -136,11 +138,11 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
     }
     findings.notes.extend(own_tags::tampered(settings, observed));
     let (me, private_net) = (&observed.me, &settings.private_net);
+    let across = tunnels.keys().any(|name| name.other_hub().is_some());
     let routing = match settings.mode.has_ipsec() {
-        true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes),
+        true => Routing::of(&me.cidrs, private_net, &settings.guard_exclude, me.private, &routes).across(across),
         false => Routing::default(),
     };
-    let pair = pair::members(settings, observed);
     findings.notes.extend(pair.as_ref().err().cloned().flatten());
     findings.notes.extend(beside::note(settings, observed));
     let pair = pair.ok();
@@ -156,6 +158,7 @@ pub fn decide(settings: &Settings, observed: &Observed, request: &Request) -> Re
     let nat = Nat {
         segments: segments.as_ref().map(|segments| segments.rules.clone()),
         beats: pair.as_ref().map(|pair| (pair.port, pair.other.address)),
+        across,
         // A client's gateway that is alone has nothing to say to its only hub, nor to hear.
         far: base.far.filter(|_| settings.mode == Mode::VpnHub || pair.is_some() || has_two_hubs),
         ..base

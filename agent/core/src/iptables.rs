@@ -30,7 +30,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use askama::Template;
 use ipnet::Ipv4Net;
 
-use crate::model::{Interface, Nat, Opening};
+use crate::model::{Interface, Nat, Opening, Place};
 
 /// A chain is crosswan's own if its name is this followed by letters, digits and `-`; a rule of another chain that jumps to
 /// one is a hook. Everything else is foreign.
@@ -60,6 +60,7 @@ struct RulesFile<'a> {
     tunnels: bool,
     input: &'a BTreeSet<Opening>,
     beats: Option<(u16, Ipv4Addr)>,
+    across: Option<&'static str>,
     far: Option<u16>,
     exclude: BTreeSet<Ipv4Net>,
     sources: &'a BTreeSet<Ipv4Net>,
@@ -94,6 +95,7 @@ pub fn render(nat: &Nat) -> String {
         tunnels: nat.tunnels,
         input: &nat.input,
         beats: nat.beats,
+        across: nat.across.then(|| Place::Across.interface()),
         far: nat.far,
         exclude: trunc(&nat.exclude),
         sources: &sources,

@@ -77,7 +77,9 @@ pub fn decide(now: u64, view: &View, memory: &mut Memory, pace: Pace) -> Vec<Act
         sas.entry(&sa.conn).or_default().push(sa);
     }
     let uptime = view.uptime.as_millis() as u64;
-    let mut tick = Tick { now, pace, uptime, memory, duplicates: BTreeMap::new(), actions: Vec::new() };
+    let begins = |(conn, summary): (&String, &Summary)| begins(pace.mode, conn, summary).then(|| conn.clone());
+    let begins = view.conns.iter().filter_map(begins).collect();
+    let mut tick = Tick { now, pace, begins, uptime, memory, duplicates: BTreeMap::new(), actions: Vec::new() };
     let (mut wanted, mut startable, mut proofs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (conn, summary) in view.conns.iter().filter(|(name, _)| is_own(name)) {
         let sas = sas.get(conn.as_str()).map_or(&[][..], |s| s);
@@ -126,6 +128,13 @@ fn prover(conn: &str, mode: Mode) -> Option<u64> {
     }
 }
 
+/// Whether this end is the one of the two that initiates a connection's missing children at once, and ends its duplicates first: a spoke is,
+/// and of two hubs the one whose identity comes first.
+fn begins(mode: Mode, conn: &str, summary: &Summary) -> bool {
+    let across = || conn.parse().is_ok_and(|name: ConnName| name.other_hub().is_some());
+    mode != Mode::VpnHub || across() && summary.local_id < summary.remote_id
+}
+
 /// Whether a child is being created, so that its success is not known yet.
 fn is_coming((_, child): &ChildRef, sas: &[&Sa]) -> bool {
     let coming = |c: &ChildSa| matches!(c.state.as_str(), "CREATED" | "INSTALLING" | "RETRYING");
@@ -145,6 +154,8 @@ fn is_childless(sa: &Sa) -> bool {
 struct Tick<'m> {
     now: u64,
     pace: Pace,
+    /// The connections that this end [`begins`].
+    begins: BTreeSet<String>,
     uptime: u64,
     memory: &'m mut Memory,
     duplicates: BTreeMap<Duplicate, Vec<Action>>,
@@ -246,8 +257,9 @@ impl Tick<'_> {
         let mut found = mem::take(&mut self.duplicates);
         found.retain(|_, ends| !ends.is_empty());
         self.memory.duplicates.retain(|duplicate, _| found.contains_key(duplicate));
-        let patience = self.interval() * if self.pace.mode == Mode::VpnHub { 3 } else { 1 };
         for (duplicate, ends) in found {
+            let first = ends.iter().all(|end| self.begins.contains(end.conn()));
+            let patience = self.interval() * if first { 1 } else { 3 };
             if self.now >= *self.memory.duplicates.entry(duplicate).or_insert(self.now) + patience {
                 self.actions.extend(ends);
             }
@@ -261,9 +273,9 @@ impl Tick<'_> {
         sas: &BTreeMap<&str, Vec<&Sa>>,
         expected: &BTreeSet<String>,
     ) {
-        let (now, uptime, mode, interval) = (self.now, self.uptime, self.pace.mode, self.interval());
+        let (now, uptime, begins, interval) = (self.now, self.uptime, &self.begins, self.interval());
         let ready = |conn: &String, m: &Missing| {
-            let due_here = mode != Mode::VpnHub || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
+            let due_here = begins.contains(conn) || uptime < HUB_PATIENCE || now >= m.since + HUB_PATIENCE;
             (expected.contains(conn) || due_here && now >= m.since + SURE) && now >= m.next
         };
         let mut due: Vec<(&ChildRef, &mut Missing)> = self

@@ -329,6 +329,8 @@ pub enum IkeId {
     Spoke(VpcId, InstanceId),
     /// A hub, by its Elastic IP, which is all that a spoke has to know about it.
     Hub(Ipv4Addr),
+    /// A hub, to the other one of its pair.
+    Member(VpcId, InstanceId),
     /// A gateway that proves its next key: its usual identity and that key.
     Next(Box<IkeId>, PublicKey),
 }
@@ -345,6 +347,7 @@ impl fmt::Display for IkeId {
         match self {
             IkeId::Spoke(vpc, instance) => write!(f, "{vpc}/{instance}"),
             IkeId::Hub(eip) => write!(f, "{eip}"),
+            IkeId::Member(vpc, instance) => write!(f, "member-{vpc}/{instance}"),
             IkeId::Next(of, key) => write!(f, "next-{}/{of}", key.short()),
         }
     }

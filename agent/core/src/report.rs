@@ -17,8 +17,8 @@ use crate::{
     error::{Kind, STOPPED, WAITING},
     forwarding::Traffic,
     model::{
-        AccountName, Auth, Identity, Mode, OwnKeys, PublicKey, Reach, Refusal, Region, RegionAnswer, RouteTableId,
-        Scope, Timestamp, Tunnel, VpcId,
+        AccountName, Auth, Identity, Mode, OwnKeys, Place, PublicKey, Reach, Refusal, Region, RegionAnswer,
+        RouteTableId, Scope, Timestamp, Tunnel, VpcId,
     },
     observed::Observed,
     outcome::{Outcome, PeerFailure, Verdict},
@@ -68,6 +68,9 @@ pub struct TunnelReport {
     /// Whether it stands by: routes lead its networks to another gateway.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stands_by: bool,
+    /// Whether the other hub of the pair carries its networks, as it is down here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_other_hub: bool,
     /// The fingerprints of the keys that the peer may sign with; empty with a pre-shared key.
     #[serde(default)]
     pub peer_keys: Vec<String>,
@@ -317,6 +320,11 @@ impl Report {
         self.routes.iter().any(|route| matches!(route.is, RouteIs::Waits(_)))
     }
 
+    /// Whether a tunnel that comes up is a reason for another pass: a route waits for it, or leads to the other hub of the pair until then.
+    pub fn waits_for_tunnels(&self) -> bool {
+        self.waits_for_routes() || self.tunnels.values().any(|tunnel| tunnel.by_other_hub)
+    }
+
     /// Whether this gateway waits for its Elastic IP.
     pub fn waits_for_address(&self) -> bool {
         matches!(self.address, Some(AddressIs::Waits(_)))
@@ -394,9 +402,16 @@ impl TunnelReport {
         let routing = &decided.routing;
         let peer = t.vpc.as_ref().and_then(|vpc| decided.state.peers.get(vpc));
         let remote = || t.children.values().flat_map(|child| child.remote.iter().copied());
-        let leads_here = |net: Ipv4Net| routing.routes.get(&net).is_some_and(|via| via.place == t.place);
+        let leads = |place| move |net: Ipv4Net| routing.routes.get(&net).is_some_and(|via| via.place == place);
+        let is_across = t.place == Place::Across;
+        let by_other_hub = !is_across && remote().any(leads(Place::Across));
+        let used = match is_across {
+            true => routing.routes.values().any(|via| via.place == Place::Across),
+            false => by_other_hub || remote().any(leads(t.place)),
+        };
         TunnelReport {
-            stands_by: !remote().any(leads_here),
+            stands_by: !used,
+            by_other_hub,
             vpc: t.vpc.clone(),
             account: settings.name_of(peer.and_then(|peer| peer.gateway.account.as_ref())),
             region: peer.map(|peer| peer.gateway.region.clone()),
@@ -408,6 +423,15 @@ impl TunnelReport {
                 Auth::Psk(_) => Vec::new(),
                 Auth::Key { peer, .. } => peer.iter().map(PublicKey::fingerprint).collect(),
             },
+        }
+    }
+
+    /// Whether it is used, for the end of a line.
+    pub fn standing(&self) -> &'static str {
+        match (self.by_other_hub, self.stands_by) {
+            (true, _) => ", reached by the other hub",
+            (false, true) => ", stands by",
+            (false, false) => "",
         }
     }
 

@@ -65,6 +65,7 @@ mod tests {
             tunnels,
             segments: None,
             beats: None,
+            across: false,
             far: None,
         };
         let spoke = nat(true);

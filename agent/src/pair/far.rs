@@ -194,7 +194,7 @@ impl Far {
             self.read_ends();
         }
         let local = self.ends.values().next().map(|end| end.end.local);
-        for (place, open) in Place::ALL.into_iter().zip(&mut self.sockets) {
+        for (place, open) in Place::FAR_ENDS.into_iter().zip(&mut self.sockets) {
             let index = nix::net::if_::if_nametoindex(place.interface()).ok();
             let wanted = index.zip(local);
             if open.as_ref().map(|open| open.bound) != wanted {

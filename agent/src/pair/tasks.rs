@@ -97,11 +97,12 @@ pub(super) fn ask_charon(vici: &Path, known: u16, back: &UnboundedSender<Back>) 
     });
 }
 
-/// To how many parties these tunnels are up.
+/// To how many parties these tunnels are up; the other hub of a pair is none of them.
 fn parties(sas: &[Sa]) -> u16 {
     let up = |sa: &&Sa| sa.is_authenticated() && sa.children.iter().any(ChildSa::is_up);
     let names: Vec<ConnName> = sas.iter().filter(up).filter_map(|sa| sa.conn.parse().ok()).collect();
-    let parties: BTreeSet<&str> = names.iter().map(ConnName::party).collect();
+    let far = names.iter().filter(|name| name.other_hub().is_none());
+    let parties: BTreeSet<&str> = far.map(ConnName::party).collect();
     u16::try_from(parties.len()).unwrap_or(u16::MAX)
 }
 

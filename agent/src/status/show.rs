@@ -3,7 +3,11 @@
 use std::{fmt, time::Duration};
 
 use super::Status;
-use crosswan_core::{report::Report, system::Followed, text::bytes};
+use crosswan_core::{
+    report::{Report, TunnelReport},
+    system::Followed,
+    text::bytes,
+};
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,12 +21,12 @@ impl fmt::Display for Status {
                 (Some(false), _) => "NOT LOADED",
                 (None, _) => "unknown, charon could not be asked",
             };
-            let standby = if t.stands_by { ", stands by" } else { "" };
             let since = t.established.map(|s| format!(" for {}", age(s))).unwrap_or_default();
             let reported = self.last_refresh.as_ref().and_then(|r| r.tunnels.get(&t.connection));
             let by = reported.map(|t| format!(", {}", t.authentication())).unwrap_or_default();
             let segment =
                 reported.and_then(|t| t.segment.as_ref()).map(|segment| format!(", {segment}")).unwrap_or_default();
+            let standby = reported.map_or("", TunnelReport::standing);
             let remote = t.remote.clone().or(reported.map(|t| t.remote.to_string()));
             writeln!(
                 f,

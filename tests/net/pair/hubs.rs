@@ -1,8 +1,11 @@
 //! Two vpn-hub in one VPC: clients follow the one that has taken over by its word through its own tunnel, and hosts of the hubs' VPC by EC2's
 //! route.
 
-use anyhow::{Result, ensure};
-use crosswan_faults::pair::hubs::{Hubs, generation};
+use anyhow::{Context, Result, ensure};
+use crosswan_faults::pair::{
+    cut_from,
+    hubs::{Hubs, generation},
+};
 use crosswan_lab::{Gateway, PingReport};
 
 use super::{CUT, SOON, believes};
@@ -10,6 +13,11 @@ use crate::region::{eventually, status};
 
 /// From client to client, and between the hubs' VPC and a client.
 const WAYS: [(&str, &str); 3] = [("a", "b"), ("hub", "a"), ("b", "hub")];
+
+/// ICMP's type of "destination unreachable" (RFC 792). Packets that go to and fro end with another one, "time exceeded".
+const UNREACHABLE: u8 = 3;
+/// The same of client `a`.
+const WAYS_OF_A: [(&str, &str); 4] = [("a", "b"), ("b", "a"), ("a", "hub"), ("hub", "a")];
 
 fn lost_nothing(what: &str, reports: &[PingReport]) -> Result<()> {
     let of = |report: &PingReport| format!("{} of {}", report.lost, report.sent);
@@ -69,7 +77,7 @@ fn clients_follow_the_hub_that_takes_over_and_the_one_that_returns_disturbs_nobo
         believes(one, "alive")?;
         believes(two, "alive")?;
         eventually(SOON, "it stands by", || Ok(status(one)?["pair"]["role"] == "standby"))?;
-        eventually(SOON, "clients have their tunnels to it again", || Ok(reached(one)? == 2))
+        eventually(SOON, "clients and the other hub have their tunnels to it again", || Ok(reached(one)? == 3))
     })?;
     lost_nothing("the dead one returned", &back)?;
     refreshes_disturb_nobody(&hubs, two, None)?;
@@ -86,6 +94,72 @@ fn clients_follow_the_hub_that_takes_over_and_the_one_that_returns_disturbs_nobo
     ensure!(hubs.vpc_leads_to(one)?);
     lost_nothing("handed over", &moved)?;
     refreshes_disturb_nobody(&hubs, one, None)
+}
+
+#[test]
+fn a_client_that_reaches_one_hub_only_is_reached_through_the_other_one() -> Result<()> {
+    let hubs = Hubs::up()?;
+    let Hubs { region, one, two, clients, .. } = &hubs;
+    let client = &clients[0];
+    let capture = region.lab.capture_internet()?;
+    let across = |hub: &Gateway| Ok::<_, anyhow::Error>(tunnel(hub, "crosswan-across-")?["up"] == true);
+    eventually(SOON, "a tunnel between the hubs", || Ok(across(one)? && across(two)?))?;
+    let leads = |hub: &Gateway, interface: &str| -> Result<bool> {
+        hub.agent(&["refresh"])?;
+        Ok(hub.sh("ip route show table 7105 10.1.0.0/16")?.ok()?.stdout.contains(&format!("dev {interface} ")))
+    };
+
+    // It reaches neither hub: each leaves it to the other one, and between them its packets do not go to and fro.
+    let cut = |hub: &Gateway| {
+        hub.public().map(|address| cut_from(address).replace("table ip cut", &format!("table ip cut-{}", hub.instance)))
+    };
+    for hub in [one, two] {
+        client.ns()?.nft(&cut(hub).context("the hub's address")?)?;
+    }
+    eventually(SOON, "both lead it to each other", || Ok([leads(one, "cw3")?, leads(two, "cw3")?] == [true; 2]))?;
+    let (from, to) = (hubs.host("b")?, hubs.host("a")?.address);
+    let report = from.ping(to, 2)?;
+    let refused = report.errors.iter().any(|(who, kind, _)| *who == two.address && *kind == UNREACHABLE);
+    ensure!(refused && report.errors.iter().all(|(_, kind, _)| *kind == UNREACHABLE), "{report:?}");
+
+    // It reaches one of them.
+    client.ns()?.nft(&format!("delete table ip cut-{}", two.instance))?;
+    eventually(SOON, "it has a tunnel to that", || Ok(leads(two, "cw1")? || leads(two, "cw2")?))?;
+    eventually(SOON, "it uses that", || {
+        client.agent(&["refresh"])?;
+        hubs.client_leads_to(client, two)
+    })?;
+    ensure!(leads(one, "cw3")?);
+    let reports = hubs.pings(&WAYS_OF_A, || {
+        one.agent(&["refresh"])?;
+        Ok(())
+    })?;
+    lost_nothing("a client reached one hub", &reports)?;
+    let status = one.agent(&["status"])?;
+    let line = status.stdout.lines().find(|line| line.contains(client.instance.as_str())).unwrap_or_default();
+    ensure!(status.code == 8 && line.contains(": DOWN") && line.ends_with(", reached by the other hub"), "{status:?}");
+    let why = one.agent(&["why", &from.address.to_string(), &to.to_string()])?;
+    ensure!(why.code == 0 && why.stdout.contains("behind the tunnel to the other hub"), "{why:?}");
+
+    // And both again.
+    let back = hubs.pings(&WAYS_OF_A, || {
+        client.ns()?.nft(&format!("delete table ip cut-{}", one.instance))?;
+        eventually(SOON, "its own tunnel carries it", || Ok(reached(one)? == 3))?;
+        ensure!(leads(one, "cw1")? || leads(one, "cw2")?);
+        Ok(())
+    })?;
+    lost_nothing("its tunnel to the other one is up", &back)?;
+    let clear = capture.stop()?.clear_private();
+    ensure!(clear.is_empty(), "private packets in the clear: {clear:?}");
+    Ok(())
+}
+
+/// What `status` says of the tunnel whose connection's name begins like this.
+fn tunnel(gateway: &Gateway, name: &str) -> Result<serde_json::Value> {
+    let status = status(gateway)?;
+    let all = status["tunnels"].as_array().into_iter().flatten();
+    let is = |tunnel: &&serde_json::Value| tunnel["connection"].as_str().is_some_and(|conn| conn.starts_with(name));
+    Ok(all.into_iter().find(is).cloned().unwrap_or_default())
 }
 
 /// What people are shown while `two` is used and `one` stands by.
@@ -105,7 +179,7 @@ fn what_is_shown(hubs: &Hubs, one: &Gateway, two: &Gateway) -> Result<()> {
     Ok(())
 }
 
-/// To how many clients this hub's tunnels are up.
+/// How many of this hub's tunnels are up: to the clients, and to the other hub.
 fn reached(hub: &Gateway) -> Result<usize> {
     let status = status(hub)?;
     Ok(status["tunnels"].as_array().into_iter().flatten().filter(|tunnel| tunnel["up"] == true).count())

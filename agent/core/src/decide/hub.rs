@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::{
+    across,
     claims::Claims,
     facts::{Facts, Tunnels},
     findings::{Findings, refusal},
@@ -12,15 +13,16 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{AccountName, ConnName, Gateway, IkeId, Refusal, Selectors, Tunnel, VpcId, child_name},
+    model::{AccountName, ConnName, Gateway, IkeId, Place, Refusal, Selectors, Tunnel, VpcId, child_name},
+    pair::Members,
     state::{Peer, State},
 };
 
-/// Decides the hub's tunnels.
+/// Decides the hub's tunnels; `pair` is this hub and the other one of its VPC.
 ///
 /// # Errors
 /// The hub has no public address.
-pub(super) fn hub(facts: &Facts, findings: &mut Findings) -> Result<Tunnels> {
+pub(super) fn hub(facts: &Facts, pair: Option<&Members>, findings: &mut Findings) -> Result<Tunnels> {
     let public = facts.me.public.ok_or_else(|| {
         let error = Error::observe(
             "this hub has no public address on its first network interface: associate an Elastic IP with that \
@@ -45,6 +47,7 @@ pub(super) fn hub(facts: &Facts, findings: &mut Findings) -> Result<Tunnels> {
     let presence = end.present(chosen.values().map(|chosen| &chosen.peer), None);
     let mut out = Tunnels { removed: roster.removed, held: roster.held, ..Tunnels::default() };
     let mut state = State { regions: roster.regions, ..State::default() };
+    let across = across::tunnel(facts, pair, presence.as_ref());
     for (vpc, chosen) in chosen {
         let gateway = &chosen.peer.gateway;
         let (Some(cidrs), Some(remote_addr)) = (accepted.get(&vpc), gateway.public) else { continue };
@@ -67,11 +70,14 @@ pub(super) fn hub(facts: &Facts, findings: &mut Findings) -> Result<Tunnels> {
         let name = (end.connection)(gateway);
         out.tunnels.extend(next_key_proofs(&name, &tunnel, presence.as_ref()));
         out.tunnels.extend(end.stand_by(&chosen, &tunnel, remote_id, presence.as_ref(), findings));
-        out.routes.extend(cidrs.iter().map(|cidr| (*cidr, tunnel.place)));
+        let by_other = across::leads(facts, &chosen, across.as_ref().map(|(name, _)| name));
+        let place = if by_other { Place::Across } else { tunnel.place };
+        out.routes.extend(cidrs.iter().map(|cidr| (*cidr, place)));
         out.tunnels.insert(name, tunnel);
         let gateway = Gateway { cidrs: cidrs.clone(), ..gateway.clone() };
         state.peers.insert(vpc, Peer { gateway, ..chosen.peer });
     }
+    out.tunnels.extend(across);
     Ok(Tunnels { presence, state, ..out })
 }
 

@@ -40,6 +40,6 @@ impl Places {
     pub(super) fn for_use(&self, name: &ConnName) -> Place {
         let others = || self.0.iter().filter(|(other, _)| *other != name && other.party() == name.party());
         let is_free = |place: &Place| others().all(|(_, taken)| taken != place);
-        self.held(name).or_else(|| Place::ALL.into_iter().find(is_free)).unwrap_or(Place::One)
+        self.held(name).or_else(|| Place::FAR_ENDS.into_iter().find(is_free)).unwrap_or(Place::One)
     }
 }

@@ -1,6 +1,7 @@
 //! Each safety rule of `decide`, by name.
 
 mod accounts;
+mod across;
 mod followed;
 mod hubs;
 mod replacement;
@@ -98,6 +99,8 @@ struct Pass<'a> {
     sas: Option<Vec<Sa>>,
     accept: BTreeMap<VpcId, String>,
     psk: Psk,
+    /// The text of the file of members.
+    members: Option<String>,
     /// What EC2 says of the own VPC's segment.
     segment: Option<std::result::Result<SegmentTag, AskError>>,
 }
@@ -142,6 +145,7 @@ impl Default for Pass<'_> {
             sas: None,
             accept: BTreeMap::new(),
             psk: good_psk(),
+            members: None,
             segment: None,
         }
     }
@@ -164,6 +168,7 @@ impl Pass<'_> {
             places: self.places,
             routing: self.routing,
             followed: self.followed,
+            files: Files { pair: self.members, ..Files::default() },
             ..System::default()
         };
         let psks = Psks { shared: self.psk.clone(), ..Psks::default() };

@@ -268,7 +268,10 @@ impl Needs {
             let child = |child: &String| of().flat_map(|sa| &sa.children).any(|c| c.name == *child && c.is_up());
             tunnel.children.keys().all(child)
         };
-        let all = || tunnels.iter().filter(|(_, tunnel)| !tunnel.children.is_empty());
+        // By the one to the other hub of a pair nobody is reached that this gateway's own tunnels do not reach.
+        let to_far_end =
+            |(name, tunnel): &(&ConnName, &Tunnel)| name.other_hub().is_none() && !tunnel.children.is_empty();
+        let all = || tunnels.iter().filter(to_far_end);
         let some = || all().any(|tunnel| up(&tunnel));
         match self {
             Needs::Rules => None,

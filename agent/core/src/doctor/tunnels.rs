@@ -144,6 +144,12 @@ pub(super) fn peers(x: &Examined) -> Vec<(String, Verdict)> {
     let judged = |(id, tunnels): (String, Vec<(&String, &TunnelReport)>)| {
         let charon = x.charon.as_ref().map_err(|_| Matter::Blocked("charon"));
         let verdict = charon.and_then(|charon| Ok(peer(x, charon, &tunnels)? + &standing_by(charon, &tunnels)));
+        // While nobody is reached by the other hub only, nothing is lost without the tunnel to it.
+        let spare = |(name, tunnel): &(&String, &TunnelReport)| is_across(name) && tunnel.stands_by;
+        let verdict = match verdict {
+            Err(Matter::Failure(trouble)) if tunnels.iter().all(spare) => Err(Matter::Warning(trouble)),
+            verdict => verdict,
+        };
         (id, verdict)
     };
     parties.into_iter().map(judged).collect()
@@ -158,6 +164,10 @@ fn standing_by(charon: &Charon, tunnels: &[(&String, &TunnelReport)]) -> String 
         format!("; {} stands by, {}", tunnel.remote, if is_up(name) { "up" } else { "DOWN" })
     };
     beside.map(shown).collect()
+}
+
+fn is_across(name: &str) -> bool {
+    name.parse().is_ok_and(|name: ConnName| name.other_hub().is_some())
 }
 
 /// Judges the tunnel of a peer that is in use.
@@ -190,7 +200,8 @@ pub(super) fn peer(x: &Examined, charon: &Charon, tunnels: &[(&String, &TunnelRe
     let (bytes_in, bytes_out) = (sum(|child| child.bytes_in), sum(|child| child.bytes_out));
     let since = live.iter().filter_map(|child| child.installed).max().unwrap_or(0);
     let counts = format!("{bytes_in} B in, {bytes_out} B out");
-    if bytes_out > 0 && bytes_in == 0 && since >= LONG_ENOUGH {
+    // What one hub sends across comes back by another way.
+    if bytes_out > 0 && bytes_in == 0 && since >= LONG_ENOUGH && !is_across(name) {
         let remedy = "crosswan doctor on the other gateway; look at its hosts' security groups and route tables";
         return Err(warning(format!("up to {remote}, and nothing comes back: {counts}"), "bytes both ways", remedy));
     }

@@ -129,7 +129,7 @@ fn end<'a>(me: &Identity, report: &'a Report, address: Ipv4Addr) -> End<'a> {
     if let Some(own) = me.cidrs.iter().find(|cidr| cidr.contains(&address)) {
         return End::Own(*own);
     }
-    let used = report.tunnels.iter().filter(|(_, tunnel)| !tunnel.stands_by);
+    let used = report.tunnels.iter().filter(|(_, tunnel)| !tunnel.stands_by && !tunnel.by_other_hub);
     let nets = used.flat_map(|(name, tunnel)| tunnel.remote_cidrs.iter().map(move |net| (net, (name, tunnel))));
     match longest(nets, address) {
         Some((net, (name, tunnel))) => End::Peer(name, tunnel, *net),
@@ -150,7 +150,8 @@ fn named(me: &Identity, report: &Report, address: Ipv4Addr, end: End) -> Verdict
     match end {
         End::Own(net) => Ok(format!("{address} is in {net}, of this gateway's own {}", me.vpc)),
         End::Peer(_, tunnel, net) => {
-            let whose = tunnel.vpc.as_ref().map_or("the hub".to_owned(), ToString::to_string);
+            let hub = if report.mode == Mode::VpnHub { "the other hub" } else { "the hub" };
+            let whose = tunnel.vpc.as_ref().map_or(hub.to_owned(), ToString::to_string);
             Ok(format!("{address} is in {net}, behind the tunnel to {whose} ({})", tunnel.remote))
         }
         End::Internet => Ok(format!("{address} is on the internet")),

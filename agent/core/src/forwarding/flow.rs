@@ -108,7 +108,7 @@ impl Traffic {
         let vpc: BTreeSet<String> =
             interfaces.iter().filter(|(_, a)| in_vpc(a)).map(|(name, _)| name.clone()).collect();
         let vpc = if vpc.is_empty() { uplink.clone() } else { vpc };
-        let tunnel = Place::ALL.map(|place| place.interface().to_owned()).into();
+        let tunnel = Place::FAR_ENDS.map(|place| place.interface().to_owned()).into();
         let (own, private) = (Addresses::In(self.own.clone()), Addresses::In(self.private_net.clone()));
         let internet = Addresses::NotIn(self.own.union(&self.private_net).copied().collect());
         let flow =

@@ -23,6 +23,7 @@ fn nat(own: &[&str], masquerade: Option<&str>, tunnels: bool) -> Nat {
         tunnels,
         segments: None,
         beats: None,
+        across: false,
         far: None,
     }
 }
@@ -100,6 +101,23 @@ fn what_far_ends_say_is_let_in_from_tunnels_before_anything_else_is_refused_ther
         let without = render(&Nat { far: None, ..nat });
         assert_ne!(Rules::parse(&text), Rules::parse(&without), "it is a difference");
         assert!(!without.contains("-A CROSSWAN-IN -i cw+"), "{without}");
+    }
+}
+
+#[test]
+fn what_comes_across_from_the_other_hub_never_goes_back_and_is_of_the_vpc_of_both() {
+    for (plain, more) in [(nat(&["10.0.0.0/16"], None, true), 1), (segmented(), 2)] {
+        let with = render(&Nat { across: true, ..plain.clone() });
+        let without = render(&plain);
+        let new: Vec<&str> = with.lines().filter(|line| !line.starts_with('#') && !without.contains(*line)).collect();
+        let lines = [
+            "-A CROSSWAN-GUARD -i cw3 -o cw3 -j REJECT --reject-with icmp-net-unreachable",
+            "-A CROSSWAN-SEGMENTS -i cw3 -m realm --realm 0x0/0xffff0000 -g CROSSWAN-SEG-a4d3",
+        ];
+        assert_eq!(new, lines[..more], "{with}");
+        let at = |line: &str| with.lines().position(|other| other == line).unwrap();
+        assert!(more == 1 || at(lines[1]) < at("-A CROSSWAN-SEGMENTS -i cw+ -m realm --realm 0x0/0xffff0000 -j DROP"));
+        assert_ne!(Rules::parse(&with), Rules::parse(&without), "it is a difference");
     }
 }
 
@@ -229,6 +247,7 @@ fn any_nat() -> impl Strategy<Value = Nat> {
             tunnels,
             segments: None,
             beats: None,
+            across: false,
             far: None,
         },
     )

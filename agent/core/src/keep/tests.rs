@@ -465,3 +465,16 @@ fn a_hub_does_not_leave_a_peer_that_has_just_knocked_to_it() {
             .is_empty()
     );
 }
+
+#[test]
+fn of_two_hubs_one_begins_the_tunnel_between_them_and_both_begin_none_at_once() {
+    let name = "crosswan-across-i-0aaa1111";
+    let mut view = View { conns: [(name.to_owned(), conn(&[("b", "tunnel")]))].into(), ..view(&[]) };
+    let mut times = |ids: [&str; 2]| {
+        let summary = view.conns.get_mut(name).unwrap();
+        [summary.local_id, summary.remote_id] = ids.map(|id| Some(id.to_owned()));
+        initiations(&[0, 500, 29_999, 30_000], &view, HUB)
+    };
+    assert_eq!(times(["member-vpc-1/i-1", "member-vpc-1/i-2"])[0], 500);
+    assert_eq!(times(["member-vpc-1/i-2", "member-vpc-1/i-1"]), [30_000]);
+}

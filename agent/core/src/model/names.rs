@@ -180,6 +180,8 @@ impl RoleArn {
 
 /// The connections to hubs.
 const TO_HUB: &str = "crosswan-hub-";
+/// The connection of a hub to the other one of its pair.
+const ACROSS: &str = "crosswan-across-";
 /// A proof of the own next key.
 const OWN_NEXT: &str = "-own-next";
 /// A proof of the peer's next key.
@@ -195,6 +197,14 @@ impl ConnName {
     pub(crate) fn to_hub(hub: Ipv4Addr, instance: Option<&InstanceId>) -> Self {
         let instance = instance.map_or(String::new(), |instance| format!("-{instance}"));
         ConnName(format!("{TO_HUB}{}{instance}", hub.to_string().replace('.', "-")))
+    }
+    /// A hub's connection to the other one of its pair, across their VPC.
+    pub(crate) fn across(other: &InstanceId) -> Self {
+        ConnName(format!("{ACROSS}{other}"))
+    }
+    /// The other hub that this connection leads to; `None` for any other name.
+    pub fn other_hub(&self) -> Option<InstanceId> {
+        self.0.strip_prefix(ACROSS)?.parse().ok()
     }
     /// The connection by which this gateway proves that the peer of this one accepts its next key.
     pub(crate) fn own_next(&self) -> Self {
@@ -232,7 +242,7 @@ impl ConnName {
         self.0 == "crosswan-own"
     }
     /// What connections have in common that succeed or fail together: the VPC's id for those to its gateways, `hub` for a
-    /// spoke's to its hubs.
+    /// spoke's to its hubs, `across` for a hub's to the other one.
     pub fn party(&self) -> &str {
         match self.0.strip_prefix("crosswan-").unwrap_or_default() {
             hub if hub.starts_with("hub-") => "hub",
@@ -259,6 +269,9 @@ mod tests {
             assert_eq!(name.hub(), Some((hub, known.cloned())));
             assert_eq!((name.party(), name.gateway(), name.peer_next().hub()), ("hub", None, None));
         }
+        let across = ConnName::across(&instance);
+        assert_eq!((across.other_hub(), across.party()), (Some(instance.clone()), "across"));
+        assert_eq!((across.gateway(), across.hub(), spoke.other_hub()), (None, None, None));
         for name in [spoke.own_next(), ConnName::to_hub(hub, Some(&instance)).peer_next()] {
             assert_eq!(name.to_string().parse(), Ok(name.clone()), "it fits the bound on a name's length");
             assert!(name.is_own_proof() != name.is_peer_proof());

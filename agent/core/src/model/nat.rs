@@ -27,6 +27,8 @@ pub struct Nat {
     pub segments: Option<Segments>,
     /// The port of a pair's beats and the other member, from whom alone they are taken; `None` without a pair.
     pub beats: Option<(u16, Ipv4Addr)>,
+    /// Whether there is a tunnel to the other hub of a pair.
+    pub across: bool,
     /// The port of the beats that come out of tunnels; `None` where nobody hears them.
     pub far: Option<u16>,
 }

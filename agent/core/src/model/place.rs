@@ -1,4 +1,4 @@
-//! The place of a far end's gateway, which decides the interface and the route that its tunnel has.
+//! The place of a tunnel's far end, which decides its interface and the routes into it.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BadName;
 
-/// One of the two places at the far end: a VPC has at most two gateways with a tunnel, and a network two hubs.
+/// One of the two places at the far end: a VPC has at most two gateways with a tunnel, and a network two hubs. Or the other hub.
 ///
 /// All tunnels of one place share one XFRM interface, whatever their number, and a route says which place carries a network. So
 /// both gateways of a VPC may have their tunnels up, and a replacement is one moved route (`docs/facts.md`, "Interfaces and
@@ -18,17 +18,22 @@ pub enum Place {
     One,
     /// The second place.
     Two,
+    /// The other hub of a pair, across the own VPC.
+    Across,
 }
 
 impl Place {
-    /// Both places.
-    pub const ALL: [Place; 2] = [Place::One, Place::Two];
+    /// The places at the far end.
+    pub const FAR_ENDS: [Place; 2] = [Place::One, Place::Two];
+    /// All of them.
+    pub const ALL: [Place; 3] = [Place::One, Place::Two, Place::Across];
 
     /// The `if_id` of the place's interface and of the CHILD_SAs that use it.
     pub fn if_id(self) -> u32 {
         match self {
             Place::One => 1,
             Place::Two => 2,
+            Place::Across => 3,
         }
     }
 
@@ -42,14 +47,16 @@ impl Place {
         match self {
             Place::One => "cw1",
             Place::Two => "cw2",
+            Place::Across => "cw3",
         }
     }
 
-    /// The other place.
+    /// The other place at the far end.
     pub fn other(self) -> Place {
         match self {
             Place::One => Place::Two,
             Place::Two => Place::One,
+            Place::Across => Place::Across,
         }
     }
 }
@@ -69,6 +76,6 @@ impl From<Place> for u32 {
 impl TryFrom<u32> for Place {
     type Error = BadName;
     fn try_from(if_id: u32) -> Result<Self, BadName> {
-        Place::with_if_id(if_id).ok_or_else(|| BadName { expected: "the place 1 or 2", found: if_id.to_string() })
+        Place::with_if_id(if_id).ok_or_else(|| BadName { expected: "the place 1, 2 or 3", found: if_id.to_string() })
     }
 }

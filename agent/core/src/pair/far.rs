@@ -52,7 +52,7 @@ pub struct FarEnd {
 pub fn far_ends(connections: &str, member: bool, address: impl Fn(&InstanceId) -> Option<Ipv4Addr>) -> Vec<FarEnd> {
     let tree = swanctl::parse(connections).unwrap_or_default();
     let end = |(name, tree): (String, swanctl::Tree)| {
-        let name: ConnName = name.parse().ok()?;
+        let name = name.parse().ok().filter(|name: &ConnName| name.other_hub().is_none())?;
         let Summary { local_addrs, local_id, remote_id, children, .. } = Summary::of(&tree);
         let networks = children.values().flat_map(|child| &child.remote_ts).filter_map(|net| net.parse().ok());
         let gateway = name.gateway();

@@ -191,7 +191,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for (name, t) in &self.tunnels {
-            let standby = if t.stands_by { ", stands by" } else { "" };
+            let standby = t.standing();
             let (remote, by) = (cidrs(&t.remote_cidrs), t.authentication());
             let segment = t.segment.as_ref().map(|segment| format!(", {segment}")).unwrap_or_default();
             writeln!(f, "  tunnel    {name} to {} for {remote}, {by}{segment}{standby}", t.remote)?;

@@ -237,6 +237,7 @@ impl Settings {
             segments: None,
             // Who the other member is, a pass finds out.
             beats: None,
+            across: false,
             far: self.far_port,
         }
     }

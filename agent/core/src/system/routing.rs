@@ -20,7 +20,7 @@ pub const TABLE: u32 = 7105;
 pub const PROTOCOL: u8 = 205;
 /// The metric of the backstops: every other route to the same network has a better one.
 pub const BACKSTOP_METRIC: u32 = 9999;
-/// The address of a place's interface, where it has one: 127.71.5.1 or .2, of scope `host`, which no packet ever bears. The kernel tells
+/// The address of a place's interface, where it has one: 127.71.5.1, .2 or .3, of scope `host`, which no packet ever bears. The kernel tells
 /// the realm of a packet's source only at an interface with an address, unless the source's route leads back there: without one,
 /// packets by the other of two tunnels would have none (`docs/facts.md`, "Realms").
 const ADDRESS: [u8; 3] = [127, 71, 5];
@@ -131,7 +131,7 @@ impl Routing {
         // This gateway's own packets have no source yet when their route is looked up.
         let mine = [Rule { own_packets: true, ..to_tunnels }];
         Routing {
-            interfaces: Place::ALL.into(),
+            interfaces: Place::FAR_ENDS.into(),
             addresses: BTreeSet::new(),
             rules: own.chain(exclude).chain(private).chain(mine).collect(),
             backstops: private_net.iter().map(Ipv4Net::trunc).collect(),
@@ -140,6 +140,12 @@ impl Routing {
                 .map(|(net, place)| (net.trunc(), Via { place: *place, source, realm: None }))
                 .collect(),
         }
+    }
+
+    /// The same with an interface for the tunnel to the other hub, if there `is` one.
+    pub(crate) fn across(mut self, is: bool) -> Routing {
+        self.interfaces.extend(is.then_some(Place::Across));
+        self
     }
 
     /// The same with realms: each route has that of its network.

@@ -18,7 +18,7 @@ use ipnet::Ipv4Net;
 
 use crate::space::{SOURCES, all_made, look, make, routing, space};
 
-const PLACES: [Place; 2] = Place::ALL;
+const PLACES: [Place; 2] = Place::FAR_ENDS;
 
 /// Looks up the route to `10.1.2.3` again and again, and counts how often it had which source. A UDP socket that is connected has looked
 /// up its route, and has the address of the one that it found.

@@ -43,7 +43,7 @@ pub(crate) fn routing() -> Routing {
         table,
     };
     Routing {
-        interfaces: Place::ALL.into(),
+        interfaces: Place::FAR_ENDS.into(),
         addresses: Default::default(),
         rules: [
             rule(7104, None, Some("10.0.0.0/16"), false, Table::Main),

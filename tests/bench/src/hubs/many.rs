@@ -184,7 +184,7 @@ impl Many {
         }
         ends.sort_by_key(|end| u32::from(end.place));
         let ends: [FarEnd; 2] = ends.try_into().map_err(|ends| anyhow::anyhow!("not two ends: {ends:?}"))?;
-        ensure!(ends.each_ref().map(|end| end.place) == Place::ALL, "{ends:?}");
+        ensure!(ends.each_ref().map(|end| end.place) == Place::FAR_ENDS, "{ends:?}");
         let ns = lender.ns()?;
         self.mass = Some(Mass::start(&ns, &ends, PORT, FIRST, self.count)?);
         self.hear()

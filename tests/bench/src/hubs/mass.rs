@@ -85,7 +85,7 @@ impl Mass {
     /// namespace.
     pub fn start(ns: &Netns, ends: &[FarEnd; 2], port: u16, first: Ipv4Addr, count: usize) -> Result<Mass> {
         ns.ip(&format!("route replace local {first}/18 dev lo"))?;
-        let sockets = Place::ALL.map(|place| ns.run(|| to_tunnels(place, port)));
+        let sockets = Place::FAR_ENDS.map(|place| ns.run(|| to_tunnels(place, port)));
         let sockets: [UdpSocket; 2] = match sockets {
             [one, two] => [one?, two?],
         };
@@ -179,7 +179,7 @@ impl Run {
             if poll(&mut ready, PollTimeout::from(wait))? == 0 {
                 break;
             }
-            for place in Place::ALL {
+            for place in Place::FAR_ENDS {
                 while left > 0 {
                     let Some(datagram) = receive(&self.sockets[index(place)])? else { break };
                     left -= 1;

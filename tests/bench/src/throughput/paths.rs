@@ -262,6 +262,7 @@ fn segmented(segments: usize) -> Result<(String, String)> {
             ..Segments::default()
         }),
         beats: None,
+        across: false,
         far: None,
     };
     Ok((render(&nat), format!(" realm {last}")))

@@ -39,7 +39,7 @@ fn hub(state: State, followed: Followed, routed: u32, shown: &[u32], up: &[u32])
     let sas = super::sas(&up.iter().map(|n| (&names[*n as usize - 1], true)).collect::<Vec<_>>());
     let routes = [("10.1.0.0/16".parse().unwrap(), place(routed))].into();
     let routing = Routing::of(&nets(&["10.0.0.0/16"]), &nets(&["10.0.0.0/8"]), &nets(&[]), me().private, &routes);
-    let places = names.iter().cloned().zip(Place::ALL).collect();
+    let places = names.iter().cloned().zip(Place::FAR_ENDS).collect();
     let psk = Psk { secret: None, problem: Some("there is no pre-shared key for it".into()) };
     Pass { answers: answered(&shown), state, own: own(), sas, places, routing, followed, psk, ..Pass::default() }.run()
 }

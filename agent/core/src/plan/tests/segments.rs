@@ -31,6 +31,7 @@ fn hub(reach: Option<&[(&str, &str)]>, of: &str) -> Configuration {
         tunnels: true,
         segments,
         beats: None,
+        across: false,
         far: None,
     };
     let files = Files { routing: Some(format!("# by hand\n{routing}")), rules: Some(render(&nat)), ..plain.files };
