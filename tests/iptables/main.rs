@@ -29,6 +29,7 @@ fn nat(masquerade: Option<&str>, tunnels: bool) -> Nat {
         tunnels,
         segments: None,
         beats: None,
+        across: false,
         far: None,
     }
 }

@@ -50,6 +50,7 @@ fn rules(tunnels: bool) -> Nat {
         tunnels,
         segments: None,
         beats: None,
+        across: false,
         far: None,
     }
 }
