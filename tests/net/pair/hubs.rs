@@ -9,7 +9,7 @@ use crosswan_faults::pair::{
 use crosswan_lab::{Gateway, PingReport};
 
 use super::{CUT, SOON, believes};
-use crate::region::{eventually, status};
+use crate::region::{eventually, refresh, status};
 
 /// From client to client, and between the hubs' VPC and a client.
 const WAYS: [(&str, &str); 3] = [("a", "b"), ("hub", "a"), ("b", "hub")];
@@ -102,6 +102,11 @@ fn a_client_that_reaches_one_hub_only_is_reached_through_the_other_one() -> Resu
     let Hubs { region, one, two, clients, .. } = &hubs;
     let client = &clients[0];
     let capture = region.lab.capture_internet()?;
+    // Segments tell packets of the hubs' own VPC by where they come from, and across they come out of a tunnel.
+    for hub in [one, two] {
+        hub.write_file("/etc/crosswan/conf.d/60-segments.toml", "segments = { default = [] }\n", 0o644)?;
+        refresh(hub)?;
+    }
     let across = |hub: &Gateway| Ok::<_, anyhow::Error>(tunnel(hub, "crosswan-across-")?["up"] == true);
     eventually(SOON, "a tunnel between the hubs", || Ok(across(one)? && across(two)?))?;
     let leads = |hub: &Gateway, interface: &str| -> Result<bool> {
