@@ -94,7 +94,7 @@ impl Vici {
     }
 
     /// As [`Vici::sas`], with further looks until `complete` says that nothing is missing any more, at most three in half a second: an SA
-    /// that one of them has shown is there. Whoever acts on a missing SA, or reports one, asks this.
+    /// that one of them has shown is there, unless it was on its way out. Whoever acts on a missing SA, or reports one, asks this.
     pub async fn all_sas(&mut self, complete: impl Fn(&[Sa]) -> bool) -> Result<Vec<Sa>> {
         let mut all = self.sas().await?;
         for _ in 1..LOOKS {
@@ -103,7 +103,7 @@ impl Vici {
             }
             sleep(LOOK_AGAIN).await;
             let now = self.sas().await?;
-            all.retain(|seen| now.iter().all(|sa| sa.id != seen.id));
+            all.retain(|seen| seen.state != "DELETING" && now.iter().all(|sa| sa.id != seen.id));
             all.extend(now);
         }
         Ok(all)

@@ -53,13 +53,15 @@ fn yes() -> Message {
 }
 
 /// charon's answer to `list-sas`: an IKE_SA of this connection and id.
-fn listed(conn: &str, id: &str) -> Message {
-    Message::new().with_section(conn, Message::new().with("uniqueid", id).with("state", "ESTABLISHED"))
+fn listed(conn: &str, id: &str, state: &str) -> Message {
+    Message::new().with_section(conn, Message::new().with("uniqueid", id).with("state", state))
 }
 
 #[tokio::test]
 async fn an_sa_that_charon_works_on_in_one_look_is_seen_in_another() {
-    let looks: [&[Message]; 3] = [&[listed("a", "1")], &[listed("b", "2")], &[listed("a", "1"), listed("c", "3")]];
+    let [a, b, c] = [("a", "1"), ("b", "2"), ("c", "3")].map(|(conn, id)| listed(conn, id, "ESTABLISHED"));
+    let going = listed("d", "4", "DELETING");
+    let looks: [&[Message]; 3] = [&[a.clone(), going], &[b], &[a, c]];
     let charon = async |mut charon: Charon| {
         let mut looks = looks.iter();
         while let Some(packet) = charon.hear().await {
@@ -74,7 +76,7 @@ async fn an_sa_that_charon_works_on_in_one_look_is_seen_in_another() {
             }
         }
     };
-    for (wanted, ids) in [(1, &[1][..]), (2, &[1, 2]), (9, &[1, 2, 3])] {
+    for (wanted, ids) in [(2, &[1, 4][..]), (3, &[1, 2, 3]), (9, &[1, 2, 3])] {
         let asked = async |vici: &mut Vici| vici.all_sas(|sas| sas.len() >= wanted).await;
         let client = async |socket: &std::path::Path| {
             asked(&mut Vici::connect(socket, Duration::from_secs(5)).await.unwrap()).await
