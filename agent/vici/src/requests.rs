@@ -93,20 +93,29 @@ impl Vici {
         Ok(all)
     }
 
-    /// As [`Vici::sas`], with further looks until `complete` says that nothing is missing any more, at most three in half a second: an SA
-    /// that one of them has shown is there, unless it was on its way out. Whoever acts on a missing SA, or reports one, asks this.
+    /// As [`Vici::sas`], with further looks until `complete` says that nothing is missing, or charon that it has no more than it has listed:
+    /// at most three in half a second. An SA that one of them has shown is there, unless it was on its way out. Whoever acts on a missing SA,
+    /// or reports one, asks this.
     pub async fn all_sas(&mut self, complete: impl Fn(&[Sa]) -> bool) -> Result<Vec<Sa>> {
-        let mut all = self.sas().await?;
-        for _ in 1..LOOKS {
-            if complete(&all) {
+        let mut all: Vec<Sa> = Vec::new();
+        for look in 1..=LOOKS {
+            let now = self.sas().await?;
+            let listed = now.len();
+            all.retain(|seen| seen.state != "DELETING" && now.iter().all(|sa| sa.id != seen.id));
+            all.extend(now);
+            if look == LOOKS || complete(&all) || listed >= self.ike_sas().await? {
                 break;
             }
             sleep(LOOK_AGAIN).await;
-            let now = self.sas().await?;
-            all.retain(|seen| seen.state != "DELETING" && now.iter().all(|sa| sa.id != seen.id));
-            all.extend(now);
         }
         Ok(all)
+    }
+
+    /// How many IKE_SAs charon has, those included that it is working on.
+    async fn ike_sas(&mut self) -> Result<usize> {
+        let answer = self.ask("stats", Message::new()).await?;
+        let total = answer.section("ikesas").and_then(|sas| sas.text("total")?.parse().ok());
+        Ok(total.ok_or_else(|| self.unexpected("stats"))?)
     }
 
     /// The ids of all shared keys loaded over VICI, foreign ones included.

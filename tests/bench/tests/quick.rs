@@ -37,7 +37,10 @@ fn every_benchmark_runs_counts_and_leaves_its_results() {
     for (peers, calls, poller) in [("3", "12", "11"), ("20", "17", "16")] {
         let idle = row(&text, "| peers | EC2 calls |", peers);
         assert_eq!((idle[1], idle[11]), (calls, poller), "EC2 calls of crosswan and of the poller");
-        assert_eq!(idle[2], "6", "VICI: version, algorithms, connections, shared and private keys, SAs");
+        assert_eq!(
+            idle[2], "7",
+            "VICI: version, algorithms, connections, shared and private keys, SAs and their number"
+        );
         let changed = row(&text, "| peers | load-conn |", peers);
         // A look before, the load, a look after.
         assert_eq!((changed[1], changed[2]), ("1", "13"), "VICI requests for one changed peer");
