@@ -72,7 +72,7 @@ async fn an_sa_that_charon_works_on_in_one_look_is_seen_in_another() {
                     charon.say(Packet::Response(Message::new().with_section("ikesas", sas))).await;
                 }
                 Packet::Request { .. } => {
-                    for message in looks.next().expect("there are at most three looks") {
+                    for message in *looks.next().expect("there are at most three looks") {
                         charon.say(Packet::Event { name: "list-sa".into(), message: message.clone() }).await;
                     }
                     charon.say(Packet::Response(Message::new())).await;
