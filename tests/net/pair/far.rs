@@ -126,7 +126,9 @@ impl Heard {
         let report = self.pings(what)?;
         let moved = self.watch.log()[log.len()..].contains("follow the word");
         println!("far: {how}: {} of {} pings lost", report.lost, report.sent);
-        ensure!(report.lost == 0 && !moved && self.leads_to(gateway)?, "{report:?}\n{}", self.watch.log());
+        let said =
+            || [&self.watch, &self.hears, &self.pair.watch_one, &self.pair.watch_two].map(AgentProcess::log).join("\n");
+        ensure!(report.lost == 0 && !moved && self.leads_to(gateway)?, "{how}: {report:?}\n{}", said());
         ensure!(self.generation().unwrap_or(0) == generation);
         Ok(())
     }
