@@ -146,6 +146,17 @@ fn a_client_that_reaches_one_hub_only_is_reached_through_the_other_one() -> Resu
     let why = one.agent(&["why", &from.address.to_string(), &to.to_string()])?;
     ensure!(why.code == 0 && why.stdout.contains("behind the tunnel to the other hub"), "{why:?}");
 
+    for (from, to) in WAYS_OF_A {
+        let (from, to) = (hubs.host(from)?, hubs.host(to)?.address);
+        from.transfer(to, 5 << 20)?;
+        let mut fits = from.udp_df(to, 8000)?;
+        // The uplink's, and each tunnel's on the way.
+        for _ in 0..3 {
+            fits = from.udp_df(to, fits.mtu as usize - 28)?;
+        }
+        ensure!(fits.answered && fits.mtu > 1400, "{}: {fits:?}", from.name);
+    }
+
     // And both again.
     let back = hubs.pings(&WAYS_OF_A, || {
         client.ns()?.nft(&format!("delete table ip cut-{}", one.instance))?;
