@@ -40,7 +40,7 @@ pub fn timer(region: &mut Region) -> Result<()> {
          mkdir -p /run/systemd/system/crosswan-refresh.timer.d
          printf '[Timer]\\nRandomizedDelaySec=0\\n' >/run/systemd/system/crosswan-refresh.timer.d/now.conf
          systemctl daemon-reload
-         date -s @$(( ($(date +%s) / 3600 + 2) * 3600 - 10 ))
+         date -s @$(( ($(date +%s) / 3600 + 2) * 3600 - 20 ))
          systemctl restart crosswan-refresh.timer")?;
     let started = Instant::now();
     while !ran_since(vm, &before)? {
@@ -49,7 +49,7 @@ pub fn timer(region: &mut Region) -> Result<()> {
     let ended = refresh(vm, "Result")?;
     vm.ok("rm -r /run/systemd/system/crosswan-refresh.timer.d; systemctl daemon-reload")?;
     let text = format!(
-        "{NAT}: the clock is put forward to ten seconds before the full hour: the timer's refresh ran: {}",
+        "{NAT}: the clock is put forward to twenty seconds before the full hour: the timer's refresh ran: {}",
         ended
     );
     region.check(ended == "success", &text);
