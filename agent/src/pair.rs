@@ -320,9 +320,8 @@ impl Resident {
         let now = self.now();
         let Some(watched) = self.watched.as_mut().filter(|watched| from.ip() == watched.members.other.address) else {
             // A gateway that the last pass did not see, perhaps.
-            let again = self.stranger.is_none_or(|at| at.elapsed() >= STRANGER_SPACING);
-            if self.watched.is_none() && again && Unverified::read(datagram).is_some() {
-                self.stranger = Some(Instant::now());
+            let stranger = self.watched.is_none() && Unverified::read(datagram).is_some();
+            if stranger && is_due(&mut self.stranger, STRANGER_SPACING) {
                 self.ask_at_once(&format!("{} sends beats, and is not known as a member of a pair", from.ip()));
             }
             return;
@@ -348,11 +347,9 @@ impl Resident {
     }
 
     fn ask_for_a_pass(&mut self, why: &str) {
-        if self.pass.is_some_and(|at| at.elapsed() < PASS_SPACING) {
-            return;
+        if is_due(&mut self.pass, PASS_SPACING) {
+            self.ask_at_once(why);
         }
-        self.pass = Some(Instant::now());
-        self.ask_at_once(why);
     }
 
     fn ask_at_once(&self, why: &str) {
@@ -519,4 +516,13 @@ impl Resident {
             warn!(reason = %e.chain(), "cannot write what status shows of the pair");
         }
     }
+}
+
+/// Whether something that was done `last` then may be done again after this spacing. If so, that is now.
+fn is_due(last: &mut Option<Instant>, spacing: Duration) -> bool {
+    let due = last.is_none_or(|at| at.elapsed() >= spacing);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
 }
