@@ -76,10 +76,6 @@ fn name(report: &Report, scope: &Scope) -> Option<String> {
 fn peer(tunnel: &TunnelStatus, reported: Option<&TunnelReport>, carried: Option<&Carried>) -> Peer {
     let name: Option<ConnName> = tunnel.connection.parse().ok();
     let named = name.as_ref().and_then(ConnName::gateway);
-    let hub = name.as_ref().and_then(ConnName::hub);
-    let gateway = named.as_ref().map(|(_, instance)| instance.to_string());
-    let hub =
-        hub.map(|(address, instance)| instance.map_or_else(|| address.to_string(), |instance| instance.to_string()));
     let loaded: Option<Ipv4Addr> = tunnel.remote.as_ref().and_then(|remote| remote.parse().ok());
     let remote = reported.map(|t| t.remote).or(loaded);
     let cidrs = match reported {
@@ -88,7 +84,7 @@ fn peer(tunnel: &TunnelStatus, reported: Option<&TunnelReport>, carried: Option<
     };
     Peer {
         vpc: reported.and_then(|t| t.vpc.as_ref()).or(named.as_ref().map(|(vpc, _)| vpc)).map(ToString::to_string),
-        gateway: gateway.or(hub).or(name.as_ref().and_then(ConnName::other_hub).map(|hub| hub.to_string())),
+        gateway: name.as_ref().and_then(ConnName::far_gateway),
         cidrs,
         is: match tunnel.up {
             _ if tunnel.stands_by => Is::StandsBy,

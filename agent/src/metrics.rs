@@ -220,16 +220,10 @@ fn peers(status: &Status, traffic: Option<&Traffic>, all: &mut Exposition) {
 
 /// A connection's VPC, as far as its name has one, and its gateway: the instance, or the hub's address.
 fn names(connection: &str) -> (String, String) {
-    let Ok(name) = connection.parse::<ConnName>() else { return (String::new(), connection.into()) };
-    if let Some(instance) = name.other_hub() {
-        return (String::new(), instance.to_string());
-    }
-    match (name.gateway(), name.hub()) {
-        (Some((vpc, instance)), _) => (vpc.to_string(), instance.to_string()),
-        (_, Some((_, Some(instance)))) => (String::new(), instance.to_string()),
-        (_, Some((address, None))) => (String::new(), address.to_string()),
-        (None, None) => (String::new(), connection.into()),
-    }
+    let name: Option<ConnName> = connection.parse().ok();
+    let vpc = name.as_ref().and_then(ConnName::gateway).map(|(vpc, _)| vpc.to_string());
+    let peer = name.as_ref().and_then(ConnName::far_gateway);
+    (vpc.unwrap_or_default(), peer.unwrap_or_else(|| connection.into()))
 }
 
 fn truth(is: bool) -> f64 {

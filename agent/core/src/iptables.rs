@@ -8,7 +8,7 @@
 //!
 //! | chain | reached from | does |
 //! |---|---|---|
-//! | filter CROSSWAN-GUARD | FORWARD | drops packets that claim a private source and came in the clear, then TO |
+//! | filter CROSSWAN-GUARD | FORWARD | refuses what came from the other hub and would go back there, drops packets that claim a private source and came in the clear, then TO |
 //! | filter CROSSWAN-TO | GUARD, OUTPUT | rejects packets that would go to the private network in the clear |
 //! | filter CROSSWAN-IN | INPUT | takes a pair's beats from the other member and out of tunnels alone; lets ICMP and the ports that settings open reach this gateway from a tunnel, rejects the rest |
 //! | filter CROSSWAN-SEGMENTS | GUARD, where there are segments | drops packets of no known source, finds the segment of the others |

@@ -1,13 +1,12 @@
 //! The way across: the tunnel between two hubs of a pair, and the networks that a hub reaches by it, as none of its own tunnels carries them.
 //!
-//! A hub cannot know what the other one reaches. It need not: what came across never goes back across, so packets for whom neither
-//! reaches are refused by the second hub.
+//! A hub cannot know what the other one reaches. It need not: what came across never goes back across, so packets that neither hub can
+//! deliver are refused by the second one.
 
 use std::collections::BTreeMap;
 
-use super::{facts::Facts, gateways::Chosen, rotation::Presence};
+use super::{election::is_down, facts::Facts, gateways::Chosen, rotation::Presence};
 use crate::{
-    decide::election::DOWN,
     model::{Auth, ConnName, IkeId, InstanceId, Place, Selectors, Tunnel},
     pair::Members,
 };
@@ -31,9 +30,8 @@ pub(super) fn tunnel(facts: &Facts, pair: Option<&Members>, presence: Option<&Pr
     Some((ConnName::across(&other.instance), tunnel))
 }
 
-/// Whether the networks of a VPC are reached by the other hub: every pass has found its tunnel here down for a while, as after a boot some
-/// come up late, and the one across carries packets.
+/// Whether the networks of a VPC are reached by the other hub: every pass has found the VPC's own tunnel down for a while, because some come
+/// up late after a boot, and the tunnel across carries packets.
 pub(super) fn leads(facts: &Facts, chosen: &Chosen, across: Option<&ConnName>) -> bool {
-    let down = chosen.peer.down_since.is_some_and(|since| facts.observed.now.0.abs_diff(since.0) >= DOWN);
-    down && across.is_some_and(|across| facts.contacts.carries(across))
+    is_down(chosen.peer.down_since, facts.observed.now) && across.is_some_and(|across| facts.contacts.carries(across))
 }

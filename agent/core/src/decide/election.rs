@@ -10,7 +10,7 @@ use crate::model::{ConnName, Gateway, InstanceId, Timestamp};
 
 /// How long, in seconds, a tunnel must have been down before a gateway that stands by takes over, or another one gets its place. A rekey,
 /// a restart of charon and a look that was too early are over by then.
-pub(super) const DOWN: u64 = 60;
+const DOWN: u64 = 60;
 /// How many gateways of one VPC are remembered as having lost it.
 const REMEMBERED: usize = 16;
 
@@ -50,6 +50,11 @@ pub(super) enum Waiting {
     Newcomer,
     /// It is older than the one in use, or has lost the VPC to it, or its pair has said that the other one is to be used.
     Standby,
+}
+
+/// Whether a tunnel has been down for long enough, if every pass has found it so since then.
+pub(super) fn is_down(since: Option<Timestamp>, now: Timestamp) -> bool {
+    since.is_some_and(|since| now.0.abs_diff(since.0) >= DOWN)
 }
 
 impl Election<'_> {
@@ -104,7 +109,7 @@ impl Election<'_> {
         lost: &[InstanceId],
         down_since: Option<Timestamp>,
     ) -> Option<&'v Gateway> {
-        let is_down = down_since.is_some_and(|since| self.now.0.abs_diff(since.0) >= DOWN);
+        let is_down = is_down(down_since, self.now);
         // Of a pair none is preferred to the one that it has spoken for.
         let said = (self.followed)(&(self.connection)(was));
         let newer = |g: &Gateway| age(g) > age(was) && self.has_settled(g) && !lost.contains(&g.instance);

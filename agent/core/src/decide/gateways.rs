@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     credential::{Credential, Link, NoAuth},
-    election::{DOWN, Election, Waiting},
+    election::{Election, Waiting, is_down},
     facts::Facts,
     findings::{Findings, Kept, Replacing},
     roster::{Eligible, Roster, Vpc, roster},
@@ -231,8 +231,8 @@ impl End<'_> {
             let newcomer = *waiting == Waiting::Newcomer;
             let has_proved = newcomer && self.facts.contacts.has_authenticated(&name);
             let has_it = self.facts.places.held(&name) == Some(place);
-            let idle = chosen.peer.idle_since.get(&gateway.instance);
-            let is_down = idle.is_some_and(|since| self.facts.observed.now.0.abs_diff(since.0) >= DOWN);
+            let idle = chosen.peer.idle_since.get(&gateway.instance).copied();
+            let is_down = is_down(idle, self.facts.observed.now);
             (has_it && !is_down, has_proved, has_it, newcomer, gateway.launched, gateway.instance.clone())
         };
         let usable = |(gateway, _): &&(Gateway, Waiting)| {

@@ -268,7 +268,7 @@ impl Needs {
             let child = |child: &String| of().flat_map(|sa| &sa.children).any(|c| c.name == *child && c.is_up());
             tunnel.children.keys().all(child)
         };
-        // By the one to the other hub of a pair nobody is reached that this gateway's own tunnels do not reach.
+        // That the other hub of the pair is reached says nothing of the far ends.
         let to_far_end =
             |(name, tunnel): &(&ConnName, &Tunnel)| name.other_hub().is_none() && !tunnel.children.is_empty();
         let all = || tunnels.iter().filter(to_far_end);

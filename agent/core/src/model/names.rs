@@ -237,6 +237,12 @@ impl ConnName {
         };
         Some((address.replace('-', ".").parse().ok()?, instance))
     }
+    /// The gateway that it leads to, for people: its instance, or the Elastic IP of a hub whose instance is not known; `None` for a proof.
+    pub fn far_gateway(&self) -> Option<String> {
+        let instance = self.gateway().map(|(_, instance)| instance).or_else(|| self.other_hub());
+        let hub = || self.hub().map(|(address, hub)| hub.map_or(address.to_string(), |hub| hub.to_string()));
+        instance.map(|instance| instance.to_string()).or_else(hub)
+    }
     /// Whether it is the shunt by which versions up to 0.1 kept a spoke's own VPC out of the tunnel. A pass unloads it.
     pub fn is_old_shunt(&self) -> bool {
         self.0 == "crosswan-own"
@@ -271,6 +277,16 @@ mod tests {
         }
         let across = ConnName::across(&instance);
         assert_eq!((across.other_hub(), across.party()), (Some(instance.clone()), "across"));
+        let nameless = ConnName::to_hub(hub, None);
+        for (name, gateway) in [
+            (&spoke, Some("i-0a1b2c3d4e5f60718")),
+            (&across, Some("i-0a1b2c3d4e5f60718")),
+            (&ConnName::to_hub(hub, Some(&instance)), Some("i-0a1b2c3d4e5f60718")),
+            (&nameless, Some("198.51.100.100")),
+            (&spoke.own_next(), None),
+        ] {
+            assert_eq!(name.far_gateway().as_deref(), gateway, "{name}");
+        }
         assert_eq!((across.gateway(), across.hub(), spoke.other_hub()), (None, None, None));
         for name in [spoke.own_next(), ConnName::to_hub(hub, Some(&instance)).peer_next()] {
             assert_eq!(name.to_string().parse(), Ok(name.clone()), "it fits the bound on a name's length");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BadName;
 
-/// One of the two places at the far end: a VPC has at most two gateways with a tunnel, and a network two hubs. Or the other hub.
+/// One of the two places at the far end, as a VPC has at most two gateways with a tunnel, and a network two hubs; or the other hub of a pair.
 ///
 /// All tunnels of one place share one XFRM interface, whatever their number, and a route says which place carries a network. So
 /// both gateways of a VPC may have their tunnels up, and a replacement is one moved route (`docs/facts.md`, "Interfaces and
