@@ -219,6 +219,27 @@ pub fn alone(gateway: &Gateway) -> Result<()> {
     gateway.write_file(SETTING, "pair.enabled = false\n", 0o644)
 }
 
+/// Waits until a pass of this gateway finds nothing to do. What is awaited comes by itself: a tunnel, after which a route waits no longer.
+fn finds_nothing_to_do(gateway: &Gateway) -> Result<()> {
+    let mut said = String::new();
+    eventually(SOON, "a pass finds nothing to do", || {
+        let output = gateway.agent(&["refresh", "--json"])?;
+        let report: serde_json::Value = serde_json::from_str(&output.stdout)?;
+        said = output.stdout;
+        Ok(output.code == 0 && report["outcome"] == "unchanged")
+    })
+    .with_context(|| format!("{}: {said}", gateway.name))
+}
+
+/// What these gateways say of themselves, for the message of a failure.
+fn told<'g>(gateways: impl IntoIterator<Item = &'g Arc<Gateway>>) -> String {
+    let told = |gateway: &'g Arc<Gateway>| {
+        let said = gateway.agent(&["status"]).map_or_else(|error| format!("{error:#}"), |output| output.stdout);
+        format!("{} ({}):\n{said}", gateway.name, gateway.instance)
+    };
+    gateways.into_iter().map(told).collect::<Vec<_>>().join("\n")
+}
+
 /// An error if something private was in the clear since the last time, at the internet's router or at those of the VPCs.
 fn nothing_in_the_clear(lab: &Lab, capture: &mut Capture) -> Result<()> {
     let packets = std::mem::replace(capture, lab.capture_internet()?).stop()?;

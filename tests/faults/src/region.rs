@@ -62,11 +62,11 @@ impl Region {
             }
         }
         // One may wait for another's key, and that one be the slow one: so all have their turn before the next try.
-        for last in (0..TRIES).map(|n| n + 1 == TRIES) {
+        for tries_left in (0..=TRIES).rev() {
             let mut left = Vec::new();
             for gateway in again {
                 let output = gateway.agent(&["refresh"])?;
-                let soon = !last && matches!(output.code, 3 | 6);
+                let soon = tries_left > 0 && matches!(output.code, 3 | 6);
                 ensure!(output.code == 0 || soon, "{}: refresh: exit {}\n{}", gateway.name, output.code, show(&output));
                 if soon {
                     left.push(gateway);
@@ -141,8 +141,7 @@ pub fn refresh_with(gateway: &Gateway, args: &[&str], code: i32) -> Result<Value
     let mut output = once()?;
     let mut earlier: Vec<Value> = Vec::new();
     for _ in 0..TRIES {
-        let too_slow = output.code == 3 && code != 3 && SLOW.iter().any(|slow| output.stdout.contains(slow));
-        if !too_slow {
+        if code == 3 || !too_slow(&output) {
             break;
         }
         earlier.extend(serde_json::from_str(&output.stdout));
@@ -172,12 +171,17 @@ pub fn refresh_with(gateway: &Gateway, args: &[&str], code: i32) -> Result<Value
 pub fn told(gateway: &Gateway, args: &[&str]) -> Result<String> {
     let mut output = gateway.agent(args)?;
     for _ in 0..TRIES {
-        if !(output.code == 3 && SLOW.iter().any(|slow| output.stdout.contains(slow))) {
+        if !too_slow(&output) {
             break;
         }
         output = gateway.agent(args)?;
     }
     Ok(output.ok()?.stdout)
+}
+
+/// Whether something could not be asked in time.
+fn too_slow(output: &Output) -> bool {
+    output.code == 3 && SLOW.iter().any(|slow| output.stdout.contains(slow))
 }
 
 /// `crosswan status --json`.

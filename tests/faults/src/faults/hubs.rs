@@ -12,7 +12,10 @@ use anyhow::{Result, ensure};
 use crosswan_lab::{AgentProcess, Fault};
 use nix::libc::{SIGCONT, SIGKILL, SIGSTOP};
 
-use super::Healed;
+use super::{
+    Healed,
+    pair::{AGENT_DEAD, CLOCKS, DEAD, HOLD_DOWN, UNCUT, flap, lasts},
+};
 use crate::{
     pair::{
         CUT, SOON, believes, cut_from,
@@ -20,13 +23,6 @@ use crate::{
     },
     region::eventually,
 };
-
-const DEAD: &str = "dead: neither its crosswan pair nor its kernel answers";
-const AGENT_DEAD: &str = "its crosswan pair is silent and its kernel answers";
-const UNCUT: &str = "delete table ip cut";
-const DAY: i64 = 86_400;
-/// Nothing moves for a minute after a move.
-const HOLD_DOWN: Duration = Duration::from_secs(70);
 
 /// What was lost until `two` was used, and that the return of `one` has lost and moved nothing.
 fn succeeded(stage: &mut HubStage, seen: &Seen, back: impl FnOnce(&mut HubStage) -> Result<()>) -> Result<Healed> {
@@ -67,7 +63,7 @@ pub fn hung(stage: &mut HubStage, pair: bool, charon: bool) -> Result<Healed> {
         all(SIGSTOP)?;
         let believed = if pair { AGENT_DEAD } else { "alive" };
         believes(&two, believed)?;
-        thread::sleep(Duration::from_secs(if stage.quick { 2 } else { 5 }));
+        lasts(stage.quick);
         believes(&two, believed)?;
         all(SIGCONT)?;
         stage.both_live()
@@ -126,7 +122,7 @@ pub fn both(stage: &mut HubStage) -> Result<Healed> {
     let seen = stage.during(|stage| {
         stage.kill(&one)?;
         stage.kill(&two)?;
-        thread::sleep(Duration::from_secs(5));
+        lasts(stage.quick);
         let began = Instant::now();
         stage.boot(&one)?;
         stage.boot(&two)?;
@@ -142,7 +138,7 @@ pub fn both(stage: &mut HubStage) -> Result<Healed> {
 pub fn clocks(stage: &mut HubStage) -> Result<Healed> {
     let hubs = [stage.hubs.one.clone(), stage.hubs.two.clone()];
     let seen = stage.during(|stage| {
-        for steps in [[DAY, 0], [DAY, -DAY], [0, DAY], [-DAY, DAY]] {
+        for steps in CLOCKS {
             stage.clocks.iter().zip(steps).try_for_each(|(clock, step)| clock.set(step))?;
             for hub in &hubs {
                 hub.agent(&["refresh"])?;
@@ -173,17 +169,12 @@ pub fn split(stage: &mut HubStage) -> Result<Healed> {
     Healed::by(format!("the routes moved once, {}", seen.lost()), Duration::ZERO)
 }
 
-/// Its link is away for 0.7 s and there for 0.7 s, again and again.
+/// Its link comes and goes.
 pub fn flapping(stage: &mut HubStage) -> Result<Healed> {
     let one = stage.hubs.one.clone();
-    let flaps = if stage.quick { 10 } else { 40 };
+    let mut flaps = 0;
     let seen = stage.during(|stage| {
-        for _ in 0..flaps {
-            one.ns()?.nft(CUT)?;
-            thread::sleep(Duration::from_millis(700));
-            one.ns()?.nft(UNCUT)?;
-            thread::sleep(Duration::from_millis(700));
-        }
+        flaps = flap(&one, stage.quick)?;
         stage.both_live()?;
         stage.passes()
     })?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use crosswan_lab::Fault;
+use crosswan_lab::{Fault, Gateway};
 use nix::libc::{SIGCONT, SIGKILL, SIGSTOP};
 
 use super::Healed;
@@ -20,13 +20,15 @@ use crate::{
     region::{eventually, status},
 };
 
-const DEAD: &str = "dead: neither its crosswan pair nor its kernel answers";
-const AGENT_DEAD: &str = "its crosswan pair is silent and its kernel answers";
+pub(super) const DEAD: &str = "dead: neither its crosswan pair nor its kernel answers";
+pub(super) const AGENT_DEAD: &str = "its crosswan pair is silent and its kernel answers";
 const STANDS_BY: &str = "this gateway stands by";
-const UNCUT: &str = "delete table ip cut";
+pub(super) const UNCUT: &str = "delete table ip cut";
 const DAY: i64 = 86_400;
+/// By how much the two clocks are off, one after the other.
+pub(super) const CLOCKS: [[i64; 2]; 4] = [[DAY, 0], [DAY, -DAY], [0, DAY], [-DAY, DAY]];
 /// Nothing moves for a minute after a move.
-const HOLD_DOWN: Duration = Duration::from_secs(70);
+pub(super) const HOLD_DOWN: Duration = Duration::from_secs(70);
 
 /// Nothing moved and nothing was lost.
 fn unmoved(stage: &PairStage, seen: &Seen) -> Result<()> {
@@ -37,8 +39,20 @@ fn unmoved(stage: &PairStage, seen: &Seen) -> Result<()> {
 }
 
 /// For so long as a fault lasts that must move nothing.
-fn lasts(stage: &PairStage) {
-    thread::sleep(Duration::from_secs(if stage.quick { 2 } else { 5 }));
+pub(super) fn lasts(quick: bool) {
+    thread::sleep(Duration::from_secs(if quick { 2 } else { 5 }));
+}
+
+/// The link of a gateway is away for 0.7 s and there for 0.7 s, again and again; returns how often.
+pub(super) fn flap(gateway: &Gateway, quick: bool) -> Result<u32> {
+    let flaps = if quick { 10 } else { 40 };
+    for _ in 0..flaps {
+        gateway.ns()?.nft(CUT)?;
+        thread::sleep(Duration::from_millis(700));
+        gateway.ns()?.nft(UNCUT)?;
+        thread::sleep(Duration::from_millis(700));
+    }
+    Ok(flaps)
 }
 
 /// All of it is gone: its processes, its kernel and its network.
@@ -81,7 +95,7 @@ pub fn hung(stage: &mut PairStage, pair: bool, charon: bool) -> Result<Healed> {
     let seen = stage.during(|stage| {
         all(stage, SIGSTOP)?;
         believes(&two, if pair { AGENT_DEAD } else { "alive" })?;
-        lasts(stage);
+        lasts(stage.quick);
         believes(&two, if pair { AGENT_DEAD } else { "alive" })?;
         all(stage, SIGCONT)?;
         stage.both_live()
@@ -168,7 +182,7 @@ pub fn both(stage: &mut PairStage) -> Result<Healed> {
     let seen = stage.during(|stage| {
         stage.kill(&one)?;
         stage.kill(&two)?;
-        lasts(stage);
+        lasts(stage.quick);
         let began = Instant::now();
         stage.boot(&one)?;
         stage.boot(&two)?;
@@ -184,7 +198,7 @@ pub fn both(stage: &mut PairStage) -> Result<Healed> {
 pub fn clocks(stage: &mut PairStage) -> Result<Healed> {
     let (one, two) = (stage.pair.one.clone(), stage.pair.two.clone());
     let seen = stage.during(|stage| {
-        for steps in [[DAY, 0], [DAY, -DAY], [0, DAY], [-DAY, DAY]] {
+        for steps in CLOCKS {
             for (clock, step) in stage.clocks.iter().zip(steps) {
                 clock.set(step)?;
             }
@@ -223,17 +237,12 @@ pub fn split(stage: &mut PairStage) -> Result<Healed> {
     Healed::by(format!("the routes moved once, {}", seen.lost()), Duration::ZERO)
 }
 
-/// Its link is away for 0.7 s and there for 0.7 s, again and again.
+/// Its link comes and goes.
 pub fn flapping(stage: &mut PairStage) -> Result<Healed> {
     let one = stage.pair.one.clone();
-    let flaps = if stage.quick { 10 } else { 40 };
+    let mut flaps = 0;
     let seen = stage.during(|stage| {
-        for _ in 0..flaps {
-            one.ns()?.nft(CUT)?;
-            thread::sleep(Duration::from_millis(700));
-            one.ns()?.nft(UNCUT)?;
-            thread::sleep(Duration::from_millis(700));
-        }
+        flaps = flap(&one, stage.quick)?;
         stage.both_live()?;
         stage.passes()
     })?;

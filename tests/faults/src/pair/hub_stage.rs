@@ -7,9 +7,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Capture, Gateway, PingReport, PingStream};
 
 use super::{
-    MOVES, SOON, TOOK, believes,
+    MOVES, SOON, TOOK, believes, finds_nothing_to_do,
     hubs::{Hubs, Residents, up_tunnels},
-    nothing_in_the_clear,
+    nothing_in_the_clear, told,
 };
 use crate::{
     attended::Attended,
@@ -128,8 +128,9 @@ impl HubStage {
 
     /// Everybody is led to this hub, and reaches everybody.
     pub fn heals_by(&self, hub: &Gateway) -> Result<()> {
-        eventually(SOON, "clients follow", || self.hubs.clients_lead_to(hub)).with_context(|| self.told())?;
-        eventually(SOON, "the VPC's routes have moved", || self.hubs.vpc_leads_to(hub)).with_context(|| self.told())?;
+        eventually(SOON, "clients follow", || self.hubs.clients_lead_to(hub)).with_context(|| told(self.hubs.all()))?;
+        eventually(SOON, "the VPC's routes have moved", || self.hubs.vpc_leads_to(hub))
+            .with_context(|| told(self.hubs.all()))?;
         self.passes()
     }
 
@@ -137,16 +138,7 @@ impl HubStage {
     pub fn passes(&self) -> Result<()> {
         let lab = &self.hubs.region.lab;
         let pass = |(from, to)| lab.host(from)?.wait_for(lab.host(to)?.address, SOON).map(drop);
-        WAYS.into_iter().try_for_each(pass).with_context(|| self.told())
-    }
-
-    /// What all gateways say of themselves, for the message of a failure.
-    fn told(&self) -> String {
-        let said = |gateway: &Arc<Gateway>| {
-            let said = gateway.agent(&["status"]).map_or_else(|error| format!("{error:#}"), |output| output.stdout);
-            format!("{} ({}):\n{said}", gateway.name, gateway.instance)
-        };
-        self.hubs.all().map(said).collect::<Vec<_>>().join("\n")
+        WAYS.into_iter().try_for_each(pass).with_context(|| told(self.hubs.all()))
     }
 
     /// The EC2 instance of a hub is stopped: everything in it dies, and its network is gone.
@@ -179,7 +171,7 @@ impl HubStage {
             let up = self.hubs.clients.iter().map(|client| up_tunnels(client)).collect::<Result<Vec<_>>>()?;
             Ok(well(&self.hubs.one)? && well(&self.hubs.two)? && up.iter().all(|up| *up == 2))
         })
-        .with_context(|| self.told())
+        .with_context(|| told(self.hubs.all()))
     }
 
     /// `crosswan pair` of both hubs starts anew, and remembers no move, after which it would wait.
@@ -208,16 +200,7 @@ impl HubStage {
             self.both_live()?;
         }
         self.heals_by(&one)?;
-        for gateway in self.hubs.all() {
-            let mut said = String::new();
-            eventually(SOON, "a pass finds nothing to do", || {
-                let output = gateway.agent(&["refresh", "--json"])?;
-                said = output.stdout;
-                let report: serde_json::Value = serde_json::from_str(&said)?;
-                Ok(output.code == 0 && report["outcome"] == "unchanged")
-            })
-            .with_context(|| format!("{}: {said}", gateway.name))?;
-        }
+        self.hubs.all().try_for_each(|gateway| finds_nothing_to_do(gateway))?;
         for (hub, wanted) in [&one, &two].into_iter().zip(self.after.iter().flatten()) {
             Snapshot::of(hub)?.must_be(wanted, &format!("{} after a further undisturbed pass", hub.name))?;
         }

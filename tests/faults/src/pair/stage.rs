@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Capture, Gateway, PingReport, PingStream, VpcSpec};
-use serde_json::Value;
 
-use super::{MOVES, SOON, TOOK, Two, alone, believes, nothing_in_the_clear};
+use super::{MOVES, SOON, TOOK, Two, alone, believes, finds_nothing_to_do, nothing_in_the_clear, told};
 use crate::{
     attended::Attended,
     clock::Clock,
@@ -160,11 +159,7 @@ impl<'a> PairStage<'a> {
     /// What the members say of themselves, and where the routes lead, for the message of a failure.
     fn told(&self) -> String {
         let tables = self.pair.region.lab.tables("a").map(|tables| format!("{tables:#?}"));
-        let each = [&self.pair.one, &self.pair.two].map(|member| {
-            let said = member.agent(&["status"]).map_or_else(|error| format!("{error:#}"), |output| output.stdout);
-            format!("{} ({}):\n{said}", member.name, member.instance)
-        });
-        format!("{}\n{}", each.join("\n"), tables.unwrap_or_default())
+        format!("{}\n{}", told([&self.pair.one, &self.pair.two]), tables.unwrap_or_default())
     }
 
     /// The EC2 instance of a member is stopped: everything in it dies, and its network is gone.
@@ -250,17 +245,7 @@ impl<'a> PairStage<'a> {
         let (one, two) = (self.pair.one.clone(), self.pair.two.clone());
         self.settle(&one)?;
         let gateways = self.pair.region.lab.gateways();
-        let mut said = String::new();
-        for gateway in &gateways {
-            // What is awaited comes by itself: a tunnel, after which a route waits no longer.
-            eventually(SOON, "a pass finds nothing to do", || {
-                let output = gateway.agent(&["refresh", "--json"])?;
-                let report: Value = serde_json::from_str(&output.stdout)?;
-                said = output.stdout;
-                Ok(output.code == 0 && report["outcome"] == "unchanged")
-            })
-            .with_context(|| format!("{}: {said}", gateway.name))?;
-        }
+        gateways.iter().try_for_each(|gateway| finds_nothing_to_do(gateway))?;
         for gateway in &gateways {
             let report = refresh(gateway)?;
             ensure!(report["outcome"] == "unchanged", "{}: {report:#}", gateway.name);
