@@ -51,8 +51,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// How many have heard both hubs.
-    pub fn hear_both(&self) -> usize {
+    /// How many have heard the hubs that they speak with.
+    pub fn hear_all(&self) -> usize {
         self.heard.iter().filter(|heard| **heard == [true, true]).count()
     }
 }
@@ -68,10 +68,26 @@ struct Client {
     ends: [End; 2],
 }
 
+/// Whom the clients speak with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Hubs {
+    Both,
+    /// That at this place, as one processor can bear no more.
+    Only(Place),
+}
+
+impl Hubs {
+    fn has(self, place: Place) -> bool {
+        self == Hubs::Both || self == Hubs::Only(place)
+    }
+}
+
 /// The clients, until this is dropped.
 pub struct Mass {
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
+    hubs: Hubs,
+    count: usize,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -81,9 +97,16 @@ pub fn address(first: Ipv4Addr, n: usize) -> Ipv4Addr {
 }
 
 impl Mass {
-    /// So many clients with addresses from `first` on. `ends` are those of the gateway that lends its tunnels, by places; `ns` is its
-    /// namespace.
-    pub fn start(ns: &Netns, ends: &[FarEnd; 2], port: u16, first: Ipv4Addr, count: usize) -> Result<Mass> {
+    /// So many clients with addresses from `first` on, who speak with these `hubs`. `ends` are those of the gateway that lends its tunnels,
+    /// by places; `ns` is its namespace.
+    pub fn start(
+        ns: &Netns,
+        ends: &[FarEnd; 2],
+        port: u16,
+        first: Ipv4Addr,
+        count: usize,
+        hubs: Hubs,
+    ) -> Result<Mass> {
         ns.ip(&format!("route replace local {first}/18 dev lo"))?;
         let sockets = Place::FAR_ENDS.map(|place| ns.run(|| to_tunnels(place, port)));
         let sockets: [UdpSocket; 2] = match sockets {
@@ -95,13 +118,14 @@ impl Mass {
             follow: Follow::default(),
             ends: ends.each_ref().map(|end| End {
                 end: FarEnd { local: address(first, n), ids: [ike_id(n), end.ids[1].clone()], ..end.clone() },
-                exchange: Exchange::new(0, seed(n, end.place), session(n)),
+                // Nobody has so many clients that come in one moment.
+                exchange: Exchange::new(n as u64 * IDLE / count as u64, seed(n, end.place), session(n)),
             }),
         };
-        let seen = Seen { moved: vec![None; count], heard: vec![[false; 2]; count], ..Seen::default() };
+        let seen = Seen { moved: vec![None; count], ..Seen::default() };
         let (seen, stop) = (Arc::new(Mutex::new(seen)), Arc::new(AtomicBool::new(false)));
         let mut run =
-            Run { start, first, port, sockets, clients: (0..count).map(client).collect(), seen: seen.clone() };
+            Run { start, first, port, hubs, sockets, clients: (0..count).map(client).collect(), seen: seen.clone() };
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
@@ -109,7 +133,9 @@ impl Mass {
             }
             Ok(())
         });
-        Ok(Mass { seen, stop, thread: Some(thread) })
+        let mass = Mass { seen, stop, hubs, count, thread: Some(thread) };
+        mass.forget_heard();
+        Ok(mass)
     }
 
     pub fn seen(&self) -> Seen {
@@ -118,7 +144,7 @@ impl Mass {
 
     /// From now on it counts who is heard.
     pub fn forget_heard(&self) {
-        lock(&self.seen).heard.iter_mut().for_each(|heard| *heard = [false; 2]);
+        lock(&self.seen).heard = vec![Place::FAR_ENDS.map(|place| !self.hubs.has(place)); self.count];
     }
 
     /// Ends them; an error if they had ended by themselves.
@@ -156,6 +182,7 @@ struct Run {
     start: Instant,
     first: Ipv4Addr,
     port: u16,
+    hubs: Hubs,
     /// By places.
     sockets: [UdpSocket; 2],
     clients: Vec<Client>,
@@ -195,7 +222,7 @@ impl Run {
     fn hear(&mut self, place: Place, datagram: &Datagram) {
         let now = self.now();
         let n = datagram.to.to_bits().wrapping_sub(self.first.to_bits()) as usize;
-        let Some(client) = self.clients.get_mut(n) else { return };
+        let Some(client) = self.clients.get_mut(n).filter(|_| self.hubs.has(place)) else { return };
         let End { end, exchange } = &mut client.ends[index(place)];
         if datagram.ttl != TTL || Some(datagram.from) != end.address {
             *lock(&self.seen).refused.entry(Refused::Stranger).or_default() += 1;
@@ -226,7 +253,7 @@ impl Run {
     fn send(&mut self, n: usize) {
         let now = self.now();
         let client = &mut self.clients[n];
-        for End { end, exchange } in &mut client.ends {
+        for End { end, exchange } in client.ends.iter_mut().filter(|of| self.hubs.has(of.end.place)) {
             let follows = client.follow.followed() == Some(&end.name);
             let says = Says {
                 health: Health::default(),

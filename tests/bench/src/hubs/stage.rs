@@ -121,7 +121,8 @@ impl Stage {
             let up = |gateway: &Arc<Gateway>| up_tunnels(gateway);
             let clients = self.hubs.clients.iter().map(up).collect::<Result<Vec<_>>>()?;
             let hubs = [up(&self.hubs.one)?, up(&self.hubs.two)?];
-            let all = clients.iter().all(|up| *up == 2) && hubs.iter().all(|up| *up == clients.len());
+            // A hub has one more than clients, which leads to the other hub.
+            let all = clients.iter().all(|up| *up == 2) && hubs.iter().all(|up| *up == clients.len() + 1);
             Ok(all && is(active, "active")? && is(&standby, "standby")?)
         })?;
         ensure!(self.hubs.vpc_leads_to(active)? && self.hubs.clients_lead_to(active)?, "{} is not used", active.name);
