@@ -205,6 +205,12 @@ pub enum Command {
         /// Stay, although EC2 has told that this instance ends soon
         #[arg(long)]
         cancel: bool,
+        /// Once all is handed over, leave the place in the pair to the gateway that waits beside it, before this one is ended
+        ///
+        /// It writes the tag crosswan-makes-way-for of this instance, which counts as long as EC2 shows that gateway running. So the new
+        /// one is a member, which can be looked at while this one is still there, and if the new one is ended, this one is a member again.
+        #[arg(long, conflicts_with = "cancel")]
+        make_way: bool,
         /// What the journal and status show as the reason, in place of "crosswan handover orders it"
         #[arg(long, value_name = "TEXT", conflicts_with = "cancel")]
         reason: Option<String>,

@@ -12,13 +12,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     files::{self, Hold},
+    keyring,
     observe::ec2::{self, Clients},
     paths::Paths,
     status,
 };
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
-    model::InstanceId,
+    model::{Holder, InstanceId, MAKES_WAY_TAG},
     pair::{Beside, Members, PairStatus, QUIET, Quiet, forwarded},
     settings::{AuthMethod, Settings, Tag},
 };
@@ -31,6 +32,8 @@ const ASK: Duration = Duration::from_secs(1);
 const EC2: Duration = Duration::from_secs(8);
 /// How long `crosswan pair` has to take note that this gateway stays.
 const STAYS: Duration = Duration::from_secs(10);
+/// How long a pass has to show that this gateway has made way.
+const PASS: Duration = Duration::from_secs(120);
 /// How long the lock may be held by a look of `crosswan pair`, or by another handover that is about to end.
 const LOCK: Duration = Duration::from_secs(2);
 
@@ -49,6 +52,9 @@ pub struct Handover {
     pub moved_ms: Option<u64>,
     /// The packets that this gateway's kernel has forwarded since then.
     pub forwarded: u64,
+    /// The gateway that is a member in this one's place; `None` if this one has not made way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_way_for: Option<InstanceId>,
     /// What else is to be said: why the routes are here still, or why EC2 could not be asked.
     pub why: Option<String>,
 }
@@ -86,14 +92,19 @@ pub fn no_pair(settings: &Settings) -> Option<&'static str> {
     }
 }
 
+/// Whom this gateway waits beside, if it does.
+fn beside(paths: &Paths) -> Result<Option<Beside>> {
+    Ok(files::read(&paths.pair)?.and_then(|(text, _)| Beside::parse(&text)))
+}
+
 /// The other member, if there is one and `crosswan pair` runs here.
 fn watched(paths: &Paths) -> Result<(Members, PairStatus)> {
-    let text = files::read(&paths.pair)?.map(|(text, _)| text);
-    if let Some(Beside { beside: [one, two], .. }) = text.as_deref().and_then(Beside::parse) {
+    if let Some(Beside { beside: [one, two], .. }) = beside(paths)? {
         return Err(Error::observe(format!(
             "hand over: this gateway waits beside the pair of {one} and {two}, and has nothing to hand over; run it on the one that is to end"
         )));
     }
+    let text = files::read(&paths.pair)?.map(|(text, _)| text);
     let members = text.as_deref().and_then(Members::parse).ok_or_else(|| {
         Error::observe(
             "hand over: no other gateway makes a pair with this one; launch a second one of its mode in this VPC, and run crosswan refresh",
@@ -137,20 +148,36 @@ pub async fn cancel(settings: &Settings, paths: &Paths) -> Result<()> {
     )))
 }
 
-/// Hands over because of `why`, within `timeout` or until `interrupted`, and tells `progress` what happens.
+/// What is asked of a handover.
+pub struct Order<'a> {
+    /// Why it hands over.
+    pub why: &'a str,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Whether it makes way for the gateway that waits beside the pair, once it has handed over.
+    pub make_way: bool,
+}
+
+/// Hands over, until it is done or `interrupted`, and tells `progress` what happens.
 ///
 /// # Errors
-/// Nothing was tried: there is no pair, `crosswan pair` does not run, EC2 does not answer, or another handover is under way.
+/// Nothing was tried: there is no pair, nobody waits for whom it could make way, `crosswan pair` does not run, EC2 does not answer, or another
+/// handover is under way. Or it has handed over, and the gateway that waits is not shown in its place.
 pub async fn run(
     settings: &Settings,
     paths: &Paths,
-    why: &str,
-    timeout: Duration,
+    Order { why, timeout, make_way }: Order<'_>,
     interrupted: impl Future,
     progress: impl Fn(&str),
 ) -> Result<Handover> {
     check(settings)?;
     let (members, _) = watched(paths)?;
+    let heir = members.waiting.first().cloned().filter(|_| make_way);
+    if make_way && heir.is_none() {
+        return Err(Error::observe(
+            "make way: no gateway waits beside this pair; launch the new one, and wait until crosswan status here says that it waits",
+        ));
+    }
     let began = Instant::now();
     let mut run = Run {
         members,
@@ -171,6 +198,7 @@ pub async fn run(
         routes,
         moved_ms: None,
         forwarded: 0,
+        made_way_for: None,
         why: None,
     };
     run.say(match handover.routes.is_empty() {
@@ -183,6 +211,10 @@ pub async fn run(
         run.until_taken(&mut handover, deadline).await;
         if handover.left.is_empty() {
             run.until_quiet(&mut handover, deadline).await?;
+        }
+        if let Some(heir) = heir.filter(|_| handover.exit_code() == 0) {
+            run.make_way(&heir).await?;
+            handover.made_way_for = Some(heir);
         }
         Ok::<_, Error>(())
     };
@@ -226,6 +258,30 @@ impl<F: Fn(&str)> Run<'_, F> {
         let tables = tables.map_err(|why| why.to_string())?;
         let held = self.members.held(&tables);
         Ok(held.into_iter().map(|(table, to)| format!("{to} of {table}")).collect())
+    }
+
+    /// Leaves the place in the pair to `heir`, and waits until a pass has read that from EC2: then the others read it, too.
+    async fn make_way(&mut self, heir: &InstanceId) -> Result<()> {
+        let me = &self.members.me;
+        let holder = Holder { vpc: &me.vpc, instance: &me.instance };
+        let left = keyring::read(self.paths)?.and_then(|ring| ring.current.makes_way(heir.clone(), &holder));
+        let left = left.ok_or_else(|| Error::observe("make way: this gateway has no key to say so with: crosswan refresh makes one"))?;
+        let tags = [(MAKES_WAY_TAG, left.to_string())];
+        let written = ec2::announce(&self.clients, &me.region, &me.instance, &tags, EC2).await;
+        written.map_err(|e| Error::apply(format!("make way: write tag {MAKES_WAY_TAG} of {}", me.instance)).because(e))?;
+        self.say(format!("EC2 shows that this gateway has made way for {heir}; a refresh is asked for"));
+        files::touch(&self.paths.wanted)?;
+        let deadline = Instant::now() + PASS;
+        while beside(self.paths)?.and_then(|beside| beside.made_way).as_ref() != Some(heir) {
+            if Instant::now() >= deadline {
+                return Err(Error::apply(format!(
+                    "make way: no refresh has found within {PASS:?} that {heir} is a member in this one's place: crosswan refresh says \
+                     who is"
+                )));
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Waits until EC2 shows that none of the routes leads here.
@@ -301,7 +357,7 @@ fn count() -> Result<u64> {
 
 impl fmt::Display for Handover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Handover { outcome, to, routes, left, moved_ms, forwarded, why } = self;
+        let Handover { outcome, to, routes, left, moved_ms, forwarded, made_way_for, why } = self;
         let quiet = QUIET / 1000;
         match outcome {
             Outcome::HandedOver => {
@@ -328,6 +384,9 @@ impl fmt::Display for Handover {
                     "do not stop this gateway yet, but run crosswan handover again, which waits until nothing passes",
                 )?;
             }
+        }
+        if let Some(heir) = made_way_for {
+            write!(f, "; {heir} takes this gateway's place: end this one when crosswan status on {to} shows {heir} alive and well")?;
         }
         why.as_ref().map_or(Ok(()), |why| write!(f, "; {to}: {why}"))
     }

@@ -133,14 +133,13 @@ async fn run(cli: Cli) -> Result<u8> {
             say("this gateway stays")?;
             Ok(0)
         }
-        Command::Handover { timeout, reason, json, .. } => {
+        Command::Handover { timeout, reason, make_way, json, .. } => {
             let expected =
                 || Error::settings(format!("--timeout {}: expected a duration from 1s to 10m", printable(&timeout)));
             let timeout = handover_patience(&timeout).ok_or_else(expected)?;
             let why = reason.as_deref().unwrap_or("crosswan handover orders it");
-            let settings = load(&root, &flags)?;
-            let done =
-                handover::run(&settings, &paths, why, timeout, interrupted(), |line| eprintln!("{line}")).await?;
+            let (settings, order) = (load(&root, &flags)?, handover::Order { why, timeout, make_way });
+            let done = handover::run(&settings, &paths, order, interrupted(), |line| eprintln!("{line}")).await?;
             print(json, &done)?;
             Ok(done.exit_code())
         }

@@ -73,8 +73,9 @@ const CLIENTS_AGE: Duration = Duration::from_mins(20);
 const READ_BACK: [u64; 3] = [1, 5, 15];
 /// The time between two passes that are asked for.
 const PASS_SPACING: Duration = Duration::from_mins(5);
-/// And between two for beats of a gateway that is not known: one that boots again may be heard moments after a pass has found it gone.
-const STRANGER_SPACING: Duration = Duration::from_mins(1);
+/// And between two for different reasons: the gateway that has just come in another one's place may be gone again. The same holds for beats
+/// of a gateway that is not known, as one that boots again may be heard moments after a pass has found it gone.
+const NEWS_SPACING: Duration = Duration::from_mins(1);
 
 /// What `crosswan pair` needs to know.
 #[derive(Debug, Clone)]
@@ -114,6 +115,8 @@ struct Resident {
     read_back: Vec<Instant>,
     /// When a pass was asked for last, and when one for beats of a gateway that is not known.
     pass: Option<Instant>,
+    /// Why that was.
+    asked_because: String,
     stranger: Option<Instant>,
     watched: Option<Watched>,
     /// The pair that this gateway waits beside.
@@ -152,6 +155,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         unasked: None,
         read_back: Vec::new(),
         pass: None,
+        asked_because: String::new(),
         stranger: None,
         watched: None,
         waiting: None,
@@ -321,7 +325,7 @@ impl Resident {
         let Some(watched) = self.watched.as_mut().filter(|watched| from.ip() == watched.members.other.address) else {
             // A gateway that the last pass did not see, perhaps.
             let stranger = self.watched.is_none() && Unverified::read(datagram).is_some();
-            if stranger && is_due(&mut self.stranger, STRANGER_SPACING) {
+            if stranger && is_due(&mut self.stranger, NEWS_SPACING) {
                 self.ask_at_once(&format!("{} sends beats, and is not known as a member of a pair", from.ip()));
             }
             return;
@@ -347,16 +351,15 @@ impl Resident {
     }
 
     fn ask_for_a_pass(&mut self, why: &str) {
-        if is_due(&mut self.pass, PASS_SPACING) {
+        let spacing = if self.asked_because == why { PASS_SPACING } else { NEWS_SPACING };
+        if is_due(&mut self.pass, spacing) {
             self.ask_at_once(why);
+            why.clone_into(&mut self.asked_because);
         }
     }
 
     fn ask_at_once(&self, why: &str) {
-        match files::touch(&self.cfg.paths.wanted) {
-            Ok(()) => info!("{why}: asked for a refresh"),
-            Err(e) => warn!(reason = %e.chain(), "{why}: cannot ask for a refresh"),
-        }
+        ask_at_once(&self.cfg.paths, why);
     }
 
     fn on_back(&mut self, back: Back) {
@@ -515,6 +518,13 @@ impl Resident {
         if let Err(e) = files::write_json(&self.cfg.paths.pair_status, &status, 0o644) {
             warn!(reason = %e.chain(), "cannot write what status shows of the pair");
         }
+    }
+}
+
+fn ask_at_once(paths: &Paths, why: &str) {
+    match files::touch(&paths.wanted) {
+        Ok(()) => info!("{why}: asked for a refresh"),
+        Err(e) => warn!(reason = %e.chain(), "{why}: cannot ask for a refresh"),
     }
 }
 

@@ -45,7 +45,7 @@ fn write(endpoint: &str, value: &str, timeout: Duration) -> Result<(), String> {
 
 /// The two tags with these values.
 fn tags(key: Option<&str>, next: Option<&str>) -> OwnTags {
-    OwnTags { key: key.map(str::to_owned), next: next.map(str::to_owned), source_dest_check: None, interface: None }
+    OwnTags { key: key.map(str::to_owned), next: next.map(str::to_owned), ..OwnTags::default() }
 }
 
 /// DescribeInstances with the own instance, its tags these.

@@ -27,7 +27,9 @@ use std::{
     str::FromStr,
 };
 
-pub use announcement::{Announcement, KEY_TAG, KeyTags, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged};
+pub use announcement::{
+    Announcement, KEY_TAG, KeyTags, MAKES_WAY_TAG, MakesWay, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged,
+};
 pub(crate) use ask::NOT_ENABLED;
 pub use ask::{AskError, Format, Substitute, Tries};
 pub use elastic_ip::{AddressHolder, ElasticIp};

@@ -42,7 +42,8 @@ impl Waiting {
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [one, two] = &self.beside.beside;
-        write!(f, "waits beside the pair of {one} and {two}")
+        write!(f, "waits beside the pair of {one} and {two}")?;
+        self.beside.made_way.as_ref().map_or(Ok(()), |heir| write!(f, ", as it has made way for {heir}"))
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
+    PASS_SPACING, ask_at_once, is_due,
     random::random,
     socket::{Received, TTL, receive, to_tunnels},
     tasks::Back,
@@ -36,7 +37,7 @@ use crate::{
 use crosswan_core::{
     error::{Error, Result},
     model::{ConnName, InstanceId, Place, PrivateKey},
-    pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Members, Refused, Says, Word, far_ends, known_by_most},
+    pair::{Beside, Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Members, Refused, Says, Word, far_ends, known_by_most},
     state::State,
     system::{ChildSa, Followee, Sa},
 };
@@ -99,6 +100,10 @@ struct Far {
     sockets: [Option<Socket>; 2],
     key: Option<PrivateKey>,
     read: Option<[[Stamp; 2]; 4]>,
+    /// This gateway was a member of a pair, and has made way. An end that hears that makes a pass, which gives its heir the tunnel.
+    left: bool,
+    /// When a pass was asked for last because an end has said that.
+    asked: Option<Instant>,
     carries: UnboundedSender<Carries>,
     /// What was said last of datagrams that do not count: of whom, and why.
     said: BTreeMap<(String, Refused), Instant>,
@@ -127,6 +132,8 @@ pub(super) async fn run(port: u16, paths: &Paths, member: Option<Member>) -> Res
         sockets: [None, None],
         key: None,
         read: None,
+        left: false,
+        asked: None,
         carries,
         said: BTreeMap::new(),
     };
@@ -209,13 +216,14 @@ impl Far {
     }
 
     fn read_ends(&mut self) {
-        let text = |path: &Path| files::read(path).ok().flatten().map(|(text, _)| text);
-        // One that is alone, or waits beside a pair, has nothing to say of itself, and a client's gateway only answers.
-        let paired =
-            self.member.is_some() && text(&self.paths.pair).is_some_and(|text| Members::parse(&text).is_some());
-        let text = text(&self.paths.connections).unwrap_or_default();
+        let text = |path: &Path| files::read(path).ok().flatten().map(|(text, _)| text).unwrap_or_default();
+        // One that is alone, or waits beside a pair and always has, has nothing to say of itself, and a client's gateway only answers.
+        let pair = text(&self.paths.pair);
+        self.left = Beside::parse(&pair).is_some_and(|beside| beside.made_way.is_some());
+        let speaks = self.left || self.member.is_some() && Members::parse(&pair).is_some();
+        let text = text(&self.paths.connections);
         let addresses = addresses(&self.paths.state);
-        let all = far_ends(&text, paired, |instance| addresses.get(instance).copied());
+        let all = far_ends(&text, speaks, |instance| addresses.get(instance).copied());
         let names: BTreeSet<ConnName> = all.iter().map(|end| end.name.clone()).collect();
         self.ends.retain(|name, _| names.contains(name));
         for end in all {
@@ -240,7 +248,7 @@ impl Far {
         let Some(key) = &self.key else { return };
         let mut sent = 0;
         for end in self.ends.values_mut() {
-            let says = says(now, self.member.as_ref(), &self.follows, end);
+            let says = Says { leaving: self.left, ..says(now, self.member.as_ref(), &self.follows, end) };
             sent += u32::from(send(end, now, says, key, &self.sockets, self.port));
             if sent == BATCH {
                 sent = 0;
@@ -271,7 +279,7 @@ impl Far {
     fn answer(&mut self, name: &ConnName) {
         let now = self.now();
         if let (Some(key), Some(end)) = (&self.key, self.ends.get_mut(name)) {
-            let says = says(now, self.member.as_ref(), &self.follows, end);
+            let says = Says { leaving: self.left, ..says(now, self.member.as_ref(), &self.follows, end) };
             send(end, now, says, key, &self.sockets, self.port);
         }
     }
@@ -294,6 +302,9 @@ impl Far {
         match heard {
             Ok(says) => {
                 self.known = None;
+                if says.leaving && is_due(&mut self.asked, PASS_SPACING) {
+                    ask_at_once(&self.paths, &format!("the gateway of {name} has made way for another one"));
+                }
                 let follow = self.follows.entry(name.party().to_owned()).or_default();
                 if follow.is_news(&says) && !std::mem::replace(asked, true) {
                     ask_charon(&self.paths.vici, end, says.generation, &self.carries);

@@ -41,13 +41,17 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Why a pass should look who the other member is; `None` while it is heard. It may be gone from EC2, and a third gateway wait for
-    /// that, which nobody would find for up to an hour. One that was never heard may not watch at all, as long as nobody else could.
+    /// that, which nobody would find for up to an hour; it may have made way. One that was never heard may not watch at all, as long as
+    /// nobody else could.
     pub(super) fn wants_a_pass(&self) -> Option<String> {
         let instance = &self.members.other.instance;
         match (self.pair.judgement().peer, self.members.waiting.first()) {
             (Peer::Dead, _) => Some(format!("{instance} is dead, and EC2 may show another gateway instead")),
             (Peer::Unheard, Some(waiting)) if self.since.elapsed() > UNHEARD => {
                 Some(format!("{instance} is not heard, and {waiting} waits"))
+            }
+            (Peer::AgentDead, Some(waiting)) => {
+                Some(format!("{instance} is silent, and {waiting} may be a member in its place"))
             }
             _ => None,
         }

@@ -162,7 +162,7 @@ fn key_tag(lab: &Lab, gateway: &Gateway, file: &str) -> Result<()> {
         key: Some(value.into()),
         next: Some(format!("{value} next")),
         source_dest_check: Some(false),
-        interface: None,
+        ..OwnTags::default()
     };
     enforce(lab, None)?;
     for value in ["first", "second"] {

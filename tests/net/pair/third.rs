@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use crosswan_faults::{
+    attended::Attended,
     look::sas,
     pair::{CLIENT, CUT, SOON, Two, believes, leads_to},
 };
@@ -132,6 +133,75 @@ fn a_third_gateway_waits_and_is_a_member_when_one_was_handed_over_and_ended() ->
     ensure!(report.lost > 0 && pair.seen_as()? == third.gateway.public(), "{report:?}");
     drop(hears);
     Ok(())
+}
+
+/// The two are well and the pair, the other one waits, and it alone has no tunnel to the hub.
+fn settles(pair: &Two, [active, standby]: [&Gateway; 2], beside: &Gateway) -> Result<()> {
+    let is = |gateway, role| {
+        let pair = &status(gateway)?["pair"];
+        Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
+    };
+    eventually(SOON, "the two are the pair", || {
+        let tunnels = has_tunnel(pair, active)? && has_tunnel(pair, standby)? && !has_tunnel(pair, beside)?;
+        Ok(tunnels && is(active, "active")? && is(standby, "standby")?)
+    })
+    .with_context(|| format!("{:?}", [active, standby, beside].map(|gateway| said(gateway).unwrap_or_default())))?;
+    believes(active, "alive")?;
+    believes(standby, "alive")
+}
+
+/// The notes of its last pass.
+fn said(gateway: &Gateway) -> Result<String> {
+    let report: Value = serde_json::from_str(&gateway.read_file("/run/crosswan/status.json")?)?;
+    Ok(lines(&report, "notes").join("\n"))
+}
+
+#[test]
+fn a_member_makes_way_for_the_third_one_and_is_back_when_that_one_is_gone() -> Result<()> {
+    let (pair, _hears) = super::handover::ready()?;
+    let Two { one, two, .. } = &pair;
+    let make_way = ["handover", "--make-way"];
+    let (code, why) = super::handover::refused(one, &make_way)?;
+    ensure!(code == 3 && why.contains("no gateway waits beside this pair"), "{code}: {why}");
+    let third = launch(&pair)?;
+    let heir = &third.gateway;
+    // From now on a pass is made whenever somebody asks for one, and no sooner.
+    let hub = pair.region.gateway("hub/vpn-hub")?;
+    let attended = [&hub, one, two, heir].map(|gateway| Attended::refreshed(gateway.clone()));
+    for gateway in &attended {
+        gateway.first_pass()?;
+    }
+    settles(&pair, [one, two], heir)?;
+
+    loses_nothing(&pair, "the first one makes way", || {
+        let (code, done) = hand_over(one, &make_way[1..])?;
+        ensure!(code == 0 && done["made_way_for"] == *heir.instance, "{code}: {done:#}");
+        ensure!(pair.leads_to(two)?, "{done:#}");
+        settles(&pair, [two, heir], one)
+    })?;
+    let moves = pair.moves();
+    ensure!(said(one)?.contains(&format!("this gateway has made way for {}", heir.instance)), "{}", said(one)?);
+    ensure!(said(two)?.contains(&format!("{} has made way for {}", one.instance, heir.instance)), "{}", said(two)?);
+    let (code, why) = super::handover::refused(one, &["handover"])?;
+    ensure!(code == 3 && why.contains("has nothing to hand over"), "{code}: {why}");
+
+    // An heir that fails before the old one is ended has cost nothing.
+    loses_nothing(&pair, "its heir is ended", || {
+        pair.region.lab.terminate(heir)?;
+        settle_the_hub(&pair, one)?;
+        settles(&pair, [two, one], heir)
+    })?;
+    ensure!(pair.moves() == moves && pair.leads_to(two)?);
+    Ok(())
+}
+
+/// Waits until the hub's tunnel to this one is up. Its passes come each hour, or when somebody who is new knocks.
+fn settle_the_hub(pair: &Two, gateway: &Gateway) -> Result<()> {
+    let hub = pair.region.gateway("hub/vpn-hub")?;
+    eventually(UP, "the hub has a tunnel to it", || {
+        pass(&hub)?;
+        has_tunnel(pair, gateway)
+    })
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What follows where this gateway waits beside a pair, or another one beside the pair that this one is of.
 
 use super::{
-    pair::{me, standing},
+    pair::{made_way, me, standing},
     third::Standing,
 };
 use crate::{
@@ -11,17 +11,18 @@ use crate::{
     settings::Settings,
 };
 
-/// The two that this gateway waits beside; `None` if it is one of them, or if there are no two.
+/// The two that this gateway waits beside, and the one for which it has made way, if it has; `None` if it is one of the two, or if there are
+/// no two.
 pub(super) fn waits_beside<'a>(
     settings: &Settings,
     observed: &'a Observed,
     vpc: &'a OwnVpc,
     own: &'a OwnInterface,
-) -> Option<[&'a InstanceId; 2]> {
+) -> Option<([&'a InstanceId; 2], Option<InstanceId>)> {
     settings.pair?;
-    match standing(settings, observed, vpc, own).0 {
-        Standing::Waits(two) => Some(two),
-        Standing::Alone | Standing::With(..) => None,
+    match standing(settings, observed, vpc, own) {
+        (Standing::Waits(two), waiting) => Some((two, made_way(observed, &waiting))),
+        (Standing::Alone | Standing::With(..), _) => None,
     }
 }
 
@@ -33,8 +34,8 @@ pub(super) fn beside(settings: &Settings, observed: &Observed) -> Option<Beside>
         let last = observed.system.files.pair.as_deref().and_then(Beside::parse);
         return Some(Beside { destinations, ..last.filter(|last| last.me.instance == observed.me.instance)? });
     };
-    let beside = waits_beside(settings, observed, vpc, own)?.map(Clone::clone);
-    Some(Beside { me: me(observed, own), beside, destinations })
+    let (beside, made_way) = waits_beside(settings, observed, vpc, own)?;
+    Some(Beside { me: me(observed, own), beside: beside.map(Clone::clone), made_way, destinations })
 }
 
 /// What a member of the pair has to say of those that wait beside it; `None` if nobody does.
@@ -42,9 +43,14 @@ pub(super) fn note(settings: &Settings, observed: &Observed) -> Option<String> {
     settings.pair?;
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return None };
     let (Standing::With(other, _), waiting) = standing(settings, observed, vpc, own) else { return None };
-    let next = waiting.first()?;
-    Some(format!(
-        "{next} waits beside the pair of this gateway and {other}, and is a member when one of the two is gone: to replace one, run \
-         crosswan handover there and end it"
-    ))
+    Some(match waiting.first()? {
+        (left, Some(heir)) => format!(
+            "{left} has made way for {heir}, and waits beside the pair of this gateway and {other}: end it, or end {heir}, and {left} is a \
+             member again"
+        ),
+        (next, None) => format!(
+            "{next} waits beside the pair of this gateway and {other}, and is a member when one of the two is gone: to replace one, run \
+             crosswan handover --make-way there"
+        ),
+    })
 }

@@ -12,7 +12,7 @@ use super::{
     trust::{Case, Objection, Trust, named, trust},
 };
 use crate::{
-    model::{Auth, ConnName, Gateway, IkeId, InstanceId, Place, PublicKey, Timestamp, Tunnel, VpcId},
+    model::{Auth, ConnName, Gateway, Holder, IkeId, InstanceId, Place, PublicKey, Timestamp, Tunnel, VpcId},
     state::Peer,
 };
 
@@ -224,7 +224,7 @@ impl End<'_> {
 
     /// The gateway that has its tunnel at the other place: the one that has it, until its tunnel has been down for a while, as it may be
     /// one of a pair that leads its VPC's packets into it; else a newcomer that has authenticated, else the newest. A gateway that cannot
-    /// be used has none.
+    /// be used has none, and one that has made way comes after all others, as soon as its heir has shown that it works.
     fn second<'c>(&self, chosen: &'c Chosen, place: Place) -> Option<&'c InstanceId> {
         let rank = |(gateway, waiting): &&(Gateway, Waiting)| {
             let name = (self.connection)(gateway);
@@ -233,13 +233,25 @@ impl End<'_> {
             let has_it = self.facts.places.held(&name) == Some(place);
             let idle = chosen.peer.idle_since.get(&gateway.instance).copied();
             let is_down = is_down(idle, self.facts.observed.now);
-            (has_it && !is_down, has_proved, has_it, newcomer, gateway.launched, gateway.instance.clone())
+            let left = self.has_made_way(chosen, gateway);
+            (!left, has_it && !is_down, has_proved, has_it, newcomer, gateway.launched, gateway.instance.clone())
         };
         let usable = |(gateway, _): &&(Gateway, Waiting)| {
             let keys = chosen.peer.keys_of(&gateway.instance);
             gateway.public.is_some() && self.credential(gateway, keys).auth.is_ok()
         };
         chosen.others.iter().filter(usable).max_by_key(rank).map(|(gateway, _)| &gateway.instance)
+    }
+
+    /// Whether a gateway has made way, by a key that it is known by, for another one of its VPC that is in use or has authenticated.
+    fn has_made_way(&self, chosen: &Chosen, gateway: &Gateway) -> bool {
+        let Some(left) = &gateway.tags.makes_way else { return false };
+        let holder = Holder { vpc: &gateway.vpc, instance: &gateway.instance };
+        let works = |other: &Gateway| self.facts.contacts.has_authenticated(&(self.connection)(other));
+        let others = || chosen.others.iter().filter(|(other, _)| works(other)).map(|(other, _)| &other.instance);
+        let is_there = chosen.peer.gateway.instance == left.heir || others().any(|other| *other == left.heir);
+        let keys = chosen.peer.keys_of(&gateway.instance);
+        left.heir != gateway.instance && is_there && keys.iter().any(|key| left.is_by(key, &holder))
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn tampered(settings: &Settings, observed: &Observed) -> Option<Strin
     let (Some(Ok(tags)), Some(keys)) = (&observed.tags, &observed.own) else { return None };
     let instance = &observed.me.instance;
     let me = Holder { vpc: &observed.me.vpc, instance };
-    let KeyTags { key, next } = KeyTags::of(tags.key.as_deref(), tags.next.as_deref());
+    let KeyTags { key, next, .. } = tags.tags();
     let own: Vec<PublicKey> = [keys.current.key].into_iter().chain(keys.next_key()).collect();
     // After a next key has taken over and its announcement has failed, it follows a key that is gone from this disk.
     let before = |key: &PublicKey| next.read().is_some_and(|s| own.contains(&s.next) && s.follows(key, &me));

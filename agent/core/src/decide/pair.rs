@@ -3,7 +3,7 @@
 //! EC2 and the keys that it shows decide; where EC2 does not answer, the members of the last pass stay. A gateway's key says its mode: the
 //! tags of `nat-hub` and `nat-vpn` are the same. Which two of more than two gateways are the pair, `third` says.
 
-use super::third::{self, Standing, waits};
+use super::third::{self, Standing, Waiter, waits};
 use crate::{
     model::{Holder, InstanceId, Member, Mode, OwnInterface, OwnVpc, PublicKey, VpcId},
     observed::Observed,
@@ -36,7 +36,7 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
             };
             return Err(stranger.filter(|_| asked).map(why));
         }
-        Standing::Waits(two) => return Err(Some(waits(two))),
+        Standing::Waits(two) => return Err(Some(waits(two, made_way(observed, &waiting).as_ref()))),
     };
     let keys = keys(settings.mode, vpc_id, instance, other);
     if keys.is_empty() {
@@ -49,8 +49,13 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
         other: Other { instance: instance.clone(), interface: other.interface.clone(), address: other.address, keys },
         port,
         destinations: settings.destinations(),
-        waiting: waiting.into_iter().cloned().collect(),
+        waiting: waiting.iter().filter(|(_, made_way)| made_way.is_none()).map(|(who, _)| (*who).clone()).collect(),
     })
+}
+
+/// For whom this gateway has made way, where it waits; `None` if for nobody.
+pub(super) fn made_way(observed: &Observed, waiting: &[Waiter<'_>]) -> Option<InstanceId> {
+    waiting.iter().find(|(who, _)| **who == observed.me.instance)?.1.clone()
 }
 
 /// This gateway, as the members' file has it.
@@ -73,7 +78,7 @@ pub(super) fn standing<'a>(
     observed: &'a Observed,
     vpc: &'a OwnVpc,
     own: &'a OwnInterface,
-) -> (Standing<'a>, Vec<&'a InstanceId>) {
+) -> (Standing<'a>, Vec<Waiter<'a>>) {
     let is_other = |(instance, member): &(&InstanceId, &Member)| {
         other_mode(settings.mode, &observed.me.vpc, instance, member).is_none()
     };

@@ -2,14 +2,18 @@
 //!
 //! Each of them answers that by what EC2 shows to all of them alike, and by nothing that it remembers or has heard: so two passes that
 //! saw different things agree again by the next ones. A gateway that routes lead to comes before one that none leads to, and of two alike
-//! the older one comes first. So a newcomer takes nothing from a member that is there, and is one itself when another is gone.
+//! the older one comes first. So a newcomer takes nothing from a member that is there, and is one itself when another is gone, or has handed
+//! over and made way for it.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use crate::{
     model::{Holder, InstanceId, InterfaceId, KeyTags, Member, Mode, OwnInterface, OwnTags, OwnVpc, Timestamp},
     observed::Observed,
 };
+
+/// A gateway that waits, and the one for which it has made way, if it has.
+pub(super) type Waiter<'a> = (&'a InstanceId, Option<InstanceId>);
 
 /// What this gateway is among those of its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +35,15 @@ struct Candidate<'a> {
     launched: Timestamp,
     /// Whether EC2 shows that it has announced a key of this mode. One that has not cannot watch anybody.
     announced: bool,
+    /// For whom it has made way. That counts as long as EC2 shows that one, with a key.
+    makes_way: Option<InstanceId>,
 }
 
 impl Candidate<'_> {
-    fn rank(&self, vpc: &OwnVpc) -> (Reverse<bool>, Reverse<bool>, Timestamp, &InstanceId) {
+    fn rank(&self, vpc: &OwnVpc) -> impl Ord + use<'_> {
         let mut targets = vpc.tables.values().flat_map(|table| table.routes.values()).map(|route| &route.target);
         let holds = targets.any(|target| target.is(self.instance, Some(self.interface)));
-        (Reverse(self.announced), Reverse(holds), self.launched, self.instance)
+        (Reverse(self.announced), Reverse(holds), self.makes_way.is_some(), self.launched, self.instance)
     }
 }
 
@@ -48,29 +54,36 @@ pub(super) fn standing<'a>(
     vpc: &'a OwnVpc,
     own: &'a OwnInterface,
     others: impl Iterator<Item = (&'a InstanceId, &'a Member)>,
-) -> (Standing<'a>, Vec<&'a InstanceId>) {
-    let nothing = OwnTags::default();
-    let tags = observed.tags.as_ref().and_then(|tags| tags.as_ref().ok()).unwrap_or(&nothing);
-    let announced = |tags: &KeyTags, instance| {
-        tags.key.read().is_some_and(|key| key.is_in(mode, &Holder { vpc: &observed.me.vpc, instance }))
+) -> (Standing<'a>, Vec<Waiter<'a>>) {
+    let tags = observed.tags.as_ref().and_then(|tags| tags.as_ref().ok()).map(OwnTags::tags).unwrap_or_default();
+    // Whether it has announced a key of its own, and for whom it has made way by that key.
+    let says = |tags: &KeyTags, instance| {
+        let holder = Holder { vpc: &observed.me.vpc, instance };
+        let key = tags.key.read().filter(|key| key.is_in(mode, &holder));
+        let left = key.zip(tags.makes_way.as_ref()).filter(|(key, left)| left.is_by(&key.key, &holder));
+        (key.is_some(), left.map(|(_, left)| left.heir.clone()))
     };
+    let (announced, makes_way) = says(&tags, &observed.me.instance);
     let me = Candidate {
         instance: &observed.me.instance,
         member: None,
         interface: &own.id,
         launched: own.launched,
-        announced: announced(&KeyTags::of(tags.key.as_deref(), tags.next.as_deref()), &observed.me.instance),
+        announced,
+        makes_way,
     };
-    let other = |(instance, member): (&'a InstanceId, &'a Member)| Candidate {
-        instance,
-        member: Some(member),
-        interface: &member.interface,
-        launched: member.launched,
-        announced: announced(&member.tags, instance),
+    let other = |(instance, member): (&'a InstanceId, &'a Member)| {
+        let (announced, makes_way) = says(&member.tags, instance);
+        let (interface, launched) = (&member.interface, member.launched);
+        Candidate { instance, member: Some(member), interface, launched, announced, makes_way }
     };
     let mut all: Vec<_> = others.map(other).chain([me]).collect();
+    let there: BTreeSet<_> = all.iter().filter(|heir| heir.announced).map(|heir| heir.instance.clone()).collect();
+    for candidate in &mut all {
+        candidate.makes_way.take_if(|heir| heir == candidate.instance || !there.contains(heir));
+    }
     all.sort_by(|a, b| a.rank(vpc).cmp(&b.rank(vpc)));
-    let waiting = all.iter().skip(2).map(|waiting| waiting.instance).collect();
+    let waiting = all.iter().skip(2).map(|waiting| (waiting.instance, waiting.makes_way.clone())).collect();
     let standing = match &all[..] {
         [one, two, ..] => match (one.member, two.member) {
             (Some(member), None) => Standing::With(one.instance, member),
@@ -83,9 +96,14 @@ pub(super) fn standing<'a>(
 }
 
 /// What one that waits has to say of the two that it waits beside.
-pub(super) fn waits([one, two]: [&InstanceId; 2]) -> String {
-    format!(
-        "{one} and {two} are the pair, and this gateway waits beside them: it is a member when one of the two is gone; to replace one, \
-         run crosswan handover there and end it"
-    )
+pub(super) fn waits([one, two]: [&InstanceId; 2], made_way: Option<&InstanceId>) -> String {
+    match made_way {
+        Some(heir) => format!(
+            "{one} and {two} are the pair, as this gateway has made way for {heir}: end this one, or end {heir}, and this one is a member again"
+        ),
+        None => format!(
+            "{one} and {two} are the pair, and this gateway waits beside them: it is a member when one of the two is gone; to replace one, \
+             run crosswan handover --make-way there"
+        ),
+    }
 }

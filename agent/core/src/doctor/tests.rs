@@ -90,9 +90,9 @@ fn well() -> Examined {
     let table = "rtb-00000001".parse().unwrap();
     let tags = OwnTags {
         key: Some(keys.current.to_string()),
-        next: None,
         source_dest_check: Some(false),
         interface: Some(interface),
+        ..OwnTags::default()
     };
     Examined {
         now: Timestamp(1060),
@@ -318,9 +318,8 @@ fn foreign_text_is_shown_plainly() {
     let mut x = well();
     x.own = Some(Ok(OwnTags {
         key: Some("\u{1b}[2J\n\u{202e}".into()),
-        next: None,
         source_dest_check: Some(false),
-        interface: None,
+        ..OwnTags::default()
     }));
     x.settings = Err("\u{7f}\r\n: \u{1b}".into());
     x.report.as_mut().unwrap().as_mut().unwrap().version = "\u{1b}[31m".into();

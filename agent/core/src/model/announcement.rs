@@ -1,9 +1,10 @@
-//! How a gateway announces its keys: the values of two tags of its own instance.
+//! What a gateway announces by tags of its own instance: its keys, and that it has made way for another gateway.
 //!
 //! | tag | value | says |
 //! |---|---|---|
 //! | [`KEY_TAG`] | `KEY SIGNATURE` | KEY is this gateway's; signed by KEY |
 //! | [`NEXT_KEY_TAG`] | `NEXT SIGNATURE SIGNATURE` | NEXT follows KEY; signed by KEY and by NEXT |
+//! | [`MAKES_WAY_TAG`] | `i-… SIGNATURE` | this member of a pair has left its place to that gateway; signed by KEY |
 //!
 //! A tag is overwritten, never deleted. The second one stays after the change: it shows a peer that has missed the
 //! rotation why the new key counts. Each is read and judged alone, so a read that mixes old and new tags adds no key.
@@ -13,7 +14,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BadName, Mode, OwnInterface, PublicKey, Signature,
+    BadName, InstanceId, Mode, OwnInterface, PublicKey, Signature,
     signature::{self, Holder},
 };
 
@@ -21,6 +22,8 @@ use super::{
 pub const KEY_TAG: &str = "crosswan-key";
 /// The tag with the key that is to follow it, or that followed it last.
 pub const NEXT_KEY_TAG: &str = "crosswan-next-key";
+/// The tag with the gateway for which a member of a pair has made way.
+pub const MAKES_WAY_TAG: &str = "crosswan-makes-way-for";
 /// The value of [`NEXT_KEY_TAG`] where no key follows.
 const NOTHING: &str = "none";
 
@@ -66,9 +69,32 @@ impl Succession {
     }
 }
 
+/// That a member of a pair has left its place to another gateway. It counts as long as that one is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MakesWay {
+    /// The other gateway.
+    pub heir: InstanceId,
+    /// The member's signature of a text that names both.
+    pub proof: Signature,
+}
+
+impl MakesWay {
+    /// Whether `key` has signed that the gateway of `holder` has made way.
+    pub fn is_by(&self, key: &PublicKey, holder: &Holder<'_>) -> bool {
+        self.proof.is_by(key, &signature::makes_way(&self.heir, holder))
+    }
+}
+
 impl fmt::Display for ProvenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.key, self.proof)
+    }
+}
+
+impl fmt::Display for MakesWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.heir, self.proof)
     }
 }
 
@@ -100,6 +126,15 @@ impl FromStr for Succession {
     }
 }
 
+impl FromStr for MakesWay {
+    type Err = BadName;
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let [heir, proof] = words(text, "an instance and a signature")?;
+        Ok(MakesWay { heir: heir.parse()?, proof: proof.parse()? })
+    }
+}
+
+as_text!(MakesWay, BadName);
 as_text!(ProvenKey, BadName);
 as_text!(Succession, BadName);
 
@@ -145,16 +180,24 @@ pub struct KeyTags {
     /// [`NEXT_KEY_TAG`].
     #[serde(default)]
     pub next: Tagged<Succession>,
+    /// [`MAKES_WAY_TAG`], if it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub makes_way: Option<MakesWay>,
 }
 
 impl KeyTags {
-    /// Reads the values of the two tags; `None` for a tag that is not there.
+    /// Reads the values of the two tags of keys; `None` for a tag that is not there.
     pub fn of(key: Option<&str>, next: Option<&str>) -> Self {
-        KeyTags { key: Tagged::of(key), next: Tagged::of(next) }
+        KeyTags { key: Tagged::of(key), next: Tagged::of(next), makes_way: None }
+    }
+
+    /// The same with the value of [`MAKES_WAY_TAG`].
+    pub fn making_way(self, tag: Option<&str>) -> Self {
+        KeyTags { makes_way: tag.and_then(|tag| tag.parse().ok()), ..self }
     }
 }
 
-/// What EC2 shows of this gateway's own instance: the values of its two tags, and what the same answer says about its
+/// What EC2 shows of this gateway's own instance: the values of its tags, and what the same answer says about its
 /// interface. Tags are foreign text, as anyone with permission to write tags may have written them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnTags {
@@ -162,6 +205,8 @@ pub struct OwnTags {
     pub key: Option<String>,
     /// [`NEXT_KEY_TAG`]; `None` if there is no such tag.
     pub next: Option<String>,
+    /// [`MAKES_WAY_TAG`]; `None` if there is no such tag.
+    pub makes_way: Option<String>,
     /// Whether EC2 drops the packets that the instance's first interface forwards; `None` if the answer does not say.
     pub source_dest_check: Option<bool>,
     /// The instance's first interface; `None` if the answer does not say all of it.
@@ -169,9 +214,19 @@ pub struct OwnTags {
 }
 
 impl OwnTags {
-    /// The value of `tag`, which is [`KEY_TAG`] or [`NEXT_KEY_TAG`]; `None` if there is no such tag.
+    /// The value of one of these tags; `None` if there is no such tag.
     pub fn get(&self, tag: &str) -> Option<&str> {
-        if tag == KEY_TAG { self.key.as_deref() } else { self.next.as_deref() }
+        let value = match tag {
+            KEY_TAG => &self.key,
+            NEXT_KEY_TAG => &self.next,
+            _ => &self.makes_way,
+        };
+        value.as_deref()
+    }
+
+    /// The same, understood.
+    pub fn tags(&self) -> KeyTags {
+        KeyTags::of(self.key.as_deref(), self.next.as_deref()).making_way(self.makes_way.as_deref())
     }
 }
 
@@ -238,6 +293,14 @@ mod tests {
         assert!(!stolen.belongs_to(&me), "a key signed by another");
         let unproven = Succession { proof: succession.endorsement, ..succession };
         assert!(!unproven.follows(&one.public, &me), "the next key has not signed");
+
+        let left = one.makes_way(instance2.clone(), &me).unwrap();
+        assert!(left.is_by(&one.public, &me) && left.to_string().len() <= LONGEST);
+        assert_eq!(KeyTags::default().making_way(Some(&left.to_string())).makes_way, Some(left.clone()));
+        assert!(!left.is_by(&one.public, &Holder { vpc: &vpc, instance: &instance2 }), "another one has made way");
+        assert!(!left.is_by(&two.public, &me), "another key says so");
+        assert!(!MakesWay { heir: instance.clone(), ..left }.is_by(&one.public, &me), "for another one");
+        assert_eq!(KeyTags::default().making_way(Some(instance2.as_str())).makes_way, None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
-use super::{Holder, InstanceId, Mode, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature};
+use super::{Holder, InstanceId, MakesWay, Mode, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature};
 
 /// The bytes before the 32 bytes of the seed in PKCS#8 (RFC 8410, section 7), in the form without the public key,
 /// which every strongSwan reads.
@@ -73,6 +73,12 @@ impl PrivateKey {
     pub fn succeeded_by(&self, next: &PrivateKey, holder: &Holder<'_>) -> Option<Succession> {
         let text = signature::succession(&self.public, &next.public, holder);
         Some(Succession { next: next.public, endorsement: self.sign(&text)?, proof: next.sign(&text)? })
+    }
+
+    /// The statement that the gateway of `holder`, which has this key, has left its place to `heir`. `None` if the text cannot be read.
+    pub fn makes_way(&self, heir: InstanceId, holder: &Holder<'_>) -> Option<MakesWay> {
+        let proof = self.sign(&signature::makes_way(&heir, holder))?;
+        Some(MakesWay { heir, proof })
     }
 
     /// Reads the text of its file; `None` if it is not as [`PrivateKey::from_seed`] writes it.

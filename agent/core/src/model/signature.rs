@@ -61,6 +61,11 @@ pub(crate) fn succession(key: &PublicKey, next: &PublicKey, holder: &Holder<'_>)
     format!("crosswan: {next} follows {key} as the key of {holder}")
 }
 
+/// The text that the key of `holder` signs when that member of a pair has left its place to `heir`.
+pub(crate) fn makes_way(heir: &InstanceId, holder: &Holder<'_>) -> String {
+    format!("crosswan: {holder} has made way for {heir}")
+}
+
 /// The text that a member of a pair signs with each beat: the beat's own bytes in hex, who sends it, and to whom.
 pub(crate) fn beat(bytes: &[u8], from: &Holder<'_>, to: &InstanceId) -> String {
     format!("crosswan: the beat {} of {from} to {to}", hex(bytes))

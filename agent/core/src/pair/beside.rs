@@ -15,6 +15,9 @@ pub struct Beside {
     pub me: Me,
     /// The two that it waits beside.
     pub beside: [InstanceId; 2],
+    /// The one for which it has made way, if it was a member and has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_way: Option<InstanceId>,
     /// The destinations whose routes a gateway of this mode takes.
     pub destinations: BTreeSet<Ipv4Net>,
 }

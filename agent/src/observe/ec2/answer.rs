@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::{Instance, InstanceStateName, Tag, Vpc, VpcCidrBlockStat
 use ipnet::Ipv4Net;
 
 use crosswan_core::model::{
-    Gateway, InstanceId, KEY_TAG, KeyTags, NEXT_KEY_TAG, Refusal, RegionView, Scope, SegmentTag, Timestamp, VpcId,
+    Gateway, InstanceId, KEY_TAG, KeyTags, MAKES_WAY_TAG, NEXT_KEY_TAG, Refusal, RegionView, Scope, SegmentTag, Timestamp, VpcId,
     plain, printable, vpc_cidr,
 };
 
@@ -128,13 +128,18 @@ fn gateway(scope: &Scope, i: &Instance) -> Result<Gateway, String> {
         launched: launched(i).ok_or("EC2 shows no launch time for it")?,
         cidrs: BTreeSet::new(),
         segment: None,
-        tags: KeyTags::of(tag(i, KEY_TAG), tag(i, NEXT_KEY_TAG)),
+        tags: key_tags(i),
     })
 }
 
 /// When an instance was launched, if the answer says it.
 pub(super) fn launched(instance: &Instance) -> Option<Timestamp> {
     instance.launch_time.map(|at| Timestamp(at.secs()))
+}
+
+/// What an instance announces.
+pub(super) fn key_tags(instance: &Instance) -> KeyTags {
+    KeyTags::of(tag(instance, KEY_TAG), tag(instance, NEXT_KEY_TAG)).making_way(tag(instance, MAKES_WAY_TAG))
 }
 
 /// The value of an instance's tag, if it has that tag.

@@ -16,7 +16,7 @@ use super::{
     answer::{launched, tag},
     client, reason,
 };
-use crosswan_core::model::{AskError, InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnInterface, OwnTags, Region, printable};
+use crosswan_core::model::{AskError, InstanceId, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnInterface, OwnTags, Region, printable};
 
 /// The most characters that EC2 accepts as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;
@@ -199,6 +199,7 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
     Ok(OwnTags {
         key: tag(me, KEY_TAG).map(str::to_owned),
         next: tag(me, NEXT_KEY_TAG).map(str::to_owned),
+        makes_way: tag(me, MAKES_WAY_TAG).map(str::to_owned),
         source_dest_check: me.source_dest_check(),
         interface: first_interface(me),
     })

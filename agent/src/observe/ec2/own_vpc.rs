@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Clients, FILTER_VALUES, PAGE,
-    answer::{launched, segment, tag},
+    answer::{key_tags, launched, segment, tag},
     client, filter, instances, literal, next,
     own::{bounded, own_tags, pauses},
     reason, vpcs,
@@ -24,8 +24,8 @@ use super::{
 use crosswan_core::{
     decide::TakeRoute,
     model::{
-        AskError, Identity, InstanceId, KEY_TAG, KeyTags, Member, NEXT_KEY_TAG, Neighbour, OwnInterface, OwnTags,
-        OwnVpc, Region, RouteTable, RouteTableId, RouteTarget, SegmentTag, SubnetId, VpcId, VpcRoute, Zone,
+        AskError, Identity, InstanceId, Member, Neighbour, OwnInterface, OwnTags, OwnVpc, Region, RouteTable,
+        RouteTableId, RouteTarget, SegmentTag, SubnetId, VpcId, VpcRoute, Zone,
     },
     pair::Me,
     settings::{Settings, Tag},
@@ -257,7 +257,7 @@ fn member(instance: &Instance) -> Option<(InstanceId, (SubnetId, Member))> {
         interface: interface.network_interface_id()?.parse().ok()?,
         zone: None,
         launched: launched(instance)?,
-        tags: KeyTags::of(tag(instance, KEY_TAG), tag(instance, NEXT_KEY_TAG)),
+        tags: key_tags(instance),
     };
     Some((instance.instance_id()?.parse().ok()?, (interface.subnet_id()?.parse().ok()?, member)))
 }

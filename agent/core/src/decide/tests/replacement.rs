@@ -273,6 +273,36 @@ fn a_third_gateway_waits_without_a_place_until_one_of_the_two_that_have_theirs_i
     assert_eq!([1, 2, 3].map(|n| place(&down(d.clone(), 1100, &[(3, false)]), n)), [None, two, one]);
 }
 
+/// The heir of one that has made way has its place as soon as it has shown that it works, and not before.
+#[test]
+fn one_that_has_made_way_keeps_its_place_until_its_heir_has_authenticated() {
+    let place = |d: &Decided, n| d.tunnels.get(&to_of_a(n)).filter(|t| !t.children.is_empty()).map(|t| t.place);
+    let signed_by = |key: u8, heir: &str| {
+        let one = of_a(1);
+        let holder = crate::model::Holder { vpc: &one.vpc, instance: &one.instance };
+        let left = key_pair(key).makes_way(heir.parse().unwrap(), &holder).unwrap().to_string();
+        let tags = one.tags.clone().making_way(Some(&left));
+        [Gateway { tags, ..one }, of_a(2), of_a(3)]
+    };
+    let left = |heir| signed_by(1, heir);
+    let d = hub(None, &[of_a(2)], &[]);
+    let d = hub(Some(d), &[of_a(1), of_a(2)], &[(2, true)]);
+    let d = hub(Some(d), &[of_a(1), of_a(2)], &[(1, true), (2, true)]);
+    assert_eq!(loaded(&d).0, [2]);
+    let before = [1, 2].map(|n| place(&d, n));
+    let of = |gateways: &[Gateway], third: &[(u32, bool)]| {
+        let d = hub(Some(d.clone()), gateways, &[&[(1, true), (2, true)], third].concat());
+        [1, 2, 3].map(|n| place(&d, n))
+    };
+    let stays = [before[0], before[1], None];
+    assert_eq!(of(&[of_a(1), of_a(2), of_a(3)], &[(3, false)]), stays, "nobody has made way");
+    assert_eq!(of(&left("i-00000003"), &[]), stays, "the heir has shown nothing");
+    assert_eq!(of(&left("i-00000009"), &[(3, false)]), stays, "the heir is gone");
+    assert_eq!(of(&left("i-00000001"), &[(3, false)]), stays);
+    assert_eq!(of(&signed_by(3, "i-00000003"), &[(3, false)]), stays, "its heir says so, and not itself");
+    assert_eq!(of(&left("i-00000003"), &[(3, false)]), [None, before[1], before[0]]);
+}
+
 /// A gateway keeps its place as long as it has a tunnel: by its live CHILD_SA, else by the file of connections.
 #[test]
 fn places_come_from_live_tunnels_then_from_the_file_and_a_newcomer_takes_the_free_one() {

@@ -28,10 +28,12 @@ struct Shown {
     announced: bool,
     /// Whether the default route of a table of its own leads to it.
     holds: bool,
+    /// For whom it has made way.
+    left: Option<u32>,
 }
 
 fn shown(n: u32, launched: i64, holds: bool) -> Shown {
-    Shown { n, launched, announced: true, holds }
+    Shown { n, launched, announced: true, holds, left: None }
 }
 
 fn vpc() -> VpcId {
@@ -66,9 +68,16 @@ fn seen(n: u32, all: &[Shown]) -> Observed {
     let own = all.iter().find(|shown| shown.n == n).unwrap();
     let subnet = "subnet-00000001".parse().unwrap();
     let place = OwnInterface { id: interface(n), subnet, launched: Timestamp(own.launched) };
-    observed.tags = Some(Ok(OwnTags { key: key(own), interface: Some(place), ..OwnTags::default() }));
+    let left = |of: &Shown| {
+        let (vpc, instance) = (vpc(), id(of.n));
+        let signed = |heir| key_pair(of.n as u8).makes_way(id(heir), &Holder { vpc: &vpc, instance: &instance });
+        of.left.map(|heir| signed(heir).unwrap().to_string())
+    };
+    let own = OwnTags { key: key(own), makes_way: left(own), interface: Some(place), ..OwnTags::default() };
+    observed.tags = Some(Ok(own));
     let member = |of: &Shown| {
-        let (address, tags) = ([10, 1, 0, of.n as u8].into(), KeyTags::of(key(of).as_deref(), None));
+        let tags = KeyTags::of(key(of).as_deref(), None).making_way(left(of).as_deref());
+        let address = [10, 1, 0, of.n as u8].into();
         (id(of.n), Member { address, interface: interface(of.n), zone: None, launched: Timestamp(of.launched), tags })
     };
     let table = |of: &Shown| {
@@ -97,10 +106,12 @@ fn two(all: &[Shown]) -> Vec<u32> {
 
 #[test]
 fn whatever_ec2_shows_all_name_the_same_two_and_these_two_name_each_other() {
-    for case in 0..8_u32.pow(3) {
+    for case in 0..16_u32.pow(3) {
         let of = |n: u32| {
-            let bits = case >> (3 * (n - 1)) & 7;
-            Shown { n, launched: (bits & 1).into(), announced: bits & 2 > 0, holds: bits & 4 > 0 }
+            let bits = case >> (4 * (n - 1)) & 15;
+            // Each for the next one, and so all in a circle.
+            let left = (bits & 8 > 0).then_some(n % 3 + 1);
+            Shown { n, launched: (bits & 1).into(), announced: bits & 2 > 0, holds: bits & 4 > 0, left }
         };
         let all = [of(1), of(2), of(3)];
         let settings = Settings::of_toml(SETTINGS);
@@ -133,6 +144,32 @@ fn a_newcomer_displaces_nobody_and_is_a_member_when_another_is_gone() {
         assert_eq!(two(&[one, other, third, shown(4, 400, false)]), [1, 2]);
         assert_eq!(two(&[other, third, shown(4, 400, false)]), [2, 3]);
     }
+}
+
+#[test]
+fn one_that_has_handed_over_and_made_way_is_no_member_as_long_as_its_heir_is_there() {
+    let left = Shown { left: Some(3), ..shown(1, 100, false) };
+    let (other, heir) = (shown(2, 200, true), shown(3, 300, false));
+    assert_eq!(two(&[left, other, heir]), [2, 3]);
+    let pair_of = |n| pair(n, &[left, other, heir]).unwrap();
+    assert_eq!((pair_of(2).other.instance, pair_of(3).other.instance), (id(3), id(2)));
+    assert!(pair_of(2).waiting.is_empty(), "nobody waits for a place");
+    let settings = Settings::of_toml(SETTINGS);
+    let said = beside(&settings, &seen(1, &[left, other, heir])).unwrap();
+    assert_eq!((&said.beside, &said.made_way), (&[id(2), id(3)], &Some(id(3))));
+    let why = pair(1, &[left, other, heir]).unwrap_err().unwrap();
+    assert!(why.contains(&format!("this gateway has made way for {}: end this one, or", id(3))), "{why}");
+    let said = note(&settings, &seen(2, &[left, other, heir])).unwrap();
+    assert!(said.starts_with(&format!("{} has made way for {}", id(1), id(3))), "{said}");
+
+    // Nothing is lost where the heir is gone, has no key yet, or is the gateway itself; and no tag moves a route.
+    assert_eq!(two(&[left, other]), [1, 2]);
+    assert_eq!(two(&[left, other, Shown { announced: false, ..heir }]), [1, 2]);
+    assert_eq!(two(&[Shown { left: Some(1), ..left }, other, heir]), [1, 2]);
+    assert_eq!(two(&[Shown { holds: true, ..left }, other, heir]), [1, 2]);
+    // The next one has a place before the one that has left, and that one has it again where nobody else is there.
+    assert_eq!(two(&[left, Shown { left: Some(4), ..shown(2, 200, false) }, Shown { holds: true, ..heir }, shown(4, 400, false)]), [3, 4]);
+    assert_eq!(two(&[left, Shown { holds: true, ..heir }]), [1, 3]);
 }
 
 #[test]
