@@ -265,10 +265,13 @@ impl<F: Fn(&str)> Run<'_, F> {
         let me = &self.members.me;
         let holder = Holder { vpc: &me.vpc, instance: &me.instance };
         let left = keyring::read(self.paths)?.and_then(|ring| ring.current.makes_way(heir.clone(), &holder));
-        let left = left.ok_or_else(|| Error::observe("make way: this gateway has no key to say so with: crosswan refresh makes one"))?;
+        let left = left.ok_or_else(|| {
+            Error::observe("make way: this gateway has no key to say so with: crosswan refresh makes one")
+        })?;
         let tags = [(MAKES_WAY_TAG, left.to_string())];
         let written = ec2::announce(&self.clients, &me.region, &me.instance, &tags, EC2).await;
-        written.map_err(|e| Error::apply(format!("make way: write tag {MAKES_WAY_TAG} of {}", me.instance)).because(e))?;
+        written
+            .map_err(|e| Error::apply(format!("make way: write tag {MAKES_WAY_TAG} of {}", me.instance)).because(e))?;
         self.say(format!("EC2 shows that this gateway has made way for {heir}; a refresh is asked for"));
         files::touch(&self.paths.wanted)?;
         let deadline = Instant::now() + PASS;
@@ -386,7 +389,10 @@ impl fmt::Display for Handover {
             }
         }
         if let Some(heir) = made_way_for {
-            write!(f, "; {heir} takes this gateway's place: end this one when crosswan status on {to} shows {heir} alive and well")?;
+            write!(
+                f,
+                "; {heir} takes this gateway's place: end this one when crosswan status on {to} shows {heir} alive and well"
+            )?;
         }
         why.as_ref().map_or(Ok(()), |why| write!(f, "; {to}: {why}"))
     }

@@ -12,7 +12,7 @@ use std::{
 
 use crosswan::observe::ec2::{Query, announce, own_tags, stop_source_dest_check, surroundings};
 use crosswan_core::{
-    model::{AskError, Identity, InstanceId, KEY_TAG, NEXT_KEY_TAG, OwnInterface, Region, Timestamp},
+    model::{AskError, Identity, InstanceId, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnInterface, Region, Timestamp},
     settings::Tag,
 };
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
@@ -239,6 +239,7 @@ fn a_gateway_may_write_its_two_tags_and_nothing_else_and_each_condition_is_neede
             ("both tags", exact()),
             ("the key alone", publishing(NEXT_KEY_TAG, KEY_TAG)),
             ("the next key alone", publishing(KEY_TAG, NEXT_KEY_TAG)),
+            ("that it makes way", publishing(NEXT_KEY_TAG, MAKES_WAY_TAG)),
         ] {
             assert_eq!(decide(&document, &me, &call), Decision::Allowed, "{file}: {what}");
         }
@@ -377,8 +378,8 @@ fn a_policy_that_lacks_the_second_tag_is_refused_with_both_tags_by_name() {
         let reason = announce(&new_tags()).unwrap_err().to_string();
         assert_eq!(
             reason,
-            "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key and \
-             crosswan-next-key, in us-west-2 (UnauthorizedOperation): see docs/iam",
+            "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key, \
+             crosswan-next-key and crosswan-makes-way-for, in us-west-2 (UnauthorizedOperation): see docs/iam",
             "{file} without {tag}"
         );
         // EC2 takes all tags of a request or none; the one that is allowed still goes alone.

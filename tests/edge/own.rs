@@ -220,8 +220,8 @@ fn publish_says_what_it_may_not_do() {
     let denied = Server::start(|_, _| Reply::error(403, "UnauthorizedOperation"));
     assert_eq!(
         write(&denied.endpoint, KEY, TIMEOUT).unwrap_err(),
-        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key and \
-         crosswan-next-key, in xx-own-1 (UnauthorizedOperation): see docs/iam"
+        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key, \
+         crosswan-next-key and crosswan-makes-way-for, in xx-own-1 (UnauthorizedOperation): see docs/iam"
     );
     assert!(denied.asked("DescribeInstances").is_empty());
 
@@ -233,8 +233,8 @@ fn publish_says_what_it_may_not_do() {
     let denied = Server::start(move |_, _| Reply::new(403, body));
     assert_eq!(
         write(&denied.endpoint, KEY, TIMEOUT).unwrap_err(),
-        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key and \
-         crosswan-next-key, in xx-own-1 (UnauthorizedOperation; a policy denies it explicitly): see docs/iam"
+        "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key, \
+         crosswan-next-key and crosswan-makes-way-for, in xx-own-1 (UnauthorizedOperation; a policy denies it explicitly): see docs/iam"
     );
 
     // It may write, but not read.

@@ -37,7 +37,9 @@ use crate::{
 use crosswan_core::{
     error::{Error, Result},
     model::{ConnName, InstanceId, Place, PrivateKey},
-    pair::{Beside, Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Members, Refused, Says, Word, far_ends, known_by_most},
+    pair::{
+        Beside, Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Members, Refused, Says, Word, far_ends, known_by_most,
+    },
     state::State,
     system::{ChildSa, Followee, Sa},
 };

@@ -3,7 +3,9 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
-use super::{Holder, InstanceId, MakesWay, Mode, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature};
+use super::{
+    Holder, InstanceId, MakesWay, Mode, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature,
+};
 
 /// The bytes before the 32 bytes of the seed in PKCS#8 (RFC 8410, section 7), in the form without the public key,
 /// which every strongSwan reads.

@@ -10,8 +10,8 @@ use aws_sdk_ec2::types::{Instance, InstanceStateName, Tag, Vpc, VpcCidrBlockStat
 use ipnet::Ipv4Net;
 
 use crosswan_core::model::{
-    Gateway, InstanceId, KEY_TAG, KeyTags, MAKES_WAY_TAG, NEXT_KEY_TAG, Refusal, RegionView, Scope, SegmentTag, Timestamp, VpcId,
-    plain, printable, vpc_cidr,
+    Gateway, InstanceId, KEY_TAG, KeyTags, MAKES_WAY_TAG, NEXT_KEY_TAG, Refusal, RegionView, Scope, SegmentTag,
+    Timestamp, VpcId, plain, printable, vpc_cidr,
 };
 
 /// What a region has shown so far, page by page. An instance that pages repeat is kept once, as last seen.

@@ -16,7 +16,9 @@ use super::{
     answer::{launched, tag},
     client, reason,
 };
-use crosswan_core::model::{AskError, InstanceId, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnInterface, OwnTags, Region, printable};
+use crosswan_core::model::{
+    AskError, InstanceId, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnInterface, OwnTags, Region, printable,
+};
 
 /// The most characters that EC2 accepts as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
 const LONGEST: usize = 256;

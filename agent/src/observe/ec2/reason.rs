@@ -7,7 +7,9 @@ use aws_sdk_ec2::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crosswan_core::model::{AskError, Format, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, Region, Substitute, Tries, printable};
+use crosswan_core::model::{
+    AskError, Format, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, Region, Substitute, Tries, printable,
+};
 
 use super::whole::CutOff;
 
@@ -139,7 +141,9 @@ pub(in crate::observe) fn refused(asked: &Asked<'_>, status: u16, code: &str, me
 fn needed(operation: &str, region: &Region) -> String {
     match operation {
         "CreateTags" => {
-            format!("ec2:CreateTags on its own instance for the tags {KEY_TAG}, {NEXT_KEY_TAG} and {MAKES_WAY_TAG}, in {region}")
+            format!(
+                "ec2:CreateTags on its own instance for the tags {KEY_TAG}, {NEXT_KEY_TAG} and {MAKES_WAY_TAG}, in {region}"
+            )
         }
         "ModifyInstanceAttribute" => {
             format!("ec2:ModifyInstanceAttribute on its own instance for the attribute SourceDestCheck, in {region}")

@@ -99,14 +99,7 @@ pub fn address(first: Ipv4Addr, n: usize) -> Ipv4Addr {
 impl Mass {
     /// So many clients with addresses from `first` on, who speak with these `hubs`. `ends` are those of the gateway that lends its tunnels,
     /// by places; `ns` is its namespace.
-    pub fn start(
-        ns: &Netns,
-        ends: &[FarEnd; 2],
-        port: u16,
-        first: Ipv4Addr,
-        count: usize,
-        hubs: Hubs,
-    ) -> Result<Mass> {
+    pub fn start(ns: &Netns, ends: &[FarEnd; 2], port: u16, first: Ipv4Addr, count: usize, hubs: Hubs) -> Result<Mass> {
         ns.ip(&format!("route replace local {first}/18 dev lo"))?;
         let sockets = Place::FAR_ENDS.map(|place| ns.run(|| to_tunnels(place, port)));
         let sockets: [UdpSocket; 2] = match sockets {

@@ -168,7 +168,15 @@ fn one_that_has_handed_over_and_made_way_is_no_member_as_long_as_its_heir_is_the
     assert_eq!(two(&[Shown { left: Some(1), ..left }, other, heir]), [1, 2]);
     assert_eq!(two(&[Shown { holds: true, ..left }, other, heir]), [1, 2]);
     // The next one has a place before the one that has left, and that one has it again where nobody else is there.
-    assert_eq!(two(&[left, Shown { left: Some(4), ..shown(2, 200, false) }, Shown { holds: true, ..heir }, shown(4, 400, false)]), [3, 4]);
+    assert_eq!(
+        two(&[
+            left,
+            Shown { left: Some(4), ..shown(2, 200, false) },
+            Shown { holds: true, ..heir },
+            shown(4, 400, false)
+        ]),
+        [3, 4]
+    );
     assert_eq!(two(&[left, Shown { holds: true, ..heir }]), [1, 3]);
 }
 
