@@ -2,7 +2,7 @@
 
 use super::{
     pair::{made_way, me, standing},
-    third::Standing,
+    third::{Standing, Waiter},
 };
 use crate::{
     model::{InstanceId, OwnInterface, OwnVpc},
@@ -44,11 +44,11 @@ pub(super) fn note(settings: &Settings, observed: &Observed) -> Option<String> {
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else { return None };
     let (Standing::With(other, _), waiting) = standing(settings, observed, vpc, own) else { return None };
     Some(match waiting.first()? {
-        (left, Some(heir)) => format!(
+        Waiter { instance: left, made_way: Some(heir), .. } => format!(
             "{left} has made way for {heir}, and waits beside the pair of this gateway and {other}: end it, or end {heir}, and {left} is a \
              member again"
         ),
-        (next, None) => format!(
+        Waiter { instance: next, .. } => format!(
             "{next} waits beside the pair of this gateway and {other}, and is a member when one of the two is gone: to replace one, run \
              crosswan handover --make-way there"
         ),

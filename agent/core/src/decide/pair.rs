@@ -49,13 +49,13 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
         other: Other { instance: instance.clone(), interface: other.interface.clone(), address: other.address, keys },
         port,
         destinations: settings.destinations(),
-        waiting: waiting.iter().filter(|(_, made_way)| made_way.is_none()).map(|(who, _)| (*who).clone()).collect(),
+        waiting: waiting.iter().filter(|waiter| waiter.is_next).map(|waiter| waiter.instance.clone()).collect(),
     })
 }
 
 /// For whom this gateway has made way, where it waits; `None` if for nobody.
 pub(super) fn made_way(observed: &Observed, waiting: &[Waiter<'_>]) -> Option<InstanceId> {
-    waiting.iter().find(|(who, _)| **who == observed.me.instance)?.1.clone()
+    waiting.iter().find(|waiter| *waiter.instance == observed.me.instance)?.made_way.clone()
 }
 
 /// This gateway, as the members' file has it.

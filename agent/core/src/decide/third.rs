@@ -12,8 +12,15 @@ use crate::{
     observed::Observed,
 };
 
-/// A gateway that waits, and the one for which it has made way, if it has.
-pub(super) type Waiter<'a> = (&'a InstanceId, Option<InstanceId>);
+/// A gateway that waits.
+#[derive(Debug)]
+pub(super) struct Waiter<'a> {
+    pub instance: &'a InstanceId,
+    /// Whether it waits for a place: it has announced a key, and was no member that has made way.
+    pub is_next: bool,
+    /// For whom it has made way, if it has.
+    pub made_way: Option<InstanceId>,
+}
 
 /// What this gateway is among those of its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +90,12 @@ pub(super) fn standing<'a>(
         candidate.makes_way.take_if(|heir| heir == candidate.instance || !there.contains(heir));
     }
     all.sort_by(|a, b| a.rank(vpc).cmp(&b.rank(vpc)));
-    let waiting = all.iter().skip(2).map(|waiting| (waiting.instance, waiting.makes_way.clone())).collect();
+    let waiting = all.iter().skip(2).map(|Candidate { instance, announced, makes_way, .. }| Waiter {
+        instance,
+        is_next: *announced && makes_way.is_none(),
+        made_way: makes_way.clone(),
+    });
+    let waiting = waiting.collect();
     let standing = match &all[..] {
         [one, two, ..] => match (one.member, two.member) {
             (Some(member), None) => Standing::With(one.instance, member),

@@ -25,7 +25,7 @@ pub struct Members {
     /// The destinations whose routes may be moved: the default, and the private network's.
     #[serde(default)]
     pub destinations: BTreeSet<Ipv4Net>,
-    /// The gateways that wait beside the two for a place, the next one first.
+    /// The gateways with a key that wait beside the two for a place, the next one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<InstanceId>,
 }

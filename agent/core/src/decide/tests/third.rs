@@ -202,6 +202,8 @@ fn what_the_members_and_the_one_that_waits_report_names_all_three() {
     assert!(said.starts_with(&format!("{} waits beside the pair of this gateway and {}", id(3), id(1))), "{said}");
     assert_eq!(pair(2, &all).unwrap().waiting, [id(3)], "crosswan pair asks for passes");
     assert!(pair(2, &all[..2]).unwrap().waiting.is_empty());
+    let keyless = Shown { announced: false, ..all[2] };
+    assert!(pair(2, &[all[0], all[1], keyless]).unwrap().waiting.is_empty(), "nobody can make way for it");
     assert_eq!(note(&settings, &seen(3, &all)), None);
     assert_eq!(note(&settings, &seen(1, &all[..2])), None, "two have nobody beside them");
 }
