@@ -7,6 +7,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: the resident loop has a clock")]
 
+mod asks;
 mod beside;
 mod far;
 mod health;
@@ -37,6 +38,7 @@ use crate::{
     observe::ec2::Clients,
     paths::Paths,
 };
+use asks::{Asks, is_due};
 use beside::Waiting;
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
@@ -71,12 +73,6 @@ const ANSWERED: Duration = Duration::from_secs(60);
 const CLIENTS_AGE: Duration = Duration::from_mins(20);
 /// After a move the routes are looked at again so late.
 const READ_BACK: [u64; 3] = [1, 5, 15];
-/// The time between two passes that are asked for.
-const PASS_SPACING: Duration = Duration::from_mins(5);
-/// And between two for different reasons: the gateway that has just come in another one's place may be gone again. The same holds for beats
-/// of a gateway that is not known, as one that boots again may be heard moments after a pass has found it gone.
-const NEWS_SPACING: Duration = Duration::from_mins(1);
-
 /// What `crosswan pair` needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -113,10 +109,8 @@ struct Resident {
     /// Why EC2 could not be asked last, as it was said.
     unasked: Option<String>,
     read_back: Vec<Instant>,
-    /// When a pass was asked for last, and when one for beats of a gateway that is not known.
-    pass: Option<Instant>,
-    /// Why that was.
-    asked_because: String,
+    asks: Asks,
+    /// When a pass was asked for last for beats of a gateway that is not known.
     stranger: Option<Instant>,
     watched: Option<Watched>,
     /// The pair that this gateway waits beside.
@@ -154,8 +148,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         asked: None,
         unasked: None,
         read_back: Vec::new(),
-        pass: None,
-        asked_because: String::new(),
+        asks: Asks::new(paths.wanted.clone()),
         stranger: None,
         watched: None,
         waiting: None,
@@ -268,7 +261,7 @@ impl Resident {
             (Some((members, key)), _) => self.begin(members, key),
         }
         if let Some(why) = self.watched.as_ref().and_then(Watched::wants_a_pass) {
-            self.ask_for_a_pass(&why);
+            self.asks.ask(&why);
         }
         let leaves = self.watched.is_some() && self.leaves.look(self.now(), &self.cfg.paths, &self.back);
         self.event(Event::Leaving(leaves));
@@ -325,8 +318,8 @@ impl Resident {
         let Some(watched) = self.watched.as_mut().filter(|watched| from.ip() == watched.members.other.address) else {
             // A gateway that the last pass did not see, perhaps.
             let stranger = self.watched.is_none() && Unverified::read(datagram).is_some();
-            if stranger && is_due(&mut self.stranger, NEWS_SPACING) {
-                self.ask_at_once(&format!("{} sends beats, and is not known as a member of a pair", from.ip()));
+            if stranger && is_due(&mut self.stranger, asks::NEWS) {
+                self.asks.ask_at_once(&format!("{} sends beats, and is not known as a member of a pair", from.ip()));
             }
             return;
         };
@@ -344,22 +337,10 @@ impl Resident {
                 let since = (why == Refused::Forged).then(|| *watched.forged_since.get_or_insert_with(Instant::now));
                 if mute && since.is_some_and(|since| since.elapsed() > Duration::from_secs(5)) {
                     let instance = other.instance.clone();
-                    self.ask_for_a_pass(&format!("the beats of {instance} are signed with a key that is not known"));
+                    self.asks.ask(&format!("the beats of {instance} are signed with a key that is not known"));
                 }
             }
         }
-    }
-
-    fn ask_for_a_pass(&mut self, why: &str) {
-        let spacing = if self.asked_because == why { PASS_SPACING } else { NEWS_SPACING };
-        if is_due(&mut self.pass, spacing) {
-            self.ask_at_once(why);
-            why.clone_into(&mut self.asked_because);
-        }
-    }
-
-    fn ask_at_once(&self, why: &str) {
-        ask_at_once(&self.cfg.paths, why);
     }
 
     fn on_back(&mut self, back: Back) {
@@ -377,7 +358,7 @@ impl Resident {
                 if let Some((new, table, to)) = self.waiting.as_mut().and_then(|waiting| waiting.note_nowhere(&tables))
                 {
                     let why = format!("{to} of {table} leads nowhere, and the pair may be gone");
-                    if new { self.ask_at_once(&why) } else { self.ask_for_a_pass(&why) }
+                    if new { self.asks.ask_at_once(&why) } else { self.asks.ask(&why) }
                 }
                 if let Some(watched) = self.watched.as_mut().filter(|watched| watched.pair.believes(asked)) {
                     watched.tables = tables;
@@ -392,7 +373,7 @@ impl Resident {
                     self.event(Event::Routes { asked, ways });
                     if let Some((table, to)) = new {
                         // Whose it is, a pass decides.
-                        self.ask_at_once(&format!("{to} of {table} leads nowhere"));
+                        self.asks.ask_at_once(&format!("{to} of {table} leads nowhere"));
                     }
                 }
             }
@@ -416,7 +397,7 @@ impl Resident {
                 self.event(Event::Moved { wanted, moved });
                 if moved > 0 && moved == wanted {
                     // The report of the last pass says otherwise. There are few moves, and the dead member may be back and unknown soon.
-                    self.ask_at_once("the routes lead here now");
+                    self.asks.ask_at_once("the routes lead here now");
                 }
             }
         }
@@ -519,20 +500,4 @@ impl Resident {
             warn!(reason = %e.chain(), "cannot write what status shows of the pair");
         }
     }
-}
-
-fn ask_at_once(paths: &Paths, why: &str) {
-    match files::touch(&paths.wanted) {
-        Ok(()) => info!("{why}: asked for a refresh"),
-        Err(e) => warn!(reason = %e.chain(), "{why}: cannot ask for a refresh"),
-    }
-}
-
-/// Whether something that was done `last` then may be done again after this spacing. If so, that is now.
-fn is_due(last: &mut Option<Instant>, spacing: Duration) -> bool {
-    let due = last.is_none_or(|at| at.elapsed() >= spacing);
-    if due {
-        *last = Some(Instant::now());
-    }
-    due
 }

@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    PASS_SPACING, ask_at_once, is_due,
+    asks::Asks,
     random::random,
     socket::{Received, TTL, receive, to_tunnels},
     tasks::Back,
@@ -104,8 +104,7 @@ struct Far {
     read: Option<[[Stamp; 2]; 4]>,
     /// This gateway was a member of a pair, and has made way. An end that hears that makes a pass, which gives its heir the tunnel.
     left: bool,
-    /// When a pass was asked for last because an end has said that.
-    asked: Option<Instant>,
+    asks: Asks,
     carries: UnboundedSender<Carries>,
     /// What was said last of datagrams that do not count: of whom, and why.
     said: BTreeMap<(String, Refused), Instant>,
@@ -135,7 +134,7 @@ pub(super) async fn run(port: u16, paths: &Paths, member: Option<Member>) -> Res
         key: None,
         read: None,
         left: false,
-        asked: None,
+        asks: Asks::new(paths.wanted.clone()),
         carries,
         said: BTreeMap::new(),
     };
@@ -304,8 +303,8 @@ impl Far {
         match heard {
             Ok(says) => {
                 self.known = None;
-                if says.leaving && is_due(&mut self.asked, PASS_SPACING) {
-                    ask_at_once(&self.paths, &format!("the gateway of {name} has made way for another one"));
+                if says.leaving {
+                    self.asks.ask(&format!("the gateway of {name} has made way for another one"));
                 }
                 let follow = self.follows.entry(name.party().to_owned()).or_default();
                 if follow.is_news(&says) && !std::mem::replace(asked, true) {
