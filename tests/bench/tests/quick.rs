@@ -133,3 +133,15 @@ fn a_cast_is_measured_beside_a_script_that_makes_as_many_calls() {
     assert!(questions > 40 && script[1].abs_diff(questions) < questions / 4, "{text}");
     assert_eq!(text.matches("not judged").count(), 2, "{text}");
 }
+
+#[test]
+fn a_hub_that_dies_is_measured_beside_one_that_only_stands_by() {
+    let out = tempfile::tempdir().unwrap();
+    let text = bench(out.path(), &["hubs"]);
+    let ways = |what| row(&text, "| what | a to b |", what)[1..5].to_vec();
+    for what in ["hub/vpn-hub dies, EC2 0 s", "hub/vpn-hub-2 dies, EC2 0 s", "cold standby"] {
+        let seconds = ways(what).into_iter().map(|way| way.trim_end_matches(" s").parse::<f64>().unwrap());
+        assert!(seconds.into_iter().all(|seconds| seconds > 0.0), "{text}");
+    }
+    assert_eq!(text.matches("not judged").count(), 5, "{text}");
+}

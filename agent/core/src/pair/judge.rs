@@ -361,7 +361,10 @@ impl Pair {
             Event::Answer => {
                 (self.answered, self.proven, self.unanswered) = (Some(now), true, 0);
             }
-            Event::Silent { asked } if !self.doubted && self.probed == Some(asked) => self.unanswered += 1,
+            // It says something only of one whose beats came meanwhile: a gateway that overslept asks as if all were well.
+            Event::Silent { asked } if !self.doubted && self.probed == Some(asked) => {
+                self.unanswered += u32::from(self.heard.is_some_and(|(at, _)| at >= asked));
+            }
             Event::Silent { asked } => self.silent = self.silent.max(Some(asked)),
             Event::Tick(own) => self.tick(now, own, &mut actions),
             Event::Leaving(leaving) => self.leaving = leaving.then(|| self.leaving.unwrap_or(now)),

@@ -195,6 +195,28 @@ fn the_silence_of_a_kernel_that_never_answered_means_nothing() {
     assert!(run.pair.judgement().to_string().contains("pair.port"));
 }
 
+/// Each time that it oversleeps it begins its judgement anew, and asks the kernel of one that is dead as if all were well.
+#[test]
+fn a_kernel_that_is_silent_while_no_beat_comes_is_dead_and_not_mute_however_often_this_gateway_oversleeps() {
+    let (mut run, mut world) = (Run::new(), FINE);
+    run.lives(&mut world, 1000);
+    let mut dead = World { beats: None, kernel: false, ec2: false, ..FINE };
+    for slept in [35_000, 6000, 6000, 6000, 6000] {
+        dead.tick = slept;
+        run.lives(&mut dead, slept);
+        dead.tick = INTERVAL;
+        run.lives(&mut dead, 2000);
+        assert_eq!(run.pair.judgement(), Judgement { peer: Peer::Dead, waits: Some(Wait::Routes) });
+    }
+    dead.ec2 = true;
+    run.lives(&mut dead, 2000);
+    assert_eq!(run.taken.len(), 1);
+    // Nor is it taken for deaf when it is back and EC2 has not answered it yet.
+    let mut back = World { beats: Some(Health { ec2: false, ..WELL }), ways: OURS, ..FINE };
+    run.lives(&mut back, INTERVAL);
+    assert_eq!(run.pair.judgement().peer, Peer::Alive);
+}
+
 #[test]
 fn it_is_taken_over_within_the_budget_and_an_agents_death_is_no_death_until_its_kernel_dies_too() {
     let (mut run, mut world) = Run::after(World { beats: None, ..FINE });
