@@ -1,7 +1,7 @@
 //! What follows where this gateway waits beside a pair, or another one beside the pair that this one is of.
 
 use super::{
-    pair::{made_way, me, standing},
+    pair::{me, standing},
     third::{Standing, Waiter},
 };
 use crate::{
@@ -20,9 +20,9 @@ pub(super) fn waits_beside<'a>(
     own: &'a OwnInterface,
 ) -> Option<([&'a InstanceId; 2], Option<InstanceId>)> {
     settings.pair?;
-    match standing(settings, observed, vpc, own) {
-        (Standing::Waits(two), waiting) => Some((two, made_way(observed, &waiting))),
-        (Standing::Alone | Standing::With(..), _) => None,
+    match standing(settings, observed, vpc, own).0 {
+        Standing::Waits(two, made_way) => Some((two, made_way)),
+        Standing::Alone | Standing::With(..) => None,
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
             };
             return Err(stranger.filter(|_| asked).map(why));
         }
-        Standing::Waits(two) => return Err(Some(waits(two, made_way(observed, &waiting).as_ref()))),
+        Standing::Waits(two, made_way) => return Err(Some(waits(two, made_way.as_ref()))),
     };
     let keys = keys(settings.mode, vpc_id, instance, other);
     if keys.is_empty() {
@@ -51,11 +51,6 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
         destinations: settings.destinations(),
         waiting: waiting.iter().filter(|waiter| waiter.is_next).map(|waiter| waiter.instance.clone()).collect(),
     })
-}
-
-/// For whom this gateway has made way, where it waits; `None` if for nobody.
-pub(super) fn made_way(observed: &Observed, waiting: &[Waiter<'_>]) -> Option<InstanceId> {
-    waiting.iter().find(|waiter| *waiter.instance == observed.me.instance)?.made_way.clone()
 }
 
 /// This gateway, as the members' file has it.

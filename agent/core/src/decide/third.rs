@@ -23,14 +23,14 @@ pub(super) struct Waiter<'a> {
 }
 
 /// What this gateway is among those of its mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing<'a> {
     /// The only one.
     Alone,
     /// One of the pair, with this other one.
     With(&'a InstanceId, &'a Member),
-    /// Neither of these two, who are the pair.
-    Waits([&'a InstanceId; 2]),
+    /// Neither of these two, who are the pair; and for whom it has made way, if it has.
+    Waits([&'a InstanceId; 2], Option<InstanceId>),
 }
 
 /// One of the gateways.
@@ -90,6 +90,7 @@ pub(super) fn standing<'a>(
         candidate.makes_way.take_if(|heir| heir == candidate.instance || !there.contains(heir));
     }
     all.sort_by(|a, b| a.rank(vpc).cmp(&b.rank(vpc)));
+    let left = all.iter().find(|candidate| candidate.member.is_none()).and_then(|me| me.makes_way.clone());
     let waiting = all.iter().skip(2).map(|Candidate { instance, announced, makes_way, .. }| Waiter {
         instance,
         is_next: *announced && makes_way.is_none(),
@@ -100,7 +101,7 @@ pub(super) fn standing<'a>(
         [one, two, ..] => match (one.member, two.member) {
             (Some(member), None) => Standing::With(one.instance, member),
             (None, Some(member)) => Standing::With(two.instance, member),
-            _ => Standing::Waits([one.instance, two.instance]),
+            _ => Standing::Waits([one.instance, two.instance], left),
         },
         _ => Standing::Alone,
     };

@@ -121,7 +121,7 @@ fn whatever_ec2_shows_all_name_the_same_two_and_these_two_name_each_other() {
             let mut two = match standing(&settings, &observed, vpc, observed.own_interface().unwrap()).0 {
                 Standing::Alone => panic!("{all:?}"),
                 Standing::With(other, _) => [id(of.n), other.clone()],
-                Standing::Waits(two) => two.map(Clone::clone),
+                Standing::Waits(two, _) => two.map(Clone::clone),
             };
             two.sort();
             (of.n, two)
