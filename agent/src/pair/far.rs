@@ -249,7 +249,7 @@ impl Far {
         let Some(key) = &self.key else { return };
         let mut sent = 0;
         for end in self.ends.values_mut() {
-            let says = Says { leaving: self.left, ..says(now, self.member.as_ref(), &self.follows, end) };
+            let says = says(now, self.member.as_ref(), self.left, &self.follows, end);
             sent += u32::from(send(end, now, says, key, &self.sockets, self.port));
             if sent == BATCH {
                 sent = 0;
@@ -280,7 +280,7 @@ impl Far {
     fn answer(&mut self, name: &ConnName) {
         let now = self.now();
         if let (Some(key), Some(end)) = (&self.key, self.ends.get_mut(name)) {
-            let says = Says { leaving: self.left, ..says(now, self.member.as_ref(), &self.follows, end) };
+            let says = says(now, self.member.as_ref(), self.left, &self.follows, end);
             send(end, now, says, key, &self.sockets, self.port);
         }
     }
@@ -354,14 +354,15 @@ impl Far {
     }
 }
 
-/// What this gateway says to the end of this connection: a member its own word, and everybody whom it follows.
-fn says(now: u64, member: Option<&Member>, follows: &BTreeMap<String, Follow<ConnName>>, to: &End) -> Says {
+/// What this gateway says to the end of this connection: a member its own word, one that has `left` that it has, and everybody whom it
+/// follows.
+fn says(now: u64, member: Option<&Member>, left: bool, follows: &BTreeMap<String, Follow<ConnName>>, to: &End) -> Says {
     let (name, word) = (&to.end.name, member.map_or_else(Word::default, |member| *member.says.borrow()));
     let (holds, generation) = (word.holds, word.for_end(to.exchange.known_for_long(now)));
     let (follows, known) =
         follows.get(name.party()).map_or((false, 0), |follow| (follow.followed() == Some(name), follow.generation()));
     let interval = Duration::from_millis(IDLE);
-    Says { health: Health::default(), holds, leaving: false, interval, generation, follows, known }
+    Says { health: Health::default(), holds, leaving: left, interval, generation, follows, known }
 }
 
 /// Sends the beat that is due to an end, through the interface of its place. Returns whether there was one.
