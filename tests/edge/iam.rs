@@ -215,7 +215,7 @@ fn publishing(from: &str, to: &str) -> Call {
 }
 
 #[test]
-fn a_gateway_may_write_its_two_tags_and_nothing_else_and_each_condition_is_needed() {
+fn a_gateway_may_write_its_own_tags_and_nothing_else_and_each_condition_is_needed() {
     let me = Caller::gateway("crosswan-test", HOME, ME);
     let exact = || publishing("", "");
     let no_tag = Call::new(HOME, &format!("Action=CreateTags&ResourceId.1={ME}"));
@@ -400,6 +400,10 @@ fn the_guard_keeps_the_tags_to_the_gateways() {
     };
     let all_tags = || Call::new(HOME, &format!("Action=DeleteTags&ResourceId.1={ME}"));
     let neither = || Call::new(HOME, &format!("Action=CreateTags&ResourceId.1={ME}&Tag.1.Key=service&Tag.1.Value=nat"));
+    let makes_way = Call::new(
+        HOME,
+        &format!("Action=CreateTags&ResourceId.1={ME}&Tag.1.Key={MAKES_WAY_TAG}&Tag.1.Value=i-00000002"),
+    );
     let admin = Caller::user("admin");
     let gateways =
         ["crosswan-vpn-hub", "crosswan-nat-vpn", "crosswan-nat-hub"].map(|role| Caller::gateway(role, HOME, ME));
@@ -407,6 +411,7 @@ fn the_guard_keeps_the_tags_to_the_gateways() {
         ("an admin writes them", &admin, publishing("", ""), Decision::Denied),
         ("an admin writes one of them", &admin, publishing(KEY_TAG, "service"), Decision::Denied),
         ("an admin writes the other", &admin, publishing(NEXT_KEY_TAG, "service"), Decision::Denied),
+        ("an admin has it make way", &admin, makes_way, Decision::Denied),
         ("an admin writes them among others", &admin, publishing("&Tag.1", "&Tag.3.Key=a&Tag.1"), Decision::Denied),
         ("an admin deletes them", &admin, with_key(publishing("=CreateTags", "=DeleteTags")), Decision::Denied),
         ("an admin deletes all", &admin, with_key(all_tags()), Decision::Denied),
