@@ -70,8 +70,8 @@ const HANDOVER_CODES: &str = "\
 Exit codes of handover:
   0  no route leads here, and nothing passes this gateway: it can be stopped
   2  settings make no pair of this gateway, or an argument is wrong
-  3  nothing was tried: there is no second gateway, crosswan pair does not run, or EC2 does not answer
-  4  not in time: routes lead here still, or packets pass still; the text says which, and why
+  3  nothing was tried: there is no second gateway, or none to make way for, crosswan pair does not run, or EC2 does not answer
+  4  not in time: routes lead here still, packets pass still, or nobody takes this one's place; the text says which, and why
   5  another handover is under way
 
 Example, an upgrade of both gateways of a pair:

@@ -92,19 +92,19 @@ pub fn no_pair(settings: &Settings) -> Option<&'static str> {
     }
 }
 
-/// Whom this gateway waits beside, if it does.
-fn beside(paths: &Paths) -> Result<Option<Beside>> {
-    Ok(files::read(&paths.pair)?.and_then(|(text, _)| Beside::parse(&text)))
+/// What the last pass has written of the pair.
+fn pair(paths: &Paths) -> Result<Option<String>> {
+    Ok(files::read(&paths.pair)?.map(|(text, _)| text))
 }
 
 /// The other member, if there is one and `crosswan pair` runs here.
 fn watched(paths: &Paths) -> Result<(Members, PairStatus)> {
-    if let Some(Beside { beside: [one, two], .. }) = beside(paths)? {
+    let text = pair(paths)?;
+    if let Some(Beside { beside: [one, two], .. }) = text.as_deref().and_then(Beside::parse) {
         return Err(Error::observe(format!(
             "hand over: this gateway waits beside the pair of {one} and {two}, and has nothing to hand over; run it on the one that is to end"
         )));
     }
-    let text = files::read(&paths.pair)?.map(|(text, _)| text);
     let members = text.as_deref().and_then(Members::parse).ok_or_else(|| {
         Error::observe(
             "hand over: no other gateway makes a pair with this one; launch a second one of its mode in this VPC, and run crosswan refresh",
@@ -227,6 +227,11 @@ pub async fn run(
     };
     match ended {
         Some(ended) => ended?,
+        None if make_way && handover.exit_code() == 0 => {
+            return Err(Error::apply(
+                "make way: it has handed over, and was interrupted before a refresh has found who takes its place",
+            ));
+        }
         None => handover.why = Some("it was interrupted".into()),
     }
     Ok(handover)
@@ -275,7 +280,8 @@ impl<F: Fn(&str)> Run<'_, F> {
         self.say(format!("EC2 shows that this gateway has made way for {heir}; a refresh is asked for"));
         files::touch(&self.paths.wanted)?;
         let deadline = Instant::now() + PASS;
-        while beside(self.paths)?.and_then(|beside| beside.made_way).as_ref() != Some(heir) {
+        let made_way = |text: String| Beside::parse(&text)?.made_way;
+        while pair(self.paths)?.and_then(made_way).as_ref() != Some(heir) {
             if Instant::now() >= deadline {
                 return Err(Error::apply(format!(
                     "make way: no refresh has found within {PASS:?} that {heir} is a member in this one's place: crosswan refresh says \
