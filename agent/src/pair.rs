@@ -351,7 +351,7 @@ impl Resident {
                 (self.tunnels, self.tunnels_due) = (up, Instant::now() + (CHARON_RESTS * took).min(CHARON_AGAIN));
             }
             Back::Notices(notices) => self.leaves.told(self.now(), notices),
-            Back::Far(generation) => self.event(Event::Generation(generation)),
+            Back::Far { known, follows } => self.event(Event::FarEnds { known, follows }),
             Back::Routes(asked, Ok(tables)) => {
                 self.answered = Some(Instant::now());
                 self.unasked = None;

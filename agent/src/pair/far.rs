@@ -93,8 +93,8 @@ struct Far {
     start: Instant,
     session: u64,
     member: Option<Member>,
-    /// Of how many takeovers most far ends know; `None` if one has been heard since that was counted.
-    known: Option<u32>,
+    /// A far end has been heard since it was counted of how many takeovers they know.
+    heard_more: bool,
     ends: BTreeMap<ConnName, End>,
     /// The ends by their places and addresses.
     at: BTreeMap<(Place, Ipv4Addr), ConnName>,
@@ -126,7 +126,7 @@ pub(super) async fn run(port: u16, paths: &Paths, member: Option<Member>) -> Res
         start: Instant::now(),
         session,
         member,
-        known: None,
+        heard_more: false,
         ends: BTreeMap::new(),
         at: BTreeMap::new(),
         follows: words.all().map(follow).collect(),
@@ -258,21 +258,20 @@ impl Far {
         }
     }
 
-    /// Tells the member how many takeovers most far ends know, of those that were heard: one number for each party, whatever its gateways.
+    /// Tells the member how many takeovers most far ends know and whether these follow it, of those that were heard: one word for each party,
+    /// whatever its gateways.
     fn learn(&mut self) {
-        let (Some(member), None) = (&self.member, self.known) else { return };
-        let mut parties: BTreeMap<&str, u32> = BTreeMap::new();
+        let Some(member) = self.member.as_ref().filter(|_| std::mem::take(&mut self.heard_more)) else { return };
+        let mut parties: BTreeMap<&str, (u32, bool)> = BTreeMap::new();
         for (name, end) in &self.ends {
-            if let Some((_, known)) = end.exchange.known() {
+            if let Some((follows, known)) = end.exchange.known() {
                 let most = parties.entry(name.party()).or_default();
-                *most = known.max(*most);
+                *most = (known, follows).max(*most);
             }
         }
-        let heard = !parties.is_empty();
-        let known = known_by_most(parties.into_values().collect());
-        self.known = Some(known);
-        if heard {
-            let _ = member.back.send(Back::Far(known));
+        if !parties.is_empty() {
+            let (known, follows) = known_by_most(parties.into_values().collect());
+            let _ = member.back.send(Back::Far { known, follows });
         }
     }
 
@@ -302,7 +301,7 @@ impl Far {
         }
         match heard {
             Ok(says) => {
-                self.known = None;
+                self.heard_more = true;
                 if says.leaving {
                     self.asks.ask(&format!("the gateway of {name} has made way for another one"));
                 }

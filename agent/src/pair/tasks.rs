@@ -41,8 +41,8 @@ pub(super) enum Back {
     Silent(u64),
     /// When EC2 was asked for the managed tables, and these, or why it could not be asked.
     Routes(u64, Result<BTreeMap<RouteTableId, RouteTable>, String>),
-    /// Most far ends know of so many takeovers.
-    Far(u32),
+    /// Most far ends know of so many takeovers, and these follow this gateway or not.
+    Far { known: u32, follows: bool },
     /// To how many parties tunnels of this gateway are up, and how long charon took to say so.
     Tunnels(u16, Duration),
     /// Each route that was to move, or why it does not read back.

@@ -171,12 +171,15 @@ impl Exchange {
     }
 }
 
-/// Of how many takeovers more than half of all parties know, each of which says its number: so a few of them that lie, or whom nobody else
-/// has heard, neither move anything nor keep the others from hearing of the next one.
-pub fn known_by_most(mut known: Vec<u32>) -> u32 {
-    known.sort_unstable();
+/// Of how many takeovers more than half of all parties know, each of which says its number and whether it follows this gateway; and whether
+/// most of those that say that number follow it. So a few of them that lie, or whom nobody else has heard, neither move anything nor keep the
+/// others from hearing of the next one.
+pub fn known_by_most(mut said: Vec<(u32, bool)>) -> (u32, bool) {
+    said.sort_unstable();
     // With an even number this is the lower one of the two in the middle.
-    known.get(known.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+    let known = said.get(said.len().saturating_sub(1) / 2).map_or(0, |(known, _)| *known);
+    let most = |follows| said.iter().filter(|word| **word == (known, follows)).count();
+    (known, most(true) > most(false))
 }
 
 fn words(says: &Says) -> Words {

@@ -70,8 +70,13 @@ pub enum Event {
         /// How many of these read back as moved.
         moved: usize,
     },
-    /// A far end has been heard, and most of them know of so many takeovers of this pair.
-    Generation(u32),
+    /// A far end has been heard.
+    FarEnds {
+        /// Most of them know of so many takeovers of this pair,
+        known: u32,
+        /// and these follow this gateway.
+        follows: bool,
+    },
 }
 
 /// What is to be done.
@@ -244,8 +249,8 @@ pub struct Pair {
     announced: bool,
     /// When they were last told so before EC2 had shown it.
     claimed: Option<u64>,
-    /// When a far end was heard last, and how many takeovers most of them know.
-    far_heard: Option<(u64, u32)>,
+    /// When a far end was heard last; how many takeovers most of them know, and whether these follow this gateway.
+    far_heard: Option<(u64, u32, bool)>,
     moves: Vec<u64>,
     judgement: Judgement,
 }
@@ -371,9 +376,14 @@ impl Pair {
             Event::Routes { asked, ways } if self.believes(asked) => self.routes(now, asked, ways, &mut actions),
             Event::Routes { .. } => {}
             Event::Moved { wanted, moved } => self.moved(now, wanted, moved, &mut actions),
-            Event::Generation(generation) => {
-                self.far_heard = Some((now, generation));
-                self.learn(now, generation, By::Unknown);
+            Event::FarEnds { known, follows } => {
+                // A process that has just started knows nothing of those whom they followed before.
+                let by = match self.far_heard.replace((now, known, follows)) {
+                    Some(_) if !follows => By::Other,
+                    Some(_) if self.by == By::This => By::This,
+                    _ => By::Unknown,
+                };
+                self.learn(now, known, by);
             }
         }
         actions
@@ -396,7 +406,9 @@ impl Pair {
         if moved > 0 && moved == wanted {
             (self.pause, self.halfway) = (0, false);
             // What most far ends have heard at the decision need not be said again.
-            if !(self.by == By::This && self.far_heard.is_some_and(|(_, known)| known == self.generation.0)) {
+            if !(self.by == By::This
+                && self.far_heard.is_some_and(|(_, known, follows)| follows && known == self.generation.0))
+            {
                 self.leads(now);
             }
             // If EC2 shows something else next, then the other one has moved it.
@@ -585,7 +597,7 @@ impl Pair {
             answered && pair.looked.is_some_and(|at| now - at <= FRESH)
         };
         let reached = self.looked.is_some() && self.is_of_this_silence(self.word_of)
-            || self.far_heard.is_some_and(|(at, _)| self.is_of_this_silence(at));
+            || self.far_heard.is_some_and(|(at, ..)| self.is_of_this_silence(at));
         let held = !handed && !self.halfway && self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
         let too_many = !self.halfway && self.moves.len() >= MOVES;
         let its = self.says().filter(|_| handed).map_or(0, |says| says.health.tunnels);

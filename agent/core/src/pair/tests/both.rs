@@ -2,13 +2,13 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     time::Duration,
 };
 
 use proptest::prelude::*;
 
-use crate::pair::{Action, Event, Health, Judgement, Pair, Peer, Says, Wait, Ways};
+use crate::pair::{Action, Event, Follow, Health, Judgement, Pair, Peer, Says, Wait, Ways};
 
 const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnels: 1 };
 const INTERVAL: u64 = 100;
@@ -16,6 +16,8 @@ const MISSES: u32 = 4;
 /// From one host to another.
 const LATENCY: u64 = 1;
 const MINUTE: u64 = 60_000;
+/// Between two words to the far end.
+const WORDS: u64 = 50;
 
 /// Which routes lead to which member.
 type Table = [usize; 3];
@@ -33,6 +35,8 @@ enum Due {
     Tick,
     /// EC2 is asked from time to time.
     Warm,
+    /// A member's word to the far end leaves, and is answered.
+    Word,
     /// The task that asks the other member's kernel runs.
     Ask {
         asked: u64,
@@ -68,6 +72,8 @@ enum Trouble {
     Deaf(usize),
     /// A member hands over.
     Leaves(usize),
+    /// Nothing of a member reaches the far end.
+    Unheard(usize),
     /// A member has no uplink.
     Unfit(usize),
     /// Each call of EC2 takes so long.
@@ -95,6 +101,10 @@ struct World {
     queue: BinaryHeap<Reverse<(u64, Due, usize)>>,
     /// Each order to take over, by whom; and when each route came to lead elsewhere.
     orders: Vec<(u64, usize)>,
+    /// Whom the far end follows, and the takeovers that each member has made.
+    follow: Follow<usize>,
+    made: [BTreeSet<u32>; 2],
+    leaving: [bool; 2],
     moved: BTreeMap<usize, Vec<u64>>,
 }
 
@@ -109,11 +119,15 @@ impl World {
             table,
             queue: BinaryHeap::new(),
             orders: Vec::new(),
+            follow: Follow::default(),
+            made: Default::default(),
+            leaving: [false; 2],
             moved: BTreeMap::new(),
         };
         for member in [0, 1] {
             world.plan(37 * member as u64, Due::Tick, member);
             world.plan(10, Due::Warm, member);
+            world.plan(20, Due::Word, member);
         }
         world
     }
@@ -179,6 +193,7 @@ impl World {
             Due::Tick => {
                 let fit = !self.has(Trouble::Unfit(member));
                 let leaving = self.has(Trouble::Leaves(member));
+                self.leaving[member] = leaving;
                 self.on(member, Event::Leaving(leaving));
                 self.on(member, Event::Tick(Health { uplink: fit, ..WELL }));
                 if !self.has(Trouble::Deaf(other)) {
@@ -208,6 +223,17 @@ impl World {
             Due::Warm => {
                 self.look(member);
                 self.plan(self.now + MINUTE / 2, Due::Warm, member);
+            }
+            Due::Word => {
+                if !self.has(Trouble::Unheard(member)) {
+                    let word = self.pairs[member].word();
+                    if word.holds {
+                        self.follow.follow(member, word.generation);
+                    }
+                    let known = self.follow.generation();
+                    self.on(member, Event::FarEnds { known, follows: self.follow.followed() == Some(&member) });
+                }
+                self.plan(self.now + WORDS, Due::Word, member);
             }
             Due::Routes { asked, table } => {
                 if self.pairs[member].believes(asked) {
@@ -263,6 +289,16 @@ impl World {
                 Action::Say(_) | Action::StandDown => {}
             }
         }
+        let words = [0, 1].map(|member| self.pairs[member].word());
+        for (member, word) in words.iter().enumerate() {
+            // One that hands over speaks of its own takeovers only.
+            let made = word.mine || word.holds && self.leaving[member];
+            self.made[member].extend(made.then_some(word.generation));
+        }
+        // A far end would follow whoever it hears first.
+        let [one, two] = self.made.each_ref().map(|made| made.contains(&words[0].generation));
+        let both = words[0].generation == words[1].generation && words.iter().all(|word| word.holds);
+        assert!(!both || one == two, "both speak of a takeover that one has made: {words:?}");
     }
 }
 
@@ -335,6 +371,7 @@ proptest! {
                 2 => (0..2_usize).prop_map(Trouble::Stall),
                 4 => (0..2_usize).prop_map(Trouble::Freeze),
                 4 => (0..2_usize).prop_map(Trouble::Deaf),
+                2 => (0..2_usize).prop_map(Trouble::Unheard),
                 2 => (0..2_usize).prop_map(Trouble::Unfit),
                 1 => (0..8000_u64).prop_map(Trouble::Slow),
                 1 => (0..3_usize).prop_map(Trouble::Refuses),
@@ -401,6 +438,7 @@ proptest! {
                 2 => (0..2_usize).prop_map(Trouble::Stall),
                 2 => (0..2_usize).prop_map(Trouble::Freeze),
                 2 => (0..2_usize).prop_map(Trouble::Deaf),
+                2 => (0..2_usize).prop_map(Trouble::Unheard),
                 2 => (0..2_usize).prop_map(Trouble::Unfit),
                 1 => (0..8000_u64).prop_map(Trouble::Slow),
                 1 => (0..3_usize).prop_map(Trouble::Refuses),

@@ -135,8 +135,17 @@ fn a_few_far_ends_that_lie_are_told_what_they_want_and_the_others_what_is_so() {
     for (known, most) in
         [(&[][..], 0), (&[7], 7), (&[3, u32::MAX], 3), (&[4, 4, u32::MAX], 4), (&[9, 9, 4, 4], 4), (&[0, 5, 5], 5)]
     {
-        assert_eq!(known_by_most(known.to_vec()), most, "{known:?}");
+        for follows in [false, true] {
+            let said = known.iter().map(|known| (*known, follows)).collect();
+            assert_eq!(known_by_most(said), (most, follows && !known.is_empty()), "{known:?}");
+        }
     }
+    let said =
+        |own: usize, its: usize| [vec![(4, true); own], vec![(4, false); its], vec![(3, true), (9, true)]].concat();
+    assert_eq!(
+        [(2, 1), (1, 1), (1, 2)].map(|(own, its)| known_by_most(said(own, its))),
+        [(4, true), (4, false), (4, false)]
+    );
     let word = Word { holds: true, mine: true, generation: 4 };
     for (known, said) in [
         (None, 4),

@@ -652,13 +652,13 @@ fn a_takeover_is_one_more_than_all_that_were_heard_of_and_another_one_once_it_is
     let (mut run, mut world) = (Run::new(), World { generation: 7, ..FINE });
     run.lives(&mut world, 1000);
     assert_eq!(word(&run), (false, 7));
-    run.on(&mut world, Event::Generation(9));
+    run.on(&mut world, Event::FarEnds { known: 9, follows: true });
     let mut world = World { generation: 7, ..dead };
     run.lives(&mut world, 5000);
     assert_eq!(word(&run), (true, 11));
     // What was said at the decision is not said again where most far ends know it by then.
     let (mut run, mut world) = Run::after(World { accepts: false, ..dead });
-    run.on(&mut world, Event::Generation(1));
+    run.on(&mut world, Event::FarEnds { known: 1, follows: true });
     run.lives(&mut World { accepts: true, ..dead }, 60_000);
     assert_eq!((word(&run), run.taken.is_empty(), run.pair.ways().unwrap().there), ((true, 1), false, 0));
     // A move that EC2 does not accept, or of which some routes are still to follow, is not complete.
@@ -673,10 +673,10 @@ fn far_ends_are_told_of_a_takeover_before_ec2_has_answered_and_not_more_often_th
     let dead = World { beats: None, kernel: false, ec2: false, ..FINE };
     let (mut run, mut fine) = (Run::new(), FINE);
     run.lives(&mut fine, 1000);
-    run.on(&mut fine, Event::Generation(0));
+    run.on(&mut fine, Event::FarEnds { known: 0, follows: true });
     run.lives(&mut dead.clone(), BUDGET);
     assert_eq!(word(&run), (false, 0), "nothing reaches it, perhaps");
-    run.on(&mut dead.clone(), Event::Generation(0));
+    run.on(&mut dead.clone(), Event::FarEnds { known: 0, follows: true });
     run.lives(&mut dead.clone(), INTERVAL);
     assert_eq!((word(&run), run.taken.len(), run.pair.moves().len()), ((true, 1), 0, 1), "a far end was heard");
     // It flaps, and nobody else has spoken of a takeover: far ends follow already.
@@ -689,7 +689,7 @@ fn far_ends_are_told_of_a_takeover_before_ec2_has_answered_and_not_more_often_th
     for generation in 2..20 {
         run.lives(&mut World { ec2: false, generation: 10 * generation, ..FINE }, 61_000);
         run.lives(&mut dead.clone(), 1000);
-        run.on(&mut dead.clone(), Event::Generation(0));
+        run.on(&mut dead.clone(), Event::FarEnds { known: 0, follows: true });
         run.lives(&mut dead.clone(), 1000);
     }
     assert_eq!(run.pair.moves().len(), 3);
@@ -829,10 +829,22 @@ fn nobody_speaks_to_far_ends_of_a_takeover_that_the_other_one_has_made_while_ec2
     run.on(&mut world, Event::Beat(says));
     run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
     assert_eq!((word(&run), run.pair.word().holds), ((true, 1), false));
-    // One that hands over may hear of it from a far end first.
+    // It may hear of it from far ends first, which follow the other one now.
+    let (mut run, mut world) = had();
+    run.on(&mut world, Event::FarEnds { known: 0, follows: true });
+    run.on(&mut world, Event::FarEnds { known: 1, follows: false });
+    run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+    assert_eq!((word(&run), run.pair.word().holds), ((true, 1), false));
+    // One that has just started cannot tell, and says what EC2 says, unless it hands over.
+    let (mut run, mut world) = had();
+    run.on(&mut world, Event::FarEnds { known: 1, follows: false });
+    run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
+    assert!(run.pair.word().holds);
+    run.on(&mut world, Event::Leaving(true));
+    assert!(!run.pair.word().holds);
     let (mut run, mut world) = had();
     run.on(&mut world, Event::Leaving(true));
-    run.on(&mut world, Event::Generation(1));
+    run.on(&mut world, Event::FarEnds { known: 1, follows: false });
     run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
     assert_eq!((word(&run), run.pair.word().holds), ((true, 1), false));
     // Its own it has made, and yet it outbids nobody.
