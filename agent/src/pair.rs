@@ -49,6 +49,7 @@ use crosswan_core::{
     },
     settings::{Pairing, Tag},
 };
+use far::Told;
 use leaving::Leaves;
 use random::random;
 use shown::{shown, taken};
@@ -94,7 +95,7 @@ struct Resident {
     session: u64,
     back: UnboundedSender<Back>,
     /// What far ends are told.
-    far: watch::Sender<Word>,
+    far: watch::Sender<Told>,
     clients: (Arc<Clients>, Instant),
     health: Health,
     /// The last look found that this gateway does not carry traffic any more, and the next one decides.
@@ -127,8 +128,8 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
     let failed = || Error::new(Kind::Other, format!("listen on UDP {port} (pair.port)"));
     let socket = socket::to_member(port).await.context(failed)?;
     let (back, mut results) = unbounded_channel();
-    let (far, says) = watch::channel(Word::default());
-    let (member, paths) = (far::Member { says, back: back.clone() }, cfg.paths.clone());
+    let (far, told) = watch::channel(Told::default());
+    let (member, paths) = (far::Member { told, back: back.clone() }, cfg.paths.clone());
     let start = Instant::now();
     let session = u64::from_be_bytes(random()?).max(1);
     let clients = (Arc::new(Clients::default()), start);
@@ -430,6 +431,7 @@ impl Resident {
                     self.asked = Some(Instant::now());
                     tasks::look_at_routes(now, &self.clients.0, &watched.members.me, &self.cfg.routes_tag, &self.back);
                 }
+                Action::AskFarEnds => self.far.send_modify(|told| told.asks += 1),
                 Action::TakeOver { private } => {
                     watched.decided = Some((Instant::now(), watched.heard));
                     watched.ordered = watched.members.takes(&watched.tables, private);
@@ -456,7 +458,7 @@ impl Resident {
         let Some(watched) = &self.watched else { return };
         let word = watched.pair.word();
         let now = Word { holds: word.holds && self.tunnels > 0, ..word };
-        self.far.send_if_modified(|said| std::mem::replace(said, now) != now);
+        self.far.send_if_modified(|told| std::mem::replace(&mut told.word, now) != now);
     }
 
     /// Writes down the moves that count, where they have changed.
@@ -477,7 +479,7 @@ impl Resident {
         watched.sequence += 1;
         let (holds, generation) = (watched.pair.holds(), watched.pair.generation());
         let interval = self.cfg.pairing.interval;
-        let says = Says { health: own, holds, leaving, interval, generation, follows: false, known: 0 };
+        let says = Says { health: own, holds, leaving, interval, generation, ..Says::default() };
         let (challenge, echo) = (watched.hearing.challenge(), watched.hearing.echo());
         let beat = Beat { says, session: self.session, sequence: watched.sequence, challenge, echo };
         let Members { me, other, port, .. } = &watched.members;

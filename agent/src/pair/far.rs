@@ -56,16 +56,27 @@ const DATAGRAMS: u32 = 500;
 const BATCH: u32 = 50;
 /// How long charon has for each look at whether a tunnel carries packets. The word came through it, so no answer is none against it.
 const CHARON: Duration = Duration::from_millis(500);
+/// So many ends are asked at once.
+const ASKED: usize = 8;
 /// What is wrong with an end's datagrams is said again after so long.
 const SAID: Duration = Duration::from_mins(10);
 
 /// A member of a pair, as the far ends are told of it.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Its word.
-    pub says: watch::Receiver<Word>,
+    /// What it has to say.
+    pub told: watch::Receiver<Told>,
     /// Who is told how many takeovers most far ends know.
     pub back: UnboundedSender<Back>,
+}
+
+/// What the task that watches the other member has for far ends.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    /// This member's word.
+    pub word: Word,
+    /// How often some of them were to be asked.
+    pub asks: usize,
 }
 
 #[derive(Debug)]
@@ -95,6 +106,8 @@ struct Far {
     member: Option<Member>,
     /// A far end has been heard since it was counted of how many takeovers they know.
     heard_more: bool,
+    /// How often ends were asked.
+    asks_made: usize,
     ends: BTreeMap<ConnName, End>,
     /// The ends by their places and addresses.
     at: BTreeMap<(Place, Ipv4Addr), ConnName>,
@@ -127,6 +140,7 @@ pub(super) async fn run(port: u16, paths: &Paths, member: Option<Member>) -> Res
         session,
         member,
         heard_more: false,
+        asks_made: 0,
         ends: BTreeMap::new(),
         at: BTreeMap::new(),
         follows: words.all().map(follow).collect(),
@@ -164,7 +178,8 @@ impl Far {
                     self.follow(&name, generation, carries).await;
                     continue;
                 }
-                () = news(&mut self.member) => {
+                told = news(&mut self.member) => {
+                    self.ask(told.asks);
                     self.send_all().await;
                     continue;
                 }
@@ -241,6 +256,18 @@ impl Far {
         }
         let at = |end: &End| Some(((end.end.place, end.address?), end.end.name.clone()));
         self.at = self.ends.values().filter_map(at).collect();
+    }
+
+    /// Asks some ends that were heard for their word, if the member has asked for that again; each time others, as some may be dead.
+    fn ask(&mut self, asks: usize) {
+        if asks == std::mem::replace(&mut self.asks_made, asks) {
+            return;
+        }
+        let now = self.now();
+        let mut heard: Vec<_> = self.ends.values_mut().filter(|end| end.exchange.known().is_some()).collect();
+        let ends = heard.len();
+        heard.rotate_left((asks * ASKED).checked_rem(ends).unwrap_or_default());
+        heard.into_iter().take(ASKED).for_each(|end| end.exchange.ask(now));
     }
 
     /// Sends each beat that is due. After some of them the beats of the member, in the same task, have their turn.
@@ -356,12 +383,12 @@ impl Far {
 /// What this gateway says to the end of this connection: a member its own word, one that has `left` that it has, and everybody whom it
 /// follows.
 fn says(now: u64, member: Option<&Member>, left: bool, follows: &BTreeMap<String, Follow<ConnName>>, to: &End) -> Says {
-    let (name, word) = (&to.end.name, member.map_or_else(Word::default, |member| *member.says.borrow()));
+    let (name, word) = (&to.end.name, member.map_or_else(Word::default, |member| member.told.borrow().word));
     let (holds, generation) = (word.holds, word.for_end(to.exchange.known_for_long(now)));
     let (follows, known) =
         follows.get(name.party()).map_or((false, 0), |follow| (follow.followed() == Some(name), follow.generation()));
     let interval = Duration::from_millis(IDLE);
-    Says { health: Health::default(), holds, leaving: left, interval, generation, follows, known }
+    Says { health: Health::default(), holds, leaving: left, interval, generation, follows, known, asks: false }
 }
 
 /// Sends the beat that is due to an end, through the interface of its place. Returns whether there was one.
@@ -377,15 +404,14 @@ fn send(to: &mut End, now: u64, says: Says, key: &PrivateKey, sockets: &[Option<
     true
 }
 
-/// Returns when the member has something new to say; never on a hub.
-async fn news(member: &mut Option<Member>) {
-    let open = match member {
-        Some(member) => member.says.changed().await.is_ok(),
-        None => false,
-    };
-    if !open {
-        std::future::pending().await
+/// Returns what the member has for far ends once that is new; never on a hub.
+async fn news(member: &mut Option<Member>) -> Told {
+    if let Some(Member { told, .. }) = member
+        && told.changed().await.is_ok()
+    {
+        return *told.borrow_and_update();
     }
+    std::future::pending().await
 }
 
 /// The private addresses of gateways, as EC2 showed them.

@@ -49,8 +49,7 @@ impl Scene<'_> {
         let is = |bit: u8| flags & (1 << bit) != 0;
         let health =
             Health { forwards: !is(0), uplink: !is(1), charon: !is(2), ec2: !is(3), tunnels: u16::from(!is(5)) };
-        let says =
-            Says { health, holds: is(4), leaving: is(6), interval: INTERVAL, generation: 0, follows: false, known: 0 };
+        let says = Says { health, holds: is(4), leaving: is(6), interval: INTERVAL, generation: 0, ..Says::default() };
         let (challenge, echo) = (self.its.challenge(), self.its.echo());
         let beat = Beat { says, session: self.session, sequence: self.sequence, challenge, echo };
         let [from, to] = [fake::gateway(1), fake::gateway(2)];
@@ -61,15 +60,7 @@ impl Scene<'_> {
     fn answer(&mut self, sequence: u64) {
         let [from, to] = [fake::gateway(1), fake::gateway(2)];
         let key = fake::key_pair(2, &to.instance);
-        let says = Says {
-            health: Health::default(),
-            holds: false,
-            leaving: false,
-            interval: INTERVAL,
-            generation: 0,
-            follows: false,
-            known: 0,
-        };
+        let says = Says { interval: INTERVAL, ..Says::default() };
         let (challenge, echo) = (self.own.challenge(), self.own.echo());
         let beat = Beat { says, session: u64::from(self.processes), sequence, challenge, echo };
         let holder = Holder { vpc: &from.vpc, instance: &to.instance };

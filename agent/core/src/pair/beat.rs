@@ -3,7 +3,7 @@
 //! | bytes | hold |
 //! |---|---|
 //! | 0..4 | `cwb`, and the version: 3 |
-//! | 4..6 | flags: [`Health`], whether the sender is the one to be used, whether it hands over, and whether its own route leads to the receiver; unknown ones mean nothing |
+//! | 4..6 | flags: [`Health`], whether the sender is the one to be used, whether it hands over, whether its own route leads to the receiver, and whether it asks for an answer; unknown ones mean nothing |
 //! | 6..8 | the sender's interval, in milliseconds |
 //! | 8..16 | the sender's session: a random number of its process |
 //! | 16..24 | the number of the beat in that session, from 1 |
@@ -35,9 +35,10 @@ const EC2: u16 = 1 << 3;
 const HOLDS: u16 = 1 << 4;
 const LEAVING: u16 = 1 << 5;
 const FOLLOWS: u16 = 1 << 6;
+const ASKS: u16 = 1 << 7;
 
 /// What a member tells about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Says {
     /// How it is.
     pub health: Health,
@@ -53,6 +54,8 @@ pub struct Says {
     pub follows: bool,
     /// How many takeovers the receiver's pair has had, as far as it knows, at the other end of a tunnel.
     pub known: u32,
+    /// Whether the receiver is to answer at once, at the other end of a tunnel.
+    pub asks: bool,
 }
 
 /// A beat without its signature.
@@ -90,7 +93,7 @@ impl Beat {
     }
 
     fn body(&self) -> [u8; BODY] {
-        let Says { health, holds, leaving, interval, generation, follows, known } = self.says;
+        let Says { health, holds, leaving, interval, generation, follows, known, asks } = self.says;
         let flag = |is: bool, flag: u16| if is { flag } else { 0 };
         let flags = flag(health.forwards, FORWARDS)
             | flag(health.uplink, UPLINK)
@@ -98,7 +101,8 @@ impl Beat {
             | flag(health.ec2, EC2)
             | flag(holds, HOLDS)
             | flag(leaving, LEAVING)
-            | flag(follows, FOLLOWS);
+            | flag(follows, FOLLOWS)
+            | flag(asks, ASKS);
         let interval = u16::try_from(interval.as_millis()).unwrap_or(u16::MAX);
         let mut body = [0; BODY];
         body[..4].copy_from_slice(&MAGIC);
@@ -140,8 +144,8 @@ impl<'a> Unverified<'a> {
         let takeovers = |at: usize| Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().ok()?));
         let (generation, known) = (takeovers(40)?, takeovers(44)?);
         let interval = Duration::from_millis(interval.into());
-        let (holds, leaving, follows) = (is(HOLDS), is(LEAVING), is(FOLLOWS));
-        let says = Says { health, holds, leaving, interval, generation, follows, known };
+        let (holds, leaving, follows, asks) = (is(HOLDS), is(LEAVING), is(FOLLOWS), is(ASKS));
+        let says = Says { health, holds, leaving, interval, generation, follows, known, asks };
         let (session, sequence) = (number(8)?, number(16)?);
         let beat = Beat { says, session, sequence, challenge: number(24)?, echo: number(32)? };
         Some(Unverified { beat, body, signature: Signature::new(signature.try_into().ok()?) })

@@ -92,6 +92,8 @@ pub struct Exchange {
     due: u64,
     /// So many times what is new is said again.
     again: u32,
+    /// The next beat asks for an answer.
+    asks: bool,
 }
 
 impl Word {
@@ -111,7 +113,18 @@ impl Exchange {
     pub fn new(now: u64, seed: [u8; 32], session: u64) -> Exchange {
         let due = now + u64::from(seed[0]) * IDLE / 10 / 256;
         let hearing = Hearing::new(seed);
-        Exchange { hearing, session, sequence: 0, said: None, heard: None, since: now, sent: None, due, again: 0 }
+        Exchange {
+            hearing,
+            session,
+            sequence: 0,
+            said: None,
+            heard: None,
+            since: now,
+            sent: None,
+            due,
+            again: 0,
+            asks: false,
+        }
     }
 
     /// The beat that is due at `now`, if one is; `says` is what this end has to say then.
@@ -132,7 +145,13 @@ impl Exchange {
         self.sequence += 1;
         (self.said, self.sent) = (Some(word), Some(now));
         let (challenge, echo) = (self.hearing.challenge(), self.hearing.echo());
+        let says = Says { asks: std::mem::take(&mut self.asks), ..says };
         Some(Beat { says, session: self.session, sequence: self.sequence, challenge, echo })
+    }
+
+    /// Asks the other end at `now` for its word, though nothing is new: whoever answers is reached.
+    pub fn ask(&mut self, now: u64) {
+        (self.asks, self.due) = (true, now);
     }
 
     /// Whether the other end follows this one, and how many takeovers of this end's pair it knows; `None` if it was not heard yet.
@@ -145,8 +164,8 @@ impl Exchange {
         self.known().filter(|_| now.saturating_sub(self.since) >= IDLE)
     }
 
-    /// What a datagram that came from the address of `end` says, if it counts. One that is new, or of a process that has just started, is
-    /// answered at once.
+    /// What a datagram that came from the address of `end` says, if it counts. One that is new, asks for that, or is of a process that has just
+    /// started, is answered at once.
     ///
     /// # Errors
     /// Why it does not count.
@@ -160,7 +179,7 @@ impl Exchange {
                 if new {
                     self.since = now;
                 }
-                new || *first
+                new || *first || says.asks
             }
             Err(why) => *why == Refused::Unproven,
         };

@@ -89,6 +89,8 @@ pub enum Action {
     },
     /// Ask EC2 where the routes lead.
     LookAtRoutes,
+    /// Ask some far ends for their word: whether they are reached, and what they know.
+    AskFarEnds,
     /// Lead the other member's routes to this gateway.
     TakeOver {
         /// Those to the private network as well, because a tunnel of this gateway is up.
@@ -545,6 +547,10 @@ impl Pair {
                 // What EC2 has said before does not show that this gateway reaches it now.
                 self.ask_ec2(now, actions);
             }
+            // Packets of far ends need not wait for EC2, whose answer may take seconds. Those that are asked may be dead.
+            if silence < 2 * limit && !self.is_reached() {
+                actions.push(Action::AskFarEnds);
+            }
         } else if self.probed.is_none_or(|at| now - at >= due) {
             self.probed = Some(now);
             actions.push(ask);
@@ -596,13 +602,16 @@ impl Pair {
             let answered = pair.asked_ec2.is_none_or(|at| pair.word_of >= at) && pair.is_of_this_silence(pair.word_of);
             answered && pair.looked.is_some_and(|at| now - at <= FRESH)
         };
-        let reached = self.looked.is_some() && self.is_of_this_silence(self.word_of)
-            || self.far_heard.is_some_and(|(at, ..)| self.is_of_this_silence(at));
         let held = !handed && !self.halfway && self.moves.last().is_some_and(|last| now - last < HOLD_DOWN);
         let too_many = !self.halfway && self.moves.len() >= MOVES;
         let its = self.says().filter(|_| handed).map_or(0, |says| says.health.tunnels);
         let fewer = (1..its).contains(&own.tunnels).then_some(Wait::Fewer { own: own.tunnels, its });
-        if reached && !(handed && self.leaving.is_some()) && own.is_able() && own.tunnels > 0 && fewer.is_none() {
+        if self.is_reached()
+            && !(handed && self.leaving.is_some())
+            && own.is_able()
+            && own.tunnels > 0
+            && fewer.is_none()
+        {
             self.claim(now, held || too_many);
         }
         let wait = match self.ways {
@@ -663,6 +672,12 @@ impl Pair {
         }
         self.claimed = Some(now);
         self.leads(now);
+    }
+
+    /// Whether EC2 or a far end has been heard since the last beat, so that the silence is not this gateway's own.
+    fn is_reached(&self) -> bool {
+        self.looked.is_some() && self.is_of_this_silence(self.word_of)
+            || self.far_heard.is_some_and(|(at, ..)| self.is_of_this_silence(at))
     }
 
     /// Whether something then was after the last beat, if beats do not come. Who is cut off hears nobody, and what it decides by what it knew

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use crosswan_core::model::{ConnName, Place, PrivateKey};
-use crosswan_core::pair::{Exchange, FarEnd, Follow, Health, IDLE, LENGTH, Refused, Says};
+use crosswan_core::pair::{Exchange, FarEnd, Follow, IDLE, LENGTH, Refused, Says};
 use crosswan_lab::Netns;
 use nix::cmsg_space;
 use nix::libc;
@@ -249,13 +249,10 @@ impl Run {
         for End { end, exchange } in client.ends.iter_mut().filter(|of| self.hubs.has(of.end.place)) {
             let follows = client.follow.followed() == Some(&end.name);
             let says = Says {
-                health: Health::default(),
-                holds: false,
-                leaving: false,
                 interval: Duration::from_millis(IDLE),
-                generation: 0,
                 follows,
                 known: client.follow.generation(),
+                ..Says::default()
             };
             let (Some(beat), Some(to)) = (exchange.beat(now, says), end.address) else { continue };
             let [own, other] = &end.ids;

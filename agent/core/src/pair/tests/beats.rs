@@ -19,6 +19,7 @@ const SAYS: Says = Says {
     generation: 7,
     follows: false,
     known: 0,
+    asks: false,
 };
 
 /// A member's process: what it sends, and what it has heard.
@@ -90,6 +91,7 @@ fn a_beat_says_what_was_put_into_it_and_every_bit_is_signed() {
             generation: 0x0102_0304,
             follows: true,
             known: 0x0506_0708,
+            asks: true,
         };
         let beat = Beat { says, session: 7, sequence: 8, challenge: 9, echo: 10 };
         let datagram = beat.signed(&a.key, &Holder { vpc: &a.vpc, instance: &a.instance }, &b.instance).unwrap();

@@ -8,7 +8,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use crate::pair::{Action, Event, Follow, Health, Judgement, Pair, Peer, Says, Wait, Ways};
+use crate::pair::{Action, Event, Follow, Health, IDLE, Judgement, Pair, Peer, Says, Wait, Ways, Word};
 
 const WELL: Health = Health { forwards: true, uplink: true, charon: true, ec2: true, tunnels: 1 };
 const INTERVAL: u64 = 100;
@@ -16,8 +16,6 @@ const MISSES: u32 = 4;
 /// From one host to another.
 const LATENCY: u64 = 1;
 const MINUTE: u64 = 60_000;
-/// Between two words to the far end.
-const WORDS: u64 = 50;
 
 /// Which routes lead to which member.
 type Table = [usize; 3];
@@ -35,8 +33,10 @@ enum Due {
     Tick,
     /// EC2 is asked from time to time.
     Warm,
-    /// A member's word to the far end leaves, and is answered.
-    Word,
+    /// A member's word reaches the far end, and is answered. Without need it is said from time to time.
+    Word {
+        idle: bool,
+    },
     /// The task that asks the other member's kernel runs.
     Ask {
         asked: u64,
@@ -127,7 +127,7 @@ impl World {
         for member in [0, 1] {
             world.plan(37 * member as u64, Due::Tick, member);
             world.plan(10, Due::Warm, member);
-            world.plan(20, Due::Word, member);
+            world.plan(20, Due::Word { idle: true }, member);
         }
         world
     }
@@ -205,10 +205,7 @@ impl World {
             Due::Beat { fit, holds, leaving, generation } => {
                 let health = Health { uplink: fit, ..WELL };
                 let interval = Duration::from_millis(INTERVAL);
-                self.on(
-                    member,
-                    Event::Beat(Says { health, holds, leaving, interval, generation, follows: false, known: 0 }),
-                );
+                self.on(member, Event::Beat(Says { health, holds, leaving, interval, generation, ..Says::default() }));
             }
             Due::Ask { asked, wait } => {
                 let lost = self.has(Trouble::Deaf(other)) || self.has(Trouble::Deaf(member));
@@ -224,16 +221,18 @@ impl World {
                 self.look(member);
                 self.plan(self.now + MINUTE / 2, Due::Warm, member);
             }
-            Due::Word => {
+            Due::Word { idle } => {
                 if !self.has(Trouble::Unheard(member)) {
-                    let word = self.pairs[member].word();
-                    if word.holds {
-                        self.follow.follow(member, word.generation);
+                    let Word { holds, generation, .. } = self.pairs[member].word();
+                    if holds && self.follow.follow(member, generation) {
+                        self.plan(self.now + LATENCY, Due::Word { idle: false }, other);
                     }
-                    let known = self.follow.generation();
-                    self.on(member, Event::FarEnds { known, follows: self.follow.followed() == Some(&member) });
+                    let (known, follows) = (self.follow.generation(), self.follow.followed() == Some(&member));
+                    self.on(member, Event::FarEnds { known, follows });
                 }
-                self.plan(self.now + WORDS, Due::Word, member);
+                if idle {
+                    self.plan(self.now + IDLE, Due::Word { idle }, member);
+                }
             }
             Due::Routes { asked, table } => {
                 if self.pairs[member].believes(asked) {
@@ -261,6 +260,7 @@ impl World {
     }
 
     fn on(&mut self, member: usize, event: Event) {
+        let before = self.pairs[member].word();
         for action in self.pairs[member].on(self.now, event) {
             match action {
                 Action::AskKernel { wait } => {
@@ -286,10 +286,14 @@ impl World {
                     let accepted = self.ec2_accepts();
                     self.plan(self.now + self.ec2_takes() / 2, Due::Move { of, accepted }, member);
                 }
+                Action::AskFarEnds => self.plan(self.now + LATENCY, Due::Word { idle: false }, member),
                 Action::Say(_) | Action::StandDown => {}
             }
         }
         let words = [0, 1].map(|member| self.pairs[member].word());
+        if words[member] != before {
+            self.plan(self.now + LATENCY, Due::Word { idle: false }, member);
+        }
         for (member, word) in words.iter().enumerate() {
             // One that hands over speaks of its own takeovers only.
             let made = word.mine || word.holds && self.leaving[member];

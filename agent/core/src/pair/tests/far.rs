@@ -14,7 +14,7 @@ use crate::{
 
 fn says(holds: bool, generation: u32) -> Says {
     let interval = Duration::from_secs(5);
-    Says { health: Health::default(), holds, leaving: false, interval, generation, follows: false, known: 0 }
+    Says { health: Health::default(), holds, leaving: false, interval, generation, ..Says::default() }
 }
 
 /// What the other end of a member's tunnel says of it.
@@ -92,6 +92,25 @@ fn two_ends_know_each_other_after_two_beats_and_then_are_quiet_until_there_is_so
     assert!(sent[0] <= 7, "one that does not follow is not told for ever: {sent:?}");
     let (sent, _) = live(&mut sides, 90_000, 1000, [says(true, 2), follows(2)]);
     assert!(sent[0] <= 3, "the other end knows it: {sent:?}");
+}
+
+#[test]
+fn an_end_that_is_asked_answers_at_once_and_asks_nothing_in_return() {
+    let words = [says(true, 1), follows(1)];
+    let mut sides = [Side::new(0, 11, 0), Side::new(1, 22, 0)];
+    live(&mut sides, 0, 62_000, words);
+    let (sent, _) = live(&mut sides, 62_000, 100, words);
+    assert_eq!(sent, [0, 0], "nothing is due");
+    sides[0].exchange.ask(62_100);
+    let (sent, heard) = live(&mut sides, 62_100, 100, words);
+    assert_eq!((sent, heard), ([1, 1], [Some(words[1]), Some(Says { asks: true, ..words[0] })]));
+    // Whoever asks without end is answered no more often than the bound on answers allows.
+    let mut answers = 0;
+    for now in 62_200..63_200 {
+        sides[0].exchange.ask(now);
+        answers += live(&mut sides, now, 1, words).0[1];
+    }
+    assert!(answers <= 50, "{answers} answers in a second");
 }
 
 #[test]

@@ -51,6 +51,8 @@ struct Run {
     taken: Vec<u64>,
     stood_down: Vec<u64>,
     looks: usize,
+    /// So often far ends were asked.
+    far_asked: usize,
     /// When the wait for an answer ends, and when it began.
     asked: VecDeque<(u64, u64)>,
 }
@@ -58,7 +60,16 @@ struct Run {
 impl Run {
     fn new() -> Run {
         let pair = Pair::new(1000, Duration::from_millis(INTERVAL), MISSES);
-        Run { pair, now: 1000, said: vec![], taken: vec![], stood_down: vec![], looks: 0, asked: VecDeque::new() }
+        Run {
+            pair,
+            now: 1000,
+            said: vec![],
+            taken: vec![],
+            stood_down: vec![],
+            looks: 0,
+            far_asked: 0,
+            asked: VecDeque::new(),
+        }
     }
 
     fn on(&mut self, world: &mut World, event: Event) {
@@ -86,6 +97,7 @@ impl Run {
                     }
                     self.on(world, Event::Moved { wanted, moved: if world.accepts { wanted } else { 0 } });
                 }
+                Action::AskFarEnds => self.far_asked += 1,
                 Action::Say(judgement) => self.said.push((self.now, judgement)),
                 Action::StandDown => self.stood_down.push(self.now),
             }
@@ -100,8 +112,7 @@ impl Run {
             if let Some(health) = world.beats {
                 let holds = world.ways.there > 0;
                 let (leaving, interval) = (world.leaves, Duration::from_millis(INTERVAL));
-                let says =
-                    Says { health, holds, leaving, interval, generation: world.generation, follows: false, known: 0 };
+                let says = Says { health, holds, leaving, interval, generation: world.generation, ..Says::default() };
                 self.on(world, Event::Beat(says));
             }
             while let Some((_, asked)) = self.asked.pop_front_if(|(due, _)| *due <= self.now) {
@@ -526,15 +537,8 @@ fn what_is_handed_over_in_parts_is_one_move_for_both() {
 fn an_old_word_that_the_other_one_hands_over_does_not_count_after_a_sleep() {
     let (mut run, mut world) = (Run::new(), FINE);
     run.lives(&mut world, 1000);
-    let says = Says {
-        health: WELL,
-        holds: true,
-        leaving: true,
-        interval: Duration::from_millis(INTERVAL),
-        generation: 0,
-        follows: false,
-        known: 0,
-    };
+    let says =
+        Says { health: WELL, holds: true, leaving: true, interval: Duration::from_millis(INTERVAL), ..Says::default() };
     run.on(&mut world, Event::Beat(says));
     run.now += 10_000;
     run.on(&mut world, Event::Tick(WELL));
@@ -666,6 +670,25 @@ fn a_takeover_is_one_more_than_all_that_were_heard_of_and_another_one_once_it_is
     assert_eq!(word(&run), (true, 1));
     run.on(&mut world, Event::Moved { wanted: 2, moved: 1 });
     assert_eq!(word(&run), (true, 1));
+}
+
+#[test]
+fn far_ends_are_asked_in_doubt_until_one_or_ec2_is_heard_and_not_for_ever() {
+    let dead = World { beats: None, kernel: false, ec2: false, ..FINE };
+    for (answer, times) in [
+        (None, 2..=7),
+        (Some(Event::FarEnds { known: 0, follows: true }), 1..=1),
+        (Some(Event::Routes { asked: 2201, ways: Ways::default() }), 1..=1),
+    ] {
+        let (mut run, mut fine) = (Run::new(), FINE);
+        run.lives(&mut fine, 1000);
+        run.lives(&mut dead.clone(), 2 * INTERVAL);
+        assert_eq!(run.far_asked, 1, "as soon as it is in doubt");
+        run.now += 1;
+        answer.into_iter().for_each(|event| run.on(&mut dead.clone(), event));
+        run.lives(&mut dead.clone(), 60_000);
+        assert!(times.contains(&run.far_asked), "{answer:?}: {}", run.far_asked);
+    }
 }
 
 #[test]
@@ -825,7 +848,7 @@ fn nobody_speaks_to_far_ends_of_a_takeover_that_the_other_one_has_made_while_ec2
     };
     let (mut run, mut world) = had();
     let interval = Duration::from_millis(INTERVAL);
-    let says = Says { health: WELL, holds: true, leaving: false, interval, generation: 1, follows: false, known: 0 };
+    let says = Says { health: WELL, holds: true, leaving: false, interval, generation: 1, ..Says::default() };
     run.on(&mut world, Event::Beat(says));
     run.on(&mut world, Event::Routes { asked: run.now, ways: OURS });
     assert_eq!((word(&run), run.pair.word().holds), ((true, 1), false));
