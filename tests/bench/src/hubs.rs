@@ -13,9 +13,3 @@ pub use many::bench as many;
 
 /// The budget, seconds, to which EC2's time comes where EC2 decides.
 const GAP: f64 = 0.6;
-
-fn middle_and_worst(all: impl Iterator<Item = f64>) -> (f64, f64) {
-    let mut all: Vec<f64> = all.collect();
-    all.sort_by(f64::total_cmp);
-    (all[all.len() / 2], all[all.len() - 1])
-}

@@ -79,7 +79,7 @@ Benchmarks:
   accounts  20 accounts with 10 regions each and nothing to change, beside as many regions of one account
   restart   a hub killed with 1,000 tunnels up, beside charon alone
   replacement  a gateway that is gone before there is another: until packets pass again
-  pair      the active one of two nat-vpn killed: seconds without packets; beside one that only stands by, and fck-nat's way
+  pair      the active one of two nat-vpn and of two nat-hub killed: seconds without packets; beside one that only stands by, and fck-nat's way
   hubs      one of a pair of vpn-hub killed, handed over, back: what two clients lose; beside one that only stands by
   hubs-many the same with 100 and 1,000 clients, and what a hub's crosswan pair takes for 1,000 and 5,000
   hubs-load an hour of full load, rekeyings, passes and other peers that come and go: no takeover, nothing lost

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use crosswan_lab::{Host, WHOAMI};
 
+use crate::results::Budget;
+
 const EVERY: Duration = Duration::from_millis(20);
 /// Shorter than any takeover, and longer than most of what a busy machine delays.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -119,6 +121,34 @@ impl Echo {
         let (echoes, arrivals) = (self.hears.end()?, self.answers.end()?);
         let echoed = echoes.iter().map(|(number, _)| number).collect::<BTreeSet<_>>().len() as u32;
         Ok(Echoed { sent, echoed, there: longest(&arrivals), arrivals })
+    }
+}
+
+/// Packets lost of those sent, of all streams.
+#[derive(Default, Clone, Copy)]
+pub struct Lost {
+    pub lost: u32,
+    pub sent: u32,
+}
+
+impl Lost {
+    pub fn plus(self, more: Lost) -> Lost {
+        Lost { lost: self.lost + more.lost, sent: self.sent + more.sent }
+    }
+
+    pub fn and(self, echoes: &[Echoed]) -> Lost {
+        let of = |echoed: &Echoed| Lost { lost: echoed.sent - echoed.echoed, sent: echoed.sent };
+        echoes.iter().map(of).fold(self, Lost::plus)
+    }
+
+    pub fn nothing(self, work: &str) -> Budget {
+        Budget {
+            work: work.into(),
+            budget: "0 lost".into(),
+            baseline: "–".into(),
+            measured: format!("{} of {} lost", self.lost, self.sent),
+            met: self.lost == 0 && self.sent > 0,
+        }
     }
 }
 

@@ -133,3 +133,10 @@ pub fn seconds(seconds: f64) -> String {
 pub fn megabytes(megabytes: f64) -> String {
     format!("{megabytes:.1} MB")
 }
+
+/// The middle one of some figures, and the largest.
+pub fn middle_and_worst(all: impl Iterator<Item = f64>) -> (f64, f64) {
+    let mut all: Vec<f64> = all.collect();
+    all.sort_by(f64::total_cmp);
+    (all[all.len() / 2], all[all.len() - 1])
+}

@@ -145,3 +145,20 @@ fn a_hub_that_dies_is_measured_beside_one_that_only_stands_by() {
     }
     assert_eq!(text.matches("not judged").count(), 5, "{text}");
 }
+
+#[test]
+fn a_member_that_dies_is_measured_beside_one_that_only_stands_by() {
+    let out = tempfile::tempdir().unwrap();
+    let text = bench(out.path(), &["pair"]);
+    let seconds = |what, columns: std::ops::Range<usize>| {
+        let row = row(&text, "| what | new connection |", what)[columns].to_vec();
+        row.into_iter().map(|cell| cell.trim_end_matches(" s").parse::<f64>().unwrap()).collect::<Vec<_>>()
+    };
+    for (what, columns) in
+        [("nat-vpn, EC2 0 s, death 1", 1..4), ("nat-hub, EC2 0 s, death 1", 1..2), ("cold standby", 1..4)]
+    {
+        let seconds = seconds(what, columns);
+        assert!(seconds.iter().all(|seconds| *seconds > 0.0), "{what}: {seconds:?}\n{text}");
+    }
+    assert_eq!(text.matches("not judged").count(), 9, "{text}");
+}

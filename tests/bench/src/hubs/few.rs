@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use crosswan_faults::pair::SOON;
 
+use super::GAP;
 use super::cold::Cold;
 use super::stage::{Stage, WAYS};
-use super::{GAP, middle_and_worst};
-use crate::probes::Echoed;
-use crate::results::{Budget, Section, seconds, table};
+use crate::probes::Lost;
+use crate::results::{Budget, Section, middle_and_worst, seconds, table};
 use crate::{Setup, say};
 
 /// What one death cost: the longest time, in seconds, in which nothing arrived at the other host, each way.
@@ -31,31 +31,6 @@ impl Death {
     /// The hubs' VPC follows EC2: what is longer than its calls and their effect take.
     fn beside_ec2(&self) -> f64 {
         self.gaps[2] - self.calls - self.effect.as_secs_f64()
-    }
-}
-
-/// Echoes lost of those sent, of all streams.
-#[derive(Default, Clone, Copy)]
-struct Lost {
-    lost: u32,
-    sent: u32,
-}
-
-impl Lost {
-    fn and(self, echoes: &[Echoed]) -> Lost {
-        let lost: u32 = echoes.iter().map(|echoed| echoed.sent - echoed.echoed).sum();
-        let sent: u32 = echoes.iter().map(|echoed| echoed.sent).sum();
-        Lost { lost: self.lost + lost, sent: self.sent + sent }
-    }
-
-    fn nothing(self, work: &str) -> Budget {
-        Budget {
-            work: work.into(),
-            budget: "0 lost".into(),
-            baseline: "–".into(),
-            measured: format!("{} of {} lost", self.lost, self.sent),
-            met: self.lost == 0 && self.sent > 0,
-        }
     }
 }
 

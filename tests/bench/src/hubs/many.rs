@@ -15,13 +15,13 @@ use crosswan_faults::memory::status_kb;
 use crosswan_faults::pair::SOON;
 use crosswan_faults::pair::hubs::place;
 use crosswan_faults::region::eventually;
-use crosswan_lab::Gateway;
+use crosswan_lab::{Fault, Gateway};
 
+use super::GAP;
 use super::cold::Cold;
 use super::mass::{self, Mass, address};
 use super::stage::Stage;
-use super::{GAP, middle_and_worst};
-use crate::results::{Budget, Section, megabytes, seconds, table};
+use crate::results::{Budget, Section, megabytes, middle_and_worst, seconds, table};
 use crate::{Setup, key, say, xml};
 
 /// `pair.port`.
@@ -30,9 +30,12 @@ const PORT: u16 = 4795;
 const BY_NUMBER: &str = "    # By number.\n";
 const STATE: &str = "/var/lib/crosswan/state.json";
 /// The whole gateways. The last one lends its tunnels to the others.
-pub const WHOLE: [&str; 4] = ["a", "b", "c", "d"];
-/// Of the network of the last one, 10.4.0.0/16.
-const FIRST: Ipv4Addr = Ipv4Addr::new(10, 4, 64, 0);
+pub const WHOLE: [&str; 20] =
+    ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"];
+/// Of the network of the last one, 10.20.0.0/16.
+const FIRST: Ipv4Addr = Ipv4Addr::new(10, 20, 64, 0);
+/// The time, in seconds, that each call of EC2 takes where it is slow.
+const SLOW: u64 = 2;
 /// The budget for 1,000 clients.
 const LONG: f64 = 1.0;
 /// All beats of a second of everybody have come and gone.
@@ -44,10 +47,10 @@ pub fn bench(setup: &Setup) -> Result<Section> {
     let (deaths, costs) = crowds(&mut many, setup.quick)?;
     let cold = Cold::standby(many.end()?, setup.quick)?;
     let mut budgets = Vec::new();
-    for (clients, budget) in [(100, GAP), (1000, LONG)] {
+    for (clients, calls, budget) in [(100, 0, GAP), (100, SLOW, GAP), (1000, 0, LONG)] {
         let of: Vec<f64> = deaths
             .iter()
-            .filter(|death| death.clients == clients)
+            .filter(|death| death.clients == clients && death.calls == calls)
             .map(|death| death.most.unwrap_or(f64::INFINITY))
             .collect();
         if of.is_empty() {
@@ -56,7 +59,7 @@ pub fn bench(setup: &Setup) -> Result<Section> {
         let count = of.len();
         let (middle, worst) = middle_and_worst(of.into_iter());
         budgets.push(Budget {
-            work: format!("hub killed, {clients} clients: 99 % follow"),
+            work: format!("hub killed, {clients} clients, each call of EC2 takes {calls} s: 99 % follow"),
             budget: seconds(budget),
             baseline: cold.baseline(cold.spokes()),
             measured: format!("{}, at worst {} of {count}", seconds(middle), seconds(worst)),
@@ -69,11 +72,12 @@ pub fn bench(setup: &Setup) -> Result<Section> {
 
 /// Deaths before many clients, and what `crosswan pair` takes before how many, on the hub that has the routes and on the other one.
 fn crowds(many: &mut Many, quick: bool) -> Result<(Vec<Followed>, Vec<[Cost; 2]>)> {
-    let sizes = if quick { &[(10, 1)][..] } else { &[(100, 3), (1000, 3), (5000, 0)] };
+    // How many, how often one dies while EC2 answers at once, and how often while it does not.
+    let sizes = if quick { &[(30, 1, 1)][..] } else { &[(100, 3, 3), (1000, 3, 0), (5000, 0, 0)] };
     let time = Duration::from_secs(if quick { 5 } else { 40 });
     let (mut used, mut deaths, mut costs) = (many.stage.hubs.one.clone(), Vec::new(), Vec::new());
     many.stage.well(&used)?;
-    for (clients, rounds) in sizes {
+    for (clients, rounds, slow) in sizes {
         // Whoever only costs is heard by one hub, as all beats of 5,000 with two are too many for the one processor that everybody shares.
         let hubs = if *rounds > 0 { mass::Hubs::Both } else { mass::Hubs::Only(place(&*many.lender()?, &used)?) };
         many.be(*clients, hubs)?;
@@ -81,8 +85,8 @@ fn crowds(many: &mut Many, quick: bool) -> Result<(Vec<Followed>, Vec<[Cost; 2]>
         let cost = many.costs([&used, &other], time)?;
         say(&format!("crosswan pair, active and standby: {cost:.1?}"));
         costs.push(cost);
-        for _ in 0..*rounds {
-            deaths.push(many.death(&used)?);
+        for calls in [vec![0; *rounds], vec![SLOW; *slow]].concat() {
+            deaths.push(many.death(&used, calls)?);
             used = many.stage.other(&used);
         }
     }
@@ -93,7 +97,15 @@ fn text(deaths: &[Followed], costs: &[[Cost; 2]]) -> String {
     let time = |time: Option<f64>| time.map_or("not all".into(), seconds);
     let rows = deaths.iter().map(|death| {
         let [half, most, all] = [death.half, death.most, death.all].map(time);
-        vec![death.clients.to_string(), half, most, all, seconds(death.gap), death.phases.clone()]
+        vec![
+            death.clients.to_string(),
+            format!("{} s", death.calls),
+            half,
+            most,
+            all,
+            seconds(death.gap),
+            death.phases.clone(),
+        ]
     });
     let costs = costs.iter().map(|[active, standby]| {
         let each = [active, standby]
@@ -111,7 +123,7 @@ fn text(deaths: &[Followed], costs: &[[Cost; 2]]) -> String {
          5,000 clients, whose beats with two hubs are too many for one processor, only the active hub hears anything; the standby speaks to \
          all of them in vain.\n\n{}",
         WHOLE.len(),
-        table("clients | half follow | 99 % | all | nothing between whole clients | decided", rows),
+        table("clients | each call of EC2 | half follow | 99 % | all | nothing between whole clients | decided", rows),
         table("clients | active: own | peak | CPU | standby: own | peak | CPU", costs),
     )
 }
@@ -119,6 +131,8 @@ fn text(deaths: &[Followed], costs: &[[Cost; 2]]) -> String {
 /// One death.
 struct Followed {
     pub clients: usize,
+    /// How long each call of EC2 took beside its own time, in seconds.
+    pub calls: u64,
     /// Seconds from the death until so many of a hundred of the clients by number followed; `None` if they did not.
     pub half: Option<f64>,
     pub most: Option<f64>,
@@ -272,8 +286,8 @@ impl Many {
         replace(hub, CONNECTIONS, &all)
     }
 
-    /// The hub that is used dies, and the clients follow the other one.
-    pub fn death(&mut self, dead: &Arc<Gateway>) -> Result<Followed> {
+    /// The hub that is used dies while each call of EC2 takes so many seconds, and the clients follow the other one.
+    pub fn death(&mut self, dead: &Arc<Gateway>, calls: u64) -> Result<Followed> {
         let heir = self.stage.other(dead);
         // Without keep a tunnel that is lost on a machine as busy as this would stay so.
         for hub in self.hubs() {
@@ -287,13 +301,18 @@ impl Many {
         self.hear()?;
         std::thread::sleep(SETTLES);
         let before = self.mass()?.seen();
-        say(&format!("{} dies", dead.name));
+        let lab = &self.stage.hubs.region.lab;
+        for action in ["DescribeRouteTables", "ReplaceRoute"].iter().filter(|_| calls > 0) {
+            lab.ec2_fault("*", action, Fault::Slow(Duration::from_secs(calls)));
+        }
+        say(&format!("{} dies, each call of EC2 takes {calls} s", dead.name));
         let mut began = Instant::now();
         let echoes = self.stage.echoes(|stage| {
             began = Instant::now();
             stage.kill(dead)?;
             stage.follow(&heir, SOON)
         })?;
+        self.stage.hubs.region.lab.ec2_heal();
         // The last packet that came through the dead hub from one whole client to another tells when it died, to 20 ms.
         let since = [&echoes[0], &echoes[1]].map(|echoed| echoed.silent_since(began));
         let died = since.into_iter().flatten().min().context("whole clients did not notice")?;
@@ -306,6 +325,7 @@ impl Many {
         let taken = self.stage.taken(&heir)?;
         let followed = Followed {
             clients: self.count + WHOLE.len(),
+            calls,
             half: part(50),
             most: part(99),
             all: part(100),
