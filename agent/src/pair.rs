@@ -496,7 +496,7 @@ impl Resident {
             return notify(&[NotifyState::Status(&self.waiting.as_ref().map_or_else(alone, Waiting::to_string))]);
         };
         let health = Health { tunnels: self.tunnels, ..self.health };
-        let status = shown(watched, health, self.leaves.shown(self.now()));
+        let status = shown(watched, health, self.far.borrow().word, self.leaves.shown(self.now()));
         notify(&[NotifyState::Status(&status.to_string())]);
         if let Err(e) = files::write_json(&self.cfg.paths.pair_status, &status, 0o644) {
             warn!(reason = %e.chain(), "cannot write what status shows of the pair");

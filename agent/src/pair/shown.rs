@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::watched::Watched;
 use crate::host;
-use crosswan_core::pair::{HandsOver, Health, PairStatus, Taken};
+use crosswan_core::pair::{HandsOver, Health, PairStatus, Taken, Word};
 
-/// How this gateway (`health`) and the other one are now, and whether this one hands over.
-pub(super) fn shown(watched: &Watched, health: Health, hands_over: Option<HandsOver>) -> PairStatus {
+/// How this gateway (`health`) and the other one are now, what far ends are `told`, and whether this one hands over.
+pub(super) fn shown(watched: &Watched, health: Health, told: Word, hands_over: Option<HandsOver>) -> PairStatus {
     let (ways, judgement) = (watched.pair.ways(), watched.pair.judgement());
     PairStatus {
         at: host::now(),
@@ -21,6 +21,8 @@ pub(super) fn shown(watched: &Watched, health: Health, hands_over: Option<HandsO
         its_health: watched.pair.says().map(|says| says.health.to_string()),
         own_health: Health { ec2: true, ..health }.to_string(),
         role: ways.into(),
+        holds: told.holds,
+        generation: watched.pair.generation(),
         routes_here: ways.map(|ways| ways.here),
         routes_there: ways.map(|ways| ways.there),
         nowhere_s: watched.nowhere.values().min().map(|since| since.elapsed().as_secs()),

@@ -152,6 +152,10 @@ impl Heard {
         let words = self.words()?;
         let word = words.counting(&self.pair.region.lab.vpc_id("a")?).context("its word")?;
         ensure!(word.connection.as_str().ends_with(&heir.instance) && word.place == self.place(heir)?, "{word:?}");
+        eventually(SOON, "the heir shows what the hub follows", || {
+            let pair = &status(heir)?["pair"];
+            Ok(pair["holds"] == true && pair["generation"] == self.generation()?)
+        })?;
         self.watch.wait_for_log("routes follow the word of their pair", SOON)
     }
 

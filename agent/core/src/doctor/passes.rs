@@ -40,7 +40,7 @@ pub(super) fn pair(x: &Examined) -> Vec<(String, Verdict)> {
             let found = format!("crosswan pair does not run here, so nobody watches {member}");
             Err(failure(found, wanted, "systemctl enable --now crosswan-pair"))
         }
-        Some(PairStatus { state: PeerState::Alive, role, .. }) => Ok(format!("alive; {role}")),
+        Some(status @ PairStatus { state: PeerState::Alive, .. }) => Ok(format!("alive; {}", status.standing())),
         Some(PairStatus { state: PeerState::Unheard, judgement, address, .. }) => {
             let remedy = format!(
                 "systemctl status crosswan-pair on {member}; let UDP and TCP of pair.port pass between {address} and here"

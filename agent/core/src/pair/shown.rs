@@ -31,6 +31,13 @@ pub struct PairStatus {
     pub own_health: String,
     /// Which member has the routes.
     pub role: MemberRole,
+    /// Whether far ends are told that this gateway is the one to be used.
+    #[serde(default)]
+    pub holds: bool,
+    /// The number of the pair's last takeover that this gateway knows, which is the one that far ends follow; 0 if there was none. One that EC2
+    /// shows later than far ends were told counts twice.
+    #[serde(default)]
+    pub generation: u32,
     /// How many routes of managed tables lead here, of those that a gateway takes; `None` if EC2 has not said.
     pub routes_here: Option<usize>,
     /// How many lead to the other member.
@@ -60,6 +67,16 @@ impl PairStatus {
     /// Whether it was written a moment before `now`.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         now.0.abs_diff(self.at.0) <= STALE
+    }
+
+    /// Who has the routes, whether far ends are told to use this gateway, and the last takeover.
+    pub fn standing(&self) -> String {
+        let told = if self.holds { "; far ends are told to use this gateway" } else { "" };
+        let last = match self.generation {
+            0 => String::new(),
+            number => format!("; the pair's last takeover is number {number}"),
+        };
+        format!("{}{told}{last}", self.role)
     }
 }
 
@@ -174,11 +191,30 @@ impl fmt::Display for PairStatus {
             (Some(ms), Some(health)) => write!(f, ", heard {:.1}s ago: {health}", ms as f64 / 1000.0)?,
             _ => f.write_str("; do security groups let UDP and TCP of pair.port pass between the two?")?,
         }
-        write!(f, "; {}", self.role)?;
+        write!(f, "; {}", self.standing())?;
         if let Some(HandsOver { seconds, why }) = &self.hands_over {
             write!(f, "; it hands over since {seconds}s, because {why}")?;
         }
         let refused: Vec<_> = self.refused.iter().map(|(why, times)| format!("{times} {why}")).collect();
         if refused.is_empty() { Ok(()) } else { write!(f, "; refused: {}", refused.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_shows_who_is_used_since_which_takeover_and_reads_what_one_of_before_has_written() {
+        let before = serde_json::json!({
+            "at": 1000, "member": "i-00000009", "address": "10.0.0.9", "state": "alive", "judgement": "alive", "heard_ms": 90,
+            "its_health": "well", "own_health": "well", "role": "active", "refused": {},
+        });
+        let mut status: PairStatus = serde_json::from_value(before).unwrap();
+        let shown = "member    i-00000009 (10.0.0.9): alive, heard 0.1s ago: well; this gateway has the routes";
+        assert_eq!(status.to_string(), shown);
+        (status.holds, status.generation) = (true, 3);
+        let last = "; far ends are told to use this gateway; the pair's last takeover is number 3";
+        assert_eq!(status.to_string(), format!("{shown}{last}"));
     }
 }
