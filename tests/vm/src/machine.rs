@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use crosswan_lab::{Fault, Vm};
 
 use crate::region::{BOOT, CLIENT, HUB, NAT, Region, UP, errors, wait_for_tunnel};
-use crate::report::seconds;
+use crate::report::{Finding, seconds};
 use crate::routing::shown;
 
 /// Forwarding, and a line for each setting that is not as the package has it.
@@ -179,7 +179,7 @@ pub fn health(region: &mut Region) -> Result<()> {
 }
 
 /// The findings on one machine, and its figure.
-fn looked_at(region: &Region, name: &str) -> Result<(Vec<(bool, String)>, String)> {
+fn looked_at(region: &Region, name: &str) -> Result<(Vec<Finding>, String)> {
     let vm = region.vm(name)?;
     let state = vm.wait_for_boot(BOOT)?;
     let failed = vm.ok("systemctl --failed --plain --no-legend --no-pager")?;

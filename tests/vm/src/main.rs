@@ -1,7 +1,8 @@
-//! `crosswan-vm`: boots the three built images in the lab's region, under QEMU, and checks what they do. See `make vm-test`.
+//! `crosswan-vm`: boots the three built images in regions of the lab, under QEMU, and checks what they do. See `make vm-test`.
 //!
 //! The images are not changed: what a site would bring (address, EC2's endpoint) comes as systemd credentials.
 
+mod boot;
 mod change;
 mod disk;
 mod key;
@@ -20,11 +21,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
-use crosswan_lab::{Arch, Image};
+use crosswan_lab::{Arch, Image, Role, VpcSpec};
 
-use region::{CLIENT, HUB, NAT, Region};
+use region::Region;
+use report::Report;
 
 /// Boots the images vpn-hub, nat-hub and nat-vpn under QEMU in a region made of network namespaces, and checks them.
 ///
@@ -45,7 +47,7 @@ struct Cli {
     /// After the machines have booted, run only the steps with one of these words in their titles
     #[arg(long, value_name = "WORD")]
     only: Vec<String>,
-    /// Leave the machines up at the end and say how to look around, without the last step
+    /// Leave the machines of each region up until Enter and say how to look around, without the step that leaves nothing to look at
     #[arg(long)]
     keep: bool,
 }
@@ -59,16 +61,37 @@ Environment:
 /// Shows one thing; an error is a finding, too.
 type Step = fn(&mut Region) -> Result<()>;
 
-/// Whether a step's outcome may depend on the processor: on the disk and its boot loader, the kernel and its ESP, the programs or
-/// the package. Only such steps are repeated with an image for another processor.
-type Again = bool;
-const PROCESSOR: Again = true;
-const ONCE: Again = false;
+/// When a step is run.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    /// Its outcome may depend on the processor: on the disk and its boot loader, the kernel and its ESP, the programs or the package.
+    /// So it is repeated with an image for another processor.
+    Processor,
+    Once,
+    /// It leaves nothing that works, to look around in.
+    Spoils,
+}
+use When::{Once as ONCE, Processor as PROCESSOR, Spoils as SPOILS};
 
-/// What is shown, in this order; each step needs the ones before.
-const STEPS: [(&str, Step, Again); 19] = [
+/// A region, and what is shown in it, in this order; each step needs the ones before. The one in which the machines boot is always run.
+struct Part {
+    vpcs: fn() -> Result<[VpcSpec; 2]>,
+    steps: &'static [(&'static str, Step, When)],
+}
+const BOOTS: &str = "Power on";
+
+const PARTS: [Part; 1] = [Part { vpcs: one_of_each, steps: &ALONE }];
+
+fn one_of_each() -> Result<[VpcSpec; 2]> {
+    Ok([
+        VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?,
+        VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16", "10.101.0.0/16"])?,
+    ])
+}
+
+const ALONE: [(&str, Step, When); 19] = [
     ("The images as they were built", disk::clean, PROCESSOR),
-    ("Power on: nothing private gets out before the guard stands", region::boot, PROCESSOR),
+    ("Power on: nothing private gets out before the guard stands", boot::boot, PROCESSOR),
     ("Each gateway made a key of its own, and nobody was given a secret", key::own, PROCESSOR),
     ("1. Private hosts reach each other, source address kept", reach::private, PROCESSOR),
     ("2. Private hosts reach the internet with their gateway's Elastic IP", reach::internet, PROCESSOR),
@@ -85,7 +108,7 @@ const STEPS: [(&str, Step, Again); 19] = [
     ("The machines as they are", machine::health, PROCESSOR),
     ("The package: a newer one on both ends of a tunnel in use", package::upgrade, PROCESSOR),
     ("The package: back to 0.1.0 and to this version again, one end after the other", version::down_and_up, ONCE),
-    ("The package: purged from a working gateway, installed again", package::package, ONCE),
+    ("The package: purged from a working gateway, installed again", package::package, SPOILS),
 ];
 
 /// The longest that the short form may take, on two busy cores.
@@ -103,24 +126,37 @@ fn main() -> ExitCode {
     }
 }
 
-/// What each gateway boots. nat-hub is never upgraded and needs no package.
-fn images(cli: &Cli) -> BTreeMap<&'static str, Image> {
-    let built = |mode: &str, packages: Option<&PathBuf>| Image {
-        disk: cli.images.join(mode).with_extension("raw"),
-        extra: packages.cloned(),
+/// What each gateway boots.
+fn images(cli: &Cli) -> BTreeMap<Role, Image> {
+    let built = |role: Role| Image {
+        disk: cli.images.join(role.as_str()).with_extension("raw"),
+        extra: Some(cli.packages.clone()),
         arch: Arch::native(),
     };
-    let client = match cli.arm64.as_deref() {
-        Some([disk, packages]) => Image { disk: disk.clone(), extra: Some(packages.clone()), arch: Arch::Arm64 },
-        _ => built("nat-vpn", Some(&cli.packages)),
-    };
-    BTreeMap::from([(HUB, built("vpn-hub", Some(&cli.packages))), (NAT, built("nat-hub", None)), (CLIENT, client)])
+    let mut images = BTreeMap::from([Role::VpnHub, Role::NatHub, Role::NatVpn].map(|role| (role, built(role))));
+    if let Some([disk, packages]) = cli.arm64.as_deref() {
+        images.insert(Role::NatVpn, Image { disk: disk.clone(), extra: Some(packages.clone()), arch: Arch::Arm64 });
+    }
+    images
+}
+
+/// The steps of a part that are asked for.
+fn asked(part: &Part, cli: &Cli) -> Vec<(&'static str, Step)> {
+    let named = |title: &str| cli.only.is_empty() || cli.only.iter().any(|word| title.contains(word.as_str()));
+    let steps = part.steps.iter().filter(|(_, _, when)| match when {
+        When::Processor => true,
+        When::Once => cli.arm64.is_none(),
+        When::Spoils => cli.arm64.is_none() && !cli.keep,
+    });
+    let steps: Vec<_> = steps.map(|(title, step, _)| (*title, *step)).collect();
+    if !steps.iter().any(|(title, _)| named(title)) {
+        return Vec::new();
+    }
+    steps.into_iter().filter(|(title, _)| title.starts_with(BOOTS) || named(title)).collect()
 }
 
 fn run(cli: &Cli) -> Result<bool> {
-    let (keep, short) = (cli.keep, cli.arm64.is_some());
-    let mut region = Region::new(images(cli))?;
-    if short && !keep {
+    if cli.arm64.is_some() && !cli.keep {
         std::thread::spawn(|| {
             std::thread::sleep(LIMIT);
             println!("crosswan-vm: not done within {} minutes: is the machine very busy?", LIMIT.as_secs() / 60);
@@ -128,15 +164,30 @@ fn run(cli: &Cli) -> Result<bool> {
             std::process::exit(1);
         });
     }
-    let mut steps: Vec<_> = STEPS.into_iter().filter(|(_, _, again)| *again || !short).collect();
-    let named = |title: &str| cli.only.is_empty() || cli.only.iter().any(|word| title.contains(word.as_str()));
-    steps.retain(|(title, ..)| title.starts_with("Power on") || named(title));
-    for (title, step, _) in steps.iter().take(steps.len() - usize::from(keep)) {
+    let (images, mut report) = (images(cli), Report::new());
+    let parts: Vec<_> =
+        PARTS.iter().map(|part| (part.vpcs, asked(part, cli))).filter(|(_, steps)| !steps.is_empty()).collect();
+    ensure!(!parts.is_empty(), "no step has one of these words in its title: {}", cli.only.join(", "));
+    for (vpcs, steps) in parts {
+        let mut region = Region::new(vpcs()?, &images, report)?;
+        show(&mut region, &steps)?;
+        if cli.keep {
+            region.look_around();
+        }
+        report = region.report;
+    }
+    Ok(report.close())
+}
+
+/// Runs these steps in their region, and judges what its capture has.
+fn show(region: &mut Region, steps: &[(&str, Step)]) -> Result<()> {
+    let before = region.report.failures();
+    for (title, step) in steps {
         region.report.heading(title);
-        if let Err(e) = step(&mut region) {
+        if let Err(e) = step(region) {
             region.report.check(false, &format!("{e:#}"));
             // Without machines that boot there is nothing more to see.
-            if region.vms.len() < 3 {
+            if !region.is_up() {
                 break;
             }
         }
@@ -144,13 +195,9 @@ fn run(cli: &Cli) -> Result<bool> {
     if let Err(e) = region.verdict() {
         region.report.check(false, &format!("{e:#}"));
     }
-    // What failed comes last, where a log that is cut off at its start still has it.
-    if region.report.any_failed() {
+    // After all else of this region, because a log's end is what is read first.
+    if region.report.failures() > before {
         region.logs()?;
     }
-    let passed = region.report.close();
-    if keep {
-        region.look_around();
-    }
-    Ok(passed)
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The package on a machine that runs: what an upgrade disturbs, what a purge leaves, and what an installation starts.
 
 use anyhow::Result;
+use crosswan_lab::Vm;
 
 use crate::region::{CLIENT, HUB, Region};
 use crate::report::losses;
@@ -36,11 +37,9 @@ fn newer(region: &Region, name: &str) -> Result<(bool, String)> {
     let pids = "systemctl show -P MainPID strongswan.service crosswan-keep.service | grep .";
     let vm = region.vm(name)?;
     let before = vm.ok(pids)?;
-    vm.ok(&format!(
-        "{UNPACK} && cd $(mktemp -d) && dpkg-deb -R /tmp/packages/new.deb new && sed -i 's/^Version: .*/&+newer/' new/DEBIAN/control \
-         && dpkg-deb -Znone -b new new.deb && DEBIAN_FRONTEND=noninteractive dpkg -i new.deb"
-    ))?;
-    let version = vm.ok("dpkg-query -W -f '${Version}' crosswan")?;
+    make_newer(vm)?;
+    vm.ok(INSTALL_NEWER)?;
+    let version = version(vm)?;
     let after = vm.ok(pids)?;
     let [charon, keep] = [0, 1].map(|line| before.lines().nth(line) == after.lines().nth(line));
     let idle = region.refresh(name)?["outcome"] == "unchanged";
@@ -49,6 +48,23 @@ fn newer(region: &Region, name: &str) -> Result<(bool, String)> {
         !keep
     );
     Ok((version.ends_with("+newer") && charon && !keep && idle, text))
+}
+
+/// Makes a package of a newer version, with the same program, out of the one that is on the second disk: `/tmp/packages/newer.deb`.
+pub fn make_newer(vm: &Vm) -> Result<()> {
+    vm.ok(&format!(
+        "{UNPACK} && cd $(mktemp -d) && dpkg-deb -R /tmp/packages/new.deb new && sed -i 's/^Version: .*/&+newer/' new/DEBIAN/control \
+         && dpkg-deb -Znone -b new /tmp/packages/newer.deb"
+    ))
+    .map(drop)
+}
+
+/// Installs what [`make_newer`] has made, as apt-get does where a repository has it.
+pub const INSTALL_NEWER: &str = "DEBIAN_FRONTEND=noninteractive dpkg -i /tmp/packages/newer.deb";
+
+/// The version of the agent's package.
+pub fn version(vm: &Vm) -> Result<String> {
+    vm.ok("dpkg-query -W -f '${Version}' crosswan")
 }
 
 /// The packages that a machine finds on its second disk, into `/tmp/packages`: `new.deb`, and `old.deb`, which is 0.1.0.

@@ -3,12 +3,11 @@
 use anyhow::Result;
 use crosswan_lab::internet::ECHO;
 
-use crate::region::{CLIENT, NAT, Region};
+use crate::region::Region;
 
 /// Every private host to every one of the other VPC, by TCP and UDP.
 pub fn private(region: &mut Region) -> Result<()> {
     let hosts = region.lab.hosts();
-    let vpc = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
     for from in &hosts {
         for to in hosts.iter().filter(|to| vpc(&to.name) != vpc(&from.name)) {
             let (tcp, udp) = (from.whoami_tcp(to.address)?, from.whoami_udp(to.address)?);
@@ -22,13 +21,17 @@ pub fn private(region: &mut Region) -> Result<()> {
     Ok(())
 }
 
-/// Every private host to the internet.
+/// Every private host to the internet, through the gateway that has its VPC's default route.
 pub fn internet(region: &mut Region) -> Result<()> {
     for host in region.lab.hosts() {
-        let gateway = region.lab.gateway(if host.name.starts_with("hub/") { NAT } else { CLIENT })?;
+        let gateway = region.leads_to(vpc(&host.name), "0.0.0.0/0")?;
         let (tcp, udp) = (host.whoami_tcp(ECHO)?, host.whoami_udp(ECHO)?);
         let ok = Some(tcp) == gateway.public() && Some(udp) == gateway.public();
         region.check(ok, &format!("{} is seen as {tcp}, through {}", host.name, gateway.name));
     }
     Ok(())
+}
+
+fn vpc(name: &str) -> &str {
+    name.split('/').next().unwrap_or_default()
 }

@@ -1,15 +1,16 @@
-//! The region: hub VPC and one client, their gateways as machines, and the capture that judges all of it.
+//! A region: hub VPC and one client, their gateways as machines, and the capture that judges all of it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use crosswan_lab::internet::{EC2, ECHO};
-use crosswan_lab::{Capture, Image, Lab, Vm, VpcSpec, check_machines};
+use anyhow::{Context, Result, anyhow, bail};
+use crosswan_lab::internet::EC2;
+use crosswan_lab::{Builder, Capture, Gateway, Image, Lab, Role, Target, Vm, VpcSpec, check_machines};
 use serde_json::Value;
 
-use crate::report::{Report, seconds};
+use crate::report::Report;
 
 /// The bound on a boot: about 30 s with two cores to itself, several times that on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(400);
@@ -18,12 +19,12 @@ pub const UP: Duration = Duration::from_secs(60);
 
 /// Everything the steps work with. Ends in the order of its fields.
 pub struct Region {
-    pub vms: BTreeMap<&'static str, Vm>,
+    pub vms: BTreeMap<String, Vm>,
     pub lab: Lab,
     pub report: Report,
     capture: Option<Capture>,
     /// What each gateway boots, with the package that is in it.
-    pub images: BTreeMap<&'static str, Image>,
+    pub images: BTreeMap<String, Image>,
 }
 
 pub const HUB: &str = "hub/vpn-hub";
@@ -31,14 +32,36 @@ pub const NAT: &str = "hub/nat-hub";
 pub const CLIENT: &str = "a/nat-vpn";
 
 impl Region {
-    /// VPCs, hosts and EC2; no machine yet.
-    pub fn new(images: BTreeMap<&'static str, Image>) -> Result<Region> {
+    /// VPCs, hosts and EC2; no machine yet. Each gateway boots the image of its role.
+    pub fn new(vpcs: [VpcSpec; 2], images: &BTreeMap<Role, Image>, report: Report) -> Result<Region> {
         check_machines(images.values())?;
-        let lab = Lab::builder(agent()?)
-            .vpc(VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?)
-            .vpc(VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16", "10.101.0.0/16"])?)
-            .build()?;
-        Ok(Region { vms: BTreeMap::new(), lab, report: Report::new(), capture: None, images })
+        let lab = vpcs.into_iter().fold(Lab::builder(agent()?), Builder::vpc).build()?;
+        let images = lab.gateways().into_iter().map(|gateway| (gateway.name.clone(), images[&gateway.role].clone()));
+        Ok(Region { vms: BTreeMap::new(), images: images.collect(), lab, report, capture: None })
+    }
+
+    /// Switches all machines on at the same time. No gateway is given a secret or another's address.
+    pub fn power_on(&mut self) -> Result<()> {
+        let endpoint = format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\n");
+        let refresh = format!("{endpoint}Environment=CROSSWAN_SPACING=0s\n");
+        let credentials = [
+            ("systemd.unit-dropin.crosswan-refresh.service", refresh.as_str()),
+            ("systemd.unit-dropin.crosswan-pair.service", &endpoint),
+            // Commands that an operator would type ask EC2, too.
+            ("systemd.unit-dropin.lab-control.service", &endpoint),
+        ];
+        for (name, image) in self.images.clone() {
+            let vm = Vm::boot(self.lab.gateway(&name)?, image, &credentials)?;
+            self.vms.insert(name, vm);
+        }
+        // From here on only the machines carry packets.
+        self.capture = Some(self.lab.capture_internet()?);
+        Ok(())
+    }
+
+    /// Whether all its machines were switched on.
+    pub fn is_up(&self) -> bool {
+        self.vms.len() == self.images.len()
     }
 
     pub fn vm(&self, name: &str) -> Result<&Vm> {
@@ -63,6 +86,19 @@ impl Region {
         })
     }
 
+    /// As [`Region::on_each`], of all machines; the answers by name.
+    pub fn on_all<T: Send>(&self, ask: impl Fn(&Vm) -> Result<T> + Sync) -> Result<BTreeMap<String, T>> {
+        let ask = &ask;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                self.vms.iter().map(|(name, vm)| (name.clone(), scope.spawn(move || ask(vm)))).collect();
+            let joined = threads
+                .into_iter()
+                .map(|(name, thread)| Ok((name, thread.join().map_err(|_| anyhow!("a thread panicked"))??)));
+            joined.collect()
+        })
+    }
+
     /// Lets systemd refresh, and returns the report of that pass.
     pub fn refresh(&self, name: &str) -> Result<Value> {
         let vm = self.vm(name)?;
@@ -76,6 +112,20 @@ impl Region {
     /// The report of the last pass.
     pub fn status(&self, name: &str) -> Result<Value> {
         serde_json::from_str(&self.vm(name)?.ok("cat /run/crosswan/status.json")?).context("status.json")
+    }
+
+    /// The gateway that EC2 leads a VPC's packets to this network to.
+    pub fn leads_to(&self, vpc: &str, network: &str) -> Result<Arc<Gateway>> {
+        let tables = self.lab.tables(vpc)?;
+        let mut routes = tables.iter().flat_map(|table| &table.routes).filter(|(to, _)| to.to_string() == network);
+        let is = |gateway: &Gateway, target: &Target| match target {
+            Target::Instance(id) => *id == gateway.instance,
+            Target::Interface(id) => gateway.view().instance(&gateway.instance).is_some_and(|own| own.interface == *id),
+            _ => false,
+        };
+        let gateways = self.lab.gateways();
+        let found = routes.find_map(|(_, target)| gateways.iter().find(|gateway| is(gateway, target)));
+        found.cloned().with_context(|| format!("no gateway has the route of VPC {vpc} to {network}"))
     }
 
     /// The capture and the routers' counters, over all that was done.
@@ -143,82 +193,6 @@ fn agent() -> Result<PathBuf> {
         bail!("{} does not exist: set CROSSWAN_BIN", agent.display());
     }
     Ok(agent)
-}
-
-/// Switches all three on at the same time, while private hosts send. No gateway was given a secret or another's address.
-pub fn boot(region: &mut Region) -> Result<()> {
-    let endpoint =
-        format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\nEnvironment=CROSSWAN_SPACING=0s\n");
-    let credentials = [("systemd.unit-dropin.crosswan-refresh.service", endpoint.as_str())];
-    for (name, image) in region.images.clone() {
-        region.vms.insert(name, Vm::boot(region.lab.gateway(name)?, image, &credentials)?);
-    }
-    // From here on only the machines carry packets.
-    region.capture = Some(region.lab.capture_internet()?);
-    let (a, hub) = (region.lab.host("a/host")?, region.lab.host("hub/host")?);
-    let streams =
-        [(&a, hub.address), (&hub, a.address), (&a, ECHO), (&hub, ECHO)].map(|(from, to)| from.ping_stream(to));
-    wait_for_tunnel(region, BOOT)?;
-    let age = region.vm(CLIENT)?.age();
-    region.report.figure(format!(
-        "power-on of three new gateways at once to first packet through the tunnel, keys made and exchanged, under TCG: {}",
-        seconds(age)
-    ));
-    for (name, vm) in &region.vms {
-        let state = vm.wait_for_boot(BOOT)?;
-        let shown = vm.ok("systemd-analyze time | head -n1")?;
-        region.report.say(&format!("{name} is {state} {} after power-on: {}", seconds(vm.age()), shown.trim()));
-    }
-    for name in [HUB, NAT, CLIENT] {
-        let vm = region.vm(name)?;
-        let passes = first_passes(vm)?;
-        let errors = errors(vm)?;
-        // 3: EC2 did not answer in time, as happens under TCG, or has not shown a key yet.
-        let (last, early) = passes.split_last().context("no pass")?;
-        let shown: Vec<String> = passes.iter().map(|(code, at)| format!("{code} at {at:.0} s")).collect();
-        region.check(
-            last.0 == 0 && early.iter().all(|(code, _)| *code == 3),
-            &format!("{name}: its refreshes since the kernel started, by exit code: {}", shown.join(", ")),
-        );
-        region.check(errors.is_empty(), &format!("{name}: errors in its journal: {errors:?}"));
-    }
-    for stream in streams {
-        let report = stream?.stop()?;
-        let text = format!("a private host sent {} packets meanwhile, {} were answered", report.sent, report.received);
-        region.report.say(&format!("{text}, {} refused", report.errors.len()));
-    }
-    let ids: std::collections::BTreeSet<String> = region
-        .vms
-        .values()
-        .map(|vm| vm.ok("cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub"))
-        .collect::<Result<_>>()?;
-    region.check(ids.len() == 3, "each machine made a machine-id and SSH host keys of its own");
-    Ok(())
-}
-
-/// The passes since boot once one has done all there was, each by its exit code and when it ended, in seconds.
-fn first_passes(vm: &Vm) -> Result<Vec<(i32, f64)>> {
-    let started = Instant::now();
-    while vm.ok("systemctl is-active crosswan-refresh.service || systemctl show -P Result crosswan-refresh.service")?
-        != "inactive\nsuccess\n"
-    {
-        ensure!(started.elapsed() < UP * 2, "{}: its refresh does not come to an end", vm.gateway.name);
-        std::thread::sleep(Duration::from_secs(1));
-    }
-    let mut passes = Vec::new();
-    for line in vm.ok("journalctl -b -q --no-pager -o json -t systemd -u crosswan-refresh.service")?.lines() {
-        let entry: Value = serde_json::from_str(line)?;
-        let field = |key: &str| entry[key].as_str();
-        // A success leaves no exit code in the journal, only a job that is done.
-        let code = match (field("EXIT_STATUS"), field("JOB_RESULT")) {
-            (Some(code), _) => code.parse()?,
-            (None, Some("done")) => 0,
-            _ => continue,
-        };
-        let at: f64 = field("__MONOTONIC_TIMESTAMP").context("no time in the journal")?.parse()?;
-        passes.push((code, at / 1e6));
-    }
-    Ok(passes)
 }
 
 /// What the journal calls errors since boot, but for systemd's word on a pass that ended early and is tried again: who boots first

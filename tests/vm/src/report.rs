@@ -7,6 +7,9 @@ use crosswan_lab::PingReport;
 /// The longest time without an answer: under TCG, programs take twenty times as long to start as on a processor.
 pub const GAP: Duration = Duration::from_secs(30);
 
+/// Whether something is as it should be, and what it is.
+pub type Finding = (bool, String);
+
 /// Collects findings.
 pub struct Report {
     started: Instant,
@@ -54,8 +57,9 @@ impl Report {
         self.figures.push(text);
     }
 
-    pub fn any_failed(&self) -> bool {
-        !self.failed.is_empty()
+    /// How many findings were failures so far.
+    pub fn failures(&self) -> usize {
+        self.failed.len()
     }
 
     /// The end; whether all was well.

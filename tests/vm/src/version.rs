@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::package::UNPACK;
+use crate::package::{self, UNPACK};
 use crate::region::{CLIENT, HUB, Region, UP, wait_for_tunnel};
 use crate::report::{GAP, losses, seconds};
 use crate::routing::shown;
@@ -72,7 +72,7 @@ fn install(region: &mut Region, name: &str, package: &str) -> Result<()> {
     wait_for_tunnel(region, UP)?;
     // Both ends may have initiated, and keep ends all but one.
     std::thread::sleep(Duration::from_secs(20));
-    let version = region.vm(name)?.ok("dpkg-query -W -f '${Version}' crosswan")?;
+    let version = package::version(region.vm(name)?)?;
     for stream in streams {
         let report = stream.stop()?;
         let text = format!("{name} to {version}, dpkg took {took}: {}", losses(&report));
