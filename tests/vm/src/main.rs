@@ -1,4 +1,5 @@
-//! `crosswan-vm`: boots the three built images in regions of the lab, under QEMU, and checks what they do. See `make vm-test`.
+//! `crosswan-vm`: boots the three built images in regions of the lab, under QEMU, and checks what they do: one of each, then pairs. See
+//! `make vm-test`.
 //!
 //! The images are not changed: what a site would bring (address, EC2's endpoint) comes as systemd credentials.
 
@@ -9,10 +10,12 @@ mod key;
 mod machine;
 mod outage;
 mod package;
+mod pairs;
 mod reach;
 mod region;
 mod report;
 mod routing;
+mod traffic;
 mod version;
 mod wire;
 
@@ -28,7 +31,8 @@ use crosswan_lab::{Arch, Image, Role, VpcSpec};
 use region::Region;
 use report::Report;
 
-/// Boots the images vpn-hub, nat-hub and nat-vpn under QEMU in a region made of network namespaces, and checks them.
+/// Boots the images vpn-hub, nat-hub and nat-vpn under QEMU in a region made of network namespaces, and checks them; then two of each, as
+/// pairs, in another one.
 ///
 /// Needs root, QEMU and what the lab needs.
 #[derive(Parser)]
@@ -44,7 +48,7 @@ struct Cli {
     /// the processor are run, for 20 minutes at most
     #[arg(long, num_args = 2, value_names = ["DISK", "TAR"])]
     arm64: Option<Vec<PathBuf>>,
-    /// After the machines have booted, run only the steps with one of these words in their titles
+    /// After the machines have booted, run only the steps with one of these words in their titles: `pair` is in those of the second region
     #[arg(long, value_name = "WORD")]
     only: Vec<String>,
     /// Leave the machines of each region up until Enter and say how to look around, without the step that leaves nothing to look at
@@ -80,12 +84,20 @@ struct Part {
 }
 const BOOTS: &str = "Power on";
 
-const PARTS: [Part; 1] = [Part { vpcs: one_of_each, steps: &ALONE }];
+const PARTS: [Part; 2] = [Part { vpcs: one_of_each, steps: &ALONE }, Part { vpcs: first_of_each, steps: &PAIRS }];
 
 fn one_of_each() -> Result<[VpcSpec; 2]> {
     Ok([
         VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?,
         VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16", "10.101.0.0/16"])?,
+    ])
+}
+
+/// The gateways that pairs begin with. They take their routes themselves.
+fn first_of_each() -> Result<[VpcSpec; 2]> {
+    Ok([
+        VpcSpec::hub("hub", "us-west-2", &["10.0.0.0/16"])?.bare(),
+        VpcSpec::client("a", "eu-west-1", &["10.1.0.0/16"])?.bare(),
     ])
 }
 
@@ -109,6 +121,17 @@ const ALONE: [(&str, Step, When); 19] = [
     ("The package: a newer one on both ends of a tunnel in use", package::upgrade, PROCESSOR),
     ("The package: back to 0.1.0 and to this version again, one end after the other", version::down_and_up, ONCE),
     ("The package: purged from a working gateway, installed again", package::package, SPOILS),
+];
+
+const PAIRS: [(&str, Step, When); 8] = [
+    ("Power on: gateways that are each to be one of a pair", boot::boot, ONCE),
+    ("A second one beside each becomes its pair, and nobody told them", pairs::form, ONCE),
+    ("Behind pairs private hosts reach each other", reach::private, ONCE),
+    ("Behind pairs private hosts reach the internet", reach::internet, ONCE),
+    ("A pair of nat-vpn is upgraded", |region| pairs::upgrade(region, &pairs::NAT_VPNS), ONCE),
+    ("A pair of vpn-hub is upgraded", |region| pairs::upgrade(region, &pairs::VPN_HUBS), ONCE),
+    ("A pair of nat-hub is upgraded", |region| pairs::upgrade(region, &pairs::NAT_HUBS), ONCE),
+    ("Nobody of a pair took over without an order", pairs::ordered, ONCE),
 ];
 
 /// The longest that the short form may take, on two busy cores.

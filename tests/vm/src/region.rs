@@ -25,6 +25,7 @@ pub struct Region {
     capture: Option<Capture>,
     /// What each gateway boots, with the package that is in it.
     pub images: BTreeMap<String, Image>,
+    built: BTreeMap<Role, Image>,
 }
 
 pub const HUB: &str = "hub/vpn-hub";
@@ -33,15 +34,32 @@ pub const CLIENT: &str = "a/nat-vpn";
 
 impl Region {
     /// VPCs, hosts and EC2; no machine yet. Each gateway boots the image of its role.
-    pub fn new(vpcs: [VpcSpec; 2], images: &BTreeMap<Role, Image>, report: Report) -> Result<Region> {
-        check_machines(images.values())?;
+    pub fn new(vpcs: [VpcSpec; 2], built: &BTreeMap<Role, Image>, report: Report) -> Result<Region> {
+        check_machines(built.values())?;
         let lab = vpcs.into_iter().fold(Lab::builder(agent()?), Builder::vpc).build()?;
-        let images = lab.gateways().into_iter().map(|gateway| (gateway.name.clone(), images[&gateway.role].clone()));
-        Ok(Region { vms: BTreeMap::new(), images: images.collect(), lab, report, capture: None })
+        let images = lab.gateways().into_iter().map(|gateway| (gateway.name.clone(), built[&gateway.role].clone()));
+        Ok(Region { vms: BTreeMap::new(), images: images.collect(), built: built.clone(), lab, report, capture: None })
     }
 
-    /// Switches all machines on at the same time. No gateway is given a secret or another's address.
+    /// Switches all machines on at the same time.
     pub fn power_on(&mut self) -> Result<()> {
+        for (name, image) in self.images.clone() {
+            self.switch_on(self.lab.gateway(&name)?, image)?;
+        }
+        // From here on only the machines carry packets.
+        self.capture = Some(self.lab.capture_internet()?);
+        Ok(())
+    }
+
+    /// Launches one more gateway, as those before it, and switches it on.
+    pub fn launch(&mut self, vpc: &str, role: Role) -> Result<()> {
+        let (gateway, image) = (self.lab.add_gateway(vpc, role)?, self.built[&role].clone());
+        self.images.insert(gateway.name.clone(), image.clone());
+        self.switch_on(gateway, image)
+    }
+
+    /// No gateway is given a secret or another's address.
+    fn switch_on(&mut self, gateway: Arc<Gateway>, image: Image) -> Result<()> {
         let endpoint = format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\n");
         let refresh = format!("{endpoint}Environment=CROSSWAN_SPACING=0s\n");
         let credentials = [
@@ -50,12 +68,8 @@ impl Region {
             // Commands that an operator would type ask EC2, too.
             ("systemd.unit-dropin.lab-control.service", &endpoint),
         ];
-        for (name, image) in self.images.clone() {
-            let vm = Vm::boot(self.lab.gateway(&name)?, image, &credentials)?;
-            self.vms.insert(name, vm);
-        }
-        // From here on only the machines carry packets.
-        self.capture = Some(self.lab.capture_internet()?);
+        let name = gateway.name.clone();
+        self.vms.insert(name, Vm::boot(gateway, image, &credentials)?);
         Ok(())
     }
 
