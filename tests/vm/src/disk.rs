@@ -34,7 +34,7 @@ const CLEAN: [(&str, &[&str]); 14] = [
 pub fn clean(region: &mut Region) -> Result<()> {
     let ssh = format!("{HOME}/.ssh");
     let folders = [&CLEAN[..], &[(&ssh, &[])]].concat();
-    for (name, Image { disk, .. }) in region.images.clone() {
+    for (role, Image { disk, .. }) in region.images.clone() {
         let mut found = Vec::new();
         for (folder, expected) in &folders {
             let names = names(&disk, folder).with_context(|| format!("{}: {folder}", disk.display()))?;
@@ -44,7 +44,11 @@ pub fn clean(region: &mut Region) -> Result<()> {
         let id = debugfs(&disk, "cat /etc/machine-id")?;
         region.check(
             found.is_empty() && id.is_empty(),
-            &format!("the disk of {name}: left behind in {} folders: {found:?}; machine-id {id:?}", folders.len()),
+            &format!(
+                "the disk of {}: left behind in {} folders: {found:?}; machine-id {id:?}",
+                role.as_str(),
+                folders.len()
+            ),
         );
     }
     Ok(())

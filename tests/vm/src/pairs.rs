@@ -19,15 +19,21 @@ pub struct Pair {
     role: Role,
     vpc: &'static str,
     network: &'static str,
+    /// At the other end of their tunnels.
+    far: Option<&'static Pair>,
 }
 
-pub const VPN_HUBS: Pair =
-    Pair { members: [HUB, "hub/vpn-hub-2"], role: Role::VpnHub, vpc: "hub", network: "10.0.0.0/8" };
-pub const NAT_HUBS: Pair =
-    Pair { members: [NAT, "hub/nat-hub-2"], role: Role::NatHub, vpc: "hub", network: "0.0.0.0/0" };
-pub const NAT_VPNS: Pair =
-    Pair { members: [CLIENT, "a/nat-vpn-2"], role: Role::NatVpn, vpc: "a", network: "0.0.0.0/0" };
-const PAIRS: [&Pair; 3] = [&VPN_HUBS, &NAT_HUBS, &NAT_VPNS];
+pub static VPN_HUBS: Pair = Pair {
+    members: [HUB, "hub/vpn-hub-2"],
+    role: Role::VpnHub,
+    vpc: "hub",
+    network: "10.0.0.0/8",
+    far: Some(&NAT_VPNS),
+};
+pub static NAT_VPNS: Pair =
+    Pair { members: [CLIENT, "a/nat-vpn-2"], role: Role::NatVpn, vpc: "a", network: "0.0.0.0/0", far: Some(&VPN_HUBS) };
+pub static NAT_HUBS: Pair =
+    Pair { members: [NAT, "hub/nat-hub-2"], role: Role::NatHub, vpc: "hub", network: "0.0.0.0/0", far: None };
 
 /// The bound on all being well after the boot: what is awaited is tried again after 10, 19, 35 and 65 s.
 const FORMED: Duration = Duration::from_secs(240);
@@ -64,63 +70,75 @@ fn is_well((code, status): &(i32, Value)) -> bool {
     *code == 0 && pair["state"] == "alive" && well && (pair["role"] == "active" || pair["role"] == "standby")
 }
 
-/// What each says once all are well, or when the time is over. Rarely asked, and one at a time: under TCG a look takes a second of one of
-/// two processors, and the machines need these to become well.
-fn formed(region: &Region) -> Result<BTreeMap<String, (i32, Value)>> {
-    let started = Instant::now();
-    let mut all = BTreeMap::new();
-    for (name, vm) in &region.vms {
-        let mut said = status(vm)?;
-        while !is_well(&said) && started.elapsed() < FORMED {
-            std::thread::sleep(Duration::from_secs(10));
-            said = status(vm)?;
-        }
-        all.insert(name.clone(), said);
-    }
-    Ok(all)
+/// A pair comes to be, is upgraded as docs/operating.md has it, and moves nothing without that order.
+pub fn show(region: &mut Region, pair: &Pair) -> Result<()> {
+    rest(region, pair)?;
+    form(region, pair)?;
+    upgrade(region, pair)?;
+    ordered(region, pair)
 }
 
-/// A second gateway is launched beside each, as the first one was. Six that boot at the same time need as much of the two processors, and
-/// each gets so little of them that the AWS SDK gives up on IMDS, which has one second to answer it.
-pub fn form(region: &mut Region) -> Result<()> {
-    let started = Instant::now();
-    for pair in PAIRS {
-        region.launch(pair.vpc, pair.role)?;
-    }
-    for pair in PAIRS {
-        region.vm(pair.members[1])?.wait_for_boot(BOOT)?;
-    }
-    let all = formed(region)?;
-    let took = seconds(started.elapsed());
-    let text = format!("launch of three second gateways to three pairs that have all they want, under TCG: {took}");
-    region.report.figure(text);
-    for pair in PAIRS {
-        let active = pair.active(region)?.name.clone();
-        for name in pair.members {
-            let (code, said) = all.get(name).with_context(|| format!("no {name}"))?;
-            let shown = &said["pair"];
-            let role = if name == active { "active" } else { "standby" };
-            let text = format!(
-                "{name}: {}, status ends with {code}; the other one: {}; they are {} and {}",
-                shown["role"], shown["judgement"], shown["own_health"], shown["its_health"]
-            );
-            let right = is_well(&all[name]) && shown["role"] == role;
-            region.check(right, &text);
-        }
+/// Ends the machines that this pair does not need: it has two, and one at the other end. Under TCG more of them get so little of two
+/// processors each that the AWS SDK gives up on IMDS, which has one second to answer it.
+fn rest(region: &mut Region, pair: &Pair) -> Result<()> {
+    let far = pair.far.map(|far| far.active(region)).transpose()?.map(|gateway| gateway.name.clone());
+    let others = region.vms.keys().filter(|name| !pair.members.contains(&name.as_str()) && Some(*name) != far.as_ref());
+    for name in others.cloned().collect::<Vec<_>>() {
+        region.terminate(&name)?;
     }
     Ok(())
 }
 
-/// As docs/operating.md has it: one after the other, the one that has the routes first.
-pub fn upgrade(region: &mut Region, pair: &Pair) -> Result<()> {
-    let seen = &*region;
-    for (code, said) in seen.on_each(pair.members, |name| status(seen.vm(name)?))? {
-        let shown = &said["pair"];
-        ensure!(is_well(&(code, said.clone())), "they are no pair that is well: status ends with {code}; {shown}");
+/// Those of its members that are not there are launched, and nobody is told of them.
+fn form(region: &mut Region, pair: &Pair) -> Result<()> {
+    let started = Instant::now();
+    for name in pair.members {
+        if !region.vms.contains_key(name) {
+            let known = region.lab.gateway(name);
+            let gateway = known.or_else(|_| region.lab.add_gateway(pair.vpc, pair.role))?;
+            region.switch_on(gateway)?;
+        }
     }
+    for name in pair.members {
+        region.vm(name)?.wait_for_boot(BOOT)?;
+    }
+    let mut all = states(region, pair)?;
+    // A look takes a second of one of two processors, and the machines need these to become well.
+    while !all.values().all(is_well) && started.elapsed() < BOOT + FORMED {
+        std::thread::sleep(Duration::from_secs(10));
+        all = states(region, pair)?;
+    }
+    let took = seconds(started.elapsed());
+    region
+        .report
+        .figure(format!("launch to a pair of {} that has all it wants, under TCG: {took}", pair.role.as_str()));
+    let active = pair.active(region)?.name.clone();
+    for (name, state) in all {
+        let (code, said) = &state;
+        let shown = &said["pair"];
+        let role = if name == active { "active" } else { "standby" };
+        let text = format!(
+            "{name}: {}, status ends with {code}; the other one: {}; they are {} and {}",
+            shown["role"], shown["judgement"], shown["own_health"], shown["its_health"]
+        );
+        let right = is_well(&state) && shown["role"] == role;
+        ensure!(region.check(right, &text), "they are no pair that is well");
+    }
+    Ok(())
+}
+
+/// What each member says.
+fn states(region: &Region, pair: &Pair) -> Result<BTreeMap<&'static str, (i32, Value)>> {
+    let all = region.on_each(pair.members, |name| status(region.vm(name)?))?;
+    Ok(pair.members.into_iter().zip(all).collect())
+}
+
+/// One after the other, the one that has the routes first.
+fn upgrade(region: &mut Region, pair: &Pair) -> Result<()> {
+    let seen = &*region;
     let order = pair.active_first(seen)?;
     seen.on_each(pair.members, |name| package::make_newer(seen.vm(name)?))?;
-    let traffic = Traffic::start(&seen.lab)?;
+    let traffic = Traffic::start(&seen.lab, pair.far.is_some())?;
     std::thread::sleep(Duration::from_secs(1));
     let began = Instant::now();
     let mut findings = Vec::new();
@@ -188,21 +206,20 @@ fn doctor(vm: &Vm) -> Result<(Option<String>, Duration)> {
 }
 
 /// Each member has taken the routes once, which was the order to the other one.
-pub fn ordered(region: &mut Region) -> Result<()> {
-    let (taken, doubts) = (region.on_all(|vm| vm.ok(TAKEN))?, region.on_all(|vm| vm.ok(DOUBTS))?);
-    let (status, errors) = (region.on_all(status)?, region.on_all(errors)?);
-    for (name, taken) in taken {
-        let last = &status[&name].1["takeovers"]["last"];
+fn ordered(region: &mut Region, pair: &Pair) -> Result<()> {
+    for (name, state) in states(region, pair)? {
+        let vm = region.vm(name)?;
+        let (taken, doubts, errors) = (vm.ok(TAKEN)?, vm.ok(DOUBTS)?, errors(vm)?);
+        let last = &state.1["takeovers"]["last"];
         let text = format!(
             "{name} has taken over {} times; the last one was ordered: {}",
             taken.lines().count(),
             last["handed_over"]
         );
         region.check(taken.lines().count() == 1 && last["handed_over"] == true, &text);
-        region.check(is_well(&status[&name]), &format!("{name}: {}", status[&name].1["pair"]["judgement"]));
-        region.check(errors[&name].is_empty(), &format!("{name}: errors in its journal: {:?}", errors[&name]));
-        let doubts = doubts[&name].trim().replace('\n', "; ");
-        region.report.say(&format!("{name} has doubted the other one: {doubts:?}"));
+        region.check(is_well(&state), &format!("{name}: {}", state.1["pair"]["judgement"]));
+        region.check(errors.is_empty(), &format!("{name}: errors in its journal: {errors:?}"));
+        region.report.say(&format!("{name} has doubted the other one: {:?}", doubts.trim().replace('\n', "; ")));
     }
     Ok(())
 }

@@ -23,9 +23,9 @@ pub struct Region {
     pub lab: Lab,
     pub report: Report,
     capture: Option<Capture>,
-    /// What each gateway boots, with the package that is in it.
-    pub images: BTreeMap<String, Image>,
-    built: BTreeMap<Role, Image>,
+    /// What gateways boot, with the package that is in it.
+    pub images: BTreeMap<Role, Image>,
+    first: &'static [&'static str],
 }
 
 pub const HUB: &str = "hub/vpn-hub";
@@ -33,33 +33,38 @@ pub const NAT: &str = "hub/nat-hub";
 pub const CLIENT: &str = "a/nat-vpn";
 
 impl Region {
-    /// VPCs, hosts and EC2; no machine yet. Each gateway boots the image of its role.
-    pub fn new(vpcs: [VpcSpec; 2], built: &BTreeMap<Role, Image>, report: Report) -> Result<Region> {
-        check_machines(built.values())?;
+    /// VPCs, hosts and EC2; no machine yet. Each gateway boots the image of its role, those of `first` when power comes on.
+    pub fn new(
+        vpcs: [VpcSpec; 2],
+        first: &'static [&'static str],
+        images: &BTreeMap<Role, Image>,
+        report: Report,
+    ) -> Result<Region> {
+        check_machines(images.values())?;
         let lab = vpcs.into_iter().fold(Lab::builder(agent()?), Builder::vpc).build()?;
-        let images = lab.gateways().into_iter().map(|gateway| (gateway.name.clone(), built[&gateway.role].clone()));
-        Ok(Region { vms: BTreeMap::new(), images: images.collect(), built: built.clone(), lab, report, capture: None })
+        Ok(Region { vms: BTreeMap::new(), images: images.clone(), first, lab, report, capture: None })
     }
 
-    /// Switches all machines on at the same time.
+    /// Switches the first machines on at the same time.
     pub fn power_on(&mut self) -> Result<()> {
-        for (name, image) in self.images.clone() {
-            self.switch_on(self.lab.gateway(&name)?, image)?;
+        for name in self.first {
+            self.switch_on(self.lab.gateway(name)?)?;
         }
         // From here on only the machines carry packets.
         self.capture = Some(self.lab.capture_internet()?);
         Ok(())
     }
 
-    /// Launches one more gateway, as those before it, and switches it on.
-    pub fn launch(&mut self, vpc: &str, role: Role) -> Result<()> {
-        let (gateway, image) = (self.lab.add_gateway(vpc, role)?, self.built[&role].clone());
-        self.images.insert(gateway.name.clone(), image.clone());
-        self.switch_on(gateway, image)
+    /// Terminates a gateway and its machine.
+    pub fn terminate(&mut self, name: &str) -> Result<()> {
+        self.vms.remove(name);
+        let gateway = self.lab.gateway(name)?;
+        self.lab.terminate(&gateway)
     }
 
-    /// No gateway is given a secret or another's address.
-    fn switch_on(&mut self, gateway: Arc<Gateway>, image: Image) -> Result<()> {
+    /// Switches a gateway on. None is given a secret or another's address.
+    pub fn switch_on(&mut self, gateway: Arc<Gateway>) -> Result<()> {
+        let image = self.images[&gateway.role].clone();
         let endpoint = format!("[Service]\nEnvironment=AWS_ENDPOINT_URL_EC2=http://{EC2}\n");
         let refresh = format!("{endpoint}Environment=CROSSWAN_SPACING=0s\n");
         let credentials = [
@@ -73,9 +78,9 @@ impl Region {
         Ok(())
     }
 
-    /// Whether all its machines were switched on.
+    /// Whether its first machines were switched on.
     pub fn is_up(&self) -> bool {
-        self.vms.len() == self.images.len()
+        self.capture.is_some()
     }
 
     pub fn vm(&self, name: &str) -> Result<&Vm> {
