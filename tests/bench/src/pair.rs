@@ -148,33 +148,27 @@ pub fn hand_over(member: &Gateway) -> Result<()> {
     Ok(())
 }
 
-fn refresh_hub(stage: &PairStage) -> Result<()> {
-    stage.pair.region.gateway("hub/vpn-hub")?.agent(&["refresh"]).map(drop)
-}
-
 /// The second one stands by, and nobody watches: what moves when the one in use dies, and when.
-fn cold_standby(stage: &mut PairStage, alone: Duration) -> Result<(Death, Duration)> {
-    let (one, two) = (stage.pair.one.clone(), stage.pair.two.clone());
-    stage.settle(&two)?;
+fn cold_standby(stage: &mut PairStage, dead: &Arc<Gateway>, alone: Duration) -> Result<(Death, Duration)> {
+    let standby = other(stage, dead);
+    stage.settle(dead)?;
     stage.part()?;
-    // Without a pair a hub sends to the newer one.
-    refresh_hub(stage)?;
     say(&format!("the same without a pair; left alone for at most {} s", alone.as_secs()));
     let streams = Streams::start(stage)?;
-    stage.kill(&two)?;
+    stage.kill(dead)?;
     let began = Instant::now();
     let (near, far) = (stage.pair.host.clone(), stage.pair.region.lab.host("hub/host")?);
     // Nothing asks the one that stands by for a pass: its own tunnel is up. Its timer does, hourly.
-    while began.elapsed() < alone && !stage.pair.leads_to(&one)? {
+    while began.elapsed() < alone && !stage.pair.leads_to(&standby)? {
         std::thread::sleep(Duration::from_secs(1).min(alone / 4));
     }
     let waited = began.elapsed();
-    one.agent(&["refresh"])?;
-    refresh_hub(stage)?;
+    standby.agent(&["refresh"])?;
+    stage.pair.region.gateway("hub/vpn-hub")?.agent(&["refresh"])?;
     near.wait_for(stage.pair.internet, ALONE)?;
     near.wait_for(far.address, ALONE)?;
     let death = streams.stop()?;
-    stage.boot(&two)?;
+    stage.boot(dead)?;
     Ok((death, waited))
 }
 
@@ -256,7 +250,7 @@ pub fn bench(setup: &Setup) -> Result<Section> {
     let handed = handovers(&mut stage, &mut active, if quick { 1 } else { 6 })?;
     let all = effects.iter().map(|effect| deaths(&mut stage, &mut active, Duration::from_secs(*effect), rounds));
     let all = all.collect::<Result<Vec<_>>>()?;
-    let (cold, waited) = cold_standby(&mut stage, if quick { Duration::from_secs(2) } else { ALONE })?;
+    let (cold, waited) = cold_standby(&mut stage, &active, if quick { Duration::from_secs(2) } else { ALONE })?;
     let fck_nat = replacement(&mut stage)?;
 
     let alone = waited.as_secs_f64();
