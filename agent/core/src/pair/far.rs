@@ -2,7 +2,7 @@
 //!
 //! Each says whether it is the member of its pair to be used, and which takeover of the other end's pair it knows. An end says what it has
 //! to say every [`IDLE`], as all that counts is what changes: then it says it at once, and again until the other end is seen to know it. The
-//! end that has started anew is answered at once.
+//! end that has started anew, or asks, is answered at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -130,7 +130,8 @@ impl Exchange {
     /// The beat that is due at `now`, if one is; `says` is what this end has to say then.
     pub fn beat(&mut self, now: u64, says: Says) -> Option<Beat> {
         let word = words(&says);
-        if self.said.is_some_and(|said| said != word) {
+        // Who is not followed any more is told so when it is time. A thousand clients would tell it to a hub that is dead, again and again.
+        if self.said.is_some_and(|said| said[0] != word[0] || said != word && says.follows) {
             (self.due, self.again) = (now, TIMES);
         }
         if now < self.due {

@@ -95,6 +95,19 @@ fn two_ends_know_each_other_after_two_beats_and_then_are_quiet_until_there_is_so
 }
 
 #[test]
+fn who_is_not_followed_any_more_is_told_so_when_it_is_time_and_who_is_followed_at_once() {
+    let left = Says { follows: false, ..follows(2) };
+    for (word, at_once) in [(left, 0), (follows(2), 1)] {
+        let mut sides = [Side::new(0, 11, 0), Side::new(1, 22, 0)];
+        live(&mut sides, 0, 62_000, [says(true, 1), follows(1)]);
+        let (sent, _) = live(&mut sides, 62_000, 100, [says(true, 1), word]);
+        assert_eq!(sent[1], at_once, "{word:?}");
+        let (_, heard) = live(&mut sides, 62_100, IDLE, [says(true, 1), word]);
+        assert_eq!(heard[0], Some(word));
+    }
+}
+
+#[test]
 fn an_end_that_is_asked_answers_at_once_and_asks_nothing_in_return() {
     let words = [says(true, 1), follows(1)];
     let mut sides = [Side::new(0, 11, 0), Side::new(1, 22, 0)];
@@ -318,7 +331,7 @@ fn an_end_that_has_just_heard_of_a_later_takeover_is_not_outbid() {
     live(&mut sides, 0, 10_000, [says(true, 2), follows(2)]);
     assert_eq!(sides[0].exchange.known_for_long(10_000), Some((true, 2)));
     let other = Says { follows: false, ..follows(3) };
-    live(&mut sides, 10_000, 1000, [says(true, 2), other]);
-    assert_eq!((sides[0].exchange.known(), sides[0].exchange.known_for_long(11_000)), (Some((false, 3)), None));
-    assert_eq!(sides[0].exchange.known_for_long(10_010 + IDLE), Some((false, 3)));
+    live(&mut sides, 10_000, IDLE, [says(true, 2), other]);
+    assert_eq!((sides[0].exchange.known(), sides[0].exchange.known_for_long(10_000 + IDLE)), (Some((false, 3)), None));
+    assert_eq!(sides[0].exchange.known_for_long(10_000 + 2 * IDLE), Some((false, 3)));
 }
