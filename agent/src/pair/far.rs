@@ -172,8 +172,8 @@ impl Far {
         loop {
             let of = |place: usize| self.sockets[place].as_ref().map(|socket| &socket.socket);
             let (received, place) = tokio::select! {
-                received = receive(of(0), &mut one), if left > 0 => ((received, &one), Place::One),
-                received = receive(of(1), &mut two), if left > 0 => ((received, &two), Place::Two),
+                // What has arrived counts before anything is said again.
+                biased;
                 Some((name, generation, carries)) = results.recv() => {
                     self.follow(&name, generation, carries).await;
                     continue;
@@ -183,6 +183,8 @@ impl Far {
                     self.send_all().await;
                     continue;
                 }
+                received = receive(of(0), &mut one), if left > 0 => ((received, &one), Place::One),
+                received = receive(of(1), &mut two), if left > 0 => ((received, &two), Place::Two),
                 _ = ticks.tick() => {
                     left = DATAGRAMS;
                     self.learn();

@@ -3,7 +3,7 @@
 //! one whole gateway, behind whose interfaces all their addresses are. They have no IKE_SA each, no charon, which a whole gateway asks
 //! before it follows, and no route that moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -187,7 +187,8 @@ impl Run {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// Sends what is due, and hears what comes until the next time.
+    /// Sends what is due, and hears what comes until the next time. Nobody answers before all have heard what has come: each is to be as a
+    /// machine of its own, which no other one's answer keeps waiting.
     fn tick(&mut self) -> Result<()> {
         let (began, mut left) = (Instant::now(), DATAGRAMS);
         for n in 0..self.clients.len() {
@@ -199,12 +200,16 @@ impl Run {
             if poll(&mut ready, PollTimeout::from(wait))? == 0 {
                 break;
             }
+            let mut heard = BTreeSet::new();
             for place in Place::FAR_ENDS {
                 while left > 0 {
                     let Some(datagram) = receive(&self.sockets[index(place)])? else { break };
                     left -= 1;
-                    self.hear(place, &datagram);
+                    heard.extend(self.hear(place, &datagram));
                 }
+            }
+            for n in heard {
+                self.send(n);
             }
         }
         // A loaded machine comes late to the next tick and catches up with nothing.
@@ -212,14 +217,15 @@ impl Run {
         Ok(())
     }
 
-    fn hear(&mut self, place: Place, datagram: &Datagram) {
+    /// Returns who has heard something.
+    fn hear(&mut self, place: Place, datagram: &Datagram) -> Option<usize> {
         let now = self.now();
         let n = datagram.to.to_bits().wrapping_sub(self.first.to_bits()) as usize;
-        let Some(client) = self.clients.get_mut(n).filter(|_| self.hubs.has(place)) else { return };
+        let client = self.clients.get_mut(n).filter(|_| self.hubs.has(place))?;
         let End { end, exchange } = &mut client.ends[index(place)];
         if datagram.ttl != TTL || Some(datagram.from) != end.address {
             *lock(&self.seen).refused.entry(Refused::Stranger).or_default() += 1;
-            return;
+            return None;
         }
         let heard = exchange.hear(now, &datagram.bytes, end);
         {
@@ -239,7 +245,7 @@ impl Run {
                 Err(why) => *seen.refused.entry(why).or_default() += 1,
             }
         }
-        self.send(n);
+        Some(n)
     }
 
     /// Sends the beats of a client that are due.
