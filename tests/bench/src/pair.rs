@@ -149,13 +149,17 @@ pub fn hand_over(member: &Gateway) -> Result<()> {
 }
 
 /// The second one stands by, and nobody watches: what moves when the one in use dies, and when.
-fn cold_standby(stage: &mut PairStage, dead: &Arc<Gateway>, alone: Duration) -> Result<(Death, Duration)> {
-    let standby = other(stage, dead);
-    stage.settle(dead)?;
+fn cold_standby(stage: &mut PairStage, active: &mut Arc<Gateway>, alone: Duration) -> Result<(Death, Duration)> {
+    // Without a pair the newer one has the routes, and the hub is to send to it, too.
+    if active.name != stage.pair.two.name {
+        handovers(stage, active, 1)?;
+    }
+    let (dead, standby) = (active.clone(), other(stage, active));
+    stage.settle(&dead)?;
     stage.part()?;
     say(&format!("the same without a pair; left alone for at most {} s", alone.as_secs()));
     let streams = Streams::start(stage)?;
-    stage.kill(dead)?;
+    stage.kill(&dead)?;
     let began = Instant::now();
     let (near, far) = (stage.pair.host.clone(), stage.pair.region.lab.host("hub/host")?);
     // Nothing asks the one that stands by for a pass: its own tunnel is up. Its timer does, hourly.
@@ -168,7 +172,7 @@ fn cold_standby(stage: &mut PairStage, dead: &Arc<Gateway>, alone: Duration) -> 
     near.wait_for(stage.pair.internet, ALONE)?;
     near.wait_for(far.address, ALONE)?;
     let death = streams.stop()?;
-    stage.boot(dead)?;
+    stage.boot(&dead)?;
     Ok((death, waited))
 }
 
@@ -250,7 +254,7 @@ pub fn bench(setup: &Setup) -> Result<Section> {
     let handed = handovers(&mut stage, &mut active, if quick { 1 } else { 6 })?;
     let all = effects.iter().map(|effect| deaths(&mut stage, &mut active, Duration::from_secs(*effect), rounds));
     let all = all.collect::<Result<Vec<_>>>()?;
-    let (cold, waited) = cold_standby(&mut stage, &active, if quick { Duration::from_secs(2) } else { ALONE })?;
+    let (cold, waited) = cold_standby(&mut stage, &mut active, if quick { Duration::from_secs(2) } else { ALONE })?;
     let fck_nat = replacement(&mut stage)?;
 
     let alone = waited.as_secs_f64();
