@@ -20,6 +20,7 @@ mod restart;
 mod results;
 mod size;
 mod stages;
+mod takeover;
 mod throughput;
 mod vici;
 mod xml;

@@ -89,3 +89,10 @@ pub fn wrapper(argv: &[String]) -> Result<ExitCode> {
     eprintln!("{MARK} {:.6} {cpu:.6} {:.3}", start.elapsed().as_secs_f64(), usage.ru_maxrss as f64 * 1024.0 / 1e6);
     Ok(ExitCode::from(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) as u8 } else { 128 }))
 }
+
+/// The clock ticks of CPU that a process has had.
+pub fn ticks(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    Ok([11, 12].iter().filter_map(|n| fields.get(*n)?.parse::<u64>().ok()).sum())
+}

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_faults::memory::status_kb;
-use crosswan_faults::pair::{CUT, SOON, Two, hubs::Residents, stage::PairStage};
+use crosswan_faults::pair::{SOON, Two, hubs::Residents, stage::PairStage};
 use crosswan_faults::region::{eventually, status};
 use crosswan_lab::{Gateway, Role};
 
+use crate::measure::ticks;
 use crate::probes::{Connections, Echo, Echoed, Lost};
 use crate::results::{Budget, Section, megabytes, middle_and_worst, seconds, table};
+use crate::takeover::{calls, die, hand_over, phases};
 use crate::{Setup, say};
 
 /// The budgets, seconds, to which the time comes that EC2 takes.
@@ -21,9 +23,6 @@ const CONNECTION: f64 = 0.6;
 const PRIVATE: f64 = 0.7;
 /// How long one that stands by is left alone before it is refreshed by hand.
 const ALONE: Duration = Duration::from_mins(5);
-
-/// What is not over after so long is waited for by asking EC2, which costs time itself.
-const HEALS: Duration = Duration::from_secs(5);
 
 /// What one death cost: the longest time, in seconds, without something.
 struct Death {
@@ -69,7 +68,7 @@ impl Streams {
     }
 }
 
-/// Deaths of the active member, of which each figure is the middle one and the worst.
+/// Deaths of the active member, where EC2's changes take effect after so long.
 struct Deaths {
     effect: Duration,
     all: Vec<Death>,
@@ -97,8 +96,7 @@ fn deaths(stage: &mut PairStage, active: &mut Arc<Gateway>, effect: Duration, ro
         stage.passes()?;
         let mut death = streams.stop()?;
         let taken = status(&heir)?["pair"]["taken"].clone();
-        death.calls = taken["calls_ms"].as_f64().context("no time of the calls")? / 1000.0;
-        death.phases = format!("{} ms, {} ms", taken["silent_ms"], taken["calls_ms"]);
+        (death.calls, death.phases) = (calls(&taken)?, phases(&taken));
         say(&format!(
             "nothing for {:.3}, {:.3} and {:.3} s; {}",
             death.connection, death.out, death.back, death.phases
@@ -115,16 +113,6 @@ fn deaths(stage: &mut PairStage, active: &mut Arc<Gateway>, effect: Duration, ro
     Ok(deaths)
 }
 
-/// Its network is gone in one moment, and then everything that runs in it. Nothing else is done on this machine for a while: it has one
-/// processor for all, and one EC2 that answers one after the other.
-pub fn die(member: &Gateway) -> Result<()> {
-    let ns = member.ns()?;
-    ns.nft(CUT)?;
-    ns.kill_all();
-    std::thread::sleep(HEALS);
-    Ok(())
-}
-
 /// The member that has the routes hands over, to and fro, and the hub follows.
 fn handovers(stage: &mut PairStage, active: &mut Arc<Gateway>, rounds: usize) -> Result<Lost> {
     let mut lost = Lost::default();
@@ -139,13 +127,6 @@ fn handovers(stage: &mut PairStage, active: &mut Arc<Gateway>, rounds: usize) ->
         lost = lost.and(&streams.stop()?.echoes);
     }
     Ok(lost)
-}
-
-/// Packets pass as long as streams run, so that it waits for nothing but the routes.
-pub fn hand_over(member: &Gateway) -> Result<()> {
-    let output = member.agent(&["handover", "--timeout", "60s"])?;
-    ensure!(output.stdout.contains("no route leads here any more"), "{output:?}");
-    Ok(())
 }
 
 /// The second one stands by, and nobody watches: what moves when the one in use dies, and when.
@@ -199,15 +180,10 @@ fn replacement(stage: &mut PairStage) -> Result<f64> {
 /// What `crosswan pair` of a member that stands by takes: MB of memory of its own and at its peak, and CPU, seconds in an hour.
 fn cost(stage: &PairStage, time: Duration) -> Result<[f64; 3]> {
     let pid = stage.pair.watch_two.pid();
-    let ticks = || -> Result<u64> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        Ok([11, 12].iter().filter_map(|n| fields.get(*n)?.parse::<u64>().ok()).sum())
-    };
-    let (before, began) = (ticks()?, Instant::now());
+    let (before, began) = (ticks(pid)?, Instant::now());
     std::thread::sleep(time);
     // USER_HZ is 100 everywhere (time(7)).
-    let cpu = (ticks()? - before) as f64 / 100.0 / began.elapsed().as_secs_f64() * 3600.0;
+    let cpu = (ticks(pid)? - before) as f64 / 100.0 / began.elapsed().as_secs_f64() * 3600.0;
     let memory = |key| status_kb(pid, key).map(|kb| kb as f64 * 1024.0 / 1e6).context("crosswan pair has ended");
     Ok([memory("RssAnon")?, memory("VmHWM")?, cpu])
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::stage::Stage;
 use crate::results::seconds;
 use crate::say;
+use crate::takeover::die;
 
 /// How long everybody is left alone before all are refreshed by hand.
 const ALONE: Duration = Duration::from_mins(5);
@@ -28,7 +29,7 @@ impl Cold {
         let used = stage.part()?;
         let mut healed = None;
         let echoes = stage.echoes(|stage| {
-            stage.kill(&used)?;
+            die(&used)?;
             stage.stop(&used)?;
             healed = stage.left_alone(alone)?;
             while healed.is_none() && !stage.reach()? {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use crosswan_faults::pair::SOON;
 
 use super::GAP;
@@ -10,6 +10,7 @@ use super::cold::Cold;
 use super::stage::{Stage, WAYS};
 use crate::probes::Lost;
 use crate::results::{Budget, Section, middle_and_worst, seconds, table};
+use crate::takeover::{calls, die, hand_over, phases};
 use crate::{Setup, say};
 
 /// What one death cost: the longest time, in seconds, in which nothing arrived at the other host, each way.
@@ -45,20 +46,19 @@ fn deaths(stage: &mut Stage, effect: Duration, rounds: usize, returns: &mut Lost
         stage.well(&dead)?;
         stage.hubs.region.lab.ec2_effect_delay(effect);
         let echoes = stage.echoes(|stage| {
-            stage.kill(&dead)?;
+            die(&dead)?;
             stage.follow(&heir, SOON)
         })?;
         stage.hubs.region.lab.ec2_effect_delay(Duration::ZERO);
         stage.stop(&dead)?;
         let taken = stage.taken(&heir)?;
         let gaps = [0, 1, 2, 3].map(|way: usize| echoes[way].there.as_secs_f64());
-        let phases = format!("{} ms, {} ms", taken["silent_ms"], taken["calls_ms"]);
+        let phases = phases(&taken);
         say(&format!("nothing for {gaps:.3?} s; {phases}"));
         if gaps[0] > 2.0 * GAP {
             say(&format!("why so long, by the heir:\n{}", stage.hubs.residents[&heir.name].pair.log()));
         }
-        let calls = taken["calls_ms"].as_f64().context("no time of the calls")? / 1000.0;
-        deaths.push(Death { name: dead.name.clone(), effect, gaps, calls, phases });
+        deaths.push(Death { name: dead.name.clone(), effect, gaps, calls: calls(&taken)?, phases });
         let back = stage.echoes(|stage| {
             stage.boot(&dead)?;
             stage.well(&heir)
@@ -80,9 +80,7 @@ fn handovers(stage: &mut Stage, rounds: usize) -> Result<Lost> {
         stage.well(&from)?;
         let to = stage.other(&from);
         let echoes = stage.echoes(|stage| {
-            // Packets pass as long as the streams run, so that it waits for nothing but the routes.
-            let output = from.agent(&["handover", "--timeout", "60s"])?;
-            ensure!(output.stdout.contains("no route leads here any more"), "{output:?}");
+            hand_over(&from)?;
             stage.follow(&to, SOON)
         })?;
         all = all.and(&echoes);

@@ -21,7 +21,9 @@ use super::GAP;
 use super::cold::Cold;
 use super::mass::{self, Mass, address};
 use super::stage::Stage;
+use crate::measure::ticks;
 use crate::results::{Budget, Section, megabytes, middle_and_worst, seconds, table};
+use crate::takeover::{die, phases};
 use crate::{Setup, key, say, xml};
 
 /// `pair.port`.
@@ -309,7 +311,7 @@ impl Many {
         let mut began = Instant::now();
         let echoes = self.stage.echoes(|stage| {
             began = Instant::now();
-            stage.kill(dead)?;
+            die(dead)?;
             stage.follow(&heir, SOON)
         })?;
         self.stage.hubs.region.lab.ec2_heal();
@@ -330,7 +332,7 @@ impl Many {
             most: part(99),
             all: part(100),
             gap: echoes[0].there.max(echoes[1].there).as_secs_f64(),
-            phases: format!("{} ms, {} ms", taken["silent_ms"], taken["calls_ms"]),
+            phases: phases(&taken),
         };
         say(&format!(
             "half followed after {:.3?} s, 99 % after {:.3?} s, all after {:.3?} s; nothing from client to client for {:.3} s; {}; \
@@ -376,13 +378,6 @@ impl Many {
         };
         Ok([cost(0)?, cost(1)?])
     }
-}
-
-/// The clock ticks of CPU that a process has had.
-fn ticks(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    Ok([11, 12].iter().filter_map(|n| fields.get(*n)?.parse::<u64>().ok()).sum())
 }
 
 /// Replaces a file of the gateway as a pass does: a reader sees the old one or the new one.

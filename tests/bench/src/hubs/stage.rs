@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use crosswan_faults::attended::Attended;
 use crosswan_faults::pair::hubs::{Hubs, Residents, up_tunnels};
-use crosswan_faults::pair::{CUT, SETTING, SOON, believes};
+use crosswan_faults::pair::{SETTING, SOON, believes};
 use crosswan_faults::region::{eventually, status};
 use crosswan_lab::Gateway;
 use serde_json::Value;
@@ -16,8 +16,6 @@ use crate::probes::{Echo, Echoed};
 
 /// Between whose hosts the echoes go: first from spoke to spoke, then from the hubs' VPC and to it.
 pub const WAYS: [(&str, &str); 4] = [("a", "b"), ("b", "a"), ("hub", "a"), ("b", "hub")];
-/// What is not over after so long is waited for by asking EC2 and clients, which costs time itself.
-const HEALS: Duration = Duration::from_secs(5);
 /// The moves that a resident remembers.
 const MOVES: &str = "/run/crosswan/pair-moves.json";
 
@@ -51,16 +49,6 @@ impl Stage {
     /// The other hub.
     pub fn other(&self, hub: &Gateway) -> Arc<Gateway> {
         if hub.name == self.hubs.one.name { self.hubs.two.clone() } else { self.hubs.one.clone() }
-    }
-
-    /// Its network is gone in one moment, and then everything that runs in it. Nothing else is done on this machine for a while: it has one
-    /// processor for all, and one EC2 that answers one after the other.
-    pub fn kill(&self, hub: &Gateway) -> Result<()> {
-        let ns = hub.ns()?;
-        ns.nft(CUT)?;
-        ns.kill_all();
-        std::thread::sleep(HEALS);
-        Ok(())
     }
 
     /// EC2 stops the one that was killed.

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use crosswan_faults::attended::Attended;
 use crosswan_faults::pair::{MOVES, SOON, believes, leads_to};
 use crosswan_faults::region::{Region, agent, eventually, status};
 use crosswan_lab::{AgentProcess, Gateway, Host, Lab, Role, VpcSpec};
 
-use super::{die, hand_over};
 use crate::probes::{Connections, Lost};
 use crate::say;
+use crate::takeover::{calls, die, hand_over, phases};
 
 const REGION: &str = "us-west-2";
 const DEFAULT: &str = "0.0.0.0/0";
@@ -125,8 +125,7 @@ impl Stage {
         let taken = || Ok::<_, anyhow::Error>(status(&self.members[1].gateway)?["pair"]["taken"].clone());
         eventually(SOON, "the takeover is shown", || Ok(!taken()?.is_null()))?;
         let taken = taken()?;
-        let calls = taken["calls_ms"].as_f64().context("no time of the calls")? / 1000.0;
-        let phases = format!("{} ms, {} ms", taken["silent_ms"], taken["calls_ms"]);
+        let (calls, phases) = (calls(&taken)?, phases(&taken));
         say(&format!("nothing for {connection:.3} s; {phases}"));
         Ok(Death { effect, connection, calls, phases })
     }
