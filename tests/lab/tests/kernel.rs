@@ -170,9 +170,9 @@ fn a_program_that_hangs_ends_at_its_limit() {
     folder.assert_nothing_is_left();
 }
 
-/// Boots one whose program says when it is there.
+/// Boots one whose program says `up` when it is there.
 fn booted(folder: &Folder, script: &str) -> Child {
-    let mut child = folder.kernel(&["sh", "-c", &format!("echo up; {script}")]).spawn().unwrap();
+    let mut child = folder.kernel(&["sh", "-c", script]).spawn().unwrap();
     let mut word = [0; 3];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut word).unwrap();
     assert_eq!(&word, b"up\n");
@@ -187,13 +187,13 @@ fn signal(child: &Child, signal: i32) {
 #[test]
 fn ctrl_c_reaches_the_program_and_a_killed_runner_leaves_nothing() {
     let folder = Folder::new("signals");
-    let child = booted(&folder, "trap 'echo caught; exit 130' INT; while :; do sleep 0.1; done");
+    let child = booted(&folder, "trap 'echo caught; exit 130' INT; echo up; while :; do sleep 0.1; done");
     signal(&child, libc::SIGINT);
     let output = child.wait_with_output().unwrap();
     assert_eq!((out(&output).as_str(), output.status.code()), ("caught\n", Some(130)), "{}", err(&output));
     folder.assert_nothing_is_left();
 
-    let mut child = booted(&folder, "sleep 1000");
+    let mut child = booted(&folder, "echo up; sleep 1000");
     assert!(folder.in_use());
     signal(&child, libc::SIGKILL);
     child.wait().unwrap();
@@ -205,7 +205,7 @@ fn ctrl_c_reaches_the_program_and_a_killed_runner_leaves_nothing() {
 #[test]
 fn two_at_once_do_not_meet() {
     let folder = Folder::new("two");
-    let children = ["one", "two"].map(|name| booted(&folder, &format!("touch /run/{name}; sleep 2; ls /run")));
+    let children = ["one", "two"].map(|name| booted(&folder, &format!("echo up; touch /run/{name}; sleep 2; ls /run")));
     for (child, name) in children.into_iter().zip(["one\n", "two\n"]) {
         let output = child.wait_with_output().unwrap();
         assert_eq!(out(&output), name, "{}", err(&output));
