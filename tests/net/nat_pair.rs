@@ -5,7 +5,7 @@ use std::{fs, net::Ipv4Addr, sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use crosswan_faults::{
     clock::Clock,
-    pair::{SETTING, alone},
+    pair::{self, CUT, SETTING, SOON, alone, believes},
 };
 use crosswan_lab::{Gateway, Lab, Role, VpcSpec, iam::Policy};
 use serde_json::{Value, json};
@@ -14,13 +14,6 @@ use crate::region::{Region, UP, agent, eventually, lines, refresh, refresh_with,
 
 const REGION: &str = "us-west-2";
 const DEFAULT: &str = "0.0.0.0/0";
-/// Of what takes milliseconds, or half a minute where EC2 has to be asked first, on a machine that is busy.
-const SOON: Duration = Duration::from_mins(2);
-/// All that arrives or leaves is dropped, and what runs goes on.
-const CUT: &str = "table ip cut { chain in { type filter hook prerouting priority -400; iif != lo drop; }
-    chain out { type filter hook output priority -400; oif != lo drop; }
-}";
-
 /// Settings ask for a pair in so many words.
 fn ask(gateway: &Gateway) -> Result<()> {
     gateway.write_file(SETTING, "pair.enabled = true\n", 0o644)
@@ -32,18 +25,8 @@ fn alone_in(builder: crosswan_lab::Builder) -> Result<Region> {
     Region::booted(builder.vpc(hub).build()?)
 }
 
-fn believes(gateway: &Gateway, what: &str) -> Result<()> {
-    let judgement =
-        || Ok::<_, anyhow::Error>(status(gateway)?["pair"]["judgement"].as_str().unwrap_or_default().to_owned());
-    eventually(SOON, &format!("{} believes: {what}", gateway.name), || Ok(judgement()?.starts_with(what)))
-        .with_context(|| judgement().unwrap_or_default())
-}
-
 fn leads_to(lab: &Lab, gateway: &Gateway, table: &str) -> Result<bool> {
-    let answer = lab.ec2().call(REGION, "DescribeRouteTables", &[("RouteTableId.1", table)])?.0;
-    let route = answer.split("<item>").find(|item| item.contains(&format!("<destinationCidrBlock>{DEFAULT}<")));
-    let interface = lab.ec2().instance(REGION, &gateway.instance)?.interface;
-    Ok(route.is_some_and(|route| [&gateway.instance, &interface].iter().any(|id| route.contains(&format!(">{id}<")))))
+    pair::leads_to(lab, REGION, gateway, table, DEFAULT)
 }
 
 /// The calls of EC2 that would move or make a route, by anybody.

@@ -21,7 +21,7 @@ pub const SOON: Duration = Duration::from_mins(2);
 /// Where the setting of a member is.
 pub const SETTING: &str = "/etc/crosswan/conf.d/60-pair.toml";
 /// Where it remembers when routes have moved.
-pub const MOVES: &str = "/run/crosswan/pair-moves.json";
+const MOVES: &str = "/run/crosswan/pair-moves.json";
 /// What `crosswan pair` says of its own moves.
 pub const TOOK: &str = "took over ";
 
@@ -64,6 +64,17 @@ pub fn judgement(gateway: &Gateway) -> Result<String> {
 pub fn believes(gateway: &Gateway, what: &str) -> Result<()> {
     eventually(SOON, &format!("{} believes: {what}", gateway.name), || Ok(judgement(gateway)?.starts_with(what)))
         .with_context(|| judgement(gateway).unwrap_or_default())
+}
+
+/// Starts `crosswan pair` of a member anew, of which `pair` is the one so far. It remembers no move, after which it would wait for a minute.
+pub fn forget_moves(member: &Gateway, pair: &mut AgentProcess) -> Result<()> {
+    // The one before it has the port.
+    if pair.running() {
+        member.sh(&format!("kill -9 {}; rm -f {MOVES}", pair.pid()))?.ok()?;
+        eventually(SOON, "its end", || Ok(!pair.running()))?;
+    }
+    *pair = member.spawn_agent(&["pair"])?;
+    Ok(())
 }
 
 /// Two members that hear each other, and a private host behind them. The second one is newer, and the default route leads to the first.

@@ -42,7 +42,7 @@ fn deaths(stage: &mut Stage, effect: Duration, rounds: usize, returns: &mut Lost
     for round in 1..=2 * rounds {
         say(&format!("death {round} of {}, packets follow EC2 {} s later", 2 * rounds, effect.as_secs()));
         let heir = stage.other(&dead);
-        stage.forget_moves()?;
+        stage.hubs.forget_moves()?;
         stage.well(&dead)?;
         stage.hubs.region.lab.ec2_effect_delay(effect);
         let echoes = stage.echoes(|stage| {
@@ -76,7 +76,7 @@ fn handovers(stage: &mut Stage, rounds: usize) -> Result<Lost> {
     let mut from = stage.hubs.one.clone();
     for round in 1..=2 * rounds {
         say(&format!("handover {round} of {}", 2 * rounds));
-        stage.forget_moves()?;
+        stage.hubs.forget_moves()?;
         stage.well(&from)?;
         let to = stage.other(&from);
         let echoes = stage.echoes(|stage| {

@@ -296,7 +296,7 @@ impl Many {
             self.tell(&hub, 0)?;
             self.stage.attend(&hub)?;
         }
-        self.stage.forget_moves()?;
+        self.stage.hubs.forget_moves()?;
         self.stage.well(dead)?;
         self.tell_all()?;
         say("all tunnels are up");

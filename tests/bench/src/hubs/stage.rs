@@ -16,8 +16,6 @@ use crate::probes::{Echo, Echoed};
 
 /// Between whose hosts the echoes go: first from spoke to spoke, then from the hubs' VPC and to it.
 pub const WAYS: [(&str, &str); 4] = [("a", "b"), ("b", "a"), ("hub", "a"), ("b", "hub")];
-/// The moves that a resident remembers.
-const MOVES: &str = "/run/crosswan/pair-moves.json";
 
 pub struct Stage {
     /// Ends before the gateways do.
@@ -115,18 +113,6 @@ impl Stage {
         })?;
         ensure!(self.hubs.vpc_leads_to(active)? && self.hubs.clients_lead_to(active)?, "{} is not used", active.name);
         self.passes(SOON)
-    }
-
-    /// Neither hub remembers a move: the next one would have to wait for a minute, and the fourth for ten.
-    pub fn forget_moves(&mut self) -> Result<()> {
-        for hub in [self.hubs.one.clone(), self.hubs.two.clone()] {
-            let Some(residents) = self.hubs.residents.get_mut(&hub.name) else { continue };
-            hub.sh(&format!("kill -9 {}; rm -f {MOVES}", residents.pair.pid()))?.ok()?;
-            // The one before it has the port.
-            eventually(SOON, "its end", || Ok(!residents.pair.running()))?;
-            residents.pair = hub.spawn_agent(&["pair"])?;
-        }
-        Ok(())
     }
 
     /// What this hub has taken last, with the times that it took.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use crosswan_faults::attended::Attended;
-use crosswan_faults::pair::{MOVES, SOON, believes, leads_to};
+use crosswan_faults::pair::{SOON, believes, forget_moves, leads_to};
 use crosswan_faults::region::{Region, agent, eventually, status};
 use crosswan_lab::{AgentProcess, Gateway, Host, Lab, Role, VpcSpec};
 
@@ -51,15 +51,6 @@ impl Member {
         let attended = Attended::refreshed(gateway.clone());
         Ok(Member { attended, pair: gateway.spawn_agent(&["pair"])?, gateway: gateway.clone() })
     }
-
-    /// It remembers no move: the next one would have to wait for a minute, and the fourth for ten.
-    fn forget_moves(&mut self) -> Result<()> {
-        self.gateway.sh(&format!("kill -9 {}; rm -f {MOVES}", self.pair.pid()))?.ok()?;
-        // The one before it has the port.
-        eventually(SOON, "its end", || Ok(!self.pair.running()))?;
-        self.pair = self.gateway.spawn_agent(&["pair"])?;
-        Ok(())
-    }
 }
 
 struct Stage {
@@ -82,7 +73,9 @@ impl Stage {
 
     /// Both are well, the first one has the routes, packets pass, and no move is remembered.
     fn ready(&mut self) -> Result<()> {
-        self.members.iter_mut().try_for_each(Member::forget_moves)?;
+        for Member { gateway, pair, .. } in &mut self.members {
+            forget_moves(gateway, pair)?;
+        }
         for (member, role) in self.members.iter().zip(["active", "standby"]) {
             believes(&member.gateway, "alive")?;
             eventually(SOON, "each is well and knows where the routes lead", || {

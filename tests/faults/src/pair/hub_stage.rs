@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Capture, Gateway, PingReport, PingStream};
 
 use super::{
-    MOVES, SOON, TOOK, believes, finds_nothing_to_do,
+    SOON, TOOK, believes, finds_nothing_to_do,
     hubs::{Hubs, Residents, up_tunnels},
     nothing_in_the_clear, told,
 };
@@ -174,29 +174,18 @@ impl HubStage {
         .with_context(|| told(self.hubs.all()))
     }
 
-    /// `crosswan pair` of both hubs starts anew, and remembers no move, after which it would wait.
-    fn forget_moves(&mut self) -> Result<()> {
-        for hub in [self.hubs.one.clone(), self.hubs.two.clone()] {
-            let residents = self.hubs.residents.get_mut(&hub.name).context("its programs")?;
-            hub.sh(&format!("kill -9 {}; rm -f {MOVES}", residents.pair.pid()))?.ok()?;
-            eventually(SOON, "its end", || Ok(!residents.pair.running()))?;
-            residents.pair = hub.spawn_agent(&["pair"])?;
-        }
-        Ok(())
-    }
-
     /// Returns to the initial state: everybody is led to `one`, and a further pass of each finds nothing to do. Nothing private was in the
     /// clear since the last time.
     pub fn undisturbed(&mut self) -> Result<()> {
         self.hubs.region.lab.ec2_heal();
         self.clocks.iter().try_for_each(|clock| clock.set(0))?;
         let (one, two) = (self.hubs.one.clone(), self.hubs.two.clone());
-        self.forget_moves()?;
+        self.hubs.forget_moves()?;
         self.both_live()?;
         if !(self.hubs.vpc_leads_to(&one)? && self.hubs.clients_lead_to(&one)?) {
             let output = two.agent(&["handover", "--timeout", "60s"])?;
             ensure!(output.code == 0, "{output:?}");
-            self.forget_moves()?;
+            self.hubs.forget_moves()?;
             self.both_live()?;
         }
         self.heals_by(&one)?;

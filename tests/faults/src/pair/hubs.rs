@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use crosswan_core::{model::Place, swanctl, system::Followed};
 use crosswan_lab::{AgentProcess, Auth, Gateway, Host, Lab, PingReport, Role, VpcSpec};
 
-use super::{SOON, believes, leads_to};
+use super::{SOON, believes, forget_moves, leads_to};
 use crate::{
     look::CONNECTIONS,
     region::{Region, agent, eventually, status},
@@ -79,6 +79,15 @@ impl Hubs {
         })?;
         ensure!(hubs.vpc_leads_to(&hubs.one)?, "the newer one does not take the routes from a member that lives");
         Ok(hubs)
+    }
+
+    /// `crosswan pair` of both hubs starts anew, where it runs, and remembers no move.
+    pub fn forget_moves(&mut self) -> Result<()> {
+        for hub in [&self.one, &self.two] {
+            let Some(residents) = self.residents.get_mut(&hub.name) else { continue };
+            forget_moves(hub, &mut residents.pair)?;
+        }
+        Ok(())
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Arc<Gateway>> {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Capture, Gateway, PingReport, PingStream, VpcSpec};
 
-use super::{MOVES, SOON, TOOK, Two, alone, believes, finds_nothing_to_do, nothing_in_the_clear, told};
+use super::{SOON, TOOK, Two, alone, believes, finds_nothing_to_do, forget_moves, nothing_in_the_clear, told};
 use crate::{
     attended::Attended,
     clock::Clock,
@@ -182,16 +182,10 @@ impl<'a> PairStage<'a> {
         self.attended.insert(gateway.name.clone(), Attended::refreshed(gateway.clone()));
     }
 
-    /// `crosswan pair` of a member starts, and remembers nothing: neither a move, after which it would wait for a minute, nor the other.
+    /// `crosswan pair` of a member starts, and remembers nothing.
     fn watch_again(&mut self, member: &Gateway) -> Result<()> {
         let own = if member.name == self.pair.one.name { &mut self.pair.watch_one } else { &mut self.pair.watch_two };
-        // The one before it has the port.
-        if own.running() {
-            member.sh(&format!("kill -9 {}; rm -f {MOVES}", own.pid()))?.ok()?;
-            eventually(SOON, "its end", || Ok(!own.running()))?;
-        }
-        *own = member.spawn_agent(&["pair"])?;
-        Ok(())
+        forget_moves(member, own)
     }
 
     /// A signal to a member's `crosswan pair`.
