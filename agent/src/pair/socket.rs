@@ -22,6 +22,10 @@ use crosswan_core::model::Place;
 /// behind it, takes one off (RFC 5082).
 pub(super) const TTL: i32 = 255;
 
+/// Room for what many far ends answer in one moment. The kernel gives no more than twice `net.core.rmem_max`, which is some 500 beats where nobody
+/// has set it, and half of that unless it is asked for (socket(7)).
+const ROOM: usize = 1 << 20;
+
 /// The socket for the other member, which others may be bound beside that are for tunnels only. It is an error if the port is taken.
 pub(super) async fn to_member(port: u16) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
@@ -36,6 +40,7 @@ pub(super) fn to_tunnels(place: Place, local: Ipv4Addr, port: u16) -> io::Result
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    setsockopt(&fd, sockopt::RcvBuf, &ROOM)?;
     setsockopt(&fd, sockopt::BindToDevice, &OsString::from(place.interface()))?;
     setsockopt(&fd, sockopt::Ipv4Ttl, &TTL)?;
     setsockopt(&fd, sockopt::Ipv4RecvTtl, &true)?;
