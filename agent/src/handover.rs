@@ -172,12 +172,6 @@ pub async fn run(
 ) -> Result<Handover> {
     check(settings)?;
     let (members, _) = watched(paths)?;
-    let heir = members.waiting.first().cloned().filter(|_| make_way);
-    if make_way && heir.is_none() {
-        return Err(Error::observe(
-            "make way: no gateway waits beside this pair; launch the new one, and wait until crosswan status here says that it waits",
-        ));
-    }
     let began = Instant::now();
     let mut run = Run {
         members,
@@ -188,7 +182,8 @@ pub async fn run(
         progress,
         said: String::new(),
     };
-    let deadline = began + timeout;
+    let heir = if make_way { Some(run.heir().await?) } else { None };
+    let deadline = Instant::now() + timeout;
     let routes =
         run.held(EC2).await.map_err(|why| Error::observe("hand over: ask EC2 which routes lead here").because(why))?;
     let mut handover = Handover {
@@ -229,7 +224,8 @@ pub async fn run(
         Some(ended) => ended?,
         None if make_way && handover.exit_code() == 0 => {
             return Err(Error::apply(
-                "make way: it has handed over, and was interrupted before a refresh has found who takes its place",
+                "make way: it has handed over, and was interrupted before a refresh has found who takes its place: run crosswan handover \
+                 --make-way again, which goes on",
             ));
         }
         None => handover.why = Some("it was interrupted".into()),
@@ -263,6 +259,30 @@ impl<F: Fn(&str)> Run<'_, F> {
         let tables = tables.map_err(|why| why.to_string())?;
         let held = self.members.held(&tables);
         Ok(held.into_iter().map(|(table, to)| format!("{to} of {table}")).collect())
+    }
+
+    /// The gateway that waits beside the pair. A refresh finds one that has just been launched, and the next one may come in an hour only.
+    async fn heir(&mut self) -> Result<InstanceId> {
+        let pass = || files::stamps(&self.paths.status)[0];
+        let (last, deadline) = (pass(), Instant::now() + PASS);
+        if self.members.waiting.is_empty() {
+            (self.progress)("no gateway is known to wait beside this pair; a refresh is asked for");
+            files::touch(&self.paths.wanted)?;
+        }
+        loop {
+            let is_over = pass() != last || Instant::now() >= deadline;
+            self.members = watched(self.paths)?.0;
+            if let Some(heir) = self.members.waiting.first() {
+                return Ok(heir.clone());
+            }
+            if is_over {
+                return Err(Error::observe(
+                    "make way: no refresh has found a gateway that waits beside this pair; launch the new one, and wait until \
+                     crosswan status there says that it waits",
+                ));
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// Leaves the place in the pair to `heir`, and waits until a pass has read that from EC2: then the others read it, too.

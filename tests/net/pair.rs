@@ -3,6 +3,7 @@
 mod far;
 mod handover;
 mod hubs;
+mod make_way;
 mod third;
 
 use std::{thread, time::Duration};

@@ -30,6 +30,15 @@ impl Asks {
     /// Asks for a pass, unless one was asked for not long ago.
     pub(super) fn ask(&mut self, why: &str) {
         let spacing = if self.because == why { SPACING } else { NEWS };
+        self.ask_after(spacing, why);
+    }
+
+    /// Asks for a pass, and soon for another one for the same reason: what it waits for may come at any moment.
+    pub(super) fn ask_until_heeded(&mut self, why: &str) {
+        self.ask_after(NEWS, why);
+    }
+
+    fn ask_after(&mut self, spacing: Duration, why: &str) {
         if is_due(&mut self.last, spacing) {
             self.ask_at_once(why);
             why.clone_into(&mut self.because);

@@ -290,7 +290,10 @@ impl Far {
     /// Tells the member how many takeovers most far ends know and whether these follow it, of those that were heard: one word for each party,
     /// whatever its gateways.
     fn learn(&mut self) {
-        let Some(member) = self.member.as_ref().filter(|_| std::mem::take(&mut self.heard_more)) else { return };
+        let Some(member) = &self.member else { return };
+        if !std::mem::take(&mut self.heard_more) {
+            return;
+        }
         let mut parties: BTreeMap<&str, (u32, bool)> = BTreeMap::new();
         for (name, end) in &self.ends {
             if let Some((follows, known)) = end.exchange.known() {
@@ -332,7 +335,8 @@ impl Far {
             Ok(says) => {
                 self.heard_more = true;
                 if says.leaving {
-                    self.asks.ask(&format!("the gateway of {name} has made way for another one"));
+                    // Its heir may have yet to show that it works.
+                    self.asks.ask_until_heeded(&format!("the gateway of {name} has made way for another one"));
                 }
                 let follow = self.follows.entry(name.party().to_owned()).or_default();
                 if follow.is_news(&says) && !std::mem::replace(asked, true) {

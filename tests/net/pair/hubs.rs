@@ -12,14 +12,14 @@ use super::{CUT, SOON, believes};
 use crate::region::{eventually, refresh, status};
 
 /// From client to client, and between the hubs' VPC and a client.
-const WAYS: [(&str, &str); 3] = [("a", "b"), ("hub", "a"), ("b", "hub")];
+pub(super) const WAYS: [(&str, &str); 3] = [("a", "b"), ("hub", "a"), ("b", "hub")];
 
 /// ICMP's type of "destination unreachable" (RFC 792). Packets that go to and fro end with another one, "time exceeded".
 const UNREACHABLE: u8 = 3;
 /// The same of client `a`.
 const WAYS_OF_A: [(&str, &str); 4] = [("a", "b"), ("b", "a"), ("a", "hub"), ("hub", "a")];
 
-fn lost_nothing(what: &str, reports: &[PingReport]) -> Result<()> {
+pub(super) fn lost_nothing(what: &str, reports: &[PingReport]) -> Result<()> {
     let of = |report: &PingReport| format!("{} of {}", report.lost, report.sent);
     println!("hubs: {what}: lost {}", reports.iter().map(of).collect::<Vec<_>>().join(", "));
     ensure!(reports.iter().all(|report| report.lost == 0 && report.sent > 0), "{reports:?}");
@@ -39,7 +39,7 @@ fn refreshes_disturb_nobody(hubs: &Hubs, active: &Gateway, dead: Option<&Gateway
 }
 
 /// The dead one is cut off, and everybody comes to the heir.
-fn dies(hubs: &Hubs, dead: &Gateway, heir: &Gateway) -> Result<()> {
+pub(super) fn dies(hubs: &Hubs, dead: &Gateway, heir: &Gateway) -> Result<()> {
     let before = generation(&hubs.clients[0])?;
     let reports = hubs.pings(&WAYS, || {
         dead.ns()?.nft(CUT)?;

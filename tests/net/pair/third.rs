@@ -136,16 +136,21 @@ fn a_third_gateway_waits_and_is_a_member_when_one_was_handed_over_and_ended() ->
 }
 
 /// The two are well and the pair, the other one waits, and it alone has no tunnel to the hub.
-fn settles(pair: &Two, [active, standby]: [&Gateway; 2], beside: &Gateway) -> Result<()> {
+fn settles(pair: &Two, two: [&Gateway; 2], beside: &Gateway) -> Result<()> {
+    eventually(SOON, "the two have the tunnels", || {
+        Ok(has_tunnel(pair, two[0])? && has_tunnel(pair, two[1])? && !has_tunnel(pair, beside)?)
+    })?;
+    are_the_pair(two)
+}
+
+/// The two are well and the pair.
+pub(super) fn are_the_pair([active, standby]: [&Gateway; 2]) -> Result<()> {
     let is = |gateway, role| {
         let pair = &status(gateway)?["pair"];
         Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
     };
-    eventually(SOON, "the two are the pair", || {
-        let tunnels = has_tunnel(pair, active)? && has_tunnel(pair, standby)? && !has_tunnel(pair, beside)?;
-        Ok(tunnels && is(active, "active")? && is(standby, "standby")?)
-    })
-    .with_context(|| format!("{:?}", [active, standby, beside].map(|gateway| said(gateway).unwrap_or_default())))?;
+    eventually(SOON, "the two are the pair", || Ok(is(active, "active")? && is(standby, "standby")?))
+        .with_context(|| format!("{:?}", [active, standby].map(|gateway| said(gateway).unwrap_or_default())))?;
     believes(active, "alive")?;
     believes(standby, "alive")
 }
@@ -160,14 +165,15 @@ fn said(gateway: &Gateway) -> Result<String> {
 fn a_member_makes_way_for_the_third_one_and_is_back_when_that_one_is_gone() -> Result<()> {
     let (pair, _hears) = super::handover::ready()?;
     let Two { one, two, .. } = &pair;
+    // From now on a pass is made whenever somebody asks for one, and no sooner.
+    let _attended = Attended::refreshed(one.clone());
     let make_way = ["handover", "--make-way"];
     let (code, why) = super::handover::refused(one, &make_way)?;
-    ensure!(code == 3 && why.contains("no gateway waits beside this pair"), "{code}: {why}");
+    ensure!(code == 3 && why.contains("no refresh has found a gateway that waits"), "{code}: {why}");
     let third = launch(&pair)?;
     let heir = &third.gateway;
-    // From now on a pass is made whenever somebody asks for one, and no sooner.
     let hub = pair.region.gateway("hub/vpn-hub")?;
-    let attended = [&hub, one, two, heir].map(|gateway| Attended::refreshed(gateway.clone()));
+    let attended = [&hub, two, heir].map(|gateway| Attended::refreshed(gateway.clone()));
     for gateway in &attended {
         gateway.first_pass()?;
     }

@@ -1,0 +1,101 @@
+//! A hub and a nat-hub that make way for a third one of their kind, as `third` shows it of a nat-vpn.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use crosswan_faults::{
+    attended::Attended,
+    pair::{
+        SOON, believes,
+        hubs::{Hubs, Residents},
+        leads_to,
+    },
+};
+use crosswan_lab::{Gateway, Lab, Role, VpcSpec};
+
+use super::{
+    handover::hand_over,
+    hubs::{WAYS, dies, lost_nothing},
+    third::are_the_pair,
+};
+use crate::region::{Region, agent, eventually};
+
+const REGION: &str = "us-west-2";
+const MAKE_WAY: &str = "--make-way";
+
+#[test]
+fn a_hub_makes_way_for_the_third_one_which_its_clients_follow_when_the_other_one_dies() -> Result<()> {
+    let mut hubs = Hubs::up()?;
+    let heir = hubs.region.lab.add_gateway("hub", Role::VpnHub)?;
+    heir.start_charon()?;
+    let _ = heir.agent(&["refresh"])?;
+    hubs.region.keepers.insert(heir.name.clone(), heir.spawn_agent(&["keep"])?);
+    hubs.residents.insert(heir.name.clone(), Residents::of(&heir)?);
+    let Hubs { one, two, .. } = &hubs;
+    let attended: Vec<_> = hubs.all().chain([&heir]).map(|gateway| Attended::refreshed(gateway.clone())).collect();
+    for gateway in &attended {
+        gateway.first_pass()?;
+    }
+    are_the_pair([one, two])?;
+
+    let made_way = hubs.pings(&WAYS, || {
+        let (code, done) = hand_over(one, &[MAKE_WAY])?;
+        ensure!(done["made_way_for"] == *heir.instance, "{code}: {done:#}");
+        are_the_pair([two, &heir])
+    })?;
+    lost_nothing("the first one made way", &made_way)?;
+    ensure!(hubs.vpc_leads_to(two)? && hubs.clients_lead_to(two)?);
+    let ended = hubs.pings(&WAYS, || {
+        hubs.region.lab.terminate(one)?;
+        thread::sleep(Duration::from_secs(5));
+        Ok(())
+    })?;
+    lost_nothing("the first one was ended", &ended)?;
+    dies(&hubs, two, &heir)
+}
+
+#[test]
+fn a_nat_hub_whose_order_to_make_way_is_interrupted_does_so_when_it_is_ordered_again() -> Result<()> {
+    let hub = VpcSpec::new("hub", REGION, &["10.0.0.0/16"], &[Role::NatHub])?.bare();
+    let region = Region::booted(Lab::builder(agent()?).vpc(hub).build()?)?;
+    let (lab, host) = (&region.lab, region.lab.host("hub/host")?);
+    let boot = |gateway: &Arc<Gateway>| {
+        let attended = Attended::refreshed(gateway.clone());
+        attended.first_pass()?;
+        Ok::<_, anyhow::Error>((gateway.spawn_agent(&["pair"])?, attended))
+    };
+    let one = region.gateway("hub/nat-hub")?;
+    let (_pair, mut attended) = boot(&one)?;
+    let two = lab.add_gateway("hub", Role::NatHub)?;
+    let _two = boot(&two)?;
+    believes(&one, "alive")?;
+    believes(&two, "alive")?;
+    let heir = lab.add_gateway("hub", Role::NatHub)?;
+    let _heir = boot(&heir)?;
+    are_the_pair([&one, &two])?;
+
+    // It knows for whom to make way, and then nobody makes a pass on it that finds that it has.
+    attended.end()?;
+    one.agent(&["refresh"])?;
+    let ordered = || {
+        let command = one.spawn_agent(&["handover", MAKE_WAY])?;
+        command.wait_for_log("EC2 shows that this gateway has made way for", SOON).map(|()| command)
+    };
+    let code = ordered()?.stop()?;
+    ensure!(code == Some(4), "{code:?}");
+    let [_, table] = lab.route_tables("hub")?;
+    ensure!(leads_to(lab, REGION, &two, &table, "0.0.0.0/0")?);
+
+    let stream = host.ping_stream(lab.internet().address)?;
+    let command = ordered()?;
+    let _attended = Attended::refreshed(one.clone());
+    eventually(SOON, "the order is done", || Ok(!command.running()))?;
+    let (log, code) = (command.log(), command.stop()?);
+    // The log begins with what the first one has said.
+    ensure!(code == Some(0) && log.contains("run crosswan handover --make-way again"), "{code:?}: {log}");
+    ensure!(log.contains(&format!("; {} takes this gateway's place", heir.instance)), "{log}");
+    are_the_pair([&two, &heir])?;
+    let report = stream.stop()?;
+    ensure!(report.lost == 0, "{report:?}");
+    Ok(())
+}
