@@ -3,6 +3,7 @@
 mod far;
 mod handover;
 mod hubs;
+mod liar;
 mod make_way;
 mod third;
 
