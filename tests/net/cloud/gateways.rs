@@ -74,7 +74,7 @@ fn of_two_the_younger_takes_over_once_it_has_worked(region: &mut Region) -> Resu
     let steps = lines(&report, "steps");
     ensure!(steps.iter().any(|step| step.contains("route 10.1.0.0/16 dev cw2")), "{report:#}");
     let refused = why(&report, "refused", &a).unwrap_or_default();
-    ensure!(refused == format!("stands by: {} in the same VPC is in use", new.instance), "{refused}");
+    ensure!(refused == format!("{} stands by: {} in the same VPC is in use", old.instance, new.instance), "{refused}");
     reaches_by(region, &hub, "a", &new)?;
     show_gaps("the younger of two took over", interrupted)?;
 

@@ -214,8 +214,12 @@ impl End<'_> {
                     why,
                 }),
                 Waiting::Standby => {
-                    let why = format!("stands by: {} in the same VPC is in use", in_use.instance);
-                    findings.refuse(gateway, Some(&gateway.vpc), why);
+                    let mut reason =
+                        format!("{} stands by: {} in the same VPC is in use", gateway.instance, in_use.instance);
+                    if second != Some(&gateway.instance) {
+                        reason = format!("{reason}; {why}");
+                    }
+                    findings.refuse(gateway, Some(&gateway.vpc), reason);
                 }
             }
         }

@@ -260,6 +260,21 @@ fn a_third_gateway_waits_without_a_place_until_one_of_the_two_that_have_theirs_i
     assert_eq!(loaded(&d).0, [2], "it has a place, and the route is still another's");
     let d = hub(Some(d), &all()[1..], &[(2, true), (3, true)]);
     assert_eq!(loaded(&d).0, [3]);
+    // It is back, and is told from the one that has the other tunnel.
+    let [back, again] = [&[][..], &[(1, false)]].map(|first| {
+        let mut reasons = reasons(&hub(Some(d.clone()), &all(), &[&[(2, true), (3, true)], first].concat()));
+        reasons.sort();
+        reasons
+    });
+    let stands_by = |n| {
+        let (one, used) = (of_a(n).instance, of_a(3).instance);
+        format!("{} (eu-west-1): {one} stands by: {used} in the same VPC is in use", vpc(A))
+    };
+    assert_eq!(
+        back,
+        [format!("{}; it is loaded without a tunnel, and has not authenticated yet", stands_by(1)), stands_by(2)]
+    );
+    assert!(again[0].contains("; it has authenticated, and gets a tunnel when"), "{again:?}");
 
     // A restart of its charon costs nobody its place, and a minute without a tunnel does, if the newcomer has authenticated.
     let down =
