@@ -7,7 +7,7 @@ use crosswan_faults::{
     attended::Attended,
     pair::{
         SOON, believes,
-        hubs::{Hubs, Residents},
+        hubs::{Hubs, Residents, place, up_tunnels},
         leads_to,
     },
 };
@@ -41,7 +41,12 @@ fn a_hub_makes_way_for_the_third_one_which_its_clients_follow_when_the_other_one
     let made_way = hubs.pings(&WAYS, || {
         let (code, done) = hand_over(one, &[MAKE_WAY])?;
         ensure!(done["made_way_for"] == *heir.instance, "{code}: {done:#}");
-        are_the_pair([two, &heir])
+        are_the_pair([two, &heir])?;
+        eventually(SOON, "each client has its second tunnel to the heir", || {
+            let has =
+                |client: &Gateway| Ok::<_, anyhow::Error>(place(client, &heir).is_ok() && up_tunnels(client)? == 2);
+            hubs.clients.iter().try_fold(true, |all, client| Ok(all && has(client)?))
+        })
     })?;
     lost_nothing("the first one made way", &made_way)?;
     ensure!(hubs.vpc_leads_to(two)? && hubs.clients_lead_to(two)?);
