@@ -66,13 +66,23 @@ pub fn believes(gateway: &Gateway, what: &str) -> Result<()> {
         .with_context(|| judgement(gateway).unwrap_or_default())
 }
 
+/// Whether both are well and know where the routes lead: to the first one.
+pub fn are_well([active, standby]: [&Gateway; 2]) -> Result<bool> {
+    let is = |gateway, role| {
+        let pair = &status(gateway)?["pair"];
+        Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
+    };
+    Ok(is(active, "active")? && is(standby, "standby")?)
+}
+
 /// Starts `crosswan pair` of a member anew, of which `pair` is the one so far. It remembers no move, after which it would wait for a minute.
 pub fn forget_moves(member: &Gateway, pair: &mut AgentProcess) -> Result<()> {
     // The one before it has the port.
     if pair.running() {
-        member.sh(&format!("kill -9 {}; rm -f {MOVES}", pair.pid()))?.ok()?;
+        member.sh(&format!("kill -9 {}", pair.pid()))?.ok()?;
         eventually(SOON, "its end", || Ok(!pair.running()))?;
     }
+    member.sh(&format!("rm -f {MOVES}"))?.ok()?;
     *pair = member.spawn_agent(&["pair"])?;
     Ok(())
 }
@@ -134,13 +144,7 @@ impl Two {
         believes(&one, "alive")?;
         believes(&two, "alive")?;
         // What EC2 has not told them yet they could not take, and could not see being taken.
-        eventually(SOON, "both know where the routes lead and have a tunnel", || {
-            let is = |gateway, role| {
-                let pair = &status(gateway)?["pair"];
-                Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
-            };
-            Ok(is(&one, "active")? && is(&two, "standby")?)
-        })?;
+        eventually(SOON, "both know where the routes lead and have a tunnel", || are_well([&one, &two]))?;
         let pair = Two { region, one, two, watch_one, watch_two, host, internet, dry: Cell::default() };
         ensure!(pair.leads_to(&pair.one)?, "the newer one does not take it from a member that lives");
         Ok(pair)

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use crosswan_faults::{
     attended::Attended,
     pair::{
-        SOON, believes,
-        hubs::{Hubs, Residents, place, up_tunnels},
+        SOON, are_well, believes,
+        hubs::{Hubs, place, up_tunnels},
         leads_to,
     },
 };
@@ -16,21 +16,22 @@ use crosswan_lab::{Gateway, Lab, Role, VpcSpec};
 use super::{
     handover::hand_over,
     hubs::{WAYS, dies, lost_nothing},
-    third::are_the_pair,
 };
 use crate::region::{Region, agent, eventually};
 
 const REGION: &str = "us-west-2";
 const MAKE_WAY: &str = "--make-way";
 
+/// Waits until the two are well and the pair.
+fn are_the_pair(two: [&Gateway; 2]) -> Result<()> {
+    eventually(SOON, "the two are the pair", || are_well(two))?;
+    two.into_iter().try_for_each(|member| believes(member, "alive"))
+}
+
 #[test]
 fn a_hub_makes_way_for_the_third_one_which_its_clients_follow_when_the_other_one_dies() -> Result<()> {
     let mut hubs = Hubs::up()?;
-    let heir = hubs.region.lab.add_gateway("hub", Role::VpnHub)?;
-    heir.start_charon()?;
-    let _ = heir.agent(&["refresh"])?;
-    hubs.region.keepers.insert(heir.name.clone(), heir.spawn_agent(&["keep"])?);
-    hubs.residents.insert(heir.name.clone(), Residents::of(&heir)?);
+    let heir = hubs.third()?;
     let Hubs { one, two, .. } = &hubs;
     let attended: Vec<_> = hubs.all().chain([&heir]).map(|gateway| Attended::refreshed(gateway.clone())).collect();
     for gateway in &attended {

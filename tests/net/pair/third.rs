@@ -6,13 +6,13 @@ use anyhow::{Context, Result, ensure};
 use crosswan_faults::{
     attended::Attended,
     look::sas,
-    pair::{CLIENT, CUT, SOON, Two, believes, leads_to},
+    pair::{CLIENT, CUT, SOON, Two, are_well, believes, leads_to},
 };
 use crosswan_lab::{AgentProcess, Gateway, Role};
 use serde_json::Value;
 
 use super::handover::{hand_over, loses_nothing};
-use crate::region::{UP, eventually, lines, status};
+use crate::region::{UP, eventually, lines};
 
 /// A gateway that came third, with what runs on it.
 struct Third {
@@ -112,13 +112,7 @@ fn a_third_gateway_waits_and_is_a_member_when_one_was_handed_over_and_ended() ->
             })?;
             believes(two, "alive")?;
             believes(&third.gateway, "alive")?;
-            eventually(SOON, "both are well, and know who has the routes", || {
-                let is = |gateway, role| {
-                    let pair = &status(gateway)?["pair"];
-                    Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
-                };
-                Ok(is(two, "active")? && is(&third.gateway, "standby")?)
-            })
+            eventually(SOON, "both are well, and know who has the routes", || are_well([two, &third.gateway]))
         })
     })?;
     ensure!(report.lost == 0 && pair.leads_to(two)?, "{report:?}");
@@ -136,21 +130,12 @@ fn a_third_gateway_waits_and_is_a_member_when_one_was_handed_over_and_ended() ->
 }
 
 /// The two are well and the pair, the other one waits, and it alone has no tunnel to the hub.
-fn settles(pair: &Two, two: [&Gateway; 2], beside: &Gateway) -> Result<()> {
-    eventually(SOON, "the two have the tunnels", || {
-        Ok(has_tunnel(pair, two[0])? && has_tunnel(pair, two[1])? && !has_tunnel(pair, beside)?)
-    })?;
-    are_the_pair(two)
-}
-
-/// The two are well and the pair.
-pub(super) fn are_the_pair([active, standby]: [&Gateway; 2]) -> Result<()> {
-    let is = |gateway, role| {
-        let pair = &status(gateway)?["pair"];
-        Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
-    };
-    eventually(SOON, "the two are the pair", || Ok(is(active, "active")? && is(standby, "standby")?))
-        .with_context(|| format!("{:?}", [active, standby].map(|gateway| said(gateway).unwrap_or_default())))?;
+fn settles(pair: &Two, [active, standby]: [&Gateway; 2], beside: &Gateway) -> Result<()> {
+    eventually(SOON, "the two are the pair", || {
+        let tunnels = has_tunnel(pair, active)? && has_tunnel(pair, standby)? && !has_tunnel(pair, beside)?;
+        Ok(tunnels && are_well([active, standby])?)
+    })
+    .with_context(|| format!("{:?}", [active, standby, beside].map(|gateway| said(gateway).unwrap_or_default())))?;
     believes(active, "alive")?;
     believes(standby, "alive")
 }

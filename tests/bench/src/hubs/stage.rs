@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use crosswan_faults::attended::Attended;
 use crosswan_faults::pair::hubs::{Hubs, Residents, up_tunnels};
-use crosswan_faults::pair::{SETTING, SOON, believes};
+use crosswan_faults::pair::{SETTING, SOON, are_well, believes};
 use crosswan_faults::region::{eventually, status};
 use crosswan_lab::Gateway;
 use serde_json::Value;
@@ -100,16 +100,12 @@ impl Stage {
             believes(hub, "alive")?;
         }
         eventually(SOON, "all tunnels are up and both hubs know where the routes lead", || {
-            let is = |gateway: &Gateway, role: &str| {
-                let pair = &status(gateway)?["pair"];
-                Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
-            };
             let up = |gateway: &Arc<Gateway>| up_tunnels(gateway);
             let clients = self.hubs.clients.iter().map(up).collect::<Result<Vec<_>>>()?;
             let hubs = [up(&self.hubs.one)?, up(&self.hubs.two)?];
             // A hub has one more than clients, which leads to the other hub.
             let all = clients.iter().all(|up| *up == 2) && hubs.iter().all(|up| *up == clients.len() + 1);
-            Ok(all && is(active, "active")? && is(&standby, "standby")?)
+            Ok(all && are_well([active, &standby])?)
         })?;
         ensure!(self.hubs.vpc_leads_to(active)? && self.hubs.clients_lead_to(active)?, "{} is not used", active.name);
         self.passes(SOON)

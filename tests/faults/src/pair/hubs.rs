@@ -60,11 +60,7 @@ impl Hubs {
         for gateway in clients.iter().chain([&one]) {
             residents.insert(gateway.name.clone(), Residents::of(gateway)?);
         }
-        let two = region.lab.add_gateway("hub", Role::VpnHub)?;
-        two.start_charon()?;
-        let _ = two.agent(&["refresh"])?;
-        region.keepers.insert(two.name.clone(), two.spawn_agent(&["keep"])?);
-        residents.insert(two.name.clone(), Residents::of(&two)?);
+        let two = launch(&mut region, &mut residents)?;
         let hubs = Hubs { region, one, two, clients, residents };
         eventually(SOON, "all gateways know both hubs", || {
             let passes = hubs.all().map(|gateway| Ok(gateway.agent(&["refresh"])?.code == 0));
@@ -81,10 +77,15 @@ impl Hubs {
         Ok(hubs)
     }
 
-    /// `crosswan pair` of both hubs starts anew, where it runs, and remembers no move.
+    /// Launches a third hub beside them, with all that runs on one.
+    pub fn third(&mut self) -> Result<Arc<Gateway>> {
+        launch(&mut self.region, &mut self.residents)
+    }
+
+    /// `crosswan pair` of both hubs starts anew, and remembers no move.
     pub fn forget_moves(&mut self) -> Result<()> {
         for hub in [&self.one, &self.two] {
-            let Some(residents) = self.residents.get_mut(&hub.name) else { continue };
+            let residents = self.residents.get_mut(&hub.name).context("its programs")?;
             forget_moves(hub, &mut residents.pair)?;
         }
         Ok(())
@@ -126,6 +127,15 @@ impl Hubs {
         thread::sleep(Duration::from_secs(1));
         streams.into_iter().map(crosswan_lab::PingStream::stop).collect()
     }
+}
+
+fn launch(region: &mut Region, residents: &mut BTreeMap<String, Residents>) -> Result<Arc<Gateway>> {
+    let hub = region.lab.add_gateway("hub", Role::VpnHub)?;
+    hub.start_charon()?;
+    let _ = hub.agent(&["refresh"])?;
+    region.keepers.insert(hub.name.clone(), hub.spawn_agent(&["keep"])?);
+    residents.insert(hub.name.clone(), Residents::of(&hub)?);
+    Ok(hub)
 }
 
 /// How many of a gateway's tunnels are up.

@@ -6,12 +6,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, ensure};
 use crosswan_lab::{AgentProcess, Capture, Gateway, PingReport, PingStream, VpcSpec};
 
-use super::{SOON, TOOK, Two, alone, believes, finds_nothing_to_do, forget_moves, nothing_in_the_clear, told};
+use super::{
+    SOON, TOOK, Two, alone, are_well, believes, finds_nothing_to_do, forget_moves, nothing_in_the_clear, told,
+};
 use crate::{
     attended::Attended,
     clock::Clock,
     look::{Snapshot, stream},
-    region::{eventually, refresh, status},
+    region::{eventually, refresh},
 };
 
 /// Hosts with whose gateways the pair has nothing to do.
@@ -208,14 +210,8 @@ impl<'a> PairStage<'a> {
         }
         [&one, &two].into_iter().try_for_each(|member| self.watch_again(member))?;
         self.both_live()?;
-        eventually(SOON, "both know where the routes lead and are well", || {
-            let is = |gateway: &Gateway| {
-                let pair = &status(gateway)?["pair"];
-                let role = if gateway.name == active.name { "active" } else { "standby" };
-                Ok::<_, anyhow::Error>(pair["role"] == role && pair["own_health"] == "well")
-            };
-            Ok(is(&one)? && is(&two)?)
-        })?;
+        let standby = if active.name == one.name { &two } else { &one };
+        eventually(SOON, "both know where the routes lead and are well", || are_well([active, standby]))?;
         self.passes()
     }
 
