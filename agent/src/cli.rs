@@ -209,6 +209,8 @@ pub enum Command {
         ///
         /// It writes the tag crosswan-makes-way-for of this instance, which counts as long as EC2 shows that gateway running. So the new
         /// one is a member, which can be looked at while this one is still there, and if the new one is ended, this one is a member again.
+        /// It asks for a refresh first, which sees who waits. Without an order the older member in the zone of a new gateway does so by
+        /// itself, once that works and asks for its place (pair.newcomer_replaces).
         #[arg(long, conflicts_with = "cancel")]
         make_way: bool,
         /// What the journal and status show as the reason, in place of "crosswan handover orders it"

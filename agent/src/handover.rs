@@ -5,10 +5,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: it waits for others, by a deadline")]
 
-use std::{fmt, fs, pin::pin, time::Duration};
+use std::{fmt, fs, io::ErrorKind, net::SocketAddr, pin::pin, time::Duration};
 
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     files::{self, Hold},
@@ -20,7 +23,7 @@ use crate::{
 use crosswan_core::{
     error::{Context, Error, Kind, Result},
     model::{Holder, InstanceId, MAKES_WAY_TAG},
-    pair::{Beside, Members, PairStatus, QUIET, Quiet, forwarded},
+    pair::{Beside, Members, Newcomer, PairStatus, QUIET, Quiet, forwarded},
     settings::{AuthMethod, Settings, Tag},
 };
 
@@ -32,10 +35,12 @@ const ASK: Duration = Duration::from_secs(1);
 const EC2: Duration = Duration::from_secs(8);
 /// How long `crosswan pair` has to take note that this gateway stays.
 const STAYS: Duration = Duration::from_secs(10);
+/// How long the kernel of one that asks for a place has to answer.
+const ANSWER: Duration = Duration::from_secs(3);
 /// How long a pass has to show that this gateway has made way.
 const PASS: Duration = Duration::from_secs(120);
 /// How long the lock may be held by a look of `crosswan pair`, or by another handover that is about to end.
-const LOCK: Duration = Duration::from_secs(2);
+pub const LOCK: Duration = Duration::from_secs(2);
 
 /// What came of a handover.
 #[derive(Debug, Clone, Serialize)]
@@ -100,10 +105,17 @@ fn pair(paths: &Paths) -> Result<Option<String>> {
 /// The other member, if there is one and `crosswan pair` runs here.
 fn watched(paths: &Paths) -> Result<(Members, PairStatus)> {
     let text = pair(paths)?;
-    if let Some(Beside { beside: [one, two], .. }) = text.as_deref().and_then(Beside::parse) {
-        return Err(Error::observe(format!(
-            "hand over: this gateway waits beside the pair of {one} and {two}, and has nothing to hand over; run it on the one that is to end"
-        )));
+    if let Some(Beside { beside: [one, two], made_way, .. }) = text.as_deref().and_then(Beside::parse) {
+        return Err(Error::observe(match made_way {
+            Some(heir) => format!(
+                "hand over: this gateway has made way for {heir}, and has nothing to hand over: end it when crosswan status on the other member \
+                 shows {heir} alive and well"
+            ),
+            None => format!(
+                "hand over: this gateway waits beside the pair of {one} and {two}, and has nothing to hand over; run it on the one that is \
+                 to end"
+            ),
+        }));
     }
     let members = text.as_deref().and_then(Members::parse).ok_or_else(|| {
         Error::observe(
@@ -117,7 +129,10 @@ fn watched(paths: &Paths) -> Result<(Members, PairStatus)> {
 }
 
 /// Refuses where there can be no pair.
-fn check(settings: &Settings) -> Result<()> {
+///
+/// # Errors
+/// Why there can be none by these settings.
+pub fn check(settings: &Settings) -> Result<()> {
     let Some(why) = no_pair(settings) else { return Ok(()) };
     Err(Error::settings(format!(
         "hand over: this gateway is not one of a pair, as {why}; its routes have nowhere to go (docs/operating.md, \"A pair\", makes one)"
@@ -154,35 +169,40 @@ pub struct Order<'a> {
     pub why: &'a str,
     /// How long it may take.
     pub timeout: Duration,
-    /// Whether it makes way for the gateway that waits beside the pair, once it has handed over.
-    pub make_way: bool,
+    /// For whom it makes way, once it has handed over; `None` if it stays a member.
+    pub make_way: Option<MakeWay>,
+    /// How long another handover may keep this one waiting. The thread sleeps meanwhile.
+    pub patience: Duration,
 }
 
-/// Hands over, until it is done or `interrupted`, and tells `progress` what happens.
+/// For whom a member makes way: what a refresh says that is asked for first, as somebody who waited may be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MakeWay {
+    /// The next one that waits beside the pair.
+    Next,
+    /// The one that asks for this member's place.
+    Asked,
+}
+
+/// Hands over the routes of tables with this `tag`, until it is done or `interrupted`, and tells `progress` what happens.
 ///
 /// # Errors
-/// Nothing was tried: there is no pair, nobody waits for whom it could make way, `crosswan pair` does not run, EC2 does not answer, or another
-/// handover is under way. Or it has handed over, and the gateway that waits is not shown in its place.
+/// Nothing was tried: there is no other member, nobody waits for whom it could make way, `crosswan pair` does not run, EC2 does not
+/// answer, or another handover is under way. Or it has handed over, and the gateway that waits is not shown in its place.
 pub async fn run(
-    settings: &Settings,
+    tag: &Tag,
     paths: &Paths,
-    Order { why, timeout, make_way }: Order<'_>,
+    Order { why, timeout, make_way, patience }: Order<'_>,
     interrupted: impl Future,
     progress: impl Fn(&str),
 ) -> Result<Handover> {
-    check(settings)?;
     let (members, _) = watched(paths)?;
     let began = Instant::now();
-    let mut run = Run {
-        members,
-        paths,
-        tag: &settings.routes_tag,
-        clients: Clients::default(),
-        began,
-        progress,
-        said: String::new(),
+    let mut run = Run { members, paths, tag, clients: Clients::default(), began, progress, said: String::new() };
+    let heir = match make_way {
+        Some(make_way) => Some(run.heir(make_way).await?),
+        None => None,
     };
-    let heir = if make_way { Some(run.heir().await?) } else { None };
     let deadline = Instant::now() + timeout;
     let routes =
         run.held(EC2).await.map_err(|why| Error::observe("hand over: ask EC2 which routes lead here").because(why))?;
@@ -201,7 +221,7 @@ pub async fn run(
         false => format!("{} lead here; {} is to take them", handover.routes.join(", "), handover.to),
     });
     // Held until the end: it is the order. Without a route far ends may still send here, and are told by the other one.
-    let _order = files::lock_saying(&paths.handover, why, LOCK, "another crosswan handover")?;
+    let _order = files::lock_saying(&paths.handover, why, patience, "another crosswan handover")?;
     let handed = async {
         run.until_taken(&mut handover, deadline).await;
         if handover.left.is_empty() {
@@ -222,7 +242,7 @@ pub async fn run(
     };
     match ended {
         Some(ended) => ended?,
-        None if make_way && handover.exit_code() == 0 => {
+        None if make_way.is_some() && handover.exit_code() == 0 => {
             return Err(Error::apply(
                 "make way: it has handed over, and was interrupted before a refresh has found who takes its place: run crosswan handover \
                  --make-way again, which goes on",
@@ -261,28 +281,46 @@ impl<F: Fn(&str)> Run<'_, F> {
         Ok(held.into_iter().map(|(table, to)| format!("{to} of {table}")).collect())
     }
 
-    /// The gateway that waits beside the pair. A refresh finds one that has just been launched, and the next one may come in an hour only.
-    async fn heir(&mut self) -> Result<InstanceId> {
+    /// The gateway for which this one makes way. A refresh finds one that has just been launched or ended, and the next one may come in an
+    /// hour only.
+    async fn heir(&mut self, make_way: MakeWay) -> Result<InstanceId> {
         let pass = || files::stamps(&self.paths.status)[0];
         let (last, deadline) = (pass(), Instant::now() + PASS);
-        if self.members.waiting.is_empty() {
-            (self.progress)("no gateway is known to wait beside this pair; a refresh is asked for");
-            files::touch(&self.paths.wanted)?;
-        }
-        loop {
-            let is_over = pass() != last || Instant::now() >= deadline;
-            self.members = watched(self.paths)?.0;
-            if let Some(heir) = self.members.waiting.first() {
-                return Ok(heir.clone());
-            }
-            if is_over {
-                return Err(Error::observe(
-                    "make way: no refresh has found a gateway that waits beside this pair; launch the new one, and wait until \
-                     crosswan status there says that it waits",
-                ));
+        (self.progress)("a refresh is asked for, to see who waits beside this pair");
+        files::touch(&self.paths.wanted)?;
+        while pass() == last {
+            if Instant::now() >= deadline {
+                return Err(Error::observe(format!(
+                    "make way: no refresh was made within {PASS:?}, which would see who waits beside this pair: journalctl -u crosswan-refresh"
+                )));
             }
             sleep(LOOK).await;
         }
+        // An order before this one has got so far.
+        let text = pair(self.paths)?;
+        if let Some(Beside { made_way: Some(heir), .. }) = text.as_deref().and_then(Beside::parse) {
+            return Ok(heir);
+        }
+        self.members = watched(self.paths)?.0;
+        let Members { waiting, asked_by, port, .. } = &self.members;
+        if make_way == MakeWay::Next {
+            return waiting.first().cloned().ok_or_else(|| {
+                Error::observe(
+                    "make way: a refresh has found no gateway that waits beside this pair; launch the new one, and wait until crosswan \
+                     status there says that it waits",
+                )
+            });
+        }
+        let newcomer = asked_by.as_ref();
+        let Newcomer { instance, address } =
+            newcomer.ok_or_else(|| Error::observe("make way: no gateway asks for this one's place any more"))?;
+        if !answers((*address, *port).into()).await {
+            return Err(Error::observe(format!(
+                "make way: {instance} ({address}) asks for this gateway's place, and its kernel does not answer (TCP port {port}): is it \
+                 alive, and do security groups let this pass?"
+            )));
+        }
+        Ok(instance.clone())
     }
 
     /// Leaves the place in the pair to `heir`, and waits until a pass has read that from EC2: then the others read it, too.
@@ -374,6 +412,15 @@ impl<F: Fn(&str)> Run<'_, F> {
             (true, false) => Outcome::HandedOver,
         };
         Ok(())
+    }
+}
+
+/// Whether the kernel there answers, by refusing a connection.
+async fn answers(to: SocketAddr) -> bool {
+    match timeout(ANSWER, TcpStream::connect(to)).await {
+        Ok(Err(e)) => e.kind() == ErrorKind::ConnectionRefused,
+        Ok(Ok(_)) => true,
+        Err(_) => false,
     }
 }
 

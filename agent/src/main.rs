@@ -138,8 +138,12 @@ async fn run(cli: Cli) -> Result<u8> {
                 || Error::settings(format!("--timeout {}: expected a duration from 1s to 10m", printable(&timeout)));
             let timeout = handover_patience(&timeout).ok_or_else(expected)?;
             let why = reason.as_deref().unwrap_or("crosswan handover orders it");
-            let (settings, order) = (load(&root, &flags)?, handover::Order { why, timeout, make_way });
-            let done = handover::run(&settings, &paths, order, interrupted(), |line| eprintln!("{line}")).await?;
+            let settings = load(&root, &flags)?;
+            handover::check(&settings)?;
+            let make_way = make_way.then_some(handover::MakeWay::Next);
+            let order = handover::Order { why, timeout, make_way, patience: handover::LOCK };
+            let done =
+                handover::run(&settings.routes_tag, &paths, order, interrupted(), |line| eprintln!("{line}")).await?;
             print(json, &done)?;
             Ok(done.exit_code())
         }

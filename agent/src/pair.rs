@@ -33,6 +33,7 @@ use tracing::{info, warn};
 
 use crate::{
     files,
+    handover::MakeWay,
     host::{self, notify},
     keyring,
     observe::ec2::Clients,
@@ -74,6 +75,8 @@ const ANSWERED: Duration = Duration::from_secs(60);
 const CLIENTS_AGE: Duration = Duration::from_mins(20);
 /// After a move the routes are looked at again so late.
 const READ_BACK: [u64; 3] = [1, 5, 15];
+/// A member that could not make way tries again so long after.
+const MAKES_WAY_AGAIN: Duration = Duration::from_mins(10);
 /// What `crosswan pair` needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -104,6 +107,8 @@ struct Resident {
     tunnels: u16,
     /// When charon is asked for that again.
     tunnels_due: Instant,
+    /// Whether each party has authenticated this gateway, which waits beside a pair.
+    authenticated: bool,
     /// When EC2 answered last, and when it was asked last.
     answered: Option<Instant>,
     asked: Option<Instant>,
@@ -117,6 +122,9 @@ struct Resident {
     /// The pair that this gateway waits beside.
     waiting: Option<Waiting>,
     leaves: Leaves,
+    /// Whether this member makes way at this moment without an order, and when it tried last.
+    makes_way: bool,
+    made_way: Option<Instant>,
 }
 
 /// Runs until `shutdown` completes.
@@ -145,6 +153,7 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         doubted: false,
         tunnels: 0,
         tunnels_due: start,
+        authenticated: false,
         answered: None,
         asked: None,
         unasked: None,
@@ -154,6 +163,8 @@ pub async fn run(cfg: Config, shutdown: impl Future) -> Result<()> {
         watched: None,
         waiting: None,
         leaves: Leaves::new(),
+        makes_way: false,
+        made_way: None,
     };
     resident.look().await;
     notify(&[NotifyState::Ready]);
@@ -207,7 +218,7 @@ impl Resident {
                         self.look().await;
                         notify(&[NotifyState::Watchdog]);
                     }
-                    let ec2 = self.answered.is_some_and(|at| at.elapsed() < ANSWERED);
+                    let ec2 = self.ec2_answers();
                     let tunnels = if self.health.charon { self.tunnels } else { 0 };
                     let own = Health { ec2, tunnels, ..self.health };
                     self.event(Event::Tick(own));
@@ -231,16 +242,21 @@ impl Resident {
             self.health = found;
         }
         match vici {
-            // Alone it has nobody to whom that matters.
-            Some(vici) if self.watched.is_some() => {
-                let now = Instant::now();
-                if now >= self.tunnels_due {
+            Some(vici) => {
+                // Alone it has nobody to whom that matters.
+                let (now, waits) = (Instant::now(), self.waiting.is_some() && self.cfg.mode == Mode::NatVpn);
+                if now >= self.tunnels_due && (waits || self.watched.is_some()) {
                     // Its answer says when again.
                     self.tunnels_due = now + LONG;
-                    tasks::ask_charon(vici, self.tunnels, &self.back);
+                    match self.watched {
+                        Some(_) => tasks::ask_charon(vici, self.tunnels, &self.back),
+                        None => tasks::ask_who_authenticated(vici, &self.back),
+                    }
+                }
+                if self.watched.is_none() {
+                    self.tunnels = 0;
                 }
             }
-            Some(_) => self.tunnels = 0,
             None => self.tunnels = 1,
         }
         let text = files::read(&self.cfg.paths.pair).ok().flatten().map(|(text, _)| text);
@@ -279,7 +295,50 @@ impl Resident {
             self.asked = Some(Instant::now());
             tasks::look_at_routes(self.now(), &self.clients.0, me, &self.cfg.routes_tag, &self.back);
         }
+        self.ask_for_place();
+        self.make_way();
         self.show();
+    }
+
+    /// Whether EC2 has answered lately.
+    fn ec2_answers(&self) -> bool {
+        self.answered.is_some_and(|at| at.elapsed() < ANSWERED)
+    }
+
+    /// Asks a member for its place, where this gateway waits beside a pair and works. Clients come to a hub only when it is a member.
+    fn ask_for_place(&mut self) {
+        let ec2 = self.ec2_answers();
+        let Some(waiting) = &mut self.waiting else { return };
+        let authenticated = self.authenticated || self.cfg.mode != Mode::NatVpn;
+        let me = waiting.beside.me.clone();
+        let Some(member) = waiting.asks(Instant::now(), Health { ec2, ..self.health }.is_able() && authenticated)
+        else {
+            return;
+        };
+        if let Some(ring) = keyring::read(&self.cfg.paths).ok().flatten() {
+            info!(%member, "this gateway works, and asks {member} for its place");
+            tasks::ask_for_place(&self.clients.0, &me, &ring.current, member, &self.back);
+        }
+    }
+
+    /// Makes way without an order: for a newcomer that works and asks for this member's place, and where EC2 has told of this instance's end
+    /// for whoever waits. One that is in doubt keeps its place.
+    fn make_way(&mut self) {
+        let Some(watched) = self.watched.as_ref().filter(|watched| watched.pair.judgement().peer == Peer::Alive) else {
+            return;
+        };
+        let Members { asked_by, waiting, .. } = &watched.members;
+        let ends = self.leaves.ends(self.now());
+        let (make_way, why) = match (asked_by, waiting.first()) {
+            (_, Some(next)) if ends => (MakeWay::Next, format!("this instance ends, and {next} waits beside the pair")),
+            (Some(newcomer), _) => (MakeWay::Asked, format!("{} asks for its place", newcomer.instance)),
+            _ => return,
+        };
+        if !self.makes_way && is_due(&mut self.made_way, MAKES_WAY_AGAIN) {
+            self.makes_way = true;
+            warn!("this member makes way, as {why}");
+            tasks::make_way(make_way, why, self.cfg.routes_tag.clone(), self.cfg.paths.clone(), &self.back);
+        }
     }
 
     fn begin(&mut self, members: Members, key: PrivateKey) {
@@ -351,6 +410,17 @@ impl Resident {
             Back::Tunnels(up, took) => {
                 (self.tunnels, self.tunnels_due) = (up, Instant::now() + (CHARON_RESTS * took).min(CHARON_AGAIN));
             }
+            Back::Authenticated(all, took) => {
+                (self.authenticated, self.tunnels_due) =
+                    (all, Instant::now() + (CHARON_RESTS * took).min(CHARON_AGAIN));
+            }
+            Back::AskedForPlace(Ok(())) => {
+                self.asks.ask_at_once("EC2 shows that this gateway asks for a member's place")
+            }
+            Back::AskedForPlace(Err(why)) => {
+                warn!(reason = %why, "EC2 does not show that this gateway asks for a member's place: it waits until one is gone");
+            }
+            Back::MadeWay => self.makes_way = false,
             Back::Notices(notices) => self.leaves.told(self.now(), notices),
             Back::Far { known, follows } => self.event(Event::FarEnds { known, follows }),
             Back::Routes(asked, Ok(tables)) => {

@@ -12,7 +12,10 @@ use std::{
 
 use crosswan::observe::ec2::{Query, announce, own_tags, stop_source_dest_check, surroundings};
 use crosswan_core::{
-    model::{AskError, Identity, InstanceId, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnInterface, Region, Timestamp},
+    model::{
+        AskError, Identity, InstanceId, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnInterface, Region, TAKES_PLACE_TAG,
+        Timestamp,
+    },
     settings::Tag,
 };
 use crosswan_lab::iam::{Call, Caller, Decision, Policy};
@@ -240,6 +243,7 @@ fn a_gateway_may_write_its_own_tags_and_nothing_else_and_each_condition_is_neede
             ("the key alone", publishing(NEXT_KEY_TAG, KEY_TAG)),
             ("the next key alone", publishing(KEY_TAG, NEXT_KEY_TAG)),
             ("that it makes way", publishing(NEXT_KEY_TAG, MAKES_WAY_TAG)),
+            ("that it asks for a place", publishing(NEXT_KEY_TAG, TAKES_PLACE_TAG)),
         ] {
             assert_eq!(decide(&document, &me, &call), Decision::Allowed, "{file}: {what}");
         }
@@ -379,7 +383,7 @@ fn a_policy_that_lacks_the_second_tag_is_refused_with_both_tags_by_name() {
         assert_eq!(
             reason,
             "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key, \
-             crosswan-next-key and crosswan-makes-way-for, in us-west-2 (UnauthorizedOperation): see docs/iam",
+             crosswan-next-key, crosswan-makes-way-for and crosswan-takes-place-of, in us-west-2 (UnauthorizedOperation): see docs/iam",
             "{file} without {tag}"
         );
         // EC2 takes all tags of a request or none; the one that is allowed still goes alone.
@@ -400,10 +404,9 @@ fn the_guard_keeps_the_tags_to_the_gateways() {
     };
     let all_tags = || Call::new(HOME, &format!("Action=DeleteTags&ResourceId.1={ME}"));
     let neither = || Call::new(HOME, &format!("Action=CreateTags&ResourceId.1={ME}&Tag.1.Key=service&Tag.1.Value=nat"));
-    let makes_way = Call::new(
-        HOME,
-        &format!("Action=CreateTags&ResourceId.1={ME}&Tag.1.Key={MAKES_WAY_TAG}&Tag.1.Value=i-00000002"),
-    );
+    let claims = |tag: &str| {
+        Call::new(HOME, &format!("Action=CreateTags&ResourceId.1={ME}&Tag.1.Key={tag}&Tag.1.Value=i-00000002"))
+    };
     let admin = Caller::user("admin");
     let gateways =
         ["crosswan-vpn-hub", "crosswan-nat-vpn", "crosswan-nat-hub"].map(|role| Caller::gateway(role, HOME, ME));
@@ -411,7 +414,8 @@ fn the_guard_keeps_the_tags_to_the_gateways() {
         ("an admin writes them", &admin, publishing("", ""), Decision::Denied),
         ("an admin writes one of them", &admin, publishing(KEY_TAG, "service"), Decision::Denied),
         ("an admin writes the other", &admin, publishing(NEXT_KEY_TAG, "service"), Decision::Denied),
-        ("an admin has it make way", &admin, makes_way, Decision::Denied),
+        ("an admin has it make way", &admin, claims(MAKES_WAY_TAG), Decision::Denied),
+        ("an admin has it ask for a place", &admin, claims(TAKES_PLACE_TAG), Decision::Denied),
         ("an admin writes them among others", &admin, publishing("&Tag.1", "&Tag.3.Key=a&Tag.1"), Decision::Denied),
         ("an admin deletes them", &admin, with_key(publishing("=CreateTags", "=DeleteTags")), Decision::Denied),
         ("an admin deletes all", &admin, with_key(all_tags()), Decision::Denied),

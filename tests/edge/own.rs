@@ -221,7 +221,7 @@ fn publish_says_what_it_may_not_do() {
     assert_eq!(
         write(&denied.endpoint, KEY, TIMEOUT).unwrap_err(),
         "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key, \
-         crosswan-next-key and crosswan-makes-way-for, in xx-own-1 (UnauthorizedOperation): see docs/iam"
+         crosswan-next-key, crosswan-makes-way-for and crosswan-takes-place-of, in xx-own-1 (UnauthorizedOperation): see docs/iam"
     );
     assert!(denied.asked("DescribeInstances").is_empty());
 
@@ -234,7 +234,7 @@ fn publish_says_what_it_may_not_do() {
     assert_eq!(
         write(&denied.endpoint, KEY, TIMEOUT).unwrap_err(),
         "not permitted: the instance's role needs ec2:CreateTags on its own instance for the tags crosswan-key, \
-         crosswan-next-key and crosswan-makes-way-for, in xx-own-1 (UnauthorizedOperation; a policy denies it explicitly): see docs/iam"
+         crosswan-next-key, crosswan-makes-way-for and crosswan-takes-place-of, in xx-own-1 (UnauthorizedOperation; a policy denies it explicitly): see docs/iam"
     );
 
     // It may write, but not read.

@@ -28,7 +28,8 @@ use std::{
 };
 
 pub use announcement::{
-    Announcement, KEY_TAG, KeyTags, MAKES_WAY_TAG, MakesWay, NEXT_KEY_TAG, OwnTags, ProvenKey, Succession, Tagged,
+    Announcement, KEY_TAG, KeyTags, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnTags, PlaceClaim, ProvenKey, Succession,
+    TAKES_PLACE_TAG, Tagged,
 };
 pub(crate) use ask::NOT_ENABLED;
 pub use ask::{AskError, Format, Substitute, Tries};

@@ -29,7 +29,7 @@ pub use follow::Follow;
 pub use hearing::{Hearing, Refused};
 pub use judge::{Action, Event, Handing, Judgement, Pair, Peer, Wait, Ways, Word};
 pub use leaving::{LONGEST, Leaving, handover_patience};
-pub use members::{Me, Members, Other};
+pub use members::{Me, Members, Newcomer, Other};
 pub use moves::Moves;
 pub use notices::Notices;
 pub use quiet::{QUIET, Quiet, forwarded};

@@ -79,6 +79,11 @@ impl Leaves {
         self.said.is_some()
     }
 
+    /// Whether EC2 has told of this instance's end, and that is why.
+    pub(super) fn ends(&self, now: u64) -> bool {
+        self.leaving.ends(now)
+    }
+
     /// The same for those who look.
     pub(super) fn shown(&self, now: u64) -> Option<HandsOver> {
         let (since, why) = self.leaving.why(now)?;

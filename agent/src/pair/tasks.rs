@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     io::ErrorKind,
     path::Path,
     pin::pin,
@@ -15,11 +16,17 @@ use tokio::{
     sync::mpsc::UnboundedSender,
     time::{Instant, timeout},
 };
+use tracing::{info, warn};
 
-use crate::observe::ec2::{self, Clients};
+use crate::{
+    handover::{self, MakeWay, Order},
+    observe::ec2::{self, Clients},
+    paths::Paths,
+};
 use crosswan_core::{
     decide::{Needs, TakeRoute},
-    model::{ConnName, RouteTable, RouteTableId},
+    error::Error,
+    model::{ConnName, Holder, InstanceId, PrivateKey, RouteTable, RouteTableId, TAKES_PLACE_TAG},
     pair::{Me, Members, Notices},
     settings::Tag,
     system::{ChildSa, Sa},
@@ -32,6 +39,9 @@ const KERNEL: Duration = Duration::from_secs(1);
 const EC2: Duration = Duration::from_secs(8);
 /// How long charon has to list its SAs.
 const CHARON: Duration = Duration::from_secs(5);
+
+/// How long a handover may take that nobody has ordered.
+const HANDS_OVER: Duration = Duration::from_mins(5);
 
 /// What came of a task.
 pub(super) enum Back {
@@ -49,6 +59,12 @@ pub(super) enum Back {
     Moved(Vec<Result<String, String>>),
     /// What EC2 tells of this instance's end.
     Notices(Notices),
+    /// Whether all hubs that charon knows have authenticated this gateway, and how long charon took to say so.
+    Authenticated(bool, Duration),
+    /// EC2 shows that this gateway asks for a member's place, or why not.
+    AskedForPlace(Result<(), String>),
+    /// This member has made way, or has not, which it has said.
+    MadeWay,
 }
 
 /// TCP to a port where nobody listens: a living kernel refuses that at once, whatever its processes do. It needs no right, and no kernel
@@ -94,6 +110,63 @@ pub(super) fn ask_charon(vici: &Path, known: u16, back: &UnboundedSender<Back>) 
         let asked = async { Vici::connect(&vici, CHARON).await?.all_sas(|sas| parties(sas) >= known).await };
         let sas = timeout(CHARON, asked).await.ok().and_then(Result::ok).unwrap_or_default();
         let _ = back.send(Back::Tunnels(parties(&sas), began.elapsed()));
+    });
+}
+
+/// Asks charon whether each party whose connection is loaded has authenticated this gateway, and it them.
+pub(super) fn ask_who_authenticated(vici: &Path, back: &UnboundedSender<Back>) {
+    let (vici, back) = (vici.to_owned(), back.clone());
+    tokio::spawn(async move {
+        let began = Instant::now();
+        let asked = async {
+            let mut vici = Vici::connect(&vici, CHARON).await?;
+            let loaded: Vec<ConnName> = vici.list_conns().await?.keys().filter_map(|name| name.parse().ok()).collect();
+            let is_complete = |sas: &[Sa]| {
+                let up = sas.iter().filter(|sa| sa.is_authenticated()).filter_map(|sa| sa.conn.parse().ok());
+                let up: Vec<ConnName> = up.collect();
+                loaded.iter().all(|name| up.iter().any(|up| up.party() == name.party()))
+            };
+            let sas = vici.all_sas(&is_complete).await?;
+            Ok::<_, Error>(!loaded.is_empty() && is_complete(&sas))
+        };
+        let authenticated = timeout(CHARON, asked).await.ok().and_then(Result::ok).unwrap_or_default();
+        let _ = back.send(Back::Authenticated(authenticated, began.elapsed()));
+    });
+}
+
+/// Has EC2 show that this gateway is to take the place of `member`.
+pub(super) fn ask_for_place(
+    clients: &Arc<Clients>,
+    me: &Me,
+    key: &PrivateKey,
+    member: &InstanceId,
+    back: &UnboundedSender<Back>,
+) {
+    let claim = key.takes_place(member.clone(), &Holder { vpc: &me.vpc, instance: &me.instance });
+    let (clients, me, back) = (clients.clone(), me.clone(), back.clone());
+    tokio::spawn(async move {
+        let written = match claim {
+            Some(claim) => {
+                let tags = [(TAKES_PLACE_TAG, claim.to_string())];
+                ec2::announce(&clients, &me.region, &me.instance, &tags, EC2).await.map_err(|why| why.to_string())
+            }
+            None => Err("its key cannot be read".into()),
+        };
+        let _ = back.send(Back::AskedForPlace(written));
+    });
+}
+
+/// Hands over and makes way, as `crosswan handover --make-way` does by order.
+pub(super) fn make_way(make_way: MakeWay, why: String, tag: Tag, paths: Paths, back: &UnboundedSender<Back>) {
+    let back = back.clone();
+    tokio::spawn(async move {
+        // This loop must not sleep: beats are due.
+        let order = Order { why: &why, timeout: HANDS_OVER, make_way: Some(make_way), patience: Duration::ZERO };
+        match handover::run(&tag, &paths, order, pending::<()>(), |line| info!("making way: {}", line.trim())).await {
+            Ok(done) => warn!("{done}"),
+            Err(e) => warn!(reason = %e.chain(), "this member stays one"),
+        }
+        let _ = back.send(Back::MadeWay);
     });
 }
 

@@ -22,6 +22,8 @@ pub const SOON: Duration = Duration::from_mins(2);
 pub const SETTING: &str = "/etc/crosswan/conf.d/60-pair.toml";
 /// Where it remembers when routes have moved.
 const MOVES: &str = "/run/crosswan/pair-moves.json";
+/// Whether a gateway that comes third takes a member's place by itself.
+pub const REPLACES: &str = "CROSSWAN_PAIR_NEWCOMER_REPLACES";
 /// What `crosswan pair` says of its own moves.
 pub const TOOK: &str = "took over ";
 

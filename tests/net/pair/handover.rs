@@ -14,7 +14,7 @@ use super::{SOON, Two, believes};
 use crate::region::{UP, eventually, status};
 
 /// Where IMDS tells that a spot instance is interrupted.
-const SPOT: &str = "meta-data/spot/instance-action";
+pub(super) const SPOT: &str = "meta-data/spot/instance-action";
 
 /// `crosswan handover` with these words: its exit code, and what it says came of it.
 pub(super) fn hand_over(gateway: &Gateway, more: &[&str]) -> Result<(i32, Value)> {

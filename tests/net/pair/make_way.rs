@@ -1,4 +1,5 @@
-//! A hub and a nat-hub that make way for a third one of their kind, as `third` shows it of a nat-vpn.
+//! A hub and a nat-hub that make way for a third one of their kind: because it asks for that, by order, and at the end of an instance. `third`
+//! shows the same of a nat-vpn.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -6,15 +7,15 @@ use anyhow::{Result, ensure};
 use crosswan_faults::{
     attended::Attended,
     pair::{
-        SOON, are_well, believes,
+        REPLACES, SOON, are_well, believes,
         hubs::{Hubs, place, up_tunnels},
         leads_to,
     },
 };
-use crosswan_lab::{Gateway, Lab, Role, VpcSpec};
+use crosswan_lab::{Gateway, ImdsFault, Lab, Role, VpcSpec};
 
 use super::{
-    handover::hand_over,
+    handover::{SPOT, refused},
     hubs::{WAYS, dies, lost_nothing},
 };
 use crate::region::{Region, agent, eventually};
@@ -29,7 +30,7 @@ fn are_the_pair(two: [&Gateway; 2]) -> Result<()> {
 }
 
 #[test]
-fn a_hub_makes_way_for_the_third_one_which_its_clients_follow_when_the_other_one_dies() -> Result<()> {
+fn a_hub_makes_way_for_the_third_one_that_asks_and_clients_follow_it_when_the_other_one_dies() -> Result<()> {
     let mut hubs = Hubs::up()?;
     let heir = hubs.third()?;
     let Hubs { one, two, .. } = &hubs;
@@ -39,9 +40,11 @@ fn a_hub_makes_way_for_the_third_one_which_its_clients_follow_when_the_other_one
     }
     are_the_pair([one, two])?;
 
+    let asks = "EC2 shows that this gateway asks for a member's place";
+    hubs.residents[&heir.name].pair.wait_for_log(asks, SOON)?;
     let made_way = hubs.pings(&WAYS, || {
-        let (code, done) = hand_over(one, &[MAKE_WAY])?;
-        ensure!(done["made_way_for"] == *heir.instance, "{code}: {done:#}");
+        // The pass that comes each hour.
+        one.agent(&["refresh"])?;
         are_the_pair([two, &heir])?;
         eventually(SOON, "each client has its second tunnel to the heir", || {
             let has =
@@ -61,7 +64,8 @@ fn a_hub_makes_way_for_the_third_one_which_its_clients_follow_when_the_other_one
 }
 
 #[test]
-fn a_nat_hub_whose_order_to_make_way_is_interrupted_does_so_when_it_is_ordered_again() -> Result<()> {
+fn a_nat_hub_whose_order_to_make_way_is_interrupted_does_so_when_it_is_ordered_again_and_at_its_end_by_itself()
+-> Result<()> {
     let hub = VpcSpec::new("hub", REGION, &["10.0.0.0/16"], &[Role::NatHub])?.bare();
     let region = Region::booted(Lab::builder(agent()?).vpc(hub).build()?)?;
     let (lab, host) = (&region.lab, region.lab.host("hub/host")?);
@@ -72,22 +76,26 @@ fn a_nat_hub_whose_order_to_make_way_is_interrupted_does_so_when_it_is_ordered_a
     };
     let one = region.gateway("hub/nat-hub")?;
     let (_pair, mut attended) = boot(&one)?;
-    let two = lab.add_gateway("hub", Role::NatHub)?;
+    let launch = || {
+        let gateway = lab.add_gateway("hub", Role::NatHub)?;
+        gateway.set_env(REPLACES, "false");
+        Ok::<_, anyhow::Error>(gateway)
+    };
+    let two = launch()?;
     let _two = boot(&two)?;
     believes(&one, "alive")?;
     believes(&two, "alive")?;
-    let heir = lab.add_gateway("hub", Role::NatHub)?;
+    let heir = launch()?;
     let _heir = boot(&heir)?;
     are_the_pair([&one, &two])?;
 
     // It knows for whom to make way, and then nobody makes a pass on it that finds that it has.
+    let ordered = || one.spawn_agent(&["handover", MAKE_WAY]);
+    let command = ordered()?;
+    command.wait_for_log("is to take them", SOON)?;
     attended.end()?;
-    one.agent(&["refresh"])?;
-    let ordered = || {
-        let command = one.spawn_agent(&["handover", MAKE_WAY])?;
-        command.wait_for_log("EC2 shows that this gateway has made way for", SOON).map(|()| command)
-    };
-    let code = ordered()?.stop()?;
+    command.wait_for_log("EC2 shows that this gateway has made way for", SOON)?;
+    let code = command.stop()?;
     ensure!(code == Some(4), "{code:?}");
     let [_, table] = lab.route_tables("hub")?;
     ensure!(leads_to(lab, REGION, &two, &table, "0.0.0.0/0")?);
@@ -103,5 +111,14 @@ fn a_nat_hub_whose_order_to_make_way_is_interrupted_does_so_when_it_is_ordered_a
     are_the_pair([&two, &heir])?;
     let report = stream.stop()?;
     ensure!(report.lost == 0, "{report:?}");
-    Ok(())
+    let (code, why) = refused(&one, &["handover", MAKE_WAY])?;
+    ensure!(code == 3 && why.contains(&format!("has made way for {}", heir.instance)), "{code}: {why}");
+
+    let next = launch()?;
+    let _next = boot(&next)?;
+    two.agent(&["refresh"])?;
+    are_the_pair([&two, &heir])?;
+    let notice = r#"{"action": "terminate", "time": "2026-09-18T08:22:00Z"}"#;
+    two.imds.set(SPOT, Some(ImdsFault::Garbage(notice.into())));
+    are_the_pair([&heir, &next])
 }

@@ -1,12 +1,12 @@
-//! A third gateway beside a pair: it takes nothing, waits, and is one of the pair once another one is gone.
+//! A third gateway beside a pair: it takes nothing, waits, and is one of the pair once another one is gone or has made way for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crosswan_faults::{
     attended::Attended,
     look::sas,
-    pair::{CLIENT, CUT, SOON, Two, are_well, believes, leads_to},
+    pair::{CLIENT, CUT, REPLACES, SOON, Two, are_well, believes, forget_moves, leads_to},
 };
 use crosswan_lab::{AgentProcess, Gateway, Role};
 use serde_json::Value;
@@ -21,9 +21,15 @@ struct Third {
     _keep: AgentProcess,
 }
 
-/// Launches a third gateway, lets it boot, and has everybody make passes.
+/// Launches a third gateway, which waits, and lets it boot.
 fn launch(pair: &Two) -> Result<Third> {
+    launch_that(pair, false)
+}
+
+/// The same of one that takes the older member's place by itself, or does not.
+fn launch_that(pair: &Two, replaces: bool) -> Result<Third> {
     let gateway = pair.region.lab.add_gateway("a", Role::NatVpn)?;
+    gateway.set_env(REPLACES, if replaces { "true" } else { "false" });
     gateway.start_charon()?;
     let _ = pass(&gateway)?;
     let keep = gateway.spawn_agent(&["keep"])?;
@@ -154,7 +160,7 @@ fn a_member_makes_way_for_the_third_one_and_is_back_when_that_one_is_gone() -> R
     let _attended = Attended::refreshed(one.clone());
     let make_way = ["handover", "--make-way"];
     let (code, why) = super::handover::refused(one, &make_way)?;
-    ensure!(code == 3 && why.contains("no refresh has found a gateway that waits"), "{code}: {why}");
+    ensure!(code == 3 && why.contains("a refresh has found no gateway that waits"), "{code}: {why}");
     let third = launch(&pair)?;
     let heir = &third.gateway;
     let hub = pair.region.gateway("hub/vpn-hub")?;
@@ -183,6 +189,55 @@ fn a_member_makes_way_for_the_third_one_and_is_back_when_that_one_is_gone() -> R
         settles(&pair, [two, one], heir)
     })?;
     ensure!(pair.moves() == moves && pair.leads_to(two)?);
+    Ok(())
+}
+
+#[test]
+fn a_newcomer_takes_the_older_ones_place_once_it_works_and_gets_none_when_it_is_dead_by_then() -> Result<()> {
+    let (mut pair, _hears) = super::handover::ready()?;
+    let (one, two) = (pair.one.clone(), pair.two.clone());
+    let _attended = Attended::refreshed(one.clone());
+    let third = launch_that(&pair, true)?;
+    let heir = &third.gateway;
+    heir.sh("sysctl -qw net.ipv4.ip_forward=0")?.ok()?;
+    let hub = pair.region.gateway("hub/vpn-hub")?;
+    let attended = [&hub, &two, heir].map(|gateway| Attended::refreshed(gateway.clone()));
+    for gateway in &attended {
+        gateway.first_pass()?;
+    }
+    settles(&pair, [&one, &two], heir)?;
+    ensure!(said(heir)?.contains(&format!("it asks {}, the older one in its zone", one.instance)), "{}", said(heir)?);
+
+    // It would ask after 30 s, and it does not forward.
+    thread::sleep(Duration::from_secs(40));
+    ensure!(!third.watch.log().contains("asks"), "{}", third.watch.log());
+    heir.sh("sysctl -qw net.ipv4.ip_forward=1")?.ok()?;
+    third.watch.wait_for_log(&format!("this gateway works, and asks {} for its place", one.instance), SOON)?;
+    third.watch.wait_for_log("EC2 shows that this gateway asks for a member's place: asked for a refresh", SOON)?;
+    eventually(SOON, "it says so", || {
+        Ok(said(heir)?.contains(&format!("it has asked {} for its place", one.instance)))
+    })?;
+
+    // Between its word and the member's next pass, which comes each hour, it has died.
+    heir.ns()?.nft(CUT)?;
+    let moves = pair.moves();
+    loses_nothing(&pair, "a newcomer asks that is dead by then", || {
+        pass(&one)?;
+        pair.watch_one
+            .wait_for_log(&format!("this member makes way, as {} asks for its place", heir.instance), SOON)?;
+        pair.watch_one.wait_for_log("its kernel does not answer", SOON)
+    })?;
+    ensure!(pair.leads_to(&one)? && pair.moves() == moves);
+    believes(&two, "alive")?;
+
+    heir.ns()?.nft("delete table ip cut")?;
+    forget_moves(&one, &mut pair.watch_one)?;
+    loses_nothing(&pair, "the older one makes way by itself", || settles(&pair, [&two, heir], &one))?;
+    ensure!(
+        pair.leads_to(&two)? && said(&one)?.contains(&format!("has made way for {}", heir.instance)),
+        "{}",
+        said(&one)?
+    );
     Ok(())
 }
 

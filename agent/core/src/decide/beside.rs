@@ -2,26 +2,25 @@
 
 use super::{
     pair::{me, standing},
-    third::{Standing, Waiter},
+    third::{Standing, Waiter, Waits},
 };
 use crate::{
-    model::{InstanceId, OwnInterface, OwnVpc},
+    model::{OwnInterface, OwnVpc},
     observed::Observed,
     pair::Beside,
     settings::Settings,
 };
 
-/// The two that this gateway waits beside, and the one for which it has made way, if it has; `None` if it is one of the two, or if there are
-/// no two.
+/// What this gateway waits for beside a pair; `None` if it is one of the two, or if there are no two.
 pub(super) fn waits_beside<'a>(
     settings: &Settings,
     observed: &'a Observed,
     vpc: &'a OwnVpc,
     own: &'a OwnInterface,
-) -> Option<([&'a InstanceId; 2], Option<InstanceId>)> {
+) -> Option<Waits<'a>> {
     settings.pair?;
     match standing(settings, observed, vpc, own).0 {
-        Standing::Waits(two, made_way) => Some((two, made_way)),
+        Standing::Waits(waits) => Some(waits),
         Standing::Alone | Standing::With(..) => None,
     }
 }
@@ -34,8 +33,9 @@ pub(super) fn beside(settings: &Settings, observed: &Observed) -> Option<Beside>
         let last = observed.system.files.pair.as_deref().and_then(Beside::parse);
         return Some(Beside { destinations, ..last.filter(|last| last.me.instance == observed.me.instance)? });
     };
-    let (beside, made_way) = waits_beside(settings, observed, vpc, own)?;
-    Some(Beside { me: me(observed, own), beside: beside.map(Clone::clone), made_way, destinations })
+    let Waits { beside, made_way, replaces, has_asked } = waits_beside(settings, observed, vpc, own)?;
+    let asks_for = replaces.filter(|_| !has_asked).cloned();
+    Some(Beside { me: me(observed, own), beside: beside.map(Clone::clone), made_way, asks_for, destinations })
 }
 
 /// What a member of the pair has to say of those that wait beside it; `None` if nobody does.
@@ -48,6 +48,10 @@ pub(super) fn note(settings: &Settings, observed: &Observed) -> Option<String> {
             "{left} has made way for {heir}, and waits beside the pair of this gateway and {other}: end it, or end {heir}, and {left} is a \
              member again"
         ),
+        Waiter { instance: next, asks: Some(member), .. } => {
+            let whose = if *member == observed.me.instance { "this gateway's" } else { &format!("{member}'s") };
+            format!("{next} waits beside the pair of this gateway and {other}, works, and asks for {whose} place")
+        }
         Waiter { instance: next, .. } => format!(
             "{next} waits beside the pair of this gateway and {other}, and is a member when one of the two is gone: to replace one, run \
              crosswan handover --make-way there"

@@ -253,9 +253,9 @@ impl End<'_> {
         let holder = Holder { vpc: &gateway.vpc, instance: &gateway.instance };
         let works = |other: &Gateway| self.facts.contacts.has_authenticated(&(self.connection)(other));
         let others = || chosen.others.iter().filter(|(other, _)| works(other)).map(|(other, _)| &other.instance);
-        let is_there = chosen.peer.gateway.instance == left.heir || others().any(|other| *other == left.heir);
+        let is_there = chosen.peer.gateway.instance == left.other || others().any(|other| *other == left.other);
         let keys = chosen.peer.keys_of(&gateway.instance);
-        left.heir != gateway.instance && is_there && keys.iter().any(|key| left.is_by(key, &holder))
+        left.other != gateway.instance && is_there && keys.iter().any(|key| left.makes_way(key, &holder))
     }
 }
 

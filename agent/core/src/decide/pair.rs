@@ -3,11 +3,11 @@
 //! EC2 and the keys that it shows decide; where EC2 does not answer, the members of the last pass stay. A gateway's key says its mode: the
 //! tags of `nat-hub` and `nat-vpn` are the same. Which two of more than two gateways are the pair, `third` says.
 
-use super::third::{self, Standing, Waiter, waits};
+use super::third::{self, Standing, Waiter};
 use crate::{
     model::{Holder, InstanceId, Member, Mode, OwnInterface, OwnVpc, PublicKey, VpcId},
     observed::Observed,
-    pair::{Me, Members, Other},
+    pair::{Me, Members, Newcomer, Other},
     settings::{Pairing, Settings},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 /// # Errors
 /// There is no pair; with a line for the report where two gateways could be one.
 pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Members, Option<String>> {
-    let Pairing { port, asked, .. } = settings.pair.ok_or(None)?;
+    let pairing @ Pairing { port, asked, .. } = settings.pair.ok_or(None)?;
     let (Some(Ok(vpc)), Some(own)) = (&observed.vpc, observed.own_interface()) else {
         let last = observed.system.files.pair.as_deref().and_then(Members::parse);
         let last = last.filter(|last| last.me.instance == observed.me.instance);
@@ -36,7 +36,7 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
             };
             return Err(stranger.filter(|_| asked).map(why));
         }
-        Standing::Waits(two, made_way) => return Err(Some(waits(two, made_way.as_ref()))),
+        Standing::Waits(waits) => return Err(Some(waits.to_string())),
     };
     let keys = keys(settings.mode, vpc_id, instance, other);
     if keys.is_empty() {
@@ -49,8 +49,17 @@ pub(super) fn members(settings: &Settings, observed: &Observed) -> Result<Member
         other: Other { instance: instance.clone(), interface: other.interface.clone(), address: other.address, keys },
         port,
         destinations: settings.destinations(),
+        asked_by: asked_by(pairing, observed, &waiting),
         waiting: waiting.iter().filter(|waiter| waiter.is_next).map(|waiter| waiter.instance.clone()).collect(),
     })
+}
+
+/// The gateway that asks this one for its place, if it is the next one that waits, and settings let it. One at a time: two members that
+/// hand over have nobody to hand over to.
+fn asked_by(pairing: Pairing, observed: &Observed, waiting: &[Waiter<'_>]) -> Option<Newcomer> {
+    let next = waiting.iter().find(|waiter| waiter.is_next).filter(|_| pairing.newcomer_replaces)?;
+    let asks = next.asks.as_ref() == Some(&observed.me.instance);
+    Some(Newcomer { instance: next.instance.clone(), address: next.address.filter(|_| asks)? })
 }
 
 /// This gateway, as the members' file has it.
@@ -77,7 +86,7 @@ pub(super) fn standing<'a>(
     let is_other = |(instance, member): &(&InstanceId, &Member)| {
         other_mode(settings.mode, &observed.me.vpc, instance, member).is_none()
     };
-    third::standing(settings.mode, observed, vpc, own, vpc.members.iter().flatten().filter(is_other))
+    third::standing(settings, observed, vpc, own, vpc.members.iter().flatten().filter(is_other))
 }
 
 fn no_role() -> String {

@@ -555,7 +555,7 @@ fn own() -> Option<OwnKeys> {
 fn with_key(gateway: Gateway, key: u8, next: Option<u8>) -> Gateway {
     let (key, holder) = (key_pair(key), gateway.holder());
     let next = next.map_or(Tagged::Absent, |n| Tagged::Read(key.succeeded_by(&key_pair(n), &holder).unwrap()));
-    let tags = KeyTags { key: Tagged::Read(key.proven(&holder).unwrap()), next, makes_way: None };
+    let tags = KeyTags { key: Tagged::Read(key.proven(&holder).unwrap()), next, ..KeyTags::default() };
     Gateway { tags, ..gateway }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     beside::waits_beside,
     met::met,
-    third::waits,
+    third::Waits,
     zones::{Owner, Two},
 };
 use crate::{
@@ -121,7 +121,7 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
     let own = Own { instance: &observed.me.instance, interface: own };
     let blocked = (!observed.stopped.is_empty()).then(|| "this host stops packets".to_owned()).or(address);
     // Nothing is taken from a pair, nor behind its back: what leads nowhere is theirs.
-    let blocked = blocked.or_else(|| beside.as_ref().map(|(two, made_way)| waits(*two, made_way.as_ref())));
+    let blocked = blocked.or_else(|| beside.as_ref().map(Waits::to_string));
     // The gateway that has the route may serve VPCs there, which this one would cut off without knowing them.
     let silent = observed.answers.iter().find(|(_, answer)| answer.is_err());
     let unsure = silent.map(|(scope, _)| format!("{scope} did not answer"));
@@ -138,7 +138,7 @@ pub fn vpc_routes(settings: &Settings, observed: &Observed, address: Option<Stri
                 continue;
             }
             if let Some(member) =
-                beside.iter().flat_map(|(two, _)| two).find(|member| found.is_some_and(|at| at.is(member, None)))
+                beside.iter().flat_map(|waits| waits.beside).find(|member| found.is_some_and(|at| at.is(member, None)))
             {
                 routes
                     .are

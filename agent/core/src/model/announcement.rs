@@ -1,9 +1,10 @@
-//! What a gateway announces by tags of its own instance: its keys, and that it has made way for another gateway.
+//! What a gateway announces by tags of its own instance: its keys, and whose place in a pair is to be whose.
 //!
 //! | tag | value | says |
 //! |---|---|---|
 //! | [`KEY_TAG`] | `KEY SIGNATURE` | KEY is this gateway's; signed by KEY |
 //! | [`NEXT_KEY_TAG`] | `NEXT SIGNATURE SIGNATURE` | NEXT follows KEY; signed by KEY and by NEXT |
+//! | [`TAKES_PLACE_TAG`] | `i-… SIGNATURE` | this newcomer works, and is to take the place of that member of a pair; signed by KEY |
 //! | [`MAKES_WAY_TAG`] | `i-… SIGNATURE` | this member of a pair has left its place to that gateway; signed by KEY |
 //!
 //! A tag is overwritten, never deleted. The second one stays after the change: it shows a peer that has missed the
@@ -24,6 +25,8 @@ pub const KEY_TAG: &str = "crosswan-key";
 pub const NEXT_KEY_TAG: &str = "crosswan-next-key";
 /// The tag with the gateway for which a member of a pair has made way.
 pub const MAKES_WAY_TAG: &str = "crosswan-makes-way-for";
+/// The tag with the member of a pair whose place a newcomer asks for.
+pub const TAKES_PLACE_TAG: &str = "crosswan-takes-place-of";
 /// The value of [`NEXT_KEY_TAG`] where no key follows.
 const NOTHING: &str = "none";
 
@@ -69,20 +72,25 @@ impl Succession {
     }
 }
 
-/// That a member of a pair has left its place to another gateway. It counts as long as that one is there.
+/// What a gateway says of its place in a pair and of another gateway's: which of the two things, the tag tells and the signature proves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct MakesWay {
+pub struct PlaceClaim {
     /// The other gateway.
-    pub heir: InstanceId,
-    /// The member's signature of a text that names both.
+    pub other: InstanceId,
+    /// The signature of a text that names both.
     pub proof: Signature,
 }
 
-impl MakesWay {
-    /// Whether `key` has signed that the gateway of `holder` has made way.
-    pub fn is_by(&self, key: &PublicKey, holder: &Holder<'_>) -> bool {
-        self.proof.is_by(key, &signature::makes_way(&self.heir, holder))
+impl PlaceClaim {
+    /// Whether `key` has signed that the gateway of `holder` has left its place to the other one. It counts as long as that one is there.
+    pub fn makes_way(&self, key: &PublicKey, holder: &Holder<'_>) -> bool {
+        self.proof.is_by(key, &signature::makes_way(&self.other, holder))
+    }
+
+    /// Whether `key` has signed that the gateway of `holder` is to take the other one's place.
+    pub fn takes_place(&self, key: &PublicKey, holder: &Holder<'_>) -> bool {
+        self.proof.is_by(key, &signature::takes_place(&self.other, holder))
     }
 }
 
@@ -92,9 +100,9 @@ impl fmt::Display for ProvenKey {
     }
 }
 
-impl fmt::Display for MakesWay {
+impl fmt::Display for PlaceClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.heir, self.proof)
+        write!(f, "{} {}", self.other, self.proof)
     }
 }
 
@@ -126,15 +134,15 @@ impl FromStr for Succession {
     }
 }
 
-impl FromStr for MakesWay {
+impl FromStr for PlaceClaim {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let [heir, proof] = words(text, "an instance and a signature")?;
-        Ok(MakesWay { heir: heir.parse()?, proof: proof.parse()? })
+        let [other, proof] = words(text, "an instance and a signature")?;
+        Ok(PlaceClaim { other: other.parse()?, proof: proof.parse()? })
     }
 }
 
-as_text!(MakesWay, BadName);
+as_text!(PlaceClaim, BadName);
 as_text!(ProvenKey, BadName);
 as_text!(Succession, BadName);
 
@@ -182,18 +190,22 @@ pub struct KeyTags {
     pub next: Tagged<Succession>,
     /// [`MAKES_WAY_TAG`], if it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub makes_way: Option<MakesWay>,
+    pub makes_way: Option<PlaceClaim>,
+    /// [`TAKES_PLACE_TAG`], if it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_place: Option<PlaceClaim>,
 }
 
 impl KeyTags {
     /// Reads the values of the two tags of keys; `None` for a tag that is not there.
     pub fn of(key: Option<&str>, next: Option<&str>) -> Self {
-        KeyTags { key: Tagged::of(key), next: Tagged::of(next), makes_way: None }
+        KeyTags { key: Tagged::of(key), next: Tagged::of(next), ..KeyTags::default() }
     }
 
-    /// The same with the value of [`MAKES_WAY_TAG`].
-    pub fn making_way(self, tag: Option<&str>) -> Self {
-        KeyTags { makes_way: tag.and_then(|tag| tag.parse().ok()), ..self }
+    /// The same with the values of [`MAKES_WAY_TAG`] and [`TAKES_PLACE_TAG`].
+    pub fn with_claims(self, makes_way: Option<&str>, takes_place: Option<&str>) -> Self {
+        let [makes_way, takes_place] = [makes_way, takes_place].map(|tag| tag.and_then(|tag| tag.parse().ok()));
+        KeyTags { makes_way, takes_place, ..self }
     }
 }
 
@@ -207,6 +219,8 @@ pub struct OwnTags {
     pub next: Option<String>,
     /// [`MAKES_WAY_TAG`]; `None` if there is no such tag.
     pub makes_way: Option<String>,
+    /// [`TAKES_PLACE_TAG`]; `None` if there is no such tag.
+    pub takes_place: Option<String>,
     /// Whether EC2 drops the packets that the instance's first interface forwards; `None` if the answer does not say.
     pub source_dest_check: Option<bool>,
     /// The instance's first interface; `None` if the answer does not say all of it.
@@ -219,6 +233,7 @@ impl OwnTags {
         let value = match tag {
             KEY_TAG => &self.key,
             NEXT_KEY_TAG => &self.next,
+            TAKES_PLACE_TAG => &self.takes_place,
             _ => &self.makes_way,
         };
         value.as_deref()
@@ -226,7 +241,8 @@ impl OwnTags {
 
     /// The same, understood.
     pub fn tags(&self) -> KeyTags {
-        KeyTags::of(self.key.as_deref(), self.next.as_deref()).making_way(self.makes_way.as_deref())
+        let keys = KeyTags::of(self.key.as_deref(), self.next.as_deref());
+        keys.with_claims(self.makes_way.as_deref(), self.takes_place.as_deref())
     }
 }
 
@@ -295,12 +311,24 @@ mod tests {
         assert!(!unproven.follows(&one.public, &me), "the next key has not signed");
 
         let left = one.makes_way(instance2.clone(), &me).unwrap();
-        assert!(left.is_by(&one.public, &me) && left.to_string().len() <= LONGEST);
-        assert_eq!(KeyTags::default().making_way(Some(&left.to_string())).makes_way, Some(left.clone()));
-        assert!(!left.is_by(&one.public, &Holder { vpc: &vpc, instance: &instance2 }), "another one has made way");
-        assert!(!left.is_by(&two.public, &me), "another key says so");
-        assert!(!MakesWay { heir: instance.clone(), ..left }.is_by(&one.public, &me), "for another one");
-        assert_eq!(KeyTags::default().making_way(Some(instance2.as_str())).makes_way, None);
+        let asks = one.takes_place(instance2.clone(), &me).unwrap();
+        type Is = fn(&PlaceClaim, &PublicKey, &Holder<'_>) -> bool;
+        for (claim, is, is_not) in [
+            (&left, PlaceClaim::makes_way as Is, PlaceClaim::takes_place as Is),
+            (&asks, PlaceClaim::takes_place, PlaceClaim::makes_way),
+        ] {
+            assert!(is(claim, &one.public, &me) && claim.to_string().len() <= LONGEST);
+            assert!(!is_not(claim, &one.public, &me), "the value of the other tag");
+            assert!(!is(claim, &one.public, &Holder { vpc: &vpc, instance: &instance2 }), "of another one");
+            assert!(!is(claim, &two.public, &me), "another key says so");
+            assert!(
+                !is(&PlaceClaim { other: instance.clone(), ..claim.clone() }, &one.public, &me),
+                "of another's place"
+            );
+        }
+        let read = KeyTags::default().with_claims(Some(&left.to_string()), Some(&asks.to_string()));
+        assert_eq!((read.makes_way, read.takes_place), (Some(left), Some(asks)));
+        assert_eq!(KeyTags::default().with_claims(Some(instance2.as_str()), Some("")), KeyTags::default());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use super::{
-    Holder, InstanceId, MakesWay, Mode, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature,
+    Holder, InstanceId, Mode, PlaceClaim, ProvenKey, PublicKey, Secret, Signature, Succession, Timestamp, signature,
 };
 
 /// The bytes before the 32 bytes of the seed in PKCS#8 (RFC 8410, section 7), in the form without the public key,
@@ -78,9 +78,15 @@ impl PrivateKey {
     }
 
     /// The statement that the gateway of `holder`, which has this key, has left its place to `heir`. `None` if the text cannot be read.
-    pub fn makes_way(&self, heir: InstanceId, holder: &Holder<'_>) -> Option<MakesWay> {
+    pub fn makes_way(&self, heir: InstanceId, holder: &Holder<'_>) -> Option<PlaceClaim> {
         let proof = self.sign(&signature::makes_way(&heir, holder))?;
-        Some(MakesWay { heir, proof })
+        Some(PlaceClaim { other: heir, proof })
+    }
+
+    /// The statement that the gateway of `holder`, which has this key, is to take the place of `member`. `None` if the text cannot be read.
+    pub fn takes_place(&self, member: InstanceId, holder: &Holder<'_>) -> Option<PlaceClaim> {
+        let proof = self.sign(&signature::takes_place(&member, holder))?;
+        Some(PlaceClaim { other: member, proof })
     }
 
     /// Reads the text of its file; `None` if it is not as [`PrivateKey::from_seed`] writes it.

@@ -66,6 +66,11 @@ pub(crate) fn makes_way(heir: &InstanceId, holder: &Holder<'_>) -> String {
     format!("crosswan: {holder} has made way for {heir}")
 }
 
+/// The text that the key of `holder` signs when that newcomer is to take the place of `member` in its pair.
+pub(crate) fn takes_place(member: &InstanceId, holder: &Holder<'_>) -> String {
+    format!("crosswan: {holder} is to take the place of {member}")
+}
+
 /// The text that a member of a pair signs with each beat: the beat's own bytes in hex, who sends it, and to whom.
 pub(crate) fn beat(bytes: &[u8], from: &Holder<'_>, to: &InstanceId) -> String {
     format!("crosswan: the beat {} of {from} to {to}", hex(bytes))

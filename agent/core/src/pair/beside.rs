@@ -18,6 +18,9 @@ pub struct Beside {
     /// The one for which it has made way, if it was a member and has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_way: Option<InstanceId>,
+    /// The member whose place it is to ask for, once it works; `None` if it takes nobody's, or EC2 shows that it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks_for: Option<InstanceId>,
     /// The destinations whose routes a gateway of this mode takes.
     pub destinations: BTreeSet<Ipv4Net>,
 }

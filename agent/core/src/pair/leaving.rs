@@ -42,6 +42,11 @@ impl Leaving {
         self.told = None;
     }
 
+    /// Whether EC2 has told of this instance's end, and this member hands over for that.
+    pub fn ends(&self, now: u64) -> bool {
+        self.told.as_ref().is_some_and(|(since, _)| now - since < LONGEST)
+    }
+
     /// Since when it hands over at `now`, and why.
     pub fn why(&self, now: u64) -> Option<(u64, &str)> {
         let all = [&self.order, &self.told].into_iter().flatten();

@@ -28,6 +28,18 @@ pub struct Members {
     /// The gateways with a key that wait beside the two for a place, the next one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<InstanceId>,
+    /// The first of them, if it works and asks for this gateway's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<Newcomer>,
+}
+
+/// A gateway that asks a member for its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newcomer {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its private address.
+    pub address: Ipv4Addr,
 }
 
 /// This gateway.

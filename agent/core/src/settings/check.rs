@@ -159,6 +159,7 @@ impl Draft {
                 port: pair_port,
                 interval: self.pair_interval,
                 misses: self.pair_misses,
+                newcomer_replaces: self.pair_newcomer_replaces,
             }),
             ec2: Ec2 { timeout: self.ec2_timeout },
             warnings: warnings.into_iter().collect(),

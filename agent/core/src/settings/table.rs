@@ -270,6 +270,11 @@ settings! {
     "pair.misses", "CROSSWAN_PAIR_MISSES", pair_misses: u32 = |raw| parse::count(raw, 3..=50),
         accepts "a whole number from 3 to 50", default Value("4"), modes ALL,
         "After this many beats that do not come, and no answer of its kernel, the other member is dead.";
+    "pair.newcomer_replaces", "CROSSWAN_PAIR_NEWCOMER_REPLACES", pair_newcomer_replaces: bool = parse::boolean,
+        accepts "true or false", default Value("true"), modes ALL,
+        "A gateway that is launched beside a pair takes, once it works, the place of the older member in its zone, which hands over \
+         to the other member first. That ends connections to the internet through the older one's address. With `false` on either it \
+         waits until a member is gone or makes way by order.";
     "ec2.timeout", "CROSSWAN_EC2_TIMEOUT", ec2_timeout: Duration = |raw| parse::duration(raw, SECOND, 10 * MINUTE),
         accepts "a duration from \"1s\" to \"10min\"", default Value("\"60s\""), modes VPN,
         "One region's whole answer with all retries may take this long, and so may fetching the pre-shared keys.";

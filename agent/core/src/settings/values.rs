@@ -89,6 +89,8 @@ pub struct Pairing {
     pub interval: Duration,
     /// After so many beats that do not come the other member is silent, 3 to 50.
     pub misses: u32,
+    /// Whether a gateway beside a pair takes the place of a member, once it works. If not, it waits until one is gone or told to make way.
+    pub newcomer_replaces: bool,
 }
 
 /// Which Elastic IP a gateway takes. `Display` names it in a sentence.

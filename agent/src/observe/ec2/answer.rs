@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 
 use crosswan_core::model::{
     Gateway, InstanceId, KEY_TAG, KeyTags, MAKES_WAY_TAG, NEXT_KEY_TAG, Refusal, RegionView, Scope, SegmentTag,
-    Timestamp, VpcId, plain, printable, vpc_cidr,
+    TAKES_PLACE_TAG, Timestamp, VpcId, plain, printable, vpc_cidr,
 };
 
 /// What a region has shown so far, page by page. An instance that pages repeat is kept once, as last seen.
@@ -139,7 +139,8 @@ pub(super) fn launched(instance: &Instance) -> Option<Timestamp> {
 
 /// What an instance announces.
 pub(super) fn key_tags(instance: &Instance) -> KeyTags {
-    KeyTags::of(tag(instance, KEY_TAG), tag(instance, NEXT_KEY_TAG)).making_way(tag(instance, MAKES_WAY_TAG))
+    let keys = KeyTags::of(tag(instance, KEY_TAG), tag(instance, NEXT_KEY_TAG));
+    keys.with_claims(tag(instance, MAKES_WAY_TAG), tag(instance, TAKES_PLACE_TAG))
 }
 
 /// The value of an instance's tag, if it has that tag.

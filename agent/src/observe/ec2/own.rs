@@ -17,7 +17,8 @@ use super::{
     client, reason,
 };
 use crosswan_core::model::{
-    AskError, InstanceId, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnInterface, OwnTags, Region, printable,
+    AskError, InstanceId, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, OwnInterface, OwnTags, Region, TAKES_PLACE_TAG,
+    printable,
 };
 
 /// The most characters that EC2 accepts as the value of a tag (EC2 User Guide, "Tag your Amazon EC2 resources", restrictions).
@@ -202,6 +203,7 @@ async fn read(client: &Client, region: &Region, instance: &InstanceId) -> Result
         key: tag(me, KEY_TAG).map(str::to_owned),
         next: tag(me, NEXT_KEY_TAG).map(str::to_owned),
         makes_way: tag(me, MAKES_WAY_TAG).map(str::to_owned),
+        takes_place: tag(me, TAKES_PLACE_TAG).map(str::to_owned),
         source_dest_check: me.source_dest_check(),
         interface: first_interface(me),
     })

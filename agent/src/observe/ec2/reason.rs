@@ -8,7 +8,7 @@ use aws_sdk_ec2::{
 };
 
 use crosswan_core::model::{
-    AskError, Format, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, Region, Substitute, Tries, printable,
+    AskError, Format, KEY_TAG, MAKES_WAY_TAG, NEXT_KEY_TAG, Region, Substitute, TAKES_PLACE_TAG, Tries, printable,
 };
 
 use super::whole::CutOff;
@@ -142,7 +142,8 @@ fn needed(operation: &str, region: &Region) -> String {
     match operation {
         "CreateTags" => {
             format!(
-                "ec2:CreateTags on its own instance for the tags {KEY_TAG}, {NEXT_KEY_TAG} and {MAKES_WAY_TAG}, in {region}"
+                "ec2:CreateTags on its own instance for the tags {KEY_TAG}, {NEXT_KEY_TAG}, {MAKES_WAY_TAG} and \
+                 {TAKES_PLACE_TAG}, in {region}"
             )
         }
         "ModifyInstanceAttribute" => {

@@ -27,6 +27,7 @@ fn pair() -> Members {
         port: 4795,
         destinations: nets(&["10.0.0.0/8"]),
         waiting: Vec::new(),
+        asked_by: None,
     }
 }
 

@@ -296,7 +296,7 @@ fn one_that_has_made_way_keeps_its_place_until_its_heir_has_authenticated() {
         let one = of_a(1);
         let holder = crate::model::Holder { vpc: &one.vpc, instance: &one.instance };
         let left = key_pair(key).makes_way(heir.parse().unwrap(), &holder).unwrap().to_string();
-        let tags = one.tags.clone().making_way(Some(&left));
+        let tags = one.tags.clone().with_claims(Some(&left), None);
         [Gateway { tags, ..one }, of_a(2), of_a(3)]
     };
     let left = |heir| signed_by(1, heir);

@@ -30,10 +30,13 @@ struct Shown {
     holds: bool,
     /// For whom it has made way.
     left: Option<u32>,
+    zone: Option<char>,
+    /// Whose place it asks for.
+    asks: Option<u32>,
 }
 
 fn shown(n: u32, launched: i64, holds: bool) -> Shown {
-    Shown { n, launched, announced: true, holds, left: None }
+    Shown { n, launched, announced: true, holds, left: None, zone: None, asks: None }
 }
 
 fn vpc() -> VpcId {
@@ -73,12 +76,25 @@ fn seen(n: u32, all: &[Shown]) -> Observed {
         let signed = |heir| key_pair(of.n as u8).makes_way(id(heir), &Holder { vpc: &vpc, instance: &instance });
         of.left.map(|heir| signed(heir).unwrap().to_string())
     };
-    let own = OwnTags { key: key(own), makes_way: left(own), interface: Some(place), ..OwnTags::default() };
-    observed.tags = Some(Ok(own));
+    let asks = |of: &Shown| {
+        let (vpc, instance) = (vpc(), id(of.n));
+        let signed = |old| key_pair(of.n as u8).takes_place(id(old), &Holder { vpc: &vpc, instance: &instance });
+        of.asks.map(|old| signed(old).unwrap().to_string())
+    };
+    let zone = |of: &Shown| of.zone.map(|zone| format!("us-west-2{zone}").parse().unwrap());
+    let tags = OwnTags {
+        key: key(own),
+        makes_way: left(own),
+        takes_place: asks(own),
+        interface: Some(place),
+        ..OwnTags::default()
+    };
+    observed.tags = Some(Ok(tags));
     let member = |of: &Shown| {
-        let tags = KeyTags::of(key(of).as_deref(), None).making_way(left(of).as_deref());
+        let tags = KeyTags::of(key(of).as_deref(), None).with_claims(left(of).as_deref(), asks(of).as_deref());
         let address = [10, 1, 0, of.n as u8].into();
-        (id(of.n), Member { address, interface: interface(of.n), zone: None, launched: Timestamp(of.launched), tags })
+        let (interface, launched) = (interface(of.n), Timestamp(of.launched));
+        (id(of.n), Member { address, interface, zone: zone(of), launched, tags })
     };
     let table = |of: &Shown| {
         let target = RouteTarget::Interface { interface: Some(interface(of.n)), instance: Some(id(of.n)) };
@@ -88,6 +104,7 @@ fn seen(n: u32, all: &[Shown]) -> Observed {
     observed.vpc = Some(Ok(OwnVpc {
         members: Some(all.iter().filter(|shown| shown.n != n).map(member).collect()),
         tables: all.iter().filter(|shown| shown.holds).map(table).collect(),
+        zone: zone(own),
         ..OwnVpc::default()
     }));
     observed
@@ -111,7 +128,8 @@ fn whatever_ec2_shows_all_name_the_same_two_and_these_two_name_each_other() {
             let bits = case >> (4 * (n - 1)) & 15;
             // Each for the next one, and so all in a circle.
             let left = (bits & 8 > 0).then_some(n % 3 + 1);
-            Shown { n, launched: (bits & 1).into(), announced: bits & 2 > 0, holds: bits & 4 > 0, left }
+            let asks = Some(n % 3 + 1);
+            Shown { launched: (bits & 1).into(), announced: bits & 2 > 0, left, asks, ..shown(n, 0, bits & 4 > 0) }
         };
         let all = [of(1), of(2), of(3)];
         let settings = Settings::of_toml(SETTINGS);
@@ -121,7 +139,7 @@ fn whatever_ec2_shows_all_name_the_same_two_and_these_two_name_each_other() {
             let mut two = match standing(&settings, &observed, vpc, observed.own_interface().unwrap()).0 {
                 Standing::Alone => panic!("{all:?}"),
                 Standing::With(other, _) => [id(of.n), other.clone()],
-                Standing::Waits(two, _) => two.map(Clone::clone),
+                Standing::Waits(waits) => waits.beside.map(Clone::clone),
             };
             two.sort();
             (of.n, two)
@@ -178,6 +196,49 @@ fn one_that_has_handed_over_and_made_way_is_no_member_as_long_as_its_heir_is_the
         [3, 4]
     );
     assert_eq!(two(&[left, Shown { holds: true, ..heir }]), [1, 3]);
+}
+
+#[test]
+fn a_newcomer_asks_the_older_member_in_its_zone_for_its_place_and_that_one_alone_gives_it() {
+    let of = |n, zone| Shown { zone: Some(zone), ..shown(n, i64::from(n) * 100, n == 1) };
+    let said = |all: &[Shown]| {
+        let last = all.last().unwrap().n;
+        beside(&Settings::of_toml(SETTINGS), &seen(last, all)).unwrap().asks_for
+    };
+    let report = |n, all: &[Shown]| pair(n, all).unwrap_err().unwrap();
+    for (zones, replaces) in [("aba", Some(1)), ("bab", Some(1)), ("abb", Some(2)), ("aaa", Some(1)), ("abc", None)] {
+        let mut zones = zones.chars();
+        let mut all = [1, 2, 3].map(|n| of(n, zones.next().unwrap()));
+        assert_eq!(said(&all), replaces.map(id), "{all:?}");
+        let Some(old) = replaces else {
+            assert!(report(3, &all).ends_with("run crosswan handover --make-way there"));
+            continue;
+        };
+        assert!(report(3, &all).contains(&format!("it asks {}, the older one in its zone", id(old))));
+        let asked_by = |n, all: &[Shown]| pair(n, all).unwrap().asked_by.map(|newcomer| newcomer.instance);
+        assert_eq!([1, 2].map(|n| asked_by(n, &all)), [None, None], "it has yet to show that it works");
+        all[2].asks = Some(old);
+        assert_eq!(said(&all), None, "EC2 shows it");
+        assert!(report(3, &all).contains(&format!("it has asked {} for its place", id(old))));
+        assert_eq!([1, 2].map(|n| asked_by(n, &all)), [1, 2].map(|n| (n == old).then(|| id(3))));
+        assert_eq!(pair(old, &all).unwrap().asked_by.unwrap().address.octets(), [10, 1, 0, 3], "whose kernel is asked");
+        let words = note(&Settings::of_toml(SETTINGS), &seen(3 - old, &all)).unwrap();
+        assert!(words.ends_with(&format!("works, and asks for {}'s place", id(old))), "{words}");
+        assert!(note(&Settings::of_toml(SETTINGS), &seen(old, &all)).unwrap().ends_with("for this gateway's place"));
+        // By its key alone, and nobody beside the next one: two that hand over at once have nobody to hand over to.
+        let behind = Shown { asks: Some(3 - old), ..of(4, 'a') };
+        assert_eq!([1, 2].map(|n| asked_by(n, &[all[0], all[1], all[2], behind])).iter().flatten().count(), 1);
+        assert_eq!(asked_by(old, &[all[0], all[1], Shown { announced: false, ..all[2] }]), None);
+        // One that has made way asks for nothing, whatever it asked for before.
+        let (mut heir, mut left) = (all[2], all[old as usize - 1]);
+        (heir.holds, left.holds, left.left, left.asks) = (true, false, Some(3), Some(3));
+        assert_eq!(said(&[all[2 - old as usize], heir, left]), None);
+        assert_eq!(pair(3, &[all[2 - old as usize], heir, left]).unwrap().asked_by, None);
+    }
+    let waits = Settings::of_toml(&format!("{SETTINGS}\npair.newcomer_replaces = false"));
+    let all = [of(1, 'a'), of(2, 'b'), Shown { asks: Some(1), ..of(3, 'a') }];
+    assert_eq!(beside(&waits, &seen(3, &[all[0], all[1], of(3, 'a')])).unwrap().asks_for, None);
+    assert_eq!(members(&waits, &seen(1, &all)).unwrap().asked_by, None);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn says(n: u32, of: u8, next: Option<(u8, u8)>) -> KeyTags {
     let holder = gateway.holder();
     let next = next.map(|(before, next)| key_pair(before).succeeded_by(&key_pair(next), &holder).unwrap());
     let next = next.map_or(Tagged::Absent, Tagged::Read);
-    KeyTags { key: Tagged::Read(key_pair(of).proven(&holder).unwrap()), next, makes_way: None }
+    KeyTags { key: Tagged::Read(key_pair(of).proven(&holder).unwrap()), next, ..KeyTags::default() }
 }
 
 fn decide_one(known: &[u8], tags: KeyTags, accept: Option<&str>) -> Trust {
@@ -109,7 +109,7 @@ fn a_read_that_lacks_or_mixes_tags_adds_nothing_and_takes_nothing() {
 
 #[test]
 fn a_known_key_stays_where_nothing_better_is_known() {
-    let unreadable = || KeyTags { key: Tagged::of(Some("\u{1b}[2J")), next: Tagged::Absent, makes_way: None };
+    let unreadable = || KeyTags { key: Tagged::of(Some("\u{1b}[2J")), next: Tagged::Absent, ..KeyTags::default() };
     for tags in [KeyTags::default(), unreadable()] {
         let Trust { keys: counts, objection: Some(Objection::Kept(why)) } = decide_one(&[1], tags, None) else {
             panic!()
@@ -134,7 +134,7 @@ fn a_key_without_proof_of_possession_counts_for_nobody() {
         of_two,
         ProvenKey { key: of_two.key, proof: of_one.proof },
     ] {
-        let tags = || KeyTags { key: Tagged::Read(stolen), next: Tagged::Absent, makes_way: None };
+        let tags = || KeyTags { key: Tagged::Read(stolen), next: Tagged::Absent, ..KeyTags::default() };
         for known in [&[][..], &[3]] {
             let Trust { keys: counts, objection: Some(Objection::Refused(why)) } = decide_one(known, tags(), None)
             else {
