@@ -129,15 +129,18 @@ async fn forever(cfg: &Config) -> Infallible {
     let (start, mut pace) = (Instant::now(), Pace::default());
     let mut boot = Boot::Unknown;
     let (mut logged, mut asking) = (None, Asking(start));
+    // Rules are read by a program, which takes longest: not after a change of routes alone, which each takeover of a far pair makes.
+    let mut rules_due = start;
     loop {
         let begun = Instant::now();
+        let and_rules = begun >= rules_due;
         if asking.is_due(begun, cfg.address_waits.exists()) {
             match files::touch(&cfg.wanted) {
                 Ok(()) => info!("this gateway waits for its Elastic IP: asked for a refresh"),
                 Err(e) => warn!(reason = %e.chain(), "cannot ask for a refresh"),
             }
         }
-        let looked = look(cfg, &mut boot).await;
+        let looked = look(cfg, &mut boot, and_rules).await;
         // Ready after the first look: at boot charon starts after that, and finds its interfaces.
         notify(&[NotifyState::Ready, NotifyState::Watchdog]);
         let failure = looked.as_ref().err().map(Error::chain);
@@ -146,7 +149,8 @@ async fn forever(cfg: &Config) -> Infallible {
         } else if failure.is_some() && failure != logged {
             warn!(reason = failure.as_deref().unwrap_or_default(), "rules, interfaces and routes could not be watched");
         }
-        logged = failure.filter(|_| begun.duration_since(start) >= PATIENCE);
+        // A look that left the rules out does not tell that they can be read again.
+        logged = failure.filter(|_| begun.duration_since(start) >= PATIENCE).or(logged.filter(|_| !and_rules));
         let wait = if looked.as_ref().ok() == Some(&Look::Busy) { SOON } else { POLL };
         let rest = match looked {
             Ok(Look::PutBack) => pace.put_back(begun.duration_since(start)),
@@ -154,24 +158,28 @@ async fn forever(cfg: &Config) -> Infallible {
             _ => begun.elapsed() * 4,
         };
         sleep(rest).await;
-        let due = Instant::now() + wait;
+        let now = Instant::now();
+        if and_rules {
+            rules_due = now + wait;
+        }
         tokio::select! {
-            () = sleep_until(due) => {}
-            () = changed(&mut of_rules) => {}
+            () = sleep_until((now + wait).min(rules_due)) => {}
+            () = changed(&mut of_rules) => rules_due = now,
             () = changed(&mut of_routing) => {}
         }
     }
 }
 
-/// Compares once, and puts back what is not as the last refresh left it.
-async fn look(cfg: &Config, boot: &mut Boot) -> Result<Look> {
+/// Compares once, rules only where they are to be looked at, and puts back what is not as the last refresh left it.
+async fn look(cfg: &Config, boot: &mut Boot, and_rules: bool) -> Result<Look> {
     let _held = match files::lock(&cfg.lock, Hold::Shared, Duration::ZERO, "a refresh") {
         Ok(held) => held,
         Err(e) if e.kind() == Kind::Busy => return Ok(Look::Busy),
         Err(e) => return Err(e),
     };
     // Neither waits for the other: iptables may fail for good where another program's rules are none that it can read.
-    let looks = [rules(cfg).await, routing(cfg, boot).await];
+    let of_rules = if and_rules { rules(cfg).await } else { Ok(None) };
+    let looks = [of_rules, routing(cfg, boot).await];
     let put_back = looks.iter().flatten().flatten().map(String::as_str).collect::<Vec<_>>();
     if !put_back.is_empty()
         && let Err(e) = record(&cfg.put_back, put_back.join("; "))
