@@ -26,6 +26,7 @@ mod vici;
 mod xml;
 
 use std::cell::OnceCell;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -58,6 +59,18 @@ struct Cli {
     /// Without a name all of them: about half an hour
     #[arg(value_name = "NAME", value_parser = ALL.map(|(name, _)| name))]
     names: Vec<String>,
+}
+
+impl Cli {
+    /// The arguments of a run of these alone.
+    fn arguments(&self, names: &[String]) -> Vec<OsString> {
+        let mut all: Vec<OsString> = vec!["--out".into(), self.out.clone().into()];
+        all.extend(self.quick.then(|| "--quick".into()));
+        let sizes = |peers: &Vec<usize>| peers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        all.extend(self.peers.iter().flat_map(|peers| ["--peers".into(), sizes(peers).into()]));
+        all.extend(names.iter().map(OsString::from));
+        all
+    }
 }
 
 #[derive(Subcommand)]
@@ -122,6 +135,8 @@ impl Setup {
 
 /// The one that runs on this machine's own kernel; see [`asking`].
 const ASKING: &str = "asking";
+/// The one that measures hubs beside many other machines: it runs in a user-mode kernel with a processor for each of the two.
+const MANY: &str = "hubs-many";
 
 type Bench = fn(&Setup) -> Result<Section>;
 const ALL: [(&str, Bench); 16] = [
@@ -135,7 +150,7 @@ const ALL: [(&str, Bench); 16] = [
     ("replacement", replacement::bench),
     ("pair", pair::bench),
     ("hubs", hubs::few),
-    ("hubs-many", hubs::many),
+    (MANY, hubs::many),
     ("hubs-load", hubs::load),
     ("joins", joins::bench),
     ("cast", cast::bench),
@@ -162,28 +177,34 @@ fn main() -> ExitCode {
     })
 }
 
-/// Runs [`ASKING`] on this machine's own kernel, and the others where the lab runs: in a user-mode kernel that runs this again.
+/// Runs [`ASKING`] on this machine's own kernel, and the others where the lab runs: in user-mode kernels that run this again.
 fn each_where_it_belongs(cli: &Cli) -> Result<ExitCode> {
     let all = || ALL.map(|(name, _)| name.to_owned()).to_vec();
     let names = if cli.names.is_empty() { all() } else { cli.names.clone() };
-    let (here, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == ASKING);
     let code = |met| if met { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    if others.is_empty() {
-        return run(cli, &here).map(code);
-    }
     if std::env::var_os(kernel::INSIDE).is_some() {
-        return run(cli, &others).map(code);
+        return run(cli, &names).map(code);
     }
-    // Without root it cannot run here, and the others can.
-    let met = run(cli, &here).unwrap_or_else(|e| {
-        eprintln!("crosswan-bench: {e:#}");
-        false
-    });
-    Ok(match kernel::enter(std::slice::from_ref(&cli.out), false)? {
-        Some(entered) if met => entered,
-        Some(_) => ExitCode::FAILURE,
-        None => code(run(cli, &others)? && met),
-    })
+    let (here, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == ASKING);
+    let (many, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|name| name == MANY);
+    let mut met = true;
+    // Without root one cannot run here, and the others can.
+    let mut told = |done: Result<bool>| {
+        met &= done.unwrap_or_else(|e| {
+            eprintln!("crosswan-bench: {e:#}");
+            false
+        });
+    };
+    if !here.is_empty() {
+        told(run(cli, &here));
+    }
+    for (names, processors) in [(others, 1), (many, 2)].into_iter().filter(|(names, _)| !names.is_empty()) {
+        let entered = kernel::enter_on(processors, cli.arguments(&names), std::slice::from_ref(&cli.out));
+        told(
+            entered.and_then(|entered| entered.map_or_else(|| run(cli, &names), |code| Ok(code == ExitCode::SUCCESS))),
+        );
+    }
+    Ok(code(met))
 }
 
 /// Runs these, and returns whether every budget was met.

@@ -100,7 +100,7 @@ pub fn circumstances(agent: &Path) -> Result<String> {
         first(Command::new("date").args(["-u", "+%Y-%m-%d"]))?,
         first(Command::new(agent).arg("--version"))?,
         fs::metadata(agent)?.len(),
-        count(std::thread::available_parallelism().map_or(1, usize::from), "core"),
+        count(info.lines().filter(|line| line.starts_with("processor")).count(), "core"),
         model.trim_start_matches(['\t', ' ', ':']),
         read("/proc/sys/kernel/osrelease").trim(),
         first(Command::new("dpkg-query").args(["-Wf", "strongSwan ${Version}", "charon-systemd"]))?,

@@ -63,11 +63,13 @@ pub(crate) struct Machine {
 pub(crate) struct Inside {
     ns: Arc<Netns>,
     mount: Arc<OwnedFd>,
+    /// A hub is what benchmarks measure.
+    is_hub: bool,
 }
 
 impl Inside {
     pub fn namespaces(&self) -> Namespaces {
-        Namespaces { mount: Some(self.mount.as_raw_fd()), ..self.ns.only() }
+        Namespaces { mount: Some(self.mount.as_raw_fd()), first: self.is_hub, ..self.ns.only() }
     }
 }
 
@@ -126,7 +128,7 @@ impl Gateway {
         let machine = Machine {
             charon: None,
             _imds: self.imds.serve(&ns)?,
-            inside: Inside { ns: ns.clone(), mount: Arc::new(ns.mounts(&binds)?) },
+            inside: Inside { ns: ns.clone(), mount: Arc::new(ns.mounts(&binds)?), is_hub: self.role == Role::VpnHub },
         };
         *lock(&self.machine) = Some(machine);
         Ok(ns)
@@ -229,7 +231,7 @@ impl Gateway {
 
     /// A command line that opens a shell inside the gateway while the lab runs.
     pub fn enter_command(&self) -> Result<String> {
-        let Inside { ns, mount } = self.inside()?;
+        let Inside { ns, mount, .. } = self.inside()?;
         let mount = format!("/proc/{}/fd/{}", std::process::id(), mount.as_raw_fd());
         Ok(format!("nsenter --net={} --mount={mount}", ns.path().display()))
     }

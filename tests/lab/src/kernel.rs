@@ -12,6 +12,7 @@ mod job;
 mod machine;
 mod memory;
 mod outside;
+pub(crate) mod processors;
 mod terminal;
 mod wire;
 
@@ -43,13 +44,32 @@ pub fn first_process() {
 /// build folder and of the current folder. `on_terminal` is for a program that a person talks to: where this one is on a terminal, so is
 /// that one.
 pub fn enter(writes: &[PathBuf], on_terminal: bool) -> Result<Option<ExitCode>> {
+    let terminal = if on_terminal { terminal::size() } else { None };
+    enter_with(std::env::args_os().skip(1), writes, terminal, None)
+}
+
+/// As [`enter`], with these arguments, and in a kernel with so many processors, if it is one of its own.
+pub fn enter_on(
+    processors: usize,
+    arguments: impl IntoIterator<Item = OsString>,
+    writes: &[PathBuf],
+) -> Result<Option<ExitCode>> {
+    enter_with(arguments, writes, None, Some(processors))
+}
+
+fn enter_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    writes: &[PathBuf],
+    terminal: Option<(u16, u16)>,
+    processors: Option<usize>,
+) -> Result<Option<ExitCode>> {
     if !needed()? {
         return Ok(None);
     }
     let program = std::env::current_exe().context("where is this program?")?.into_os_string();
-    let argv = std::iter::once(program).chain(std::env::args_os().skip(1)).collect();
-    let terminal = if on_terminal { terminal::size() } else { None };
-    run(&Job { terminal, ..Job::here(argv, writes)? }, &Limits::from_environment()?).map(Some)
+    let job = Job { terminal, ..Job::here(std::iter::once(program).chain(arguments).collect(), writes)? };
+    let limits = Limits::from_environment()?;
+    run(&job, &Limits { processors: processors.unwrap_or(limits.processors), ..limits }).map(Some)
 }
 
 /// Runs any program where the lab runs, and returns its exit code; in place of this one, where no kernel has to be booted for it.
@@ -60,7 +80,7 @@ pub fn run_program(argv: Vec<OsString>) -> Result<ExitCode> {
     exec(&argv)
 }
 
-/// Runs a test program of cargo's where the lab runs, as [`run_program`] does. A user-mode kernel has one processor, so there are as many
+/// Runs a test program of cargo's where the lab runs, as [`run_program`] does. Its user-mode kernels have one processor each, so there are as many
 /// kernels as this machine has processors, each with its share of the tests.
 pub fn run_tests(mut argv: Vec<OsString>) -> Result<ExitCode> {
     if !needed()? {

@@ -57,7 +57,7 @@ impl Netns {
 
     /// For [`spawn::spawn`]: this network, the machine's files.
     pub(crate) fn only(&self) -> Namespaces {
-        Namespaces { net: self.fd.as_raw_fd(), mount: None }
+        Namespaces { net: self.fd.as_raw_fd(), mount: None, first: false }
     }
 
     /// Runs the lines of an `ip -batch`.

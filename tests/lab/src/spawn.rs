@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use nix::libc;
 use nix::sys::signal::SigSet;
 
+use crate::kernel::processors;
 use crate::lock;
 
 /// The namespaces a command is run in, as descriptors that must stay open until the fork.
@@ -25,6 +26,8 @@ pub struct Namespaces {
     pub net: RawFd,
     /// Mount namespace; `None` keeps the machine's own files.
     pub mount: Option<RawFd>,
+    /// Whether it runs on the first processor, where there are several.
+    pub first: bool,
 }
 
 /// What a finished command left.
@@ -60,6 +63,9 @@ pub fn spawn(mut command: Command, ns: Option<Namespaces>) -> Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
     let lab = nix::unistd::getpid().as_raw();
     let unblocked = SigSet::empty();
+    if processors::are_several() {
+        processors::start_on(&mut command, ns.is_some_and(|ns| ns.first))?;
+    }
     // SAFETY: only async-signal-safe system calls; no allocation, no locks.
     unsafe {
         command.pre_exec(move || {

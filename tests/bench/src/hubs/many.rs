@@ -118,8 +118,8 @@ fn text(deaths: &[Followed], costs: &[[Cost; 2]]) -> String {
         "Of the clients {} are whole gateways. The rest is one process that has an address, a key and an identity for each, two sockets for \
          all, and the code with which a gateway hears, answers and follows. Their beats are signed, and come and go through the real tunnels \
          of one of the whole gateways. They have no IKE_SA, no charon that is asked whether a tunnel works, and no route, and none answers before all have heard what has come. Both hubs are \
-         whole, and their `crosswan pair` has a connection in its file for each client. All this runs on one processor. Seconds count from \
-         the last packet that came through the dead hub from one whole client to another, until a client's following has moved; shown \
+         whole, and their `crosswan pair` has a connection in its file for each client. The hubs and the clients by number share one \
+         processor, and everything else another one, where there are two. Seconds count from the last packet that came through the dead hub from one whole client to another, until a client's following has moved; shown \
          beside it is how long nothing came from one whole client to another.\n\n{}\n\
          `crosswan pair` of a hub, while nothing happens: memory of its own, at its peak with all that is mapped, and CPU in an hour. Of \
          5,000 clients, whose beats with two hubs are too many for one processor, only the active hub hears anything; the standby speaks to \

@@ -22,6 +22,7 @@ use nix::unistd::{Pid, sethostname};
 
 use super::files;
 use super::job::Job;
+use super::processors;
 use super::wire::{CHUNK, Kind, number, receive, send};
 use crate::lock;
 
@@ -89,6 +90,9 @@ fn start(job: &Job, out: &Path) -> Result<Started> {
         None => command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()),
         Some((_, far)) => command.stdin(far.try_clone()?).stdout(far.try_clone()?).stderr(far.try_clone()?),
     };
+    if processors::count() > 1 {
+        processors::start_on(&mut command, true)?;
+    }
     // SAFETY: async-signal-safe system calls.
     unsafe {
         command.pre_exec(move || {

@@ -20,6 +20,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 
 use super::job;
+use super::outside::Limits;
 use crate::lock;
 use crate::workdir::try_lock;
 
@@ -37,11 +38,11 @@ pub enum Method {
 }
 
 /// The kernel's command line: this machine's files as its root, and the line as its first serial one.
-pub fn arguments(dir: &Path, method: Method, memory: u64, line: RawFd) -> Result<Vec<OsString>> {
+pub fn arguments(dir: &Path, method: Method, limits: &Limits, line: RawFd) -> Result<Vec<OsString>> {
     let dir = dir.to_str().filter(|dir| !dir.contains(['"', '\n'])).context("TMPDIR: its path has odd characters")?;
     ensure!(dir.len() < 200, "TMPDIR: its path is too long for a kernel's command line");
     let arguments = [
-        format!("mem={}M", memory >> 20),
+        format!("mem={}M", limits.memory >> 20),
         format!("seccomp={}", if method == Method::Seccomp { "on" } else { "off" }),
         "rootfstype=hostfs rootflags=/ rw".into(),
         format!("uml_dir={dir}/ umid=uml"),
@@ -49,6 +50,9 @@ pub fn arguments(dir: &Path, method: Method, memory: u64, line: RawFd) -> Result
         format!("init=\"{dir}/init\""),
         format!("{}=\"{dir}/job\"", job::VARIABLE),
     ];
+    // A kernel that is built for one takes it for an argument of the first process.
+    let several = (limits.processors > 1).then(|| format!("ncpus={}", limits.processors));
+    let arguments: Vec<String> = arguments.into_iter().chain(several).collect();
     // Each word is an argument of its own, but for a path with spaces.
     let words = arguments.iter().flat_map(|argument| match argument.contains('"') {
         true => vec![argument.as_str()],
@@ -75,6 +79,15 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// So many processors, of which the first is its own.
+    pub fn processors(&self, count: usize) -> Result<Vec<usize>> {
+        let own = std::iter::once(self.processor);
+        let all: Vec<usize> =
+            own.chain(processors()?.into_iter().filter(|other| *other != self.processor)).take(count).collect();
+        ensure!(all.len() == count, "this needs {count} processors, and has {}", all.len());
+        Ok(all)
+    }
+
     /// Sweeps what killed runs left, then makes a new one, for the processor with the fewest kernels.
     pub fn new() -> Result<RunDir> {
         let base = std::env::temp_dir().canonicalize().context("TMPDIR")?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc;
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::sched_setaffinity;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use super::job::{self, Job};
 use super::machine::{Console, Kernel, Method, RunDir, arguments, signals};
 use super::wire::{Kind, number, receive, send};
-use super::{image, memory, terminal};
+use super::{image, memory, processors, terminal};
 use crate::http::some;
 use crate::spawn;
 
@@ -42,12 +42,14 @@ pub struct Limits {
     pub time: Option<Duration>,
     /// Of everything inside, bytes.
     pub memory: u64,
+    /// How many processors it has. With several each is a quarter slower.
+    pub processors: usize,
 }
 
 impl Limits {
     /// `CROSSWAN_KERNEL_LIMIT`, seconds, and `CROSSWAN_KERNEL_MEMORY`, MiB.
     pub fn from_environment() -> Result<Limits> {
-        Ok(Limits { time: job::seconds("CROSSWAN_KERNEL_LIMIT")?, memory: memory::size(MEMORY)? })
+        Ok(Limits { time: job::seconds("CROSSWAN_KERNEL_LIMIT")?, memory: memory::size(MEMORY)?, processors: 1 })
     }
 }
 
@@ -66,7 +68,7 @@ pub fn run(job: &Job, limits: &Limits) -> Result<ExitCode> {
 /// Runs each job in a kernel of its own, side by side, and returns the first exit code that tells of a failure.
 /// Where there are several, what they say comes by whole lines, and none of them is given this program's input.
 pub fn run_all(jobs: &[Job], limits: &Limits) -> Result<ExitCode> {
-    let linux = image::linux()?;
+    let linux = image::linux(limits.processors)?;
     let folder = memory::folder(limits.memory * jobs.len() as u64)?;
     let dirs = jobs.iter().map(|_| RunDir::new()).collect::<Result<Vec<_>>>()?;
     let signals = signals(jobs.len())?;
@@ -152,18 +154,18 @@ fn boot(
     ours.set_write_timeout(Some(BOOT))?;
     let (console, says) = io::pipe()?;
     let mut command = Command::new(linux);
-    command.args(arguments(&dir.path, method, limits.memory, theirs.as_raw_fd())?);
+    command.args(arguments(&dir.path, method, limits, theirs.as_raw_fd())?);
     command.env_clear().env("TMPDIR", folder).env("HOME", &dir.path).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command.current_dir("/").stdin(Stdio::null()).stdout(says.try_clone()?).stderr(says);
     let line = theirs.as_raw_fd();
-    let mut processor = CpuSet::new();
-    processor.set(dir.processor)?;
+    let processors = dir.processors(limits.processors)?;
+    let first = processors::only(dir.processor)?;
     let (_, files) = getrlimit(Resource::RLIMIT_NOFILE)?;
     // SAFETY: async-signal-safe system calls; the descriptor is open until the fork.
     unsafe {
         command.pre_exec(move || {
             // A page fault inside wakes the kernel, which wakes the process: across processors that takes several times as long.
-            sched_setaffinity(Pid::from_raw(0), &processor)?;
+            sched_setaffinity(Pid::from_raw(0), &first)?;
             // Of this machine's files it keeps each open that has been read. The usual limit is 1024, and one may lift it.
             setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
             match libc::fcntl(line, libc::F_SETFD, 0) {
@@ -175,6 +177,9 @@ fn boot(
     let kernel = Kernel(spawn::spawn(command, None)?);
     drop(theirs);
     let console = Console::read(console);
+    if processors.len() > 1 {
+        processors::pin(kernel.0.id(), &processors)?;
+    }
     let result = converse(ours, limits, input, signals);
     // It is needed no more, or it is broken: nothing of it is worth a wait.
     drop(kernel);
