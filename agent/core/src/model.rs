@@ -286,6 +286,13 @@ pub struct RegionView {
     pub deleted: BTreeSet<VpcId>,
 }
 
+impl RegionView {
+    /// What of it counts for later passes, too: not who was gone at the moment, for whom each pass asks anew.
+    pub fn lasting(&self) -> RegionView {
+        RegionView { gateways: self.gateways.clone(), unusable: self.unusable.clone(), ..RegionView::default() }
+    }
+}
+
 /// What came of asking one region: its answer, or why there is none.
 pub type RegionAnswer = Result<RegionView, AskError>;
 

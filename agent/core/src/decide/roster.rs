@@ -97,7 +97,7 @@ fn shown(
 ) -> (BTreeMap<VpcId, Shown>, BTreeMap<Scope, LastGood>) {
     let last = |(region, answer): (&Scope, &RegionAnswer)| {
         let last = match answer {
-            Ok(view) => Some(LastGood { at: facts.observed.now, view: view.clone() }),
+            Ok(view) => Some(LastGood { at: facts.observed.now, view: view.lasting() }),
             Err(_) => facts.state.regions.get(region).cloned(),
         };
         Some((region.clone(), last?))
