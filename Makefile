@@ -57,7 +57,7 @@ image: ## build a gateway's disk, into target/images: make image MODE=vpn-hub (o
 	@tests/setup/debian.sh images $(ARCH)
 	@SITE='$(SITE)' packer/image.sh $(ARCH) $(TARGET)/images$(if $(filter-out $(NATIVE),$(ARCH)),/$(ARCH)) $(MODE)
 
-vm-test: setup-images ## boot the three images under QEMU in the lab, with their own kernel, and then a pair of nat-vpn and one of vpn-hub; KEEP=1 leaves the machines up, ONLY=WORD runs the steps with that word in their titles, ONLY=pair those of all three kinds of pairs
+vm-test: setup-images ## boot the three images under QEMU in the lab, with their own kernel, and then a pair of nat-vpn; KEEP=1 leaves the machines up, ONLY=WORD runs the steps with that word in their titles, ONLY=pair those of all three kinds of pairs
 	@PROFILE='$(PROFILE)' tests/vm/run.sh $(if $(KEEP),--keep) $(if $(ONLY),--only $(ONLY))
 
 arm64-test: ## test arm64: the agent's code, the builds, and an arm64 nat-vpn booted beside this machine's images; ONLY=code, builds or boot

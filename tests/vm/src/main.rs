@@ -133,7 +133,7 @@ const ALONE: [(&str, Step, When); 19] = [
 const PAIRS: [(&str, Step, When); 4] = [
     ("Power on: a hub and a client that are each to be one of a pair", boot::boot, ONCE),
     ("A second nat-vpn makes a pair, which is upgraded", |region| pairs::show(region, &pairs::NAT_VPNS), ONCE),
-    ("A second vpn-hub makes a pair, which is upgraded", |region| pairs::show(region, &pairs::VPN_HUBS), ONCE),
+    ("A second vpn-hub makes a pair, which is upgraded", |region| pairs::show(region, &pairs::VPN_HUBS), ASKED),
     ("Two nat-hubs make a pair, which is upgraded", |region| pairs::show(region, &pairs::NAT_HUBS), ASKED),
 ];
 
