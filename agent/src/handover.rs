@@ -5,17 +5,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "edge: it waits for others, by a deadline")]
 
-use std::{fmt, fs, io::ErrorKind, net::SocketAddr, pin::pin, time::Duration};
+use std::{fmt, fs, pin::pin, time::Duration};
 
 use serde::Serialize;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     files::{self, Hold},
-    keyring,
+    host, keyring,
     observe::ec2::{self, Clients},
     paths::Paths,
     status,
@@ -314,7 +311,7 @@ impl<F: Fn(&str)> Run<'_, F> {
         let newcomer = asked_by.as_ref();
         let Newcomer { instance, address } =
             newcomer.ok_or_else(|| Error::observe("make way: no gateway asks for this one's place any more"))?;
-        if !answers((*address, *port).into()).await {
+        if timeout(ANSWER, host::kernel_answers((*address, *port).into())).await != Ok(Some(true)) {
             return Err(Error::observe(format!(
                 "make way: {instance} ({address}) asks for this gateway's place, and its kernel does not answer (TCP port {port}): is it \
                  alive, and do security groups let this pass?"
@@ -412,15 +409,6 @@ impl<F: Fn(&str)> Run<'_, F> {
             (true, false) => Outcome::HandedOver,
         };
         Ok(())
-    }
-}
-
-/// Whether the kernel there answers, by refusing a connection.
-async fn answers(to: SocketAddr) -> bool {
-    match timeout(ANSWER, TcpStream::connect(to)).await {
-        Ok(Err(e)) => e.kind() == ErrorKind::ConnectionRefused,
-        Ok(Ok(_)) => true,
-        Err(_) => false,
     }
 }
 

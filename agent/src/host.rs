@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     env,
     io::ErrorKind,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Output, Stdio},
     time::{Duration, SystemTime},
@@ -21,7 +21,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 use sd_notify::NotifyState;
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command};
 use tracing::debug;
 
 pub use sysctl::sysctls;
@@ -225,6 +225,19 @@ fn parse_default_route(proc_net_route: &str) -> Result<Interface> {
     let best = proc_net_route.lines().skip(1).filter_map(metric_and_name).min_by_key(|(metric, _)| *metric);
     let (_, name) = best.ok_or_else(|| what().because("there is no default route; is the network up?"))?;
     name.parse().context(what)
+}
+
+/// Whether the kernel there answers; `None` if this gateway could not ask. TCP to a port where nobody listens: a living kernel refuses that
+/// at once, whatever its processes do. It needs no right, and no kernel limits how often it does so, as it does with ICMP.
+pub(crate) async fn kernel_answers(to: SocketAddr) -> Option<bool> {
+    match TcpStream::connect(to).await {
+        Ok(_) => Some(true),
+        Err(e) => match e.kind() {
+            ErrorKind::ConnectionRefused => Some(true),
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => Some(false),
+            _ => None,
+        },
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
-    io::ErrorKind,
     path::Path,
     pin::pin,
     sync::Arc,
@@ -12,7 +11,6 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::{
-    net::TcpStream,
     sync::mpsc::UnboundedSender,
     time::{Instant, timeout},
 };
@@ -20,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::{
     handover::{self, MakeWay, Order},
+    host,
     observe::ec2::{self, Clients},
     paths::Paths,
 };
@@ -67,25 +66,12 @@ pub(super) enum Back {
     MadeWay,
 }
 
-/// TCP to a port where nobody listens: a living kernel refuses that at once, whatever its processes do. It needs no right, and no kernel
-/// limits how often it does so, as it does with ICMP.
-///
-/// The wait begins when the packet leaves, and ends with a look for the answer: however late this process runs, it calls no kernel silent
+/// Asks the other member's kernel. The wait begins when the packet leaves, and ends with a look for the answer: however late this process runs, it calls no kernel silent
 /// whose answer is there.
 pub(super) fn ask_kernel(asked: u64, wait: Duration, members: &Members, back: &UnboundedSender<Back>) {
     let (to, back) = ((members.other.address, members.port), back.clone());
     tokio::spawn(async move {
-        let mut answer = pin!(async {
-            match TcpStream::connect(to).await {
-                Ok(_) => Some(true),
-                Err(e) => match e.kind() {
-                    ErrorKind::ConnectionRefused => Some(true),
-                    ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => Some(false),
-                    // This gateway could not ask.
-                    _ => None,
-                },
-            }
-        });
+        let mut answer = pin!(host::kernel_answers(to.into()));
         let told = match timeout(wait, &mut answer).await {
             Ok(answered) => answered,
             Err(_) => {
